@@ -1,0 +1,265 @@
+"""The agent: a Q-network that acts, learns, and is saved and loaded."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixelq.agents.checkpoint import Checkpoint, InvalidCheckpoint, read_checkpoint, write_checkpoint
+from pixelq.agents.config import AgentConfig, InvalidConfig
+from pixelq.agents.exploration import epsilon_at, epsilon_greedy
+from pixelq.agents.learner import Learner
+from pixelq.agents.replay import Replay
+from pixelq.networks import QNetwork, ScalarHead, make_encoder
+
+if TYPE_CHECKING:
+    from pixelq.agents.loop import LearnOptions
+
+
+class DQN:
+    """Deep Q-learning (Mnih et al. 2015) with the parts that its configuration names.
+
+    Args:
+        observation_space: a Box; images are uint8, channels first or last.
+        action_space: Discrete.
+        config: hyperparameters; a preset's, or your own.
+        device: ``auto`` takes a GPU where there is one; else a PyTorch device name.
+        seed: of the weights, the exploration and the sampling.
+
+    Raises:
+        InvalidConfig: spaces that Q-learning or the encoder cannot work with, or a device that is not there.
+    """
+
+    def __init__(
+        self,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        config: AgentConfig | None = None,
+        *,
+        device: str | torch.device = "auto",
+        seed: int = 0,
+    ) -> None:
+        if not isinstance(observation_space, gymnasium.spaces.Box):
+            raise InvalidConfig(f"the observation space is {observation_space}; it must be a Box")
+        if not isinstance(action_space, gymnasium.spaces.Discrete) or action_space.start != 0:
+            raise InvalidConfig(f"the action space is {action_space}; Q-learning needs a Discrete one that starts at 0")
+        self.observation_space, self.action_space = observation_space, action_space
+        self.num_actions = int(action_space.n)
+        self.config = config or AgentConfig()
+        self.device = resolve_device(device)
+        self.seed = seed
+        network_seed, action_seed, self._replay_seed = (
+            int(s) for s in np.random.SeedSequence(seed).generate_state(3, np.uint32)
+        )
+        with torch.random.fork_rng(devices=[]):  # initialisers draw from the global generator: lend it a seed
+            torch.manual_seed(network_seed)
+            network = make_network(observation_space.shape, self.num_actions, self.config)
+        self.learner = Learner(network.to(self.device), self.config)
+        self.replay: Replay | None = None
+        self.rng = np.random.default_rng(action_seed)
+        self.step = 0
+        """Agent steps taken while learning."""
+        self.updates = 0
+        self.episodes = 0
+        self.env_id: str | None = None
+        self.protocol: str | None = None
+
+    @property
+    def network(self) -> QNetwork:
+        """The online network."""
+        return self.learner.network
+
+    @property
+    def epsilon(self) -> float:
+        """Probability of a random action at the present step of learning."""
+        return epsilon_at(self.config, self.step)
+
+    @torch.no_grad()
+    def q_values(self, obs: NDArray[Any]) -> Tensor:
+        """Values float32 [B, A] of every action at observations [B, *observation]."""
+        batch, _ = self._batched(obs)
+        return self.network.q(torch.as_tensor(batch, device=self.device)).float()
+
+    def act(self, obs: NDArray[Any], epsilon: float) -> NDArray[np.int64]:
+        """ε-greedy actions int64 [N] at observations [N, *observation], one coin for each environment."""
+        if epsilon >= 1.0:
+            greedy = np.zeros(obs.shape[0], dtype=np.int64)
+        else:
+            greedy = self.q_values(obs).argmax(1).cpu().numpy()
+        return epsilon_greedy(greedy, self.num_actions, epsilon, self.rng)
+
+    def predict(
+        self,
+        observation: NDArray[Any],
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[np.int64], tuple[NDArray[Any], ...] | None]:
+        """Actions, by the protocol of stable-baselines3.
+
+        Args:
+            observation: one observation or a batch [B, *observation]; images also with their channels last.
+            state: memory of the policy; this one has none and hands it back.
+            episode_start: bool [B], where an episode begins; a policy without memory does not ask.
+            deterministic: greedy; else ε-greedy with the ε of the present step of learning.
+
+        Returns:
+            actions int64 [B] (or [], for one observation), and the state.
+
+        Raises:
+            ValueError: the observation does not fit the observation space.
+        """
+        obs, is_single = self._batched(np.asarray(observation))
+        actions = self.act(obs, 0.0 if deterministic else self.epsilon)
+        return (actions[0] if is_single else actions), state
+
+    def _batched(self, obs: NDArray[Any]) -> tuple[NDArray[Any], bool]:
+        """Observations [B, *observation] and whether there was but one."""
+        shape = self.observation_space.shape
+        for axes in (shape, (*shape[1:], shape[0]) if len(shape) == 3 else shape):
+            if obs.shape in (axes, (*obs.shape[:1], *axes)):
+                is_single = obs.shape == axes
+                obs = obs[None] if is_single else obs
+                obs = obs if axes == shape else np.moveaxis(obs, -1, 1)
+                return obs if obs.dtype == np.uint8 else obs.astype(np.float32), is_single
+        raise ValueError(f"the observation has shape {obs.shape}; it must be {shape} or (batch, *{shape})")
+
+    def learn(
+        self, envs: VectorEnv, steps: int, out: str | os.PathLike[str] | None = None, **options: Any
+    ) -> DQN:
+        """Trains for ``steps`` more agent steps, summed over the environments.
+
+        Args:
+            envs: next-step-autoreset environments, as ``pixelq.envs.make_vec`` makes them.
+            steps: agent steps; an Atari step is four frames.
+            out: folder of the run: configuration, metrics, checkpoints; None writes nothing.
+            options: the fields of ``LearnOptions``, such as evaluation_envs or checkpoint_every.
+
+        Raises:
+            InvalidConfig: the replay is too small for the environments, or an option is wrong.
+            InvalidRun: ``out`` cannot be written or holds another run.
+            TrainingDiverged: the loss is no longer finite; the last good checkpoint is kept.
+        """
+        from pixelq.agents.loop import LearnOptions, train
+
+        train(self, envs, steps, LearnOptions(out=None if out is None else Path(out), **options))
+        return self
+
+    def make_replay(self, envs: VectorEnv) -> Replay:
+        """The agent's replay for these environments: the one it has if it fits, else a new one."""
+        frame_stack = getattr(envs, "frame_stack", 1)
+        old = self.replay
+        if old is None or (old.num_envs, old.frame_stack) != (envs.num_envs, frame_stack):
+            config = self.config
+            self.replay = Replay(
+                self.observation_space.shape,
+                np.dtype(self.observation_space.dtype),
+                capacity=config.replay_capacity,
+                num_envs=envs.num_envs,
+                frame_stack=frame_stack,
+                n_step=config.n_step,
+                gamma=config.gamma,
+                reward_clip=config.reward_clip,
+                device=self.device,
+                seed=self._replay_seed,
+            )
+        assert self.replay is not None
+        return self.replay
+
+    def save(self, path: str | os.PathLike[str], run: dict[str, Any] | None = None) -> None:
+        """Writes the agent, without its replay, as a checkpoint folder; ``run`` is kept beside it as JSON."""
+        space = self.observation_space
+        state = {
+            "pixelq": version("pixelq"),
+            "config": self.config.to_dict(),
+            "observation_space": {"shape": space.shape, "dtype": str(space.dtype)},
+            "num_actions": self.num_actions,
+            "seed": self.seed,
+            "env": self.env_id,
+            "protocol": self.protocol,
+            "step": self.step,
+            "updates": self.updates,
+            "episodes": self.episodes,
+            "rng": self.rng.bit_generator.state,
+            "run": run or {},
+        }
+        tensors = self.learner.tensors()
+        write_checkpoint(Path(path), Checkpoint(state, dict(self.network.state_dict()), tensors))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: str | torch.device = "auto") -> DQN:
+        """The agent of a checkpoint, or of a run: its best checkpoint, or else its latest.
+
+        Raises:
+            InvalidCheckpoint: it is missing, damaged, or its weights are those of another network.
+            InvalidConfig: the device is not there.
+        """
+        device = resolve_device(device)
+        checkpoint = read_checkpoint(path)
+        state = checkpoint.state
+        try:
+            shape, dtype = state["observation_space"]["shape"], np.dtype(state["observation_space"]["dtype"])
+            low, high = (0, 255) if dtype == np.uint8 else (-np.inf, np.inf)
+            agent = cls(
+                gymnasium.spaces.Box(low, high, tuple(shape), dtype.type),
+                gymnasium.spaces.Discrete(state["num_actions"]),
+                AgentConfig.from_dict(state["config"]),
+                device=device,
+                seed=state["seed"],
+            )
+            agent.network.load_state_dict(checkpoint.network)
+            agent.learner.load_tensors(checkpoint.learner)
+            agent.rng.bit_generator.state = state["rng"]
+            agent.step, agent.updates, agent.episodes = state["step"], state["updates"], state["episodes"]
+            agent.env_id, agent.protocol = state["env"], state["protocol"]
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            sentence = " ".join(str(error).split())[:300]
+            raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {sentence}") from error
+        return agent
+
+
+def make_network(observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig) -> QNetwork:
+    """The network that a configuration describes.
+
+    Raises:
+        InvalidConfig: the encoder cannot take observations of that shape.
+    """
+    try:
+        encoder = make_encoder(config.encoder, observation_shape, hidden=config.hidden)
+    except ValueError as error:
+        raise InvalidConfig(str(error)) from error
+    head = ScalarHead(
+        encoder.out_features,
+        num_actions,
+        hidden=config.hidden,
+        dueling=config.dueling,
+        loss=config.loss,
+        init="xavier" if config.encoder == "dopamine" else "torch",
+    )
+    return QNetwork(encoder, head)
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The PyTorch device of a name; ``auto`` is the GPU where there is one.
+
+    Raises:
+        InvalidConfig: there is no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise InvalidConfig(f"unknown device {device!r}; use auto, cpu or cuda") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidConfig("device cuda was asked for, but PyTorch finds no CUDA GPU here; use auto or cpu")
+    return resolved

@@ -1,0 +1,155 @@
+"""What a run tells: its folder, metrics.csv and evaluations.csv, TensorBoard, and the progress line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pixelq.agents.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+METRICS = (
+    "step frames episodes return_mean return_median length_mean loss q_mean epsilon updates steps_per_second wall_seconds"
+).split()
+EVALUATIONS = "step episodes mean median std ci95_low ci95_high human_normalized".split()
+
+
+class InvalidRun(ValueError):
+    """A run's folder that cannot be used; the message says why, and what would be right."""
+
+
+class RunLog:
+    """The folder of one run.
+
+    Args:
+        out: the folder; made if it is not there.
+        description: what config.json holds.
+        resume_step: go on with the run that is there, from this step: later rows are cut off. None: a new run.
+
+    Raises:
+        InvalidRun: the folder cannot be written, holds a run already, or has none to resume.
+    """
+
+    def __init__(self, out: Path, description: dict[str, Any], resume_step: int | None = None) -> None:
+        self.out = out
+        self.checkpoints = out / "checkpoints"
+        if resume_step is None:
+            if (out / "config.json").exists():
+                raise InvalidRun(f"{out} already holds a run; use --resume to go on with it, or another --out")
+            try:
+                self.checkpoints.mkdir(parents=True, exist_ok=True)
+                (out / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+            except OSError as error:
+                raise InvalidRun(f"{out} cannot be written ({error.strerror}); use another --out") from error
+            for name, columns in (("metrics", METRICS), ("evaluations", EVALUATIONS)):
+                (out / f"{name}.csv").write_text(",".join(columns) + "\n")
+        else:
+            for name in ("metrics", "evaluations"):
+                _cut_rows(out / f"{name}.csv", resume_step)
+        from torch.utils.tensorboard import SummaryWriter  # a second to import
+
+        self.tensorboard: SummaryWriter = SummaryWriter(str(out), purge_step=resume_step)
+
+    def metrics(self, row: Mapping[str, Any]) -> None:
+        """Appends a row of metrics.csv and its scalars."""
+        self._append("metrics", METRICS, row)
+
+    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+        """Appends a row of evaluations.csv and its scalars."""
+        low, high = evaluation.ci95
+        row = {
+            "step": step,
+            "episodes": evaluation.episodes,
+            "mean": evaluation.mean,
+            "median": evaluation.median,
+            "std": evaluation.std,
+            "ci95_low": low,
+            "ci95_high": high,
+            "human_normalized": evaluation.human_normalized,
+        }
+        self._append("evaluations", EVALUATIONS, row)
+
+    def _append(self, name: str, columns: list[str], row: Mapping[str, Any]) -> None:
+        with (self.out / f"{name}.csv").open("a", newline="") as file:
+            csv.writer(file).writerow([_cell(row[column]) for column in columns])
+        for column in columns[1:]:
+            if row[column] is not None:
+                self.tensorboard.add_scalar(f"{name}/{column}", row[column], row["step"])
+
+    def close(self) -> None:
+        """Flushes and closes the event file."""
+        self.tensorboard.close()
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _cut_rows(path: Path, last_step: int) -> None:
+    """Keeps the header and the rows up to a step."""
+    header, *rows = path.read_text().splitlines()
+    kept = [row for row in rows if int(row.split(",", 1)[0]) <= last_step]
+    aside = path.with_suffix(".partial")
+    aside.write_text("\n".join([header, *kept]) + "\n")
+    aside.replace(path)
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """What the run's speed depends on, as JSON values."""
+    cpu = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0].split(":", 1)[1].strip() if names else cpu
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+        "torch_threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "pixelq": version("pixelq"),
+    }
+
+
+class ProgressLine:
+    """One line on the terminal: steps, frames, speed, time left, last return, ε, loss."""
+
+    def __init__(self, first_step: int, last_step: int, frames_per_step: int, enabled: bool) -> None:
+        self.frames_per_step = frames_per_step
+        self.progress = Progress(
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not enabled,
+        )
+        self.task = self.progress.add_task("", total=last_step, completed=first_step, text="")
+
+    def update(self, row: Mapping[str, Any]) -> None:
+        """Shows a row of metrics."""
+        last_return = "–" if row["return_mean"] is None else f"{row['return_mean']:.1f}"
+        loss = "–" if row["loss"] is None else f"{row['loss']:.4f}"
+        text = (
+            f"{row['frames']:,} frames · {row['steps_per_second']:.0f} steps/s · return {last_return} · "
+            f"ε {row['epsilon']:.3f} · loss {loss} · left"
+        )
+        self.progress.update(self.task, completed=row["step"], text=text)
+
+    def say(self, line: str) -> None:
+        """Prints a line above the progress line."""
+        if not self.progress.disable:
+            self.progress.console.print(line, highlight=False)

@@ -1,0 +1,31 @@
+"""Environments as numpy arrays: Atari on ale_py's native vector environment, and any small Gymnasium id."""
+
+from pixelq.envs.atari import AtariVec
+from pixelq.envs.classic import ClassicVec
+from pixelq.envs.errors import InvalidEnv
+from pixelq.envs.film import FilmedAtari
+from pixelq.envs.games import ATARI5, ATARI26, ATARI57, REFERENCE_SCORES, human_normalized_score
+from pixelq.envs.ids import id_of, is_atari
+from pixelq.envs.make import make_filmed, make_vec
+from pixelq.envs.protocols import GYMNASIUM, PROTOCOLS, Protocol
+from pixelq.envs.toy import Catch
+
+__all__ = [
+    "ATARI5",
+    "ATARI26",
+    "ATARI57",
+    "GYMNASIUM",
+    "PROTOCOLS",
+    "REFERENCE_SCORES",
+    "AtariVec",
+    "Catch",
+    "ClassicVec",
+    "FilmedAtari",
+    "InvalidEnv",
+    "Protocol",
+    "human_normalized_score",
+    "id_of",
+    "is_atari",
+    "make_filmed",
+    "make_vec",
+]

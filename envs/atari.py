@@ -1,0 +1,233 @@
+"""Atari games on ale_py's native vector environment, which emulates and preprocesses in C++ threads."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ale_py
+import gymnasium
+import numpy as np
+from ale_py.vector_env import AtariVectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from pixelq.envs.checks import checked_actions, checked_count, checked_options, spread_seeds
+from pixelq.envs.ids import check_id
+from pixelq.envs.protocols import NO_LIMIT, Protocol
+
+FRAMES_PER_STEP = 4
+
+Observations = NDArray[np.uint8]
+Rewards = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+Step = tuple[Observations, Rewards, Flags, Flags, dict[str, Any]]
+
+
+class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
+    """N copies of one game with the preprocessing of Mnih et al. 2015, stepped synchronously.
+
+    An agent step is four frames, the last two max-pooled; an observation is a stack of four 84×84 grey frames,
+    uint8 [N, 4, 84, 84], the newest last. Rewards are the raw game's, float32 [N]; flags are bool [N].
+
+    Episodes restart by themselves, one step late (`AutoresetMode.NEXT_STEP`): the step that ends an episode returns
+    its final observation; the next one ignores that environment's action and returns reward 0, no flag and the new
+    episode's first observation. `terminated` and `truncated` are never both set.
+
+    `info` holds int32 arrays [N] `env_id`, `lives`, `frame_number` and `episode_frame_number`, and, where the
+    protocol ends the return at a lost life, bool [N] `life_lost`: a life was lost, and the game goes on.
+
+    `step(actions)` equals `send(actions)` and `recv()`; between the two the games run in the background.
+
+    Args:
+        env_id: a Gymnasium id `ALE/*-v5`; its own keyword arguments but the ROM are replaced by the protocol's.
+        num_envs: how many copies, N.
+        seed: non-negative; the same seed gives the same games to the bit, for any number of threads.
+        protocol: stickiness, no-ops, life losses and the time limit.
+        full_action_space: all 18 joystick actions in place of the game's own.
+        num_threads: emulation threads, 0 for as many as the machine has cores.
+        colour: observations are the screen alone, uint8 [N, 1, height, width, 3], for filming.
+
+    Raises:
+        InvalidEnv: when an argument is out of range or the game cannot be played alone.
+    """
+
+    frames_per_step: int = FRAMES_PER_STEP
+
+    def __init__(
+        self,
+        env_id: str,
+        num_envs: int,
+        seed: int,
+        protocol: Protocol,
+        *,
+        full_action_space: bool = False,
+        num_threads: int = 0,
+        colour: bool = False,
+    ) -> None:
+        check_id(env_id)
+        self.spec = gymnasium.spec(env_id)
+        self.env_id = env_id
+        self.protocol = protocol
+        self.num_envs = checked_count("num_envs", num_envs, least=1)
+        self._seeds: NDArray[np.int32] | None = spread_seeds(seed, self.num_envs)
+        game: str = self.spec.kwargs["game"]
+        height, width = _screen_size(game) if colour else (84, 84)
+        self.frame_stack = 1 if colour else 4
+        self._native: AtariVectorEnv | None = AtariVectorEnv(
+            game,
+            self.num_envs,
+            batch_size=self.num_envs,
+            num_threads=checked_count("num_threads", num_threads, least=0),
+            thread_affinity_offset=-1,
+            # The native limit mixes an old and a new screen in the final observation, so the limit is ours.
+            max_num_frames_per_episode=NO_LIMIT,
+            repeat_action_probability=protocol.repeat_action_probability,
+            full_action_space=full_action_space,
+            continuous=False,
+            autoreset_mode=AutoresetMode.NEXT_STEP,
+            img_height=height,
+            img_width=width,
+            grayscale=not colour,
+            stack_num=self.frame_stack,
+            frameskip=FRAMES_PER_STEP,
+            maxpool=True,
+            noop_max=protocol.noop_max,
+            episodic_life=False,  # it restarts the whole game at each lost life
+            life_loss_info=False,
+            reward_clipping=False,
+            use_fire_reset=False,
+        )
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.single_observation_space = self._native.single_observation_space
+        self.single_action_space = self._native.single_action_space
+        self.observation_space = self._native.observation_space
+        self.action_space = self._native.action_space
+        self.action_meanings = tuple(action.name for action in self._native.ale.get_action_set())
+        self._num_actions = len(self.action_meanings)
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._is_reset = False
+        self._is_sent = False
+        self._frames = np.zeros(self.num_envs, np.int64)  # of each episode, after the no-ops
+        self._lives = np.zeros(self.num_envs, np.int32)
+        self._truncated = np.zeros(self.num_envs, np.bool_)  # of the previous step, as `_done`
+        self._done = np.zeros(self.num_envs, np.bool_)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """Starts a new episode in every environment.
+
+        Without a seed the first call uses the constructor's, and later ones go on with the generators as they are.
+
+        Raises:
+            InvalidEnv: when the seed is negative.
+            ValueError: when there are options.
+            RuntimeError: between `send` and `recv`, after `close`, or in another process or thread.
+        """
+        checked_options(options)
+        seeds = self._seeds if seed is None else spread_seeds(seed, self.num_envs)
+        with self._exclusive() as native:
+            if self._is_sent:
+                raise RuntimeError("reset was called between send and recv; call recv first")
+            observations, info = native.reset(seed=seeds)
+            self._seeds = None
+            self._is_reset = True
+            self._frames[:] = 0
+            self._lives[:] = info["lives"]
+            self._truncated[:] = False
+            self._done[:] = False
+        if self.protocol.life_loss_ends_return:
+            info["life_lost"] = np.zeros(self.num_envs, np.bool_)
+        return observations, info
+
+    def step(self, actions: NDArray[np.int64]) -> Step:
+        """Plays `actions` [N] for four frames each; see the class for what it returns, `send` and `recv` for errors."""
+        self.send(actions)
+        return self.recv()
+
+    def send(self, actions: NDArray[np.int64]) -> None:
+        """Starts playing `actions`, integers [N], and returns at once.
+
+        Raises:
+            ValueError: when the actions have the wrong type, shape or range.
+            RuntimeError: before the first `reset`, twice in a row, after `close`, or in another process or thread.
+        """
+        checked = checked_actions(actions, self.num_envs, self._num_actions)
+        with self._exclusive() as native:
+            if not self._is_reset:
+                raise RuntimeError("the environment was not reset; call reset first")
+            if self._is_sent:
+                raise RuntimeError("send was called twice; call recv in between")
+            checked[self._truncated] = 0  # played only until `recv` restarts the game, but it moves the generator
+            native.send(checked)
+            self._is_sent = True
+
+    def recv(self) -> Step:
+        """Waits for the step that `send` started and returns it.
+
+        Raises:
+            RuntimeError: without a `send` before it, after `close`, or in another process or thread.
+        """
+        with self._exclusive() as native:
+            if not self._is_sent:
+                raise RuntimeError("recv was called without send; call send first")
+            observations, rewards, terminated, _, info = native.recv()
+            self._is_sent = False
+            if self._truncated.any():
+                self._restart_truncated(native, observations, rewards, terminated, info)
+            self._frames += FRAMES_PER_STEP
+            self._frames[self._done] = 0
+            truncated = (self._frames >= self.protocol.max_frames) & ~terminated
+            if self.protocol.life_loss_ends_return:
+                lost = info["lives"] < self._lives
+                info["life_lost"] = lost & (info["lives"] > 0) & ~self._done & ~terminated
+            self._lives[:] = info["lives"]
+            self._truncated[:] = truncated
+            self._done[:] = terminated | truncated
+        return observations, rewards.astype(np.float32), terminated, truncated, info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Ends the emulation threads."""
+        self._native = None
+
+    def _restart_truncated(
+        self,
+        native: AtariVectorEnv,
+        observations: Observations,
+        rewards: NDArray[np.int32],
+        terminated: Flags,
+        info: dict[str, Any],
+    ) -> None:
+        """Does, for environments that our time limit ended, what the native autoreset does for those that ended."""
+        mask = self._truncated
+        first_observations, first_info = native.reset(options={"reset_mask": mask.copy()})
+        observations[mask] = first_observations[mask]
+        rewards[mask] = 0
+        terminated[mask] = False
+        for name, values in first_info.items():
+            info[name][mask] = values[mask]
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[AtariVectorEnv]:
+        """The native environment, for uses of it that would otherwise hang or silently go wrong."""
+        if os.getpid() != self._pid:
+            raise RuntimeError("the environment was made in another process; make one in this process")
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("the environment is in use by another thread; use one environment from one thread")
+        try:
+            if self.closed or self._native is None:
+                raise RuntimeError("the environment is closed; make a new one")
+            yield self._native
+        finally:
+            self._lock.release()
+
+
+def _screen_size(game: str) -> tuple[int, int]:
+    """Height and width of the game's screen in pixels: 210×160 for most, taller for a few."""
+    emulator = ale_py.ALEInterface()
+    emulator.loadROM(ale_py.roms.get_rom_path(game))  # type: ignore[arg-type]  # the id was checked
+    height, width = emulator.getScreenDims()
+    return height, width

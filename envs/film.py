@@ -1,0 +1,80 @@
+"""The colour picture of an Atari game that an agent plays in grey."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorWrapper
+from numpy.typing import NDArray
+
+from pixelq.envs.atari import AtariVec, Observations, Step
+from pixelq.envs.protocols import Protocol
+
+
+class FilmedAtari(VectorWrapper[Observations, NDArray[np.int64], Observations, NDArray[np.int64], NDArray[Any]]):
+    """One game, played twice in lockstep: in grey for the agent, and in colour for the film.
+
+    It equals `AtariVec(env_id, 1, seed, protocol)` in everything it returns; `frame` is the same moment in colour.
+    The native environment draws either grey or colour, so a second one with the same seed gets the same actions.
+    """
+
+    def __init__(self, env_id: str, seed: int, protocol: Protocol) -> None:
+        self._grey = AtariVec(env_id, 1, seed, protocol, num_threads=1)
+        self._colour = AtariVec(env_id, 1, seed, protocol, num_threads=1, colour=True)
+        super().__init__(self._grey)
+        self.env_id = env_id
+        self.protocol = protocol
+        self.frame_stack = self._grey.frame_stack
+        self.frames_per_step = self._grey.frames_per_step
+        self.action_meanings = self._grey.action_meanings
+        self._frame: NDArray[np.uint8] | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, dict[str, Any]]:
+        """As `AtariVec.reset`."""
+        result = self._grey.reset(seed=seed, options=options)
+        self._frame = self._colour.reset(seed=seed)[0][0, 0]
+        return result
+
+    def step(self, actions: NDArray[np.int64]) -> Step:
+        """As `AtariVec.step`."""
+        self.send(actions)
+        return self.recv()
+
+    def send(self, actions: NDArray[np.int64]) -> None:
+        """As `AtariVec.send`."""
+        self._grey.send(actions)
+        self._colour.send(actions)
+
+    def recv(self) -> Step:
+        """As `AtariVec.recv`.
+
+        Raises:
+            RuntimeError: also when the two games are no longer the same.
+        """
+        result = self._grey.recv()
+        observations, *outcome, _ = self._colour.recv()
+        self._frame = observations[0, 0]
+        if _outcome(result[1:4]) != _outcome(outcome):
+            raise RuntimeError("the film is no longer of the game being played; report it with the seed and the game")
+        return result
+
+    def frame(self) -> NDArray[np.uint8]:
+        """The current picture, uint8 [height, width, 3]; 210×160 for most games.
+
+        Raises:
+            RuntimeError: before the first `reset`.
+        """
+        if self._frame is None:
+            raise RuntimeError("there is no picture yet; call reset first")
+        return self._frame
+
+    def close(self, **kwargs: Any) -> None:
+        """Ends both games."""
+        self._colour.close(**kwargs)
+        super().close(**kwargs)
+
+
+def _outcome(arrays: Any) -> tuple[float, bool, bool]:
+    rewards, terminated, truncated = arrays
+    return float(rewards[0]), bool(terminated[0]), bool(truncated[0])

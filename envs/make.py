@@ -1,0 +1,70 @@
+"""From an environment id to a vector environment, with or without a colour picture to film."""
+
+import gymnasium
+import numpy as np
+
+from pixelq.envs.atari import AtariVec
+from pixelq.envs.classic import ClassicVec, reason
+from pixelq.envs.errors import InvalidEnv
+from pixelq.envs.film import FilmedAtari
+from pixelq.envs.ids import check_id, is_atari
+from pixelq.envs.protocols import Protocol, resolve_protocol
+
+
+def make_vec(
+    id: str,
+    num_envs: int = 8,
+    seed: int = 0,
+    protocol: str | Protocol = "sticky",
+    *,
+    full_action_space: bool = False,
+    num_threads: int = 0,
+) -> AtariVec | ClassicVec:
+    """N copies of an environment as one `gymnasium.vector.VectorEnv`.
+
+    Args:
+        id: `ALE/*-v5`, or any Gymnasium id with Discrete actions and a Box observation.
+        num_envs: how many copies, N.
+        seed: non-negative; two different seeds share no environment.
+        protocol: `sticky`, `nature` or a `Protocol`; only Atari games differ by it.
+        full_action_space: Atari only: all 18 joystick actions in place of the game's own.
+        num_threads: Atari only: emulation threads, 0 for as many as the machine has cores.
+
+    Raises:
+        InvalidEnv: when there is no such environment or protocol, or it cannot be played here.
+    """
+    resolved = resolve_protocol(protocol)
+    check_id(id)
+    if is_atari(id):
+        return AtariVec(id, num_envs, seed, resolved, full_action_space=full_action_space, num_threads=num_threads)
+    return ClassicVec(id, num_envs, seed)
+
+
+def make_filmed(id: str, seed: int = 0, protocol: str | Protocol = "sticky") -> FilmedAtari | ClassicVec:
+    """What `make_vec(id, 1, seed, protocol)` makes, playing the same, with a method `frame()` besides.
+
+    `frame()` is the current picture in colour, uint8 [height, width, 3].
+
+    Raises:
+        InvalidEnv: as `make_vec`, and when the environment draws no picture.
+    """
+    resolved = resolve_protocol(protocol)
+    check_id(id)
+    if is_atari(id):
+        return FilmedAtari(id, seed, resolved)
+    ClassicVec(id, 1, seed).close()  # says what is wrong, if it is not the drawing
+    _check_draws(id)
+    return ClassicVec(id, 1, seed, render_mode="rgb_array")
+
+
+def _check_draws(env_id: str) -> None:
+    """Draws one picture, because an environment says only then that it cannot or that a package is missing."""
+    try:
+        env = gymnasium.make(env_id, render_mode="rgb_array")
+        env.reset(seed=0)
+        picture = env.render()
+        env.close()
+    except (gymnasium.error.Error, ImportError, NotImplementedError, TypeError) as error:
+        raise InvalidEnv(f"{env_id!r} cannot be filmed: {reason(error)}") from error
+    if not isinstance(picture, np.ndarray) or picture.ndim != 3:
+        raise InvalidEnv(f"{env_id!r} cannot be filmed: it has no render mode 'rgb_array'")

@@ -1,0 +1,42 @@
+"""Command lines from dataclasses, by tyro, with errors of one line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Sequence
+from typing import TypeVar
+
+import tyro
+
+Args = TypeVar("Args")
+
+
+class UsageError(ValueError):
+    """A command line that cannot be understood; the message says which part."""
+
+
+def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args | None = None) -> Args:
+    """The dataclass that a command line describes; ``--help`` prints the flags and exits.
+
+    Raises:
+        UsageError: the command line does not fit.
+    """
+    errors = io.StringIO()
+    options = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(kind, prog=f"pixelq {verb}", args=list(arguments), **options)  # type: ignore[arg-type]
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UsageError(_one_line(errors.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """The text of tyro's framed message, without the frame and its hints."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    lines = [line.strip("│ ").strip() for line in text.splitlines() if line.strip().startswith("│")]
+    lines = [line for line in lines if line and not set(line) <= set("─-")]
+    return " ".join(lines) or " ".join(text.split())

@@ -1,0 +1,51 @@
+"""``pixelq VERB …``: finds the verb's script and turns what goes wrong into an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+VERBS = {
+    "train": "train an agent and keep its run in a folder",
+    "evaluate": "play full episodes with a saved policy",
+    "benchmark": "measure training speed against other libraries",
+    "presets": "list the presets",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs ``pixelq`` and returns the exit code: 0 done, 2 wrong input, 1 anything else."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: pixelq VERB [flags]   (pixelq VERB --help lists the flags)\n")
+        print("\n".join(f"  {verb:<10} {summary}" for verb, summary in VERBS.items()))
+        return 0
+    if arguments[0] not in VERBS:
+        print(f"pixelq: unknown verb {arguments[0]!r}; there are {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    return run(arguments[0], arguments[1:])
+
+
+def run(verb: str, arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb; the user's errors become one line on stderr and exit code 2."""
+    from pixelq.agents import InvalidCheckpoint, InvalidConfig, InvalidRun, TrainingDiverged
+    from pixelq.envs import InvalidEnv
+    from pixelq.scripts.command_line import UsageError
+
+    try:
+        module = importlib.import_module(f"pixelq.scripts.{verb}")
+        module.main(sys.argv[1:] if arguments is None else arguments)
+    except (InvalidCheckpoint, InvalidConfig, InvalidEnv, InvalidRun, UsageError) as error:
+        print(f"pixelq {verb}: {error}", file=sys.stderr)
+        return 2
+    except TrainingDiverged as error:
+        print(f"pixelq {verb}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""The scalar head's values and losses against hand computation and numpy."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pixelq.networks import MLP, QNetwork, ScalarHead
+from pixelq.networks.heads import huber, td_error
+
+
+@pytest.fixture(autouse=True)
+def _seed_and_one_thread() -> Iterator[None]:
+    """Small networks gain nothing from a second thread, and lose much where another process wants that core."""
+    torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def one_hot(index: list[int], size: int) -> torch.Tensor:
+    return nn.functional.one_hot(torch.tensor(index), size).float()
+
+
+def test_td_error_by_hand() -> None:
+    q = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.5, 0.25]])
+    next_q = torch.tensor([[10.0, 20.0], [4.0, 8.0], [1000.0, -1000.0]])
+    policy = torch.tensor([[0.0, 1.0], [0.25, 0.75], [1.0, 0.0]])
+    error = td_error(
+        q, torch.tensor([1, 0, 1]), torch.tensor([1.0, -1.0, 0.5]), torch.tensor([0.9, 0.5, 0.0]), next_q, policy
+    )
+    # 1 + 0.9·20 − 2 = 17;  −1 + 0.5·(1 + 6) − 3 = −0.5;  terminated: 0.5 − 0.25 = 0.25
+    torch.testing.assert_close(error, torch.tensor([17.0, -0.5, 0.25]))
+
+
+def test_losses_and_priorities_by_hand() -> None:
+    # Targets are the rewards: errors 3, −0.5, 1 and −2.
+    q = torch.zeros(4, 2)
+    action, zero = torch.tensor([0, 1, 1, 0]), torch.zeros(4)
+    reward = torch.tensor([3.0, -0.5, 1.0, -2.0])
+    batch = (q, action, reward, zero, torch.full((4, 2), 7.0), one_hot([0, 0, 1, 1], 2))
+    loss, priority = ScalarHead(1, 2, loss="huber").loss(*batch)
+    torch.testing.assert_close(loss, torch.tensor([2.5, 0.125, 0.5, 1.5]))
+    torch.testing.assert_close(priority, reward.abs())
+    loss, priority = ScalarHead(1, 2, loss="squared").loss(*batch)
+    torch.testing.assert_close(loss, torch.tensor([9.0, 0.25, 1.0, 4.0]))
+    torch.testing.assert_close(priority, reward.abs())
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("huber", [-1.0, 0.5, -1.0, 1.0]), ("squared", [-6.0, 1.0, -2.0, 4.0])])
+def test_gradient_by_hand_and_none_through_the_target(kind: str, expected: list[float]) -> None:
+    q = torch.zeros(4, 2, requires_grad=True)
+    next_q = torch.ones(4, 2, requires_grad=True)
+    policy = torch.full((4, 2), 0.5, requires_grad=True)
+    reward = torch.tensor([2.5, -1.0, 0.5, -2.5])  # errors 3, −0.5, 1, −2 with discount ½ and q' = 1
+    action = torch.tensor([0, 1, 1, 0])
+    loss, priority = ScalarHead(1, 2, loss=kind).loss(q, action, reward, torch.full((4,), 0.5), next_q, policy)  # type: ignore[arg-type]
+    loss.sum().backward()
+    assert q.grad is not None
+    gradient = torch.zeros(4, 2)
+    gradient[torch.arange(4), action] = torch.tensor(expected)
+    torch.testing.assert_close(q.grad, gradient)
+    assert next_q.grad is None
+    assert policy.grad is None
+    assert not priority.requires_grad
+
+
+@pytest.mark.parametrize("kind", ["huber", "squared"])
+@pytest.mark.parametrize("greedy", [True, False])
+@pytest.mark.parametrize("leading", [(64,), (5, 8)])
+def test_loss_equals_numpy(kind: str, greedy: bool, leading: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(3)
+    q, next_q, preference = rng.normal(0, 2, (3, *leading, 6))
+    action, reward = rng.integers(0, 6, leading), rng.normal(0, 1, leading)
+    discount = 0.97 * (rng.random(leading) < 0.7)
+    policy = np.exp(preference) / np.exp(preference).sum(-1, keepdims=True)
+    if greedy:
+        policy = np.eye(6)[next_q.argmax(-1)]
+        np.testing.assert_allclose((policy * next_q).sum(-1), next_q.max(-1))
+    error = reward + discount * (policy * next_q).sum(-1) - np.take_along_axis(q, action[..., None], -1)[..., 0]
+    expected = error**2
+    if kind == "huber":
+        expected = np.where(np.abs(error) <= 1, 0.5 * error**2, np.abs(error) - 0.5)
+    head = ScalarHead(1, 6, loss=kind)  # type: ignore[arg-type]
+    loss, priority = head.loss(*(torch.from_numpy(x) for x in (q, action, reward, discount, next_q, policy)))
+    np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-9)
+    np.testing.assert_allclose(priority.numpy(), np.abs(error), rtol=1e-9)
+
+
+def test_huber_delta() -> None:
+    x = torch.tensor([-3.0, -2.0, 0.0, 1.0, 5.0])
+    torch.testing.assert_close(huber(x, 2.0), torch.tensor([4.0, 2.0, 0.0, 0.5, 8.0]))
+
+
+@pytest.mark.parametrize("wrong", ["action", "reward", "discount", "next_q", "next_policy"])
+def test_shapes_that_would_broadcast_are_refused(wrong: str) -> None:
+    batch = {
+        "q": torch.zeros(4, 2),
+        "action": torch.zeros(4, dtype=torch.int64),
+        "reward": torch.zeros(4),
+        "discount": torch.zeros(4),
+        "next_q": torch.zeros(4, 2),
+        "next_policy": torch.zeros(4, 2),
+    }
+    td_error(**batch)
+    batch[wrong] = batch[wrong].unsqueeze(-1)
+    with pytest.raises(ValueError, match="the shapes are"):
+        td_error(**batch)
+
+
+def linear(layer: nn.Module, x: np.ndarray) -> np.ndarray:
+    return x @ layer.weight.detach().numpy().astype(np.float64).T + layer.bias.detach().numpy()
+
+
+@pytest.mark.parametrize("dueling", [False, True])
+@pytest.mark.parametrize("hidden", [16, 0, None])
+def test_forward_equals_numpy(dueling: bool, hidden: int | None) -> None:
+    head = ScalarHead(5, 3, hidden=hidden, dueling=dueling)
+    x = torch.randn(4, 5)
+
+    def stream(layers: nn.Sequential) -> np.ndarray:
+        out = linear(layers[0], x.numpy().astype(np.float64))
+        return linear(layers[2], np.maximum(out, 0)) if hidden else out
+
+    expected = stream(head.advantage)
+    if dueling:
+        assert head.state_value is not None
+        expected = stream(head.state_value) + expected - expected.mean(-1, keepdims=True)
+    value = head(x)
+    np.testing.assert_allclose(value.detach().numpy(), expected, atol=1e-5)
+    assert head.q(value) is value
+    assert sum(p.numel() for p in head.parameters()) == (
+        (5 * 3 + 3) + dueling * (5 + 1)
+        if not hidden
+        else (1 + dueling) * (5 * 16 + 16) + 16 * 3 + 3 + dueling * (16 + 1)
+    )
+
+
+def test_dueling_ignores_a_constant_in_the_advantages_and_averages_to_the_state_value() -> None:
+    head = ScalarHead(5, 4, hidden=8, dueling=True)
+    assert head.state_value is not None
+    x = torch.randn(6, 5)
+    before = head(x)
+    torch.testing.assert_close(before.mean(-1, keepdim=True), head.state_value(x))
+    with torch.no_grad():
+        head.advantage[-1].bias += 5.0  # type: ignore[operator]
+    torch.testing.assert_close(head(x), before, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        head.state_value[-1].bias += 5.0  # type: ignore[operator]
+    torch.testing.assert_close(head(x), before + 5, rtol=1e-5, atol=1e-5)
+
+
+def test_errors_say_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match="Unknown loss 'l1'"):
+        ScalarHead(3, 2, loss="l1")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="hidden of at least 0"):
+        ScalarHead(3, 2, hidden=-1)
+    with pytest.raises(ValueError, match="num_actions of at least 1"):
+        ScalarHead(3, 0)
+    with pytest.raises(ValueError, match="Unknown init"):
+        ScalarHead(3, 2, init="normal")  # type: ignore[arg-type]
+
+
+def test_q_network_composes_and_every_parameter_learns() -> None:
+    network = QNetwork(MLP(3, (8,)), ScalarHead(8, 2, hidden=8, dueling=True))
+    obs = torch.randn(16, 3)
+    torch.testing.assert_close(network.q(obs), network.head.q(network.head(network.encoder(obs))))
+    value = network(obs)
+    loss, _ = network.head.loss(value, torch.ones(16).long(), torch.ones(16), torch.zeros(16), value, torch.rand(16, 2))
+    loss.mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+    with pytest.raises(TypeError, match="without an LSTM"):
+        network.initial_state(2)
+
+
+def test_regression_to_given_targets_reaches_them() -> None:
+    network = QNetwork(MLP(2, (32,)), ScalarHead(32, 2, hidden=32))
+    obs = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]).repeat(2, 1)
+    action = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
+    reward = torch.tensor([1.0, -1.0, -1.0, 1.0, 0.0, 2.0, 3.0, -2.0])  # exclusive or, and another table
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(300):
+        value = network(obs)
+        loss, _ = network.head.loss(value, action, reward, torch.zeros(8), value, torch.zeros(8, 2))
+        optimizer.zero_grad()
+        loss.mean().backward()
+        optimizer.step()
+    q = network.q(obs).gather(1, action[:, None])[:, 0]
+    torch.testing.assert_close(q, reward, rtol=0, atol=0.05)
