@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Any, Literal, get_args, get_type_hints
 
 Encoder = Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar"]
@@ -85,14 +86,18 @@ class AgentConfig:
 
     def __post_init__(self) -> None:
         for name in _COUNTS:
-            self._require(name, isinstance(value := getattr(self, name), int) and value >= 1, "an integer of at least 1")
+            self._require(
+                name, isinstance(value := getattr(self, name), int) and value >= 1, "an integer of at least 1"
+            )
         for name in ("learning_rate", "adam_epsilon", "rmsprop_epsilon"):
-            self._require(name, 0 < getattr(self, name) < float("inf"), "a positive number")
+            self._require(name, _is_number(value := getattr(self, name)) and 0 < value < inf, "a positive number")
         for name in ("gamma", "epsilon_start", "epsilon_end", "rmsprop_decay", "priority_alpha", "priority_beta"):
-            self._require(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+            self._require(name, _is_number(value := getattr(self, name)) and 0 <= value <= 1, "in [0, 1]")
         for name in ("max_grad_norm", "reward_clip"):
             value = getattr(self, name)
-            self._require(name, value is None or 0 < value < float("inf"), "a positive number or None")
+            self._require(name, value is None or (_is_number(value) and 0 < value < inf), "a positive number or None")
+        for name in ("double", "dueling"):
+            self._require(name, isinstance(getattr(self, name), bool), "True or False")
         hints = get_type_hints(type(self))
         for name in ("optimizer", "loss", "head", "encoder", "precision"):
             choices = get_args(hints[name])
@@ -121,10 +126,11 @@ class AgentConfig:
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise InvalidConfig(f"unknown field {unknown[0]!r} of the agent's configuration")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise InvalidConfig(f"a field of the agent's configuration has the wrong type ({error})") from error
+        return cls(**values)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 _COUNTS = (

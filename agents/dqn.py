@@ -22,7 +22,7 @@ from pixelq.agents.replay import Replay
 from pixelq.networks import QNetwork, ScalarHead, make_encoder
 
 if TYPE_CHECKING:
-    from pixelq.agents.loop import LearnOptions
+    pass
 
 
 class DQN:
@@ -133,9 +133,7 @@ class DQN:
                 return obs if obs.dtype == np.uint8 else obs.astype(np.float32), is_single
         raise ValueError(f"the observation has shape {obs.shape}; it must be {shape} or (batch, *{shape})")
 
-    def learn(
-        self, envs: VectorEnv, steps: int, out: str | os.PathLike[str] | None = None, **options: Any
-    ) -> DQN:
+    def learn(self, envs: VectorEnv, steps: int, out: str | os.PathLike[str] | None = None, **options: Any) -> DQN:
         """Trains for ``steps`` more agent steps, summed over the environments.
 
         Args:

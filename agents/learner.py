@@ -31,7 +31,7 @@ class Learner:
         self.target_network = copy.deepcopy(network).requires_grad_(False)
         self.optimizer = make_optimizer(config, network.parameters())
         self.device = next(network.parameters()).device
-        wants_bfloat16 = config.precision == "bfloat16" or config.precision == "auto" and has_bfloat16(self.device)
+        wants_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(self.device))
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bfloat16)
 
     def update(self, batch: Batch) -> Update:
@@ -46,7 +46,7 @@ class Learner:
         losses, _ = network.head.loss(value, batch.action, batch.reward, batch.discount, next_value, next_policy)
         loss = losses.mean()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if self.config.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(network.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
@@ -77,6 +77,5 @@ class Learner:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies matrices in bfloat16 by itself, and not by emulation."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    is_native: bool = torch.cpu._is_avx512_bf16_supported()
-    return device.type == "cpu" and is_native
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

@@ -36,6 +36,7 @@ class CentredRMSProp(torch.optim.Optimizer):
             torch._foreach_mul_(squares, group["decay"])
             torch._foreach_addcmul_(squares, grads, grads, 1 - group["decay"])
             deviations = torch._foreach_addcmul(squares, means, means, -1)
+            torch._foreach_clamp_min_(deviations, 0.0)  # a variance, but rounding can make it negative
             torch._foreach_add_(deviations, group["eps"])
             torch._foreach_sqrt_(deviations)
             torch._foreach_addcdiv_(params, grads, deviations, -group["lr"])
@@ -59,5 +60,5 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, 
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         index, name = key.split(".")
-        state.setdefault(int(index), {})[name] = tensor
+        state.setdefault(int(index), {})[name] = tensor.clone()
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

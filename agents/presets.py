@@ -72,7 +72,29 @@ def quick() -> AgentConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], AgentConfig]] = {function.__name__: function for function in (nature, dqn, quick)}
+def classic() -> AgentConfig:
+    """DQN for vectors and short episodes, such as CartPole: a small network that learns fast from raw rewards.
+
+    Ours, from the settings of rl-baselines3-zoo (Raffin 2020) with three-step returns and a slower rate.
+    """
+    return AgentConfig(
+        n_step=3,
+        batch_size=64,
+        learning_rate=1e-3,
+        replay_capacity=100_000,
+        learning_starts=1_000,
+        train_every=2,
+        target_update_every=256,
+        epsilon_end=0.04,
+        epsilon_steps=7_000,
+        reward_clip=None,
+        hidden=256,
+    )
+
+
+PRESETS: dict[str, Callable[[], AgentConfig]] = {
+    function.__name__: function for function in (nature, dqn, quick, classic)
+}
 
 
 def preset(name: str) -> AgentConfig:

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 
-def n_step_return(
-    reward: Tensor, terminated: Tensor, truncated: Tensor, gamma: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def n_step_return(reward: Tensor, terminated: Tensor, truncated: Tensor, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
     """Discounted sum of up to n rewards that stops at an episode's end (Sutton & Barto 2018, eq. 7.1).
 
     Column k of each argument belongs to the step k after the start. With m the number of steps taken, that is n or

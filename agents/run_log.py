@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 METRICS = (
-    "step frames episodes return_mean return_median length_mean loss q_mean epsilon updates steps_per_second wall_seconds"
+    "step frames episodes return_mean return_median length_mean loss q_mean epsilon updates "
+    "steps_per_second wall_seconds"
 ).split()
 EVALUATIONS = "step episodes mean median std ci95_low ci95_high human_normalized".split()
 

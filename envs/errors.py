@@ -1,5 +1,5 @@
 """The error for what a user asked of this package and cannot have."""
 
 
-class InvalidEnv(ValueError):  # noqa: N818  (a name that reads well in a `raise` and an `except`)
+class InvalidEnv(ValueError):
     """An environment, protocol, seed or count that cannot be made; the message is one sentence for the user."""

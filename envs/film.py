@@ -13,13 +13,15 @@ from pixelq.envs.protocols import Protocol
 class FilmedAtari(VectorWrapper[Observations, NDArray[np.int64], Observations, NDArray[np.int64], NDArray[Any]]):
     """One game, played twice in lockstep: in grey for the agent, and in colour for the film.
 
-    It equals `AtariVec(env_id, 1, seed, protocol)` in everything it returns; `frame` is the same moment in colour.
+    It equals an `AtariVec` of one environment in everything it returns; `frame` is the same moment in colour.
     The native environment draws either grey or colour, so a second one with the same seed gets the same actions.
     """
 
-    def __init__(self, env_id: str, seed: int, protocol: Protocol) -> None:
-        self._grey = AtariVec(env_id, 1, seed, protocol, num_threads=1)
-        self._colour = AtariVec(env_id, 1, seed, protocol, num_threads=1, colour=True)
+    def __init__(self, env_id: str, seed: int, protocol: Protocol, *, full_action_space: bool = False) -> None:
+        self._grey, self._colour = (
+            AtariVec(env_id, 1, seed, protocol, full_action_space=full_action_space, num_threads=1, colour=colour)
+            for colour in (False, True)
+        )
         super().__init__(self._grey)
         self.env_id = env_id
         self.protocol = protocol

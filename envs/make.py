@@ -40,8 +40,10 @@ def make_vec(
     return ClassicVec(id, num_envs, seed)
 
 
-def make_filmed(id: str, seed: int = 0, protocol: str | Protocol = "sticky") -> FilmedAtari | ClassicVec:
-    """What `make_vec(id, 1, seed, protocol)` makes, playing the same, with a method `frame()` besides.
+def make_filmed(
+    id: str, seed: int = 0, protocol: str | Protocol = "sticky", *, full_action_space: bool = False
+) -> FilmedAtari | ClassicVec:
+    """What `make_vec` makes of one environment and the same arguments, playing the same, with a method `frame()`.
 
     `frame()` is the current picture in colour, uint8 [height, width, 3].
 
@@ -51,7 +53,7 @@ def make_filmed(id: str, seed: int = 0, protocol: str | Protocol = "sticky") -> 
     resolved = resolve_protocol(protocol)
     check_id(id)
     if is_atari(id):
-        return FilmedAtari(id, seed, resolved)
+        return FilmedAtari(id, seed, resolved, full_action_space=full_action_space)
     ClassicVec(id, 1, seed).close()  # says what is wrong, if it is not the drawing
     _check_draws(id)
     return ClassicVec(id, 1, seed, render_mode="rgb_array")

@@ -3,7 +3,7 @@
 from typing import Any, Literal, Protocol
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelq.networks.base import Init, initialize

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import re
 from collections.abc import Sequence
 from typing import TypeVar
@@ -24,14 +25,24 @@ def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args |
         UsageError: the command line does not fit.
     """
     errors = io.StringIO()
-    options = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(kind, prog=f"pixelq {verb}", args=list(arguments), **options)  # type: ignore[arg-type]
+            start = tyro.MISSING_NONPROP if default is None else default
+            return tyro.cli(kind, prog=f"pixelq {verb}", args=list(arguments), default=start)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise UsageError(_one_line(errors.getvalue())) from None
+
+
+def optional_value(arguments: Sequence[str], flag: str, missing: str = "-") -> list[str]:
+    """The arguments with ``missing`` after each ``flag`` that has no value: tyro knows no optional values."""
+    filled = []
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="--"):
+        filled.append(argument)
+        if argument == flag and following.startswith("-") and following != missing:
+            filled.append(missing)
+    return filled
 
 
 def _one_line(box: str) -> str:
@@ -39,4 +50,5 @@ def _one_line(box: str) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", box)
     lines = [line.strip("│ ").strip() for line in text.splitlines() if line.strip().startswith("│")]
     lines = [line for line in lines if line and not set(line) <= set("─-")]
-    return " ".join(lines) or " ".join(text.split())
+    sentence = " ".join(lines) or " ".join(text.split())
+    return re.sub(r" ?For full helptext.*", "", sentence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -11,12 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pixelq.agents import DQN, AgentConfig, InvalidRun, evaluate, preset
+from pixelq.agents import DQN, AgentConfig, InvalidRun, preset
 from pixelq.agents.checkpoint import InvalidCheckpoint, read_checkpoint
-from pixelq.envs import make_vec
+from pixelq.envs import PROTOCOLS, make_vec
 from pixelq.scripts.command_line import UsageError, parse
-
-EVALUATION_SEED = 1_000_003  # added to the run's seed, so that no training game is evaluated
+from pixelq.scripts.evaluate import EVALUATION_SEED, describe, evaluate_saved
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class TrainArgs:
     out: Path | None = None
     """The run's folder; by default a new one under runs/."""
     resume: bool = False
-    """Go on with the run in --out, up to --steps; its own configuration holds."""
+    """Go on with the run in --out, up to --steps, with the run's own settings."""
     checkpoint_every: int = 50_000
     """Steps between checkpoints."""
-    evaluate_every: int = 50_000
+    evaluate_every: int = 100_000
     """Steps between evaluations."""
     evaluation_episodes: int = 10
     """Episodes in each evaluation during training."""
@@ -57,48 +57,106 @@ class TrainArgs:
     """The agent's settings; they start from the preset's."""
 
 
+CHANGEABLE = frozenset(
+    "steps device out resume checkpoint_every evaluate_every evaluation_episodes final_episodes log_every".split()
+)
+"""What may change when a run is resumed."""
+
+
 def main(arguments: Sequence[str]) -> None:
     """Parses the command line and trains."""
+    defaults = _defaults(arguments)
+    args = parse(TrainArgs, "train", arguments, defaults)
+    if not args.resume:
+        _start(args)
+        return
+    for flag in dataclasses.fields(args):
+        given, saved = getattr(args, flag.name), getattr(defaults, flag.name)
+        if flag.name not in CHANGEABLE and given != saved:
+            if isinstance(given, AgentConfig):
+                name = next(
+                    f.name for f in dataclasses.fields(given) if getattr(given, f.name) != getattr(saved, f.name)
+                )
+                flag_name, given, saved = f"agent.{name}", getattr(given, name), getattr(saved, name)
+            else:
+                flag_name = flag.name
+            raise InvalidRun(
+                f"the run in {args.out} has --{flag_name} {saved}, not {given}; leave the flag out, "
+                "or start another run in another --out"
+            )
+    _resume(args)
+
+
+def _defaults(arguments: Sequence[str]) -> TrainArgs:
+    """Where the flags start from: the preset asked for, or the run to be resumed."""
     chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     chooser.add_argument("--preset", default="quick")
+    chooser.add_argument("--resume", action="store_true")
+    chooser.add_argument("--out", type=Path)
     try:
-        name = chooser.parse_known_args(list(arguments))[0].preset
+        chosen = chooser.parse_known_args(list(arguments))[0]
     except argparse.ArgumentError as error:
         raise UsageError(str(error)) from None
-    train(parse(TrainArgs, "train", arguments, TrainArgs(preset=name, agent=preset(name))))
-
-
-def train(args: TrainArgs) -> None:
-    """Trains as ``args`` say and prints where everything lies.
-
-    Raises:
-        InvalidEnv, InvalidConfig, InvalidRun, InvalidCheckpoint: what was asked for cannot be done.
-    """
-    out = args.out or _new_folder(args)
-    run: dict[str, Any] | None = None
-    env, num_envs, seed, protocol, full = args.env, args.num_envs, args.seed, args.protocol, args.full_action_space
-    agent: DQN | None = None
-    if args.resume:
-        agent, run, saved = _load_run(out, args.device)
-        env, num_envs, seed, protocol = saved["env"], saved["num_envs"], saved["seed"], saved["protocol"]
-        full = saved["full_action_space"]
-        if agent.step >= args.steps:
-            raise InvalidRun(f"{out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps")
-    resumed_at = agent.step if agent else 0
-    if protocol not in ("sticky", "nature"):
-        protocol = "sticky"  # no Atari game
-    # A resumed run plays other games than it has already played.
-    envs = make_vec(env, num_envs, seed + resumed_at, protocol, full_action_space=full)
-    evaluation_envs = make_vec(env, min(8, args.evaluation_episodes), seed + EVALUATION_SEED, protocol, full_action_space=full)
-    if agent is None:
-        agent = DQN(
-            envs.single_observation_space, envs.single_action_space, args.agent, device=args.device, seed=seed
+    if not chosen.resume:
+        return TrainArgs(preset=chosen.preset, agent=preset(chosen.preset))
+    if chosen.out is None:
+        raise InvalidRun("--resume needs --out, the folder of the run to go on with")
+    try:
+        saved = json.loads((chosen.out / "config.json").read_text())
+        return TrainArgs(
+            env=saved["env"],
+            preset=saved["preset"],
+            steps=saved["steps"],
+            num_envs=saved["num_envs"],
+            seed=saved["seed"],
+            protocol=saved["protocol"] if saved["protocol"] in PROTOCOLS else "sticky",
+            full_action_space=saved["full_action_space"],
+            agent=AgentConfig.from_dict(saved["agent"]),
         )
-    print(f"{env} · {args.preset} · {agent.device} · {out}", file=sys.stderr)
+    except OSError as error:
+        raise InvalidRun(f"{chosen.out} holds no run to resume; leave out --resume to start one") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidRun(f"{chosen.out / 'config.json'} is damaged ({error}); start another run") from error
+
+
+def _start(args: TrainArgs) -> None:
+    """Trains a new agent."""
+    name = f"{args.env.split('/')[-1]}-{args.preset}-seed{args.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+    args = dataclasses.replace(args, out=args.out or Path("runs") / name)
+    envs = _make_envs(args, args.num_envs, args.seed)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, args.agent, device=args.device, seed=args.seed)
+    _learn(agent, envs, args, None)
+
+
+def _resume(args: TrainArgs) -> None:
+    """Trains the latest agent of a run further."""
+    assert args.out is not None
+    latest = args.out / "checkpoints" / "latest"
+    if not latest.exists():
+        raise InvalidCheckpoint(f"{args.out} has no checkpoint yet; start again in another --out")
+    agent = DQN.load(latest, args.device)
+    if agent.step >= args.steps:
+        raise InvalidRun(f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps")
+    envs = _make_envs(args, args.num_envs, args.seed + agent.step)  # not the games it has played already
+    _learn(agent, envs, args, read_checkpoint(latest).state["run"])
+
+
+def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
+    return make_vec(args.env, num_envs, seed, args.protocol, full_action_space=args.full_action_space)
+
+
+def _learn(agent: DQN, envs: Any, args: TrainArgs, run: dict[str, Any] | None) -> None:
+    """Learns up to the last step, evaluates the policy that was saved, and says where everything lies."""
+    assert args.out is not None
+    for name in ("evaluation_episodes", "final_episodes"):
+        if getattr(args, name) < 1:
+            raise UsageError(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be at least 1")
+    evaluation_envs = _make_envs(args, min(8, args.evaluation_episodes), args.seed + 2 * EVALUATION_SEED)
+    print(f"{args.env} · preset {args.preset} · {agent.device} · {args.out}", file=sys.stderr)
     agent.learn(
         envs,
         args.steps - agent.step,
-        out,
+        args.out,
         evaluation_envs=evaluation_envs,
         evaluate_every=args.evaluate_every,
         evaluation_episodes=args.evaluation_episodes,
@@ -106,43 +164,17 @@ def train(args: TrainArgs) -> None:
         log_every=args.log_every,
         progress=True,
         resume=run,
-        description={"preset": args.preset, "full_action_space": full},
+        description={"preset": args.preset, "full_action_space": args.full_action_space},
     )
-    _report(out, args, make_vec(env, min(8, args.final_episodes), seed + 2 * EVALUATION_SEED, protocol, full_action_space=full))
-
-
-def _report(out: Path, args: TrainArgs, envs: Any) -> None:
-    """Evaluates the saved policy in fresh games and says where everything lies."""
-    agent = DQN.load(out, args.device)
-    result = evaluate(agent, envs, args.final_episodes, epsilon=envs.protocol.evaluation_epsilon, seed=args.seed)
-    low, high = result.ci95
+    saved, folder, result, _ = evaluate_saved(args.out, args.final_episodes, device=args.device)
+    print(describe(result, f"best policy (step {saved.step:,})"))
     print(
-        f"The best policy, of step {agent.step:,}: mean return {result.mean:.1f} (95% {low:.1f} to {high:.1f}) "
-        f"over {result.episodes} episodes.\n"
-        f"  run          {out}\n"
-        f"  curves       tensorboard --logdir {out}\n"
-        f"  evaluate     pixelq evaluate {out} --episodes 30 --video {out / 'video'}\n"
-        f"  go on        pixelq train --resume --out {out} --steps {2 * args.steps}"
+        f"\n  run       {args.out}\n"
+        f"  policy    {folder}\n"
+        f"  curves    tensorboard --logdir {args.out}\n"
+        f"  evaluate  pixelq evaluate {args.out} --video {args.out / 'video'}\n"
+        f"  go on     pixelq train --resume --out {args.out} --steps {2 * args.steps}"
     )
-
-
-def _new_folder(args: TrainArgs) -> Path:
-    if args.resume:
-        raise InvalidRun("--resume needs --out, the folder of the run to go on with")
-    name = args.env.split("/")[-1]
-    return Path("runs") / f"{name}-{args.preset}-seed{args.seed}-{datetime.now():%Y%m%d-%H%M%S}"
-
-
-def _load_run(out: Path, device: str) -> tuple[DQN, dict[str, Any], dict[str, Any]]:
-    """The latest agent of a run, what its checkpoint keeps of the run, and the run's configuration."""
-    try:
-        saved = json.loads((out / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise InvalidRun(f"{out} holds no run to resume ({error}); leave out --resume to start one") from error
-    latest = out / "checkpoints" / "latest"
-    if not latest.exists():
-        raise InvalidCheckpoint(f"{out} has no checkpoint yet; start again in another --out")
-    return DQN.load(latest, device), read_checkpoint(latest).state["run"], saved
 
 
 if __name__ == "__main__":

@@ -102,6 +102,15 @@ def test_time_limit_on_and_just_before_the_step_that_ends_the_game():
     assert not before[2][: last + 2].any()
 
 
+def test_the_hidden_step_of_a_restart_scores_nothing():
+    actions = np.zeros(200, np.int64)
+    scored = int(np.flatnonzero(play_reference("ALE/Pong-v5", PLAIN, actions)[1])[0])  # the opponent's first point
+    protocol = dataclasses.replace(PLAIN, max_frames=4 * scored)
+    _, rewards, _, truncated = assert_equals_reference("ALE/Pong-v5", protocol, actions)
+    assert truncated[scored - 1]
+    assert not rewards[: scored + 1].any()
+
+
 def test_max_frames_counts_after_the_no_ops_and_for_each_environment_alone():
     protocol = dataclasses.replace(PROTOCOLS["nature"], max_frames=203)  # 51 steps of four frames reach it
     envs = make_vec("ALE/Pong-v5", 6, 0, protocol)
@@ -116,6 +125,9 @@ def test_max_frames_counts_after_the_no_ops_and_for_each_environment_alone():
         assert truncated.any() == (step == 51)
         assert not terminated.any()
     np.testing.assert_array_equal(info["episode_frame_number"], starts + 204)
+    restarts = envs.step(np.zeros(6, np.int64))[4]["episode_frame_number"]
+    assert restarts.min() >= 1
+    assert restarts.max() <= 30
 
 
 def test_sticky_protocol_starts_without_no_ops():
@@ -159,6 +171,35 @@ def test_life_lost_equals_the_native_signal_and_the_game_goes_on():
         lives, lost, ended = info["lives"], lost + info["life_lost"].sum(), ended + terminated.sum()
     assert ended >= 4
     assert lost >= 4 * ended  # five lives a game, of which the last ends it
+
+
+class ScriptedNative:
+    """Stands in for the native environment: one environment with the given lives, and no picture."""
+
+    def __init__(self, lives):
+        self.lives, self.sent = [np.array([value], np.int32) for value in lives], []
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros((1, 4, 84, 84), np.uint8), {"lives": self.lives[len(self.sent)].copy()}
+
+    def send(self, actions):
+        self.sent.append(actions.tolist())
+
+    def recv(self):
+        observations, info = self.reset()
+        return observations, np.zeros(1, np.int32), np.zeros(1, np.bool_), np.zeros(1, np.bool_), info
+
+
+def test_a_restart_with_fewer_lives_is_no_life_lost_and_plays_no_action():
+    envs = make_vec("ALE/Breakout-v5", 1, 0, dataclasses.replace(PROTOCOLS["nature"], max_frames=12))
+    envs._native = native = ScriptedNative([3, 3, 2, 4, 3, 2, 2, 0])  # an extra life, and then the fourth step restarts
+    envs.reset()
+    actions = np.array([[1], [2], [3], [1], [2], [3], [1]])
+    steps = [envs.step(action) for action in actions]
+    assert [bool(step[3][0]) for step in steps] == [False, False, True, False, False, False, True]
+    assert [bool(step[4]["life_lost"][0]) for step in steps] == [False, True, False, False, True, False, False]
+    assert native.sent == [[1], [2], [3], [0], [2], [3], [1]]
+    assert actions[3] == 1  # the caller's array is as it was
 
 
 def test_newest_frames_rebuild_every_stack():

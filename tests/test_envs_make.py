@@ -163,6 +163,7 @@ def test_environments_of_the_wrong_shape(counter):
         make_vec(counter(observation=gymnasium.spaces.Dict(a=Box(0, 1))))
 
 
+@pytest.mark.filterwarnings("ignore:.*RGB-array rendering")
 def test_a_missing_package_or_picture_is_said_in_one_sentence(counter):
     error = gymnasium.error.DependencyNotInstalled("pygame is not installed, run `pip install pygame`\nand more")
     missing = counter(picture=error)
@@ -223,11 +224,13 @@ def test_film_notices_that_it_shows_another_game():
 
 
 def test_film_has_the_screen_of_the_game_and_closes():
-    film = make_filmed("ALE/Pooyan-v5")
+    film = make_filmed("ALE/Pooyan-v5", full_action_space=True)
     with pytest.raises(RuntimeError, match="there is no picture yet; call reset first"):
         film.frame()
     film.reset(seed=1)
     assert film.frame().shape == (220, 160, 3)
+    assert film.single_action_space.n == 18
+    film.step(np.array([17]))
     assert (film.num_envs, film.frame_stack, film.frames_per_step, film.env_id) == (1, 4, 4, "ALE/Pooyan-v5")
     film.close()
     with pytest.raises(RuntimeError, match="the environment is closed"):

@@ -59,7 +59,7 @@ def policy_kwargs(encoder: str, **more: object) -> dict[str, Any]:
 def make(algorithm: str, encoder: str, env: gym.Env[Any, Any], **more: object) -> BaseAlgorithm:
     kwargs = policy_kwargs(encoder, **more)
     if algorithm == "ppo":
-        settings = {"n_steps": 64, "batch_size": 32, "n_epochs": 4, "learning_rate": 1e-3}
+        settings = {"n_steps": 64, "batch_size": 32, "n_epochs": 4, "learning_rate": 5e-4}
         return PPO("CnnPolicy", env, policy_kwargs=kwargs, seed=0, device="cpu", **settings)  # type: ignore[arg-type]
     settings = {"learning_starts": 50, "train_freq": 1, "buffer_size": 500, "gamma": 0.0, "learning_rate": 1e-3}
     return DQN("CnnPolicy", env, policy_kwargs=kwargs, seed=0, device="cpu", **settings)  # type: ignore[arg-type]

@@ -1,0 +1,29 @@
+"""``pixelq presets``: lists the presets, one line each, with the paper."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pixelq.agents import PRESETS
+from pixelq.scripts.command_line import parse
+
+
+@dataclass(frozen=True)
+class PresetsArgs:
+    """List the presets: name, and where the settings come from."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Prints a line for each preset: its name and the first line of its docstring."""
+    parse(PresetsArgs, "presets", arguments)
+    for name, function in PRESETS.items():
+        print(f"{name:<12} {(inspect.getdoc(function) or '').splitlines()[0]}")
+
+
+if __name__ == "__main__":
+    from pixelq.scripts.main import run
+
+    sys.exit(run("presets"))

@@ -1,0 +1,147 @@
+"""`pixelq benchmark`: equal work for all, figures that fit together, and sentences for what cannot be measured."""
+
+import json
+import sys
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from pixelq.scripts import benchmark
+from pixelq.scripts.command_line import optional_value
+from pixelq.scripts.main import main
+from pixelq.scripts.peers import ENTRIES, Turn, Work, update_ratio
+
+SHORT = ["--seconds", "2", "--turns", "2", "--num-envs", "2", "--replay-capacity", "300", "--device", "cpu"]
+
+
+def test_measures_equal_work_turn_by_turn(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark", "--against", "sb3", *SHORT, "--json"]) == 0
+    out, err = capfd.readouterr()
+    figures = json.loads(out)  # stdout holds nothing else
+    assert "steps/s" in err
+    assert {"hardware", "device", "work", "results", "ratios"} <= figures.keys()
+    assert figures["device"] == "cpu"
+    assert {"network": "nature", "batch_size": 32, "train_every": 4, "num_envs": 2}.items() <= figures["work"].items()
+    ours, sb3 = figures["results"]
+    assert (ours["name"], sb3["name"]) == ("pixelq", "sb3")
+    for result in (ours, sb3):
+        assert result["version"][0].isdigit()
+        assert len(result["runs"]) == 2
+        assert min(result["runs"]) > 0
+        assert result["steps_per_second"] == median(result["runs"])
+        # Counted by the agents, not derived from the settings.
+        assert result["updates"] / result["steps"] == pytest.approx(1 / 4, rel=0.02)
+        assert result["updates_per_second"] == pytest.approx(result["steps_per_second"] / 4, rel=0.02)
+        # PyTorch alone takes more than 100 MiB; the memory of this process, which holds both, must not count.
+        assert 100 < result["peak_memory_mib"] < 4000
+    assert figures["ratios"] == {"sb3": pytest.approx(ours["steps_per_second"] / sb3["steps_per_second"])}
+
+
+def test_figures_are_medians_and_the_file_holds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def turns(*seconds: float) -> list[Turn]:
+        return [Turn(400, 100, t, 500.0 + t, None) for t in seconds]
+
+    measured = {"pixelq": turns(1, 2, 4), "sb3": turns(8, 4, 16)}
+    monkeypatch.setattr(benchmark, "take_turns", lambda *_: measured)
+    file = tmp_path / "new" / "speed.json"
+    assert main(["benchmark", "--device", "cpu", "--json", str(file), "--turns", "3"]) == 0
+    assert "4.00 (2.00–8.00)" in capfd.readouterr().out
+    figures = json.loads(file.read_text())
+    ours, sb3 = figures["results"]
+    assert (ours["runs"], sb3["runs"]) == ([400, 200, 100], [50, 100, 25])
+    assert (ours["steps_per_second"], sb3["steps_per_second"]) == (200, 50)
+    assert (ours["updates_per_second"], sb3["updates_per_second"]) == (50, 12.5)
+    assert (ours["peak_memory_mib"], sb3["peak_memory_mib"]) == (504, 516)
+    assert figures["ratios"] == {"sb3": 4}
+    assert figures["ratio_runs"] == {"sb3": [8, 2, 4]}
+
+
+def test_networks_and_replays_are_of_one_size() -> None:
+    work = Work(num_envs=2, replay_capacity=300)
+    ours, sb3 = (ENTRIES[name].make(work, "cpu") for name in ("pixelq", "sb3"))
+    shapes = [[tuple(p.shape) for p in network.parameters()] for network in (ours.agent.network, sb3.model.q_net)]
+    convolutions = [(32, 4, 8, 8), (32,), (64, 32, 4, 4), (64,), (64, 64, 3, 3), (64,)]
+    assert shapes[0] == [*convolutions, (512, 3136), (512,), (6, 512), (6,)]
+    assert shapes[1] == shapes[0]
+    optimizers = [ours.agent.learner.optimizer, sb3.model.policy.optimizer]
+    for key, value in {"lr": 1e-4, "eps": 1e-8, "betas": (0.9, 0.999), "weight_decay": 0}.items():
+        assert [optimizer.param_groups[0][key] for optimizer in optimizers] == [value, value]
+    for trainer in (ours, sb3):
+        trainer.learn(300)
+    assert [trainer.counts() for trainer in (ours, sb3)] == [(300, 0), (300, 0)]
+    assert ours.agent.replay.rows == 300
+    assert sb3.model.replay_buffer.full
+    assert sb3.model.replay_buffer.observations.shape == (150, 2, 4, 84, 84)
+    for trainer in (ours, sb3):
+        trainer.learn(16)
+    assert [trainer.counts() for trainer in (ours, sb3)] == [(316, 4), (316, 4)]
+    assert [ours.agent.epsilon, sb3.model.exploration_rate] == pytest.approx([0.01, 0.01])
+
+
+def test_sb3_skips_frames_once() -> None:
+    sb3 = ENTRIES["sb3"].make(Work(num_envs=1, replay_capacity=100), "cpu")
+    game = sb3.model.get_env().unwrapped.envs[0].unwrapped
+    sb3.model.get_env().reset()
+    before = game.ale.getEpisodeFrameNumber()
+    sb3.model.get_env().step([0])
+    assert game.ale.getEpisodeFrameNumber() - before == 4
+
+
+@pytest.mark.parametrize(
+    ("num_envs", "expected"), [(1, (4, 1)), (2, (2, 1)), (3, (4, 3)), (4, (1, 1)), (6, (2, 3)), (8, (1, 2))]
+)
+def test_an_update_per_four_steps_for_any_number_of_environments(num_envs: int, expected: tuple[int, int]) -> None:
+    train_freq, gradient_steps = update_ratio(num_envs, 4)
+    assert (train_freq, gradient_steps) == expected
+    assert gradient_steps * 4 == train_freq * num_envs
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--against", "sb3,nobody"], "does not know 'nobody'; there are sb3"),
+        (["--seconds", "0"], "--seconds is 0.0; it must be a positive number"),
+        (["--seconds", "-1"], "--seconds"),
+        (["--seconds", "nan"], "--seconds is nan"),
+        (["--turns", "0"], "--turns is 0; it must be at least 1"),
+        (["--num-envs", "0"], "--num-envs is 0; it must be at least 1"),
+        (["--replay-capacity", "40"], "--replay-capacity is 40; it must be at least 64"),
+        (["--env", "CartPole-v1"], "it must be an Atari game"),
+        (["--env", "ALE/Pnog-v5"], "did you mean 'ALE/Pong-v5'?"),
+        (["--device", "tpu"], "tpu"),
+        (["--json", "."], "cannot be written"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    flags: list[str], message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["benchmark", *flags]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("pixelq benchmark: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_missing_opencv_is_named(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert main(["benchmark", "--seconds", "1"]) == 2
+    assert capfd.readouterr().err == "pixelq benchmark: sb3 needs cv2: pip install 'pixelq[benchmark]'\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "filled"),
+    [
+        ([], []),
+        (["--json"], ["--json", "-"]),
+        (["--json", "a.json"], ["--json", "a.json"]),
+        (["--json", "-"], ["--json", "-"]),
+        (["--json", "--turns", "2"], ["--json", "-", "--turns", "2"]),
+        (["--turns", "2", "--json=a.json"], ["--turns", "2", "--json=a.json"]),
+    ],
+)
+def test_a_flag_may_lack_its_value(arguments: list[str], filled: list[str]) -> None:
+    assert optional_value(arguments, "--json") == filled
