@@ -116,7 +116,9 @@ class _Loop:
         agent, envs, options = self.agent, self.envs, self.options
         obs, _ = envs.reset()
         self.line.progress.start()
-        while agent.step < self.last_step and not received:
+        self.line.say(f"{agent.env_id} · {envs.num_envs} environments · {agent.device} · {options.out}")
+        stopping = False
+        while not stopping:
             before = agent.step
             actions = agent.act(obs, agent.epsilon)
             next_obs, reward, terminated, truncated, info = envs.step(actions)
@@ -124,13 +126,14 @@ class _Loop:
             self._count(reward, terminated | truncated)
             obs = next_obs
             self._learn(before)
-            is_last = agent.step >= self.last_step or bool(received)
-            if is_last or _crossed(options.log_every, before, agent.step):
+            finished = agent.step >= self.last_step
+            stopping = finished or bool(received)
+            if stopping or _crossed(options.log_every, before, agent.step):
                 self._log_interval()
             is_best = False
-            if agent.step >= self.last_step or _crossed(options.evaluate_every, before, agent.step):
+            if finished or _crossed(options.evaluate_every, before, agent.step):
                 is_best = self._evaluate()
-            if is_last or is_best or _crossed(options.checkpoint_every, before, agent.step):
+            if stopping or is_best or _crossed(options.checkpoint_every, before, agent.step):
                 self._checkpoint(is_best)
         self.replay.cut(obs)
 

@@ -4,7 +4,7 @@ from pixelq.envs.atari import AtariVec
 from pixelq.envs.classic import ClassicVec
 from pixelq.envs.errors import InvalidEnv
 from pixelq.envs.film import FilmedAtari
-from pixelq.envs.games import ATARI5, ATARI26, ATARI57, REFERENCE_SCORES, human_normalized_score
+from pixelq.envs.games import ATARI5, ATARI26, ATARI57, REFERENCE_SCORES, human_normalized_score, reference_score
 from pixelq.envs.ids import id_of, is_atari
 from pixelq.envs.make import make_filmed, make_vec
 from pixelq.envs.protocols import GYMNASIUM, PROTOCOLS, Protocol
@@ -28,4 +28,5 @@ __all__ = [
     "is_atari",
     "make_filmed",
     "make_vec",
+    "reference_score",
 ]

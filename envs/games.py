@@ -116,9 +116,13 @@ ATARI5: tuple[str, ...] = ("battle_zone", "double_dunk", "name_this_game", "phoe
 """Five games whose scores predict the median over all 57 (Aitchison et al. 2023, "Atari-5")."""
 
 
+def reference_score(env_id_or_game: str) -> ReferenceScore | None:
+    """The random and human scores of an environment id or a ROM name; None for a game without references."""
+    spec = gymnasium.registry.get(env_id_or_game)
+    return REFERENCE_SCORES.get(spec.kwargs.get("game", "") if spec else env_id_or_game)
+
+
 def human_normalized_score(env_id_or_game: str, score: float) -> float | None:
     """The score on a scale where the random player has 0 and the human 1; None for a game without references."""
-    spec = gymnasium.registry.get(env_id_or_game)
-    game = spec.kwargs.get("game", "") if spec else env_id_or_game
-    reference = REFERENCE_SCORES.get(game)
+    reference = reference_score(env_id_or_game)
     return (score - reference.random) / (reference.human - reference.random) if reference else None

@@ -132,7 +132,7 @@ def _process(name: str, work: Work, device: str) -> Iterator[Connection]:
         yield connection
     finally:
         connection.close()
-        process.terminate()
+        process.kill()  # it has nothing to save
         process.join()
 
 

@@ -174,7 +174,8 @@ def serve(connection: Connection, name: str, work: Work, device: str) -> None:
         trainer.learn(work.replay_capacity + WARM_UP_STEPS)
         turn = _measure(trainer, WARM_UP_STEPS, device)
         connection.send(turn)
-        while (seconds := connection.recv()) is not None:
+        while True:
+            seconds: float = connection.recv()
             for share in (WARM_UP_SHARE, 1.0):
                 turn = _measure(trainer, _steps_in(share * seconds, turn, work), device)
             connection.send(turn)

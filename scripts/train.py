@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pixelq.agents import DQN, AgentConfig, InvalidRun, preset
 from pixelq.agents.checkpoint import InvalidCheckpoint, read_checkpoint
+from pixelq.agents.plot import plot_run
 from pixelq.envs import PROTOCOLS, make_vec
 from pixelq.scripts.command_line import UsageError, parse
 from pixelq.scripts.evaluate import EVALUATION_SEED, describe, evaluate_saved
@@ -121,6 +122,8 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
 
 def _start(args: TrainArgs) -> None:
     """Trains a new agent."""
+    if args.num_envs > args.agent.replay_capacity:  # said before so many environments are made
+        raise UsageError(f"--num-envs is {args.num_envs:,}, more than the replay's {args.agent.replay_capacity:,} rows")
     name = f"{args.env.split('/')[-1]}-{args.preset}-seed{args.seed}-{datetime.now():%Y%m%d-%H%M%S}"
     args = dataclasses.replace(args, out=args.out or Path("runs") / name)
     envs = _make_envs(args, args.num_envs, args.seed)
@@ -152,7 +155,6 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs, run: dict[str, Any] | None) -
         if getattr(args, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be at least 1")
     evaluation_envs = _make_envs(args, min(8, args.evaluation_episodes), args.seed + 2 * EVALUATION_SEED)
-    print(f"{args.env} · preset {args.preset} · {agent.device} · {args.out}", file=sys.stderr)
     agent.learn(
         envs,
         args.steps - agent.step,
@@ -167,11 +169,12 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs, run: dict[str, Any] | None) -
         description={"preset": args.preset, "full_action_space": args.full_action_space},
     )
     saved, folder, result, _ = evaluate_saved(args.out, args.final_episodes, device=args.device)
+    curve = plot_run(args.out)
     print(describe(result, f"best policy (step {saved.step:,})"))
     print(
         f"\n  run       {args.out}\n"
         f"  policy    {folder}\n"
-        f"  curves    tensorboard --logdir {args.out}\n"
+        f"  curve     {curve}   (tensorboard --logdir {args.out} for all of them)\n"
         f"  evaluate  pixelq evaluate {args.out} --video {args.out / 'video'}\n"
         f"  go on     pixelq train --resume --out {args.out} --steps {2 * args.steps}"
     )

@@ -12,7 +12,7 @@ from pixelq.scripts.command_line import optional_value
 from pixelq.scripts.main import main
 from pixelq.scripts.peers import ENTRIES, Turn, Work, update_ratio
 
-SHORT = ["--seconds", "2", "--turns", "2", "--num-envs", "2", "--replay-capacity", "300", "--device", "cpu"]
+SHORT = ["--seconds", "1", "--turns", "2", "--num-envs", "2", "--replay-capacity", "100", "--device", "cpu"]
 
 
 def test_measures_equal_work_turn_by_turn(capfd: pytest.CaptureFixture[str]) -> None:

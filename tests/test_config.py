@@ -45,7 +45,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
 @pytest.mark.parametrize(
     ("field", "value"), [(field, value) for field in OUT_OF_RANGE for value in OUT_OF_RANGE[field]]
 )
-def test_values_out_of_range_are_refused_by_name(field: str, value: object) -> None:
+def test_values_out_of_range_are_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(InvalidConfig, match=rf"^{field} is .*; it must be ") as error:
         AgentConfig(**{field: value})
     assert str(error.value).startswith(f"{field} is {value!r}; it must be ")
