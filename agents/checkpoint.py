@@ -106,8 +106,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         return Checkpoint(state, load_file(folder / _NETWORK), load_file(folder / _LEARNER))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InvalidCheckpoint(f"{folder / _STATE} is damaged ({error}); use another checkpoint") from error
-    except FileNotFoundError as error:
-        raise InvalidCheckpoint(f"{error.filename or folder} is missing; use another checkpoint") from error
+    except OSError as error:
+        raise InvalidCheckpoint(f"{folder} cannot be read ({error}); use another checkpoint") from error
     except SafetensorError as error:
         raise InvalidCheckpoint(f"the weights in {folder} are damaged ({error}); use another checkpoint") from error
 

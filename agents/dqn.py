@@ -217,8 +217,8 @@ class DQN:
             agent.network.load_state_dict(checkpoint.network)
             agent.learner.load_tensors(checkpoint.learner)
             agent.rng.bit_generator.state = state["rng"]
-            agent.step, agent.updates, agent.episodes = state["step"], state["updates"], state["episodes"]
-            agent.env_id, agent.protocol = state["env"], state["protocol"]
+            agent.step, agent.updates, agent.episodes = (int(state[name]) for name in ("step", "updates", "episodes"))
+            agent.env_id, agent.protocol = (None if state[n] is None else str(state[n]) for n in ("env", "protocol"))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             sentence = " ".join(str(error).split())[:300]
             raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {sentence}") from error
@@ -258,6 +258,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
         resolved = torch.device(device)
     except RuntimeError as error:
         raise InvalidConfig(f"unknown device {device!r}; use auto, cpu or cuda") from error
+    if resolved.type not in ("cpu", "cuda"):
+        raise InvalidConfig(f"device {device!r} is not supported; use auto, cpu or cuda")
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise InvalidConfig("device cuda was asked for, but PyTorch finds no CUDA GPU here; use auto or cpu")
     return resolved

@@ -32,7 +32,7 @@ def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args |
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UsageError(_one_line(errors.getvalue())) from None
+        raise UsageError(_one_line(errors.getvalue(), verb)) from None
 
 
 def optional_value(arguments: Sequence[str], flag: str, missing: str = "-") -> list[str]:
@@ -45,10 +45,17 @@ def optional_value(arguments: Sequence[str], flag: str, missing: str = "-") -> l
     return filled
 
 
-def _one_line(box: str) -> str:
-    """The text of tyro's framed message, without the frame and its hints."""
+def _one_line(box: str, verb: str) -> str:
+    """The text of tyro's framed message, without the frame; where it suggests nothing, it says who lists the flags."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", box)
     lines = [line.strip("│ ").strip() for line in text.splitlines() if line.strip().startswith("│")]
     lines = [line for line in lines if line and not set(line) <= set("─-")]
     sentence = " ".join(lines) or " ".join(text.split())
-    return re.sub(r" ?For full helptext.*", "", sentence)
+    sentence = re.sub(r" ?For full helptext.*", "", sentence)
+    sentence = re.sub(r"^Error parsing agent: ", "", sentence)  # AgentConfig's own sentence follows
+    sentence = re.sub(r"invalid literal for int\(\) with base 10: (\S+)", r"\1 is not an integer;", sentence)
+    sentence = re.sub(r"could not convert string to float: (\S+)", r"\1 is not a number;", sentence)
+    sentence = sentence.replace("; Argument helptext:", ";")
+    if sentence.startswith("Unrecognized options") and "Perhaps you meant" not in sentence:
+        sentence += f"; pixelq {verb} --help lists the flags"
+    return sentence

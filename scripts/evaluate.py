@@ -47,6 +47,13 @@ def main(arguments: Sequence[str]) -> None:
     args = parse(EvaluateArgs, "evaluate", optional_value(list(arguments), "--json"))
     if args.episodes < 1:
         raise UsageError(f"--episodes is {args.episodes}; it must be at least 1")
+    if args.seed < 0:
+        raise UsageError(f"--seed is {args.seed}; it must be at least 0")
+    find_checkpoint(args.checkpoint)  # before anything is written
+    if args.json not in (None, Path("-")):
+        _make_folder(args.json.parent, args.json, "--json file")
+    if args.video is not None:
+        _make_folder(args.video, args.video, "--video folder")
     agent, folder, result, protocol = evaluate_saved(
         args.checkpoint, args.episodes, protocol=args.protocol, seed=args.seed, device=args.device
     )
@@ -110,6 +117,12 @@ def evaluate_saved(
         protocol,
         full_action_space=has_full_action_space(agent),
     )
+    if (envs.single_observation_space.shape, envs.single_action_space) != (
+        agent.observation_space.shape,
+        agent.action_space,
+    ):
+        envs.close()
+        raise InvalidCheckpoint(f"{path} was trained on other observations or actions than {agent.env_id} has here")
     result = evaluate(agent, envs, episodes, epsilon=envs.protocol.evaluation_epsilon, seed=seed)
     name = envs.protocol.name
     envs.close()
@@ -135,9 +148,15 @@ def describe(result: Evaluation, policy: str) -> str:
     return "\n".join(lines)
 
 
+def _make_folder(folder: Path, path: Path, kind: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidRun(f"{path} cannot be written ({error.strerror}); use another {kind}") from error
+
+
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     except OSError as error:
         raise InvalidRun(f"{path} cannot be written ({error.strerror}); use another --json file") from error

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> None:
             else:
                 flag_name = flag.name
             raise InvalidRun(
-                f"the run in {args.out} has --{flag_name} {saved}, not {given}; leave the flag out, "
+                f"the run in {args.out} has --{flag_name.replace('_', '-')} {saved}, not {given}; leave the flag out, "
                 "or start another run in another --out"
             )
     _resume(args)

@@ -1,0 +1,114 @@
+"""The distribution: four folders become four packages below ``pixelq``, and nothing else is installed."""
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import pixelq.agents
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("agents", "envs", "networks", "scripts")
+QUIETLY = ("--quiet", "--disable-pip-version-check", "--no-index", "--no-deps")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SOURCES = {
+    f"pixelq/{path.relative_to(ROOT).as_posix()}"
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*")
+    if path.suffix == ".py" or path.name == "py.typed"
+}
+
+
+def python(*arguments: str, cwd: Path, **environment: str) -> str:
+    """What a new interpreter prints, started in ``cwd``."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from a copy of the source, so that no earlier build's files can get in or be left."""
+    folder = tmp_path_factory.mktemp("packaging")
+    leave_out = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "build", "dist", "runs", "node_modules")
+    shutil.copytree(ROOT, folder / "source", ignore=leave_out)
+    python("-m", "pip", "wheel", *QUIETLY, "--no-build-isolation", "-w", str(folder), "./source", cwd=folder)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def target(wheel: Path) -> Path:
+    """A folder into which the wheel is installed."""
+    folder = wheel.parent / "site"
+    python("-m", "pip", "install", *QUIETLY, "--target", str(folder), str(wheel), cwd=wheel.parent)
+    return folder
+
+
+def test_pixelq_is_installed() -> None:
+    distribution = importlib.metadata.distribution("pixelq")
+    assert distribution.version == PROJECT["version"]
+    (command,) = (entry for entry in distribution.entry_points if entry.group == "console_scripts")
+    assert (command.name, command.value) == ("pixelq", "pixelq.scripts.main:main")
+    assert pixelq.agents.__name__ == "pixelq.agents"
+    assert Path(pixelq.agents.__file__ or "").resolve() == ROOT / "agents" / "__init__.py"
+
+
+def test_the_folders_names_are_not_top_level_modules(tmp_path: Path) -> None:
+    program = f"""
+import importlib.util
+print([name for name in {PACKAGES!r} if importlib.util.find_spec(name)])
+print(importlib.util.find_spec("pixelq").origin)
+print(importlib.util.find_spec("pixelq.agents").origin)
+"""
+    top_level, namespace, agents = python("-c", program, cwd=tmp_path).splitlines()
+    assert top_level == "[]"
+    assert namespace == "None"  # no folder of its own
+    assert Path(agents).resolve() == ROOT / "agents" / "__init__.py"
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
+    assert len(SOURCES) > 40
+    assert sum(name.endswith("py.typed") for name in SOURCES) == 4
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if not name.endswith("/")}
+        metadata = archive.read(f"pixelq-{PROJECT['version']}.dist-info/METADATA").decode()
+        entry_points = archive.read(f"pixelq-{PROJECT['version']}.dist-info/entry_points.txt").decode()
+    assert {name for name in names if ".dist-info/" not in name} == SOURCES
+    assert "pixelq = pixelq.scripts.main:main" in entry_points
+    assert f"Requires-Python: {PROJECT['requires-python']}" in metadata
+    needed = {line.split(":", 1)[1].split(";")[0].strip() for line in metadata.splitlines() if "Requires-Dist" in line}
+    names_needed = {name.split(">")[0].split("[")[0] for name in needed}
+    assert {"ale-py", "gymnasium", "numpy", "safetensors", "torch", "tyro", "tensorboard"} <= names_needed
+
+
+def test_the_installed_wheel_is_imported_from_where_it_lies(target: Path, tmp_path: Path) -> None:
+    installed = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
+    of_pixelq = {name for name in installed if "__pycache__" not in name and ".dist-info/" not in name}
+    assert of_pixelq == SOURCES | {"bin/pixelq"}
+    assert not any((target / package).exists() for package in PACKAGES)
+    assert not (target / "pixelq" / "__init__.py").exists()
+    program = f"""
+import importlib
+from pixelq.scripts.main import main
+for name in {PACKAGES!r}:
+    print(importlib.import_module("pixelq." + name).__file__)
+main(["presets"])
+"""
+    lines = python("-c", program, cwd=tmp_path, PYTHONPATH=str(target)).splitlines()
+    assert lines[:4] == [str(target / "pixelq" / package / "__init__.py") for package in PACKAGES]
+    assert {line.split()[0] for line in lines[4:]} >= {"nature", "dqn", "quick"}
