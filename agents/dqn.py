@@ -92,9 +92,10 @@ class DQN:
     def act(self, obs: NDArray[Any], epsilon: float) -> NDArray[np.int64]:
         """ε-greedy actions int64 [N] at observations [N, *observation], one coin for each environment."""
         if epsilon >= 1.0:
-            greedy = np.zeros(obs.shape[0], dtype=np.int64)
-        else:
-            greedy = self.q_values(obs).argmax(1).cpu().numpy()
+            return epsilon_greedy(np.zeros(obs.shape[0], dtype=np.int64), self.num_actions, epsilon, self.rng)
+        greedy: NDArray[np.int64] = self.q_values(obs).argmax(1).cpu().numpy()
+        if epsilon <= 0.0:  # evaluations leave the generator, and so the training, as it is
+            return greedy
         return epsilon_greedy(greedy, self.num_actions, epsilon, self.rng)
 
     def predict(

@@ -75,13 +75,14 @@ def quick() -> AgentConfig:
 def classic() -> AgentConfig:
     """DQN for vectors and short episodes, such as CartPole: a small network that learns fast from raw rewards.
 
-    Ours, from the settings of rl-baselines3-zoo (Raffin 2020) with three-step returns and a slower rate.
+    Ours, from the settings of rl-baselines3-zoo (Raffin 2020) with three-step returns, a slower rate and
+    a smaller replay, since returns over old random actions mislead.
     """
     return AgentConfig(
         n_step=3,
         batch_size=64,
         learning_rate=1e-3,
-        replay_capacity=100_000,
+        replay_capacity=20_000,
         learning_starts=1_000,
         train_every=2,
         target_update_every=256,

@@ -148,13 +148,12 @@ class Replay:
     def cut(self, obs: NDArray[Any]) -> None:
         """Ends every running episode as truncated, at the observation [N, *observation] that the last step led to.
 
-        For environments that are reset from outside. An episode that has just ended needs nothing.
+        For environments that are reset from outside. An episode that has just terminated keeps its discount of 0.
         """
         if self.time == 0:
             return
         newest = (self.time - 1) % self.length * self.num_envs
-        running = torch.from_numpy(~self._is_final).to(self.device)
-        self.truncated[newest : newest + self.num_envs] |= running & ~self.terminated[newest : newest + self.num_envs]
+        self.truncated[newest : newest + self.num_envs] = True
         self._is_final[:] = True
         nothing = np.zeros(self.num_envs)
         self.add(obs, nothing, nothing, nothing.astype(bool), nothing.astype(bool))

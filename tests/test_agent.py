@@ -206,6 +206,15 @@ def test_steps_do_not_count_the_resets() -> None:
     assert rows - 4 == pytest.approx(agent.step + agent.episodes, abs=4)  # a row for each step and each end; one cut
 
 
+def test_evaluations_do_not_change_what_is_learned() -> None:
+    agents = []
+    for evaluation_envs in (None, make_vec("CartPole-v1", 2, seed=9)):
+        agent, envs = cartpole()
+        agents.append(agent.learn(envs, 500, evaluation_envs=evaluation_envs, evaluate_every=100))
+    weights = [torch.cat([p.flatten() for p in agent.network.parameters()]) for agent in agents]
+    assert torch.equal(*weights)
+
+
 def test_the_target_is_copied_at_its_period() -> None:
     config = dataclasses.replace(SMALL, target_update_every=100)
     agent, envs = cartpole(config=config)

@@ -252,7 +252,7 @@ def test_bfloat16_is_close_and_the_parameters_stay_float32() -> None:
     batch = transitions(IMAGES).batch()
     losses = []
     for precision in ("float32", "bfloat16", "auto"):
-        config = AgentConfig(encoder="nature", hidden=64, precision=precision)  # type: ignore[arg-type]
+        config = AgentConfig(encoder="nature", hidden=64, precision=precision)
         learner = learner_of(IMAGES, config)
         before = weights(learner.network)
         update = learner.update(batch)

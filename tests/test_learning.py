@@ -55,7 +55,7 @@ def test_cartpole_is_learned(tmp_path) -> None:  # type: ignore[no-untyped-def]
     agent = DQN(envs.single_observation_space, envs.single_action_space, preset("classic"), device="cpu", seed=0)
     agent.learn(
         envs,
-        25_000,
+        30_000,
         tmp_path / "run",
         evaluation_envs=make_vec("CartPole-v1", 10, seed=99),
         evaluate_every=2_500,

@@ -202,7 +202,7 @@ class Recorder:
             assert obs.dtype == next_obs.dtype == expected[0].dtype
             assert obs[i].tobytes() == expected[0].tobytes(), f"observation of {key}"
             assert action[i] == expected[1], f"action of {key}"
-            assert abs(reward[i] - expected[2]) < 2e-6, f"reward of {key}"
+            assert abs(reward[i] - expected[2]) < 1e-6, f"reward of {key}"
             assert abs(discount[i] - expected[3]) < 1e-6, f"discount of {key}"
             assert next_obs[i].tobytes() == expected[4].tobytes(), f"next observation of {key}"
         return keys
