@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from pixelq.agents.evaluation import Evaluation
 
@@ -61,7 +62,9 @@ class RunLog:
                 _cut_rows(out / f"{name}.csv", resume_step)
         from torch.utils.tensorboard import SummaryWriter  # a second to import
 
-        self.tensorboard: SummaryWriter = SummaryWriter(str(out), purge_step=resume_step)
+        self.tensorboard: SummaryWriter = SummaryWriter(
+            str(out), purge_step=None if resume_step is None else resume_step + 1
+        )
 
     def metrics(self, row: Mapping[str, Any]) -> None:
         """Appends a row of metrics.csv and its scalars."""
@@ -132,9 +135,8 @@ class ProgressLine:
         self.frames_per_step = frames_per_step
         self.progress = Progress(
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[text]}"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}", table_column=Column(no_wrap=False)),  # two lines where it is narrow
             console=Console(stderr=True),
             disable=not enabled,
         )
@@ -145,8 +147,8 @@ class ProgressLine:
         last_return = "–" if row["return_mean"] is None else f"{row['return_mean']:.1f}"
         loss = "–" if row["loss"] is None else f"{row['loss']:.4f}"
         text = (
-            f"{row['frames']:,} frames · {row['steps_per_second']:.0f} steps/s · return {last_return} · "
-            f"ε {row['epsilon']:.3f} · loss {loss} · left"
+            f"left · {row['frames']:,} frames · {row['steps_per_second']:.0f} steps/s · return {last_return} · "
+            f"ε {row['epsilon']:.3f} · loss {loss}"
         )
         self.progress.update(self.task, completed=row["step"], text=text)
 

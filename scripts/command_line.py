@@ -48,9 +48,8 @@ def optional_value(arguments: Sequence[str], flag: str, missing: str = "-") -> l
 def _one_line(box: str, verb: str) -> str:
     """The text of tyro's framed message, without the frame; where it suggests nothing, it says who lists the flags."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    lines = [line.strip("│ ").strip() for line in text.splitlines() if line.strip().startswith("│")]
-    lines = [line for line in lines if line and not set(line) <= set("─-")]
-    sentence = " ".join(lines) or " ".join(text.split())
+    lines = [line.strip("│ ") for line in text.splitlines() if set(line) - set("╭╮╰╯│─- ")]
+    sentence = " ".join(lines[1:] or lines)  # the first is the frame's title
     sentence = re.sub(r" ?For full helptext.*", "", sentence)
     sentence = re.sub(r"^Error parsing agent: ", "", sentence)  # AgentConfig's own sentence follows
     sentence = re.sub(r"invalid literal for int\(\) with base 10: (\S+)", r"\1 is not an integer;", sentence)

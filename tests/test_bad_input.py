@@ -1,5 +1,6 @@
 """Wrong input: exit code 2 and one line on stderr: what is wrong, and what would be right; nothing is left behind."""
 
+import io
 import json
 import os
 import shutil
@@ -194,6 +195,14 @@ def test_flags_that_do_not_fit(refused: Callable[[list[str]], str], arguments: l
     for word in words:
         assert word in why
     assert "Argument helptext" not in why
+
+
+def test_flags_that_do_not_fit_where_the_terminal_is_ascii(
+    refused: Callable[[list[str]], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = refused(train_arguments("--stepz", "5"))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert refused(train_arguments("--stepz", "5")) == expected
 
 
 def test_unknown_verbs(capfd: pytest.CaptureFixture[str]) -> None:
