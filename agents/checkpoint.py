@@ -30,7 +30,7 @@ class Checkpoint:
     Attributes:
         state: JSON values: configuration, spaces, counters, generators.
         network: the online network's weights.
-        learner: target network, optimiser and generators' states.
+        learner: target network and optimiser.
     """
 
     state: dict[str, Any]
@@ -39,7 +39,13 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes the folder ``path`` aside and renames it, so that it exists whole or not at all."""
+    """Writes the folder ``path`` aside and renames it, so that it exists whole or not at all.
+
+    Raises:
+        InvalidCheckpoint: something else than a checkpoint lies at ``path``; it is left as it is.
+    """
+    if path.is_symlink() or (path.exists() and not _is_replaceable(path)):
+        raise InvalidCheckpoint(f"{path} is there already and is no checkpoint; save to another path")
     aside = path.with_name(f".{path.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -48,7 +54,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         _sync(aside / name)
     (aside / _STATE).write_text(json.dumps({"format": FORMAT, **checkpoint.state}, indent=1))
     _sync(aside / _STATE)
-    if path.exists():  # a saved agent is replaced; a run's checkpoints have names of their own
+    if path.exists():
         old = path.with_name(f".{path.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         path.rename(old)
@@ -67,10 +73,10 @@ def point_to(link: Path, checkpoint: Path) -> None:
     aside.replace(link)
 
 
-def remove_unmarked(checkpoints: Path) -> None:
-    """Removes a run's checkpoints that no link points to."""
+def remove_old(checkpoints: Path, keep: int) -> None:
+    """Removes all but the ``keep`` newest of a run's checkpoints and those that a link points to."""
     marked = {link.resolve() for link in checkpoints.iterdir() if link.is_symlink()}
-    for folder in checkpoints.glob("step_*"):
+    for folder in sorted(checkpoints.glob("step_*"))[:-keep]:
         if folder.resolve() not in marked:
             shutil.rmtree(folder)
 
@@ -83,9 +89,9 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     for candidate in (path, path / "checkpoints" / "best", path / "checkpoints" / "latest"):
-        if (candidate / _STATE).is_file():
+        if os.path.isfile(candidate / _STATE):
             return candidate
-    if not path.exists():
+    if not os.path.exists(path):
         raise InvalidCheckpoint(f"{path} does not exist; give a run's folder or one of its checkpoints")
     raise InvalidCheckpoint(f"{path} holds no checkpoint; give a run's folder or one of its checkpoints")
 
@@ -110,6 +116,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise InvalidCheckpoint(f"{folder} cannot be read ({error}); use another checkpoint") from error
     except SafetensorError as error:
         raise InvalidCheckpoint(f"the weights in {folder} are damaged ({error}); use another checkpoint") from error
+
+
+def _is_replaceable(path: Path) -> bool:
+    """Whether a folder holds a checkpoint and nothing else, or nothing at all."""
+    return path.is_dir() and {entry.name for entry in path.iterdir()} <= {_STATE, _NETWORK, _LEARNER}
 
 
 def _sync(path: Path) -> None:

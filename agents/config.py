@@ -86,9 +86,7 @@ class AgentConfig:
 
     def __post_init__(self) -> None:
         for name in _COUNTS:
-            self._require(
-                name, isinstance(value := getattr(self, name), int) and value >= 1, "an integer of at least 1"
-            )
+            self._require(name, _is_count(value := getattr(self, name)) and value >= 1, "an integer of at least 1")
         for name in ("learning_rate", "adam_epsilon", "rmsprop_epsilon"):
             self._require(name, _is_number(value := getattr(self, name)) and 0 < value < inf, "a positive number")
         for name in ("gamma", "epsilon_start", "epsilon_end", "rmsprop_decay", "priority_alpha", "priority_beta"):
@@ -106,7 +104,6 @@ class AgentConfig:
             self._require(name, getattr(self, name) is False, "False: this version does not have it yet")
         self._require("epsilon_end", self.epsilon_end <= self.epsilon_start, "at most epsilon_start")
         self._require("batch_size", self.batch_size <= self.replay_capacity, "at most replay_capacity")
-        self._require("learning_starts", self.learning_starts <= self.replay_capacity, "at most replay_capacity")
 
     def _require(self, name: str, condition: bool, requirement: str) -> None:
         if not condition:
@@ -130,7 +127,11 @@ class AgentConfig:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 _COUNTS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -20,9 +20,6 @@ from pixelq.agents.exploration import epsilon_at, epsilon_greedy
 from pixelq.agents.learner import Learner
 from pixelq.agents.replay import Replay
 from pixelq.networks import QNetwork, ScalarHead, make_encoder
-
-if TYPE_CHECKING:
-    pass
 
 
 class DQN:
@@ -52,6 +49,8 @@ class DQN:
             raise InvalidConfig(f"the observation space is {observation_space}; it must be a Box")
         if not isinstance(action_space, gymnasium.spaces.Discrete) or action_space.start != 0:
             raise InvalidConfig(f"the action space is {action_space}; Q-learning needs a Discrete one that starts at 0")
+        if seed < 0:
+            raise InvalidConfig(f"seed is {seed}; it must be 0 or more")
         self.observation_space, self.action_space = observation_space, action_space
         self.num_actions = int(action_space.n)
         self.config = config or AgentConfig()
@@ -61,7 +60,7 @@ class DQN:
             int(s) for s in np.random.SeedSequence(seed).generate_state(3, np.uint32)
         )
         with torch.random.fork_rng(devices=[]):  # initialisers draw from the global generator: lend it a seed
-            torch.manual_seed(network_seed)
+            torch.default_generator.manual_seed(network_seed)
             network = make_network(observation_space.shape, self.num_actions, self.config)
         self.learner = Learner(network.to(self.device), self.config)
         self.replay: Replay | None = None
@@ -86,7 +85,7 @@ class DQN:
     @torch.no_grad()
     def q_values(self, obs: NDArray[Any]) -> Tensor:
         """Values float32 [B, A] of every action at observations [B, *observation]."""
-        batch, _ = self._batched(obs)
+        batch, _ = self._batched(np.asarray(obs))
         return self.network.q(torch.as_tensor(batch, device=self.device)).float()
 
     def act(self, obs: NDArray[Any], epsilon: float) -> NDArray[np.int64]:
@@ -131,7 +130,8 @@ class DQN:
                 is_single = obs.shape == axes
                 obs = obs[None] if is_single else obs
                 obs = obs if axes == shape else np.moveaxis(obs, -1, 1)
-                return obs if obs.dtype == np.uint8 else obs.astype(np.float32), is_single
+                is_pixels = self.observation_space.dtype == np.uint8  # which the encoder scales
+                return obs.astype(np.uint8 if is_pixels else np.float32, copy=False), is_single
         raise ValueError(f"the observation has shape {obs.shape}; it must be {shape} or (batch, *{shape})")
 
     def learn(self, envs: VectorEnv, steps: int, out: str | os.PathLike[str] | None = None, **options: Any) -> DQN:
@@ -153,17 +153,16 @@ class DQN:
         train(self, envs, steps, LearnOptions(out=None if out is None else Path(out), **options))
         return self
 
-    def make_replay(self, envs: VectorEnv) -> Replay:
-        """The agent's replay for these environments: the one it has if it fits, else a new one."""
-        frame_stack = getattr(envs, "frame_stack", 1)
+    def make_replay(self, num_envs: int, frame_stack: int) -> Replay:
+        """The replay for so many environments and stacked frames: the one that is there if it fits, else a new one."""
         old = self.replay
-        if old is None or (old.num_envs, old.frame_stack) != (envs.num_envs, frame_stack):
+        if old is None or (old.num_envs, old.frame_stack) != (num_envs, frame_stack):
             config = self.config
             self.replay = Replay(
                 self.observation_space.shape,
                 np.dtype(self.observation_space.dtype),
                 capacity=config.replay_capacity,
-                num_envs=envs.num_envs,
+                num_envs=num_envs,
                 frame_stack=frame_stack,
                 n_step=config.n_step,
                 gamma=config.gamma,
@@ -174,8 +173,12 @@ class DQN:
         assert self.replay is not None
         return self.replay
 
-    def save(self, path: str | os.PathLike[str], run: dict[str, Any] | None = None) -> None:
-        """Writes the agent, without its replay, as a checkpoint folder; ``run`` is kept beside it as JSON."""
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the agent, without its replay, as a checkpoint folder; an older one there is replaced.
+
+        Raises:
+            InvalidCheckpoint: something else than a checkpoint lies at ``path``.
+        """
         space = self.observation_space
         state = {
             "pixelq": version("pixelq"),
@@ -189,7 +192,6 @@ class DQN:
             "updates": self.updates,
             "episodes": self.episodes,
             "rng": self.rng.bit_generator.state,
-            "run": run or {},
         }
         tensors = self.learner.tensors()
         write_checkpoint(Path(path), Checkpoint(state, dict(self.network.state_dict()), tensors))
@@ -207,7 +209,7 @@ class DQN:
         state = checkpoint.state
         try:
             shape, dtype = state["observation_space"]["shape"], np.dtype(state["observation_space"]["dtype"])
-            low, high = (0, 255) if dtype == np.uint8 else (-np.inf, np.inf)
+            low, high = _bounds(dtype)
             agent = cls(
                 gymnasium.spaces.Box(low, high, tuple(shape), dtype.type),
                 gymnasium.spaces.Discrete(state["num_actions"]),
@@ -247,6 +249,15 @@ def make_network(observation_shape: tuple[int, ...], num_actions: int, config: A
     return QNetwork(encoder, head)
 
 
+def _bounds(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """The widest bounds of a Box of that type."""
+    if dtype == np.bool_:
+        return 0, 1
+    if np.issubdtype(dtype, np.integer):
+        return np.iinfo(dtype).min, np.iinfo(dtype).max
+    return -np.inf, np.inf
+
+
 def resolve_device(device: str | torch.device) -> torch.device:
     """The PyTorch device of a name; ``auto`` is the GPU where there is one.
 
@@ -261,6 +272,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise InvalidConfig(f"unknown device {device!r}; use auto, cpu or cuda") from error
     if resolved.type not in ("cpu", "cuda"):
         raise InvalidConfig(f"device {device!r} is not supported; use auto, cpu or cuda")
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise InvalidConfig("device cuda was asked for, but PyTorch finds no CUDA GPU here; use auto or cpu")
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise InvalidConfig(
+            f"device {device} was asked for, but PyTorch finds no CUDA GPU for it here; use auto or cpu"
+        )
     return resolved

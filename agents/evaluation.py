@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from pixelq.agents.exploration import epsilon_greedy
-from pixelq.envs import human_normalized_score
+from pixelq.envs import fact, human_normalized_score
 
 if TYPE_CHECKING:
     from pixelq.agents.dqn import DQN
@@ -58,7 +59,15 @@ class Evaluation:
         return human_normalized_score(self.env, self.mean)
 
 
-def evaluate(agent: DQN, envs: VectorEnv, episodes: int, *, epsilon: float = 0.0, seed: int = 0) -> Evaluation:
+def evaluate(
+    agent: DQN,
+    envs: VectorEnv,
+    episodes: int,
+    *,
+    epsilon: float = 0.0,
+    seed: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Evaluation:
     """Plays ``episodes`` full episodes and returns them in the order: environment by environment.
 
     Each environment plays a quota fixed beforehand, so that short episodes, which end first, are not counted more
@@ -70,9 +79,11 @@ def evaluate(agent: DQN, envs: VectorEnv, episodes: int, *, epsilon: float = 0.0
         episodes: how many.
         epsilon: probability of a random action.
         seed: of the random actions.
+        should_stop: asked at every step.
 
     Raises:
         ValueError: episodes is less than 1.
+        InterruptedError: ``should_stop`` said so.
     """
     if episodes < 1:
         raise ValueError(f"episodes is {episodes}; it must be at least 1")
@@ -86,6 +97,8 @@ def evaluate(agent: DQN, envs: VectorEnv, episodes: int, *, epsilon: float = 0.0
     num_actions = agent.num_actions
     obs, _ = envs.reset()
     while any(len(episodes_of) < n for episodes_of, n in zip(finished, quota, strict=True)):
+        if should_stop():
+            raise InterruptedError("the evaluation was stopped")
         actions, _ = agent.predict(obs)
         actions = epsilon_greedy(actions, num_actions, epsilon, rng)
         obs, reward, terminated, truncated, _ = envs.step(actions)
@@ -96,5 +109,4 @@ def evaluate(agent: DQN, envs: VectorEnv, episodes: int, *, epsilon: float = 0.0
             finished[i].append((float(returns[i]), int(lengths[i])))
             returns[i], lengths[i] = 0.0, 0
     counted = [episode for episodes_of, n in zip(finished, quota, strict=True) for episode in episodes_of[:n]]
-    env_id = getattr(envs, "env_id", "")
-    return Evaluation(env_id, tuple(r for r, _ in counted), tuple(n for _, n in counted))
+    return Evaluation(fact(envs, "env_id", ""), tuple(r for r, _ in counted), tuple(n for _, n in counted))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -17,10 +15,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelq.agents.checkpoint import point_to, remove_unmarked
+from pixelq.agents.checkpoint import point_to, remove_old
 from pixelq.agents.config import InvalidConfig
 from pixelq.agents.evaluation import evaluate
 from pixelq.agents.run_log import ProgressLine, RunLog, hardware
+from pixelq.agents.signals import stop_signals
+from pixelq.envs import fact
 
 if TYPE_CHECKING:
     from pixelq.agents.dqn import DQN
@@ -47,18 +47,20 @@ class LearnOptions:
     evaluation_episodes: int = 10
     """Episodes of each."""
     checkpoint_every: int = 50_000
-    """Steps between checkpoints; the last step always writes one."""
+    """Steps between checkpoints; there is also one at each evaluation and at the last step."""
+    keep: int = 3
+    """Newest checkpoints to keep, besides the best."""
     log_every: int = 1_000
     """Steps between rows of metrics.csv."""
     progress: bool = False
     """Show a progress line on stderr."""
-    resume: dict[str, Any] | None = None
-    """Go on with the run in out: what its checkpoint keeps under ``run``."""
+    resume: bool = False
+    """Go on with the run in out."""
     description: dict[str, Any] = field(default_factory=dict)
     """More for config.json."""
 
     def __post_init__(self) -> None:
-        for name in ("evaluate_every", "evaluation_episodes", "checkpoint_every", "log_every"):
+        for name in ("evaluate_every", "evaluation_episodes", "checkpoint_every", "keep", "log_every"):
             if getattr(self, name) < 1:
                 raise InvalidConfig(f"{name} is {getattr(self, name)}; it must be at least 1")
 
@@ -74,33 +76,34 @@ def train(agent: DQN, envs: VectorEnv, steps: int, options: LearnOptions) -> Non
         envs.single_action_space != agent.action_space
     ):
         raise InvalidConfig("the environments' spaces are not the agent's; make the agent from these environments")
-    loop = _Loop(agent, envs, options, agent.step + steps)
-    try:
-        with _stop_signals() as received:
-            loop.run(received)
-    finally:
-        loop.close()
+    with stop_signals() as received:
+        loop = _Loop(agent, envs, options, agent.step + steps, received)
+        try:
+            loop.run()
+        finally:
+            loop.close()
     if received:
+        loop.line.say(f"stopped at step {agent.step:,}; --resume goes on")
         raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
 
 
 class _Loop:
     """The state of one call of ``train``."""
 
-    def __init__(self, agent: DQN, envs: VectorEnv, options: LearnOptions, last_step: int) -> None:
+    def __init__(self, agent: DQN, envs: VectorEnv, options: LearnOptions, last_step: int, received: list[int]) -> None:
         self.agent, self.envs, self.options, self.last_step = agent, envs, options, last_step
-        self.frames_per_step: int = getattr(envs, "frames_per_step", 1)
-        agent.env_id = getattr(envs, "env_id", None)
-        agent.protocol = getattr(getattr(envs, "protocol", None), "name", None)
-        self.replay = agent.make_replay(envs)
+        self.received = received  # signals that ask to stop
+        self.frames_per_step: int = fact(envs, "frames_per_step", 1)
+        agent.env_id = fact(envs, "env_id", None)
+        agent.protocol = getattr(fact(envs, "protocol", None), "name", None)
+        self.replay = agent.make_replay(envs.num_envs, fact(envs, "frame_stack", 1))
         # A new replay is first filled, also when the agent is not new.
         self.learn_from = agent.config.learning_starts + (agent.step if self.replay.time == 0 else 0)
-        resumed = options.resume or {}
-        self.best_mean: float | None = resumed.get("best_mean")
-        self.wall_start = time.monotonic() - resumed.get("wall_seconds", 0.0)
         self.log: RunLog | None = None
         if options.out is not None:
-            self.log = RunLog(options.out, self._description(), None if options.resume is None else agent.step)
+            self.log = RunLog(options.out, self._description(), agent.step if options.resume else None)
+        self.best_mean = self.log.best_mean if self.log else None
+        self.wall_start = time.monotonic() - (self.log.wall_seconds if self.log else 0.0)
         self.line = ProgressLine(agent.step, last_step, self.frames_per_step, options.progress)
 
         num_envs = envs.num_envs
@@ -111,31 +114,37 @@ class _Loop:
         self.steps_owed = 0  # steps that no update has answered yet
         self.interval_start, self.interval_step = time.monotonic(), agent.step
 
-    def run(self, received: list[int]) -> None:
+    def run(self) -> None:
         """Steps until the last step, or until a signal was received."""
         agent, envs, options = self.agent, self.envs, self.options
         obs, _ = envs.reset()
         self.line.progress.start()
-        self.line.say(f"{agent.env_id} · {envs.num_envs} environments · {agent.device} · {options.out}")
+        self.line.say(f"{agent.env_id} · {envs.num_envs} environments · {agent.device} · {options.out or 'no folder'}")
         stopping = False
-        while not stopping:
-            before = agent.step
-            actions = agent.act(obs, agent.epsilon)
-            next_obs, reward, terminated, truncated, info = envs.step(actions)
-            self.replay.add(obs, actions, reward, terminated, truncated, info.get("life_lost"))
-            self._count(reward, terminated | truncated)
-            obs = next_obs
-            self._learn(before)
-            finished = agent.step >= self.last_step
-            stopping = finished or bool(received)
-            if stopping or _crossed(options.log_every, before, agent.step):
-                self._log_interval()
-            is_best = False
-            if finished or _crossed(options.evaluate_every, before, agent.step):
-                is_best = self._evaluate()
-            if stopping or is_best or _crossed(options.checkpoint_every, before, agent.step):
-                self._checkpoint(is_best)
-        self.replay.cut(obs)
+        try:
+            while not stopping:
+                before = agent.step
+                actions = agent.act(obs, agent.epsilon)
+                next_obs, reward, terminated, truncated, info = envs.step(actions)
+                self.replay.add(obs, actions, reward, terminated, truncated, info.get("life_lost"))
+                obs = next_obs
+                self._count(reward, terminated | truncated)
+                self._learn(before)
+                stopping = agent.step >= self.last_step or bool(self.received)
+                self._record(before, stopping)
+        finally:
+            self.replay.cut(obs)  # whoever learns on starts with a reset
+
+    def _record(self, before: int, stopping: bool) -> None:
+        """Writes what is due of metrics, checkpoint and evaluation since the step ``before``."""
+        options, step = self.options, self.agent.step
+        evaluating = step >= self.last_step or _crossed(options.evaluate_every, before, step)
+        if stopping or _crossed(options.log_every, before, step):
+            self._log_interval()
+        if stopping or evaluating or _crossed(options.checkpoint_every, before, step):
+            self._checkpoint()
+        if evaluating:
+            self._evaluate()
 
     def _count(self, reward: NDArray[Any], done: NDArray[np.bool_]) -> None:
         """Counts the steps and the episodes that ended; the step after an end only resets."""
@@ -173,11 +182,14 @@ class _Loop:
         values = torch.stack([torch.stack(pair) for _, *pair in self.losses]).cpu()  # [updates, 2]
         bad = (~values[:, 0].isfinite()).nonzero()
         if bad.numel():
-            step, loss = self.losses[int(bad[0])][0], float(values[int(bad[0]), 0])
-            kept = "" if self.log is None else f"; the last good checkpoint is {self.log.checkpoints / 'latest'}"
-            raise TrainingDiverged(f"the loss became {loss} at step {step:,}; try a lower learning_rate{kept}")
+            self._diverged(f"the loss became {float(values[int(bad[0]), 0])}", self.losses[int(bad[0])][0])
         loss, q = values.mean(0).tolist()
         return loss, q
+
+    def _diverged(self, what: str, step: int) -> NoReturn:
+        latest = self.log.checkpoints / "latest" if self.log else None
+        kept = f"; the last good checkpoint is {latest}" if latest and latest.exists() else ""
+        raise TrainingDiverged(f"{what} at step {step:,}; try a lower learning_rate{kept}")
 
     def _log_interval(self) -> None:
         """Writes a row of metrics and starts the next interval."""
@@ -205,51 +217,71 @@ class _Loop:
         self.finished, self.losses = [], []
         self.interval_start, self.interval_step = time.monotonic(), agent.step
 
-    def _checkpoint(self, is_best: bool) -> None:
-        """Writes the agent as the latest checkpoint, perhaps as the best too, and removes those that are neither."""
+    def _checkpoint(self) -> None:
+        """Writes the agent as the latest checkpoint.
+
+        Raises:
+            TrainingDiverged: a loss or a weight is not finite.
+        """
         if self.log is None:
             return
         self._mean_losses()
-        folder = self.log.checkpoints / f"step_{self.agent.step:010d}"
-        run = {"wall_seconds": time.monotonic() - self.wall_start, "best_mean": self.best_mean}
-        self.agent.save(folder, run)
+        if not all(parameter.isfinite().all() for parameter in self.agent.network.parameters()):
+            self._diverged("a weight is no longer finite", self.agent.step)
+        folder = self._folder(self.log)
+        self.agent.save(folder)
         point_to(self.log.checkpoints / "latest", folder)
-        if is_best:
-            point_to(self.log.checkpoints / "best", folder)
-        remove_unmarked(self.log.checkpoints)
+        remove_old(self.log.checkpoints, self.options.keep)
 
-    def _evaluate(self) -> bool:
-        """Plays the evaluation episodes; returns whether their mean is the best so far."""
+    def _folder(self, log: RunLog) -> Path:
+        return log.checkpoints / f"step_{self.agent.step:010d}"
+
+    def _evaluate(self) -> None:
+        """Plays the evaluation episodes; marks the checkpoint just written if their mean is the best so far."""
         envs = self.options.evaluation_envs
         if envs is None:
-            return False
-        epsilon: float = getattr(getattr(envs, "protocol", None), "evaluation_epsilon", 0.0)
-        result = evaluate(self.agent, envs, self.options.evaluation_episodes, epsilon=epsilon, seed=self.agent.step)
+            return
+        epsilon: float = getattr(fact(envs, "protocol", None), "evaluation_epsilon", 0.0)
+        episodes, step, started = self.options.evaluation_episodes, self.agent.step, time.monotonic()
+        try:
+            result = evaluate(
+                self.agent, envs, episodes, epsilon=epsilon, seed=step, should_stop=lambda: bool(self.received)
+            )
+        except InterruptedError:
+            return
         low, high = result.ci95
         self.line.say(
-            f"step {self.agent.step:,}: mean return {result.mean:.1f} (95% {low:.1f} to {high:.1f}) "
+            f"step {step:,}: mean return {result.mean:.1f} (95% {low:.1f} to {high:.1f}) "
             f"over {result.episodes} evaluation episodes"
         )
-        if self.log is not None:
-            self.log.evaluation(self.agent.step, result)
         is_best = self.best_mean is None or result.mean > self.best_mean
         if is_best:
             self.best_mean = result.mean
-        self.interval_start = time.monotonic()  # the speed is that of training
-        return is_best
+        if self.log is not None:
+            self.log.evaluation(step, result)
+            if is_best:
+                point_to(self.log.checkpoints / "best", self._folder(self.log))
+        self.interval_start += time.monotonic() - started  # the speed is that of training
 
     def _description(self) -> dict[str, Any]:
         agent, envs = self.agent, self.envs
+        options = self.options
         return {
+            "version": version("pixelq"),
             "env": agent.env_id,
             "protocol": agent.protocol,
             "num_envs": envs.num_envs,
             "seed": agent.seed,
             "steps": self.last_step,
+            "evaluate_every": options.evaluate_every,
+            "evaluation_episodes": options.evaluation_episodes,
+            "checkpoint_every": options.checkpoint_every,
+            "keep": options.keep,
+            "log_every": options.log_every,
             "device": str(agent.device),
             "agent": agent.config.to_dict(),
             "hardware": hardware(agent.device),
-            **self.options.description,
+            **options.description,
         }
 
     def close(self) -> None:
@@ -262,29 +294,3 @@ class _Loop:
 def _crossed(every: int, before: int, after: int) -> bool:
     """Whether a multiple of ``every`` lies in (before, after]."""
     return after // every > before // every
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """The first SIGINT or SIGTERM, noted for the loop to stop in good order; a second one acts as ever."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = {number: signal.getsignal(number) for number in numbers}
-
-    def note(number: int, _frame: object) -> None:
-        received.append(number)
-        restore()
-
-    def restore() -> None:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-    for number in numbers:
-        signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        restore()

@@ -48,7 +48,11 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
     if reference:
         axes.axhline(reference.random, color=REFERENCE, ls=":", lw=1, label=f"random {reference.random:g}")
         axes.axhline(reference.human, color=REFERENCE, ls="--", lw=1, label=f"human {reference.human:g}")
-    axes.set(xlabel=unit, ylabel="mean return", title=f"{config['env']} · {config['protocol']} · {config['preset']}")
+    axes.set(
+        xlabel=unit,
+        ylabel="mean return",
+        title=f"{config['env']} · {config['protocol']} · {config.get('preset', 'custom')}",
+    )
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     path = run / "curve.png"

@@ -55,20 +55,19 @@ def dqn() -> AgentConfig:
 def quick() -> AgentConfig:
     """DQN for a first result on small hardware: three-step returns, a faster rate, earlier targets, a small replay.
 
-    Ours; ``docs/results/pong-quick`` shows a run.
+    Ours.
     """
     return AgentConfig(
         n_step=3,
-        learning_rate=2e-4,
+        learning_rate=1e-4,
         adam_epsilon=2e-5,
         replay_capacity=100_000,
         learning_starts=10_000,
-        train_every=8,
-        target_update_every=2_000,
+        train_every=4,
+        target_update_every=1_000,
         epsilon_end=0.01,
         epsilon_steps=90_000,
         encoder="auto",
-        precision="auto",
     )
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +39,10 @@ class RunLog:
         description: what config.json holds.
         resume_step: go on with the run that is there, from this step: later rows are cut off. None: a new run.
 
+    Attributes:
+        best_mean: of the run's evaluations so far; None before the first.
+        wall_seconds: that the run took before, by its last row.
+
     Raises:
         InvalidRun: the folder cannot be written, holds a run already, or has none to resume.
     """
@@ -47,24 +50,28 @@ class RunLog:
     def __init__(self, out: Path, description: dict[str, Any], resume_step: int | None = None) -> None:
         self.out = out
         self.checkpoints = out / "checkpoints"
-        if resume_step is None:
-            if (out / "config.json").exists():
-                raise InvalidRun(f"{out} already holds a run; use --resume to go on with it, or another --out")
-            try:
-                self.checkpoints.mkdir(parents=True, exist_ok=True)
-                (out / "config.json").write_text(json.dumps(description, indent=2) + "\n")
-            except OSError as error:
-                raise InvalidRun(f"{out} cannot be written ({error.strerror}); use another --out") from error
-            for name, columns in (("metrics", METRICS), ("evaluations", EVALUATIONS)):
-                (out / f"{name}.csv").write_text(",".join(columns) + "\n")
-        else:
-            for name in ("metrics", "evaluations"):
-                _cut_rows(out / f"{name}.csv", resume_step)
+        try:
+            if resume_step is None:
+                self._create()
+            rows = {name: _rows_up_to(out / f"{name}.csv", resume_step or 0) for name in ("metrics", "evaluations")}
+            (out / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+        except OSError as error:
+            raise InvalidRun(f"{out} cannot be written ({error.strerror}); use another --out") from error
+        self.best_mean = max((float(row["mean"]) for row in rows["evaluations"]), default=None)
+        self.wall_seconds = float(rows["metrics"][-1]["wall_seconds"]) if rows["metrics"] else 0.0
         from torch.utils.tensorboard import SummaryWriter  # a second to import
 
         self.tensorboard: SummaryWriter = SummaryWriter(
             str(out), purge_step=None if resume_step is None else resume_step + 1
         )
+
+    def _create(self) -> None:
+        """Makes the folder of a new run."""
+        if (self.out / "config.json").exists():
+            raise InvalidRun(f"{self.out} already holds a run; use --resume to go on with it, or another --out")
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        for name, columns in (("metrics", METRICS), ("evaluations", EVALUATIONS)):
+            (self.out / f"{name}.csv").write_text(",".join(columns) + "\n")
 
     def metrics(self, row: Mapping[str, Any]) -> None:
         """Appends a row of metrics.csv and its scalars."""
@@ -98,16 +105,18 @@ class RunLog:
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-def _cut_rows(path: Path, last_step: int) -> None:
-    """Keeps the header and the rows up to a step."""
-    header, *rows = path.read_text().splitlines()
-    kept = [row for row in rows if int(row.split(",", 1)[0]) <= last_step]
+def _rows_up_to(path: Path, last_step: int) -> list[dict[str, str]]:
+    """Cuts a file off after the rows up to a step, and returns them."""
+    header, *lines = path.read_text().splitlines()
+    whole = [line for line in lines if line.count(",") == header.count(",") and line.split(",")[0].isdigit()]
+    kept = [line for line in whole if int(line.split(",")[0]) <= last_step]
     aside = path.with_suffix(".partial")
     aside.write_text("\n".join([header, *kept]) + "\n")
     aside.replace(path)
+    return list(csv.DictReader([header, *kept]))
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
@@ -124,7 +133,6 @@ def hardware(device: torch.device) -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "pixelq": version("pixelq"),
     }
 
 

@@ -3,6 +3,7 @@
 from pixelq.envs.atari import AtariVec
 from pixelq.envs.classic import ClassicVec
 from pixelq.envs.errors import InvalidEnv
+from pixelq.envs.facts import fact
 from pixelq.envs.film import FilmedAtari
 from pixelq.envs.games import ATARI5, ATARI26, ATARI57, REFERENCE_SCORES, human_normalized_score, reference_score
 from pixelq.envs.ids import id_of, is_atari
@@ -23,6 +24,7 @@ __all__ = [
     "FilmedAtari",
     "InvalidEnv",
     "Protocol",
+    "fact",
     "human_normalized_score",
     "id_of",
     "is_atari",

@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from pixelq.envs.checks import checked_actions, checked_count, checked_options, spread_seeds
@@ -56,11 +57,14 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self.observation_space = self._envs.observation_space
         self.action_space = self._envs.action_space
         actions, observations = self.single_action_space, self.single_observation_space
-        if not isinstance(actions, Discrete) or actions.start != 0:
-            raise InvalidEnv(f"{env_id!r} has actions {actions}; give an environment with Discrete(n) actions from 0")
+        if not isinstance(actions, Discrete):
+            raise InvalidEnv(f"{env_id!r} has actions {actions}; give an environment with Discrete actions")
         if not isinstance(observations, Box):
             raise InvalidEnv(f"{env_id!r} has observations {observations}; give an environment with a Box of them")
-        self._num_actions = int(actions.n)
+        self._num_actions, self._first_action = int(actions.n), int(actions.start)
+        if self._first_action != 0:  # agents count actions from 0
+            self.single_action_space = Discrete(self._num_actions)
+            self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.action_meanings = tuple(str(action) for action in range(self._num_actions))
         self._is_reset = False
         self._sent: NDArray[np.int64] | None = None
@@ -114,7 +118,7 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self._require_open()
         if self._sent is None:
             raise RuntimeError("recv was called without send; call send first")
-        observations, rewards, terminated, truncated, info = self._envs.step(self._sent)
+        observations, rewards, terminated, truncated, info = self._envs.step(self._sent + self._first_action)
         self._sent = None
         return observations, rewards.astype(np.float32), terminated, truncated & ~terminated, info
 

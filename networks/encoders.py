@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from pixelq.networks.base import Encoder, pixels_to_float
+from pixelq.networks.base import Encoder
 from pixelq.networks.cnn import ImpalaCNN, MinAtarCNN, NatureCNN
 from pixelq.networks.mlp import MLP
 
@@ -25,19 +25,6 @@ class _InLayout(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.encoder(x.unsqueeze(1) if self.layout == "HW" else x.permute(0, 3, 1, 2))
-        return features
-
-
-class _ScaledMLP(Encoder):
-    """An MLP on images: uint8 pixels are scaled as the convolutional encoders scale them."""
-
-    def __init__(self, mlp: MLP) -> None:
-        super().__init__()
-        self.mlp = mlp
-        self.out_features = mlp.out_features
-
-    def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.mlp(pixels_to_float(x))
         return features
 
 
@@ -65,8 +52,8 @@ def make_encoder(
 
     Args:
         name: "mlp"; "nature" (Mnih et al. 2015); "dopamine" (the same with SAME padding and Xavier initialisation,
-            Castro et al. 2018); "impala" (Espeholt et al. 2018); "minatar" (Young & Tian 2019); or "auto": "mlp" for
-            vectors, "nature" for images of at least 36×36, "minatar" for smaller ones.
+            Castro et al. 2018); "impala" (Espeholt et al. 2018); "minatar" (Young & Tian 2019); or "auto": "nature" for
+            images of at least 36×36, "minatar" for smaller ones, "mlp" for vectors and anything else.
         shape: of one observation, without the batch: a vector, [C, H, W], [H, W, C] or [H, W]; `image_layout` tells
             them apart.
         hidden: width of the MLP's layer, or of each of its layers; the others do not use it.
@@ -79,9 +66,8 @@ def make_encoder(
     if name not in ENCODERS:
         raise ValueError(f"Unknown encoder {name!r}: it is one of {', '.join(ENCODERS)}.")
     shape = tuple(int(size) for size in shape)
-    if name == "mlp" or (name == "auto" and len(shape) < 2):
-        mlp = MLP(math.prod(shape), (hidden,) if isinstance(hidden, int) else hidden)
-        return mlp if len(shape) < 2 else _ScaledMLP(mlp)
+    if name == "mlp" or (name == "auto" and not _is_image(shape)):
+        return MLP(math.prod(shape), (hidden,) if isinstance(hidden, int) else hidden)
     if len(shape) not in (2, 3):
         raise ValueError(
             f"The encoder {name!r} needs images of two or three dimensions, but the shape is {list(shape)}."
@@ -95,6 +81,14 @@ def make_encoder(
         name = "nature" if min(shape[1:]) >= 36 else "minatar"
     encoder = _make_cnn(name, shape, features)
     return encoder if layout == "CHW" else _InLayout(encoder, layout)
+
+
+def _is_image(shape: tuple[int, ...]) -> bool:
+    """Whether a shape has two or three dimensions, two of them large enough for the smallest convolution."""
+    if len(shape) not in (2, 3):
+        return False
+    sides = {"HW": shape, "HWC": shape[:2], "CHW": shape[1:]}[image_layout(shape)]
+    return min(sides) >= 3
 
 
 def _make_cnn(name: str, shape: Sequence[int], features: int | None) -> Encoder:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from pixelq.networks.base import Encoder, Init, initialize
+from pixelq.networks.base import Encoder, Init, initialize, pixels_to_float
 
 
 class MLP(Encoder):
@@ -36,5 +36,5 @@ class MLP(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode observations [B, *shape] as features [B, out_features]."""
-        features: Tensor = self.layers(x.flatten(1).float())
+        features: Tensor = self.layers(pixels_to_float(x).reshape(len(x), -1))
         return features

@@ -14,7 +14,7 @@ import tyro
 from pixelq.agents import DQN, Evaluation, InvalidCheckpoint, InvalidRun, evaluate
 from pixelq.agents.checkpoint import find_checkpoint
 from pixelq.agents.film import film_episode
-from pixelq.envs import PROTOCOLS, make_vec
+from pixelq.envs import GYMNASIUM, PROTOCOLS, make_vec
 from pixelq.scripts.command_line import UsageError, optional_value, parse
 
 EVALUATION_SEED = 1_000_003  # added to seeds, so that no game of the training is evaluated
@@ -51,33 +51,18 @@ def main(arguments: Sequence[str]) -> None:
         raise UsageError(f"--seed is {args.seed}; it must be at least 0")
     find_checkpoint(args.checkpoint)  # before anything is written
     if args.json not in (None, Path("-")):
-        _make_folder(args.json.parent, args.json, "--json file")
+        _check_writable(args.json)
     if args.video is not None:
         _make_folder(args.video, args.video, "--video folder")
     agent, folder, result, protocol = evaluate_saved(
         args.checkpoint, args.episodes, protocol=args.protocol, seed=args.seed, device=args.device
     )
-    low, high = result.ci95
-    figures: dict[str, Any] = {
-        "env": result.env,
-        "protocol": protocol,
-        "checkpoint": str(folder),
-        "step": agent.step,
-        "episodes": result.episodes,
-        "returns": result.returns,
-        "lengths": result.lengths,
-        "mean": result.mean,
-        "median": result.median,
-        "std": result.std,
-        "ci95": [low, high],
-        "human_normalized": result.human_normalized,
-    }
     if args.json == Path("-"):
-        print(json.dumps(figures))
+        print(json.dumps(figures(agent, folder, result, protocol)))
     else:
         print(describe(result, f"{folder.name} (step {agent.step:,})"))
         if args.json is not None:
-            _write(args.json, json.dumps(figures) + "\n")
+            write_figures(args.json, figures(agent, folder, result, protocol))
     if args.video is not None:
         path = args.video / f"{result.env.split('/')[-1]}-step{agent.step}-seed{args.seed}.mp4"
         epsilon = PROTOCOLS[protocol].evaluation_epsilon if protocol in PROTOCOLS else 0.0
@@ -105,10 +90,14 @@ def evaluate_saved(
     Raises:
         InvalidCheckpoint: it cannot be loaded, or belongs to no environment that can be made by its id.
     """
-    folder = find_checkpoint(path).resolve()
+    folder = find_checkpoint(path)
+    if folder.is_symlink():
+        folder = folder.with_name(folder.resolve().name)
     agent = DQN.load(folder, device)
     if agent.env_id is None:
         raise InvalidCheckpoint(f"{path} does not say which environment it was trained in; evaluate it from Python")
+    if protocol is None and agent.protocol not in (*PROTOCOLS, GYMNASIUM.name):
+        raise UsageError(f"{path} was trained with a protocol of its own, {agent.protocol!r}; give --protocol")
     protocol = protocol or (agent.protocol if agent.protocol in PROTOCOLS else "sticky")
     envs = make_vec(
         agent.env_id,
@@ -155,9 +144,34 @@ def _make_folder(folder: Path, path: Path, kind: str) -> None:
         raise InvalidRun(f"{path} cannot be written ({error.strerror}); use another {kind}") from error
 
 
-def _write(path: Path, text: str) -> None:
+def figures(agent: DQN, folder: Path, result: Evaluation, protocol: str) -> dict[str, Any]:
+    """The evaluation of a checkpoint as JSON values."""
+    return {
+        "env": result.env,
+        "protocol": protocol,
+        "checkpoint": str(folder),
+        "step": agent.step,
+        "episodes": result.episodes,
+        "returns": result.returns,
+        "lengths": result.lengths,
+        "mean": result.mean,
+        "median": result.median,
+        "std": result.std,
+        "ci95": result.ci95,
+        "human_normalized": result.human_normalized,
+    }
+
+
+def write_figures(path: Path, values: dict[str, Any]) -> None:
+    """Writes JSON to a file."""
+    path.write_text(json.dumps(values) + "\n")
+
+
+def _check_writable(path: Path) -> None:
+    """Says before the episodes are played that their figures could not be written."""
+    _make_folder(path.parent, path, "--json file")
     try:
-        path.write_text(text)
+        path.open("a").close()
     except OSError as error:
         raise InvalidRun(f"{path} cannot be written ({error.strerror}); use another --json file") from error
 

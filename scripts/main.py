@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 VERBS = {
@@ -28,7 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(verb: str, arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb; the user's errors become one line on stderr and exit code 2."""
+    """Runs one verb; the user's errors become one line on stderr and exit code 2, a stop by a signal 130 or 143."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        return _run(verb, arguments)
+    except KeyboardInterrupt:
+        print(f"pixelq {verb}: stopped", file=sys.stderr)
+        return 130
+
+
+def _run(verb: str, arguments: Sequence[str] | None) -> int:
     from pixelq.agents import InvalidCheckpoint, InvalidConfig, InvalidRun, TrainingDiverged
     from pixelq.envs import InvalidEnv
     from pixelq.scripts.command_line import UsageError
@@ -42,8 +54,6 @@ def run(verb: str, arguments: Sequence[str] | None = None) -> int:
     except TrainingDiverged as error:
         print(f"pixelq {verb}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 

@@ -12,12 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pixelq.agents import DQN, AgentConfig, InvalidRun, preset
-from pixelq.agents.checkpoint import InvalidCheckpoint, read_checkpoint
+from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, preset
 from pixelq.agents.plot import plot_run
 from pixelq.envs import PROTOCOLS, make_vec
 from pixelq.scripts.command_line import UsageError, parse
-from pixelq.scripts.evaluate import EVALUATION_SEED, describe, evaluate_saved
+from pixelq.scripts.evaluate import EVALUATION_SEED, describe, evaluate_saved, figures, write_figures
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,9 @@ class TrainArgs:
     resume: bool = False
     """Go on with the run in --out, up to --steps, with the run's own settings."""
     checkpoint_every: int = 50_000
-    """Steps between checkpoints."""
+    """Steps between checkpoints; there is also one at each evaluation."""
+    keep: int = 3
+    """Newest checkpoints to keep, besides the best."""
     evaluate_every: int = 100_000
     """Steps between evaluations."""
     evaluation_episodes: int = 10
@@ -59,7 +60,7 @@ class TrainArgs:
 
 
 CHANGEABLE = frozenset(
-    "steps device out resume checkpoint_every evaluate_every evaluation_episodes final_episodes log_every".split()
+    "steps device out resume checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 )
 """What may change when a run is resumed."""
 
@@ -104,16 +105,12 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
         raise InvalidRun("--resume needs --out, the folder of the run to go on with")
     try:
         saved = json.loads((chosen.out / "config.json").read_text())
-        return TrainArgs(
-            env=saved["env"],
-            preset=saved["preset"],
-            steps=saved["steps"],
-            num_envs=saved["num_envs"],
-            seed=saved["seed"],
-            protocol=saved["protocol"] if saved["protocol"] in PROTOCOLS else "sticky",
-            full_action_space=saved["full_action_space"],
-            agent=AgentConfig.from_dict(saved["agent"]),
-        )
+        flags = {flag.name: saved[flag.name] for flag in dataclasses.fields(TrainArgs) if flag.name in saved}
+        flags["agent"] = AgentConfig.from_dict(saved["agent"])
+        if saved["protocol"] not in PROTOCOLS:  # no Atari game
+            del flags["protocol"]
+        del flags["device"]
+        return TrainArgs(**flags)
     except OSError as error:
         raise InvalidRun(f"{chosen.out} holds no run to resume; leave out --resume to start one") from error
     except (KeyError, TypeError, ValueError) as error:
@@ -128,7 +125,7 @@ def _start(args: TrainArgs) -> None:
     args = dataclasses.replace(args, out=args.out or Path("runs") / name)
     envs = _make_envs(args, args.num_envs, args.seed)
     agent = DQN(envs.single_observation_space, envs.single_action_space, args.agent, device=args.device, seed=args.seed)
-    _learn(agent, envs, args, None)
+    _learn(agent, envs, args)
 
 
 def _resume(args: TrainArgs) -> None:
@@ -141,14 +138,14 @@ def _resume(args: TrainArgs) -> None:
     if agent.step >= args.steps:
         raise InvalidRun(f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps")
     envs = _make_envs(args, args.num_envs, args.seed + agent.step)  # not the games it has played already
-    _learn(agent, envs, args, read_checkpoint(latest).state["run"])
+    _learn(agent, envs, args)
 
 
 def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
     return make_vec(args.env, num_envs, seed, args.protocol, full_action_space=args.full_action_space)
 
 
-def _learn(agent: DQN, envs: Any, args: TrainArgs, run: dict[str, Any] | None) -> None:
+def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
     """Learns up to the last step, evaluates the policy that was saved, and says where everything lies."""
     assert args.out is not None
     for name in ("evaluation_episodes", "final_episodes"):
@@ -163,17 +160,23 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs, run: dict[str, Any] | None) -
         evaluate_every=args.evaluate_every,
         evaluation_episodes=args.evaluation_episodes,
         checkpoint_every=args.checkpoint_every,
+        keep=args.keep,
         log_every=args.log_every,
         progress=True,
-        resume=run,
-        description={"preset": args.preset, "full_action_space": args.full_action_space},
+        resume=args.resume,
+        description={
+            "preset": args.preset,
+            "full_action_space": args.full_action_space,
+            "final_episodes": args.final_episodes,
+        },
     )
-    saved, folder, result, _ = evaluate_saved(args.out, args.final_episodes, device=args.device)
+    saved, folder, result, protocol = evaluate_saved(args.out, args.final_episodes, device=args.device)
+    write_figures(args.out / "final_evaluation.json", figures(saved, folder, result, protocol))
     curve = plot_run(args.out)
     print(describe(result, f"best policy (step {saved.step:,})"))
     print(
         f"\n  run       {args.out}\n"
-        f"  policy    {folder}\n"
+        f"  policy    {folder}   (figures in {args.out / 'final_evaluation.json'})\n"
         f"  curve     {curve}   (tensorboard --logdir {args.out} for all of them)\n"
         f"  evaluate  pixelq evaluate {args.out} --video {args.out / 'video'}\n"
         f"  go on     pixelq train --resume --out {args.out} --steps {2 * args.steps}"

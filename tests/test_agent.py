@@ -13,10 +13,10 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 
-from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidConfig, InvalidRun, LearnOptions
-from pixelq.agents.checkpoint import find_checkpoint, point_to, remove_unmarked
+from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidConfig, InvalidRun, LearnOptions, TrainingDiverged
+from pixelq.agents.checkpoint import find_checkpoint, point_to, remove_old
 from pixelq.agents.plot import plot_run
-from pixelq.envs import make_vec
+from pixelq.envs import fact, make_vec
 
 PIXELS = Box(0, 255, (4, 84, 84), np.uint8)
 SMALL = AgentConfig(hidden=16, learning_starts=64, replay_capacity=1_000, train_every=4, n_step=2, epsilon_steps=100)
@@ -184,8 +184,88 @@ def test_a_run_means_its_best_checkpoint_else_its_latest(tmp_path: Path) -> None
     point_to(checkpoints / "best", checkpoints / "step_2")
     assert find_checkpoint(tmp_path / "run").resolve().name == "step_2"
     assert find_checkpoint(checkpoints / "step_1").name == "step_1"
-    remove_unmarked(checkpoints)
-    assert sorted(path.name for path in checkpoints.iterdir()) == ["best", "latest", "step_2", "step_3"]
+    agent.save(checkpoints / "step_4")
+    remove_old(checkpoints, keep=1)
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["best", "latest", "step_2", "step_3", "step_4"]
+    point_to(checkpoints / "latest", checkpoints / "step_4")
+    remove_old(checkpoints, keep=1)
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["best", "latest", "step_2", "step_4"]
+
+
+def test_saving_leaves_alone_what_is_no_checkpoint(tmp_path: Path) -> None:
+    agent, envs = cartpole()
+    agent.learn(envs, 100, tmp_path / "run")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "run", tmp_path / "file", tmp_path / "run" / "checkpoints" / "latest", tmp_path):
+        with pytest.raises(InvalidCheckpoint, match="save to another path"):
+            agent.save(path)
+    agent.save(tmp_path / "empty")
+    assert (tmp_path / "file").read_text() == "mine"
+    assert DQN.load(tmp_path / "run").step == DQN.load(tmp_path / "empty").step == agent.step
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int8, np.uint16, np.float64])
+def test_observations_of_any_type_are_saved_and_loaded(tmp_path: Path, dtype: Any) -> None:
+    space = Box(0, 1, (2, 10), dtype)
+    agent = DQN(space, Discrete(2), SMALL, device="cpu")
+    agent.save(tmp_path / "agent")
+    obs = np.ones((3, 2, 10), dtype)
+    assert torch.equal(DQN.load(tmp_path / "agent").q_values(obs), agent.q_values(obs))
+
+
+def test_pixels_mean_the_same_in_every_type() -> None:
+    agent, obs = pixel_agent(), observations(2)
+    assert torch.equal(agent.q_values(obs.astype(np.int64)), agent.q_values(obs))
+    assert torch.equal(agent.q_values(torch.from_numpy(obs)), agent.q_values(obs))
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+    agent, envs = cartpole(config=dataclasses.replace(SMALL, learning_rate=1e38))
+    with pytest.raises(TrainingDiverged, match=r"at step \d+"):
+        agent.learn(envs, 500, tmp_path / "run", checkpoint_every=4)
+    assert np.isfinite(DQN.load(tmp_path / "run", device="cpu").q_values(np.zeros(4, np.float32))).all()
+
+
+def test_a_run_goes_on_in_its_folder(tmp_path: Path) -> None:
+    agent, envs = cartpole()
+    options = {"evaluation_envs": make_vec("CartPole-v1", 2, seed=9), "evaluate_every": 100, "log_every": 50}
+    agent.learn(envs, 200, tmp_path / "run", **options)
+    with (tmp_path / "run" / "metrics.csv").open("a") as file:
+        file.write("999,1,2\n99")  # rows from after the checkpoint, the last one torn
+    loaded = DQN.load(tmp_path / "run" / "checkpoints" / "latest", device="cpu")
+    loaded.learn(envs, 200, tmp_path / "run", resume=True, **options)
+    steps = [int(line.split(",")[0]) for line in (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:]]
+    assert steps == sorted(set(steps))
+    assert [step // 50 for step in steps] == [1, 2, 3, 4, 5, 6, 7, 8]
+    means = [float(line.split(",")[2]) for line in (tmp_path / "run" / "evaluations.csv").read_text().splitlines()[1:]]
+    assert len(means) == 4
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["steps"] == agent.step + 200
+    best = DQN.load(tmp_path / "run", device="cpu")  # the first of the best evaluations, before or after the resume
+    assert best.step // 100 == 1 + means.index(max(means))
+
+
+def test_a_signal_stops_an_evaluation_and_the_checkpoint_is_there(tmp_path: Path) -> None:
+    agent, envs = cartpole()
+    evaluation_envs = make_vec("CartPole-v1", 2, seed=9)
+    reset = evaluation_envs.reset
+
+    def reset_and_stop(**kwargs: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return reset(**kwargs)
+
+    evaluation_envs.reset = reset_and_stop  # type: ignore[method-assign]
+    with pytest.raises(SystemExit) as stop:
+        agent.learn(envs, 500, tmp_path / "run", evaluation_envs=evaluation_envs, evaluate_every=100)
+    assert stop.value.code == 143
+    assert 100 <= DQN.load(tmp_path / "run").step <= agent.step < 120
+
+
+def test_wrapped_environments_are_known_for_what_they_are() -> None:
+    envs = gymnasium.wrappers.vector.RecordEpisodeStatistics(make_vec("ALE/Pong-v5", 2))
+    assert (fact(envs, "frame_stack", 1), fact(envs, "env_id", None)) == (4, "ALE/Pong-v5")
+    changed = gymnasium.wrappers.vector.FlattenObservation(make_vec("ALE/Pong-v5", 2))
+    assert (fact(changed, "frame_stack", 1), fact(changed, "env_id", None)) == (1, None)
 
 
 def test_the_replay_ratio_does_not_depend_on_the_number_of_environments() -> None:
@@ -266,7 +346,7 @@ def test_plain_gymnasium_environments_serve() -> None:
 
 def test_options_are_checked(tmp_path: Path) -> None:
     agent, envs = cartpole()
-    for name in ("evaluate_every", "evaluation_episodes", "checkpoint_every", "log_every"):
+    for name in ("evaluate_every", "evaluation_episodes", "checkpoint_every", "keep", "log_every"):
         with pytest.raises(InvalidConfig, match=name):
             LearnOptions(**{name: 0})
     with pytest.raises(InvalidConfig, match="steps is 0"):

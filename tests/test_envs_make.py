@@ -156,9 +156,15 @@ def test_ids_that_lead_nowhere(env_id, sentence):
         assert str(caught.value).startswith(sentence)
 
 
+def test_actions_count_from_zero_whatever_the_environment_calls_them(counter):
+    envs = make_vec(counter(start=5), 2)
+    assert envs.single_action_space == Discrete(2)
+    assert envs.action_space == gymnasium.spaces.MultiDiscrete([2, 2])
+    envs.reset()
+    assert envs.step(np.array([0, 1]))[1].tolist() == [5.0, 6.0]  # the reward is the action it was given
+
+
 def test_environments_of_the_wrong_shape(counter):
-    with pytest.raises(InvalidEnv, match=r"has actions Discrete\(2, start=1\); give an environment with Discrete\(n\)"):
-        make_vec(counter(start=1))
     with pytest.raises(InvalidEnv, match=r"has observations Dict.*; give an environment with a Box of them"):
         make_vec(counter(observation=gymnasium.spaces.Dict(a=Box(0, 1))))
 

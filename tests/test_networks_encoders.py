@@ -191,11 +191,18 @@ def test_uint8_is_scaled_once_and_float_not(name: str) -> None:
     assert not torch.allclose(from_bytes, network(x.float()), atol=0.1)
 
 
-def test_vectors_are_cast_and_not_scaled() -> None:
+def test_vectors_of_bytes_are_scaled_and_others_cast() -> None:
     network = make_encoder("auto", (4,), hidden=(8, 6))
     x = torch.tensor([[3, 200, 0, 1]], dtype=torch.uint8)
-    torch.testing.assert_close(network(x), network(x.float()))
+    torch.testing.assert_close(network(x), network(x.float() / 255))
+    torch.testing.assert_close(network(x.long()), network(x.float()))
     assert network.out_features == 6
+
+
+@pytest.mark.parametrize("shape", [(), (2, 10), (1, 4), (2, 2, 3), (2, 3, 4, 5)])
+def test_auto_takes_anything(shape: tuple[int, ...]) -> None:
+    network = make_encoder("auto", shape, hidden=7)
+    assert network(torch.zeros(3, *shape)).shape == (3, 7)
 
 
 @pytest.mark.parametrize(
