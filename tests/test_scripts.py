@@ -164,8 +164,8 @@ def test_config_json(cartpole: Run, pong: Run) -> None:
     config = json.loads((cartpole.path / "config.json").read_text())
     assert (config["env"], config["seed"], config["num_envs"], config["steps"]) == ("CartPole-v1", 3, 4, 2_000)
     assert (config["preset"], config["device"], config["protocol"]) == ("classic", "cpu", "gymnasium")
-    assert {"cpu", "cores", "device", "torch", "python", "platform", "pixelq"} <= config["hardware"].keys()
-    assert config["hardware"]["pixelq"] == version("pixelq")
+    assert {"cpu", "cores", "device", "torch", "python", "platform"} <= config["hardware"].keys()
+    assert config["version"] == version("pixelq")
     assert config["hardware"]["torch"] == torch.__version__
     given = {name.removeprefix("agent."): value for name, value in CARTPOLE.items() if name.startswith("agent.")}
     expected = preset("classic").to_dict() | {name.replace("-", "_"): value for name, value in given.items()}
