@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 FORMAT = 1
@@ -50,7 +50,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     for name, tensors in ((_NETWORK, checkpoint.network), (_LEARNER, checkpoint.learner)):
-        save_file({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}, aside / name)
+        data = save({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()})
+        (aside / name).write_bytes(data)  # with the rights of any file; save_file would make it ours alone
         _sync(aside / name)
     (aside / _STATE).write_text(json.dumps({"format": FORMAT, **checkpoint.state}, indent=1))
     _sync(aside / _STATE)

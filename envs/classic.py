@@ -39,15 +39,17 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self.env_id = env_id
         self.num_envs = checked_count("num_envs", num_envs, least=1)
         self._seeds: list[int] | None = spread_seeds(seed, self.num_envs).tolist()
+        # Not every constructor takes a render mode.
+        drawing: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
         try:
             self._envs = gymnasium.make_vec(
                 env_id,
                 self.num_envs,
                 vectorization_mode="sync",
                 vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
-                render_mode=render_mode,
+                **drawing,
             )
-        except (gymnasium.error.Error, ImportError) as error:
+        except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
             raise InvalidEnv(f"{env_id!r} cannot be made: {reason(error)}") from error
         self.spec = self._envs.spec
         self.render_mode = render_mode

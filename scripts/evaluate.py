@@ -16,8 +16,8 @@ from pixelq.agents.checkpoint import find_checkpoint
 from pixelq.agents.film import film_episode
 from pixelq.envs import GYMNASIUM, PROTOCOLS, make_vec
 from pixelq.scripts.command_line import UsageError, optional_value, parse
+from pixelq.scripts.seeds import derived_seed
 
-EVALUATION_SEED = 1_000_003  # added to seeds, so that no game of the training is evaluated
 NUM_ENVS = 8
 
 
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> None:
     if args.video is not None:
         path = args.video / f"{result.env.split('/')[-1]}-step{agent.step}-seed{args.seed}.mp4"
         epsilon = PROTOCOLS[protocol].evaluation_epsilon if protocol in PROTOCOLS else 0.0
-        seed = args.seed + EVALUATION_SEED
+        seed = derived_seed(args.seed, "evaluation")
         total = film_episode(
             agent,
             result.env,
@@ -102,7 +102,7 @@ def evaluate_saved(
     envs = make_vec(
         agent.env_id,
         min(NUM_ENVS, episodes),
-        seed + EVALUATION_SEED,
+        derived_seed(seed, "evaluation"),
         protocol,
         full_action_space=has_full_action_space(agent),
     )

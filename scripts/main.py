@@ -31,13 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(verb: str, arguments: Sequence[str] | None = None) -> int:
     """Runs one verb; the user's errors become one line on stderr and exit code 2, a stop by a signal 130 or 143."""
-    if threading.current_thread() is threading.main_thread():
+    before = signal.getsignal(signal.SIGTERM)
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main:
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         return _run(verb, arguments)
     except KeyboardInterrupt:
         print(f"pixelq {verb}: stopped", file=sys.stderr)
         return 130
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _run(verb: str, arguments: Sequence[str] | None) -> int:

@@ -16,7 +16,8 @@ from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, prese
 from pixelq.agents.plot import plot_run
 from pixelq.envs import PROTOCOLS, make_vec
 from pixelq.scripts.command_line import UsageError, parse
-from pixelq.scripts.evaluate import EVALUATION_SEED, describe, evaluate_saved, figures, write_figures
+from pixelq.scripts.evaluate import describe, evaluate_saved, figures, write_figures
+from pixelq.scripts.seeds import derived_seed
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _resume(args: TrainArgs) -> None:
     agent = DQN.load(latest, args.device)
     if agent.step >= args.steps:
         raise InvalidRun(f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps")
-    envs = _make_envs(args, args.num_envs, args.seed + agent.step)  # not the games it has played already
+    envs = _make_envs(args, args.num_envs, derived_seed(args.seed, "resumed training", agent.step))
     _learn(agent, envs, args)
 
 
@@ -151,7 +152,7 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
     for name in ("evaluation_episodes", "final_episodes"):
         if getattr(args, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be at least 1")
-    evaluation_envs = _make_envs(args, min(8, args.evaluation_episodes), args.seed + 2 * EVALUATION_SEED)
+    evaluation_envs = _make_envs(args, min(8, args.evaluation_episodes), derived_seed(args.seed, "choice of the best"))
     agent.learn(
         envs,
         args.steps - agent.step,

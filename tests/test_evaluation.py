@@ -16,10 +16,6 @@ class LongIsGood(gymnasium.Env[Any, Any]):
 
     observation_space = Box(-1, 1, (1,), np.float32)
     action_space = Discrete(2)
-    render_mode = None
-
-    def __init__(self, render_mode: str | None = None) -> None:
-        pass
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)

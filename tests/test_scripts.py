@@ -32,8 +32,8 @@ from pixelq.envs import REFERENCE_SCORES, make_vec
 from pixelq.envs.checks import spread_seeds
 from pixelq.networks import ScalarHead
 from pixelq.scripts.command_line import parse
-from pixelq.scripts.evaluate import EVALUATION_SEED
 from pixelq.scripts.main import main
+from pixelq.scripts.seeds import PURPOSES, derived_seed
 from pixelq.scripts.train import TrainArgs
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -177,6 +177,14 @@ def test_config_json(cartpole: Run, pong: Run) -> None:
 
 def agent_config(run: Run) -> AgentConfig:
     return AgentConfig.from_dict(json.loads((run.path / "config.json").read_text())["agent"])
+
+
+def test_games_of_one_purpose_are_not_played_for_another() -> None:
+    seeds = [
+        (seed, derived_seed(seed, purpose, part)) for seed in range(50) for purpose in PURPOSES[1:] for part in (0, 9)
+    ]  # type: ignore[arg-type]
+    assert len({derived for _, derived in seeds}) == 300
+    assert not {derived for _, derived in seeds} & set(range(50))
 
 
 @pytest.mark.parametrize("name", ["cartpole", "catch", "pong"])
@@ -344,7 +352,7 @@ FIGURES = "env protocol checkpoint step episodes returns lengths mean median std
 def test_evaluate_json(cartpole: Run, figures: dict[str, Any]) -> None:
     assert list(figures) == FIGURES
     assert (figures["env"], figures["protocol"], figures["episodes"]) == ("CartPole-v1", "gymnasium", 24)
-    assert Path(figures["checkpoint"]) == (cartpole.path / "checkpoints" / "best").resolve()
+    assert Path(figures["checkpoint"]).resolve() == (cartpole.path / "checkpoints" / "best").resolve()
     assert figures["step"] == DQN.load(figures["checkpoint"], device="cpu").step
     returns = np.array(figures["returns"])
     assert returns.shape == (24,)
@@ -434,7 +442,7 @@ def test_a_film_has_a_picture_for_every_step(catch: Run, tmp_path: Path) -> None
 def test_an_atari_film_is_in_colour(pong: Run, filmed_pong: tuple[dict[str, Any], Path, str]) -> None:
     _, film, said = filmed_pong
     agent = DQN.load(pong.path, device="cpu")
-    seed = 1 + EVALUATION_SEED
+    seed = derived_seed(1, "evaluation")
     expected = evaluate(agent, make_vec("ALE/Pong-v5", 1, seed, "sticky"), 1, epsilon=0.001, seed=seed)
     frames, fps = frames_of(film)
     assert len(frames) == expected.lengths[0] + 1
@@ -477,7 +485,7 @@ def test_every_door_leads_to_the_same_policy(cartpole: Run, figures: dict[str, A
     expected = sorted(zip(figures["returns"], figures["lengths"], strict=True))
 
     agent = DQN.load(cartpole.path)
-    envs = make_vec("CartPole-v1", num_envs=8, seed=5 + EVALUATION_SEED)
+    envs = make_vec("CartPole-v1", num_envs=8, seed=derived_seed(5, "evaluation"))
     obs, _ = envs.reset()
     seen, taken = [], []
     ours: list[list[tuple[float, int]]] = [[] for _ in range(8)]
@@ -510,7 +518,7 @@ def test_every_door_leads_to_the_same_policy(cartpole: Run, figures: dict[str, A
             played.extend(local["actions"])
             asked.append(local["observations"])
 
-    sb3_envs = DummyVecEnv([seeded_cartpole(seed) for seed in spread_seeds(5 + EVALUATION_SEED, 8).tolist()])
+    sb3_envs = DummyVecEnv([seeded_cartpole(seed) for seed in spread_seeds(derived_seed(5, "evaluation"), 8).tolist()])
     their_returns, their_lengths = evaluate_policy(
         agent,  # type: ignore[arg-type]
         sb3_envs,
@@ -685,6 +693,7 @@ def test_resume_goes_on_with_everything(copy: Path) -> None:
     best = rows[int(np.argmax([row["mean"] for row in rows]))]  # type: ignore[arg-type]
     assert DQN.load(copy / "checkpoints" / "best", device="cpu").step == best["step"]
     assert [step for step, _ in scalars(copy, "metrics/updates")] == steps
+    assert json.loads((copy / "config.json").read_text())["steps"] == 3_000  # so that --resume alone goes on to there
 
 
 def test_resume_starts_from_the_saved_weights_and_optimiser(copy: Path) -> None:
