@@ -224,7 +224,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     agent, envs = cartpole(config=dataclasses.replace(SMALL, learning_rate=1e38))
     with pytest.raises(TrainingDiverged, match=r"at step \d+"):
         agent.learn(envs, 500, tmp_path / "run", checkpoint_every=4)
-    assert np.isfinite(DQN.load(tmp_path / "run", device="cpu").q_values(np.zeros(4, np.float32))).all()
+    assert DQN.load(tmp_path / "run", device="cpu").q_values(np.zeros(4, np.float32)).isfinite().all()
 
 
 def test_a_run_goes_on_in_its_folder(tmp_path: Path) -> None:

