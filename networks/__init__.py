@@ -1,22 +1,36 @@
 """Networks for value-based reinforcement learning: encoders, memory and value heads. Torch only."""
 
 from pixelq.networks.base import Encoder
-from pixelq.networks.cnn import ImpalaCNN, MinAtarCNN, NatureCNN
+from pixelq.networks.categorical import CategoricalHead
+from pixelq.networks.cnn import DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
 from pixelq.networks.encoders import make_encoder
 from pixelq.networks.heads import ScalarHead, ValueHead
+from pixelq.networks.implicit import FractionHead, ImplicitHead, QuantileFunction
 from pixelq.networks.lstm import LSTM, LSTMState
 from pixelq.networks.mlp import MLP
+from pixelq.networks.noisy import NoisyLinear
 from pixelq.networks.q_network import QNetwork
+from pixelq.networks.quantile import QuantileHead
+from pixelq.networks.streams import ActionStreams, Noise
 
 __all__ = [
     "LSTM",
     "MLP",
+    "ActionStreams",
+    "CategoricalHead",
+    "DataEfficientCNN",
     "Encoder",
+    "FractionHead",
     "ImpalaCNN",
+    "ImplicitHead",
     "LSTMState",
     "MinAtarCNN",
     "NatureCNN",
+    "Noise",
+    "NoisyLinear",
     "QNetwork",
+    "QuantileFunction",
+    "QuantileHead",
     "ScalarHead",
     "ValueHead",
     "make_encoder",

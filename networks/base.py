@@ -1,9 +1,11 @@
-"""What every encoder shares: its one attribute, pixel scaling and weight initialisation."""
+"""What every encoder shares: its one attribute, pixel scaling, normalisation and weight initialisation."""
 
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
 
 Init = Literal["torch", "xavier"]
 
@@ -41,3 +43,57 @@ def initialize(module: nn.Module, init: Init) -> None:
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+class SpectralNorm(nn.Module):
+    """Parametrization W / σ, where σ is the largest singular value of W, reshaped to [out, in · kernel].
+
+    Miyato et al. (2018), "Spectral Normalization for Generative Adversarial Networks", section 2.1 and algorithm 1:
+    σ ≈ ‖W v‖, and one power iteration v ← Wᵀ W v / ‖Wᵀ W v‖ for each update lets v follow the changing W. The gradient
+    goes through σ, and v is a constant to it.
+
+    It iterates only where a gradient is taken: in training mode, with gradients enabled, for a weight that requires
+    them. So acting, evaluation and the target network change nothing, and their passes are repeatable; PyTorch's
+    own iterates at every pass in training mode. v starts from a singular value decomposition, not from random
+    numbers, so the weights that a seed gives are those of the same network without normalisation.
+
+    Args:
+        weight: its initial value [out, ...], to start v from.
+    """
+
+    v: Tensor  # [in · kernel], the first right singular vector
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("v", torch.linalg.svd(weight.detach().flatten(1), full_matrices=False).Vh[0].clone())
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Map the weight [out, ...] to the normalised one, in float32 under autocast too."""
+        with torch.autocast(weight.device.type, enabled=False):
+            matrix = weight.flatten(1)  # [out, in · kernel]
+            if self.training and torch.is_grad_enabled() and weight.requires_grad:
+                with torch.no_grad():
+                    self.v.copy_(F.normalize(matrix.mT @ (matrix @ self.v), dim=0))
+            # The copy lets a second pass iterate before the first one's backward has read its v.
+            sigma: Tensor = (matrix @ self.v.clone()).norm()
+            return weight / sigma
+
+
+def with_spectral_norm(layer: nn.Conv2d) -> nn.Conv2d:
+    """Normalise the weight of `layer` in place by `SpectralNorm`, and return it; its bias stays as it is."""
+    register_parametrization(layer, "weight", SpectralNorm(layer.weight))
+    return layer
+
+
+def image_relu(channels: int, layer_norm: bool) -> list[nn.Module]:
+    """Return a ReLU for images [B, channels, H, W], after layer normalisation (Ba et al. 2016) if asked for.
+
+    Mean and variance are each image's, over channels and pixels together, and scale and shift each channel's. (PQN's
+    JAX code, Gallici et al. 2025, normalises the channels of each pixel by themselves.)
+    """
+    return [nn.GroupNorm(1, channels), nn.ReLU()] if layer_norm else [nn.ReLU()]
+
+
+def vector_relu(features: int, layer_norm: bool) -> list[nn.Module]:
+    """Return a ReLU for vectors [B, features], after layer normalisation (Ba et al. 2016) if asked for."""
+    return [nn.LayerNorm(features), nn.ReLU()] if layer_norm else [nn.ReLU()]

@@ -1,8 +1,9 @@
-"""Convolutional encoders: Nature DQN's, IMPALA's and MinAtar's.
+"""Convolutional encoders: Nature DQN's, data-efficient Rainbow's, IMPALA's and MinAtar's.
 
 All take images [B, C, H, W], scale uint8 by 1/255 themselves and take other types as they are (cast to float32).
 With `features=None` the dense layer is left out and the features are the flattened convolution: a value head brings
-its own hidden layer, since dueling streams, noisy layers and IQN each need it there.
+its own hidden layer, since dueling streams, noisy layers and IQN each need it there. With `layer_norm` every ReLU, the
+dense layer's too, comes after layer normalisation; see `pixelq.networks.base.image_relu`.
 """
 
 from collections.abc import Sequence
@@ -10,27 +11,37 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from pixelq.networks.base import Encoder, Init, initialize, pixels_to_float
+from pixelq.networks.base import (
+    Encoder,
+    Init,
+    image_relu,
+    initialize,
+    pixels_to_float,
+    vector_relu,
+    with_spectral_norm,
+)
 
 Padding = Literal["valid", "same"]
 
 
-def _image_shape(shape: Sequence[int], network: str) -> tuple[int, int, int]:
+def _image_shape(shape: Sequence[int], network: str, smallest: int = 1) -> tuple[int, int, int]:
     if len(shape) != 3:
         raise ValueError(f"{network} needs images [channels, height, width], but the shape is {list(shape)}.")
     channels, height, width = (int(size) for size in shape)
     if min(channels, height, width) < 1:
         raise ValueError(f"{network} needs images of at least one pixel and channel, but the shape is {list(shape)}.")
+    if min(height, width) < smallest:
+        raise ValueError(f"{network} needs images of at least {smallest}×{smallest}, but they are {height}×{width}.")
     return channels, height, width
 
 
-def _dense(in_features: int, features: int | None) -> tuple[nn.Sequential, int]:
+def _dense(in_features: int, features: int | None, layer_norm: bool) -> tuple[nn.Sequential, int]:
     """Return the dense ReLU layer that ends an encoder, or nothing, and the width of its output."""
     if features is None:
         return nn.Sequential(), in_features
     if features < 1:
         raise ValueError(f"features must be at least 1, or None to leave the dense layer out, but it is {features}.")
-    return nn.Sequential(nn.Linear(in_features, features), nn.ReLU()), features
+    return nn.Sequential(nn.Linear(in_features, features), *vector_relu(features, layer_norm)), features
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -40,6 +51,23 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     """
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
+
+
+def _convolutions(
+    shape: tuple[int, int, int], table: Sequence[tuple[int, int, int]], *, padding: Padding, layer_norm: bool
+) -> tuple[nn.Sequential, int]:
+    """Return convolutions of (filters, kernel, stride), a ReLU after each, and the width of their output, flattened."""
+    channels, height, width = shape
+    layers: list[nn.Module] = []
+    for filters, kernel, stride in table:
+        if padding == "same":
+            # Conv2d pads both sides alike, and SAME does not: 21 → 11 at stride 2 takes 1 before and 2 after.
+            top_bottom, left_right = (same_padding(size, kernel, stride) for size in (height, width))
+            layers.append(nn.ZeroPad2d((*left_right, *top_bottom)))
+            height, width = height + sum(top_bottom), width + sum(left_right)
+        layers += [nn.Conv2d(channels, filters, kernel, stride), *image_relu(filters, layer_norm)]
+        channels, height, width = filters, (height - kernel) // stride + 1, (width - kernel) // stride + 1
+    return nn.Sequential(*layers), channels * height * width
 
 
 class NatureCNN(Encoder):
@@ -53,6 +81,7 @@ class NatureCNN(Encoder):
         features: width of the dense layer; None leaves it out.
         padding: "valid" is the paper's; "same" is TensorFlow's and JAX's SAME, which Dopamine's network uses.
         init: "torch" is the paper's, "xavier" Dopamine's; see `pixelq.networks.base.initialize`.
+        layer_norm: normalise before each ReLU, as PQN does (Gallici et al. 2025).
 
     Raises:
         ValueError: not an image, an image below 36×36 with padding "valid", or an unknown option.
@@ -65,25 +94,46 @@ class NatureCNN(Encoder):
         *,
         padding: Padding = "valid",
         init: Init = "torch",
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
-        channels, height, width = _image_shape(input_shape, "NatureCNN")
         if padding not in ("valid", "same"):
             raise ValueError(f"Unknown padding {padding!r}: it is 'valid' or 'same'.")
-        if padding == "valid" and min(height, width) < 36:
-            raise ValueError(f"NatureCNN needs images of at least 36×36, but they are {height}×{width}.")
-        layers: list[nn.Module] = []
-        for filters, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
-            if padding == "same":
-                # Conv2d pads both sides alike, and SAME does not: 21 → 11 at stride 2 takes 1 before and 2 after.
-                top_bottom, left_right = (same_padding(size, kernel, stride) for size in (height, width))
-                layers.append(nn.ZeroPad2d((*left_right, *top_bottom)))
-                height, width = height + sum(top_bottom), width + sum(left_right)
-            layers += [nn.Conv2d(channels, filters, kernel, stride), nn.ReLU()]
-            channels, height, width = filters, (height - kernel) // stride + 1, (width - kernel) // stride + 1
-        self.convolutions = nn.Sequential(*layers)
-        self.dense, self.out_features = _dense(channels * height * width, features)
+        shape = _image_shape(input_shape, "NatureCNN", smallest=36 if padding == "valid" else 1)
+        table = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+        self.convolutions, flat = _convolutions(shape, table, padding=padding, layer_norm=layer_norm)
+        self.dense, self.out_features = _dense(flat, features, layer_norm)
         initialize(self, init)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode images [B, C, H, W] as features [B, out_features]."""
+        maps = self.convolutions(pixels_to_float(x))  # [B, 64, H', W']
+        features: Tensor = self.dense(maps.flatten(1))
+        return features
+
+
+class DataEfficientCNN(Encoder):
+    """Data-efficient Rainbow's: van Hasselt, Hessel & Aslanides (2019), "When to use parametric models in RL?".
+
+    Convolutions 32×5×5 stride 5 and 64×5×5 stride 5, then a dense layer; a ReLU after each. Without padding, as in the
+    port that others build on, Kaixhin/Rainbow.
+    Input [B, C, H, W], output [B, out_features]; 84×84 images flatten to 576 features.
+
+    Args:
+        input_shape: [C, H, W] of one observation.
+        features: width of the dense layer; None leaves it out.
+        layer_norm: normalise before each ReLU.
+
+    Raises:
+        ValueError: not an image, or an image below 25×25.
+    """
+
+    def __init__(self, input_shape: Sequence[int], features: int | None = 256, *, layer_norm: bool = False) -> None:
+        super().__init__()
+        shape = _image_shape(input_shape, "DataEfficientCNN", smallest=25)
+        table = ((32, 5, 5), (64, 5, 5))
+        self.convolutions, flat = _convolutions(shape, table, padding="valid", layer_norm=layer_norm)
+        self.dense, self.out_features = _dense(flat, features, layer_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode images [B, C, H, W] as features [B, out_features]."""
@@ -95,14 +145,13 @@ class NatureCNN(Encoder):
 class _ResidualBlock(nn.Module):
     """x + conv(relu(conv(relu(x)))), the channels and the size unchanged."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, spectral: bool, layer_norm: bool) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
+        layers: list[nn.Module] = []
+        for _ in range(2):
+            convolution = nn.Conv2d(channels, channels, 3, padding=1)
+            layers += [*image_relu(channels, layer_norm), with_spectral_norm(convolution) if spectral else convolution]
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, H, W] to [B, C, H, W]."""
@@ -117,33 +166,55 @@ class ImpalaCNN(Encoder):
     then a ReLU and a dense ReLU layer. Input [B, C, H, W], output [B, out_features]; 84×84 images flatten to
     3,872 × `width` features. Every layer pads by 1 on each side, which gives the sizes of the paper's SAME padding.
 
+    The options but the last are those of Beyond The Rainbow (Clark et al. 2025), whose network has width 2 and both.
+
     Args:
         input_shape: [C, H, W] of one observation.
         width: multiplies the channels of every stage.
         features: width of the dense layer; None leaves it out.
+        spectral_norm: divide the weight of each convolution in a residual block by its largest singular value; those
+            that open the stages stay as they are, as in its authors' code. See `pixelq.networks.base.SpectralNorm`.
+        adaptive_pool: max-pool the last images to p×p, 6 in the paper, for 32 · `width` · p² features whatever the
+            size of the observation; where they are smaller than p×p, their pixels are repeated.
+        layer_norm: normalise before each ReLU: inside the residual branches, never on the sum that the next block adds
+            to, and before the ReLU that ends the last stage.
 
     Raises:
-        ValueError: not an image, an image below 8×8 (three halvings leave one pixel), or a width below 1.
+        ValueError: not an image, an image below 8×8 (three halvings leave one pixel), or a width or an adaptive_pool
+            below 1.
     """
 
-    def __init__(self, input_shape: Sequence[int], width: int = 1, features: int | None = 256) -> None:
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        width: int = 1,
+        features: int | None = 256,
+        *,
+        spectral_norm: bool = False,
+        adaptive_pool: int | None = None,
+        layer_norm: bool = False,
+    ) -> None:
         super().__init__()
-        channels, image_height, image_width = _image_shape(input_shape, "ImpalaCNN")
-        if min(image_height, image_width) < 8:
-            raise ValueError(f"ImpalaCNN needs images of at least 8×8, but they are {image_height}×{image_width}.")
+        channels, image_height, image_width = _image_shape(input_shape, "ImpalaCNN", smallest=8)
         if width < 1:
             raise ValueError(f"ImpalaCNN's width must be at least 1, but it is {width}.")
+        if adaptive_pool is not None and adaptive_pool < 1:
+            raise ValueError(f"adaptive_pool must be at least 1, or None to leave it out, but it is {adaptive_pool}.")
         layers: list[nn.Module] = []
         for filters in (16 * width, 32 * width, 32 * width):
             layers += [nn.Conv2d(channels, filters, 3, padding=1), nn.MaxPool2d(3, stride=2, padding=1)]
-            layers += [_ResidualBlock(filters), _ResidualBlock(filters)]
+            layers += [_ResidualBlock(filters, spectral_norm, layer_norm) for _ in range(2)]
             channels, image_height, image_width = filters, (image_height + 1) // 2, (image_width + 1) // 2
-        self.convolutions = nn.Sequential(*layers, nn.ReLU())
-        self.dense, self.out_features = _dense(channels * image_height * image_width, features)
+        layers += image_relu(channels, layer_norm)
+        if adaptive_pool is not None:
+            layers.append(nn.AdaptiveMaxPool2d(adaptive_pool))
+            image_height = image_width = adaptive_pool
+        self.convolutions = nn.Sequential(*layers)
+        self.dense, self.out_features = _dense(channels * image_height * image_width, features, layer_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode images [B, C, H, W] as features [B, out_features]."""
-        maps = self.convolutions(pixels_to_float(x))  # [B, 32 · width, H/8, W/8]
+        maps = self.convolutions(pixels_to_float(x))  # [B, 32 · width, H/8, W/8], or p×p
         features: Tensor = self.dense(maps.flatten(1))
         return features
 
@@ -157,18 +228,17 @@ class MinAtarCNN(Encoder):
     Args:
         input_shape: [C, H, W] of one observation.
         features: width of the dense layer; None leaves it out.
+        layer_norm: normalise before each ReLU, as PQN does (Gallici et al. 2025).
 
     Raises:
         ValueError: not an image, or an image below 3×3.
     """
 
-    def __init__(self, input_shape: Sequence[int], features: int | None = 128) -> None:
+    def __init__(self, input_shape: Sequence[int], features: int | None = 128, *, layer_norm: bool = False) -> None:
         super().__init__()
-        channels, height, width = _image_shape(input_shape, "MinAtarCNN")
-        if min(height, width) < 3:
-            raise ValueError(f"MinAtarCNN needs images of at least 3×3, but they are {height}×{width}.")
-        self.convolutions = nn.Sequential(nn.Conv2d(channels, 16, 3), nn.ReLU())
-        self.dense, self.out_features = _dense(16 * (height - 2) * (width - 2), features)
+        shape = _image_shape(input_shape, "MinAtarCNN", smallest=3)
+        self.convolutions, flat = _convolutions(shape, ((16, 3, 1),), padding="valid", layer_norm=layer_norm)
+        self.dense, self.out_features = _dense(flat, features, layer_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode images [B, C, H, W] as features [B, out_features]."""

@@ -7,10 +7,10 @@ from typing import Literal
 from torch import Tensor
 
 from pixelq.networks.base import Encoder
-from pixelq.networks.cnn import ImpalaCNN, MinAtarCNN, NatureCNN
+from pixelq.networks.cnn import DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
 from pixelq.networks.mlp import MLP
 
-ENCODERS = ("auto", "mlp", "nature", "dopamine", "impala", "minatar")
+ENCODERS = ("auto", "mlp", "nature", "dopamine", "impala", "minatar", "der")
 Layout = Literal["CHW", "HWC", "HW"]
 
 
@@ -46,28 +46,47 @@ def image_layout(shape: Sequence[int]) -> Layout:
 
 
 def make_encoder(
-    name: str, shape: Sequence[int], *, hidden: int | Sequence[int] = 512, features: int | None = None
+    name: str,
+    shape: Sequence[int],
+    *,
+    hidden: int | Sequence[int] = 512,
+    features: int | None = None,
+    width: int = 1,
+    spectral_norm: bool = False,
+    adaptive_pool: int | None = None,
+    layer_norm: bool = False,
 ) -> Encoder:
     """Build an encoder for observations of `shape`; it maps [B, *shape] to [B, encoder.out_features].
 
     Args:
         name: "mlp"; "nature" (Mnih et al. 2015); "dopamine" (the same with SAME padding and Xavier initialisation,
-            Castro et al. 2018); "impala" (Espeholt et al. 2018); "minatar" (Young & Tian 2019); or "auto": "nature" for
-            images of at least 36×36, "minatar" for smaller ones, "mlp" for vectors and anything else.
+            Castro et al. 2018); "impala" (Espeholt et al. 2018); "minatar" (Young & Tian 2019); "der", data-efficient
+            Rainbow's (van Hasselt et al. 2019); or "auto": "nature" for images of at least 36×36, "minatar" for smaller
+            ones, "mlp" for vectors and anything else.
         shape: of one observation, without the batch: a vector, [C, H, W], [H, W, C] or [H, W]; `image_layout` tells
             them apart.
         hidden: width of the MLP's layer, or of each of its layers; the others do not use it.
         features: width of the dense layer that ends a convolutional encoder; None ends it with the flattened
             convolution, as a value head brings its own hidden layer. The MLP does not use it.
+        width, spectral_norm, adaptive_pool: of "impala" alone; see `ImpalaCNN`.
+        layer_norm: normalise before each ReLU of the encoder, whichever it is.
 
     Raises:
-        ValueError: the name is unknown, a CNN is asked for what is no image, or the image is too small for it.
+        ValueError: the name is unknown, a CNN is asked for what is no image, the image is too small for it, or an
+            option of "impala" is given and the encoder is another.
     """
     if name not in ENCODERS:
         raise ValueError(f"Unknown encoder {name!r}: it is one of {', '.join(ENCODERS)}.")
     shape = tuple(int(size) for size in shape)
-    if name == "mlp" or (name == "auto" and not _is_image(shape)):
-        return MLP(math.prod(shape), (hidden,) if isinstance(hidden, int) else hidden)
+    if name == "auto":
+        name = _automatic(shape)
+    options = {"width": width != 1, "spectral_norm": spectral_norm, "adaptive_pool": adaptive_pool is not None}
+    given = [option for option, is_given in options.items() if is_given]
+    if given and name != "impala":
+        raise ValueError(f"{given[0]} is for the encoder 'impala', but the encoder is {name!r}.")
+    if name == "mlp":
+        widths = (hidden,) if isinstance(hidden, int) else hidden
+        return MLP(math.prod(shape), widths, layer_norm=layer_norm)
     if len(shape) not in (2, 3):
         raise ValueError(
             f"The encoder {name!r} needs images of two or three dimensions, but the shape is {list(shape)}."
@@ -77,25 +96,33 @@ def make_encoder(
         shape = (1, *shape)
     elif layout == "HWC":
         shape = (shape[2], shape[0], shape[1])
-    if name == "auto":
-        name = "nature" if min(shape[1:]) >= 36 else "minatar"
-    encoder = _make_cnn(name, shape, features)
+    if name == "impala":
+        encoder: Encoder = ImpalaCNN(
+            shape,
+            width,
+            features,
+            spectral_norm=spectral_norm,
+            adaptive_pool=adaptive_pool,
+            layer_norm=layer_norm,
+        )
+    else:
+        encoder = _make_cnn(name, shape, features, layer_norm)
     return encoder if layout == "CHW" else _InLayout(encoder, layout)
 
 
-def _is_image(shape: tuple[int, ...]) -> bool:
-    """Whether a shape has two or three dimensions, two of them large enough for the smallest convolution."""
+def _automatic(shape: tuple[int, ...]) -> str:
+    """Name the encoder for a shape: a CNN where two or three dimensions are large enough for its kernels."""
     if len(shape) not in (2, 3):
-        return False
+        return "mlp"
     sides = {"HW": shape, "HWC": shape[:2], "CHW": shape[1:]}[image_layout(shape)]
-    return min(sides) >= 3
+    return "nature" if min(sides) >= 36 else "minatar" if min(sides) >= 3 else "mlp"
 
 
-def _make_cnn(name: str, shape: Sequence[int], features: int | None) -> Encoder:
+def _make_cnn(name: str, shape: Sequence[int], features: int | None, layer_norm: bool) -> Encoder:
     if name == "nature":
-        return NatureCNN(shape, features)
+        return NatureCNN(shape, features, layer_norm=layer_norm)
     if name == "dopamine":
-        return NatureCNN(shape, features, padding="same", init="xavier")
-    if name == "impala":
-        return ImpalaCNN(shape, features=features)
-    return MinAtarCNN(shape, features)
+        return NatureCNN(shape, features, padding="same", init="xavier", layer_norm=layer_norm)
+    if name == "der":
+        return DataEfficientCNN(shape, features, layer_norm=layer_norm)
+    return MinAtarCNN(shape, features, layer_norm=layer_norm)

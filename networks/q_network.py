@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pixelq.networks.base import Encoder
 from pixelq.networks.heads import ValueHead
 from pixelq.networks.lstm import LSTM, LSTMState
+from pixelq.networks.streams import Noise
 
 
 class QNetwork(nn.Module):
@@ -26,19 +28,26 @@ class QNetwork(nn.Module):
         self.head = head
         self.lstm = lstm
 
-    def forward(self, obs: Tensor) -> Any:
-        """Map observations [B, *shape] to the head's representation of their values.
+    def forward(self, obs: Tensor, noise: Noise | None = None) -> Any:
+        """Map observations [B, *shape] to the head's representation of their values; noise is `draw_noise`'s.
 
         Raises:
             TypeError: the network has an LSTM, whose state this call could not carry.
         """
         if self.lstm is not None:
             raise TypeError("A QNetwork with an LSTM has no stateless forward: call step or unroll.")
-        return self.head(self.encoder(obs))
+        return self.head(self.encoder(obs), noise)
 
-    def q(self, obs: Tensor) -> Tensor:
+    def q(self, obs: Tensor, noise: Noise | None = None) -> Tensor:
         """Map observations [B, *shape] to q-values [B, A]; see `forward`."""
-        return self.head.q(self(obs))
+        return self.head.q(self(obs, noise))
+
+    def draw_noise(self, rows: int, generator: torch.Generator | None = None) -> Noise | None:
+        """Draw noise for one forward pass: 1 row that the batch shares, or a row for each of its rows.
+
+        None where no layer is noisy.
+        """
+        return self.head.streams.draw_noise(rows, generator)
 
     def initial_state(self, batch: int) -> LSTMState:
         """Return the LSTM's zero state for `batch` rows: (h [B, H], c [B, H])."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from pixelq.networks import MLP, ImpalaCNN, MinAtarCNN, NatureCNN, QNetwork, ScalarHead, make_encoder
+from pixelq.networks import MLP, ActionStreams, ImpalaCNN, MinAtarCNN, NatureCNN, QNetwork, ScalarHead, make_encoder
 from pixelq.networks.cnn import same_padding
 from pixelq.networks.encoders import ENCODERS, image_layout
 
@@ -112,7 +112,8 @@ def test_torch_init_is_uniform_in_one_over_root_fan_in() -> None:
 
 
 def test_xavier_init() -> None:
-    network = QNetwork(NatureCNN(padding="same", init="xavier"), ScalarHead(512, 18, hidden=0, init="xavier"))
+    head = ScalarHead(ActionStreams(512, 18, hidden=0, init="xavier"))
+    network = QNetwork(NatureCNN(padding="same", init="xavier"), head)
     fans = [(4 * 64, 32 * 64), (32 * 16, 64 * 16), (64 * 9, 64 * 9), (7744, 512), (512, 18)]
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     for layer, (fan_in, fan_out) in zip(layers, fans, strict=True):
@@ -181,7 +182,7 @@ def test_mlp_equals_numpy() -> None:
     assert len(network.layers) == 4
 
 
-@pytest.mark.parametrize("name", ["nature", "dopamine", "impala", "minatar", "mlp"])
+@pytest.mark.parametrize("name", ["nature", "dopamine", "impala", "minatar", "der", "mlp"])
 def test_uint8_is_scaled_once_and_float_not(name: str) -> None:
     network = make_encoder(name, (2, 40, 40), hidden=16, features=16)
     x = images(3, 2, 40, 40)
@@ -223,7 +224,7 @@ def test_image_layout(shape: tuple[int, ...], layout: str) -> None:
     assert image_layout(shape) == layout
 
 
-@pytest.mark.parametrize("name", ["auto", "nature", "dopamine", "impala", "minatar"])
+@pytest.mark.parametrize("name", ["auto", "nature", "dopamine", "impala", "minatar", "der"])
 def test_channels_last_and_grey_images_give_the_features_of_channels_first(name: str) -> None:
     first = make_encoder(name, (3, 40, 44))
     last = make_encoder(name, (40, 44, 3))
@@ -252,7 +253,7 @@ def test_make_encoder_names() -> None:
 
 
 def test_errors_say_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match=r"'resnet'.*auto, mlp, nature, dopamine, impala, minatar"):
+    with pytest.raises(ValueError, match=r"'resnet'.*auto, mlp, nature, dopamine, impala, minatar, der"):
         make_encoder("resnet", (4, 84, 84))
     for name in set(ENCODERS) - {"auto", "mlp"}:
         with pytest.raises(ValueError, match=rf"'{name}' needs images .* \[4\]"):
@@ -279,7 +280,7 @@ def test_errors_say_what_is_wrong() -> None:
 def test_no_operation_of_forward_breaks_a_compiled_graph() -> None:
     for name in ("nature", "dopamine", "impala"):
         encoder = make_encoder(name, (36, 36, 3))
-        network = QNetwork(encoder, ScalarHead(encoder.out_features, 3, hidden=8, dueling=True))
+        network = QNetwork(encoder, ScalarHead(ActionStreams(encoder.out_features, 3, hidden=8, dueling=True)))
         x = images(2, 36, 36, 3)
         compiled = torch.compile(network, backend="eager", fullgraph=True)
         torch.testing.assert_close(compiled(x), network(x))

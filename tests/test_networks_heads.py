@@ -1,14 +1,16 @@
 """The scalar head's values and losses against hand computation and numpy."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from pixelq.networks import MLP, QNetwork, ScalarHead
+from pixelq.networks import MLP, ActionStreams, QNetwork, ScalarHead
 from pixelq.networks.heads import huber, td_error
+from pixelq.networks.streams import Stream
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +21,10 @@ def _seed_and_one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def scalar(in_features: int, num_actions: int, loss: Any = "huber", **streams: Any) -> ScalarHead:
+    return ScalarHead(ActionStreams(in_features, num_actions, **streams), loss=loss)
 
 
 def one_hot(index: list[int], size: int) -> torch.Tensor:
@@ -42,10 +48,12 @@ def test_losses_and_priorities_by_hand() -> None:
     action, zero = torch.tensor([0, 1, 1, 0]), torch.zeros(4)
     reward = torch.tensor([3.0, -0.5, 1.0, -2.0])
     batch = (q, action, reward, zero, torch.full((4, 2), 7.0), one_hot([0, 0, 1, 1], 2))
-    loss, priority = ScalarHead(1, 2, loss="huber").loss(*batch)
+    loss, priority, q_taken = scalar(1, 2, loss="huber").loss(*batch)
     torch.testing.assert_close(loss, torch.tensor([2.5, 0.125, 0.5, 1.5]))
     torch.testing.assert_close(priority, reward.abs())
-    loss, priority = ScalarHead(1, 2, loss="squared").loss(*batch)
+    torch.testing.assert_close(q_taken, zero)
+    loss, priority, q_taken = scalar(1, 2, loss="squared").loss(*batch)
+    torch.testing.assert_close(q_taken, zero)
     torch.testing.assert_close(loss, torch.tensor([9.0, 0.25, 1.0, 4.0]))
     torch.testing.assert_close(priority, reward.abs())
 
@@ -57,7 +65,7 @@ def test_gradient_by_hand_and_none_through_the_target(kind: str, expected: list[
     policy = torch.full((4, 2), 0.5, requires_grad=True)
     reward = torch.tensor([2.5, -1.0, 0.5, -2.5])  # errors 3, −0.5, 1, −2 with discount ½ and q' = 1
     action = torch.tensor([0, 1, 1, 0])
-    loss, priority = ScalarHead(1, 2, loss=kind).loss(q, action, reward, torch.full((4,), 0.5), next_q, policy)  # type: ignore[arg-type]
+    loss, priority, q_taken = scalar(1, 2, loss=kind).loss(q, action, reward, torch.full((4,), 0.5), next_q, policy)  # type: ignore[arg-type]
     loss.sum().backward()
     assert q.grad is not None
     gradient = torch.zeros(4, 2)
@@ -66,6 +74,7 @@ def test_gradient_by_hand_and_none_through_the_target(kind: str, expected: list[
     assert next_q.grad is None
     assert policy.grad is None
     assert not priority.requires_grad
+    assert not q_taken.requires_grad
 
 
 @pytest.mark.parametrize("kind", ["huber", "squared"])
@@ -84,10 +93,11 @@ def test_loss_equals_numpy(kind: str, greedy: bool, leading: tuple[int, ...]) ->
     expected = error**2
     if kind == "huber":
         expected = np.where(np.abs(error) <= 1, 0.5 * error**2, np.abs(error) - 0.5)
-    head = ScalarHead(1, 6, loss=kind)  # type: ignore[arg-type]
-    loss, priority = head.loss(*(torch.from_numpy(x) for x in (q, action, reward, discount, next_q, policy)))
+    head = scalar(1, 6, loss=kind)  # type: ignore[arg-type]
+    loss, priority, q_taken = head.loss(*(torch.from_numpy(x) for x in (q, action, reward, discount, next_q, policy)))
     np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-9)
     np.testing.assert_allclose(priority.numpy(), np.abs(error), rtol=1e-9)
+    np.testing.assert_array_equal(q_taken.numpy(), np.take_along_axis(q, action[..., None], -1)[..., 0])
 
 
 def test_huber_delta() -> None:
@@ -118,17 +128,20 @@ def linear(layer: nn.Module, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("dueling", [False, True])
 @pytest.mark.parametrize("hidden", [16, 0, None])
 def test_forward_equals_numpy(dueling: bool, hidden: int | None) -> None:
-    head = ScalarHead(5, 3, hidden=hidden, dueling=dueling)
+    head = scalar(5, 3, hidden=hidden, dueling=dueling)
     x = torch.randn(4, 5)
 
-    def stream(layers: nn.Sequential) -> np.ndarray:
-        out = linear(layers[0], x.numpy().astype(np.float64))
-        return linear(layers[2], np.maximum(out, 0)) if hidden else out
+    def stream(layers: Stream) -> np.ndarray:
+        out = x.numpy().astype(np.float64)
+        if hidden:
+            assert layers.hidden is not None
+            out = np.maximum(linear(layers.hidden, out), 0)
+        return linear(layers.out, out)
 
-    expected = stream(head.advantage)
+    expected = stream(head.streams.advantage)
     if dueling:
-        assert head.state_value is not None
-        expected = stream(head.state_value) + expected - expected.mean(-1, keepdims=True)
+        assert head.streams.state_value is not None
+        expected = stream(head.streams.state_value) + expected - expected.mean(-1, keepdims=True)
     value = head(x)
     np.testing.assert_allclose(value.detach().numpy(), expected, atol=1e-5)
     assert head.q(value) is value
@@ -140,36 +153,38 @@ def test_forward_equals_numpy(dueling: bool, hidden: int | None) -> None:
 
 
 def test_dueling_ignores_a_constant_in_the_advantages_and_averages_to_the_state_value() -> None:
-    head = ScalarHead(5, 4, hidden=8, dueling=True)
-    assert head.state_value is not None
+    head = scalar(5, 4, hidden=8, dueling=True)
+    assert head.streams.state_value is not None
     x = torch.randn(6, 5)
     before = head(x)
-    torch.testing.assert_close(before.mean(-1, keepdim=True), head.state_value(x))
+    torch.testing.assert_close(before.mean(-1, keepdim=True), head.streams.state_value(x))
     with torch.no_grad():
-        head.advantage[-1].bias += 5.0  # type: ignore[operator]
+        head.streams.advantage.out.bias += 5.0
     torch.testing.assert_close(head(x), before, rtol=1e-5, atol=1e-5)
     with torch.no_grad():
-        head.state_value[-1].bias += 5.0  # type: ignore[operator]
+        head.streams.state_value.out.bias += 5.0
     torch.testing.assert_close(head(x), before + 5, rtol=1e-5, atol=1e-5)
 
 
 def test_errors_say_what_is_wrong() -> None:
     with pytest.raises(ValueError, match="Unknown loss 'l1'"):
-        ScalarHead(3, 2, loss="l1")  # type: ignore[arg-type]
+        scalar(3, 2, loss="l1")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="hidden of at least 0"):
-        ScalarHead(3, 2, hidden=-1)
-    with pytest.raises(ValueError, match="num_actions of at least 1"):
-        ScalarHead(3, 0)
+        scalar(3, 2, hidden=-1)
+    with pytest.raises(ValueError, match="num_actions and outputs of at least 1"):
+        scalar(3, 0)
     with pytest.raises(ValueError, match="Unknown init"):
-        ScalarHead(3, 2, init="normal")  # type: ignore[arg-type]
+        scalar(3, 2, init="normal")  # type: ignore[arg-type]
 
 
 def test_q_network_composes_and_every_parameter_learns() -> None:
-    network = QNetwork(MLP(3, (8,)), ScalarHead(8, 2, hidden=8, dueling=True))
+    network = QNetwork(MLP(3, (8,)), scalar(8, 2, hidden=8, dueling=True))
     obs = torch.randn(16, 3)
     torch.testing.assert_close(network.q(obs), network.head.q(network.head(network.encoder(obs))))
     value = network(obs)
-    loss, _ = network.head.loss(value, torch.ones(16).long(), torch.ones(16), torch.zeros(16), value, torch.rand(16, 2))
+    loss, *_ = network.head.loss(
+        value, torch.ones(16).long(), torch.ones(16), torch.zeros(16), value, torch.rand(16, 2)
+    )
     loss.mean().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
     with pytest.raises(TypeError, match="without an LSTM"):
@@ -177,14 +192,14 @@ def test_q_network_composes_and_every_parameter_learns() -> None:
 
 
 def test_regression_to_given_targets_reaches_them() -> None:
-    network = QNetwork(MLP(2, (32,)), ScalarHead(32, 2, hidden=32))
+    network = QNetwork(MLP(2, (32,)), scalar(32, 2, hidden=32))
     obs = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]).repeat(2, 1)
     action = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
     reward = torch.tensor([1.0, -1.0, -1.0, 1.0, 0.0, 2.0, 3.0, -2.0])  # exclusive or, and another table
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(300):
         value = network(obs)
-        loss, _ = network.head.loss(value, action, reward, torch.zeros(8), value, torch.zeros(8, 2))
+        loss, *_ = network.head.loss(value, action, reward, torch.zeros(8), value, torch.zeros(8, 2))
         optimizer.zero_grad()
         loss.mean().backward()
         optimizer.step()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pixelq.networks import LSTM, MLP, QNetwork, ScalarHead, make_encoder
+from pixelq.networks import LSTM, MLP, ActionStreams, QNetwork, ScalarHead, make_encoder
 from pixelq.networks.lstm import LSTMState
 
 
@@ -124,7 +124,7 @@ def test_initial_state_and_shape_error() -> None:
 
 def test_recurrent_q_network_unroll_equals_steps() -> None:
     encoder = make_encoder("minatar", (6, 6, 3))
-    network = QNetwork(encoder, ScalarHead(5, 4, hidden=8, dueling=True), LSTM(encoder.out_features, 5))
+    network = QNetwork(encoder, ScalarHead(ActionStreams(5, 4, hidden=8, dueling=True)), LSTM(encoder.out_features, 5))
     obs = torch.randint(0, 256, (5, 2, 6, 6, 3), dtype=torch.uint8)
     episode_start = torch.rand(5, 2) < 0.4
     value, last = network.unroll(obs, network.initial_state(2), episode_start)
@@ -135,7 +135,7 @@ def test_recurrent_q_network_unroll_equals_steps() -> None:
         torch.testing.assert_close(value[t], step_value, rtol=0, atol=1e-6)
     torch.testing.assert_close(last, state, rtol=0, atol=1e-6)
     ones = torch.ones(5, 2)
-    loss, priority = network.head.loss(value, ones.long(), ones, ones, value, torch.full((5, 2, 4), 0.25))
+    loss, priority, _ = network.head.loss(value, ones.long(), ones, ones, value, torch.full((5, 2, 4), 0.25))
     assert loss.shape == priority.shape == (5, 2)
     loss.mean().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
@@ -145,7 +145,7 @@ def test_recurrent_q_network_unroll_equals_steps() -> None:
 
 def test_the_network_can_learn_to_remember() -> None:
     """The answer is the first observation of the episode, four steps ago: impossible without memory."""
-    network = QNetwork(MLP(2, (8,)), ScalarHead(16, 2, hidden=0), LSTM(8, 16))
+    network = QNetwork(MLP(2, (8,)), ScalarHead(ActionStreams(16, 2, hidden=0)), LSTM(8, 16))
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     cue = torch.tensor([0, 1] * 8)
     obs = torch.zeros(10, 16, 2)

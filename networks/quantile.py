@@ -1,0 +1,94 @@
+"""The quantile head, QR-DQN, and the quantile loss that it shares with the implicit heads."""
+
+import torch
+from torch import Tensor, nn
+
+from pixelq.networks.heads import HeadLoss, check_shapes, huber
+from pixelq.networks.streams import ActionStreams, Noise
+
+
+def midpoints(count: int, device: torch.device | None = None) -> Tensor:
+    """Return τ̂ᵢ = (2i − 1) / 2N for i = 1 … N, [N] (Dabney et al. 2018a, lemma 2)."""
+    return (torch.arange(count, device=device) + 0.5) / count
+
+
+def quantile_huber_loss(quantiles: Tensor, tau: Tensor, target: Tensor, kappa: float = 1.0) -> Tensor:
+    """Return Σᵢ 1/M Σⱼ |τᵢ − 1{uᵢⱼ < 0}| L_κ(uᵢⱼ) / κ with uᵢⱼ = targetⱼ − quantileᵢ, [B].
+
+    Dabney et al. (2018a), equation 10, and (2018b), equation 3; κ = 0 is the plain quantile loss.
+
+    Args:
+        quantiles: [B, N], with the gradient.
+        tau: [B, N] or [N], the fractions that they belong to.
+        target: [B, M] samples of the target's distribution, all of the same weight; without gradient.
+        kappa: threshold of the Huber loss.
+    """
+    error = target.detach().unsqueeze(-2) - quantiles.unsqueeze(-1)  # [B, N, M]
+    distance = error.abs() if kappa == 0 else huber(error, kappa) / kappa
+    weight = (tau.unsqueeze(-1) - (error.detach() < 0).to(error.dtype)).abs()
+    return (weight * distance).mean(-1).sum(-1)
+
+
+def target_quantiles(reward: Tensor, discount: Tensor, next_quantiles: Tensor, next_policy: Tensor) -> Tensor:
+    """Return r + γ Σ_a π(a|s') z'(s', a), quantile by quantile: [B, M].
+
+    For a one-hot policy this is the distribution of the action chosen; for a softmax it is the target of
+    Munchausen-IQN (Vieillard et al. 2020, appendix B.1), which averages quantiles and not distributions.
+
+    Args:
+        reward, discount: [B].
+        next_quantiles: [B, A, M].
+        next_policy: [B, A].
+    """
+    expected = (next_policy.unsqueeze(-1) * next_quantiles).sum(-2)  # [B, M]
+    return (reward.unsqueeze(-1) + discount.unsqueeze(-1) * expected).detach()
+
+
+def of_action(quantiles: Tensor, action: Tensor) -> Tensor:
+    """Return the quantiles [B, N] of the actions [B] among [B, A, N]."""
+    index = action[..., None, None].expand(*action.shape, 1, quantiles.shape[-1])
+    return quantiles.gather(-2, index).squeeze(-2)
+
+
+class QuantileHead(nn.Module):
+    """N quantiles of the return for each action, at fixed fractions: features [B, D] to [B, A, N].
+
+    Dabney et al. (2018a), "Distributional Reinforcement Learning with Quantile Regression", Algorithm 1.
+
+    Args:
+        streams: the dense layers, with N outputs for each action; their fractions are the midpoints of N equal parts.
+        kappa: threshold of the quantile Huber loss; 0 for the plain quantile loss.
+    """
+
+    tau: Tensor
+
+    def __init__(self, streams: ActionStreams, kappa: float = 1.0) -> None:
+        super().__init__()
+        self.streams, self.kappa = streams, kappa
+        self.register_buffer("tau", midpoints(streams.outputs), persistent=False)  # [N]
+
+    def forward(self, features: Tensor, noise: Noise | None = None) -> Tensor:
+        """Map features [B, D] to quantiles [B, A, N]."""
+        quantiles: Tensor = self.streams(features, noise)
+        return quantiles
+
+    def q(self, value: Tensor) -> Tensor:
+        """Return the means [B, A] of quantiles [B, A, N]."""
+        return value.mean(-1)
+
+    def loss(
+        self,
+        value: Tensor,
+        action: Tensor,
+        reward: Tensor,
+        discount: Tensor,
+        next_value: Tensor,
+        next_policy: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> HeadLoss:
+        """Return the quantile Huber loss [B], summed over N; it is the priority too. See `ValueHead.loss`."""
+        check_shapes(value.shape[-2], action, reward, discount, next_policy)
+        target = target_quantiles(reward, discount, next_value, next_policy)
+        quantiles = of_action(value, action)  # [B, N]
+        loss = quantile_huber_loss(quantiles, self.tau, target, self.kappa)
+        return HeadLoss(loss, loss.detach(), quantiles.detach().mean(-1))

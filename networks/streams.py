@@ -1,0 +1,125 @@
+"""The dense layers of every value head: hidden layer and outputs, in one stream or dueling, noisy or not."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pixelq.networks.base import Init, initialize
+from pixelq.networks.noisy import LayerNoise, NoisyLinear
+
+
+class StreamNoise(NamedTuple):
+    """Noise of one stream's layers."""
+
+    hidden: LayerNoise | None  # None where there is no hidden layer
+    out: LayerNoise
+
+
+class Noise(NamedTuple):
+    """Noise of one forward pass of a head."""
+
+    advantage: StreamNoise
+    state_value: StreamNoise | None  # None without dueling
+
+
+class Stream(nn.Module):
+    """linear → (layer norm) → ReLU → linear, [..., D] to [..., out]; without a hidden layer the last alone."""
+
+    def __init__(
+        self, in_features: int, out_features: int, hidden: int | None, noisy_sigma: float | None, layer_norm: bool
+    ) -> None:
+        super().__init__()
+        self.hidden = _linear(in_features, hidden, noisy_sigma) if hidden else None
+        self.norm = nn.LayerNorm(hidden) if hidden and layer_norm else None
+        self.out = _linear(hidden or in_features, out_features, noisy_sigma)
+
+    def forward(self, x: Tensor, noise: StreamNoise | None = None) -> Tensor:
+        """Map features [B, ..., D] to [B, ..., out]."""
+        if self.hidden is not None:
+            x = _apply(self.hidden, x, noise and noise.hidden)
+            x = torch.relu(x if self.norm is None else self.norm(x))
+        # The eight bits of bfloat16 would round values by more than actions differ; this layer is small.
+        with torch.autocast(x.device.type, enabled=False):
+            return _apply(self.out, x.to(self.out.weight.dtype), noise and noise.out)
+
+    def draw_noise(self, rows: int, generator: torch.Generator | None) -> StreamNoise | None:
+        """Draw noise for `rows` rows; None where the layers are not noisy."""
+        if not isinstance(self.out, NoisyLinear):
+            return None
+        hidden = self.hidden.draw_noise(rows, generator) if isinstance(self.hidden, NoisyLinear) else None
+        return StreamNoise(hidden, self.out.draw_noise(rows, generator))
+
+
+class ActionStreams(nn.Module):
+    """`outputs` numbers for each action: features [..., D] to [..., A, outputs].
+
+    Args:
+        in_features: D.
+        num_actions: A.
+        outputs: numbers for each action: 1 for a mean, atoms or quantiles for a distribution.
+        hidden: width of the hidden ReLU layer; 0 or None leaves it out.
+        dueling: split into two streams, each with its own hidden layer, V + A − mean over actions of A
+            (Wang et al. 2016, equation 9; without their scaling of the gradient into the encoder). For a
+            distribution each output is combined by itself, before any softmax (Hessel et al. 2018, "Rainbow").
+        noisy_sigma: noisy layers with this σ₀ (Fortunato et al. 2018); None for plain ones.
+        layer_norm: normalise before the hidden ReLU (Ba et al. 2016).
+        init: see `pixelq.networks.base.initialize`.
+
+    Raises:
+        ValueError: a width is not positive, or `init` is unknown.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_actions: int,
+        outputs: int = 1,
+        *,
+        hidden: int | None = 512,
+        dueling: bool = False,
+        noisy_sigma: float | None = None,
+        layer_norm: bool = False,
+        init: Init = "torch",
+    ) -> None:
+        super().__init__()
+        if min(in_features, num_actions, outputs) < 1 or (hidden or 0) < 0:
+            raise ValueError(
+                "A value head needs in_features, num_actions and outputs of at least 1 and hidden of at least 0, but "
+                f"they are {in_features}, {num_actions}, {outputs} and {hidden}."
+            )
+        self.in_features, self.num_actions, self.outputs = in_features, num_actions, outputs
+        # Without dueling, the advantages are the values themselves.
+        self.advantage = Stream(in_features, num_actions * outputs, hidden, noisy_sigma, layer_norm)
+        self.state_value = Stream(in_features, outputs, hidden, noisy_sigma, layer_norm) if dueling else None
+        initialize(self, init)
+
+    def forward(self, features: Tensor, noise: Noise | None = None) -> Tensor:
+        """Map features [B, ..., D] to [B, ..., A, outputs]; noise of B rows belongs to the rows of the batch."""
+        advantage = self.advantage(features, noise and noise.advantage)
+        advantage = advantage.unflatten(-1, (self.num_actions, self.outputs))  # [..., A, K]
+        if self.state_value is None:
+            return advantage  # type: ignore[no-any-return]
+        state_value = self.state_value(features, noise and noise.state_value).unsqueeze(-2)  # [..., 1, K]
+        return state_value + advantage - advantage.mean(-2, keepdim=True)  # type: ignore[no-any-return]
+
+    def draw_noise(self, rows: int, generator: torch.Generator | None = None) -> Noise | None:
+        """Draw noise for one forward pass: 1 row that the batch shares, or a row for each of its rows.
+
+        None where the layers are not noisy.
+        """
+        advantage = self.advantage.draw_noise(rows, generator)
+        if advantage is None:
+            return None
+        return Noise(advantage, self.state_value.draw_noise(rows, generator) if self.state_value else None)
+
+
+def _linear(in_features: int, out_features: int, noisy_sigma: float | None) -> nn.Linear | NoisyLinear:
+    if noisy_sigma is None:
+        return nn.Linear(in_features, out_features)
+    return NoisyLinear(in_features, out_features, noisy_sigma)
+
+
+def _apply(layer: nn.Linear | NoisyLinear, x: Tensor, noise: LayerNoise | None) -> Tensor:
+    out: Tensor = layer(x, noise) if isinstance(layer, NoisyLinear) else layer(x)
+    return out
