@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pixelq.agents.config import InvalidConfig
 from pixelq.agents.returns import n_step_return
+from pixelq.agents.samplers import PrioritizedSampler, Sampler, UniformSampler
 
 
 class Batch(NamedTuple):
@@ -27,13 +28,15 @@ class Batch(NamedTuple):
     reward: Tensor  # [B] float32, clipped and summed over the steps
     discount: Tensor  # [B] float32, γᵐ·(1 − terminated)
     next_obs: Tensor  # like obs
+    weight: Tensor | None = None  # [B] float32, importance weights; None: all are 1
+    row: Tensor | None = None  # [B] int64, rows of the ring where the transitions start
 
 
 class Replay:
     """A ring of rows that several environments share without mixing.
 
-    A million Atari rows take 7.07 GB. Sampling is uniform over the rows whose window is complete: the observation's
-    stack has not been overwritten, and the n steps after it have been written.
+    A million Atari rows take 7.07 GB. A transition may be drawn while its window is complete: the observation's stack
+    has not been overwritten, and the n steps after it have been written. A sampler says which.
 
     Args:
         observation_shape: shape of an observation; with a stack its first axis is the stack, oldest frame first.
@@ -44,6 +47,8 @@ class Replay:
         n_step: steps of the return.
         gamma: discount of one step.
         reward_clip: rewards are clipped to ± this when sampled; None for raw.
+        prioritized: drawn by priority (Schaul et al. 2016) and not uniformly.
+        priority_alpha, priority_beta, priority_epsilon, priority_uniform: see ``PrioritizedSampler``.
         device: where the ring lies.
         seed: of the sampling generator.
 
@@ -62,6 +67,11 @@ class Replay:
         n_step: int = 1,
         gamma: float = 0.99,
         reward_clip: float | None = None,
+        prioritized: bool = False,
+        priority_alpha: float = 0.5,
+        priority_beta: float = 0.4,
+        priority_epsilon: float = 1e-6,
+        priority_uniform: float = 0.0,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
@@ -88,22 +98,30 @@ class Replay:
         self.terminated = torch.zeros(rows, dtype=torch.bool, device=self.device)
         self.truncated = torch.zeros(rows, dtype=torch.bool, device=self.device)
         self.age = torch.zeros(rows, dtype=torch.uint8, device=self.device)  # steps since reset, up to the stack
-        # Rows that may start a transition, in the order of writing: a queue, so that sampling needs no rejection.
-        self._starts = torch.zeros(rows, dtype=torch.int32, device=self.device)
-        self._starts_before = np.zeros(self.length, dtype=np.int64)  # starts written before each time step
-        self._starts_total = 0
+        generator = torch.Generator(self.device).manual_seed(seed)
+        self.sampler: Sampler = UniformSampler(rows, generator)
+        if prioritized:
+            self.sampler = PrioritizedSampler(
+                rows,
+                generator,
+                alpha=priority_alpha,
+                beta=priority_beta,
+                epsilon=priority_epsilon,
+                uniform=priority_uniform,
+            )
+        self._is_start = np.zeros((self.length, num_envs), dtype=bool)  # a transition may start in the row
+        self._first = 0  # oldest time step that may be drawn
         self.time = 0  # time steps written since the beginning
         self._age = np.zeros(num_envs, dtype=np.uint8)  # of the row to be written next
         self._is_final = np.zeros(num_envs, dtype=bool)  # the row to be written next ends an episode
-        self.generator = torch.Generator(self.device).manual_seed(seed)
         self._stack_offsets = torch.arange(frame_stack - 1, -1, -1, device=self.device)  # oldest first
         self._step_offsets = torch.arange(n_step, device=self.device)
 
     @property
     def nbytes(self) -> int:
         """Bytes that the ring takes, bookkeeping included."""
-        tensors = (self.frames, self.action, self.reward, self.terminated, self.truncated, self.age, self._starts)
-        return sum(t.numel() * t.element_size() for t in tensors) + self._starts_before.nbytes
+        tensors = (self.frames, self.action, self.reward, self.terminated, self.truncated, self.age)
+        return sum(t.nbytes for t in tensors) + self.sampler.nbytes + self._is_start.nbytes
 
     def add(
         self,
@@ -125,6 +143,7 @@ class Replay:
             life_lost: bool [N], the return ends here though the episode goes on.
         """
         slot = self.time % self.length
+        self._drop_before(self.time + 1 - self.length + self.frame_stack - 1)
         rows = slice(slot * self.num_envs, (slot + 1) * self.num_envs)
         newest = obs[:, -1] if self.frame_stack > 1 else obs
         self.frames[rows].copy_(torch.from_numpy(newest))
@@ -135,15 +154,12 @@ class Replay:
         self.truncated[rows] = torch.from_numpy(truncated).to(self.device)
         self.age[rows] = torch.from_numpy(self._age).to(self.device)
 
-        starts = np.flatnonzero(~self._is_final)
-        self._starts_before[slot] = self._starts_total
-        places = (self._starts_total + np.arange(starts.size)) % self.rows
-        self._starts[torch.from_numpy(places)] = torch.from_numpy(starts + rows.start).to(self.device, torch.int32)
-        self._starts_total += starts.size
+        self._is_start[slot] = ~self._is_final
 
         self._age = np.where(self._is_final, 0, np.minimum(self._age + 1, self.frame_stack - 1)).astype(np.uint8)
         self._is_final = terminated | truncated
         self.time += 1
+        self._offer(self.time - 1 - self.n_step)
 
     def cut(self, obs: NDArray[Any]) -> None:
         """Ends every running episode as truncated, at the observation [N, *observation] that the last step led to.
@@ -158,31 +174,45 @@ class Replay:
         nothing = np.zeros(self.num_envs)
         self.add(obs, nothing, nothing, nothing.astype(bool), nothing.astype(bool))
 
-    def _sampling_range(self) -> tuple[int, int]:
-        """First and past-the-last position, in the queue of starts, of the rows whose window is complete."""
-        oldest = self.time - self.length
-        first = oldest + self.frame_stack - 1 if oldest > 0 else 0
-        last = self.time - self.n_step  # past the last: the row n steps on must have been written
-        if last <= first:
-            return 0, 0
-        return int(self._starts_before[first % self.length]), int(self._starts_before[last % self.length])
+    def _offer(self, time: int) -> None:
+        """Hands the rows of a time step, whose windows are now complete, to the sampler."""
+        if time >= 0:
+            slot = time % self.length
+            starts = np.flatnonzero(self._is_start[slot]) + slot * self.num_envs
+            self.sampler.extend(torch.from_numpy(starts).to(self.device))
+
+    def _drop_before(self, time: int) -> None:
+        """Takes the rows before a time step, whose stacks will not be whole any more, from the sampler."""
+        if time < self.frame_stack:  # the ring is not full yet: before its first row lies nothing that a stack needs
+            return
+        for step in range(self._first, time):
+            self.sampler.drop(int(self._is_start[step % self.length].sum()))
+        self._first = time
 
     def __len__(self) -> int:
         """Transitions that can be sampled."""
-        low, high = self._sampling_range()
-        return high - low
+        return len(self.sampler)
 
     def sample(self, batch_size: int) -> Batch:
-        """A batch drawn uniformly with replacement.
+        """A batch drawn with replacement, with the sampler's weights and the rows that it came from.
 
         Raises:
             ValueError: no transition is complete yet.
         """
-        low, high = self._sampling_range()
-        if high == low:
+        if not len(self.sampler):
             raise ValueError(f"the replay is empty: a transition needs {self.n_step} steps after it")
-        place = torch.randint(low, high, (batch_size,), generator=self.generator, device=self.device)
-        return self.gather(self._starts[place % self.rows].long())
+        row, weight = self.sampler.sample(batch_size)
+        return self.gather(row)._replace(weight=weight, row=row)
+
+    def update_priorities(self, batch: Batch, priority: Tensor) -> None:
+        """Sets the priorities [B] of a batch that was sampled; a uniform sampler has none."""
+        assert batch.row is not None
+        self.sampler.update(batch.row, priority)
+
+    def set_beta(self, beta: float) -> None:
+        """Sets the exponent of the importance weights; a uniform sampler has none."""
+        if isinstance(self.sampler, PrioritizedSampler):
+            self.sampler.beta = beta
 
     def gather(self, row: Tensor) -> Batch:
         """The transitions that start at rows [B] (int64), whose windows must be complete."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pixelq.agents import Batch, InvalidConfig, Replay
+from pixelq.agents.samplers import PrioritizedSampler, SumTree, UniformSampler
 
 Array = NDArray[Any]
 Key = tuple[int, int]  # environment, time step
@@ -36,6 +37,7 @@ class Scenario:
     p_life: float
     p_cut: float
     seed: int
+    prioritized: bool = False
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -55,6 +57,7 @@ class Scenario:
             n_step=self.n_step,
             gamma=self.gamma,
             reward_clip=self.reward_clip,
+            prioritized=self.prioritized,
             seed=self.seed,
         )
 
@@ -75,6 +78,7 @@ SCENARIOS = st.builds(
     p_life=st.sampled_from([0.0, 0.2]),
     p_cut=st.sampled_from([0.0, 0.05]),
     seed=st.integers(0, 2**31),
+    prioritized=st.booleans(),
 )
 VECTOR_SCENARIOS = st.builds(
     lambda scenario, dtype: dataclasses.replace(scenario, frame_shape=(3,), dtype=dtype),
@@ -195,7 +199,7 @@ class Recorder:
     def check(self, batch: Batch) -> list[Key]:
         """Asserts that the transitions are the recorded ones; returns which they are."""
         assert [t.dtype for t in batch[1:4]] == [torch.int64, torch.float32, torch.float32]
-        obs, action, reward, discount, next_obs = (tensor.numpy() for tensor in batch)
+        obs, action, reward, discount, next_obs = (tensor.numpy() for tensor in batch[:5])
         keys = [self.keys[number(observation, self.scenario)] for observation in obs]
         for i, key in enumerate(keys):
             expected = self.transition(key)
@@ -214,9 +218,19 @@ def number(observation: Array, scenario: Scenario) -> int:
     return int(np.dot(frame, [1, 256, 65536, 1 << 24]) if scenario.dtype == "uint8" else frame[0])
 
 
+def samplable_rows(replay: Replay) -> torch.Tensor:
+    """The sampler's rows, oldest first; where there are priorities, exactly they have one."""
+    sampler = replay.sampler
+    if not isinstance(sampler, PrioritizedSampler):
+        assert isinstance(sampler, UniformSampler)
+        return sampler.oldest(len(sampler))
+    rows = sampler.everything.oldest(len(sampler))
+    assert torch.equal(rows.sort().values, sampler.tree.leaves.nonzero()[:, 0])
+    return rows
+
+
 def everything_samplable(replay: Replay) -> Batch:
-    low, high = replay._sampling_range()
-    return replay.gather(replay._starts[torch.arange(low, high) % replay.rows].long())
+    return replay.gather(samplable_rows(replay))
 
 
 def play(scenario: Scenario) -> Iterator[tuple[Replay, Recorder]]:
@@ -247,7 +261,9 @@ def assert_replay_is_the_recorder(scenario: Scenario) -> None:
         assert len(keys) == len(set(keys))
         assert set(keys) == expected
         if expected:
-            recorder.check(replay.sample(8))
+            batch = replay.sample(8)
+            recorder.check(batch)
+            replay.update_priorities(batch, torch.arange(8.0))
         else:
             with pytest.raises(ValueError, match=f"replay is empty: a transition needs {scenario.n_step} steps"):
                 replay.sample(8)
@@ -282,7 +298,7 @@ def transitions_of(story: str, n_step: int, frame_stack: int, capacity: int = 10
         replay.add(np.full((1, *shape), k, np.uint8), np.array([k % 3]), reward, *flags)
         done = letter in "TX"
     batch = everything_samplable(replay)
-    columns = (tensor.flatten(1).tolist() if tensor.ndim > 1 else tensor.tolist() for tensor in batch)
+    columns = (tensor.flatten(1).tolist() if tensor.ndim > 1 else tensor.tolist() for tensor in batch[:5])
     return {transition[0][-1]: transition for transition in zip(*columns, strict=True)}
 
 
@@ -349,7 +365,7 @@ def test_a_second_training_does_not_continue_the_first_ones_episodes() -> None:
     replay.cut(np.array([[[2], [3]], [[12], [13]]], np.uint8))
     for k in (4, 5, 6):
         replay.add(np.array([[[0], [k]], [[0], [10 + k]]], np.uint8), one, one, no, no)
-    obs, _, reward, discount, next_obs = everything_samplable(replay)
+    obs, _, reward, discount, next_obs, *_ = everything_samplable(replay)
     found = zip(obs.flatten(1).tolist(), reward.tolist(), discount.tolist(), next_obs.flatten(1).tolist(), strict=True)
     assert list(found) == [
         ([0, 1], 1.5, 0.25, [2, 3]),
@@ -379,31 +395,43 @@ def test_sampling_is_uniform() -> None:
     assert abs(chi_square - freedom) < 4 * (2 * freedom) ** 0.5  # mean and deviation of χ²; a round robin is too even
 
 
-def test_samples_depend_on_the_seed_alone() -> None:
+@pytest.mark.parametrize("prioritized", [False, True])
+def test_samples_depend_on_the_seed_alone(prioritized: bool) -> None:
     torch.manual_seed(0)
     untouched = torch.random.get_rng_state()
-    first, second = (filled()[0].sample(64) for _ in range(2))
+    first, second = (filled(dataclasses.replace(UNIFORM, prioritized=prioritized))[0].sample(64) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), untouched)
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    other, _ = filled()
-    other.generator.manual_seed(8)
+    for one, two in zip(first, second, strict=True):
+        assert (one is None and two is None) or torch.equal(one, two)
+    assert (first.weight is not None) == prioritized
+    other, _ = filled(dataclasses.replace(UNIFORM, prioritized=prioritized))
+    assert isinstance(other.sampler, UniformSampler | PrioritizedSampler)
+    assert other.sampler.generator.initial_seed() == UNIFORM.seed
+    other.sampler.generator.manual_seed(8)
     assert not torch.equal(other.sample(64).obs, first.obs)
-    seeds = [Replay((1,), np.dtype(np.uint8), capacity=9, num_envs=1, seed=s).generator.initial_seed() for s in (7, 8)]
-    assert seeds == [7, 8]
 
 
-def storage_bytes(replay: Replay) -> int:
-    """Bytes of every tensor and array that the replay keeps."""
-    tensors = {t.untyped_storage().data_ptr(): t for t in vars(replay).values() if isinstance(t, torch.Tensor)}
-    arrays = [a for a in vars(replay).values() if isinstance(a, np.ndarray)]
-    return sum(t.untyped_storage().nbytes() for t in tensors.values()) + sum(a.nbytes for a in arrays)
+def storage_bytes(thing: Any) -> int:
+    """Bytes of every tensor and array that the replay keeps, its sampler's too."""
+    total = 0
+    for value in vars(thing).values():
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, torch.Tensor):
+                total += part.untyped_storage().nbytes()
+            elif isinstance(part, np.ndarray):
+                total += part.nbytes
+            elif isinstance(part, UniformSampler | PrioritizedSampler | SumTree):
+                total += storage_bytes(part)
+    return total
 
 
+@pytest.mark.parametrize("prioritized", [False, True])
 @pytest.mark.parametrize("num_envs", [1, 8])
-def test_a_million_atari_rows_take_less_than_7_2_gigabytes(num_envs: int) -> None:
-    replay = Replay((4, 84, 84), np.dtype(np.uint8), capacity=1000, num_envs=num_envs, frame_stack=4, n_step=3)
+def test_a_million_atari_rows_take_less_than_7_1_gigabytes(num_envs: int, prioritized: bool) -> None:
+    options: dict[str, Any] = {"frame_stack": 4, "n_step": 3, "prioritized": prioritized}
+    replay = Replay((4, 84, 84), np.dtype(np.uint8), capacity=1000, num_envs=num_envs, **options)
     blank = 84 * 84
-    assert 1000 * blank < replay.nbytes <= 7_200 * 1000 + blank
+    assert 1000 * blank < replay.nbytes <= 7_100 * 1000 + blank
     assert replay.nbytes <= storage_bytes(replay) <= replay.nbytes + 200  # a few numbers for each environment
     before = storage_bytes(replay)
     obs, no = np.zeros((num_envs, 4, 84, 84), np.uint8), np.zeros(num_envs, bool)
@@ -412,6 +440,7 @@ def test_a_million_atari_rows_take_less_than_7_2_gigabytes(num_envs: int) -> Non
     replay.sample(4)
     assert storage_bytes(replay) == before
     assert not [value for value in vars(replay).values() if isinstance(value, list | dict)]
+    assert not [value for value in vars(replay.sampler).values() if isinstance(value, list | dict)]
 
 
 def test_rewards_stay_raw_in_the_ring() -> None:

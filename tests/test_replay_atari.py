@@ -13,6 +13,7 @@ from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 from numpy.typing import NDArray
 
 from pixelq.agents import Batch, Replay
+from pixelq.agents.samplers import UniformSampler
 from pixelq.envs import PROTOCOLS, Protocol, make_vec
 
 GAMMA, N_STEP, NUM_ENVS = 0.99, 3, 8
@@ -42,7 +43,7 @@ class History:
 
     def check(self, keys: list[Key], batch: Batch) -> None:
         """Asserts that the batch's transitions are those that start at the keys."""
-        obs, action, reward, discount, next_obs = (tensor.numpy() for tensor in batch)
+        obs, action, reward, discount, next_obs = (tensor.numpy() for tensor in batch[:5])
         for i, (t, env) in enumerate(keys):
             total, bootstrap, end = 0.0, 1.0, t
             while end < t + N_STEP:
@@ -91,8 +92,8 @@ def record(env_id: str, protocol: Protocol, num_envs: int, steps: int, replay: R
 
 def everything_samplable(replay: Replay) -> Iterator[tuple[list[Key], Batch]]:
     """All transitions and where they start, 256 at a time."""
-    low, high = replay._sampling_range()
-    for rows in replay._starts[torch.arange(low, high) % replay.rows].long().split(256):
+    assert isinstance(replay.sampler, UniformSampler)
+    for rows in replay.sampler.oldest(len(replay)).split(256):
         yield keys_of(replay, rows), replay.gather(rows)
 
 

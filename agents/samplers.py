@@ -1,0 +1,215 @@
+"""Which rows of the replay are drawn: uniformly, or in proportion to a priority."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Sampler(Protocol):
+    """What the replay asks of a sampler; rows are int64 indices into the ring."""
+
+    def extend(self, rows: Tensor) -> None:
+        """These rows may be drawn from now on; they come in the order of writing."""
+
+    def drop(self, count: int) -> None:
+        """The ``count`` oldest rows may be drawn no longer."""
+
+    def __len__(self) -> int:
+        """How many rows may be drawn."""
+
+    def sample(self, batch_size: int) -> tuple[Tensor, Tensor | None]:
+        """Rows int64 [B], and importance weights float32 [B]; None where all are 1."""
+
+    def update(self, rows: Tensor, priority: Tensor) -> None:
+        """Sets the priorities [B] of rows [B] that were drawn."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its bookkeeping."""
+
+
+class UniformSampler:
+    """Every row with the same probability, with replacement.
+
+    The rows stand in a queue in the order of writing, so that drawing needs no rejection.
+
+    Args:
+        rows: rows of the ring.
+        generator: of the draws; its device is the sampler's.
+    """
+
+    def __init__(self, rows: int, generator: torch.Generator) -> None:
+        self.generator = generator
+        self.queue = torch.zeros(rows, dtype=torch.int32, device=generator.device)
+        self.first = self.last = 0  # places in the queue, counted from the beginning: [first, last)
+
+    def extend(self, rows: Tensor) -> None:
+        """See ``Sampler``."""
+        places = torch.arange(self.last, self.last + len(rows), device=self.queue.device) % len(self.queue)
+        self.queue[places] = rows.to(torch.int32)
+        self.last += len(rows)
+
+    def oldest(self, count: int) -> Tensor:
+        """The ``count`` oldest rows, int64."""
+        places = torch.arange(self.first, self.first + count, device=self.queue.device) % len(self.queue)
+        return self.queue[places].long()
+
+    def drop(self, count: int) -> None:
+        """See ``Sampler``."""
+        self.first += count
+
+    def __len__(self) -> int:
+        """How many rows may be drawn."""
+        return self.last - self.first
+
+    def sample(self, batch_size: int) -> tuple[Tensor, None]:
+        """Rows int64 [B]; no weights."""
+        place = torch.randint(self.first, self.last, (batch_size,), generator=self.generator, device=self.queue.device)
+        return self.queue[place % len(self.queue)].long(), None
+
+    def update(self, rows: Tensor, priority: Tensor) -> None:
+        """Does nothing: all rows are alike."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the queue."""
+        return self.queue.nbytes
+
+
+class SumTree:
+    """Numbers, and the sums of ever larger groups of them: finds where a prefix sum lies in a few steps for any size.
+
+    Each node has ``BRANCHES`` children, so that a million numbers are four levels, each a handful of tensor
+    operations. A node is always the sum of its children, computed anew: nothing drifts.
+
+    Args:
+        capacity: how many numbers; they start as 0.
+        device: where they lie.
+    """
+
+    BRANCHES = 32
+
+    def __init__(self, capacity: int, device: torch.device | str = "cpu") -> None:
+        sizes = [-(-capacity // self.BRANCHES)]  # groups of each level, leaves first
+        while sizes[-1] > 1:
+            sizes.append(-(-sizes[-1] // self.BRANCHES))
+        # Each level as its nodes in groups [groups, BRANCHES]: root group first.
+        self.levels = [torch.zeros(size, self.BRANCHES, dtype=torch.float64, device=device) for size in reversed(sizes)]
+
+    @property
+    def leaves(self) -> Tensor:
+        """The numbers, padded with zeros."""
+        return self.levels[-1].view(-1)
+
+    @property
+    def total(self) -> Tensor:
+        """Their sum, []."""
+        return self.levels[0].sum()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all levels."""
+        return sum(level.nbytes for level in self.levels)
+
+    def set(self, index: Tensor, value: Tensor) -> None:
+        """Sets the numbers at index [M] to value [M] or []; of equal indices one wins."""
+        self.leaves[index] = value.double()
+        for parents, children in zip(self.levels[-2::-1], self.levels[:0:-1], strict=True):
+            index = index // self.BRANCHES
+            parents.view(-1)[index] = children[index].sum(1)
+
+    def find(self, prefix: Tensor) -> Tensor:
+        """Index [B] of the number in which the prefix sum [B] lies, in [0, total); never of a 0, however it is rounded.
+
+        If all numbers are 0, the answer is an index all the same.
+        """
+        group = torch.zeros(prefix.shape, dtype=torch.int64, device=prefix.device)
+        left = prefix.double()
+        for level in self.levels:
+            sums = level[group].cumsum(1)  # [B, BRANCHES]
+            # Rounding may push what is left to the end of the group, or past it.
+            left = left.minimum(sums[:, -1].nextafter(sums.new_zeros(())))
+            child = (sums <= left[:, None]).sum(1).clamp(max=self.BRANCHES - 1)
+            before = sums.gather(1, (child - 1).clamp(min=0)[:, None])[:, 0]
+            left = torch.where(child > 0, left - before, left)
+            group = group * self.BRANCHES + child
+        return group
+
+
+class PrioritizedSampler:
+    """Rows in proportion to their priority to the power α (Schaul et al. 2016, section 3.3, proportional variant).
+
+    P(i) = (1 − u) pᵢ^α / Σ p^α + u / M, drawn in B strata of equal probability; weights (M P(i))^−β over the batch's
+    maximum. A new row has the greatest priority that was ever given.
+
+    Args:
+        rows: rows of the ring.
+        generator: of the draws; its device is the sampler's.
+        alpha: exponent of the priorities.
+        beta: exponent of the weights; set the attribute to anneal it.
+        epsilon: added to every priority.
+        uniform: u, share of uniform draws (DQN Zoo has 0.001).
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        generator: torch.Generator,
+        *,
+        alpha: float = 0.5,
+        beta: float = 0.4,
+        epsilon: float = 1e-6,
+        uniform: float = 0.0,
+    ) -> None:
+        self.generator, self.device = generator, generator.device
+        self.alpha, self.beta, self.epsilon, self.uniform = alpha, beta, epsilon, uniform
+        self.everything = UniformSampler(rows, generator)
+        self.tree = SumTree(rows, self.device)
+        self.max_priority = torch.ones((), dtype=torch.float64, device=self.device)
+
+    def extend(self, rows: Tensor) -> None:
+        """See ``Sampler``; the rows take the greatest priority."""
+        self.everything.extend(rows)
+        self.tree.set(rows, self._power(self.max_priority))
+
+    def drop(self, count: int) -> None:
+        """See ``Sampler``."""
+        self.tree.set(self.everything.oldest(count), torch.zeros((), device=self.device))
+        self.everything.drop(count)
+
+    def __len__(self) -> int:
+        """How many rows may be drawn."""
+        return len(self.everything)
+
+    def sample(self, batch_size: int) -> tuple[Tensor, Tensor]:
+        """Rows int64 [B], and importance weights float32 [B]."""
+        total, count = self.tree.total, len(self)
+        strata = torch.arange(batch_size, dtype=torch.float64, device=self.device)
+        draw = torch.rand(batch_size, dtype=torch.float64, generator=self.generator, device=self.device)
+        rows = self.tree.find((strata + draw) / batch_size * total)
+        if self.uniform > 0:
+            coin = torch.rand(batch_size, generator=self.generator, device=self.device)
+            rows = torch.where(coin < self.uniform, self.everything.sample(batch_size)[0], rows)
+        probability = (1 - self.uniform) * self.tree.leaves[rows] / total + self.uniform / count
+        weight = (count * probability) ** -self.beta
+        return rows, (weight / weight.max()).float()
+
+    def update(self, rows: Tensor, priority: Tensor) -> None:
+        """See ``Sampler``; a row that was overwritten or dropped since it was drawn is left out."""
+        # Not a number would poison the sums for good; the loop reports the loss that it came from.
+        priority = priority.double().nan_to_num(nan=0.0, posinf=0.0)
+        self.max_priority = self.max_priority.maximum(priority.max())
+        alive = self.tree.leaves[rows] > 0
+        self.tree.set(rows, torch.where(alive, self._power(priority), 0.0))
+
+    def _power(self, priority: Tensor) -> Tensor:
+        # Above 0 in any case: 0 marks the rows that may not be drawn.
+        return ((priority + self.epsilon) ** self.alpha).clamp(min=1e-30)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of queue and tree."""
+        return self.everything.nbytes + self.tree.nbytes
