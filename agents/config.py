@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from math import inf
+from math import inf, isfinite
 from typing import Any, Literal, get_args, get_type_hints
 
-Encoder = Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar"]
+Encoder = Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der"]
+Head = Literal["scalar", "categorical", "quantile", "implicit", "fqf"]
 
 
 class InvalidConfig(ValueError):
@@ -36,11 +38,19 @@ class AgentConfig:
     learning_starts: int = 50_000
     """Steps taken before the first update; ε decays from here on."""
     train_every: int = 4
-    """Steps for each update."""
+    """Steps between one occasion to update and the next."""
+    gradient_steps: int = 1
+    """Updates on each occasion; gradient_steps / train_every is the replay ratio."""
     target_update_every: int = 10_000
     """Steps between two copies of the online network to the target network."""
     learning_rate: float = 2.5e-4
     """Step size of the optimiser."""
+    learning_rate_end: float = 0.0
+    """Step size at the end of its decay (no effect while learning_rate_steps is None)."""
+    learning_rate_steps: int | None = None
+    """Steps, counted from learning_starts, in which the step size goes to its end, linearly; None keeps it."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of Adam (Loshchilov & Hutter 2019); 0 for none."""
     optimizer: Literal["adam", "rmsprop"] = "adam"
     """Adam (Kingma & Ba 2015), or the centred RMSProp of Mnih et al. 2015."""
     adam_epsilon: float = 1e-8
@@ -59,6 +69,8 @@ class AgentConfig:
     """Probability of a random action at the end of the decay and after it."""
     epsilon_steps: int = 1_000_000
     """Steps, counted from learning_starts, in which ε goes from its start to its end, linearly."""
+    epsilon_off: int | None = None
+    """Step from which on ε is 0, as noisy layers explore by themselves; None: never."""
     reward_clip: float | None = 1.0
     """Rewards are clipped to ± this for learning only; None for raw rewards."""
     double: bool = False
@@ -66,48 +78,122 @@ class AgentConfig:
     dueling: bool = False
     """Separate streams for the state's value and the actions' advantages (Wang et al. 2016)."""
     noisy: bool = False
-    """Noisy layers in place of ε-greedy (not in this version: only False)."""
-    head: Literal["scalar"] = "scalar"
-    """What the network predicts of the return: its mean."""
+    """Noisy layers in the head, with noise for acting and for each update (Fortunato et al. 2018)."""
+    noisy_sigma: float = 0.5
+    """Initial scale σ₀ of the noise (no effect while noisy is False)."""
+    head: Head = "scalar"
+    """What is predicted of the return: mean, categorical (C51), quantile (QR-DQN), implicit (IQN), or fqf."""
+    atoms: int = 51
+    """Atoms of the categorical head."""
+    v_min: float = -10.0
+    """Least return of the categorical head's support."""
+    v_max: float = 10.0
+    """Greatest return of the categorical head's support."""
+    quantiles: int = 200
+    """Quantiles of the quantile head; fractions that the fqf head proposes."""
+    tau_samples: int = 64
+    """Fractions drawn for the online network in a loss of the implicit head, N."""
+    tau_samples_target: int = 64
+    """Fractions drawn for the target in it, N'."""
+    tau_samples_policy: int = 32
+    """Fractions behind a q-value of the implicit head, K."""
+    cosines: int = 64
+    """Width of the cosine embedding of the implicit and fqf heads."""
+    kappa: float = 1.0
+    """Threshold of the quantile Huber loss; 0 for the plain quantile loss."""
+    fraction_learning_rate: float = 2.5e-9
+    """Step size of the RMSProp that learns the fqf head's fractions (Yang et al. 2019)."""
+    fraction_entropy: float = 0.0
+    """Coefficient of the entropy that keeps the fqf head's fractions apart."""
     prioritized: bool = False
-    """Prioritised replay (not in this version: only False)."""
+    """Proportional prioritised replay (Schaul et al. 2016)."""
     priority_alpha: float = 0.5
-    """Exponent of the priorities (no effect while prioritized is False)."""
+    """Exponent of the priorities (no effect while prioritized is False, like all that begin with priority)."""
     priority_beta: float = 0.4
-    """Initial exponent of the importance weights (no effect while prioritized is False)."""
+    """Initial exponent of the importance weights."""
+    priority_beta_end: float = 1.0
+    """Exponent of the importance weights at the end of its growth (no effect while priority_beta_steps is None)."""
+    priority_beta_steps: int | None = None
+    """Steps, counted from learning_starts, in which that exponent goes to its end, linearly; None keeps it."""
+    priority_epsilon: float = 1e-6
+    """Added to every priority, so that none is 0."""
+    priority_uniform: float = 0.0
+    """Share of uniform draws that is mixed in."""
     munchausen: bool = False
-    """Munchausen targets (not in this version: only False)."""
+    """Scaled log-policy in the reward, soft maximum in the target (Vieillard et al. 2020)."""
+    munchausen_alpha: float = 0.9
+    """Scale of the log-policy in the reward (no effect while munchausen is False, like the next two)."""
+    munchausen_temperature: float = 0.03
+    """Temperature τ of the softmax policy, in units of the (clipped) return."""
+    munchausen_clip: float = -1.0
+    """Least value of τ log π in the reward, l₀."""
+    value_rescaling: bool = False
+    """The scalar head learns h(return), h(x) = sign(x)(√(|x| + 1) − 1) + 0.001x (Pohlen et al. 2018)."""
+    reset_every: int | None = None
+    """Updates between resets: a new head, and the encoder shrunk towards a new one (D'Oro et al. 2023); None: never."""
+    reset_shrink: float = 0.5
+    """Share of the encoder's weights that a reset keeps; the rest comes from a newly drawn encoder."""
     encoder: Encoder = "auto"
     """Network from observation to features; auto takes mlp for vectors, nature for images, minatar for small ones."""
+    encoder_width: int = 1
+    """Multiplies the channels of the impala encoder."""
+    spectral_norm: bool = False
+    """Spectral normalisation of the impala encoder's residual blocks (Miyato et al. 2018)."""
+    adaptive_pool: int | None = None
+    """The impala encoder ends with a max-pool to this many pixels a side (6 in Clark et al. 2025); None for none."""
+    layer_norm: bool = False
+    """Layer normalisation before each ReLU of encoder and head (Ba et al. 2016)."""
     hidden: int = 512
     """Units in the hidden layer of the head, and of the MLP encoder."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Arithmetic of an update's matrix products; auto takes bfloat16 where the hardware computes in it."""
 
     def __post_init__(self) -> None:
-        for name in _COUNTS:
-            self._require(name, _is_count(value := getattr(self, name)) and value >= 1, "an integer of at least 1")
-        for name in ("learning_rate", "adam_epsilon", "rmsprop_epsilon"):
-            self._require(name, _is_number(value := getattr(self, name)) and 0 < value < inf, "a positive number")
-        for name in ("gamma", "epsilon_start", "epsilon_end", "rmsprop_decay", "priority_alpha", "priority_beta"):
-            self._require(name, _is_number(value := getattr(self, name)) and 0 <= value <= 1, "in [0, 1]")
-        for name in ("max_grad_norm", "reward_clip"):
-            value = getattr(self, name)
-            self._require(name, value is None or (_is_number(value) and 0 < value < inf), "a positive number or None")
-        for name in ("double", "dueling"):
-            self._require(name, isinstance(getattr(self, name), bool), "True or False")
+        self._check_values()
+        self._check_combinations()
+
+    def _check_values(self) -> None:
         hints = get_type_hints(type(self))
-        for name in ("optimizer", "loss", "head", "encoder", "precision"):
-            choices = get_args(hints[name])
-            self._require(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
-        for name in ("noisy", "prioritized", "munchausen"):
-            self._require(name, getattr(self, name) is False, "False: this version does not have it yet")
+        for name, hint in hints.items():
+            value = getattr(self, name)
+            if value is None and hint in (int | None, float | None):
+                continue
+            if hint in (int, int | None):
+                least = 2 if name == "atoms" else 1
+                self._require(name, _is_count(value) and value >= least, f"an integer of at least {least}", hint)
+            elif hint is bool:
+                self._require(name, isinstance(value, bool), "True or False")
+            elif hint in (float, float | None):
+                condition, requirement = _RANGES[name]
+                self._require(name, _is_number(value) and condition(value), requirement, hint)
+            else:
+                self._require(name, value in get_args(hint), f"one of {', '.join(get_args(hint))}")
+
+    def _check_combinations(self) -> None:
         self._require("epsilon_end", self.epsilon_end <= self.epsilon_start, "at most epsilon_start")
         self._require("batch_size", self.batch_size <= self.replay_capacity, "at most replay_capacity")
+        self._require("v_min", self.v_min < self.v_max, "less than v_max")
+        scalar = self.head == "scalar"
+        self._require("loss", scalar or self.loss == "huber", "huber: squared errors are for the scalar head")
+        self._require("value_rescaling", scalar or not self.value_rescaling, "False: it is for the scalar head")
+        self._require(
+            "double",
+            not (self.double and self.munchausen),
+            "False with munchausen, whose soft maximum selects no action",
+        )
+        self._require(
+            "weight_decay",
+            self.weight_decay == 0 or self.optimizer == "adam",
+            "0 with rmsprop; take the optimizer adam",
+        )
+        for name, default in (("encoder_width", 1), ("spectral_norm", False), ("adaptive_pool", None)):
+            is_default = getattr(self, name) == default
+            self._require(name, is_default or self.encoder == "impala", f"{default}, or the encoder impala")
 
-    def _require(self, name: str, condition: bool, requirement: str) -> None:
+    def _require(self, name: str, condition: bool, requirement: str, hint: object = None) -> None:
         if not condition:
-            raise InvalidConfig(f"{name} is {getattr(self, name)!r}; it must be {requirement}")
+            also = " or None" if hint in (int | None, float | None) else ""
+            raise InvalidConfig(f"{name} is {getattr(self, name)!r}; it must be {requirement}{also}")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -134,13 +220,35 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-_COUNTS = (
-    "n_step",
-    "batch_size",
-    "replay_capacity",
-    "learning_starts",
-    "train_every",
-    "target_update_every",
-    "epsilon_steps",
-    "hidden",
-)
+_Range = tuple[Callable[[float], bool], str]
+_POSITIVE: _Range = (lambda x: 0 < x < inf, "a positive number")
+_AT_LEAST_0: _Range = (lambda x: 0 <= x < inf, "a number of at least 0")
+_FRACTION: _Range = (lambda x: 0 <= x <= 1, "in [0, 1]")
+_RANGES: dict[str, _Range] = {
+    "gamma": _FRACTION,
+    "learning_rate": _POSITIVE,
+    "learning_rate_end": _AT_LEAST_0,
+    "weight_decay": _AT_LEAST_0,
+    "adam_epsilon": _POSITIVE,
+    "rmsprop_decay": _FRACTION,
+    "rmsprop_epsilon": _POSITIVE,
+    "max_grad_norm": _POSITIVE,
+    "epsilon_start": _FRACTION,
+    "epsilon_end": _FRACTION,
+    "reward_clip": _POSITIVE,
+    "noisy_sigma": _AT_LEAST_0,
+    "v_min": (isfinite, "a finite number"),
+    "v_max": (isfinite, "a finite number"),
+    "kappa": _AT_LEAST_0,
+    "fraction_learning_rate": _POSITIVE,
+    "fraction_entropy": _AT_LEAST_0,
+    "priority_alpha": _FRACTION,
+    "priority_beta": _FRACTION,
+    "priority_beta_end": _FRACTION,
+    "priority_epsilon": _AT_LEAST_0,
+    "priority_uniform": _FRACTION,
+    "munchausen_alpha": _FRACTION,
+    "munchausen_temperature": _POSITIVE,
+    "munchausen_clip": (lambda x: -inf < x <= 0, "a finite number of at most 0"),
+    "reset_shrink": _FRACTION,
+}

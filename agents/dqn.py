@@ -14,12 +14,14 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixelq.agents.build import make_network
 from pixelq.agents.checkpoint import Checkpoint, InvalidCheckpoint, read_checkpoint, write_checkpoint
 from pixelq.agents.config import AgentConfig, InvalidConfig
-from pixelq.agents.exploration import epsilon_at, epsilon_greedy
+from pixelq.agents.exploration import epsilon_greedy
 from pixelq.agents.learner import Learner
 from pixelq.agents.replay import Replay
-from pixelq.networks import QNetwork, ScalarHead, make_encoder
+from pixelq.agents.schedules import epsilon_at
+from pixelq.networks import Noise, QNetwork
 
 
 class DQN:
@@ -56,13 +58,12 @@ class DQN:
         self.config = config or AgentConfig()
         self.device = resolve_device(device)
         self.seed = seed
-        network_seed, action_seed, self._replay_seed = (
-            int(s) for s in np.random.SeedSequence(seed).generate_state(3, np.uint32)
+        network_seed, action_seed, self._replay_seed, noise_seed, learner_seed, self._reset_seed = (
+            int(s) for s in np.random.SeedSequence(seed).generate_state(6, np.uint32)
         )
-        with torch.random.fork_rng(devices=[]):  # initialisers draw from the global generator: lend it a seed
-            torch.default_generator.manual_seed(network_seed)
-            network = make_network(observation_space.shape, self.num_actions, self.config)
-        self.learner = Learner(network.to(self.device), self.config)
+        network = make_network(observation_space.shape, self.num_actions, self.config, network_seed)
+        self.learner = Learner(network.to(self.device), self.config, learner_seed)
+        self.noise = torch.Generator(self.device).manual_seed(noise_seed)  # of noisy layers when acting
         self.replay: Replay | None = None
         self.rng = np.random.default_rng(action_seed)
         self.step = 0
@@ -82,20 +83,32 @@ class DQN:
         """Probability of a random action at the present step of learning."""
         return epsilon_at(self.config, self.step)
 
-    @torch.no_grad()
     def q_values(self, obs: NDArray[Any]) -> Tensor:
-        """Values float32 [B, A] of every action at observations [B, *observation]."""
-        batch, _ = self._batched(np.asarray(obs))
-        return self.network.q(torch.as_tensor(batch, device=self.device)).float()
+        """Values float32 [B, A] of every action at observations [B, *observation]; noisy layers without noise."""
+        return self._q(self._batched(np.asarray(obs))[0])
 
-    def act(self, obs: NDArray[Any], epsilon: float) -> NDArray[np.int64]:
+    @torch.no_grad()
+    def _q(self, obs: NDArray[Any], noise: Noise | None = None) -> Tensor:
+        return self.network.q(torch.as_tensor(obs, device=self.device), noise).float()
+
+    def act(self, obs: NDArray[Any], epsilon: float, noise: Noise | None = None) -> NDArray[np.int64]:
         """ε-greedy actions int64 [N] at observations [N, *observation], one coin for each environment."""
         if epsilon >= 1.0:
             return epsilon_greedy(np.zeros(obs.shape[0], dtype=np.int64), self.num_actions, epsilon, self.rng)
-        greedy: NDArray[np.int64] = self.q_values(obs).argmax(1).cpu().numpy()
+        greedy: NDArray[np.int64] = self._q(self._batched(obs)[0], noise).argmax(1).cpu().numpy()
         if epsilon <= 0.0:  # evaluations leave the generator, and so the training, as it is
             return greedy
         return epsilon_greedy(greedy, self.num_actions, epsilon, self.rng)
+
+    def explore(self, obs: NDArray[Any]) -> NDArray[np.int64]:
+        """Actions int64 [N] of the present step of learning: its ε, and noise of its own for each environment."""
+        return self.act(obs, self.epsilon, self.network.draw_noise(obs.shape[0], self.noise))
+
+    def reset_network(self) -> None:
+        """Resets the networks towards newly drawn weights, as ``reset_every`` asks; see ``Learner.reset``."""
+        seed = np.random.SeedSequence([self._reset_seed, self.updates]).generate_state(1, np.uint32)[0]
+        shape = self.observation_space.shape
+        self.learner.reset(make_network(shape, self.num_actions, self.config, int(seed)))
 
     def predict(
         self,
@@ -110,7 +123,7 @@ class DQN:
             observation: one observation or a batch [B, *observation]; images also with their channels last.
             state: memory of the policy; this one has none and hands it back.
             episode_start: bool [B], where an episode begins; a policy without memory does not ask.
-            deterministic: greedy; else ε-greedy with the ε of the present step of learning.
+            deterministic: greedy; else as ``explore`` acts at the present step of learning.
 
         Returns:
             actions int64 [B] (or [], for one observation), and the state.
@@ -119,7 +132,7 @@ class DQN:
             ValueError: the observation does not fit the observation space.
         """
         obs, is_single = self._batched(np.asarray(observation))
-        actions = self.act(obs, 0.0 if deterministic else self.epsilon)
+        actions = self.act(obs, 0.0) if deterministic else self.explore(obs)
         return (actions[0] if is_single else actions), state
 
     def _batched(self, obs: NDArray[Any]) -> tuple[NDArray[Any], bool]:
@@ -148,7 +161,8 @@ class DQN:
             InvalidRun: ``out`` cannot be written or holds another run.
             TrainingDiverged: the loss is no longer finite; the last good checkpoint is kept.
         """
-        from pixelq.agents.loop import LearnOptions, train
+        from pixelq.agents.loop import train
+        from pixelq.agents.options import LearnOptions
 
         train(self, envs, steps, LearnOptions(out=None if out is None else Path(out), **options))
         return self
@@ -167,6 +181,11 @@ class DQN:
                 n_step=config.n_step,
                 gamma=config.gamma,
                 reward_clip=config.reward_clip,
+                prioritized=config.prioritized,
+                priority_alpha=config.priority_alpha,
+                priority_beta=config.priority_beta,
+                priority_epsilon=config.priority_epsilon,
+                priority_uniform=config.priority_uniform,
                 device=self.device,
                 seed=self._replay_seed,
             )
@@ -193,7 +212,7 @@ class DQN:
             "episodes": self.episodes,
             "rng": self.rng.bit_generator.state,
         }
-        tensors = self.learner.tensors()
+        tensors = self.learner.tensors() | {"noise.state": self.noise.get_state()}
         write_checkpoint(Path(path), Checkpoint(state, dict(self.network.state_dict()), tensors))
 
     @classmethod
@@ -218,6 +237,7 @@ class DQN:
                 seed=state["seed"],
             )
             agent.network.load_state_dict(checkpoint.network)
+            agent.noise.set_state(checkpoint.learner.pop("noise.state").cpu())
             agent.learner.load_tensors(checkpoint.learner)
             agent.rng.bit_generator.state = state["rng"]
             agent.step, agent.updates, agent.episodes = (int(state[name]) for name in ("step", "updates", "episodes"))
@@ -226,27 +246,6 @@ class DQN:
             sentence = " ".join(str(error).split())[:300]
             raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {sentence}") from error
         return agent
-
-
-def make_network(observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig) -> QNetwork:
-    """The network that a configuration describes.
-
-    Raises:
-        InvalidConfig: the encoder cannot take observations of that shape.
-    """
-    try:
-        encoder = make_encoder(config.encoder, observation_shape, hidden=config.hidden)
-    except ValueError as error:
-        raise InvalidConfig(str(error)) from error
-    head = ScalarHead(
-        encoder.out_features,
-        num_actions,
-        hidden=config.hidden,
-        dueling=config.dueling,
-        loss=config.loss,
-        init="xavier" if config.encoder == "dopamine" else "torch",
-    )
-    return QNetwork(encoder, head)
 
 
 def _bounds(dtype: np.dtype[Any]) -> tuple[Any, Any]:

@@ -1,17 +1,9 @@
-"""Exploration: when to act at random."""
+"""Exploration: acting at random now and then."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-
-from pixelq.agents.config import AgentConfig
-
-
-def epsilon_at(config: AgentConfig, step: int) -> float:
-    """ε at an agent step: its start up to learning_starts, then linear over epsilon_steps, then its end."""
-    fraction = min(max((step - config.learning_starts) / config.epsilon_steps, 0.0), 1.0)
-    return config.epsilon_start + fraction * (config.epsilon_end - config.epsilon_start)
 
 
 def epsilon_greedy(

@@ -3,75 +3,132 @@
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pixelq.agents.config import AgentConfig
-from pixelq.agents.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors
+from pixelq.agents.optim import load_optimizer_tensors, make_fraction_optimizer, make_optimizer, optimizer_tensors
 from pixelq.agents.replay import Batch
-from pixelq.agents.targets import greedy_policy
-from pixelq.networks import QNetwork
+from pixelq.agents.resets import shrink_and_perturb
+from pixelq.agents.targets import greedy_policy, munchausen_reward, soft_policy
+from pixelq.networks import FractionHead, QNetwork
 
 
 class Update(NamedTuple):
     """What an update tells, left on the device so that nothing waits for it."""
 
-    loss: Tensor  # [] mean loss of the batch
+    loss: Tensor  # [] mean loss of the batch, importance weights included
     q_mean: Tensor  # [] mean value of the actions taken
+    priority: Tensor  # [B] new priorities of the batch's rows
 
 
 class Learner:
-    """Q-learning with a target network (Mnih et al. 2015, Algorithm 1)."""
+    """Q-learning with a target network (Mnih et al. 2015, Algorithm 1), for every head and target rule.
 
-    def __init__(self, network: QNetwork, config: AgentConfig) -> None:
+    Args:
+        network: the online network; the target network starts as its copy.
+        config: hyperparameters.
+        seed: of the noise and of the fractions that a loss draws.
+    """
+
+    def __init__(self, network: QNetwork, config: AgentConfig, seed: int = 0) -> None:
         self.config = config
         self.network = network
         self.target_network = copy.deepcopy(network).requires_grad_(False)
-        self.optimizer = make_optimizer(config, network.parameters())
         self.device = next(network.parameters()).device
+        self.generator = torch.Generator(self.device).manual_seed(seed)
         wants_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(self.device))
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bfloat16)
+        self._make_optimizers()
+
+    def _make_optimizers(self) -> None:
+        head = self.network.head
+        fractions = list(head.proposal.parameters()) if isinstance(head, FractionHead) else []
+        others = [p for p in self.network.parameters() if all(p is not fraction for fraction in fractions)]
+        self.optimizers = {"optimizer": make_optimizer(self.config, others)}
+        if fractions:
+            self.optimizers["fraction_optimizer"] = make_fraction_optimizer(self.config, fractions)
 
     def update(self, batch: Batch) -> Update:
-        """One gradient step on ``loss(Q(s, a), r + discount · Σₐ π(a|s′) Q_target(s′, a))``."""
-        network, target_network = self.network, self.target_network
+        """One gradient step on the head's loss between Z(s, a) and r + discount · Σₐ π(a|s′) Z_target(s′, a)."""
+        network, target_network, config = self.network, self.target_network, self.config
         with torch.no_grad(), self.autocast:
-            next_value = target_network(batch.next_obs).float()
-            selecting = network.q(batch.next_obs) if self.config.double else target_network.head.q(next_value)
-            next_policy = greedy_policy(selecting.float())  # [B, A]
+            next_value = self._value(target_network, batch.next_obs)
+            next_q = target_network.head.q(next_value)  # [B, A]
+            reward, next_policy = batch.reward, greedy_policy(next_q)
+            if config.double:
+                next_policy = greedy_policy(network.head.q(self._value(network, batch.next_obs)))
+            if config.munchausen:
+                q = target_network.head.q(self._value(target_network, batch.obs))
+                reward, next_policy = self._munchausen(batch, q, next_q)
         with self.autocast:
-            value = network(batch.obs).float()
-        losses, _ = network.head.loss(value, batch.action, batch.reward, batch.discount, next_value, next_policy)
-        loss = losses.mean()
-        self.optimizer.zero_grad(set_to_none=True)
+            value = self._value(network, batch.obs)
+            losses, priority, q_taken = network.head.loss(
+                value, batch.action, reward, batch.discount, next_value, next_policy, self.generator
+            )
+        loss = (losses if batch.weight is None else losses * batch.weight).mean()
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        if self.config.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(network.parameters(), self.config.max_grad_norm)
-        self.optimizer.step()
-        with torch.no_grad():
-            q_mean = network.head.q(value).gather(1, batch.action[:, None]).mean()
-        return Update(loss.detach(), q_mean)
+        if config.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.optimizers["optimizer"].param_groups[0]["params"], config.max_grad_norm)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        return Update(loss.detach(), q_taken.mean(), priority)
+
+    def _value(self, network: QNetwork, obs: Tensor) -> Any:
+        """The head's representation of the values, under noise of its own that the batch shares."""
+        return network(obs, network.draw_noise(1, self.generator))
+
+    def _munchausen(self, batch: Batch, q: Tensor, next_q: Tensor) -> tuple[Tensor, Tensor]:
+        """Reward [B] and next policy [B, A] of Munchausen DQN, from the target network's q at both states."""
+        alpha, temperature = self.config.munchausen_alpha, self.config.munchausen_temperature
+        reward = munchausen_reward(
+            batch.reward,
+            batch.discount,
+            batch.action,
+            q,
+            next_q,
+            alpha=alpha,
+            temperature=temperature,
+            clip=self.config.munchausen_clip,
+        )
+        return reward, soft_policy(next_q, temperature)
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Sets the step size of everything but FQF's fractions."""
+        for group in self.optimizers["optimizer"].param_groups:
+            group["lr"] = learning_rate
 
     def sync_target(self) -> None:
         """Copies the online network to the target network."""
         self.target_network.load_state_dict(self.network.state_dict())
 
+    def reset(self, fresh: QNetwork) -> None:
+        """Resets the online network towards ``fresh``, copies it to the target network and forgets the moments."""
+        shrink_and_perturb(self.network, fresh.to(self.device), self.config.reset_shrink)
+        self.sync_target()
+        self._make_optimizers()
+
     def tensors(self) -> dict[str, Tensor]:
-        """The learner's state beyond the online network: target network and optimiser."""
-        target = {f"target.{name}": tensor for name, tensor in self.target_network.state_dict().items()}
-        moments = {f"optimizer.{name}": tensor for name, tensor in optimizer_tensors(self.optimizer).items()}
-        return target | moments
+        """The learner's state beyond the online network: target network, optimisers, generator."""
+        tensors = {f"target.{name}": tensor for name, tensor in self.target_network.state_dict().items()}
+        for part, optimizer in self.optimizers.items():
+            tensors |= {f"{part}.{name}": tensor for name, tensor in optimizer_tensors(optimizer).items()}
+        return tensors | {"generator.state": self.generator.get_state()}
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Puts back what ``tensors`` gave."""
-        parts: dict[str, dict[str, Tensor]] = {"target": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"target": {}, "generator": {}, **{part: {} for part in self.optimizers}}
         for name, tensor in tensors.items():
             part, _, key = name.partition(".")
             parts[part][key] = tensor
         self.target_network.load_state_dict(parts["target"])
-        load_optimizer_tensors(self.optimizer, parts["optimizer"])
+        for part, optimizer in self.optimizers.items():
+            load_optimizer_tensors(optimizer, parts[part])
+        self.generator.set_state(parts["generator"]["state"].cpu())
 
 
 def has_bfloat16(device: torch.device) -> bool:

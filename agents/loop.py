@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,51 +17,14 @@ from torch import Tensor
 from pixelq.agents.checkpoint import point_to, remove_old
 from pixelq.agents.config import InvalidConfig
 from pixelq.agents.evaluation import evaluate
+from pixelq.agents.options import LearnOptions, TrainingDiverged
 from pixelq.agents.run_log import ProgressLine, RunLog, hardware
+from pixelq.agents.schedules import learning_rate_at, priority_beta_at
 from pixelq.agents.signals import stop_signals
 from pixelq.envs import fact
 
 if TYPE_CHECKING:
     from pixelq.agents.dqn import DQN
-
-
-class TrainingDiverged(RuntimeError):
-    """The loss is no longer finite; the message names the step."""
-
-
-@dataclass(frozen=True)
-class LearnOptions:
-    """What surrounds learning; counts are agent steps, and nothing here changes what is learned.
-
-    Raises:
-        InvalidConfig: a count is less than 1.
-    """
-
-    out: Path | None = None
-    """The run's folder; None writes nothing."""
-    evaluation_envs: VectorEnv | None = None
-    """Environments of their own for the evaluations; None for no evaluations."""
-    evaluate_every: int = 50_000
-    """Steps between evaluations; the last step is always evaluated."""
-    evaluation_episodes: int = 10
-    """Episodes of each."""
-    checkpoint_every: int = 50_000
-    """Steps between checkpoints; there is also one at each evaluation and at the last step."""
-    keep: int = 3
-    """Newest checkpoints to keep, besides the best."""
-    log_every: int = 1_000
-    """Steps between rows of metrics.csv."""
-    progress: bool = False
-    """Show a progress line on stderr."""
-    resume: bool = False
-    """Go on with the run in out."""
-    description: dict[str, Any] = field(default_factory=dict)
-    """More for config.json."""
-
-    def __post_init__(self) -> None:
-        for name in ("evaluate_every", "evaluation_episodes", "checkpoint_every", "keep", "log_every"):
-            if getattr(self, name) < 1:
-                raise InvalidConfig(f"{name} is {getattr(self, name)}; it must be at least 1")
 
 
 def train(agent: DQN, envs: VectorEnv, steps: int, options: LearnOptions) -> None:
@@ -124,7 +86,7 @@ class _Loop:
         try:
             while not stopping:
                 before = agent.step
-                actions = agent.act(obs, agent.epsilon)
+                actions = agent.explore(obs)
                 next_obs, reward, terminated, truncated, info = envs.step(actions)
                 self.replay.add(obs, actions, reward, terminated, truncated, info.get("life_lost"))
                 obs = next_obs
@@ -163,13 +125,26 @@ class _Loop:
         if agent.step < self.learn_from or len(self.replay) < config.batch_size:
             return
         self.steps_owed += agent.step - max(before, self.learn_from)
+        if config.learning_rate_steps is not None:
+            agent.learner.set_learning_rate(learning_rate_at(config, agent.step))
+        self.replay.set_beta(priority_beta_at(config, agent.step))
         while self.steps_owed >= config.train_every:
             self.steps_owed -= config.train_every
-            update = agent.learner.update(self.replay.sample(config.batch_size))
-            agent.updates += 1
-            self.losses.append((agent.step, update.loss, update.q_mean))
+            for _ in range(config.gradient_steps):
+                self._update()
         if _crossed(config.target_update_every, before, agent.step):
             agent.learner.sync_target()
+
+    def _update(self) -> None:
+        """One update, and a reset where one is due."""
+        agent, config = self.agent, self.agent.config
+        batch = self.replay.sample(config.batch_size)
+        update = agent.learner.update(batch)
+        self.replay.update_priorities(batch, update.priority)
+        agent.updates += 1
+        self.losses.append((agent.step, update.loss, update.q_mean))
+        if config.reset_every is not None and agent.updates % config.reset_every == 0:
+            agent.reset_network()
 
     def _mean_losses(self) -> tuple[float, float] | None:
         """Mean loss and q of the updates since the last row.

@@ -46,7 +46,13 @@ def make_optimizer(config: AgentConfig, params: Iterable[nn.Parameter]) -> torch
     """The configuration's optimiser over the parameters."""
     if config.optimizer == "rmsprop":
         return CentredRMSProp(params, config.learning_rate, config.rmsprop_decay, config.rmsprop_epsilon)
-    return torch.optim.Adam(params, lr=config.learning_rate, eps=config.adam_epsilon, fused=True)
+    kind = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
+    return kind(params, lr=config.learning_rate, eps=config.adam_epsilon, weight_decay=config.weight_decay, fused=True)
+
+
+def make_fraction_optimizer(config: AgentConfig, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimiser of FQF's fractions: RMSProp with decay 0.95 and ε 1e-5 (Yang et al. 2019)."""
+    return torch.optim.RMSprop(params, lr=config.fraction_learning_rate, alpha=0.95, eps=1e-5)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

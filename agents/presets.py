@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from pixelq.agents.config import AgentConfig, InvalidConfig
 
@@ -52,6 +54,172 @@ def dqn() -> AgentConfig:
     )
 
 
+def double() -> AgentConfig:
+    """Double DQN, van Hasselt et al. 2016 (arXiv:1509.06461), with DQN's settings unchanged; protocol ``nature``.
+
+    Their tuned version copies the target every 30,000 steps, ends at ε 0.01 and shares one bias among the actions.
+    """
+    return replace(nature(), double=True)
+
+
+def dueling() -> AgentConfig:
+    """Dueling Double DQN, Wang et al. 2016 (arXiv:1511.06581), section 4.2; protocol ``nature``.
+
+    The paper calls its rate slightly lower than 2.5e-4 without a number; this is the one that it gives for dueling
+    with prioritised replay. Its scaling of the gradient into the encoder by 1/√2 is left out.
+    """
+    return replace(double(), dueling=True, learning_rate=6.25e-5, max_grad_norm=10.0)
+
+
+def per() -> AgentConfig:
+    """Prioritised Double DQN, proportional, Schaul et al. 2016 (arXiv:1511.05952), appendix B.2; protocol ``nature``.
+
+    A quarter of DQN's rate; α 0.6, β from 0.4 to 1 over 50M steps.
+    """
+    config = replace(double(), learning_rate=2.5e-4 / 4, prioritized=True)
+    return replace(config, priority_alpha=0.6, priority_beta=0.4, priority_beta_steps=50_000_000)
+
+
+def c51() -> AgentConfig:
+    """C51, Bellemare et al. 2017 (arXiv:1707.06887), as the Dopamine baselines run it; protocol ``sticky``.
+
+    The paper's own runs have an Adam ε of 0.01/32 as well, a target period of 10,000 steps, and no sticky actions.
+    """
+    return replace(dqn(), loss="huber", head="categorical", learning_rate=2.5e-4, adam_epsilon=0.01 / 32)
+
+
+def qrdqn() -> AgentConfig:
+    """QR-DQN, Dabney et al. 2018 (arXiv:1710.10044), as the Dopamine baselines run it; protocol ``sticky``.
+
+    The paper has one-step returns and uniform replay. Dopamine's program computes importance weights only after the
+    update, so that none reaches the loss: hence β 0.
+    """
+    config = replace(dqn(), loss="huber", head="quantile", quantiles=200, n_step=3, **_DOPAMINE_PRIORITIES)
+    return replace(config, priority_beta=0.0, learning_rate=5e-5, adam_epsilon=0.01 / 32)
+
+
+def iqn() -> AgentConfig:
+    """IQN, Dabney et al. 2018 (arXiv:1806.06923), as the Dopamine baselines run it; protocol ``sticky``.
+
+    The paper has one-step returns and N = N' = 8.
+    """
+    config = replace(dqn(), loss="huber", head="implicit", n_step=3, learning_rate=5e-5, adam_epsilon=0.01 / 32)
+    return replace(config, tau_samples=64, tau_samples_target=64, tau_samples_policy=32)
+
+
+def fqf() -> AgentConfig:
+    """FQF, Yang et al. 2019 (arXiv:1911.02140), section 4.2; protocol ``sticky``.
+
+    Built on Dopamine's settings, as the authors' program is, whose fractions learn fifty times slower still.
+    """
+    config = replace(dqn(), loss="huber", head="fqf", quantiles=32, fraction_learning_rate=2.5e-9)
+    return replace(config, learning_rate=5e-5, adam_epsilon=0.01 / 32)
+
+
+def munchausen() -> AgentConfig:
+    """Munchausen DQN, Vieillard et al. 2020 (arXiv:2007.14430), α 0.9, τ 0.03, l₀ −1; protocol ``sticky``."""
+    return replace(dqn(), loss="huber", munchausen=True, learning_rate=5e-5, adam_epsilon=0.01 / 32)
+
+
+def munchausen_iqn() -> AgentConfig:
+    """Munchausen IQN, Vieillard et al. 2020 (arXiv:2007.14430), one-step returns; protocol ``sticky``."""
+    return replace(iqn(), munchausen=True, n_step=1)
+
+
+def rainbow() -> AgentConfig:
+    """Rainbow, Hessel et al. 2018 (arXiv:1710.02298), table 1; protocol ``nature``.
+
+    Frames of the table are given as steps here: four to one. β grows over the paper's 50M steps. DQN Zoo
+    and Dopamine start the noise at σ₀ 0.1.
+    """
+    return AgentConfig(
+        head="categorical",
+        double=True,
+        dueling=True,
+        noisy=True,
+        noisy_sigma=0.5,
+        n_step=3,
+        prioritized=True,
+        priority_alpha=0.5,
+        priority_beta=0.4,
+        priority_beta_steps=50_000_000,
+        learning_rate=6.25e-5,
+        adam_epsilon=1.5e-4,
+        learning_starts=20_000,
+        target_update_every=8_000,
+        epsilon_start=0.0,
+        epsilon_end=0.0,
+        encoder="nature",
+    )
+
+
+def rainbow_dopamine() -> AgentConfig:
+    """Rainbow without double, dueling and noise, as the Dopamine baselines run it (Castro et al. 2018); ``sticky``."""
+    return replace(dqn(), loss="huber", head="categorical", n_step=3, **_DOPAMINE_PRIORITIES)
+
+
+def der() -> AgentConfig:
+    """Data-efficient Rainbow, van Hasselt et al. 2019 (arXiv:1906.05243); protocol ``nature``.
+
+    For 100,000 steps: an update each step, twenty-step returns and a small encoder. σ₀ and the limit of the
+    gradient's norm are those of a public program (Kaixhin/Rainbow).
+    """
+    return replace(
+        rainbow(),
+        n_step=20,
+        learning_rate=1e-4,
+        max_grad_norm=10.0,
+        noisy_sigma=0.1,
+        replay_capacity=100_000,
+        learning_starts=1_600,
+        train_every=1,
+        target_update_every=2_000,
+        priority_beta_steps=100_000,
+        encoder="der",
+        hidden=256,
+    )
+
+
+def btr() -> AgentConfig:
+    """Beyond The Rainbow, Clark et al. 2025 (arXiv:2411.03820); run it with 64 environments and protocol ``sticky``.
+
+    As the paper says it. Its program takes α in place of β in the weights, log π(a|s) from the online network, and an
+    exponential decay of ε. ε ends at step 25M (100M frames); β grows over the 50M steps of its 200M frames.
+    """
+    return AgentConfig(
+        head="implicit",
+        tau_samples=8,
+        tau_samples_target=8,
+        tau_samples_policy=8,
+        cosines=64,
+        dueling=True,
+        noisy=True,
+        noisy_sigma=0.5,
+        munchausen=True,
+        n_step=3,
+        gamma=0.997,
+        batch_size=256,
+        train_every=64,
+        target_update_every=500 * 64,
+        learning_rate=1e-4,
+        adam_epsilon=0.005 / 256,
+        max_grad_norm=10.0,
+        prioritized=True,
+        priority_alpha=0.2,
+        priority_beta=0.4,
+        priority_beta_steps=50_000_000,
+        replay_capacity=2**20,
+        learning_starts=200_000,
+        epsilon_end=0.01,
+        epsilon_steps=2_000_000,
+        epsilon_off=25_000_000,
+        encoder="impala",
+        encoder_width=2,
+        spectral_norm=True,
+        adaptive_pool=6,
+    )
+
+
 def quick() -> AgentConfig:
     """DQN for a first result on small hardware: three-step returns, a faster rate, earlier targets, a small replay.
 
@@ -92,8 +260,20 @@ def classic() -> AgentConfig:
     )
 
 
+# Priorities are the roots of the losses, and the weights the roots of the inverse probabilities.
+_DOPAMINE_PRIORITIES: dict[str, Any] = {
+    "prioritized": True,
+    "priority_alpha": 0.5,
+    "priority_beta": 0.5,
+    "priority_epsilon": 1e-10,
+}
+
 PRESETS: dict[str, Callable[[], AgentConfig]] = {
-    function.__name__: function for function in (nature, dqn, quick, classic)
+    function.__name__: function
+    for function in (
+        *(nature, dqn, double, dueling, per, c51, qrdqn, iqn, fqf, munchausen, munchausen_iqn),
+        *(rainbow, rainbow_dopamine, der, btr, quick, classic),
+    )
 }
 
 

@@ -1,4 +1,4 @@
-"""Target rules: which policy is followed after the next observation."""
+"""Target rules: which policy is followed after the next observation, and what it adds to the reward."""
 
 from __future__ import annotations
 
@@ -13,3 +13,44 @@ def greedy_policy(q: Tensor) -> Tensor:
     (van Hasselt et al. 2016, eq. 4).
     """
     return F.one_hot(q.argmax(1), q.shape[1]).to(q.dtype)
+
+
+def soft_policy(q: Tensor, temperature: float) -> Tensor:
+    """Softmax policy [B, A] of q [B, A], π = softmax(q / τ) (Vieillard et al. 2020, section 3)."""
+    return (q / temperature).softmax(1)
+
+
+def munchausen_reward(
+    reward: Tensor,
+    discount: Tensor,
+    action: Tensor,
+    q: Tensor,
+    next_q: Tensor,
+    *,
+    alpha: float,
+    temperature: float,
+    clip: float,
+) -> Tensor:
+    """r + α [τ log π(a|s)] − γ Σ π(a'|s') τ log π(a'|s') over a', [B], the bracket clipped to [l₀, 0].
+
+    With ``soft_policy`` as the next policy, it turns any head's target into that of Munchausen DQN (Vieillard et al.
+    2020, eq. 5).
+
+    With n > 1 the bonus is that of the first action alone and the entropy that of the last state, and ``reward`` is
+    the sum of n rewards, as Beyond The Rainbow combines them (Clark et al. 2025).
+
+    Args:
+        reward: [B], summed over n steps where n > 1.
+        discount: [B], γⁿ·(1 − terminated).
+        action: int64 [B], the first action.
+        q: [B, A] of the target network at the first state.
+        next_q: [B, A] of the target network at the state n steps on.
+        alpha: scale of the bonus.
+        temperature: τ.
+        clip: l₀ ≤ 0, least value of τ log π before scaling.
+    """
+    log_policy = temperature * (q / temperature).log_softmax(1)  # τ log π
+    bonus = alpha * log_policy.gather(1, action[:, None])[:, 0].clamp(clip, 0.0)
+    next_log_policy = (next_q / temperature).log_softmax(1)
+    entropy = -(next_log_policy.exp() * next_log_policy).sum(1)  # [B]
+    return reward + bonus + discount * temperature * entropy

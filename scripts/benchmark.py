@@ -20,11 +20,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from pixelq.agents import PRESETS, preset
 from pixelq.agents.dqn import resolve_device
 from pixelq.agents.run_log import hardware
 from pixelq.envs.ids import check_id, is_atari
 from pixelq.scripts.command_line import UsageError, optional_value, parse
 from pixelq.scripts.peers import ENTRIES, OURS, PEERS, Turn, Work, serve
+from pixelq.scripts.update_cost import show_costs, update_costs
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class BenchmarkArgs:
     """Seconds for which each library is measured, all turns together; filling the replays comes on top."""
     turns: int = 5
     """Turns of each library; medians are over these."""
+    updates: str | None = None
+    """Instead, measure one update of these presets, with commas between them, or of all."""
     json: Path | None = None
     """Write the figures as JSON to this file, or to stdout if no file is given."""
 
@@ -57,17 +61,32 @@ def main(arguments: Sequence[str]) -> None:
     """Parses the command line, measures and prints."""
     args = parse(BenchmarkArgs, "benchmark", optional_value(arguments, "--json"))
     names = [OURS, *_peers(args)]
-    work = Work(args.env, args.num_envs, args.replay_capacity)
     device = resolve_device(args.device)
-    runs = take_turns(names, work, device.type, args.turns, args.seconds / args.turns)
-    figures = summarize(runs, work, device)
     to_stdout = args.json == Path("-")
-    show(figures, Console(stderr=to_stdout))
+    console = Console(stderr=to_stdout)
+    if args.updates is not None:
+        figures = update_costs(_presets(args.updates), device, args.turns, updates=10)
+        show_costs(figures, console)
+    else:
+        work = Work(args.env, args.num_envs, args.replay_capacity)
+        runs = take_turns(names, work, device.type, args.turns, args.seconds / args.turns)
+        figures = summarize(runs, work, device)
+        show(figures, console)
     text = json.dumps(figures, indent=None if to_stdout else 2)
     if to_stdout:
         print(text)
     elif args.json is not None:
         args.json.write_text(text + "\n")
+
+
+def _presets(names: str) -> list[str]:
+    """The presets in --updates; ``classic`` is for vectors and not among all."""
+    if names == "all":
+        return [name for name in PRESETS if name != "classic"]
+    chosen = list(dict.fromkeys(name.strip() for name in names.split(",")))
+    for name in chosen:
+        preset(name)
+    return chosen
 
 
 def _peers(args: BenchmarkArgs) -> list[str]:

@@ -66,7 +66,7 @@ def test_networks_and_replays_are_of_one_size() -> None:
     convolutions = [(32, 4, 8, 8), (32,), (64, 32, 4, 4), (64,), (64, 64, 3, 3), (64,)]
     assert shapes[0] == [*convolutions, (512, 3136), (512,), (6, 512), (6,)]
     assert shapes[1] == shapes[0]
-    optimizers = [ours.agent.learner.optimizer, sb3.model.policy.optimizer]
+    optimizers = [ours.agent.learner.optimizers["optimizer"], sb3.model.policy.optimizer]
     for key, value in {"lr": 1e-4, "eps": 1e-8, "betas": (0.9, 0.999), "weight_decay": 0}.items():
         assert [optimizer.param_groups[0][key] for optimizer in optimizers] == [value, value]
     for trainer in (ours, sb3):
@@ -145,3 +145,27 @@ def test_a_missing_opencv_is_named(monkeypatch: pytest.MonkeyPatch, capfd: pytes
 )
 def test_a_flag_may_lack_its_value(arguments: list[str], filled: list[str]) -> None:
     assert optional_value(arguments, "--json") == filled
+
+
+def test_update_costs_of_presets(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "updates.json"
+    assert main(["benchmark", "--updates", "nature, c51", "--device", "cpu", "--turns", "1", "--json", str(file)]) == 0
+    figures = json.loads(file.read_text())
+    nature, c51 = figures["updates"]
+    assert (nature["preset"], c51["preset"]) == ("nature", "c51")
+    # By hand, for 32 observations in units of a multiplication and an addition: convolutions 20·20·32·256,
+    # 9·9·64·512 and 7·7·64·576, then 3,136·512 and 512·6; the target forward, the online forward, and backward by
+    # weights and by inputs, where the first layer needs none.
+    first, others = 20 * 20 * 32 * 256, 9 * 9 * 64 * 512 + 7 * 7 * 64 * 576 + 3_136 * 512 + 512 * 6
+    assert nature["gflop_per_update"] == pytest.approx(2 * 32 * (3 * first + 4 * others) / 1e9, rel=1e-6)
+    assert nature["parameters"] == 8_224 + 32_832 + 36_928 + 3_136 * 512 + 512 + 512 * 6 + 6
+    assert c51["gflop_per_update"] > nature["gflop_per_update"]  # SAME padding: 2.5 times the features
+    for result in (nature, c51):
+        seconds = result["milliseconds_per_update"] / 1e3
+        assert result["gflop_per_second"] == pytest.approx(result["gflop_per_update"] / seconds)
+    assert "GFLOP" in capfd.readouterr().out
+
+
+def test_an_unknown_preset_for_updates_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark", "--updates", "natur"]) == 2
+    assert "did you mean 'nature'" in capsys.readouterr().err

@@ -16,8 +16,12 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "replay_capacity": (0, 1e6),
     "learning_starts": (0, -5),
     "train_every": (0, 0.25),
+    "gradient_steps": (0, 1.5, None),
     "target_update_every": (0, None),
     "learning_rate": (0, -1e-4, INFINITY, NAN, "1e-4", None),
+    "learning_rate_end": (-1e-4, INFINITY, None),
+    "learning_rate_steps": (0, 1e6, "1"),
+    "weight_decay": (-0.1, NAN, None),
     "optimizer": ("sgd", None),
     "adam_epsilon": (0, -1e-8, NAN),
     "rmsprop_decay": (-0.1, 1.1, None),
@@ -27,16 +31,43 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "epsilon_start": (-0.1, 1.1, NAN),
     "epsilon_end": (-0.1, 1.1, None),
     "epsilon_steps": (0, 1e6),
+    "epsilon_off": (0, 1.0, "1"),
     "reward_clip": (0, -1.0, INFINITY, NAN, "1"),
     "double": (1, "false", None),
     "dueling": (0, "true", None),
-    "noisy": (True, None),
-    "head": ("quantile",),
-    "prioritized": (True,),
+    "noisy": (1, None),
+    "noisy_sigma": (-0.1, NAN, None),
+    "head": ("c51", None),
+    "atoms": (1, 51.0),
+    "v_min": (NAN, -INFINITY, None),
+    "v_max": (NAN, INFINITY, "10"),
+    "quantiles": (0, 200.0),
+    "tau_samples": (0, None),
+    "tau_samples_target": (0, 1.0),
+    "tau_samples_policy": (0, -1),
+    "cosines": (0, None),
+    "kappa": (-1.0, INFINITY),
+    "fraction_learning_rate": (0, None),
+    "fraction_entropy": (-0.1, NAN),
+    "prioritized": (1, "true"),
     "priority_alpha": (-0.1, 1.1, "0.5"),
     "priority_beta": (-0.1, 1.1),
-    "munchausen": (True,),
+    "priority_beta_end": (-0.1, 1.1, None),
+    "priority_beta_steps": (0, 1e6),
+    "priority_epsilon": (-1e-9, INFINITY),
+    "priority_uniform": (-0.1, 1.1),
+    "munchausen": (1, None),
+    "munchausen_alpha": (-0.1, 1.1),
+    "munchausen_temperature": (0, -0.03, INFINITY),
+    "munchausen_clip": (0.1, -INFINITY, NAN),
+    "value_rescaling": (0, None),
+    "reset_every": (0, 1.0),
+    "reset_shrink": (-0.1, 1.1, None),
     "encoder": ("resnet", None),
+    "encoder_width": (0, 1.0),
+    "spectral_norm": (1, None),
+    "adaptive_pool": (0, 6.0),
+    "layer_norm": (0, "true"),
     "hidden": (0, 512.0),
     "precision": ("float16", None),
 }
@@ -113,14 +144,24 @@ def test_the_contracts_field_names() -> None:
     assert set(names.split()) <= {field.name for field in dataclasses.fields(AgentConfig)}
 
 
-PLAIN = {
+PLAIN = {  # no parts
     "n_step": 1,
+    "gradient_steps": 1,
     "double": False,
     "dueling": False,
     "noisy": False,
     "head": "scalar",
     "prioritized": False,
     "munchausen": False,
+    "value_rescaling": False,
+    "layer_norm": False,
+    "encoder_width": 1,
+    "spectral_norm": False,
+    "adaptive_pool": None,
+    "reset_every": None,
+    "epsilon_off": None,
+    "learning_rate_steps": None,
+    "weight_decay": 0.0,
     "max_grad_norm": None,
     "hidden": 512,
     "precision": "float32",
@@ -162,14 +203,128 @@ DOPAMINE = {  # Castro et al. 2018, the settings that stand beside the published
 }
 
 
-@pytest.mark.parametrize(("name", "numbers"), [("nature", NATURE), ("dqn", DOPAMINE)])
-def test_presets_have_the_numbers_of_their_sources(name: str, numbers: dict[str, Any]) -> None:
+DOUBLE = NATURE | {"double": True}  # van Hasselt et al. 2016
+DISTRIBUTIONAL = DOPAMINE | {"loss": "huber"}
+SQRT_PRIORITIES = {  # Dopamine: priority √(loss + 1e-10), weight 1 / √probability
+    "prioritized": True,
+    "priority_alpha": 0.5,
+    "priority_beta": 0.5,
+    "priority_beta_steps": None,
+    "priority_epsilon": 1e-10,
+    "priority_uniform": 0.0,
+}
+IQN = {"head": "implicit", "tau_samples": 64, "tau_samples_target": 64, "tau_samples_policy": 32, "cosines": 64}
+MUNCHAUSEN = {
+    "munchausen": True,
+    "munchausen_alpha": 0.9,
+    "munchausen_temperature": 0.03,
+    "munchausen_clip": -1.0,
+}
+SLOW = {"learning_rate": 5e-5, "adam_epsilon": 0.0003125, "kappa": 1.0}
+C51 = {"head": "categorical", "atoms": 51, "v_min": -10.0, "v_max": 10.0}
+RAINBOW = C51 | {  # Hessel et al. 2018, table 1
+    "double": True,
+    "dueling": True,
+    "noisy": True,
+    "noisy_sigma": 0.5,
+    "n_step": 3,
+    "prioritized": True,
+    "priority_alpha": 0.5,
+    "priority_beta": 0.4,
+    "priority_beta_end": 1.0,
+    "priority_beta_steps": 50_000_000,
+    "optimizer": "adam",
+    "learning_rate": 0.0000625,
+    "adam_epsilon": 1.5e-4,
+    "learning_starts": 80_000 // 4,
+    "target_update_every": 32_000 // 4,
+    "replay_capacity": 1_000_000,
+    "batch_size": 32,
+    "train_every": 4,
+    "gamma": 0.99,
+    "epsilon_start": 0.0,
+    "epsilon_end": 0.0,
+    "reward_clip": 1.0,
+    "encoder": "nature",
+}
+NUMBERS: dict[str, dict[str, Any]] = {
+    "nature": NATURE,
+    "dqn": DOPAMINE,
+    "double": DOUBLE,
+    "dueling": DOUBLE | {"dueling": True, "learning_rate": 6.25e-5, "max_grad_norm": 10.0},
+    "per": DOUBLE
+    | {"learning_rate": 6.25e-5, "prioritized": True, "priority_alpha": 0.6}
+    | {"priority_beta": 0.4, "priority_beta_end": 1.0, "priority_beta_steps": 50_000_000},
+    "c51": DISTRIBUTIONAL | C51 | {"learning_rate": 2.5e-4, "adam_epsilon": 3.125e-4},
+    "qrdqn": DISTRIBUTIONAL
+    | SLOW
+    | SQRT_PRIORITIES
+    | {"head": "quantile", "quantiles": 200, "n_step": 3, "priority_beta": 0.0},
+    "iqn": DISTRIBUTIONAL | IQN | SLOW | {"n_step": 3},
+    "fqf": DISTRIBUTIONAL
+    | SLOW
+    | {"head": "fqf", "quantiles": 32, "fraction_learning_rate": 2.5e-9, "fraction_entropy": 0.0, "cosines": 64},
+    "munchausen": DISTRIBUTIONAL | MUNCHAUSEN | {"learning_rate": 5e-5, "adam_epsilon": 3.125e-4},
+    "munchausen_iqn": DISTRIBUTIONAL | MUNCHAUSEN | IQN | SLOW,
+    "rainbow": RAINBOW,
+    "rainbow_dopamine": DISTRIBUTIONAL | C51 | SQRT_PRIORITIES | {"n_step": 3},
+    "der": RAINBOW  # van Hasselt et al. 2019
+    | {"n_step": 20, "learning_rate": 1e-4, "max_grad_norm": 10.0, "noisy_sigma": 0.1, "replay_capacity": 100_000}
+    | {"learning_starts": 1_600, "train_every": 1, "target_update_every": 2_000, "priority_beta_steps": 100_000}
+    | {"encoder": "der", "hidden": 256},
+    "btr": MUNCHAUSEN  # Clark et al. 2025
+    | {"head": "implicit", "tau_samples": 8, "tau_samples_target": 8, "tau_samples_policy": 8, "cosines": 64}
+    | {"encoder": "impala", "encoder_width": 2, "spectral_norm": True, "adaptive_pool": 6, "hidden": 512}
+    | {"dueling": True, "noisy": True, "noisy_sigma": 0.5, "n_step": 3, "gamma": 0.997, "batch_size": 256}
+    | {"train_every": 64, "target_update_every": 32_000, "max_grad_norm": 10.0, "replay_capacity": 1_048_576}
+    | {"optimizer": "adam", "learning_rate": 1e-4, "adam_epsilon": 1.953125e-5, "learning_starts": 200_000}
+    | {"prioritized": True, "priority_alpha": 0.2, "priority_beta": 0.4, "priority_beta_end": 1.0}
+    | {"priority_beta_steps": 50_000_000, "epsilon_start": 1.0, "epsilon_end": 0.01, "epsilon_steps": 2_000_000}
+    | {"epsilon_off": 25_000_000, "reward_clip": 1.0, "kappa": 1.0},
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_presets_have_the_numbers_of_their_sources(name: str) -> None:
     values = preset(name).to_dict()
-    expected = numbers | PLAIN
+    expected = PLAIN | NUMBERS[name]
     assert {field: values[field] for field in expected} == expected
-    without_effect = {"priority_alpha", "priority_beta"}
-    without_effect |= {"adam_epsilon"} if numbers["optimizer"] == "rmsprop" else {"rmsprop_decay", "rmsprop_epsilon"}
-    assert set(values) == set(expected) | without_effect
+    # What the table does not name must have no effect, or it would go unchecked.
+    unnamed = set(values) - set(expected)
+    without_effect = {"learning_rate_end", "reset_shrink"}
+    if expected["optimizer" if "optimizer" in expected else "head"] == "rmsprop":
+        without_effect |= {"adam_epsilon"}
+    else:
+        without_effect |= {"rmsprop_decay", "rmsprop_epsilon"}
+    for part, fields in PART_FIELDS.items():
+        field, _, value = part.partition("=")
+        if values[field] != (value or True):
+            without_effect |= fields
+    without_effect |= {"cosines"} if values["head"] not in ("implicit", "fqf") else set()
+    without_effect |= {"kappa"} if values["head"] in ("scalar", "categorical") else set()
+    if values["priority_beta_steps"] is None:
+        without_effect |= {"priority_beta_end"}
+    if values["epsilon_start"] == values["epsilon_end"]:
+        without_effect |= {"epsilon_steps"}
+    if values["head"] != "scalar":
+        without_effect |= {"loss"}
+    without_effect |= {"priority_epsilon", "priority_uniform"}  # tiny, and 0
+    assert unnamed <= without_effect
+
+
+PART_FIELDS = {
+    "noisy": {"noisy_sigma"},
+    "prioritized": {"priority_alpha", "priority_beta", "priority_beta_end", "priority_beta_steps"},
+    "munchausen": {"munchausen_alpha", "munchausen_temperature", "munchausen_clip"},
+    "head=categorical": {"atoms", "v_min", "v_max"},
+    "head=quantile": {"quantiles"},
+    "head=implicit": {"tau_samples", "tau_samples_target", "tau_samples_policy"},
+    "head=fqf": {"fraction_learning_rate", "fraction_entropy", "quantiles"},
+}
+
+
+def test_every_published_preset_is_checked() -> None:
+    assert set(PRESETS) - set(NUMBERS) == {"quick", "classic"}
 
 
 def test_every_preset_is_named_after_its_function_and_cites_what_it_is() -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pixelq.agents import AgentConfig
-from pixelq.agents.exploration import epsilon_at, epsilon_greedy
+from pixelq.agents.exploration import epsilon_greedy
+from pixelq.agents.schedules import epsilon_at
 
 
 @pytest.mark.parametrize(

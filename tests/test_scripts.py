@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pixelq.agents import DQN, PRESETS, AgentConfig, Evaluation, evaluate, preset
-from pixelq.agents.exploration import epsilon_at
+from pixelq.agents.schedules import epsilon_at
 from pixelq.envs import REFERENCE_SCORES, make_vec
 from pixelq.envs.checks import spread_seeds
 from pixelq.networks import ScalarHead

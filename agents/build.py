@@ -1,0 +1,89 @@
+"""From a configuration to the network that it describes."""
+
+from __future__ import annotations
+
+import torch
+
+from pixelq.agents.config import AgentConfig, InvalidConfig
+from pixelq.networks import (
+    ActionStreams,
+    CategoricalHead,
+    FractionHead,
+    ImplicitHead,
+    QNetwork,
+    QuantileHead,
+    ScalarHead,
+    ValueHead,
+    make_encoder,
+)
+
+
+def make_network(
+    observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig, seed: int | None = None
+) -> QNetwork:
+    """The network that a configuration describes.
+
+    Args:
+        observation_shape: of one observation.
+        num_actions: A.
+        config: encoder, head and their options.
+        seed: of the initial weights; None draws on from PyTorch's global generator.
+
+    Raises:
+        InvalidConfig: the encoder cannot take observations of that shape.
+    """
+    if seed is not None:
+        with torch.random.fork_rng(devices=[]):  # initialisers draw from the global generator: lend it a seed
+            torch.default_generator.manual_seed(seed)
+            return make_network(observation_shape, num_actions, config)
+    try:
+        encoder = make_encoder(
+            config.encoder,
+            observation_shape,
+            hidden=config.hidden,
+            width=config.encoder_width,
+            spectral_norm=config.spectral_norm,
+            adaptive_pool=config.adaptive_pool,
+            layer_norm=config.layer_norm,
+        )
+    except ValueError as error:
+        raise InvalidConfig(str(error)) from error
+    return QNetwork(encoder, make_head(encoder.out_features, num_actions, config))
+
+
+def make_head(in_features: int, num_actions: int, config: AgentConfig) -> ValueHead:
+    """The value head that a configuration describes, for features [B, in_features]."""
+    streams = ActionStreams(
+        in_features,
+        num_actions,
+        outputs={"categorical": config.atoms, "quantile": config.quantiles}.get(config.head, 1),
+        hidden=config.hidden,
+        dueling=config.dueling,
+        noisy_sigma=config.noisy_sigma if config.noisy else None,
+        layer_norm=config.layer_norm,
+        init="xavier" if config.encoder == "dopamine" else "torch",
+    )
+    match config.head:
+        case "scalar":
+            return ScalarHead(streams, loss=config.loss, rescaling=config.value_rescaling)
+        case "categorical":
+            return CategoricalHead(streams, config.v_min, config.v_max)
+        case "quantile":
+            return QuantileHead(streams, config.kappa)
+        case "implicit":
+            return ImplicitHead(
+                streams,
+                samples=config.tau_samples,
+                target_samples=config.tau_samples_target,
+                policy_samples=config.tau_samples_policy,
+                cosines=config.cosines,
+                kappa=config.kappa,
+            )
+        case "fqf":
+            return FractionHead(
+                streams,
+                fractions=config.quantiles,
+                entropy=config.fraction_entropy,
+                cosines=config.cosines,
+                kappa=config.kappa,
+            )

@@ -1,0 +1,34 @@
+"""Schedules: what changes with the agent step, and how."""
+
+from __future__ import annotations
+
+from pixelq.agents.config import AgentConfig
+
+
+def linear(step: int, first: int, steps: int, start: float, end: float) -> float:
+    """``start`` up to the step ``first``, then linear over ``steps`` to ``end``, and ``end`` from there on."""
+    fraction = min(max((step - first) / steps, 0.0), 1.0)
+    return start + fraction * (end - start)
+
+
+def epsilon_at(config: AgentConfig, step: int) -> float:
+    """ε at an agent step: its start up to learning_starts, then linear over epsilon_steps; 0 from epsilon_off on."""
+    if config.epsilon_off is not None and step >= config.epsilon_off:
+        return 0.0
+    return linear(step, config.learning_starts, config.epsilon_steps, config.epsilon_start, config.epsilon_end)
+
+
+def learning_rate_at(config: AgentConfig, step: int) -> float:
+    """The optimiser's step size at an agent step."""
+    if config.learning_rate_steps is None:
+        return config.learning_rate
+    first, steps = config.learning_starts, config.learning_rate_steps
+    return linear(step, first, steps, config.learning_rate, config.learning_rate_end)
+
+
+def priority_beta_at(config: AgentConfig, step: int) -> float:
+    """The importance weights' exponent at an agent step."""
+    if config.priority_beta_steps is None:
+        return config.priority_beta
+    first, steps = config.learning_starts, config.priority_beta_steps
+    return linear(step, first, steps, config.priority_beta, config.priority_beta_end)
