@@ -857,8 +857,8 @@ def test_the_first_loss_that_is_not_finite_is_named(tmp_path: Path, monkeypatch:
     def spoilt(self: ScalarHead, *values: Any) -> Any:
         nonlocal calls
         calls += 1
-        losses, priorities = loss(self, *values)
-        return (losses * math.nan if calls == 10 else losses), priorities
+        result = loss(self, *values)
+        return result._replace(loss=result.loss * math.nan) if calls == 10 else result
 
     monkeypatch.setattr(ScalarHead, "loss", spoilt)
     step, agent = diverged(tmp_path / "run", *arguments(GENEROUS))
