@@ -52,7 +52,7 @@ class BenchmarkArgs:
     turns: int = 5
     """Turns of each library; medians are over these."""
     updates: str | None = None
-    """Instead, measure one update of these presets, with commas between them, or of all."""
+    """Instead, measure an update of these presets, with commas between them, or of all; --seconds is for each."""
     json: Path | None = None
     """Write the figures as JSON to this file, or to stdout if no file is given."""
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     to_stdout = args.json == Path("-")
     console = Console(stderr=to_stdout)
     if args.updates is not None:
-        figures = update_costs(_presets(args.updates), device, args.turns, updates=10)
+        figures = update_costs(_presets(args.updates), device, args.turns, args.seconds / args.turns)
         show_costs(figures, console)
     else:
         work = Work(args.env, args.num_envs, args.replay_capacity)

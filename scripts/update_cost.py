@@ -31,11 +31,11 @@ def random_batch(size: int, device: torch.device) -> Batch:
     return Batch(*(tensor.to(device) for tensor in tensors))
 
 
-def update_costs(names: Sequence[str], device: torch.device, turns: int, updates: int) -> dict[str, Any]:
-    """Measures the presets in turn, ``turns`` times for ``updates`` updates each; medians are over all of these."""
+def update_costs(names: Sequence[str], device: torch.device, turns: int, seconds: float) -> dict[str, Any]:
+    """Measures the presets in turn, ``turns`` times for ``seconds`` and an update at least; medians are over all."""
     agents = {name: DQN(OBSERVATIONS, ACTIONS, preset(name), device=device, seed=0) for name in names}
     batches = {name: random_batch(agent.config.batch_size, device) for name, agent in agents.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    took: dict[str, list[float]] = {name: [] for name in names}
     flop: dict[str, int] = {}
     for name, agent in agents.items():
         with FlopCounterMode(display=False) as counter:  # the first update, which also warms up
@@ -43,15 +43,16 @@ def update_costs(names: Sequence[str], device: torch.device, turns: int, updates
         flop[name] = counter.get_total_flops()
     for _ in range(turns):
         for name, agent in agents.items():
-            for _ in range(updates):
+            until = time.perf_counter() + seconds
+            while time.perf_counter() < until:
                 _wait(device)
                 start = time.perf_counter()
                 agent.learner.update(batches[name])
                 _wait(device)
-                seconds[name].append(time.perf_counter() - start)
+                took[name].append(time.perf_counter() - start)
     results = []
     for name, agent in agents.items():
-        config, took = agent.config, median(seconds[name])
+        config, typical = agent.config, median(took[name])
         results.append(
             {
                 "preset": name,
@@ -59,9 +60,10 @@ def update_costs(names: Sequence[str], device: torch.device, turns: int, updates
                 "batch_size": config.batch_size,
                 "precision": config.precision,
                 "parameters": sum(p.numel() for p in agent.network.parameters()),
-                "milliseconds_per_update": took * 1e3,
+                "milliseconds_per_update": typical * 1e3,
                 "gflop_per_update": flop[name] / 1e9,
-                "gflop_per_second": flop[name] / 1e9 / took,
+                "gflop_per_second": flop[name] / 1e9 / typical,
+                "updates": len(took[name]),
             }
         )
     return {"hardware": hardware(device), "device": device.type, "turns": turns, "updates": results}

@@ -147,9 +147,12 @@ def test_a_flag_may_lack_its_value(arguments: list[str], filled: list[str]) -> N
     assert optional_value(arguments, "--json") == filled
 
 
+FAST = ["--turns", "2", "--seconds", "0.4"]
+
+
 def test_update_costs_of_presets(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "updates.json"
-    assert main(["benchmark", "--updates", "nature, c51", "--device", "cpu", "--turns", "1", "--json", str(file)]) == 0
+    assert main(["benchmark", "--updates", "nature, c51", "--device", "cpu", *FAST, "--json", str(file)]) == 0
     figures = json.loads(file.read_text())
     nature, c51 = figures["updates"]
     assert (nature["preset"], c51["preset"]) == ("nature", "c51")
@@ -161,6 +164,7 @@ def test_update_costs_of_presets(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert nature["parameters"] == 8_224 + 32_832 + 36_928 + 3_136 * 512 + 512 + 512 * 6 + 6
     assert c51["gflop_per_update"] > nature["gflop_per_update"]  # SAME padding: 2.5 times the features
     for result in (nature, c51):
+        assert result["updates"] >= 2
         seconds = result["milliseconds_per_update"] / 1e3
         assert result["gflop_per_second"] == pytest.approx(result["gflop_per_update"] / seconds)
     assert "GFLOP" in capfd.readouterr().out
