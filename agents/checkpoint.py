@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-FORMAT = 1
+FORMAT = 2
 _STATE = "agent.json"
 _NETWORK = "network.safetensors"
 _LEARNER = "learner.safetensors"

@@ -290,7 +290,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "JSON cut off": (lambda c: cut(c / "agent.json"), ["agent.json is damaged", "use another checkpoint"]),
     "JSON of bytes": (lambda c: (c / "agent.json").write_bytes(b"\xff\xfe\x00"), ["agent.json is damaged"]),
     "JSON of something else": (lambda c: (c / "agent.json").write_text("[]"), ["agent.json is not a pixelq"]),
-    "another format": (lambda c: describe(c, format=99), ["format 99", "reads format 1"]),
+    "another format": (lambda c: describe(c, format=99), ["format 99", "reads format 2"]),
     "another architecture": (swap_network, ["does not describe an agent", "size mismatch"]),
     "another configuration": (lambda c: describe(c, config={"gama": 1}), ["unknown field 'gama'"]),
     "steps of words": (lambda c: describe(c, step="many"), ["does not describe an agent", "many"]),
