@@ -20,6 +20,6 @@ def shrink_and_perturb(network: QNetwork, fresh: QNetwork, shrink: float) -> Non
     """
     for parameter, new in zip(network.encoder.parameters(), fresh.encoder.parameters(), strict=True):
         parameter.lerp_(new, 1 - shrink)
-    for buffer, new in zip(network.encoder.buffers(), fresh.encoder.buffers(), strict=True):
-        buffer.copy_(new)  # spectral normalisation's vector, which starts exact and catches up in a few updates
+    for buffer, drawn in zip(network.encoder.buffers(), fresh.encoder.buffers(), strict=True):
+        buffer.copy_(drawn)  # spectral normalisation's vector, which starts exact and catches up in a few updates
     network.head.load_state_dict(fresh.head.state_dict())  # type: ignore[attr-defined]
