@@ -223,7 +223,7 @@ def btr() -> AgentConfig:
 def quick() -> AgentConfig:
     """DQN for a first result on small hardware: three-step returns, a faster rate, earlier targets, a small replay.
 
-    Ours.
+    Ours; Pong in a million steps is in docs/results.
     """
     return AgentConfig(
         n_step=3,
