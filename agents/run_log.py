@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -104,19 +104,54 @@ class RunLog:
         self.tensorboard.close()
 
 
+class RunFiles(NamedTuple):
+    """What the files of a run's folder hold; rows of the tables are text by column."""
+
+    config: dict[str, Any]
+    metrics: list[dict[str, str]]
+    evaluations: list[dict[str, str]]
+
+
+def read_run(run: str | os.PathLike[str]) -> RunFiles:
+    """Reads a run's folder.
+
+    Raises:
+        InvalidRun: it holds no run, or a file of it is damaged.
+    """
+    run = Path(run)
+    try:
+        config = json.loads((run / "config.json").read_text())
+        tables = [_whole_lines(run / f"{name}.csv") for name in ("metrics", "evaluations")]
+    except OSError as error:
+        raise InvalidRun(f"{run} holds no run ({error.strerror}: {error.filename}); give a run's folder") from error
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise InvalidRun(f"{run} is damaged ({error}); give another run's folder") from error
+    if not isinstance(config, dict) or not {"env", "protocol", "agent"} <= config.keys():
+        raise InvalidRun(f"{run / 'config.json'} does not describe a run; give a run's folder")
+    for name, columns, (header, _) in zip(("metrics", "evaluations"), (METRICS, EVALUATIONS), tables, strict=True):
+        if not set(columns) <= set(header.split(",")):
+            raise InvalidRun(f"{run / name}.csv lacks columns that a run writes; give another run's folder")
+    return RunFiles(config, *(list(csv.DictReader([header, *lines])) for header, lines in tables))
+
+
 def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _rows_up_to(path: Path, last_step: int) -> list[dict[str, str]]:
     """Cuts a file off after the rows up to a step, and returns them."""
-    header, *lines = path.read_text().splitlines()
-    whole = [line for line in lines if line.count(",") == header.count(",") and line.split(",")[0].isdigit()]
-    kept = [line for line in whole if int(line.split(",")[0]) <= last_step]
+    header, lines = _whole_lines(path)
+    kept = [line for line in lines if int(line.split(",")[0]) <= last_step]
     aside = path.with_suffix(".partial")
     aside.write_text("\n".join([header, *kept]) + "\n")
     aside.replace(path)
     return list(csv.DictReader([header, *kept]))
+
+
+def _whole_lines(path: Path) -> tuple[str, list[str]]:
+    """Header and rows of a table of a run, without lines that were cut off as they were written."""
+    header, *lines = path.read_text().splitlines()
+    return header, [line for line in lines if line.count(",") == header.count(",") and line.split(",")[0].isdigit()]
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

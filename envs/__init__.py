@@ -9,6 +9,7 @@ from pixelq.envs.games import ATARI5, ATARI26, ATARI57, REFERENCE_SCORES, human_
 from pixelq.envs.ids import id_of, is_atari
 from pixelq.envs.make import make_filmed, make_vec
 from pixelq.envs.protocols import GYMNASIUM, PROTOCOLS, Protocol
+from pixelq.envs.published import PUBLISHED_AGENTS, PUBLISHED_SOURCE, PublishedCurve, published_curve
 from pixelq.envs.toy import Catch
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "ATARI57",
     "GYMNASIUM",
     "PROTOCOLS",
+    "PUBLISHED_AGENTS",
+    "PUBLISHED_SOURCE",
     "REFERENCE_SCORES",
     "AtariVec",
     "Catch",
@@ -24,11 +27,13 @@ __all__ = [
     "FilmedAtari",
     "InvalidEnv",
     "Protocol",
+    "PublishedCurve",
     "fact",
     "human_normalized_score",
     "id_of",
     "is_atari",
     "make_filmed",
     "make_vec",
+    "published_curve",
     "reference_score",
 ]

@@ -116,10 +116,15 @@ ATARI5: tuple[str, ...] = ("battle_zone", "double_dunk", "name_this_game", "phoe
 """Five games whose scores predict the median over all 57 (Aitchison et al. 2023, "Atari-5")."""
 
 
+def game_of(env_id_or_game: str) -> str:
+    """The ROM name of an environment id; anything else as it is."""
+    spec = gymnasium.registry.get(env_id_or_game)
+    return spec.kwargs.get("game", env_id_or_game) if spec else env_id_or_game
+
+
 def reference_score(env_id_or_game: str) -> ReferenceScore | None:
     """The random and human scores of an environment id or a ROM name; None for a game without references."""
-    spec = gymnasium.registry.get(env_id_or_game)
-    return REFERENCE_SCORES.get(spec.kwargs.get("game", "") if spec else env_id_or_game)
+    return REFERENCE_SCORES.get(game_of(env_id_or_game))
 
 
 def human_normalized_score(env_id_or_game: str, score: float) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import math
 import multiprocessing
 import sys
@@ -24,7 +23,7 @@ from pixelq.agents import PRESETS, preset
 from pixelq.agents.dqn import resolve_device
 from pixelq.agents.run_log import hardware
 from pixelq.envs.ids import check_id, is_atari
-from pixelq.scripts.command_line import UsageError, optional_value, parse
+from pixelq.scripts.command_line import STDOUT, UsageError, check_writable, optional_value, parse, write_json
 from pixelq.scripts.peers import ENTRIES, OURS, PEERS, Turn, Work, serve
 from pixelq.scripts.update_cost import show_costs, update_costs
 
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
     args = parse(BenchmarkArgs, "benchmark", optional_value(arguments, "--json"))
     names = [OURS, *_peers(args)]
     device = resolve_device(args.device)
-    to_stdout = args.json == Path("-")
+    to_stdout = args.json == STDOUT
     console = Console(stderr=to_stdout)
     if args.updates is not None:
         figures = update_costs(_presets(args.updates), device, args.turns, args.seconds / args.turns)
@@ -72,11 +71,8 @@ def main(arguments: Sequence[str]) -> None:
         runs = take_turns(names, work, device.type, args.turns, args.seconds / args.turns)
         figures = summarize(runs, work, device)
         show(figures, console)
-    text = json.dumps(figures, indent=None if to_stdout else 2)
-    if to_stdout:
-        print(text)
-    elif args.json is not None:
-        args.json.write_text(text + "\n")
+    if args.json is not None:
+        write_json(figures, args.json, indent=2)
 
 
 def _presets(names: str) -> list[str]:
@@ -113,12 +109,8 @@ def _peers(args: BenchmarkArgs) -> list[str]:
                 importlib.import_module(module)
             except ImportError:
                 raise UsageError(f"{name} needs {module}: pip install 'pixelq[benchmark]'") from None
-    if args.json not in (None, Path("-")):
-        try:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.open("a").close()
-        except OSError as error:
-            raise UsageError(f"{args.json} cannot be written ({error.strerror}); use another --json file") from None
+    if args.json not in (None, STDOUT):
+        check_writable(args.json, "--json")
     return peers
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import json
 import re
 from collections.abc import Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import tyro
 
+STDOUT = Path("-")
+"""What ``--json`` without a file means."""
 Args = TypeVar("Args")
 
 
@@ -35,7 +39,7 @@ def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args |
         raise UsageError(_one_line(errors.getvalue(), verb)) from None
 
 
-def optional_value(arguments: Sequence[str], flag: str, missing: str = "-") -> list[str]:
+def optional_value(arguments: Sequence[str], flag: str, missing: str = str(STDOUT)) -> list[str]:
     """The arguments with ``missing`` after each ``flag`` that has no value: tyro knows no optional values."""
     filled = []
     for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="--"):
@@ -43,6 +47,42 @@ def optional_value(arguments: Sequence[str], flag: str, missing: str = "-") -> l
         if argument == flag and following.startswith("-") and following != missing:
             filled.append(missing)
     return filled
+
+
+def make_folder(folder: Path, flag: str) -> None:
+    """Makes a folder if it is not there.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written ({error.strerror}); use another {flag} folder") from error
+
+
+def check_writable(path: Path, flag: str) -> None:
+    """Makes the file's folder, and sees beforehand whether the file can be written; it is left as it was.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        path.open("a").close()
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}); use another {flag} file") from error
+
+
+def write_json(values: Any, path: Path, indent: int | None = None) -> None:
+    """Writes JSON to a file, or a line of it to stdout for the path ``-``."""
+    if path == STDOUT:
+        print(json.dumps(values))
+    else:
+        path.write_text(json.dumps(values, indent=indent) + "\n")
 
 
 def _one_line(box: str, verb: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +10,19 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pixelq.agents import DQN, Evaluation, InvalidCheckpoint, InvalidRun, evaluate
+from pixelq.agents import DQN, Evaluation, InvalidCheckpoint, evaluate
 from pixelq.agents.checkpoint import find_checkpoint
 from pixelq.agents.film import film_episode
 from pixelq.envs import GYMNASIUM, PROTOCOLS, make_vec
-from pixelq.scripts.command_line import UsageError, optional_value, parse
+from pixelq.scripts.command_line import (
+    STDOUT,
+    UsageError,
+    check_writable,
+    make_folder,
+    optional_value,
+    parse,
+    write_json,
+)
 from pixelq.scripts.seeds import derived_seed
 
 NUM_ENVS = 8
@@ -50,19 +57,17 @@ def main(arguments: Sequence[str]) -> None:
     if args.seed < 0:
         raise UsageError(f"--seed is {args.seed}; it must be at least 0")
     find_checkpoint(args.checkpoint)  # before anything is written
-    if args.json not in (None, Path("-")):
-        _check_writable(args.json)
+    if args.json not in (None, STDOUT):
+        check_writable(args.json, "--json")
     if args.video is not None:
-        _make_folder(args.video, args.video, "--video folder")
+        make_folder(args.video, "--video")
     agent, folder, result, protocol = evaluate_saved(
         args.checkpoint, args.episodes, protocol=args.protocol, seed=args.seed, device=args.device
     )
-    if args.json == Path("-"):
-        print(json.dumps(figures(agent, folder, result, protocol)))
-    else:
+    if args.json != STDOUT:
         print(describe(result, f"{folder.name} (step {agent.step:,})"))
-        if args.json is not None:
-            write_figures(args.json, figures(agent, folder, result, protocol))
+    if args.json is not None:
+        write_json(figures(agent, folder, result, protocol), args.json)
     if args.video is not None:
         path = args.video / f"{result.env.split('/')[-1]}-step{agent.step}-seed{args.seed}.mp4"
         epsilon = PROTOCOLS[protocol].evaluation_epsilon if protocol in PROTOCOLS else 0.0
@@ -137,13 +142,6 @@ def describe(result: Evaluation, policy: str) -> str:
     return "\n".join(lines)
 
 
-def _make_folder(folder: Path, path: Path, kind: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidRun(f"{path} cannot be written ({error.strerror}); use another {kind}") from error
-
-
 def figures(agent: DQN, folder: Path, result: Evaluation, protocol: str) -> dict[str, Any]:
     """The evaluation of a checkpoint as JSON values."""
     return {
@@ -160,20 +158,6 @@ def figures(agent: DQN, folder: Path, result: Evaluation, protocol: str) -> dict
         "ci95": result.ci95,
         "human_normalized": result.human_normalized,
     }
-
-
-def write_figures(path: Path, values: dict[str, Any]) -> None:
-    """Writes JSON to a file."""
-    path.write_text(json.dumps(values) + "\n")
-
-
-def _check_writable(path: Path) -> None:
-    """Says before the episodes are played that their figures could not be written."""
-    _make_folder(path.parent, path, "--json file")
-    try:
-        path.open("a").close()
-    except OSError as error:
-        raise InvalidRun(f"{path} cannot be written ({error.strerror}); use another --json file") from error
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 VERBS = {
     "train": "train an agent and keep its run in a folder",
     "evaluate": "play full episodes with a saved policy",
+    "compare": "lay runs beside published learning curves",
     "benchmark": "measure training speed against other libraries",
     "presets": "list the presets",
 }

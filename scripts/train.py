@@ -15,8 +15,8 @@ from typing import Any, Literal
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, preset
 from pixelq.agents.plot import plot_run
 from pixelq.envs import PROTOCOLS, make_vec
-from pixelq.scripts.command_line import UsageError, parse
-from pixelq.scripts.evaluate import describe, evaluate_saved, figures, write_figures
+from pixelq.scripts.command_line import UsageError, parse, write_json
+from pixelq.scripts.evaluate import describe, evaluate_saved, figures
 from pixelq.scripts.seeds import derived_seed
 
 
@@ -172,7 +172,7 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
         },
     )
     saved, folder, result, protocol = evaluate_saved(args.out, args.final_episodes, device=args.device)
-    write_figures(args.out / "final_evaluation.json", figures(saved, folder, result, protocol))
+    write_json(figures(saved, folder, result, protocol), args.out / "final_evaluation.json")
     curve = plot_run(args.out)
     print(describe(result, f"best policy (step {saved.step:,})"))
     print(

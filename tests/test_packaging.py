@@ -21,7 +21,7 @@ SOURCES = {
     f"pixelq/{path.relative_to(ROOT).as_posix()}"
     for package in PACKAGES
     for path in (ROOT / package).rglob("*")
-    if path.suffix == ".py" or path.name == "py.typed"
+    if path.suffix == ".py" or path.name in ("py.typed", "dopamine_atari.csv.gz", "dopamine_atari.LICENSE")
 }
 
 

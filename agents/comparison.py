@@ -1,0 +1,116 @@
+"""A run beside published learning curves: the returns of its training episodes, a million frames at a time."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pixelq.agents.presets import PRESETS
+from pixelq.agents.run_log import InvalidRun, read_run
+from pixelq.envs import PublishedCurve, published_curve
+
+PUBLISHED_AS = {"dqn": "DQN", "c51": "C51", "qrdqn": "QR-DQN", "iqn": "IQN", "rainbow_dopamine": "Rainbow"}
+"""Presets with the settings of a published agent, and its name; any other preset is laid beside DQN."""
+MILLION = 1_000_000
+SPREAD = 2.0  # standard deviations over seeds, within which a run is as the published ones
+
+
+class Million(NamedTuple):
+    """One million frames of a run beside the same ones of the published agent."""
+
+    frames_millions: int
+    """The million's end."""
+    episodes: int
+    """Training episodes that ended in it."""
+    mean: float
+    """Their mean raw return."""
+    published_mean: float
+    published_std: float
+    """Over the published seeds."""
+
+    @property
+    def deviations(self) -> float:
+        """How many published standard deviations the run lies above the published mean."""
+        difference = self.mean - self.published_mean
+        if self.published_std == 0:
+            return math.copysign(math.inf, difference) if difference else 0.0
+        return difference / self.published_std
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the run lies within two of them."""
+        return abs(self.deviations) <= SPREAD
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run beside the curve of a published agent on the same game."""
+
+    run: str
+    env: str
+    preset: str
+    published: PublishedCurve
+    differs: tuple[str, ...]
+    """Settings in which the run is not the published agent; empty where the two should agree."""
+    millions: tuple[Million, ...]
+    """The run's whole millions of frames."""
+
+
+def compare_run(run: str | os.PathLike[str]) -> Comparison:
+    """Lays a run's folder beside the published curve of its preset, or of DQN for a preset without one.
+
+    Raises:
+        InvalidRun: the folder holds no run, its game has no published curve, or no million frames are whole.
+    """
+    config, metrics, _ = read_run(run)
+    name = str(config.get("preset", "custom"))
+    likeness = name if name in PUBLISHED_AS else "dqn"
+    curve = published_curve(str(config["env"]), PUBLISHED_AS[likeness])
+    if curve is None:
+        raise InvalidRun(f"no curve is published for {config['env']}, which {run} plays; give runs of Atari games")
+    published = {int(end): row for end, *row in zip(curve.frames_millions, curve.mean, curve.std, strict=True)}
+    millions = tuple(
+        Million(end, episodes, mean, *map(float, published[end]))
+        for end, episodes, mean in returns_by_million(metrics)
+        if end in published
+    )
+    if not millions:
+        raise InvalidRun(f"{run} has not played a million frames (250,000 steps) yet; let it go on first")
+    differs = _differences(config, likeness)
+    return Comparison(Path(run).name, config["env"], name, curve, differs, millions)
+
+
+def returns_by_million(metrics: Iterable[Mapping[str, str]]) -> list[tuple[int, int, float]]:
+    """End in millions of frames, number and mean return of the episodes that ended in each whole million.
+
+    Args:
+        metrics: rows of metrics.csv; one that reaches over a million's end counts where its middle lies.
+    """
+    episodes: dict[int, int] = {}
+    totals: dict[int, float] = {}
+    frames_before = episodes_before = 0
+    for row in metrics:
+        frames, ended = int(row["frames"]), int(row["episodes"]) - episodes_before
+        end = (frames_before + frames) // (2 * MILLION) + 1
+        if ended and row["return_mean"]:
+            episodes[end] = episodes.get(end, 0) + ended
+            totals[end] = totals.get(end, 0.0) + ended * float(row["return_mean"])
+        frames_before, episodes_before = frames, int(row["episodes"])
+    return [
+        (end, episodes[end], totals[end] / episodes[end]) for end in sorted(totals) if end * MILLION <= frames_before
+    ]
+
+
+def _differences(config: Mapping[str, Any], likeness: str) -> tuple[str, ...]:
+    """Names of the settings that are not those of the published agent."""
+    settings = PRESETS[likeness]().to_dict()
+    different = [name for name, value in settings.items() if config["agent"].get(name, value) != value]
+    if config["protocol"] != "sticky":
+        different.append("protocol")
+    if config.get("full_action_space"):
+        different.append("full_action_space")
+    return tuple(different)

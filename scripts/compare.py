@@ -1,0 +1,100 @@
+"""``pixelq compare``: lays training runs beside published learning curves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from pixelq.agents.comparison import SPREAD, Comparison, compare_run
+from pixelq.agents.plot import plot_comparisons
+from pixelq.envs import PUBLISHED_SOURCE
+from pixelq.scripts.command_line import STDOUT, UsageError, check_writable, optional_value, parse, write_json
+
+
+@dataclass(frozen=True)
+class CompareArgs:
+    """Lay Atari runs beside the published curves of the same agents (Castro et al. 2018), a million frames at a time.
+
+    A run of a preset that was not published is laid beside DQN, and how its settings differ is said.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
+    """Folders of runs that have played a million frames (250,000 steps) or more."""
+    out: Path | None = None
+    """Draw the curves into this PNG file."""
+    json: Path | None = None
+    """Write the figures as JSON to this file, or to stdout if no file is given."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parses the command line, compares and prints."""
+    args = parse(CompareArgs, "compare", optional_value(list(arguments), "--json"))
+    if not args.runs:
+        raise UsageError("no run is given; give the folder of one or more")
+    for flag, path in (("--out", args.out), ("--json", args.json)):
+        if path not in (None, STDOUT):
+            check_writable(path, flag)
+    comparisons = [compare_run(run) for run in args.runs]
+    console = Console(stderr=args.json == STDOUT)
+    for comparison in comparisons:
+        show(comparison, console)
+    if args.out is not None:
+        plot_comparisons(comparisons, args.out)
+    if args.json is not None:
+        write_json([as_json(comparison) for comparison in comparisons], args.json, indent=2)
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as JSON values."""
+    return {
+        "run": comparison.run,
+        "env": comparison.env,
+        "preset": comparison.preset,
+        "published": comparison.published.agent,
+        "source": PUBLISHED_SOURCE,
+        "differs": comparison.differs,
+        "millions": [
+            {**million._asdict(), "deviations": million.deviations, "is_inside": million.is_inside}
+            for million in comparison.millions
+        ],
+    }
+
+
+def show(comparison: Comparison, console: Console) -> None:
+    """Prints a table of the figures."""
+    agent = comparison.published.agent
+    table = Table(
+        title=f"{comparison.run} · {comparison.env} · mean return of training episodes",
+        title_justify="left",
+        caption=f"{agent}: {PUBLISHED_SOURCE}, mean ± std over seeds. Inside: within {SPREAD:g} std of the mean.",
+        caption_justify="left",
+    )
+    for column in ("million frames", "episodes", "run", agent, "deviations"):
+        table.add_column(column, justify="right")
+    table.add_column("verdict")
+    for million in comparison.millions:
+        table.add_row(
+            str(million.frames_millions),
+            f"{million.episodes:,}",
+            f"{million.mean:.2f}",
+            f"{million.published_mean:.2f} ± {million.published_std:.2f}",
+            f"{million.deviations:+.1f}",
+            "" if comparison.differs else "inside" if million.is_inside else "outside",
+        )
+    console.print(table)
+    if comparison.differs:
+        different = ", ".join(comparison.differs)
+        console.print(f"No verdict: it is not the published {agent} but differs in {different}.", highlight=False)
+
+
+if __name__ == "__main__":
+    from pixelq.scripts.main import run
+
+    sys.exit(run("compare"))
