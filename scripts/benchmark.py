@@ -25,6 +25,7 @@ from pixelq.agents.run_log import hardware
 from pixelq.envs.ids import check_id, is_atari
 from pixelq.scripts.command_line import STDOUT, UsageError, check_writable, optional_value, parse, write_json
 from pixelq.scripts.peers import ENTRIES, OURS, PEERS, Turn, Work, serve
+from pixelq.scripts.sampling_cost import LEAST_ROWS, sampling_costs, show_sampling
 from pixelq.scripts.update_cost import show_costs, update_costs
 
 
@@ -47,11 +48,13 @@ class BenchmarkArgs:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto (a GPU where there is one), cpu or cuda."""
     seconds: float = 60.0
-    """Seconds for which each library is measured, all turns together; filling the replays comes on top."""
+    """Seconds for which each library, preset or way to sample is measured, all turns together."""
     turns: int = 5
     """Turns of each library; medians are over these."""
     updates: str | None = None
-    """Instead, measure an update of these presets, with commas between them, or of all; --seconds is for each."""
+    """Instead, measure an update of these presets, with commas between them, or of all."""
+    sampling: int | None = None
+    """Instead, measure drawing batches from a replay of so many rows (1,000,000 take 7.1 GB)."""
     json: Path | None = None
     """Write the figures as JSON to this file, or to stdout if no file is given."""
 
@@ -59,20 +62,44 @@ class BenchmarkArgs:
 def main(arguments: Sequence[str]) -> None:
     """Parses the command line, measures and prints."""
     args = parse(BenchmarkArgs, "benchmark", optional_value(arguments, "--json"))
-    names = [OURS, *_peers(args)]
+    _check(args)
     device = resolve_device(args.device)
-    to_stdout = args.json == STDOUT
-    console = Console(stderr=to_stdout)
+    console = Console(stderr=args.json == STDOUT)
+    seconds = args.seconds / args.turns
     if args.updates is not None:
-        figures = update_costs(_presets(args.updates), device, args.turns, args.seconds / args.turns)
+        figures = update_costs(_presets(args.updates), device, args.turns, seconds)
         show_costs(figures, console)
+    elif args.sampling is not None:
+        figures = sampling_costs(args.sampling, args.num_envs, device, args.turns, seconds)
+        show_sampling(figures, console)
     else:
         work = Work(args.env, args.num_envs, args.replay_capacity)
-        runs = take_turns(names, work, device.type, args.turns, args.seconds / args.turns)
+        runs = take_turns([OURS, *_peers(args.against)], work, device.type, args.turns, seconds)
         figures = summarize(runs, work, device)
         show(figures, console)
     if args.json is not None:
         write_json(figures, args.json, indent=2)
+
+
+def _check(args: BenchmarkArgs) -> None:
+    """Sees before anything is measured whether it can be."""
+    if not 0 < args.seconds < math.inf:
+        raise UsageError(f"--seconds is {args.seconds}; it must be a positive number")
+    if args.updates is not None and args.sampling is not None:
+        raise UsageError("--updates and --sampling measure different things; give one of them")
+    for flag, value, least in (
+        ("--turns", args.turns, 1),
+        ("--num-envs", args.num_envs, 1),
+        ("--replay-capacity", args.replay_capacity, max(Work.batch_size, 8 * args.num_envs)),
+        ("--sampling", args.sampling, LEAST_ROWS),
+    ):
+        if value is not None and value < least:
+            raise UsageError(f"{flag} is {value}; it must be at least {least}")
+    check_id(args.env)
+    if not is_atari(args.env):
+        raise UsageError(f"--env is {args.env}; it must be an Atari game, such as ALE/Pong-v5")
+    if args.json not in (None, STDOUT):
+        check_writable(args.json, "--json")
 
 
 def _presets(names: str) -> list[str]:
@@ -85,32 +112,17 @@ def _presets(names: str) -> list[str]:
     return chosen
 
 
-def _peers(args: BenchmarkArgs) -> list[str]:
-    """The names in --against, once everything that could be wrong with the arguments is known to be right."""
-    peers = list(dict.fromkeys(name.strip() for name in args.against.split(",")))
+def _peers(against: str) -> list[str]:
+    """The names in --against, if each of these libraries is there."""
+    peers = list(dict.fromkeys(name.strip() for name in against.split(",")))
     for name in peers:
         if name not in PEERS:
             raise UsageError(f"--against does not know {name!r}; there are {', '.join(PEERS)}")
-    if not 0 < args.seconds < math.inf:
-        raise UsageError(f"--seconds is {args.seconds}; it must be a positive number")
-    for flag, value, least in (
-        ("--turns", args.turns, 1),
-        ("--num-envs", args.num_envs, 1),
-        ("--replay-capacity", args.replay_capacity, max(Work.batch_size, 8 * args.num_envs)),
-    ):
-        if value < least:
-            raise UsageError(f"{flag} is {value}; it must be at least {least}")
-    check_id(args.env)
-    if not is_atari(args.env):
-        raise UsageError(f"--env is {args.env}; it must be an Atari game, such as ALE/Pong-v5")
-    for name in peers:
         for module in PEERS[name].needs:
             try:
                 importlib.import_module(module)
             except ImportError:
                 raise UsageError(f"{name} needs {module}: pip install 'pixelq[benchmark]'") from None
-    if args.json not in (None, STDOUT):
-        check_writable(args.json, "--json")
     return peers
 
 

@@ -45,10 +45,10 @@ def update_costs(names: Sequence[str], device: torch.device, turns: int, seconds
         for name, agent in agents.items():
             until = time.perf_counter() + seconds
             while time.perf_counter() < until:
-                _wait(device)
+                wait(device)
                 start = time.perf_counter()
                 agent.learner.update(batches[name])
-                _wait(device)
+                wait(device)
                 took[name].append(time.perf_counter() - start)
     results = []
     for name, agent in agents.items():
@@ -93,6 +93,7 @@ def show_costs(figures: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Waits until a GPU has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

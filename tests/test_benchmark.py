@@ -6,11 +6,14 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+import torch
 
+from pixelq.agents.samplers import PrioritizedSampler
 from pixelq.scripts import benchmark
 from pixelq.scripts.command_line import optional_value
 from pixelq.scripts.main import main
 from pixelq.scripts.peers import ENTRIES, Turn, Work, update_ratio
+from pixelq.scripts.sampling_cost import filled_replay
 
 SHORT = ["--seconds", "1", "--turns", "2", "--num-envs", "2", "--replay-capacity", "100", "--device", "cpu"]
 
@@ -113,6 +116,8 @@ def test_an_update_per_four_steps_for_any_number_of_environments(num_envs: int, 
         (["--env", "ALE/Pnog-v5"], "did you mean 'ALE/Pong-v5'?"),
         (["--device", "tpu"], "tpu"),
         (["--json", "."], "cannot be written"),
+        (["--sampling", "9999"], "--sampling is 9999; it must be at least 10000"),
+        (["--sampling", "10000", "--updates", "all"], "give one of them"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(
@@ -173,3 +178,28 @@ def test_update_costs_of_presets(tmp_path: Path, capfd: pytest.CaptureFixture[st
 def test_an_unknown_preset_for_updates_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["benchmark", "--updates", "natur"]) == 2
     assert "did you mean 'nature'" in capsys.readouterr().err
+
+
+def test_sampling_costs_of_a_full_replay(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "sampling.json"
+    flags = ["--sampling", "10000", "--num-envs", "4", "--turns", "2", "--seconds", "0.05", "--device", "cpu"]
+    assert main(["benchmark", *flags, "--json", str(file)]) == 0
+    figures = json.loads(file.read_text())
+    assert figures["rows"] == 10_000
+    assert figures["replay_gigabytes"] == pytest.approx(10_000 * 7_070 / 1e9, rel=0.01)
+    of_32, of_256 = figures["milliseconds"]["32"], figures["milliseconds"]["256"]
+    assert of_32.keys() == of_256.keys()
+    assert min(of_32.values()) > 0
+    assert of_32["rows, prioritised"] < of_32["batch, prioritised"] < of_256["batch, prioritised"]
+    assert of_32["rows, uniform"] < of_32["batch, uniform"]
+    assert "10,000 rows" in capfd.readouterr().out
+
+
+def test_the_replay_that_is_measured_is_full_and_has_priorities() -> None:
+    replay = filled_replay(10_000, 4, torch.device("cpu"))
+    assert isinstance(replay.sampler, PrioritizedSampler)
+    assert 0.98 < len(replay) / 10_000 < 1  # but the ends of episodes, and windows that are not whole
+    alive = replay.sampler.tree.leaves[replay.sampler.tree.leaves > 0]
+    assert len(alive) == len(replay)
+    assert alive.square().mean() == pytest.approx(0.5, abs=0.02)  # the exponent is ½: squares are priorities again
+    assert replay.frames[:-1].float().mean() == pytest.approx(127.5, abs=1)
