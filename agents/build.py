@@ -10,6 +10,7 @@ from pixelq.networks import (
     CategoricalHead,
     FractionHead,
     ImplicitHead,
+    Init,
     QNetwork,
     QuantileHead,
     ScalarHead,
@@ -45,6 +46,7 @@ def make_network(
             spectral_norm=config.spectral_norm,
             adaptive_pool=config.adaptive_pool,
             layer_norm=config.layer_norm,
+            init=_init(config),
         )
     except ValueError as error:
         raise InvalidConfig(str(error)) from error
@@ -61,7 +63,7 @@ def make_head(in_features: int, num_actions: int, config: AgentConfig) -> ValueH
         dueling=config.dueling,
         noisy_sigma=config.noisy_sigma if config.noisy else None,
         layer_norm=config.layer_norm,
-        init="xavier" if config.encoder == "dopamine" else "torch",
+        init=_init(config) or "torch",
     )
     match config.head:
         case "scalar":
@@ -87,3 +89,10 @@ def make_head(in_features: int, num_actions: int, config: AgentConfig) -> ValueH
                 cosines=config.cosines,
                 kappa=config.kappa,
             )
+
+
+def _init(config: AgentConfig) -> Init | None:
+    """Dopamine's initialisation goes with its encoder: one for DQN, another for distributions; None for the usual."""
+    if config.encoder != "dopamine":
+        return None
+    return "xavier" if config.head == "scalar" else "fan_in"

@@ -1,6 +1,6 @@
 """Networks for value-based reinforcement learning: encoders, memory and value heads. Torch only."""
 
-from pixelq.networks.base import Encoder
+from pixelq.networks.base import Encoder, Init
 from pixelq.networks.categorical import CategoricalHead
 from pixelq.networks.cnn import DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
 from pixelq.networks.encoders import make_encoder
@@ -23,6 +23,7 @@ __all__ = [
     "FractionHead",
     "ImpalaCNN",
     "ImplicitHead",
+    "Init",
     "LSTMState",
     "MinAtarCNN",
     "NatureCNN",

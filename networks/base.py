@@ -1,13 +1,14 @@
 """What every encoder shares: its one attribute, pixel scaling, normalisation and weight initialisation."""
 
-from typing import Literal
+import math
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
-Init = Literal["torch", "xavier"]
+Init = Literal["torch", "xavier", "fan_in"]
 
 
 class Encoder(nn.Module):
@@ -28,19 +29,24 @@ def initialize(module: nn.Module, init: Init) -> None:
     Args:
         module: the layers of any depth.
         init: "torch" keeps PyTorch's default, weights and biases uniform in ±1/√fan_in, which was Torch7's and so
-            that of Mnih et al. (2015). "xavier" draws weights uniformly in ±√(6 / (fan_in + fan_out)) and sets
-            biases to zero (Glorot & Bengio 2010, equation 16), as Dopamine does (Castro et al. 2018).
+            that of Mnih et al. (2015). The other two are Dopamine's (Castro et al. 2018) and set biases to zero:
+            "xavier" draws weights uniformly in ±√(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, equation 16), as its
+            DQN does; "fan_in" in ±√(√3 / fan_in), as its distributional agents do.
 
     Raises:
-        ValueError: `init` is neither of the two.
+        ValueError: `init` is none of the three.
     """
-    if init not in ("torch", "xavier"):
-        raise ValueError(f"Unknown init {init!r}: it is 'torch' or 'xavier'.")
+    if init not in get_args(Init):
+        raise ValueError(f"Unknown init {init!r}: it is one of {', '.join(get_args(Init))}.")
     if init == "torch":
         return
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
-            nn.init.xavier_uniform_(layer.weight)
+            if init == "xavier":
+                nn.init.xavier_uniform_(layer.weight)
+            else:
+                bound = math.sqrt(math.sqrt(3) / layer.weight[0].numel())
+                nn.init.uniform_(layer.weight, -bound, bound)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 

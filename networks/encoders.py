@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from pixelq.networks.base import Encoder
+from pixelq.networks.base import Encoder, Init
 from pixelq.networks.cnn import DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
 from pixelq.networks.mlp import MLP
 
@@ -55,6 +55,7 @@ def make_encoder(
     spectral_norm: bool = False,
     adaptive_pool: int | None = None,
     layer_norm: bool = False,
+    init: Init | None = None,
 ) -> Encoder:
     """Build an encoder for observations of `shape`; it maps [B, *shape] to [B, encoder.out_features].
 
@@ -70,6 +71,7 @@ def make_encoder(
             convolution, as a value head brings its own hidden layer. The MLP does not use it.
         width, spectral_norm, adaptive_pool: of "impala" alone; see `ImpalaCNN`.
         layer_norm: normalise before each ReLU of the encoder, whichever it is.
+        init: of "nature" and "dopamine", see `pixelq.networks.base.initialize`; None for "torch" and "xavier".
 
     Raises:
         ValueError: the name is unknown, a CNN is asked for what is no image, the image is too small for it, or an
@@ -106,7 +108,7 @@ def make_encoder(
             layer_norm=layer_norm,
         )
     else:
-        encoder = _make_cnn(name, shape, features, layer_norm)
+        encoder = _make_cnn(name, shape, features, layer_norm, init)
     return encoder if layout == "CHW" else _InLayout(encoder, layout)
 
 
@@ -118,11 +120,11 @@ def _automatic(shape: tuple[int, ...]) -> str:
     return "nature" if min(sides) >= 36 else "minatar" if min(sides) >= 3 else "mlp"
 
 
-def _make_cnn(name: str, shape: Sequence[int], features: int | None, layer_norm: bool) -> Encoder:
+def _make_cnn(name: str, shape: Sequence[int], features: int | None, layer_norm: bool, init: Init | None) -> Encoder:
     if name == "nature":
-        return NatureCNN(shape, features, layer_norm=layer_norm)
+        return NatureCNN(shape, features, layer_norm=layer_norm, init=init or "torch")
     if name == "dopamine":
-        return NatureCNN(shape, features, padding="same", init="xavier", layer_norm=layer_norm)
+        return NatureCNN(shape, features, padding="same", init=init or "xavier", layer_norm=layer_norm)
     if name == "der":
         return DataEfficientCNN(shape, features, layer_norm=layer_norm)
     return MinAtarCNN(shape, features, layer_norm=layer_norm)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pixelq.networks.base import Init, initialize
 from pixelq.networks.heads import HeadLoss, check_outputs, check_shapes
 from pixelq.networks.quantile import midpoints, of_action, quantile_huber_loss, target_quantiles
 from pixelq.networks.streams import ActionStreams, Noise
@@ -18,6 +19,7 @@ class CosineEmbedding(nn.Module):
     Args:
         features: D, width of the features that the embedding multiplies.
         cosines: C.
+        init: see `pixelq.networks.base.initialize`.
 
     Raises:
         ValueError: there is no cosine.
@@ -25,12 +27,13 @@ class CosineEmbedding(nn.Module):
 
     order: Tensor
 
-    def __init__(self, features: int, cosines: int = 64) -> None:
+    def __init__(self, features: int, cosines: int = 64, init: Init = "torch") -> None:
         super().__init__()
         if cosines < 1:
             raise ValueError(f"cosines must be at least 1, but it is {cosines}.")
         self.register_buffer("order", torch.pi * torch.arange(1, cosines + 1), persistent=False)  # [C]
         self.linear = nn.Linear(cosines, features)
+        initialize(self, init)
 
     def forward(self, tau: Tensor) -> Tensor:
         """Map fractions [B, N] to their embeddings [B, N, D]."""
@@ -91,7 +94,7 @@ class ImplicitHead(nn.Module):
         self.samples, self.target_samples, self.policy_samples = samples, target_samples, policy_samples
         self.kappa = kappa
         self.streams = streams
-        self.embedding = CosineEmbedding(streams.in_features, cosines)
+        self.embedding = CosineEmbedding(streams.in_features, cosines, streams.init)
 
     def forward(self, features: Tensor, noise: Noise | None = None) -> QuantileFunction:
         """Return the quantile function at features [B, D]; nothing is computed until it is asked."""
@@ -173,7 +176,7 @@ class FractionHead(nn.Module):
             raise ValueError(f"fractions must be at least 1, but it is {fractions}.")
         self.entropy, self.kappa = entropy, kappa
         self.streams = streams
-        self.embedding = CosineEmbedding(streams.in_features, cosines)
+        self.embedding = CosineEmbedding(streams.in_features, cosines, streams.init)
         self.proposal = nn.Linear(streams.in_features, fractions)
         nn.init.xavier_uniform_(self.proposal.weight, gain=0.01)  # nearly even fractions at first
         nn.init.zeros_(self.proposal.bias)

@@ -64,7 +64,7 @@ class ActionStreams(nn.Module):
             distribution each output is combined by itself, before any softmax (Hessel et al. 2018, "Rainbow").
         noisy_sigma: noisy layers with this σ₀ (Fortunato et al. 2018); None for plain ones.
         layer_norm: normalise before the hidden ReLU (Ba et al. 2016).
-        init: see `pixelq.networks.base.initialize`.
+        init: see `pixelq.networks.base.initialize`; noisy layers have their own.
 
     Raises:
         ValueError: a width is not positive, or `init` is unknown.
@@ -89,6 +89,7 @@ class ActionStreams(nn.Module):
                 f"they are {in_features}, {num_actions}, {outputs} and {hidden}."
             )
         self.in_features, self.num_actions, self.outputs = in_features, num_actions, outputs
+        self.init = init  # for the layers that a head adds
         # Without dueling, the advantages are the values themselves.
         self.advantage = Stream(in_features, num_actions * outputs, hidden, noisy_sigma, layer_norm)
         self.state_value = Stream(in_features, outputs, hidden, noisy_sigma, layer_norm) if dueling else None
