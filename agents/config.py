@@ -128,11 +128,11 @@ class AgentConfig:
     munchausen_clip: float = -1.0
     """Least value of τ log π in the reward, l₀."""
     value_rescaling: bool = False
-    """The scalar head learns h(return), h(x) = sign(x)(√(|x| + 1) − 1) + 0.001x (Pohlen et al. 2018)."""
+    """The scalar head learns h(return), h(x) = sign(x)(√(|x| + 1) − 1) + 0.001x (Kapturowski et al. 2019)."""
     reset_every: int | None = None
-    """Updates between resets: a new head, and the encoder shrunk towards a new one (D'Oro et al. 2023); None: never."""
+    """Updates between resets: a new head, the encoder shrunk towards a new one (Schwarzer et al. 2023); None: never."""
     reset_shrink: float = 0.5
-    """Share of the encoder's weights that a reset keeps; the rest comes from a newly drawn encoder."""
+    """Share of the encoder's weights that a reset keeps (BBF 0.5, SR-SPR 0.8); the rest comes from a new encoder."""
     encoder: Encoder = "auto"
     """Network from observation to features; auto takes mlp for vectors, nature for images, minatar for small ones."""
     encoder_width: int = 1

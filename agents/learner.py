@@ -107,7 +107,10 @@ class Learner:
         self.target_network.load_state_dict(self.network.state_dict())
 
     def reset(self, fresh: QNetwork) -> None:
-        """Resets the online network towards ``fresh``, copies it to the target network and forgets the moments."""
+        """Resets the online network towards ``fresh``, copies it to the target network and forgets the moments.
+
+        BBF resets the target network by itself and keeps the encoder's moments (Schwarzer et al. 2023).
+        """
         shrink_and_perturb(self.network, fresh.to(self.device), self.config.reset_shrink)
         self.sync_target()
         self._make_optimizers()

@@ -51,8 +51,8 @@ def make_optimizer(config: AgentConfig, params: Iterable[nn.Parameter]) -> torch
 
 
 def make_fraction_optimizer(config: AgentConfig, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of FQF's fractions: RMSProp with decay 0.95 and ε 1e-5 (Yang et al. 2019)."""
-    return torch.optim.RMSprop(params, lr=config.fraction_learning_rate, alpha=0.95, eps=1e-5)
+    """The optimiser of FQF's fractions: centred RMSProp with decay 0.95 and ε 1e-5, as Yang et al. 2019 program it."""
+    return CentredRMSProp(params, config.fraction_learning_rate, decay=0.95, eps=1e-5)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

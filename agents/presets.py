@@ -36,8 +36,9 @@ def nature() -> AgentConfig:
 def dqn() -> AgentConfig:
     """DQN with Adam as the Dopamine baselines run it (Castro et al. 2018, arXiv:1812.06110); protocol ``sticky``.
 
-    Its encoder pads as TensorFlow's SAME and starts Xavier-uniform, its loss is the squared TD error. The published
-    curves of this configuration are what a run is compared with.
+    That is the repository's JAX program; the paper itself has RMSProp and the Huber loss. Its encoder pads as
+    TensorFlow's SAME and starts Xavier-uniform, its loss is the squared TD error. ``pixelq compare`` lays a run
+    beside its published curve.
     """
     return AgentConfig(
         optimizer="adam",
@@ -74,16 +75,20 @@ def dueling() -> AgentConfig:
 def per() -> AgentConfig:
     """Prioritised Double DQN, proportional, Schaul et al. 2016 (arXiv:1511.05952), appendix B.2; protocol ``nature``.
 
-    A quarter of DQN's rate; α 0.6, β from 0.4 to 1 over 50M steps.
+    On the tuned Double DQN (target every 30,000 steps, ε to 0.01), whose one bias for all actions is left out. A
+    quarter of its rate; α 0.6, β from 0.4 to 1 at step 50M.
     """
-    config = replace(double(), learning_rate=2.5e-4 / 4, prioritized=True)
-    return replace(config, priority_alpha=0.6, priority_beta=0.4, priority_beta_steps=50_000_000)
+    tuned = replace(double(), target_update_every=30_000, epsilon_end=0.01)
+    config = replace(tuned, learning_rate=2.5e-4 / 4, prioritized=True, priority_alpha=0.6)
+    return replace(config, priority_beta=0.4, priority_beta_steps=50_000_000 - config.learning_starts)
 
 
 def c51() -> AgentConfig:
     """C51, Bellemare et al. 2017 (arXiv:1707.06887), as the Dopamine baselines run it; protocol ``sticky``.
 
-    The paper's own runs have an Adam ε of 0.01/32 as well, a target period of 10,000 steps, and no sticky actions.
+    The paper has the same rate and Adam ε, but starts at step 50,000, copies the target every 10,000 and lets ε fall
+    over 1M steps, without sticky actions. The published curve is probably one of DQN's slower rate (6.25e-5, Adam ε
+    1.5e-4), which Dopamine's JAX program had until January 2024: it learns half as fast as their curve before it.
     """
     return replace(dqn(), loss="huber", head="categorical", learning_rate=2.5e-4, adam_epsilon=0.01 / 32)
 
@@ -101,19 +106,21 @@ def qrdqn() -> AgentConfig:
 def iqn() -> AgentConfig:
     """IQN, Dabney et al. 2018 (arXiv:1806.06923), as the Dopamine baselines run it; protocol ``sticky``.
 
-    The paper has one-step returns and N = N' = 8.
+    The paper has one-step returns, starts at step 50,000, copies the target every 10,000 and lets ε fall over 1M
+    steps, without sticky actions.
     """
     config = replace(dqn(), loss="huber", head="implicit", n_step=3, learning_rate=5e-5, adam_epsilon=0.01 / 32)
     return replace(config, tau_samples=64, tau_samples_target=64, tau_samples_policy=32)
 
 
 def fqf() -> AgentConfig:
-    """FQF, Yang et al. 2019 (arXiv:1911.02140), section 4.2; protocol ``sticky``.
+    """FQF, Yang et al. 2019 (arXiv:1911.02140), section 4.2, as the authors' program runs it; protocol ``nature``.
 
-    Built on Dopamine's settings, as the authors' program is, whose fractions learn fifty times slower still.
+    It is built on Dopamine's IQN. The program's fractions learn at 5e-11 or 5e-10, the paper's at 2.5e-9.
     """
     config = replace(dqn(), loss="huber", head="fqf", quantiles=32, fraction_learning_rate=2.5e-9)
-    return replace(config, learning_rate=5e-5, adam_epsilon=0.01 / 32)
+    config = replace(config, learning_rate=5e-5, adam_epsilon=0.01 / 32)
+    return replace(config, learning_starts=50_000, target_update_every=10_000, epsilon_steps=1_000_000)
 
 
 def munchausen() -> AgentConfig:
@@ -129,8 +136,8 @@ def munchausen_iqn() -> AgentConfig:
 def rainbow() -> AgentConfig:
     """Rainbow, Hessel et al. 2018 (arXiv:1710.02298), table 1; protocol ``nature``.
 
-    Frames of the table are given as steps here: four to one. β grows over the paper's 50M steps. DQN Zoo
-    and Dopamine start the noise at σ₀ 0.1.
+    Frames of the table are given as steps here: four to one. β reaches 1 at the paper's last step, 50M. DQN Zoo and
+    Dopamine start the noise at σ₀ 0.1; DQN Zoo limits the gradient's norm to 10.
     """
     return AgentConfig(
         head="categorical",
@@ -142,7 +149,7 @@ def rainbow() -> AgentConfig:
         prioritized=True,
         priority_alpha=0.5,
         priority_beta=0.4,
-        priority_beta_steps=50_000_000,
+        priority_beta_steps=50_000_000 - 20_000,
         learning_rate=6.25e-5,
         adam_epsilon=1.5e-4,
         learning_starts=20_000,
@@ -174,7 +181,7 @@ def der() -> AgentConfig:
         learning_starts=1_600,
         train_every=1,
         target_update_every=2_000,
-        priority_beta_steps=100_000,
+        priority_beta_steps=100_000 - 1_600,
         encoder="der",
         hidden=256,
     )
@@ -183,8 +190,9 @@ def der() -> AgentConfig:
 def btr() -> AgentConfig:
     """Beyond The Rainbow, Clark et al. 2025 (arXiv:2411.03820); run it with 64 environments and protocol ``sticky``.
 
-    As the paper says it. Its program takes α in place of β in the weights, log π(a|s) from the online network, and an
-    exponential decay of ε. ε ends at step 25M (100M frames); β grows over the 50M steps of its 200M frames.
+    As the paper says it, and Rainbow's β, of which it says nothing, to 1 at step 50M (200M frames). ε is off from step
+    25M. Its program takes α in place of β in the weights, log π(a|s) from the online network, cosines from i = 0, and
+    an exponential decay of ε from step 0.
     """
     return AgentConfig(
         head="implicit",
@@ -207,7 +215,7 @@ def btr() -> AgentConfig:
         prioritized=True,
         priority_alpha=0.2,
         priority_beta=0.4,
-        priority_beta_steps=50_000_000,
+        priority_beta_steps=50_000_000 - 200_000,
         replay_capacity=2**20,
         learning_starts=200_000,
         epsilon_end=0.01,

@@ -34,7 +34,7 @@ def munchausen_reward(
     """r + α [τ log π(a|s)] − γ Σ π(a'|s') τ log π(a'|s') over a', [B], the bracket clipped to [l₀, 0].
 
     With ``soft_policy`` as the next policy, it turns any head's target into that of Munchausen DQN (Vieillard et al.
-    2020, eq. 5).
+    2020, eq. 2).
 
     With n > 1 the bonus is that of the first action alone and the entropy that of the last state, and ``reward`` is
     the sum of n rewards, as Beyond The Rainbow combines them (Clark et al. 2025).

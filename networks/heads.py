@@ -121,7 +121,10 @@ def huber(error: Tensor, delta: float = 1.0) -> Tensor:
 
 
 def rescale(x: Tensor, epsilon: float = 1e-3) -> Tensor:
-    """Return h(x) = sign(x)(√(|x| + 1) − 1) + εx, which narrows large returns (Pohlen et al. 2018, section 3.2)."""
+    """Return h(x) = sign(x)(√(|x| + 1) − 1) + εx, which narrows large returns (Pohlen et al. 2018, section 3.2).
+
+    Their ε is 0.01, that of R2D2 0.001 (Kapturowski et al. 2019, section 2.3).
+    """
     # √(y + 1) − 1 = y / (√(y + 1) + 1), which keeps its digits near zero.
     return x / ((x.abs() + 1).sqrt() + 1) + epsilon * x
 

@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from pixelq.networks.base import Init, initialize
 from pixelq.networks.heads import HeadLoss, check_outputs, check_shapes
-from pixelq.networks.quantile import midpoints, of_action, quantile_huber_loss, target_quantiles
+from pixelq.networks.quantile import absolute_error, midpoints, of_action, quantile_huber_loss, target_quantiles
 from pixelq.networks.streams import ActionStreams, Noise
 
 
 class CosineEmbedding(nn.Module):
     """φ(τ) = ReLU(linear(cos πiτ)) with i = 1 … C (Dabney et al. 2018b, equation 4).
 
-    The paper counts from 0, whose cosine is constant as the bias is; public programs, Dopamine's too, count from 1.
+    The paper counts from 0, whose cosine is constant as the bias is; Dopamine's program and others count from 1.
 
     Args:
         features: D, width of the features that the embedding multiplies.
@@ -59,8 +59,8 @@ class ImplicitHead(nn.Module):
     """Implicit quantile networks: a fraction τ goes in, the return's τ-quantile of each action comes out.
 
     Dabney et al. (2018b), "Implicit Quantile Networks for Distributional Reinforcement Learning". The greedy policy
-    (their equation 3, K samples) takes the K midpoints in place of K draws: the same mean with less variance, and a
-    policy that is a function of the observation.
+    (below their equation 3) takes K midpoints in place of K draws: the same mean with less variance, and a policy that
+    is a function of the observation.
 
     Args:
         streams: the dense layers, with one output for each action.
@@ -114,9 +114,10 @@ class ImplicitHead(nn.Module):
         next_policy: Tensor,
         generator: torch.Generator | None = None,
     ) -> HeadLoss:
-        """Return the quantile Huber loss [B], summed over N and averaged over N'; it is the priority too.
+        """Return the quantile Huber loss [B], summed over N and averaged over N', and |δ| likewise as priority.
 
-        See `ValueHead.loss`; the fractions are drawn anew for each row from `generator`.
+        See `ValueHead.loss`; the fractions are drawn anew for each row from `generator`. The priority is that of Beyond
+        The Rainbow (Clark et al. 2025).
         """
         check_shapes(self.streams.num_actions, action, reward, discount, next_policy)
         device = value.features.device
@@ -126,7 +127,7 @@ class ImplicitHead(nn.Module):
             target = target_quantiles(reward, discount, next_value.at(next_tau), next_policy)  # [B, N']
         quantiles = of_action(value.at(tau), action)  # [B, N]
         loss = quantile_huber_loss(quantiles, tau, target, self.kappa)
-        return HeadLoss(loss, loss.detach(), quantiles.detach().mean(-1))
+        return HeadLoss(loss, absolute_error(quantiles, target), quantiles.detach().mean(-1))
 
 
 class Fractions(NamedTuple):
@@ -205,7 +206,7 @@ class FractionHead(nn.Module):
         next_policy: Tensor,
         generator: torch.Generator | None = None,
     ) -> HeadLoss:
-        """Return the quantile Huber loss [B], with the fractions' gradient beside its own; it is the priority too.
+        """Return the quantile Huber loss [B], with the fractions' gradient beside its own, and |δ| as priority.
 
         Online and target quantiles are taken at the same τ̂, those of the state (Algorithm 1). The fractions' loss has
         a gradient and the value 0, as no number measures it. See `ValueHead.loss`.
@@ -221,4 +222,4 @@ class FractionHead(nn.Module):
         loss = quantile_huber_loss(quantiles, middle, target, self.kappa)
         fraction_loss = (gradient * tau[..., 1:-1]).sum(-1) - self.entropy * entropy
         q = (quantiles.detach() * tau.detach().diff(dim=-1)).sum(-1)
-        return HeadLoss(loss + fraction_loss - fraction_loss.detach(), loss.detach(), q)
+        return HeadLoss(loss + fraction_loss - fraction_loss.detach(), absolute_error(quantiles, target), q)

@@ -29,6 +29,11 @@ def quantile_huber_loss(quantiles: Tensor, tau: Tensor, target: Tensor, kappa: f
     return (weight * distance).mean(-1).sum(-1)
 
 
+def absolute_error(quantiles: Tensor, target: Tensor) -> Tensor:
+    """Return Σᵢ 1/M Σⱼ |targetⱼ − quantileᵢ|, [B] without gradient, for quantiles [B, N] and a target [B, M]."""
+    return (target.unsqueeze(-2) - quantiles.detach().unsqueeze(-1)).abs().mean(-1).sum(-1)
+
+
 def target_quantiles(reward: Tensor, discount: Tensor, next_quantiles: Tensor, next_policy: Tensor) -> Tensor:
     """Return r + γ Σ_a π(a|s') z'(s', a), quantile by quantile: [B, M].
 

@@ -271,6 +271,11 @@ def quantile_huber_loss(quantiles: FloatArray, taus: FloatArray, targets: FloatA
     return loss
 
 
+def absolute_quantile_error(quantiles: FloatArray, targets: FloatArray) -> float:
+    """Σ_i 1/M Σ_j |target_j − quantile_i|, quantiles [N], targets [M]: the priority of Beyond The Rainbow."""
+    return sum(abs(float(target) - float(quantile)) for quantile in quantiles for target in targets) / len(targets)
+
+
 def quantile_target(reward: float, discount: float, next_quantiles: FloatArray, policy: FloatArray) -> FloatArray:
     """r + γ Σ_a π(a) z_j(s', a), the mean over actions of each quantile: next_quantiles [A, M], policy [A] -> [M].
 

@@ -232,7 +232,7 @@ RAINBOW = C51 | {  # Hessel et al. 2018, table 1
     "priority_alpha": 0.5,
     "priority_beta": 0.4,
     "priority_beta_end": 1.0,
-    "priority_beta_steps": 50_000_000,
+    "priority_beta_steps": 50_000_000 - 20_000,  # to the last step
     "optimizer": "adam",
     "learning_rate": 0.0000625,
     "adam_epsilon": 1.5e-4,
@@ -254,7 +254,8 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "dueling": DOUBLE | {"dueling": True, "learning_rate": 6.25e-5, "max_grad_norm": 10.0},
     "per": DOUBLE
     | {"learning_rate": 6.25e-5, "prioritized": True, "priority_alpha": 0.6}
-    | {"priority_beta": 0.4, "priority_beta_end": 1.0, "priority_beta_steps": 50_000_000},
+    | {"target_update_every": 30_000, "epsilon_end": 0.01}  # van Hasselt et al. 2016, tuned
+    | {"priority_beta": 0.4, "priority_beta_end": 1.0, "priority_beta_steps": 49_950_000},
     "c51": DISTRIBUTIONAL | C51 | {"learning_rate": 2.5e-4, "adam_epsilon": 3.125e-4},
     "qrdqn": DISTRIBUTIONAL
     | SLOW
@@ -263,6 +264,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "iqn": DISTRIBUTIONAL | IQN | SLOW | {"n_step": 3},
     "fqf": DISTRIBUTIONAL
     | SLOW
+    | {"learning_starts": 50_000, "target_update_every": 10_000, "epsilon_steps": 1_000_000}
     | {"head": "fqf", "quantiles": 32, "fraction_learning_rate": 2.5e-9, "fraction_entropy": 0.0, "cosines": 64},
     "munchausen": DISTRIBUTIONAL | MUNCHAUSEN | {"learning_rate": 5e-5, "adam_epsilon": 3.125e-4},
     "munchausen_iqn": DISTRIBUTIONAL | MUNCHAUSEN | IQN | SLOW,
@@ -270,7 +272,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "rainbow_dopamine": DISTRIBUTIONAL | C51 | SQRT_PRIORITIES | {"n_step": 3},
     "der": RAINBOW  # van Hasselt et al. 2019
     | {"n_step": 20, "learning_rate": 1e-4, "max_grad_norm": 10.0, "noisy_sigma": 0.1, "replay_capacity": 100_000}
-    | {"learning_starts": 1_600, "train_every": 1, "target_update_every": 2_000, "priority_beta_steps": 100_000}
+    | {"learning_starts": 1_600, "train_every": 1, "target_update_every": 2_000, "priority_beta_steps": 98_400}
     | {"encoder": "der", "hidden": 256},
     "btr": MUNCHAUSEN  # Clark et al. 2025
     | {"head": "implicit", "tau_samples": 8, "tau_samples_target": 8, "tau_samples_policy": 8, "cosines": 64}
@@ -279,7 +281,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
     | {"train_every": 64, "target_update_every": 32_000, "max_grad_norm": 10.0, "replay_capacity": 1_048_576}
     | {"optimizer": "adam", "learning_rate": 1e-4, "adam_epsilon": 1.953125e-5, "learning_starts": 200_000}
     | {"prioritized": True, "priority_alpha": 0.2, "priority_beta": 0.4, "priority_beta_end": 1.0}
-    | {"priority_beta_steps": 50_000_000, "epsilon_start": 1.0, "epsilon_end": 0.01, "epsilon_steps": 2_000_000}
+    | {"priority_beta_steps": 49_800_000, "epsilon_start": 1.0, "epsilon_end": 0.01, "epsilon_steps": 2_000_000}
     | {"epsilon_off": 25_000_000, "reward_clip": 1.0, "kappa": 1.0},
 }
 

@@ -1,13 +1,16 @@
 """Every part with every other: one update each, by way of acting and the replay; and refusals."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from pixelq.agents import DQN, AgentConfig, InvalidConfig
+from pixelq.agents import DQN, AgentConfig, InvalidConfig, preset
+from pixelq.agents.build import make_network
 from pixelq.envs import make_vec
 from pixelq.networks import FractionHead
 
@@ -194,3 +197,22 @@ def test_combinations_without_sense_are_refused_with_a_sentence(fields: dict[str
     with pytest.raises(InvalidConfig) as error:
         AgentConfig(**fields)
     assert str(error.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("name", "bound_of"),
+    [
+        ("dqn", lambda fan_in, fan_out: (6 / (fan_in + fan_out)) ** 0.5),
+        ("munchausen", lambda fan_in, fan_out: (6 / (fan_in + fan_out)) ** 0.5),
+        *((name, lambda fan_in, _: (3**0.5 / fan_in) ** 0.5) for name in ("c51", "qrdqn", "iqn", "rainbow_dopamine")),
+        ("nature", lambda fan_in, _: fan_in**-0.5),
+    ],
+)
+def test_presets_start_from_the_weights_of_their_sources(name: str, bound_of: Callable[[int, int], float]) -> None:
+    network = make_network((4, 84, 84), 6, preset(name), seed=0)
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(layers) == (6 if name == "iqn" else 5)  # three convolutions, hidden, out, and the cosines' layer
+    for layer in layers:
+        kernel = layer.weight[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
+        bound = bound_of(layer.weight.shape[1] * kernel, layer.weight.shape[0] * kernel)
+        assert 0.99 * bound < layer.weight.abs().max().item() <= bound * (1 + 1e-6)

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,17 @@ import pytest
 import torch
 from torch import nn
 
-from pixelq.networks import MLP, ActionStreams, ImpalaCNN, MinAtarCNN, NatureCNN, QNetwork, ScalarHead, make_encoder
+from pixelq.networks import (
+    MLP,
+    ActionStreams,
+    ImpalaCNN,
+    ImplicitHead,
+    MinAtarCNN,
+    NatureCNN,
+    QNetwork,
+    ScalarHead,
+    make_encoder,
+)
 from pixelq.networks.cnn import same_padding
 from pixelq.networks.encoders import ENCODERS, image_layout
 
@@ -111,13 +122,15 @@ def test_torch_init_is_uniform_in_one_over_root_fan_in() -> None:
             assert 0.85 / math.sqrt(fan_in) < largest <= 1 / math.sqrt(fan_in) * (1 + 1e-6)  # 32 biases at the least
 
 
-def test_xavier_init() -> None:
-    head = ScalarHead(ActionStreams(512, 18, hidden=0, init="xavier"))
-    network = QNetwork(NatureCNN(padding="same", init="xavier"), head)
-    fans = [(4 * 64, 32 * 64), (32 * 16, 64 * 16), (64 * 9, 64 * 9), (7744, 512), (512, 18)]
+@pytest.mark.parametrize("init", ["xavier", "fan_in"])
+def test_dopamines_inits(init: Literal["xavier", "fan_in"]) -> None:
+    head = ImplicitHead(ActionStreams(512, 18, hidden=0, init=init), cosines=64)
+    network = QNetwork(NatureCNN(padding="same", init=init), head)
+    fans = [(4 * 64, 32 * 64), (32 * 16, 64 * 16), (64 * 9, 64 * 9), (7744, 512), (512, 18), (64, 512)]
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     for layer, (fan_in, fan_out) in zip(layers, fans, strict=True):
-        bound = math.sqrt(6 / (fan_in + fan_out))
+        # Variance scaling by 1/√3: a variance of 1 / (√3 fan_in), which is a third of the bound's square.
+        bound = math.sqrt(6 / (fan_in + fan_out)) if init == "xavier" else math.sqrt(3 / (math.sqrt(3) * fan_in))
         assert 0.99 * bound < layer.weight.abs().max().item() <= bound * (1 + 1e-6)
         assert layer.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.03)
         assert layer.bias.abs().max().item() == 0

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pixelq.agents import AgentConfig
-from pixelq.agents.optim import CentredRMSProp, load_optimizer_tensors, make_optimizer, optimizer_tensors
+from pixelq.agents.optim import (
+    CentredRMSProp,
+    load_optimizer_tensors,
+    make_fraction_optimizer,
+    make_optimizer,
+    optimizer_tensors,
+)
 
 Weights = list[NDArray[np.float64]]
 RMSPROP = AgentConfig(optimizer="rmsprop", learning_rate=2.5e-4, rmsprop_decay=0.95, rmsprop_epsilon=1e-5)
@@ -115,3 +121,10 @@ def test_state_as_tensors_continues_bit_for_bit(config: AgentConfig) -> None:
         load_optimizer_tensors(optimizer, state)
         apply(optimizer, again, gradients[10:])
         assert all(torch.equal(a, b) for a, b in zip(params, again, strict=True))
+
+
+def test_fractions_learn_by_the_centred_rmsprop() -> None:
+    optimizer = make_fraction_optimizer(AgentConfig(head="fqf"), [nn.Parameter(torch.zeros(3))])
+    assert isinstance(optimizer, CentredRMSProp)
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["decay"], group["eps"]) == (2.5e-9, 0.95, 1e-5)
