@@ -31,25 +31,31 @@ def make_network(
         seed: of the initial weights; None draws on from PyTorch's global generator.
 
     Raises:
-        InvalidConfig: the encoder cannot take observations of that shape.
+        InvalidConfig: the encoder cannot take observations of that shape, or there is no memory for the network.
     """
     if seed is not None:
         with torch.random.fork_rng(devices=[]):  # initialisers draw from the global generator: lend it a seed
             torch.default_generator.manual_seed(seed)
             return make_network(observation_shape, num_actions, config)
     try:
-        encoder = make_encoder(
-            config.encoder,
-            observation_shape,
-            hidden=config.hidden,
-            width=config.encoder_width,
-            spectral_norm=config.spectral_norm,
-            adaptive_pool=config.adaptive_pool,
-            layer_norm=config.layer_norm,
-            init=_init(config),
-        )
+        return _make_network(observation_shape, num_actions, config)
     except ValueError as error:
         raise InvalidConfig(str(error)) from error
+    except RuntimeError as error:  # PyTorch's word for memory that cannot be had
+        raise InvalidConfig("no memory for a network of that size; lower hidden, or what the head predicts") from error
+
+
+def _make_network(observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig) -> QNetwork:
+    encoder = make_encoder(
+        config.encoder,
+        observation_shape,
+        hidden=config.hidden,
+        width=config.encoder_width,
+        spectral_norm=config.spectral_norm,
+        adaptive_pool=config.adaptive_pool,
+        layer_norm=config.layer_norm,
+        init=_init(config),
+    )
     return QNetwork(encoder, make_head(encoder.out_features, num_actions, config))
 
 

@@ -105,18 +105,26 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """
     folder = find_checkpoint(path)
     try:
-        state = json.loads((folder / _STATE).read_text())
-        if not isinstance(state, dict) or "format" not in state:
-            raise InvalidCheckpoint(f"{folder / _STATE} is not a pixelq checkpoint's description")
-        if state["format"] != FORMAT:
-            raise InvalidCheckpoint(f"{folder} has format {state['format']!r}; this version reads format {FORMAT}")
+        state = _read_state(folder)
         return Checkpoint(state, load_file(folder / _NETWORK), load_file(folder / _LEARNER))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InvalidCheckpoint(f"{folder / _STATE} is damaged ({error}); use another checkpoint") from error
     except OSError as error:
         raise InvalidCheckpoint(f"{folder} cannot be read ({error}); use another checkpoint") from error
     except SafetensorError as error:
         raise InvalidCheckpoint(f"the weights in {folder} are damaged ({error}); use another checkpoint") from error
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    """The checkpoint's JSON values."""
+    text = (folder / _STATE).read_bytes()
+    try:
+        state = json.loads(text)
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of too many digits, nested too deep
+        raise InvalidCheckpoint(f"{folder / _STATE} is damaged ({error}); use another checkpoint") from error
+    if not isinstance(state, dict) or "format" not in state:
+        raise InvalidCheckpoint(f"{folder / _STATE} is not a pixelq checkpoint's description")
+    if state["format"] != FORMAT:
+        raise InvalidCheckpoint(f"{folder} has format {state['format']!r}; this version reads format {FORMAT}")
+    return state
 
 
 def _is_replaceable(path: Path) -> bool:

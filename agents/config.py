@@ -12,6 +12,10 @@ Encoder = Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der
 Head = Literal["scalar", "categorical", "quantile", "implicit", "fqf"]
 
 
+MOST = 10**12
+"""No count may be greater: beyond it arithmetic would overflow somewhere before memory ends."""
+
+
 class InvalidConfig(ValueError):
     """A configuration that cannot be run; the message says which field, and what would be right."""
 
@@ -161,6 +165,7 @@ class AgentConfig:
             if hint in (int, int | None):
                 least = 2 if name == "atoms" else 1
                 self._require(name, _is_count(value) and value >= least, f"an integer of at least {least}", hint)
+                self._require(name, value <= MOST, f"at most {MOST:,}", hint)
             elif hint is bool:
                 self._require(name, isinstance(value, bool), "True or False")
             elif hint in (float, float | None):

@@ -242,7 +242,7 @@ class DQN:
             agent.rng.bit_generator.state = state["rng"]
             agent.step, agent.updates, agent.episodes = (int(state[name]) for name in ("step", "updates", "episodes"))
             agent.env_id, agent.protocol = (None if state[n] is None else str(state[n]) for n in ("env", "protocol"))
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
             sentence = " ".join(str(error).split())[:300]
             raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {sentence}") from error
         return agent

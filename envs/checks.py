@@ -22,14 +22,20 @@ def spread_seeds(seed: int, num_envs: int) -> NDArray[np.int32]:
     return (words >> 1).astype(np.int32)  # 31 bits: the emulator takes a negative seed for none at all
 
 
+MOST = 2**20
+"""No count may be greater: memory for so many environments or threads ends before."""
+
+
 def checked_count(name: str, value: int, least: int) -> int:
-    """`value`, if it is an integer of at least `least`.
+    """`value`, if it is an integer of at least `least` and at most `MOST`.
 
     Raises:
         InvalidEnv: when it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise InvalidEnv(f"{name} must be an integer of at least {least}, not {value!r}")
+    if value > MOST:
+        raise InvalidEnv(f"{name} must be at most {MOST:,}, not {value:,}")
     return int(value)
 
 

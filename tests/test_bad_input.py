@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -125,7 +126,9 @@ def run(finished_run: Path, tmp_path: Path) -> Path:
         ({"agent.encoder": "resnet"}, ["'resnet'", "--agent.encoder", "nature"]),
         ({"agent.encoder": "nature"}, ["NatureCNN", "36×36", "10×5"]),
         ({"agent.batch_size": "101"}, ["batch_size is 101; it must be at most replay_capacity"]),
-        ({"agent.replay_capacity": str(10**13)}, ["replay", "GB", "lower replay_capacity"]),
+        ({"agent.replay_capacity": str(10**12)}, ["replay", "GB", "lower replay_capacity"]),
+        ({"agent.replay_capacity": str(10**13)}, ["replay_capacity is 10000000000000; it must be at most"]),
+        ({"agent.hidden": str(10**11)}, ["no memory for a network of that size", "lower hidden"]),
         ({"num_envs": "101"}, ["--num-envs is 101", "replay's 100 rows"]),
         ({"num_envs": "60"}, ["100 rows", "60 environments", "at least 240", "fewer environments"]),
         ({"out": "file"}, ["file cannot be written", "another --out"]),
@@ -282,6 +285,7 @@ def swap_network(checkpoint: Path) -> None:
     shutil.copy(checkpoint.parent / "wider" / "network.safetensors", checkpoint)
 
 
+GENERATOR = {"bit_generator": "PCG64", "state": {"state": -1, "inc": 1}, "has_uint32": 0, "uinteger": 0}
 DAMAGES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "weights cut off": (lambda c: cut(c / "network.safetensors"), ["weights", "damaged", "use another checkpoint"]),
     "weights empty": (lambda c: (c / "network.safetensors").write_bytes(b""), ["weights", "damaged"]),
@@ -294,6 +298,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "another architecture": (swap_network, ["does not describe an agent", "size mismatch"]),
     "another configuration": (lambda c: describe(c, config={"gama": 1}), ["unknown field 'gama'"]),
     "steps of words": (lambda c: describe(c, step="many"), ["does not describe an agent", "many"]),
+    "steps without end": (lambda c: describe(c, step=math.inf), ["does not describe an agent", "infinity"]),
+    "a generator of another size": (lambda c: describe(c, rng=GENERATOR), ["does not describe an agent", "-1"]),
+    "a shape beyond memory": (
+        lambda c: describe(c, observation_space={"shape": [10**12], "dtype": "float32"}),
+        ["does not describe an agent", "allocate"],
+    ),
+    "brackets without end": (lambda c: (c / "agent.json").write_text("[" * 100_000), ["agent.json is damaged"]),
+    "a number of 5,000 digits": (lambda c: (c / "agent.json").write_text("9" * 5_000), ["agent.json is damaged"]),
     "no environment": (lambda c: describe(c, env=None), ["does not say which environment", "Python"]),
     "unknown environment": (lambda c: describe(c, env="CartPolo-v1"), ["did you mean 'CartPole-v1'?"]),
     "another environment": (lambda c: describe(c, env="CartPole-v1"), ["other observations or actions than CartPole"]),

@@ -50,6 +50,7 @@ def run(code):
 INVALID = {
     "make_vec('ALE/Pong-v5', 0)": "num_envs must be an integer of at least 1, not 0",
     "make_vec('ALE/Pong-v5', -1)": "num_envs must be an integer of at least 1, not -1",
+    "make_vec('CartPole-v1', 10**11)": "num_envs must be at most 1,048,576, not 100,000,000,000",
     "make_vec('ALE/Pong-v5', 1.5)": "num_envs must be an integer of at least 1, not 1.5",
     "make_vec('ALE/Pong-v5', 1, num_threads=-1)": "num_threads must be an integer of at least 0, not -1",
     "make_vec('ALE/Pong-v5', 1, -1)": "seed must be a non-negative integer, not -1",
