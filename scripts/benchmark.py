@@ -48,7 +48,7 @@ class BenchmarkArgs:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto (a GPU where there is one), cpu or cuda."""
     seconds: float = 60.0
-    """Seconds for which each library, preset or way to sample is measured, all turns together."""
+    """Seconds for which each library or preset is measured, or all ways to sample, over all turns."""
     turns: int = 5
     """Turns of each library; medians are over these."""
     updates: str | None = None

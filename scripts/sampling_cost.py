@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
@@ -15,7 +14,8 @@ from rich.table import Table
 from pixelq.agents import Replay
 from pixelq.agents.run_log import hardware
 from pixelq.agents.samplers import PrioritizedSampler
-from pixelq.scripts.update_cost import OBSERVATIONS, wait
+from pixelq.scripts.timing import seconds_in_turns
+from pixelq.scripts.update_cost import OBSERVATIONS
 
 BATCH_SIZES = (32, 256)
 N_STEP = 3
@@ -47,21 +47,12 @@ def filled_replay(rows: int, num_envs: int, device: torch.device) -> Replay:
 
 
 def sampling_costs(rows: int, num_envs: int, device: torch.device, turns: int, seconds: float) -> dict[str, Any]:
-    """Measures each way of drawing in turn, ``turns`` times for ``seconds``; milliseconds are medians over all."""
+    """Measures each way of drawing in turn, ``turns`` times for ``seconds`` all together; milliseconds are medians."""
     replay = filled_replay(rows, num_envs, device)
     ways = {(batch_size, name): way for batch_size in BATCH_SIZES for name, way in _ways(replay, batch_size).items()}
-    took: dict[tuple[int, str], list[float]] = {key: [] for key in ways}
     for way in ways.values():
         way()
-    for _ in range(turns):
-        for key, way in ways.items():
-            until = time.perf_counter() + seconds
-            while time.perf_counter() < until:
-                wait(device)
-                start = time.perf_counter()
-                way()
-                wait(device)
-                took[key].append(time.perf_counter() - start)
+    took = seconds_in_turns(ways, device, turns, seconds / len(ways))
     return {
         "hardware": hardware(device),
         "device": device.type,

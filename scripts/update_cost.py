@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pixelq.agents import DQN, Batch, preset
 from pixelq.agents.run_log import hardware
+from pixelq.scripts.timing import seconds_in_turns
 
 OBSERVATIONS = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
 ACTIONS = gymnasium.spaces.Discrete(6)  # Pong's
@@ -35,21 +36,13 @@ def update_costs(names: Sequence[str], device: torch.device, turns: int, seconds
     """Measures the presets in turn, ``turns`` times for ``seconds`` and an update at least; medians are over all."""
     agents = {name: DQN(OBSERVATIONS, ACTIONS, preset(name), device=device, seed=0) for name in names}
     batches = {name: random_batch(agent.config.batch_size, device) for name, agent in agents.items()}
-    took: dict[str, list[float]] = {name: [] for name in names}
     flop: dict[str, int] = {}
     for name, agent in agents.items():
         with FlopCounterMode(display=False) as counter:  # the first update, which also warms up
             agent.learner.update(batches[name])
         flop[name] = counter.get_total_flops()
-    for _ in range(turns):
-        for name, agent in agents.items():
-            until = time.perf_counter() + seconds
-            while time.perf_counter() < until:
-                wait(device)
-                start = time.perf_counter()
-                agent.learner.update(batches[name])
-                wait(device)
-                took[name].append(time.perf_counter() - start)
+    ways = {name: partial(agent.learner.update, batches[name]) for name, agent in agents.items()}
+    took = seconds_in_turns(ways, device, turns, seconds)
     results = []
     for name, agent in agents.items():
         config, typical = agent.config, median(took[name])
@@ -91,9 +84,3 @@ def show_costs(figures: dict[str, Any], console: Console) -> None:
             f"{result['gflop_per_second']:,.0f}",
         )
     console.print(table)
-
-
-def wait(device: torch.device) -> None:
-    """Waits until a GPU has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
