@@ -41,7 +41,9 @@ def make_network(
         return _make_network(observation_shape, num_actions, config)
     except ValueError as error:
         raise InvalidConfig(str(error)) from error
-    except RuntimeError as error:  # PyTorch's word for memory that cannot be had
+    except RuntimeError as error:
+        if "memory" not in str(error) and "Storage size" not in str(error):
+            raise
         raise InvalidConfig("no memory for a network of that size; lower hidden, or what the head predicts") from error
 
 

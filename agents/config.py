@@ -8,12 +8,18 @@ from dataclasses import dataclass, fields
 from math import inf, isfinite
 from typing import Any, Literal, get_args, get_type_hints
 
+import numpy as np
+
 Encoder = Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der"]
 Head = Literal["scalar", "categorical", "quantile", "implicit", "fqf"]
 
 
 MOST = 10**12
 """No count may be greater: beyond it arithmetic would overflow somewhere before memory ends."""
+
+
+FARTHEST = 1e38
+"""No number may lie farther from 0: float32 ends at 3.4e38."""
 
 
 class InvalidConfig(ValueError):
@@ -171,13 +177,14 @@ class AgentConfig:
             elif hint in (float, float | None):
                 condition, requirement = _RANGES[name]
                 self._require(name, _is_number(value) and condition(value), requirement, hint)
+                self._require(name, abs(value) <= FARTHEST, f"within ±{FARTHEST:g}", hint)
             else:
                 self._require(name, value in get_args(hint), f"one of {', '.join(get_args(hint))}")
 
     def _check_combinations(self) -> None:
         self._require("epsilon_end", self.epsilon_end <= self.epsilon_start, "at most epsilon_start")
         self._require("batch_size", self.batch_size <= self.replay_capacity, "at most replay_capacity")
-        self._require("v_min", self.v_min < self.v_max, "less than v_max")
+        self._require("v_min", np.float32(self.v_min) < np.float32(self.v_max), "less than v_max")
         scalar = self.head == "scalar"
         self._require("loss", scalar or self.loss == "huber", "huber: squared errors are for the scalar head")
         self._require("value_rescaling", scalar or not self.value_rescaling, "False: it is for the scalar head")

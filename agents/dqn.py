@@ -83,6 +83,11 @@ class DQN:
         """Probability of a random action at the present step of learning."""
         return epsilon_at(self.config, self.step)
 
+    def fits(self, envs: VectorEnv) -> bool:
+        """Whether the environments' observations and actions are those that the agent was made for."""
+        theirs, own = envs.single_observation_space, self.observation_space
+        return (theirs.shape, theirs.dtype, envs.single_action_space) == (own.shape, own.dtype, self.action_space)
+
     def q_values(self, obs: NDArray[Any]) -> Tensor:
         """Values float32 [B, A] of every action at observations [B, *observation]; noisy layers without noise."""
         return self._q(self._batched(np.asarray(obs))[0])
@@ -227,7 +232,7 @@ class DQN:
         checkpoint = read_checkpoint(path)
         state = checkpoint.state
         try:
-            shape, dtype = state["observation_space"]["shape"], np.dtype(state["observation_space"]["dtype"])
+            shape, dtype = state["observation_space"]["shape"], np.dtype(str(state["observation_space"]["dtype"]))
             low, high = _bounds(dtype)
             agent = cls(
                 gymnasium.spaces.Box(low, high, tuple(shape), dtype.type),
@@ -240,12 +245,21 @@ class DQN:
             agent.noise.set_state(checkpoint.learner.pop("noise.state").cpu())
             agent.learner.load_tensors(checkpoint.learner)
             agent.rng.bit_generator.state = state["rng"]
-            agent.step, agent.updates, agent.episodes = (int(state[name]) for name in ("step", "updates", "episodes"))
+            agent.step, agent.updates, agent.episodes = (
+                _count(state, name) for name in ("step", "updates", "episodes")
+            )
             agent.env_id, agent.protocol = (None if state[n] is None else str(state[n]) for n in ("env", "protocol"))
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
             sentence = " ".join(str(error).split())[:300]
             raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {sentence}") from error
         return agent
+
+
+def _count(state: dict[str, Any], name: str) -> int:
+    value = state[name]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{name} is {value!r}, which is no count")
+    return value
 
 
 def _bounds(dtype: np.dtype[Any]) -> tuple[Any, Any]:

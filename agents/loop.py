@@ -34,9 +34,7 @@ def train(agent: DQN, envs: VectorEnv, steps: int, options: LearnOptions) -> Non
     mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
     if mode != AutoresetMode.NEXT_STEP:
         raise InvalidConfig(f"the environments reset with {mode}; they must be made with AutoresetMode.NEXT_STEP")
-    if envs.single_observation_space.shape != agent.observation_space.shape or (
-        envs.single_action_space != agent.action_space
-    ):
+    if not agent.fits(envs):
         raise InvalidConfig("the environments' spaces are not the agent's; make the agent from these environments")
     with stop_signals() as received:
         loop = _Loop(agent, envs, options, agent.step + steps, received)

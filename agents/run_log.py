@@ -25,6 +25,7 @@ METRICS = (
     "steps_per_second wall_seconds"
 ).split()
 EVALUATIONS = "step episodes mean median std ci95_low ci95_high human_normalized".split()
+TABLES = {"metrics": METRICS, "evaluations": EVALUATIONS}
 
 
 class InvalidRun(ValueError):
@@ -53,12 +54,18 @@ class RunLog:
         try:
             if resume_step is None:
                 self._create()
-            rows = {name: _rows_up_to(out / f"{name}.csv", resume_step or 0) for name in ("metrics", "evaluations")}
+            else:
+                read_run(out)
+            rows = {name: _rows_up_to(out / f"{name}.csv", resume_step or 0) for name in TABLES}
+            self.best_mean = max((float(row["mean"]) for row in rows["evaluations"]), default=None)
+            self.wall_seconds = float(rows["metrics"][-1]["wall_seconds"]) if rows["metrics"] else 0.0
             (out / "config.json").write_text(json.dumps(description, indent=2) + "\n")
         except OSError as error:
             raise InvalidRun(f"{out} cannot be written ({error.strerror}); use another --out") from error
-        self.best_mean = max((float(row["mean"]) for row in rows["evaluations"]), default=None)
-        self.wall_seconds = float(rows["metrics"][-1]["wall_seconds"]) if rows["metrics"] else 0.0
+        except ValueError as error:
+            if isinstance(error, InvalidRun):
+                raise
+            raise InvalidRun(f"a table in {out} is damaged ({error}); start another run in another --out") from error
         from torch.utils.tensorboard import SummaryWriter  # a second to import
 
         self.tensorboard: SummaryWriter = SummaryWriter(
@@ -67,10 +74,15 @@ class RunLog:
 
     def _create(self) -> None:
         """Makes the folder of a new run."""
-        if (self.out / "config.json").exists():
-            raise InvalidRun(f"{self.out} already holds a run; use --resume to go on with it, or another --out")
+        for path in (self.out / "config.json", *(self.out / f"{name}.csv" for name in TABLES)):
+            if path.exists():
+                raise InvalidRun(
+                    f"{self.out} already holds a run ({path.name}); use --resume to go on with it, or another --out"
+                )
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        for name, columns in (("metrics", METRICS), ("evaluations", EVALUATIONS)):
+        if any(self.checkpoints.iterdir()):
+            raise InvalidRun(f"{self.checkpoints} already holds files; use another --out")
+        for name, columns in TABLES.items():
             (self.out / f"{name}.csv").write_text(",".join(columns) + "\n")
 
     def metrics(self, row: Mapping[str, Any]) -> None:
@@ -121,17 +133,17 @@ def read_run(run: str | os.PathLike[str]) -> RunFiles:
     run = Path(run)
     try:
         config = json.loads((run / "config.json").read_text())
-        tables = [_whole_lines(run / f"{name}.csv") for name in ("metrics", "evaluations")]
+        tables = {name: _whole_lines(run / f"{name}.csv") for name in TABLES}
     except OSError as error:
         raise InvalidRun(f"{run} holds no run ({error.strerror}: {error.filename}); give a run's folder") from error
-    except ValueError as error:  # no JSON, or no UTF-8
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, an empty table
         raise InvalidRun(f"{run} is damaged ({error}); give another run's folder") from error
     if not isinstance(config, dict) or not {"env", "protocol", "agent"} <= config.keys():
         raise InvalidRun(f"{run / 'config.json'} does not describe a run; give a run's folder")
-    for name, columns, (header, _) in zip(("metrics", "evaluations"), (METRICS, EVALUATIONS), tables, strict=True):
-        if not set(columns) <= set(header.split(",")):
+    for name, (header, _) in tables.items():
+        if not set(TABLES[name]) <= set(header.split(",")):
             raise InvalidRun(f"{run / name}.csv lacks columns that a run writes; give another run's folder")
-    return RunFiles(config, *(list(csv.DictReader([header, *lines])) for header, lines in tables))
+    return RunFiles(config, *(list(csv.DictReader([header, *lines])) for header, lines in tables.values()))
 
 
 def _cell(value: Any) -> str:

@@ -1,5 +1,7 @@
 """From an environment id to a vector environment, with or without a colour picture to film."""
 
+import warnings
+
 import gymnasium
 import numpy as np
 
@@ -62,10 +64,12 @@ def make_filmed(
 def _check_draws(env_id: str) -> None:
     """Draws one picture, because an environment says only then that it cannot or that a package is missing."""
     try:
-        env = gymnasium.make(env_id, render_mode="rgb_array")
-        env.reset(seed=0)
-        picture = env.render()
-        env.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Gymnasium warns of is told by the error
+            env = gymnasium.make(env_id, render_mode="rgb_array")
+            env.reset(seed=0)
+            picture = env.render()
+            env.close()
     except (gymnasium.error.Error, ImportError, NotImplementedError, TypeError) as error:
         raise InvalidEnv(f"{env_id!r} cannot be filmed: {reason(error)}") from error
     if not isinstance(picture, np.ndarray) or picture.ndim != 3:

@@ -28,6 +28,8 @@ def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args |
     Raises:
         UsageError: the command line does not fit.
     """
+    if "" in arguments:
+        raise UsageError(f"an argument is empty; give it a value or leave it out; pixelq {verb} --help lists the flags")
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):

@@ -13,7 +13,7 @@ import tyro
 from pixelq.agents import DQN, Evaluation, InvalidCheckpoint, evaluate
 from pixelq.agents.checkpoint import find_checkpoint
 from pixelq.agents.film import film_episode
-from pixelq.envs import GYMNASIUM, PROTOCOLS, make_vec
+from pixelq.envs import GYMNASIUM, PROTOCOLS, InvalidEnv, make_filmed, make_vec
 from pixelq.scripts.command_line import (
     STDOUT,
     UsageError,
@@ -62,7 +62,12 @@ def main(arguments: Sequence[str]) -> None:
     if args.video is not None:
         make_folder(args.video, "--video")
     agent, folder, result, protocol = evaluate_saved(
-        args.checkpoint, args.episodes, protocol=args.protocol, seed=args.seed, device=args.device
+        args.checkpoint,
+        args.episodes,
+        protocol=args.protocol,
+        seed=args.seed,
+        device=args.device,
+        film=args.video is not None,
     )
     if args.json != STDOUT:
         print(describe(result, f"{folder.name} (step {agent.step:,})"))
@@ -85,15 +90,22 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def evaluate_saved(
-    path: Path, episodes: int, *, protocol: str | None = None, seed: int = 0, device: str = "auto"
+    path: Path,
+    episodes: int,
+    *,
+    protocol: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    film: bool = False,
 ) -> tuple[DQN, Path, Evaluation, str]:
-    """Evaluates a run or checkpoint in fresh games of its environment.
+    """Evaluates a run or checkpoint in fresh games of its environment; with ``film``, only if it draws pictures.
 
     Returns:
         the agent, the checkpoint's folder, the evaluation and the name of the protocol played.
 
     Raises:
         InvalidCheckpoint: it cannot be loaded, or belongs to no environment that can be made by its id.
+        UsageError: its protocol has no name, or its environment cannot be filmed.
     """
     folder = find_checkpoint(path)
     if folder.is_symlink():
@@ -111,12 +123,14 @@ def evaluate_saved(
         protocol,
         full_action_space=has_full_action_space(agent),
     )
-    if (envs.single_observation_space.shape, envs.single_action_space) != (
-        agent.observation_space.shape,
-        agent.action_space,
-    ):
+    if not agent.fits(envs):
         envs.close()
         raise InvalidCheckpoint(f"{path} was trained on other observations or actions than {agent.env_id} has here")
+    if film:
+        try:
+            make_filmed(agent.env_id).close()
+        except InvalidEnv as error:
+            raise UsageError(f"{error}; leave out --video") from error
     result = evaluate(agent, envs, episodes, epsilon=envs.protocol.evaluation_epsilon, seed=seed)
     name = envs.protocol.name
     envs.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 import threading
@@ -41,6 +42,9 @@ def run(verb: str, arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"pixelq {verb}: stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     finally:
         if is_main:
             signal.signal(signal.SIGTERM, before)

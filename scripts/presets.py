@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> None:
     """Prints a line for each preset: its name and the first line of its docstring."""
     parse(PresetsArgs, "presets", arguments)
     for name, function in PRESETS.items():
-        print(f"{name:<12} {(inspect.getdoc(function) or '').splitlines()[0]}")
+        print(f"{name:<16} {(inspect.getdoc(function) or '').splitlines()[0]}")
 
 
 if __name__ == "__main__":

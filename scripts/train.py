@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, preset
 from pixelq.agents.plot import plot_run
-from pixelq.envs import PROTOCOLS, make_vec
+from pixelq.envs import PROTOCOLS, is_atari, make_vec
 from pixelq.scripts.command_line import UsageError, parse, write_json
 from pixelq.scripts.evaluate import describe, evaluate_saved, figures
 from pixelq.scripts.seeds import derived_seed
@@ -64,30 +64,34 @@ CHANGEABLE = frozenset(
     "steps device out resume checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 )
 """What may change when a run is resumed."""
+COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 
 
 def main(arguments: Sequence[str]) -> None:
     """Parses the command line and trains."""
     defaults = _defaults(arguments)
     args = parse(TrainArgs, "train", arguments, defaults)
-    if not args.resume:
+    for name in COUNTS:
+        if getattr(args, name) < 1:
+            raise UsageError(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be at least 1")
+    if args.resume:
+        _check_unchanged(args, defaults)
+        _resume(args)
+    else:
         _start(args)
-        return
-    for flag in dataclasses.fields(args):
-        given, saved = getattr(args, flag.name), getattr(defaults, flag.name)
-        if flag.name not in CHANGEABLE and given != saved:
-            if isinstance(given, AgentConfig):
-                name = next(
-                    f.name for f in dataclasses.fields(given) if getattr(given, f.name) != getattr(saved, f.name)
-                )
-                flag_name, given, saved = f"agent.{name}", getattr(given, name), getattr(saved, name)
-            else:
-                flag_name = flag.name
+
+
+def _check_unchanged(args: TrainArgs, saved: TrainArgs) -> None:
+    """Sees that a run is resumed with its own settings."""
+    values, own = ({**vars(of), **{f"agent.{n}": v for n, v in vars(of.agent).items()}} for of in (args, saved))
+    for name in sorted(values.keys() - CHANGEABLE - {"agent"}):
+        if name == "protocol" and not is_atari(saved.env):
+            continue
+        if values[name] != own[name]:
             raise InvalidRun(
-                f"the run in {args.out} has --{flag_name.replace('_', '-')} {saved}, not {given}; leave the flag out, "
-                "or start another run in another --out"
+                f"the run in {args.out} has --{name.replace('_', '-')} {own[name]}, not {values[name]}; leave the flag "
+                "out, or start another run in another --out"
             )
-    _resume(args)
 
 
 def _defaults(arguments: Sequence[str]) -> TrainArgs:
@@ -106,16 +110,28 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
         raise InvalidRun("--resume needs --out, the folder of the run to go on with")
     try:
         saved = json.loads((chosen.out / "config.json").read_text())
-        flags = {flag.name: saved[flag.name] for flag in dataclasses.fields(TrainArgs) if flag.name in saved}
+        kinds = get_type_hints(TrainArgs)
+        missing = {"env", "protocol", "num_envs", "seed", "steps", "agent"} - saved.keys()
+        if missing:
+            raise KeyError(*missing)
+        names = kinds.keys() & saved.keys() - {"agent", "device"}
+        flags = {name: _checked(name, saved[name], kinds[name]) for name in names}
         flags["agent"] = AgentConfig.from_dict(saved["agent"])
         if saved["protocol"] not in PROTOCOLS:  # no Atari game
             del flags["protocol"]
-        del flags["device"]
         return TrainArgs(**flags)
     except OSError as error:
         raise InvalidRun(f"{chosen.out} holds no run to resume; leave out --resume to start one") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InvalidRun(f"{chosen.out / 'config.json'} is damaged ({error}); start another run") from error
+
+
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    """A value of config.json, if it is of the flag's type."""
+    kind = kind if isinstance(kind, type) else str  # a choice among names
+    if type(value) is not kind:
+        raise TypeError(f"{name} is {value!r}")
+    return value
 
 
 def _start(args: TrainArgs) -> None:
@@ -136,6 +152,12 @@ def _resume(args: TrainArgs) -> None:
     if not latest.exists():
         raise InvalidCheckpoint(f"{args.out} has no checkpoint yet; start again in another --out")
     agent = DQN.load(latest, args.device)
+    protocol = args.protocol if is_atari(args.env) else agent.protocol
+    if (agent.env_id, agent.protocol, agent.seed, agent.config) != (args.env, protocol, args.seed, args.agent):
+        raise InvalidCheckpoint(
+            f"{latest} is not of the run that {args.out / 'config.json'} describes, but of {agent.env_id}, seed "
+            f"{agent.seed}, or of other settings; put back the file that is of another run"
+        )
     if agent.step >= args.steps:
         raise InvalidRun(f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps")
     envs = _make_envs(args, args.num_envs, derived_seed(args.seed, "resumed training", agent.step))
@@ -149,9 +171,6 @@ def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
 def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
     """Learns up to the last step, evaluates the policy that was saved, and says where everything lies."""
     assert args.out is not None
-    for name in ("evaluation_episodes", "final_episodes"):
-        if getattr(args, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be at least 1")
     evaluation_envs = _make_envs(args, min(8, args.evaluation_episodes), derived_seed(args.seed, "choice of the best"))
     agent.learn(
         envs,

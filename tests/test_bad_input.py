@@ -128,6 +128,8 @@ def run(finished_run: Path, tmp_path: Path) -> Path:
         ({"agent.batch_size": "101"}, ["batch_size is 101; it must be at most replay_capacity"]),
         ({"agent.replay_capacity": str(10**12)}, ["replay", "GB", "lower replay_capacity"]),
         ({"agent.replay_capacity": str(10**13)}, ["replay_capacity is 10000000000000; it must be at most"]),
+        ({"agent.reward_clip": "1e300"}, ["reward_clip is 1e+300; it must be within ±1e+38"]),
+        ({"agent.v_min": "1", "agent.v_max": "1.0000000000000002"}, ["v_min is 1.0; it must be less than v_max"]),
         ({"agent.hidden": str(10**11)}, ["no memory for a network of that size", "lower hidden"]),
         ({"num_envs": "101"}, ["--num-envs is 101", "replay's 100 rows"]),
         ({"num_envs": "60"}, ["100 rows", "60 environments", "at least 240", "fewer environments"]),
@@ -143,11 +145,12 @@ def test_train_refuses(refused: Callable[[list[str]], str], changes: dict[str, s
 
 
 COUNTS = {
-    "steps": "steps",
+    "steps": "--steps",
     "num_envs": "num_envs",
-    "checkpoint_every": "checkpoint_every",
-    "evaluate_every": "evaluate_every",
-    "log_every": "log_every",
+    "checkpoint_every": "--checkpoint-every",
+    "evaluate_every": "--evaluate-every",
+    "log_every": "--log-every",
+    "keep": "--keep",
     "evaluation_episodes": "--evaluation-episodes",
     "final_episodes": "--final-episodes",
     "agent.batch_size": "batch_size",
@@ -180,6 +183,8 @@ def test_train_refuses_counts_below_one(refused: Callable[[list[str]], str], fla
         (train_arguments("--resume"), ["--resume needs --out"]),
         (train_arguments("--resume", out="nowhere"), ["nowhere holds no run", "leave out --resume"]),
         (train_arguments("--resume", out="file"), ["file holds no run"]),
+        (train_arguments(out=""), ["an argument is empty", "pixelq train --help"]),
+        (["evaluate", ""], ["an argument is empty"]),
         (["evaluate"], ["RUN_OR_CHECKPOINT"]),
         (["evaluate", "nowhere"], ["nowhere does not exist", "run's folder"]),
         (["evaluate", "."], [". holds no checkpoint", "run's folder"]),
@@ -298,7 +303,17 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "another architecture": (swap_network, ["does not describe an agent", "size mismatch"]),
     "another configuration": (lambda c: describe(c, config={"gama": 1}), ["unknown field 'gama'"]),
     "steps of words": (lambda c: describe(c, step="many"), ["does not describe an agent", "many"]),
-    "steps without end": (lambda c: describe(c, step=math.inf), ["does not describe an agent", "infinity"]),
+    "steps without end": (lambda c: describe(c, step=math.inf), ["does not describe an agent", "no count"]),
+    "half a step": (lambda c: describe(c, step=1.5), ["step is 1.5, which is no count"]),
+    "updates below 0": (lambda c: describe(c, updates=-1), ["updates is -1, which is no count"]),
+    "observations of another type": (
+        lambda c: describe(c, observation_space={"shape": [1, 10, 5], "dtype": "float32"}),
+        ["other observations or actions than pixelq/Catch-v0"],
+    ),
+    "observations of no type": (
+        lambda c: describe(c, observation_space={"shape": [1, 10, 5], "dtype": None}),
+        ["does not describe an agent", "None"],
+    ),
     "a generator of another size": (lambda c: describe(c, rng=GENERATOR), ["does not describe an agent", "-1"]),
     "a shape beyond memory": (
         lambda c: describe(c, observation_space={"shape": [10**12], "dtype": "float32"}),
@@ -366,6 +381,82 @@ def test_resume_refuses_other_settings(
     for word in words:
         assert word in why
     assert (run / "metrics.csv").read_bytes() == metrics
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"env": "CartPole-v1"}, ["is not of the run", "but of pixelq/Catch-v0, seed 0"]),
+        ({"seed": 7}, ["is not of the run", "seed 0"]),
+        ({"env": 5}, ["config.json is damaged (env is 5)"]),
+        ({"seed": "x"}, ["config.json is damaged (seed is 'x')"]),
+        ({"log_every": 1.5}, ["config.json is damaged (log_every is 1.5)"]),
+        ({"keep": True}, ["config.json is damaged (keep is True)"]),
+        ({"full_action_space": "no"}, ["config.json is damaged (full_action_space is 'no')"]),
+        ({"num_envs": None}, ["config.json is damaged (num_envs is None)"]),
+        ({"agent": 3}, ["config.json is damaged"]),
+    ],
+)
+def test_resume_refuses_a_changed_configuration(
+    refused: Callable[[list[str]], str], run: Path, changes: dict[str, Any], words: list[str]
+) -> None:
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | changes))
+    why = refused(["train", "--resume", "--out", str(run), "--steps", "400"])
+    for word in words:
+        assert word in why
+
+
+def test_resume_refuses_a_changed_agent(refused: Callable[[list[str]], str], run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    config["agent"]["gamma"] = 0.5
+    (run / "config.json").write_text(json.dumps(config))
+    assert "other settings" in refused(["train", "--resume", "--out", str(run), "--steps", "400"])
+    del config["num_envs"]
+    (run / "config.json").write_text(json.dumps(config))
+    assert "damaged ('num_envs')" in refused(["train", "--resume", "--out", str(run), "--steps", "400"])
+
+
+@pytest.mark.parametrize("table", ["metrics", "evaluations"])
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda path: path.write_text(""), "damaged"),
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "damaged"),
+        (lambda path: path.write_text("step,frames\n100,100\n"), "lacks columns"),
+        (lambda path: path.unlink(), "holds no run"),
+    ],
+)
+def test_resume_refuses_damaged_tables(
+    refused: Callable[[list[str]], str], run: Path, table: str, damage: Callable[[Path], Any], words: str
+) -> None:
+    damage(run / f"{table}.csv")
+    assert words in refused(["train", "--resume", "--out", str(run), "--steps", "400"])
+
+
+def test_resume_refuses_an_evaluation_without_its_mean(refused: Callable[[list[str]], str], run: Path) -> None:
+    header, line = (run / "evaluations.csv").read_text().splitlines()[:2]
+    step, episodes, _, *others = line.split(",")
+    (run / "evaluations.csv").write_text("\n".join([header, ",".join([step, episodes, "", *others])]) + "\n")
+    assert "a table in" in refused(["train", "--resume", "--out", str(run), "--steps", "400"])
+
+
+@pytest.mark.parametrize("file", ["metrics.csv", "evaluations.csv", "checkpoints/step_0000000301/agent.json"])
+def test_what_lies_in_out_is_left_alone(refused: Callable[[list[str]], str], tmp_path: Path, file: str) -> None:
+    path = tmp_path / "run" / file
+    path.parent.mkdir(parents=True)
+    path.write_text("precious")
+    why = refused(train_arguments(out=str(tmp_path / "run")))
+    assert "already holds" in why
+    assert "another --out" in why
+    assert path.read_text() == "precious"
+
+
+def test_a_protocol_that_means_nothing_hinders_no_resuming(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    flags = ["--protocol", "nature", "--final-episodes", "1", "--evaluation-episodes", "1", "--device", "cpu"]
+    assert main(["train", "--resume", "--out", str(run), "--steps", "220", *flags]) == 0
+    assert json.loads((run / "config.json").read_text())["steps"] >= 220
+    capfd.readouterr()
 
 
 def test_a_refused_train_can_be_corrected_in_the_same_folder(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
