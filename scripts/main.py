@@ -38,7 +38,9 @@ def run(verb: str, arguments: Sequence[str] | None = None) -> int:
     if is_main:
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        return _run(verb, arguments)
+        code = _run(verb, arguments)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print(f"pixelq {verb}: stopped", file=sys.stderr)
         return 130

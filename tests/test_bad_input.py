@@ -19,6 +19,7 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete
 
 from pixelq.agents import DQN, PRESETS, AgentConfig
+from pixelq.envs import InvalidEnv
 from pixelq.scripts.main import VERBS, main
 
 FLAGS = {
@@ -237,6 +238,27 @@ def test_evaluate_refuses_unknown_devices(refused: Callable[[list[str]], str], r
     why = refused(["evaluate", str(run), "--device", device])
     assert f"device '{device}'" in why
     assert "auto, cpu or cuda" in why
+
+
+def test_what_cannot_be_filmed_is_refused_before_the_episodes_are_played(
+    refused: Callable[[list[str]], str], run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def blind(env_id: str) -> None:
+        raise InvalidEnv(f"{env_id!r} cannot be filmed: it has no render mode 'rgb_array'")
+
+    monkeypatch.setattr("pixelq.scripts.evaluate.make_filmed", blind)
+    monkeypatch.setattr("pixelq.scripts.evaluate.evaluate", lambda *_, **__: pytest.fail("episodes were played"))
+    why = refused(["evaluate", str(run), "--video", str(tmp_path / "films")])
+    assert why.strip() == "'pixelq/Catch-v0' cannot be filmed: it has no render mode 'rgb_array'; leave out --video"
+
+
+def test_a_reader_who_leaves_gets_no_traceback() -> None:
+    command = [sys.executable, "-m", "pixelq.scripts.main", "presets"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (1, "")
 
 
 @pytest.mark.parametrize(
