@@ -73,10 +73,12 @@ def compare_run(run: str | os.PathLike[str]) -> Comparison:
     if curve is None:
         raise InvalidRun(f"no curve is published for {config['env']}, which {run} plays; give runs of Atari games")
     published = {int(end): row for end, *row in zip(curve.frames_millions, curve.mean, curve.std, strict=True)}
+    try:
+        returns = returns_by_million(metrics)
+    except ValueError as error:
+        raise InvalidRun(f"{Path(run) / 'metrics.csv'} is damaged ({error}); give another run's folder") from error
     millions = tuple(
-        Million(end, episodes, mean, *map(float, published[end]))
-        for end, episodes, mean in returns_by_million(metrics)
-        if end in published
+        Million(end, episodes, mean, *map(float, published[end])) for end, episodes, mean in returns if end in published
     )
     if not millions:
         raise InvalidRun(f"{run} has not played a million frames (250,000 steps) yet; let it go on first")

@@ -138,7 +138,8 @@ def read_run(run: str | os.PathLike[str]) -> RunFiles:
         raise InvalidRun(f"{run} holds no run ({error.strerror}: {error.filename}); give a run's folder") from error
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, an empty table
         raise InvalidRun(f"{run} is damaged ({error}); give another run's folder") from error
-    if not isinstance(config, dict) or not {"env", "protocol", "agent"} <= config.keys():
+    is_description = isinstance(config, dict) and {"env", "protocol", "agent"} <= config.keys()
+    if not is_description or not isinstance(config["agent"], dict):
         raise InvalidRun(f"{run / 'config.json'} does not describe a run; give a run's folder")
     for name, (header, _) in tables.items():
         if not set(TABLES[name]) <= set(header.split(",")):

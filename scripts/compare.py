@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,7 +62,11 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "source": PUBLISHED_SOURCE,
         "differs": comparison.differs,
         "millions": [
-            {**million._asdict(), "deviations": million.deviations, "is_inside": million.is_inside}
+            {
+                **million._asdict(),
+                "deviations": million.deviations if isfinite(million.deviations) else None,
+                "is_inside": million.is_inside,
+            }
             for million in comparison.millions
         ],
     }

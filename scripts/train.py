@@ -159,7 +159,9 @@ def _resume(args: TrainArgs) -> None:
             f"{agent.seed}, or of other settings; put back the file that is of another run"
         )
     if agent.step >= args.steps:
-        raise InvalidRun(f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps")
+        raise InvalidRun(
+            f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps, or evaluate it"
+        )
     envs = _make_envs(args, args.num_envs, derived_seed(args.seed, "resumed training", agent.step))
     _learn(agent, envs, args)
 

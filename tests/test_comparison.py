@@ -140,6 +140,17 @@ def test_the_command_prints_draws_and_writes(tmp_path: Path, capsys: pytest.Capt
     assert second["env"] == "ALE/Pong-v5"
 
 
+def test_json_has_no_infinity(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    curve = published_curve("montezuma_revenge", "DQN")
+    assert curve is not None
+    assert (curve.mean[1], curve.std[1]) == (0, 0)  # in the second million every published seed has 0
+    rows = [row(1_000_000, 0, None), row(2_000_000, 5, 99.0)]
+    run = write_run(tmp_path / "a", "dqn", rows, "ALE/MontezumaRevenge-v5")
+    assert main(["compare", str(run), "--json"]) == 0
+    (million,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)[0]["millions"]
+    assert (million["deviations"], million["is_inside"]) == (None, False)
+
+
 def test_json_on_stdout_is_alone_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path / "a", "dqn", MILLIONS)
     assert main(["compare", str(run), "--json"]) == 0
@@ -155,6 +166,9 @@ def test_what_cannot_be_compared_is_said_in_a_line(tmp_path: Path, capsys: pytes
     (columns / "metrics.csv").write_text("step,frames\n1,4\n")
     empty = write_run(tmp_path / "empty", "dqn", MILLIONS)
     (empty / "metrics.csv").write_text("")
+    words = write_run(tmp_path / "words", "dqn", [{**MILLIONS[0], "frames": "many"}])
+    agent = write_run(tmp_path / "agent", "dqn", MILLIONS)
+    (agent / "config.json").write_text(json.dumps({"env": "ALE/Pong-v5", "protocol": "sticky", "agent": 3}))
     for arguments, sentence in (
         ([], "no run is given"),
         ([str(tmp_path / "nothing")], "holds no run"),
@@ -163,6 +177,8 @@ def test_what_cannot_be_compared_is_said_in_a_line(tmp_path: Path, capsys: pytes
         ([str(damaged)], "damaged"),
         ([str(columns)], "lacks columns"),
         ([str(empty)], "damaged"),
+        ([str(words)], "metrics.csv is damaged"),
+        ([str(agent)], "does not describe a run"),
         ([str(damaged), "--out", "/proc/curves.png"], "cannot be written"),
     ):
         assert main(["compare", *arguments]) == 2

@@ -1,5 +1,6 @@
 """Optimisers against their papers' formulas in double precision."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -48,12 +49,13 @@ def centred_rmsprop(config: AgentConfig, w: Weights, gradients: list[Weights]) -
 
 
 def adam(config: AgentConfig, w: Weights, gradients: list[Weights]) -> Weights:
-    """Kingma & Ba 2015, Algorithm 1."""
+    """Kingma & Ba 2015, Algorithm 1; with decay, Loshchilov & Hutter 2019, Algorithm 2."""
     m, v = [np.zeros_like(x) for x in w], [np.zeros_like(x) for x in w]
     for t, g in enumerate(gradients, start=1):
         for i in range(len(w)):
             m[i] = 0.9 * m[i] + 0.1 * g[i]
             v[i] = 0.999 * v[i] + 0.001 * g[i] ** 2
+            w[i] = w[i] - config.learning_rate * config.weight_decay * w[i]
             m_hat, v_hat = m[i] / (1 - 0.9**t), v[i] / (1 - 0.999**t)
             w[i] = w[i] - config.learning_rate * m_hat / (np.sqrt(v_hat) + config.adam_epsilon)
     return w
@@ -70,7 +72,11 @@ def apply(optimizer: torch.optim.Optimizer, params: list[nn.Parameter], gradient
         optimizer.step()
 
 
-@pytest.mark.parametrize(("config", "formula"), [(RMSPROP, centred_rmsprop), (ADAM, adam)], ids=["rmsprop", "adam"])
+@pytest.mark.parametrize(
+    ("config", "formula"),
+    [(RMSPROP, centred_rmsprop), (ADAM, adam), (dataclasses.replace(ADAM, weight_decay=30.0), adam)],
+    ids=["rmsprop", "adam", "adam with weight decay"],
+)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)], ids=str)
 def test_twenty_steps_equal_the_formula(
     config: AgentConfig, formula: Callable[..., Weights], dtype: torch.dtype, tolerance: float
