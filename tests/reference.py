@@ -41,20 +41,6 @@ def greedy_policy(q: FloatArray) -> FloatArray:
     return policy
 
 
-def max_target(reward: float, discount: float, next_q: FloatArray) -> float:
-    """The target of DQN, r + γ max_a q(s', a), from next_q [A]: Mnih et al. 2015, algorithm 1."""
-    return reward + discount * max(float(q) for q in next_q)
-
-
-def double_target(reward: float, discount: float, online_next_q: FloatArray, target_next_q: FloatArray) -> float:
-    """The target of double DQN, r + γ q_target(s', argmax_a q_online(s', a)), from [A] and [A].
-
-    Van Hasselt et al. 2016, equation for Y^DoubleDQN. Of equal online values the first action counts.
-    """
-    best = int(np.argmax(online_next_q))
-    return reward + discount * float(target_next_q[best])
-
-
 def n_step_return(
     reward: FloatArray, terminated: BoolArray, truncated: BoolArray, gamma: float
 ) -> tuple[float, float, int]:
@@ -98,11 +84,6 @@ def unrescale(x: FloatArray | float, epsilon: float = 1e-3) -> FloatArray:
     s = np.sqrt(1.0 + 4.0 * epsilon * (y + 1.0 + epsilon))
     d = 2.0 * y / (s + 1.0 + 2.0 * epsilon)
     return np.asarray(np.sign(x) * d * (d + 2.0), np.float64)
-
-
-def rescaled_target(reward: float, discount: float, next_q: float, epsilon: float = 1e-3) -> float:
-    """The transformed target h(r + γ h⁻¹(q')) of Pohlen et al. 2018, and of R2D2 (Kapturowski et al. 2019)."""
-    return float(rescale(reward + discount * float(unrescale(next_q, epsilon)), epsilon))
 
 
 # Munchausen
@@ -433,12 +414,3 @@ def importance_weights(probabilities: FloatArray, size: int, beta: float) -> Flo
     """
     weights = np.array([(size * float(p)) ** -beta for p in probabilities])
     return np.asarray(weights / np.max(weights), np.float64)
-
-
-def linear(step: float, start_step: float, steps: float, start: float, end: float) -> float:
-    """`start` until `start_step`, then along a line to `end`, reached after `steps`; 0 steps are a jump to `end`."""
-    if step >= start_step + steps:
-        return end
-    if step <= start_step:
-        return start
-    return start + (end - start) * (step - start_step) / steps

@@ -15,6 +15,7 @@ from pixelq.networks import (
     ScalarHead,
 )
 from pixelq.networks.noisy import LayerNoise
+from tests import reference as ref
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -37,14 +38,13 @@ def test_the_layer_equals_its_equation_in_numpy(rows: int) -> None:
         layer.bias_sigma.uniform_(-1, 1)
     noise = LayerNoise(*(part.double() for part in layer.draw_noise(rows, generator())))
     x = torch.randn(4, 6, dtype=torch.float64)
-    mu, bias, sigma, bias_sigma = (
-        p.detach().numpy() for p in (layer.weight, layer.bias, layer.weight_sigma, layer.bias_sigma)
+    mu, sigma, bias, bias_sigma = (
+        p.detach().numpy() for p in (layer.weight, layer.weight_sigma, layer.bias, layer.bias_sigma)
     )
     expected = []
     for b in range(4):
-        noise_in, noise_out = (part[b % rows].numpy() for part in noise)
-        weight = mu + sigma * np.outer(noise_out, noise_in)
-        expected.append(weight @ x[b].numpy() + bias + bias_sigma * noise_out)
+        drawn = (part[b % rows].numpy() * np.abs(part[b % rows].numpy()) for part in noise)  # f is the signed root
+        expected.append(ref.noisy_linear(x[b : b + 1].numpy(), mu, sigma, bias, bias_sigma, *drawn)[0])
     np.testing.assert_allclose(layer(x, noise).detach().numpy(), expected, atol=1e-12)
     np.testing.assert_allclose(layer(x).detach().numpy(), x.numpy() @ mu.T + bias, atol=1e-12)
 

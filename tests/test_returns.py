@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from pixelq.agents.returns import n_step_return
+from tests import reference as ref
 
 NO = [False, False, False]
 
@@ -46,19 +46,6 @@ def test_one_step_is_the_reward_and_gamma() -> None:
     assert steps.tolist() == [1, 1, 1]
 
 
-def definition(
-    reward: NDArray[np.float64], ends: NDArray[np.bool_], cuts: NDArray[np.bool_], gamma: float
-) -> tuple[float, float, int]:
-    total = 0.0
-    for k in range(len(reward)):
-        total += gamma**k * reward[k]
-        if ends[k]:
-            return total, 0.0, k + 1
-        if cuts[k]:
-            return total, gamma ** (k + 1), k + 1
-    return total, gamma ** len(reward), len(reward)
-
-
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 10), st.integers(1, 20), st.floats(0, 1), st.floats(0, 0.5), st.integers(0, 2**31))
 def test_equals_the_definition(n: int, batch: int, gamma: float, p_end: float, seed: int) -> None:
@@ -66,6 +53,8 @@ def test_equals_the_definition(n: int, batch: int, gamma: float, p_end: float, s
     reward = rng.normal(0, 3, (batch, n)).astype(np.float32)
     ends, cuts = rng.random((2, batch, n)) < p_end
     result = n_step_return(*(torch.from_numpy(x) for x in (reward, ends, cuts)), gamma)
-    expected = [definition(r.astype(np.float64), e, c, gamma) for r, e, c in zip(reward, ends, cuts, strict=True)]
+    expected = [
+        ref.n_step_return(r.astype(np.float64), e, c, gamma) for r, e, c in zip(reward, ends, cuts, strict=True)
+    ]
     for name, ours, theirs in zip(("return", "discount", "steps"), result, zip(*expected, strict=True), strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs, rtol=2e-6, atol=5e-6, err_msg=name)

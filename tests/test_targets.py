@@ -13,6 +13,7 @@ from pixelq.agents.learner import Learner
 from pixelq.agents.resets import shrink_and_perturb
 from pixelq.agents.targets import greedy_policy, munchausen_reward, soft_policy
 from pixelq.envs import make_vec
+from tests import reference as ref
 
 RNG = np.random.default_rng(0)
 
@@ -29,21 +30,6 @@ def test_soft_policy_by_hand_and_without_overflow() -> None:
     assert soft_policy(torch.tensor([[1e4, 0.0, -1e4]]), 0.03).tolist() == [[1, 0, 0]]
 
 
-def munchausen_in_numpy(
-    reward: float, discount: float, action: int, q: np.ndarray, next_q: np.ndarray, alpha: float, tau: float, low: float
-) -> float:
-    """Vieillard et al. 2020, eq. 5 with the clip of section 3, whole: r + α[τ log π(a|s)] + γ Σ π' (q' − τ log π')."""
-
-    def log_policy(values: np.ndarray) -> np.ndarray:
-        advantage = (values - values.max()) / tau
-        return advantage - np.log(np.exp(advantage).sum())
-
-    bonus = min(max(tau * log_policy(q)[action], low), 0.0)
-    log_pi = log_policy(next_q)
-    soft = sum(np.exp(log_pi[a]) * (next_q[a] - tau * log_pi[a]) for a in range(len(next_q)))
-    return reward + alpha * bonus + discount * soft
-
-
 @pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
 @pytest.mark.parametrize("num_actions", [1, 2, 6])
 def test_munchausen_target_equals_numpy(scale: float, num_actions: int) -> None:
@@ -52,7 +38,8 @@ def test_munchausen_target_equals_numpy(scale: float, num_actions: int) -> None:
     discount = 0.99 * (RNG.random(64) < 0.8)
     for alpha, tau, low in ((0.9, 0.03, -1.0), (0.5, 1.0, -0.2), (0.0, 0.3, 0.0)):
         expected = [
-            munchausen_in_numpy(*row, alpha, tau, low) for row in zip(reward, discount, action, q, next_q, strict=True)
+            ref.munchausen_target(*row, tau, alpha, low)
+            for row in zip(reward, discount, action, q, next_q, strict=True)
         ]
         r, d, a, q_now, q_next = (torch.from_numpy(x) for x in (reward, discount, action, q, next_q))
         folded = munchausen_reward(r, d, a, q_now, q_next, alpha=alpha, temperature=tau, clip=low)

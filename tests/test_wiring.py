@@ -130,6 +130,21 @@ def test_every_head_is_given_the_target_of_the_rule(head: Any, rule: str, monkey
             )
             target = reward[b].item() + discount[b].item() * (expected_policy @ next_q[b])
             assert target == pytest.approx(whole, abs=1e-5)
+            if head == "quantile":
+                quantiles = next_value[b].double().numpy()  # [A, N]
+                each = ref.munchausen_quantile_target(
+                    batch.reward[b].item(),
+                    discount[b].item(),
+                    int(action[b]),
+                    q[b],
+                    next_q[b],
+                    quantiles,
+                    TAU,
+                    ALPHA,
+                    CLIP,
+                )
+                ours = reward[b].item() + discount[b].item() * policy[b].double().numpy() @ quantiles
+                np.testing.assert_allclose(ours, each, atol=1e-5)
         else:
             expected_policy = ref.greedy_policy((online_next_q if rule == "double" else next_q)[b])
             assert reward[b].item() == batch.reward[b].item()
