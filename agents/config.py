@@ -184,7 +184,7 @@ class AgentConfig:
     def _check_combinations(self) -> None:
         self._require("epsilon_end", self.epsilon_end <= self.epsilon_start, "at most epsilon_start")
         self._require("batch_size", self.batch_size <= self.replay_capacity, "at most replay_capacity")
-        self._require("v_min", np.float32(self.v_min) < np.float32(self.v_max), "less than v_max")
+        self._require("v_min", bool(np.float32(self.v_min) < np.float32(self.v_max)), "less than v_max")
         scalar = self.head == "scalar"
         self._require("loss", scalar or self.loss == "huber", "huber: squared errors are for the scalar head")
         self._require("value_rescaling", scalar or not self.value_rescaling, "False: it is for the scalar head")

@@ -78,9 +78,9 @@ def _ways(replay: Replay, batch_size: int) -> dict[str, Callable[[], object]]:
         index = torch.randint(replay.rows, (frames,), generator=generator, device=replay.device)
         return replay.frames.index_select(0, index)
 
-    def update() -> object:
+    def update() -> None:
         rows, _ = prioritized.sample(batch_size)
-        return prioritized.update(rows, torch.rand(batch_size, device=replay.device))
+        prioritized.update(rows, torch.rand(batch_size, device=replay.device))
 
     def batch_from(sampler: Any) -> Callable[[], object]:
         def sample() -> object:
