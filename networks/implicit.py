@@ -217,7 +217,7 @@ class FractionHead(nn.Module):
         quantiles = of_action(value.function.at(middle), action)  # [B, N]
         with torch.no_grad():
             target = target_quantiles(reward, discount, next_value.function.at(middle), next_policy)
-            between = of_action(value.function.at(tau[..., 1:-1]), action)  # [B, N − 1], F⁻¹(τᵢ)
+            between = of_action(value.function.at(tau.detach()[..., 1:-1]), action)  # [B, N − 1], F⁻¹(τᵢ)
             gradient = 2 * between - quantiles[..., 1:] - quantiles[..., :-1]  # ∂W₁/∂τᵢ
         loss = quantile_huber_loss(quantiles, middle, target, self.kappa)
         fraction_loss = (gradient * tau[..., 1:-1]).sum(-1) - self.entropy * entropy

@@ -175,6 +175,13 @@ def test_update_costs_of_presets(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert "GFLOP" in capfd.readouterr().out
 
 
+def test_the_update_of_fractions_can_be_counted(tmp_path: Path) -> None:
+    file = tmp_path / "updates.json"
+    flags = ["--updates", "fqf", "--device", "cpu", "--turns", "1", "--seconds", "0.1", "--json", str(file)]
+    assert main(["benchmark", *flags]) == 0
+    assert json.loads(file.read_text())["updates"][0]["gflop_per_update"] > 16  # 32 fractions of 32 rows, thrice
+
+
 def test_an_unknown_preset_for_updates_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["benchmark", "--updates", "natur"]) == 2
     assert "did you mean 'nature'" in capsys.readouterr().err
