@@ -91,6 +91,9 @@ def returns_by_million(metrics: Iterable[Mapping[str, str]]) -> list[tuple[int, 
 
     Args:
         metrics: rows of metrics.csv; one that reaches over a million's end counts where its middle lies.
+
+    Raises:
+        ValueError: a cell holds no number.
     """
     episodes: dict[int, int] = {}
     totals: dict[int, float] = {}

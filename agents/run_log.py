@@ -62,9 +62,9 @@ class RunLog:
             (out / "config.json").write_text(json.dumps(description, indent=2) + "\n")
         except OSError as error:
             raise InvalidRun(f"{out} cannot be written ({error.strerror}); use another --out") from error
+        except InvalidRun:
+            raise
         except ValueError as error:
-            if isinstance(error, InvalidRun):
-                raise
             raise InvalidRun(f"a table in {out} is damaged ({error}); start another run in another --out") from error
         from torch.utils.tensorboard import SummaryWriter  # a second to import
 

@@ -60,11 +60,9 @@ class TrainArgs:
     """The agent's settings; they start from the preset's."""
 
 
-CHANGEABLE = frozenset(
-    "steps device out resume checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
-)
-"""What may change when a run is resumed."""
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
+CHANGEABLE = frozenset({*COUNTS, "device", "out", "resume"})
+"""What may change when a run is resumed."""
 
 
 def main(arguments: Sequence[str]) -> None:
