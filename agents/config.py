@@ -157,6 +157,8 @@ class AgentConfig:
     """Units in the hidden layer of the head, and of the MLP encoder."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Arithmetic of an update's matrix products; auto takes bfloat16 where the hardware computes in it."""
+    cuda_graph: bool = True
+    """On a GPU, launch an update as one captured graph (no effect on a CPU)."""
 
     def __post_init__(self) -> None:
         self._check_values()

@@ -93,19 +93,20 @@ class DQN:
         return self._q(self._batched(np.asarray(obs))[0])
 
     @torch.no_grad()
-    def _q(self, obs: NDArray[Any], noise: Noise | None = None) -> Tensor:
+    def _q(self, obs: NDArray[Any] | Tensor, noise: Noise | None = None) -> Tensor:
         return self.network.q(torch.as_tensor(obs, device=self.device), noise).float()
 
-    def act(self, obs: NDArray[Any], epsilon: float, noise: Noise | None = None) -> NDArray[np.int64]:
+    def act(self, obs: NDArray[Any] | Tensor, epsilon: float, noise: Noise | None = None) -> NDArray[np.int64]:
         """ε-greedy actions int64 [N] at observations [N, *observation], one coin for each environment."""
         if epsilon >= 1.0:
             return epsilon_greedy(np.zeros(obs.shape[0], dtype=np.int64), self.num_actions, epsilon, self.rng)
-        greedy: NDArray[np.int64] = self._q(self._batched(obs)[0], noise).argmax(1).cpu().numpy()
+        obs = obs if isinstance(obs, Tensor) else self._batched(obs)[0]
+        greedy: NDArray[np.int64] = self._q(obs, noise).argmax(1).cpu().numpy()
         if epsilon <= 0.0:  # evaluations leave the generator, and so the training, as it is
             return greedy
         return epsilon_greedy(greedy, self.num_actions, epsilon, self.rng)
 
-    def explore(self, obs: NDArray[Any]) -> NDArray[np.int64]:
+    def explore(self, obs: NDArray[Any] | Tensor) -> NDArray[np.int64]:
         """Actions int64 [N] of the present step of learning: its ε, and noise of its own for each environment."""
         return self.act(obs, self.epsilon, self.network.draw_noise(obs.shape[0], self.noise))
 

@@ -6,10 +6,17 @@ import copy
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pixelq.agents.config import AgentConfig
-from pixelq.agents.optim import load_optimizer_tensors, make_fraction_optimizer, make_optimizer, optimizer_tensors
+from pixelq.agents.optim import (
+    limit_norm,
+    load_optimizer_tensors,
+    make_fraction_optimizer,
+    make_optimizer,
+    optimizer_tensors,
+    set_learning_rate,
+)
 from pixelq.agents.replay import Batch
 from pixelq.agents.resets import shrink_and_perturb
 from pixelq.agents.targets import greedy_policy, munchausen_reward, soft_policy
@@ -73,7 +80,7 @@ class Learner:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if config.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(self.optimizers["optimizer"].param_groups[0]["params"], config.max_grad_norm)
+            limit_norm(self.optimizers["optimizer"], config.max_grad_norm)
         for optimizer in self.optimizers.values():
             optimizer.step()
         return Update(loss.detach(), q_taken.mean(), priority)
@@ -99,8 +106,7 @@ class Learner:
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Sets the step size of everything but FQF's fractions."""
-        for group in self.optimizers["optimizer"].param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(self.optimizers["optimizer"], learning_rate)
 
     def sync_target(self) -> None:
         """Copies the online network to the target network."""

@@ -17,10 +17,12 @@ from torch import Tensor
 from pixelq.agents.checkpoint import point_to, remove_old
 from pixelq.agents.config import InvalidConfig
 from pixelq.agents.evaluation import evaluate
+from pixelq.agents.games import Games
 from pixelq.agents.options import LearnOptions, TrainingDiverged
 from pixelq.agents.run_log import ProgressLine, RunLog, hardware
 from pixelq.agents.schedules import learning_rate_at, priority_beta_at
 from pixelq.agents.signals import stop_signals
+from pixelq.agents.updates import make_updater
 from pixelq.envs import fact
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class _Loop:
         agent.env_id = fact(envs, "env_id", None)
         agent.protocol = getattr(fact(envs, "protocol", None), "name", None)
         self.replay = agent.make_replay(envs.num_envs, fact(envs, "frame_stack", 1))
+        self.update = make_updater(agent.learner, self.replay)
+        self.games = Games(envs)
         # A new replay is first filled, also when the agent is not new.
         self.learn_from = agent.config.learning_starts + (agent.step if self.replay.time == 0 else 0)
         self.log: RunLog | None = None
@@ -71,7 +75,8 @@ class _Loop:
         self.running_return, self.running_length = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
         self.finished: list[tuple[float, int]] = []  # return and length of the interval's episodes
         self.losses: list[tuple[int, Tensor, Tensor]] = []  # step, loss, mean q of the interval's updates
-        self.steps_owed = 0  # steps that no update has answered yet
+        self.learned_step = agent.step  # up to which updates have answered
+        self.steps_owed = 0  # answered by no update yet, as they are too few
         self.interval_start, self.interval_step = time.monotonic(), agent.step
 
     def run(self) -> None:
@@ -84,15 +89,19 @@ class _Loop:
         try:
             while not stopping:
                 before = agent.step
-                actions = agent.explore(obs)
-                next_obs, reward, terminated, truncated, info = envs.step(actions)
-                self.replay.add(obs, actions, reward, terminated, truncated, info.get("life_lost"))
-                obs = next_obs
+                self.replay.observe(obs)
+                actions = agent.explore(self.replay.latest())
+                self.games.send(actions)
+                self._learn()  # while the games go on
+                obs, reward, terminated, truncated, info = self.games.recv()
+                self.replay.complete(actions, reward, terminated, truncated, info.get("life_lost"))
                 self._count(reward, terminated | truncated)
-                self._learn(before)
                 stopping = agent.step >= self.last_step or bool(self.received)
+                if stopping:
+                    self._learn()
                 self._record(before, stopping)
         finally:
+            self.games.settle()
             self.replay.cut(obs)  # whoever learns on starts with a reset
 
     def _record(self, before: int, stopping: bool) -> None:
@@ -117,9 +126,10 @@ class _Loop:
             self.agent.episodes += 1
         self.done = done
 
-    def _learn(self, before: int) -> None:
-        """Runs the updates that the steps since ``before`` call for."""
+    def _learn(self) -> None:
+        """Runs the updates that the steps since the last call ask for."""
         agent, config = self.agent, self.agent.config
+        before, self.learned_step = self.learned_step, agent.step
         if agent.step < self.learn_from or len(self.replay) < config.batch_size:
             return
         self.steps_owed += agent.step - max(before, self.learn_from)
@@ -136,13 +146,12 @@ class _Loop:
     def _update(self) -> None:
         """One update, and a reset where one is due."""
         agent, config = self.agent, self.agent.config
-        batch = self.replay.sample(config.batch_size)
-        update = agent.learner.update(batch)
-        self.replay.update_priorities(batch, update.priority)
+        update = self.update()
         agent.updates += 1
         self.losses.append((agent.step, update.loss, update.q_mean))
         if config.reset_every is not None and agent.updates % config.reset_every == 0:
             agent.reset_network()
+            self.update = make_updater(agent.learner, self.replay)
 
     def _mean_losses(self) -> tuple[float, float] | None:
         """Mean loss and q of the updates since the last row.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pixelq.agents.config import AgentConfig
 
@@ -16,9 +16,18 @@ class CentredRMSProp(torch.optim.Optimizer):
 
     ``m ← ρm + (1−ρ)g;  v ← ρv + (1−ρ)g²;  w ← w − α g / √(v − m² + ε)``. PyTorch's centred RMSProp adds ε outside
     the root instead, which lets the step grow a hundredfold where the gradients are small.
+
+    Args:
+        params: to be changed.
+        lr: α, a tensor [] or a number.
+        decay: ρ.
+        eps: ε.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, decay: float, eps: float) -> None:
+    grad_scale: Tensor | None = None
+    """The gradients are divided by this [] first, as PyTorch's fused optimisers do by theirs."""
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: Tensor | float, decay: float, eps: float) -> None:
         super().__init__(params, {"lr": lr, "decay": decay, "eps": eps})
 
     @torch.no_grad()
@@ -29,7 +38,9 @@ class CentredRMSProp(torch.optim.Optimizer):
             for p in params:
                 if not self.state[p]:
                     self.state[p] = {"mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
-            grads = [p.grad for p in params]
+            grads = [p.grad for p in params if p.grad is not None]
+            if self.grad_scale is not None:
+                grads = torch._foreach_div(grads, self.grad_scale)
             means = [self.state[p]["mean"] for p in params]
             squares = [self.state[p]["square"] for p in params]
             torch._foreach_lerp_(means, grads, 1 - group["decay"])
@@ -39,20 +50,47 @@ class CentredRMSProp(torch.optim.Optimizer):
             torch._foreach_clamp_min_(deviations, 0.0)  # a variance, but rounding can make it negative
             torch._foreach_add_(deviations, group["eps"])
             torch._foreach_sqrt_(deviations)
-            torch._foreach_addcdiv_(params, grads, deviations, -group["lr"])
+            steps = torch._foreach_div(grads, deviations)
+            torch._foreach_mul_(steps, group["lr"])
+            torch._foreach_sub_(params, steps)
 
 
-def make_optimizer(config: AgentConfig, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The configuration's optimiser over the parameters."""
+def make_optimizer(config: AgentConfig, params: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """The configuration's optimiser over the parameters; its step size is a tensor on their device."""
+    device = params[0].device
+    learning_rate = torch.tensor(config.learning_rate, device=device)
     if config.optimizer == "rmsprop":
-        return CentredRMSProp(params, config.learning_rate, config.rmsprop_decay, config.rmsprop_epsilon)
+        return CentredRMSProp(params, learning_rate, config.rmsprop_decay, config.rmsprop_epsilon)
     kind = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
-    return kind(params, lr=config.learning_rate, eps=config.adam_epsilon, weight_decay=config.weight_decay, fused=True)
+    return kind(
+        params,
+        lr=learning_rate,
+        eps=config.adam_epsilon,
+        weight_decay=config.weight_decay,
+        fused=True,
+        capturable=device.type == "cuda",
+    )
 
 
-def make_fraction_optimizer(config: AgentConfig, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def make_fraction_optimizer(config: AgentConfig, params: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimiser of FQF's fractions: centred RMSProp with decay 0.95 and ε 1e-5, as Yang et al. 2019 program it."""
     return CentredRMSProp(params, config.fraction_learning_rate, decay=0.95, eps=1e-5)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Sets the step size of an optimiser that ``make_optimizer`` made, in place: a captured update reads it there."""
+    for group in optimizer.param_groups:
+        group["lr"].fill_(learning_rate)
+
+
+def limit_norm(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
+    """Lets the optimiser's next step divide the gradients by max(1, ‖g‖ / max_norm), ‖g‖ their Euclidean norm.
+
+    The optimiser divides while it reads them: PyTorch's own clipping is one more pass over all of them.
+    """
+    grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    scale = (nn.utils.get_total_norm(grads) / max_norm).clamp(min=1.0)
+    optimizer.grad_scale = scale  # type: ignore[attr-defined]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
@@ -62,9 +100,21 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """Puts back what ``optimizer_tensors`` gave; hyperparameters stay those of the optimiser."""
+    """Puts back what ``optimizer_tensors`` gave; hyperparameters stay those of the optimiser.
+
+    Raises:
+        LookupError, ValueError: the tensors are those of other parameters.
+    """
+    params = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         index, name = key.split(".")
-        state.setdefault(int(index), {})[name] = tensor.clone()
+        if tensor.dim() == 0:  # the count of steps
+            moment = tensor.clone()
+        elif tensor.shape == params[int(index)].shape:
+            # In the parameter's own order in memory, as fused kernels take all of them as plain rows of numbers.
+            moment = torch.empty_like(params[int(index)]).copy_(tensor)
+        else:
+            raise ValueError(f"{key} has shape {[*tensor.shape]}, its parameter {[*params[int(index)].shape]}")
+        state.setdefault(int(index), {})[name] = moment
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -112,15 +112,22 @@ class Replay:
         self._is_start = np.zeros((self.length, num_envs), dtype=bool)  # a transition may start in the row
         self._first = 0  # oldest time step that may be drawn
         self.time = 0  # time steps written since the beginning
+        self._is_observed = False  # of the time step to be written next, the observation is there already
         self._age = np.zeros(num_envs, dtype=np.uint8)  # of the row to be written next
         self._is_final = np.zeros(num_envs, dtype=bool)  # the row to be written next ends an episode
         self._stack_offsets = torch.arange(frame_stack - 1, -1, -1, device=self.device)  # oldest first
         self._step_offsets = torch.arange(n_step, device=self.device)
+        # What crosses to the device in a step lies ready here.
+        pinned = self.device.type == "cuda"
+        self._frames_out = torch.empty((num_envs, *frame_shape), dtype=dtype, pin_memory=pinned)
+        self._outcome_out = torch.empty((4, num_envs), pin_memory=pinned)  # action, reward, terminated, truncated
+        self._has_crossed = torch.cuda.Event() if pinned else None
 
     @property
     def nbytes(self) -> int:
         """Bytes that the ring takes, bookkeeping included."""
         tensors = (self.frames, self.action, self.reward, self.terminated, self.truncated, self.age)
+        tensors += (self._frames_out, self._outcome_out)
         return sum(t.nbytes for t in tensors) + self.sampler.nbytes + self._is_start.nbytes
 
     def add(
@@ -132,47 +139,84 @@ class Replay:
         truncated: NDArray[np.bool_],
         life_lost: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Writes one row of each environment; call it once per step of next-step-autoreset environments.
+        """Writes one row of each environment, once per step of next-step-autoreset environments.
+
+        The same as ``observe`` and ``complete``, between which the action can be chosen.
+        """
+        self.observe(obs)
+        self.complete(action, reward, terminated, truncated, life_lost)
+
+    def observe(self, obs: NDArray[Any]) -> None:
+        """Begins a row of each environment with what it shows, [N, *observation]; of a stack the newest frame crosses.
+
+        From here on the transitions that end at this observation can be sampled.
+        """
+        self._drop_before(self.time + 1 - self.length + self.frame_stack - 1)
+        rows = self._newest()
+        if self._has_crossed is not None:  # the last step's transfers have read what is now written over
+            self._has_crossed.synchronize()
+        np.copyto(self._frames_out.numpy(), obs[:, -1] if self.frame_stack > 1 else obs, casting="same_kind")
+        self.frames[rows].copy_(self._frames_out, non_blocking=True)
+        self.age[rows].copy_(torch.from_numpy(self._age))
+        self._is_observed = True
+        self._offer(self.time - self.n_step)
+
+    def latest(self) -> Tensor:
+        """The observations [N, *observation] that ``observe`` was given last, stacks rebuilt, on the replay's device."""
+        rows = self._newest()
+        return self._observations(torch.arange(rows.start, rows.stop, device=self.device))
+
+    def complete(
+        self,
+        action: NDArray[Any],
+        reward: NDArray[Any],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+        life_lost: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Ends the rows that ``observe`` began with what the step from there brought.
 
         Args:
-            obs: [N, *observation] as seen before the step.
             action: int [N] taken there.
             reward: [N] that the step brought, raw.
             terminated: bool [N], the step ended the episode.
             truncated: bool [N], the step cut the episode.
             life_lost: bool [N], the return ends here though the episode goes on.
         """
-        slot = self.time % self.length
-        self._drop_before(self.time + 1 - self.length + self.frame_stack - 1)
-        rows = slice(slot * self.num_envs, (slot + 1) * self.num_envs)
-        newest = obs[:, -1] if self.frame_stack > 1 else obs
-        self.frames[rows].copy_(torch.from_numpy(newest))
-        self.action[rows] = torch.from_numpy(action).to(self.device, torch.int16)
-        self.reward[rows] = torch.from_numpy(reward).to(self.device, torch.float32)
         zero_discount = terminated if life_lost is None else terminated | life_lost
-        self.terminated[rows] = torch.from_numpy(zero_discount).to(self.device)
-        self.truncated[rows] = torch.from_numpy(truncated).to(self.device)
-        self.age[rows] = torch.from_numpy(self._age).to(self.device)
-
-        self._is_start[slot] = ~self._is_final
-
+        for out, values in zip(self._outcome_out.numpy(), (action, reward, zero_discount, truncated), strict=True):
+            out[:] = values
+        rows, outcome = self._newest(), self._outcome_out.to(self.device, non_blocking=True)
+        for kept, values in zip((self.action, self.reward, self.terminated, self.truncated), outcome, strict=True):
+            kept[rows] = values  # cast to the ring's type
+        if self._has_crossed is not None:
+            self._has_crossed.record()
+        self._is_start[self.time % self.length] = ~self._is_final
         self._age = np.where(self._is_final, 0, np.minimum(self._age + 1, self.frame_stack - 1)).astype(np.uint8)
         self._is_final = terminated | truncated
         self.time += 1
-        self._offer(self.time - 1 - self.n_step)
+        self._is_observed = False
 
     def cut(self, obs: NDArray[Any]) -> None:
         """Ends every running episode as truncated, at the observation [N, *observation] that the last step led to.
 
         For environments that are reset from outside. An episode that has just terminated keeps its discount of 0.
         """
-        if self.time == 0:
+        if self.time > 0:
+            newest = (self.time - 1) % self.length * self.num_envs
+            self.truncated[newest : newest + self.num_envs] = True
+        elif not self._is_observed:
             return
-        newest = (self.time - 1) % self.length * self.num_envs
-        self.truncated[newest : newest + self.num_envs] = True
+        if not self._is_observed:
+            self.observe(obs)
         self._is_final[:] = True
         nothing = np.zeros(self.num_envs)
-        self.add(obs, nothing, nothing, nothing.astype(bool), nothing.astype(bool))
+        self.complete(nothing, nothing, nothing.astype(bool), nothing.astype(bool))
+
+    def _newest(self) -> slice:
+        """The rows of the time step to be written next, or just begun."""
+        slot = self.time % self.length
+        return slice(slot * self.num_envs, (slot + 1) * self.num_envs)
 
     def _offer(self, time: int) -> None:
         """Hands the rows of a time step, whose windows are now complete, to the sampler."""
@@ -212,7 +256,7 @@ class Replay:
     def set_beta(self, beta: float) -> None:
         """Sets the exponent of the importance weights; a uniform sampler has none."""
         if isinstance(self.sampler, PrioritizedSampler):
-            self.sampler.beta = beta
+            self.sampler.beta.fill_(beta)
 
     def gather(self, row: Tensor) -> Batch:
         """The transitions that start at rows [B] (int64), whose windows must be complete."""

@@ -11,6 +11,8 @@ from torch import Tensor
 class Sampler(Protocol):
     """What the replay asks of a sampler; rows are int64 indices into the ring."""
 
+    generator: torch.Generator
+
     def extend(self, rows: Tensor) -> None:
         """These rows may be drawn from now on; they come in the order of writing."""
 
@@ -45,12 +47,15 @@ class UniformSampler:
         self.generator = generator
         self.queue = torch.zeros(rows, dtype=torch.int32, device=generator.device)
         self.first = self.last = 0  # places in the queue, counted from the beginning: [first, last)
+        # The same on the device: a captured update reads them where they are, and would keep numbers as they were.
+        self._range = torch.zeros(2, dtype=torch.int64, device=generator.device)
 
     def extend(self, rows: Tensor) -> None:
         """See ``Sampler``."""
         places = torch.arange(self.last, self.last + len(rows), device=self.queue.device) % len(self.queue)
         self.queue[places] = rows.to(torch.int32)
         self.last += len(rows)
+        self._range[1] = self.last
 
     def oldest(self, count: int) -> Tensor:
         """The ``count`` oldest rows, int64."""
@@ -60,14 +65,22 @@ class UniformSampler:
     def drop(self, count: int) -> None:
         """See ``Sampler``."""
         self.first += count
+        self._range[0] = self.first
 
     def __len__(self) -> int:
         """How many rows may be drawn."""
         return self.last - self.first
 
+    @property
+    def count(self) -> Tensor:
+        """How many rows may be drawn, int64 [] on the device."""
+        return self._range[1] - self._range[0]
+
     def sample(self, batch_size: int) -> tuple[Tensor, None]:
         """Rows int64 [B]; no weights."""
-        place = torch.randint(self.first, self.last, (batch_size,), generator=self.generator, device=self.queue.device)
+        # In 53 bits, so that no row of a ring of any size is likelier than another by more than a part in 10⁹.
+        draw = torch.rand(batch_size, dtype=torch.float64, generator=self.generator, device=self.queue.device)
+        place = self._range[0] + (draw * self.count).long()
         return self.queue[place % len(self.queue)].long(), None
 
     def update(self, rows: Tensor, priority: Tensor) -> None:
@@ -149,7 +162,7 @@ class PrioritizedSampler:
         rows: rows of the ring.
         generator: of the draws; its device is the sampler's.
         alpha: exponent of the priorities.
-        beta: exponent of the weights; set the attribute to anneal it.
+        beta: exponent of the weights; fill the tensor of that name to anneal it.
         epsilon: added to every priority.
         uniform: u, share of uniform draws (DQN Zoo has 0.001).
     """
@@ -165,7 +178,8 @@ class PrioritizedSampler:
         uniform: float = 0.0,
     ) -> None:
         self.generator, self.device = generator, generator.device
-        self.alpha, self.beta, self.epsilon, self.uniform = alpha, beta, epsilon, uniform
+        self.alpha, self.epsilon, self.uniform = alpha, epsilon, uniform
+        self.beta = torch.tensor(beta, dtype=torch.float64, device=self.device)
         self.everything = UniformSampler(rows, generator)
         self.tree = SumTree(rows, self.device)
         self.max_priority = torch.ones((), dtype=torch.float64, device=self.device)
@@ -186,7 +200,7 @@ class PrioritizedSampler:
 
     def sample(self, batch_size: int) -> tuple[Tensor, Tensor]:
         """Rows int64 [B], and importance weights float32 [B]."""
-        total, count = self.tree.total, len(self)
+        total, count = self.tree.total, self.everything.count
         strata = torch.arange(batch_size, dtype=torch.float64, device=self.device)
         draw = torch.rand(batch_size, dtype=torch.float64, generator=self.generator, device=self.device)
         rows = self.tree.find((strata + draw) / batch_size * total)
@@ -201,7 +215,7 @@ class PrioritizedSampler:
         """See ``Sampler``; a row that was overwritten or dropped since it was drawn is left out."""
         # Not a number would poison the sums for good; the loop reports the loss that it came from.
         priority = priority.double().nan_to_num(nan=0.0, posinf=0.0)
-        self.max_priority = self.max_priority.maximum(priority.max())
+        self.max_priority.copy_(self.max_priority.maximum(priority.max()))  # in place: a captured update reads it
         alive = self.tree.leaves[rows] > 0
         self.tree.set(rows, torch.where(alive, self._power(priority), 0.0))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
 
@@ -12,7 +12,7 @@ def greedy_policy(q: Tensor) -> Tensor:
     Of the target network's q this is DQN's max (Mnih et al. 2015); of the online network's, Double DQN's selection
     (van Hasselt et al. 2016, eq. 4).
     """
-    return F.one_hot(q.argmax(1), q.shape[1]).to(q.dtype)
+    return torch.zeros_like(q).scatter_(1, q.argmax(1, keepdim=True), 1.0)
 
 
 def soft_policy(q: Tensor, temperature: float) -> Tensor:

@@ -18,9 +18,17 @@ class Encoder(nn.Module):
 
 
 def pixels_to_float(pixels: Tensor) -> Tensor:
-    """Scale uint8 pixels to float32 in [0, 1]; values of any other type stay as they are, cast to float32."""
-    # True division of uint8 yields float32 in one kernel; the type is static, so this branch does not break a graph.
-    return pixels / 255 if pixels.dtype == torch.uint8 else pixels.float()
+    """Scale uint8 pixels to [0, 1] in float32, or in autocast's type; any other type is cast to float32 and not scaled.
+
+    Images [B, C, H, W] come out channels-last, the order in which convolutions are fastest.
+    """
+    if pixels.dim() == 4:
+        pixels = pixels.contiguous(memory_format=torch.channels_last)  # while a pixel is still a byte
+    if pixels.dtype != torch.uint8:  # a type is static, so these branches do not break a graph
+        return pixels.float()
+    kind = pixels.device.type
+    # A cast and a division in place: a division of uint8 takes 25 times as long on a CPU.
+    return pixels.to(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32).div_(255)
 
 
 def initialize(module: nn.Module, init: Init) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from pixelq.networks.base import Encoder, Init
@@ -109,6 +110,7 @@ def make_encoder(
         )
     else:
         encoder = _make_cnn(name, shape, features, layer_norm, init)
+    encoder.to(memory_format=torch.channels_last)  # of the weights, as of the images: nothing is reordered on the way
     return encoder if layout == "CHW" else _InLayout(encoder, layout)
 
 
