@@ -266,7 +266,7 @@ class Replay:
             reward = reward.clamp(-self.reward_clip, self.reward_clip)
         returns, discount, steps = n_step_return(reward, self.terminated[window], self.truncated[window], self.gamma)
         successor = (row + steps * self.num_envs) % self.rows
-        obs, next_obs = self._observations(row), self._observations(successor)
+        obs, next_obs = self._observations(torch.cat([row, successor])).chunk(2)
         return Batch(obs, self.action[row].long(), returns, discount, next_obs)
 
     def _observations(self, row: Tensor) -> Tensor:

@@ -111,6 +111,7 @@ class SumTree:
             sizes.append(-(-sizes[-1] // self.BRANCHES))
         # Each level as its nodes in groups [groups, BRANCHES]: root group first.
         self.levels = [torch.zeros(size, self.BRANCHES, dtype=torch.float64, device=device) for size in reversed(sizes)]
+        self._zero = torch.zeros((), dtype=torch.float64, device=device)
 
     @property
     def leaves(self) -> Tensor:
@@ -144,11 +145,10 @@ class SumTree:
         for level in self.levels:
             sums = level[group].cumsum(1)  # [B, BRANCHES]
             # Rounding may push what is left to the end of the group, or past it.
-            left = left.minimum(sums[:, -1].nextafter(sums.new_zeros(())))
-            child = (sums <= left[:, None]).sum(1).clamp(max=self.BRANCHES - 1)
-            before = sums.gather(1, (child - 1).clamp(min=0)[:, None])[:, 0]
-            left = torch.where(child > 0, left - before, left)
-            group = group * self.BRANCHES + child
+            left = left.minimum(sums[:, -1].nextafter(self._zero))
+            child = torch.searchsorted(sums, left[:, None], right=True).clamp_(max=self.BRANCHES - 1)  # [B, 1]
+            left = left - torch.where(child > 0, sums.gather(1, (child - 1).clamp_(min=0)), 0.0)[:, 0]
+            group = group * self.BRANCHES + child[:, 0]
         return group
 
 
@@ -200,16 +200,17 @@ class PrioritizedSampler:
 
     def sample(self, batch_size: int) -> tuple[Tensor, Tensor]:
         """Rows int64 [B], and importance weights float32 [B]."""
-        total, count = self.tree.total, self.everything.count
+        total = self.tree.total
         strata = torch.arange(batch_size, dtype=torch.float64, device=self.device)
         draw = torch.rand(batch_size, dtype=torch.float64, generator=self.generator, device=self.device)
-        rows = self.tree.find((strata + draw) / batch_size * total)
+        rows = self.tree.find((strata + draw) * (total / batch_size))
         if self.uniform > 0:
             coin = torch.rand(batch_size, generator=self.generator, device=self.device)
             rows = torch.where(coin < self.uniform, self.everything.sample(batch_size)[0], rows)
-        probability = (1 - self.uniform) * self.tree.leaves[rows] / total + self.uniform / count
-        weight = (count * probability) ** -self.beta
-        return rows, (weight / weight.max()).float()
+        share = self.tree.leaves[rows]  # P(i), but for a factor that the weights lose anyway
+        if self.uniform > 0:
+            share = (1 - self.uniform) * share / total + self.uniform / self.everything.count
+        return rows, ((share.min() / share) ** self.beta).float()
 
     def update(self, rows: Tensor, priority: Tensor) -> None:
         """See ``Sampler``; a row that was overwritten or dropped since it was drawn is left out."""
