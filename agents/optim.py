@@ -40,7 +40,7 @@ class CentredRMSProp(torch.optim.Optimizer):
                     self.state[p] = {"mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
             grads = [p.grad for p in params if p.grad is not None]
             if self.grad_scale is not None:
-                grads = torch._foreach_div(grads, self.grad_scale)
+                grads = list(torch._foreach_div(grads, self.grad_scale))
             means = [self.state[p]["mean"] for p in params]
             squares = [self.state[p]["square"] for p in params]
             torch._foreach_lerp_(means, grads, 1 - group["decay"])

@@ -121,14 +121,17 @@ class Replay:
         pinned = self.device.type == "cuda"
         self._frames_out = torch.empty((num_envs, *frame_shape), dtype=dtype, pin_memory=pinned)
         self._outcome_out = torch.empty((4, num_envs), pin_memory=pinned)  # action, reward, terminated, truncated
-        self._has_crossed = torch.cuda.Event() if pinned else None
+        self._has_crossed = torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]
 
     @property
     def nbytes(self) -> int:
         """Bytes that the ring takes, bookkeeping included."""
-        tensors = (self.frames, self.action, self.reward, self.terminated, self.truncated, self.age)
-        tensors += (self._frames_out, self._outcome_out)
-        return sum(t.nbytes for t in tensors) + self.sampler.nbytes + self._is_start.nbytes
+        ring = (self.frames, self.action, self.reward, self.terminated, self.truncated, self.age)
+        return (
+            sum(t.nbytes for t in (*ring, self._frames_out, self._outcome_out))
+            + self.sampler.nbytes
+            + self._is_start.nbytes
+        )
 
     def add(
         self,
@@ -162,7 +165,7 @@ class Replay:
         self._offer(self.time - self.n_step)
 
     def latest(self) -> Tensor:
-        """The observations [N, *observation] that ``observe`` was given last, stacks rebuilt, on the replay's device."""
+        """The observations [N, *observation] that ``observe`` was given last, with stacks rebuilt, on the device."""
         rows = self._newest()
         return self._observations(torch.arange(rows.start, rows.stop, device=self.device))
 

@@ -43,32 +43,32 @@ class CapturedUpdate:
     def __init__(self, learner: Learner, replay: Replay) -> None:
         self.learner, self.replay = learner, replay
         self.calls = 0
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.result: Update | None = None  # written anew by each replay of the graph
+        self.captured: tuple[torch.cuda.CUDAGraph, Update] | None = None  # and what each replay of it writes anew
 
     def __call__(self) -> Update:
         """One update; what it returns stays as it is."""
         self.calls += 1
         if self.calls <= EAGER_UPDATES:
             return self._on_a_stream_of_its_own()
-        if self.graph is None:
-            self._capture()
-        assert self.graph is not None and self.result is not None
-        self.graph.replay()
-        return Update(*(tensor.clone() for tensor in self.result))
+        if self.captured is None:
+            self.captured = self._capture()
+        graph, result = self.captured
+        graph.replay()
+        return Update(*(tensor.clone() for tensor in result))
 
     def _on_a_stream_of_its_own(self) -> Update:
         """An ordinary update where a capture would run, so that autograd remembers no other stream."""
-        stream, current = torch.cuda.Stream(self.learner.device), torch.cuda.current_stream(self.learner.device)
+        device = self.learner.device
+        current, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
             update = update_from_replay(self.learner, self.replay)
         current.wait_stream(stream)
         return update
 
-    def _capture(self) -> None:
-        self.graph = torch.cuda.CUDAGraph()
+    def _capture(self) -> tuple[torch.cuda.CUDAGraph, Update]:
+        graph = torch.cuda.CUDAGraph()
         for generator in (self.learner.generator, self.replay.sampler.generator):
-            self.graph.register_generator_state(generator)
-        with torch.cuda.graph(self.graph):
-            self.result = update_from_replay(self.learner, self.replay)
+            graph.register_generator_state(generator)
+        with torch.cuda.graph(graph):
+            return graph, update_from_replay(self.learner, self.replay)

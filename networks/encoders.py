@@ -110,7 +110,9 @@ def make_encoder(
         )
     else:
         encoder = _make_cnn(name, shape, features, layer_norm, init)
-    encoder.to(memory_format=torch.channels_last)  # of the weights, as of the images: nothing is reordered on the way
+    for parameter in encoder.parameters():
+        if parameter.dim() == 4:  # in the order of the images, so that nothing is reordered on the way
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return encoder if layout == "CHW" else _InLayout(encoder, layout)
 
 
