@@ -8,25 +8,28 @@ import multiprocessing
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import median
 from typing import Any, Literal
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from pixelq.agents import PRESETS, preset
 from pixelq.agents.dqn import resolve_device
-from pixelq.agents.run_log import hardware
+from pixelq.agents.learner import has_bfloat16
 from pixelq.envs.ids import check_id, is_atari
 from pixelq.scripts.command_line import STDOUT, UsageError, check_writable, optional_value, parse, write_json
-from pixelq.scripts.peers import ENTRIES, OURS, PEERS, Turn, Work, serve
+from pixelq.scripts.peers import ENTRIES, OURS, OURS_BFLOAT16, OWN, PEERS, Work, serve
+from pixelq.scripts.roofline import measure_peaks
 from pixelq.scripts.sampling_cost import LEAST_ROWS, sampling_costs, show_sampling
+from pixelq.scripts.speed import Measured, show, summarize, title
+from pixelq.scripts.startup_cost import show_startup, startup_costs
+from pixelq.scripts.step_cost import draw_steps
 from pixelq.scripts.update_cost import show_costs, update_costs
+
+PICTURES = (".png", ".pdf", ".svg")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class BenchmarkArgs:
     """
 
     against: str = "sb3"
-    """Libraries to compare with, with commas between them: sb3 (stable-baselines3)."""
+    """Libraries to compare with, with commas between them: sb3 (stable-baselines3), and pixelq-bfloat16 for our own
+    agent with its updates' products in bfloat16."""
     env: str = "ALE/Pong-v5"
     """The game: a Gymnasium id ALE/*-v5."""
     num_envs: int = 8
@@ -55,6 +59,10 @@ class BenchmarkArgs:
     """Instead, measure an update of these presets, with commas between them, or of all."""
     sampling: int | None = None
     """Instead, measure drawing batches from a replay of so many rows (1,000,000 take 7.1 GB)."""
+    startup: bool = False
+    """Instead, measure the seconds from the start of `pixelq train` to its first environment step."""
+    picture: Path | None = None
+    """Draw where a step's time goes to this file (png, pdf or svg)."""
     json: Path | None = None
     """Write the figures as JSON to this file, or to stdout if no file is given."""
 
@@ -72,11 +80,17 @@ def main(arguments: Sequence[str]) -> None:
     elif args.sampling is not None:
         figures = sampling_costs(args.sampling, args.num_envs, device, args.turns, seconds)
         show_sampling(figures, console)
+    elif args.startup:
+        figures = startup_costs(args.env, args.num_envs, device, args.turns)
+        show_startup(figures, console)
     else:
         work = Work(args.env, args.num_envs, args.replay_capacity)
-        runs = take_turns([OURS, *_peers(args.against)], work, device.type, args.turns, seconds)
-        figures = summarize(runs, work, device)
+        measured = take_turns([OURS, *_peers(args.against, device)], work, device, args.turns, seconds)
+        figures = summarize(measured, work, device)
         show(figures, console)
+        if args.picture is not None:
+            draw_steps(figures["milliseconds_per_step"], title(figures), args.picture)
+            console.print(f"picture in {args.picture}")
     if args.json is not None:
         write_json(figures, args.json, indent=2)
 
@@ -85,8 +99,13 @@ def _check(args: BenchmarkArgs) -> None:
     """Sees before anything is measured whether it can be."""
     if not 0 < args.seconds < math.inf:
         raise UsageError(f"--seconds is {args.seconds}; it must be a positive number")
-    if args.updates is not None and args.sampling is not None:
-        raise UsageError("--updates and --sampling measure different things; give one of them")
+    modes = {"--updates": args.updates is not None, "--sampling": args.sampling is not None, "--startup": args.startup}
+    chosen = [flag for flag, is_given in modes.items() if is_given]
+    if len(chosen) > 1:
+        raise UsageError(f"{chosen[0]} and {chosen[1]} measure different things; give one of them")
+    if args.picture is not None and (chosen or args.picture.suffix not in PICTURES):
+        also = f" without {chosen[0]}" if chosen else ""
+        raise UsageError(f"--picture is {args.picture}; it must be a file that ends in {', '.join(PICTURES)}{also}")
     for flag, value, least in (
         ("--turns", args.turns, 1),
         ("--num-envs", args.num_envs, 1),
@@ -98,8 +117,9 @@ def _check(args: BenchmarkArgs) -> None:
     check_id(args.env)
     if not is_atari(args.env):
         raise UsageError(f"--env is {args.env}; it must be an Atari game, such as ALE/Pong-v5")
-    if args.json not in (None, STDOUT):
-        check_writable(args.json, "--json")
+    for path, flag in ((args.json, "--json"), (args.picture, "--picture")):
+        if path not in (None, STDOUT):
+            check_writable(path, flag)
 
 
 def _presets(names: str) -> list[str]:
@@ -112,13 +132,16 @@ def _presets(names: str) -> list[str]:
     return chosen
 
 
-def _peers(against: str) -> list[str]:
+def _peers(against: str, device: torch.device) -> list[str]:
     """The names in --against, if each of these libraries is there."""
     peers = list(dict.fromkeys(name.strip() for name in against.split(",")))
+    known = [*PEERS, OURS_BFLOAT16]
     for name in peers:
-        if name not in PEERS:
-            raise UsageError(f"--against does not know {name!r}; there are {', '.join(PEERS)}")
-        for module in PEERS[name].needs:
+        if name not in known:
+            raise UsageError(f"--against does not know {name!r}; there are {', '.join(known)}")
+        if name == OURS_BFLOAT16 and not has_bfloat16(device):
+            raise UsageError(f"--against has {name}, but this {device.type} does not compute in bfloat16; leave it out")
+        for module in ENTRIES[name].needs:
             try:
                 importlib.import_module(module)
             except ImportError:
@@ -126,21 +149,27 @@ def _peers(against: str) -> list[str]:
     return peers
 
 
-def take_turns(names: Sequence[str], work: Work, device: str, turns: int, seconds: float) -> dict[str, list[Turn]]:
+def take_turns(names: Sequence[str], work: Work, device: torch.device, turns: int, seconds: float) -> Measured:
     """Measures the entries in turn, ``turns`` times for about ``seconds`` each; the others wait meanwhile."""
-    runs: dict[str, list[Turn]] = {name: [] for name in names}
+    measured = Measured({name: [] for name in names}, {}, {})
     with ExitStack() as stack, Console(stderr=True).status("") as status:
         connections = {}
         for name in names:
             status.update(f"{name} fills its replay with {work.replay_capacity:,} steps")
-            connections[name] = stack.enter_context(_process(name, work, device))
+            connections[name] = stack.enter_context(_process(name, work, device.type))
             _receive(name, connections[name])
         for turn in range(turns):
             for name, connection in connections.items():
                 status.update(f"turn {turn + 1} of {turns}: {name}, {seconds:.0f} s")
                 connection.send(seconds)
-                runs[name].append(_receive(name, connection))
-    return runs
+                measured.runs[name].append(_receive(name, connection))
+            for name, peak in measure_peaks(device).items():
+                measured.peaks[name] = max(peak, measured.peaks.get(name, 0.0))
+        for name in (name for name in names if name in OWN):
+            status.update(f"{name}, part by part, {seconds:.0f} s")
+            connections[name].send(None)
+            measured.parts[name] = _receive(name, connections[name])
+    return measured
 
 
 @contextmanager
@@ -159,71 +188,11 @@ def _process(name: str, work: Work, device: str) -> Iterator[Connection]:
         process.join()
 
 
-def _receive(name: str, connection: Connection) -> Turn:
+def _receive(name: str, connection: Connection) -> Any:
     try:
-        turn: Turn = connection.recv()
+        return connection.recv()
     except EOFError:
         raise RuntimeError(f"the process that measures {name} ended; why is printed above") from None
-    return turn
-
-
-def summarize(runs: dict[str, list[Turn]], work: Work, device: torch.device) -> dict[str, Any]:
-    """The figures as JSON values; a ratio is our median of steps per second over the peer's."""
-    results: list[dict[str, Any]] = []
-    for name, turns in runs.items():
-        speeds = [turn.steps / turn.seconds for turn in turns]
-        result: dict[str, Any] = {
-            "name": name,
-            "version": version(ENTRIES[name].distribution),
-            "steps_per_second": median(speeds),
-            "updates_per_second": median(turn.updates / turn.seconds for turn in turns),
-            "peak_memory_mib": max(turn.peak_memory_mib for turn in turns),
-            "runs": speeds,
-            "steps": sum(turn.steps for turn in turns),
-            "updates": sum(turn.updates for turn in turns),
-            "seconds": sum(turn.seconds for turn in turns),
-        }
-        if device.type == "cuda":
-            result["peak_device_memory_mib"] = max(turn.peak_device_memory_mib or 0.0 for turn in turns)
-        results.append(result)
-    ours, *peers = results
-    return {
-        "hardware": hardware(device),
-        "device": device.type,
-        "work": asdict(work),
-        "results": results,
-        "ratios": {peer["name"]: ours["steps_per_second"] / peer["steps_per_second"] for peer in peers},
-        "ratio_runs": {
-            peer["name"]: [a / b for a, b in zip(ours["runs"], peer["runs"], strict=True)] for peer in peers
-        },
-    }
-
-
-def show(figures: dict[str, Any], console: Console) -> None:
-    """Prints a table of the figures."""
-    work, hardware_ = figures["work"], figures["hardware"]
-    table = Table(
-        title=f"{work['env']} · {work['num_envs']} environments · batch {work['batch_size']} · an update per "
-        f"{work['train_every']} steps · {work['precision']} · {figures['device']}",
-        caption="steps/s: median (min–max) over turns; a step is four frames. Ratio: of the medians, pixelq over the "
-        f"library (min–max over turns). Peak MiB: of the process, with {work['replay_capacity']:,} rows of replay.",
-    )
-    table.add_column("name")
-    for title in ("version", "steps/s", "updates/s", "peak MiB", "ratio"):
-        table.add_column(title, justify="right")
-    for result in figures["results"]:
-        name, runs = result["name"], result["runs"]
-        ratios = figures["ratio_runs"].get(name)
-        table.add_row(
-            name,
-            result["version"],
-            f"{result['steps_per_second']:,.0f} ({min(runs):,.0f}–{max(runs):,.0f})",
-            f"{result['updates_per_second']:,.0f}",
-            f"{result['peak_memory_mib']:,.0f}",
-            f"{figures['ratios'][name]:.2f} ({min(ratios):.2f}–{max(ratios):.2f})" if ratios else "",
-        )
-    console.print(table)
-    console.print(f"{hardware_['cpu']}, {hardware_['cores']} cores, {hardware_['device']}", style="dim")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -149,9 +149,15 @@ class Entry(NamedTuple):
     """Modules that the extra ``pixelq[benchmark]`` brings."""
 
 
-OURS = "pixelq"
+def pixelq_bfloat16(work: Work, device: str) -> Trainer:
+    """Our agent with the products of an update in bfloat16."""
+    return Pixelq(replace(work, precision="bfloat16"), device)
+
+
+OURS, OURS_BFLOAT16 = "pixelq", "pixelq-bfloat16"
 PEERS = {"sb3": Entry("stable-baselines3", StableBaselines3, ("cv2",))}
-ENTRIES = {OURS: Entry("pixelq", Pixelq), **PEERS}
+OWN = {OURS: Entry("pixelq", Pixelq), OURS_BFLOAT16: Entry("pixelq", pixelq_bfloat16)}
+ENTRIES = {**OWN, **PEERS}
 
 
 class Turn(NamedTuple):
@@ -167,7 +173,12 @@ class Turn(NamedTuple):
 
 
 def serve(connection: Connection, name: str, work: Work, device: str) -> None:
-    """The life of an entry's process: warm up, say so, then take a turn for every number of seconds received."""
+    """The life of an entry's process: warm up, say so, then take a turn for every number of seconds received.
+
+    For None received, one of our entries tells the milliseconds of a step's parts.
+    """
+    import torch
+
     os.dup2(2, 1)  # stdout is the parent's alone
     try:
         trainer = ENTRIES[name].make(work, device)
@@ -175,7 +186,12 @@ def serve(connection: Connection, name: str, work: Work, device: str) -> None:
         turn = _measure(trainer, WARM_UP_STEPS, device)
         connection.send(turn)
         while True:
-            seconds: float = connection.recv()
+            seconds: float | None = connection.recv()
+            if seconds is None:  # a turn like the last, part by part
+                from pixelq.scripts.step_cost import milliseconds_per_step
+
+                connection.send(milliseconds_per_step(trainer.learn, turn.steps, torch.device(device)))
+                continue
             for share in (WARM_UP_SHARE, 1.0):
                 turn = _measure(trainer, _steps_in(share * seconds, turn, work), device)
             connection.send(turn)
