@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> None:
         show_startup(figures, console)
     else:
         work = Work(args.env, args.num_envs, args.replay_capacity)
-        measured = take_turns([OURS, *_peers(args.against, device)], work, device, args.turns, seconds)
+        measured = take_turns([OURS, *check_entries(args.against, device)], work, device, args.turns, seconds)
         figures = summarize(measured, work, device)
         show(figures, console)
         if args.picture is not None:
@@ -132,8 +132,12 @@ def _presets(names: str) -> list[str]:
     return chosen
 
 
-def _peers(against: str, device: torch.device) -> list[str]:
-    """The names in --against, if each of these libraries is there."""
+def check_entries(against: str, device: torch.device) -> list[str]:
+    """The names in --against, if each of these libraries is there.
+
+    Raises:
+        UsageError: one is not known or not there.
+    """
     peers = list(dict.fromkeys(name.strip() for name in against.split(",")))
     known = [*PEERS, OURS_BFLOAT16]
     for name in peers:

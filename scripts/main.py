@@ -14,6 +14,7 @@ VERBS = {
     "evaluate": "play full episodes with a saved policy",
     "compare": "lay runs beside published learning curves",
     "benchmark": "measure training speed against other libraries",
+    "acceptance": "run a GPU's tests, the benchmark and Pong up to a score, in ten minutes",
     "presets": "list the presets",
 }
 

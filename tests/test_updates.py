@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -17,26 +16,7 @@ from pixelq.agents import DQN, PRESETS, AgentConfig, TrainingDiverged, preset
 from pixelq.agents.games import Games
 from pixelq.agents.updates import EAGER_UPDATES, CapturedUpdate, make_updater, update_from_replay
 from pixelq.envs import make_vec
-
-PIXELS = gymnasium.spaces.Box(0, 255, (4, 44, 44), np.uint8)
-ACTIONS = gymnasium.spaces.Discrete(3)
-SMALL: dict[str, Any] = {"replay_capacity": 400, "batch_size": 8, "hidden": 16, "learning_starts": 8}
-
-
-def filled(config: AgentConfig, seed: int = 0, device: str = "cpu") -> DQN:
-    """An agent of small pixels whose replay is full of random steps."""
-    agent = DQN(PIXELS, ACTIONS, config, device=device, seed=seed)
-    agent.make_replay(2, 4)
-    step_on(agent, 250, np.random.default_rng(seed))
-    return agent
-
-
-def step_on(agent: DQN, steps: int, rng: np.random.Generator) -> None:
-    assert agent.replay is not None
-    for _ in range(steps):
-        obs = rng.integers(256, size=(2, *PIXELS.shape), dtype=np.uint8)
-        ended = rng.random((2, 2)) < 0.05
-        agent.replay.add(obs, rng.integers(3, size=2), rng.normal(size=2), ended[0], ended[1] & ~ended[0])
+from tests.small_agents import PIXELS, SMALL, filled, step_on
 
 
 class Tape(TorchDispatchMode):

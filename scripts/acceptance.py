@@ -1,0 +1,196 @@
+"""``pixelq acceptance``: one command for a machine with a GPU: its tests, the benchmark, and Pong up to a score."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pixelq.agents import preset
+from pixelq.agents.dqn import resolve_device
+from pixelq.agents.plot import plot_run
+from pixelq.agents.run_log import hardware, read_run
+from pixelq.scripts.benchmark import check_entries
+from pixelq.scripts.command_line import UsageError, make_folder, parse, write_json
+
+POLL = 1.0
+"""Seconds between two looks at a training run."""
+SHARES = {"tests": 0.15, "speed": 0.2, "updates": 0.08, "sampling": 0.08, "startup": 0.04}
+"""Of the time, at most for each part; training has the rest."""
+
+
+@dataclass(frozen=True)
+class AcceptanceArgs:
+    """Run the GPU's tests, the benchmark and a Pong run, and leave JSON and plots in a folder. Needs no network."""
+
+    out: Path
+    """The folder; it must not hold an earlier acceptance."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto (a GPU where there is one), cpu or cuda."""
+    minutes: float = 10.0
+    """Minutes in all; Pong has what the rest leaves."""
+    against: str = "sb3,pixelq-bfloat16"
+    """What the benchmark compares with, as in `pixelq benchmark --against`."""
+    num_envs: int = 128
+    """Environments in the benchmark and in training."""
+    rows: int = 1_000_000
+    """Rows of the replay from which drawing batches is measured (7.1 kB each)."""
+    updates: str = "nature,rainbow,btr"
+    """Presets whose update is measured."""
+    preset: str = "quick"
+    """Preset of the Pong run."""
+    target: float = 18.0
+    """Mean return over ten evaluation episodes at which Pong is done, in points."""
+    evaluate_every: int = 200_000
+    """Steps between its evaluations."""
+    tests: Path = Path("tests")
+    """Folder of the tests, from the repository's root."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parses the command line, runs the parts one after another, and writes ``summary.json`` after each."""
+    args = parse(AcceptanceArgs, "acceptance", arguments)
+    device = resolve_device(args.device)
+    _check(args, device)
+    make_folder(args.out, "--out")
+    seconds = 60 * args.minutes
+    end = time.monotonic() + seconds
+    summary: dict[str, Any] = {"hardware": hardware(device), "device": device.type, "minutes": args.minutes}
+
+    def note(part: str, figures: Any) -> None:
+        summary[part] = figures
+        write_json(summary, args.out / "summary.json", indent=2)
+        print(f"{part}: {json.dumps(figures)}", flush=True)
+
+    note("tests", _tests(args, seconds * SHARES["tests"]))
+    for part, flags in _benchmarks(args, seconds).items():
+        file = args.out / f"{part}.json"
+        code = _run_verb("benchmark", [*flags, "--device", device.type, "--json", str(file)], args.out, part)
+        note(part, {"exit_code": code, "file": file.name})
+    note("pong", _pong(args, device.type, end))
+
+
+def _check(args: AcceptanceArgs, device: Any) -> None:
+    if not 0.1 <= args.minutes <= 24 * 60:
+        raise UsageError(f"--minutes is {args.minutes}; it must be from 0.1 to {24 * 60}")
+    for flag, value, least in (
+        ("--num-envs", args.num_envs, 1),
+        ("--rows", args.rows, 10_000),
+        ("--evaluate-every", args.evaluate_every, 1),
+    ):
+        if value < least:
+            raise UsageError(f"{flag} is {value}; it must be at least {least}")
+    if (args.out / "summary.json").exists():
+        raise UsageError(f"{args.out} holds an earlier acceptance; use another --out")
+    for name in (args.preset, *args.updates.split(",")):
+        preset(name.strip())
+    check_entries(args.against, device)
+
+
+def _benchmarks(args: AcceptanceArgs, seconds: float) -> dict[str, list[str]]:
+    """Flags of each call of the benchmark; half of a part's time is for making ready."""
+    own = {part: f"{seconds * share / 2:.1f}" for part, share in SHARES.items()}
+    entries = 1 + len(args.against.split(","))
+    presets = len(args.updates.split(","))
+    speed = [
+        "--against",
+        args.against,
+        "--num-envs",
+        str(args.num_envs),
+        "--seconds",
+        f"{float(own['speed']) / entries:.1f}",
+    ]
+    return {
+        "speed": [
+            *speed,
+            "--replay-capacity",
+            str(max(20_000, 64 * args.num_envs)),
+            "--picture",
+            str(args.out / "step.png"),
+        ],
+        "updates": ["--updates", args.updates, "--seconds", f"{float(own['updates']) / presets:.1f}"],
+        "sampling": ["--sampling", str(args.rows), "--seconds", own["sampling"]],
+        "startup": ["--startup", "--turns", "3"],
+    }
+
+
+def _run_verb(verb: str, flags: Sequence[str], out: Path, name: str) -> int:
+    """Runs a verb in a process of its own; what it prints goes to a file and to the screen's error stream."""
+    with (out / f"{name}.txt").open("w") as log:
+        return subprocess.run(_command(verb, flags), stdout=log, stderr=subprocess.STDOUT).returncode
+
+
+def _command(verb: str, flags: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "pixelq.scripts.main", verb, *flags]
+
+
+def _tests(args: AcceptanceArgs, seconds: float) -> dict[str, Any]:
+    """Runs the tests that need a GPU, or says why not."""
+    if importlib.util.find_spec("pytest") is None or not args.tests.is_dir():
+        return {"run": False, "why": f"pytest or the folder {args.tests} is not there"}
+    flags = ["-q", "-m", "gpu", "-p", "no:cacheprovider", str(args.tests), f"--junitxml={args.out / 'tests.xml'}"]
+    with (args.out / "tests.txt").open("w") as log:
+        try:
+            command = [sys.executable, "-m", "pytest", *flags]
+            code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, timeout=seconds).returncode
+        except subprocess.TimeoutExpired:
+            return {"run": True, "exit_code": None, "why": f"stopped after {seconds:.0f} s"}
+    last = (args.out / "tests.txt").read_text().strip().splitlines()[-1:]
+    return {"run": True, "exit_code": code, "result": last[0] if last else ""}
+
+
+def _pong(args: AcceptanceArgs, device: str, end: float) -> dict[str, Any]:
+    """Trains until the target is reached or the time is up, and draws the curve."""
+    run = args.out / "pong"
+    flags = ["--preset", args.preset, "--num-envs", str(args.num_envs), "--steps", str(10**9), "--out", str(run)]
+    flags += ["--evaluate-every", str(args.evaluate_every), "--checkpoint-every", str(args.evaluate_every)]
+    start = time.monotonic()
+    with (args.out / "pong.txt").open("w") as log:
+        training = subprocess.Popen(
+            [*_command("train", flags), "--device", device], stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            while training.poll() is None and time.monotonic() < end and _best_mean(run) < args.target:
+                time.sleep(POLL)
+        finally:
+            took = time.monotonic() - start
+            if training.poll() is None:
+                os.kill(training.pid, signal.SIGINT)  # it writes a checkpoint and ends
+            code = training.wait()
+    if not (run / "metrics.csv").exists():
+        return {"reached": False, "exit_code": code, "why": "no step was logged; see pong.txt"}
+    plot_run(run)
+    _, metrics, evaluations = read_run(run)
+    reached = [row for row in evaluations if float(row["mean"]) >= args.target]
+    speeds = sorted(float(row["steps_per_second"]) for row in metrics if row["loss"])
+    return {
+        "reached": bool(reached),
+        "step": int(reached[0]["step"]) if reached else None,
+        "seconds": took,
+        "best_mean": _best_mean(run) if evaluations else None,
+        "steps": int(metrics[-1]["step"]) if metrics else 0,
+        "steps_per_second": speeds[len(speeds) // 2] if speeds else None,
+    }
+
+
+def _best_mean(run: Path) -> float:
+    """The best evaluation so far; −∞ where there is none."""
+    try:
+        evaluations = read_run(run)[2]
+    except (OSError, ValueError):  # not there yet
+        evaluations = []
+    return max((float(row["mean"]) for row in evaluations), default=float("-inf"))
+
+
+if __name__ == "__main__":
+    from pixelq.scripts.main import run as run_verb
+
+    sys.exit(run_verb("acceptance"))

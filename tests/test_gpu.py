@@ -1,0 +1,117 @@
+"""What only a GPU can show; ``pytest -m gpu`` runs these, and without one each is skipped."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pixelq.agents import DQN, AgentConfig, preset
+from pixelq.agents.updates import EAGER_UPDATES, CapturedUpdate, make_updater, update_from_replay
+from pixelq.envs import make_vec
+from tests.small_agents import PIXELS, SMALL, filled, step_on
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA GPU"),
+]
+COMBINED = ["nature", "qrdqn", "iqn", "fqf", "munchausen", "rainbow", "btr"]
+
+
+def moved_and_apart(one: DQN, other: DQN, start: DQN) -> tuple[float, float]:
+    """How far the values of random pixels have moved, and how far two agents' lie apart (root of the squares' sum)."""
+    obs = np.random.default_rng(2).integers(256, size=(64, *PIXELS.shape), dtype=np.uint8)
+    before, values, others = (agent.q_values(obs) for agent in (start, one, other))
+    return float((values - before).norm()), float((values - others).norm())
+
+
+@pytest.mark.parametrize("name", COMBINED)
+def test_captured_and_eager_learn_the_same(name: str) -> None:
+    """After 100 updates values lie apart by less than 2% of how far they moved; kernels may add in another order."""
+    config = dataclasses.replace(preset(name), **SMALL, learning_rate_steps=1000, precision="float32")
+    captured, eager, start = (filled(config, device="cuda") for _ in range(3))
+    assert captured.replay is not None
+    assert eager.replay is not None
+    updater = make_updater(captured.learner, captured.replay)
+    assert isinstance(updater, CapturedUpdate)
+    rng, same_rng = np.random.default_rng(1), np.random.default_rng(1)
+    losses = []
+    for step in range(100):
+        losses.append((updater().loss, update_from_replay(eager.learner, eager.replay).loss))
+        for agent, numbers in ((captured, rng), (eager, same_rng)):
+            step_on(agent, 1, numbers)
+            agent.learner.set_learning_rate(1e-4 / (1 + step / 50))
+            if step % 20 == 0:
+                agent.learner.sync_target()
+    assert updater.captured is not None
+    captured_loss, eager_loss = torch.tensor(losses).T
+    assert torch.allclose(captured_loss[: EAGER_UPDATES + 3], eager_loss[: EAGER_UPDATES + 3], rtol=1e-3)
+    moved, apart = moved_and_apart(captured, eager, start)
+    assert apart < 0.02 * moved
+
+
+def test_nothing_waits_for_the_device_but_the_actions() -> None:
+    config = dataclasses.replace(preset("rainbow"), **SMALL)
+    agent = filled(config, device="cuda")
+    assert agent.replay is not None
+    updater = make_updater(agent.learner, agent.replay)
+    for _ in range(EAGER_UPDATES + 1):
+        updater()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(10):
+            updater()
+        update_from_replay(agent.learner, agent.replay)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("prioritized", [False, True])
+def test_a_replay_on_the_gpu_gives_the_batches_of_one_on_the_host(prioritized: bool) -> None:
+    config = AgentConfig(prioritized=prioritized, n_step=3, **SMALL)
+    host, device = filled(config, device="cpu"), filled(config, device="cuda")
+    assert host.replay is not None
+    assert device.replay is not None
+    assert len(host.replay) == len(device.replay)
+    rows = device.replay.sampler.sample(64)[0]
+    expected, batch = host.replay.gather(rows.cpu()), device.replay.gather(rows)
+    for name in ("obs", "action", "reward", "discount", "next_obs"):
+        assert torch.equal(getattr(batch, name).cpu(), getattr(expected, name)), name
+    assert torch.equal(host.replay.latest(), device.replay.latest().cpu())
+
+
+@pytest.mark.parametrize("head", ["scalar", "implicit"])
+def test_bfloat16_stays_near_float32(head: str) -> None:
+    config = AgentConfig(head=head, learning_rate=1e-4, **SMALL)  # type: ignore[arg-type]
+    exact, rough, start = (
+        filled(dataclasses.replace(config, precision=precision), device="cuda")
+        for precision in ("float32", "bfloat16", "float32")
+    )
+    for agent in (exact, rough):
+        assert agent.replay is not None
+        for _ in range(100):
+            update_from_replay(agent.learner, agent.replay)
+    moved, apart = moved_and_apart(exact, rough, start)
+    assert 0 < apart < 0.1 * moved
+
+
+@pytest.mark.parametrize("name", ["quick", "rainbow"])
+def test_trains_saves_and_goes_on(name: str, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"replay_capacity": 5000, "learning_starts": 500, "target_update_every": 200}
+    config = dataclasses.replace(preset(name), **changes)
+    envs = make_vec("ALE/Pong-v5", num_envs=8, seed=0)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cuda", seed=0)
+    agent.learn(envs, 2000, tmp_path / "run")
+    assert agent.updates == (agent.step - 500) // config.train_every
+    assert agent.replay is not None
+    assert agent.replay.frames.is_cuda
+    loaded = DQN.load(tmp_path / "run", device="cuda")
+    obs = envs.reset()[0]
+    assert torch.equal(loaded.q_values(obs), agent.q_values(obs))
+    on_cpu = DQN.load(tmp_path / "run", device="cpu")
+    assert torch.allclose(on_cpu.q_values(obs), agent.q_values(obs).cpu(), atol=2e-3)
+    loaded.learn(envs, 1000)
+    assert loaded.step >= 3000
+    envs.close()
