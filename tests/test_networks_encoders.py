@@ -23,6 +23,7 @@ from pixelq.networks import (
     ScalarHead,
     make_encoder,
 )
+from pixelq.networks.base import pixels_to_float
 from pixelq.networks.cnn import same_padding
 from pixelq.networks.encoders import ENCODERS, image_layout
 
@@ -304,3 +305,27 @@ def test_importing_networks_pulls_in_no_rl_loop() -> None:
     banned = ("stable_baselines3", "gymnasium", "ale_py", "pixelq.envs", "pixelq.agents", "pixelq.scripts")
     done = subprocess.run([sys.executable, "-c", code.replace("BANNED", repr(banned))], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_pixels_are_scaled_exactly_and_lie_channels_last() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).view(1, 4, 8, 8)
+    scaled = pixels_to_float(pixels)
+    assert torch.equal(scaled, pixels.float() / 255)
+    assert scaled.is_contiguous(memory_format=torch.channels_last)
+    floats = torch.rand(2, 3, 5, 5)
+    kept = floats.clone()
+    assert torch.equal(pixels_to_float(floats), kept)
+    assert torch.equal(floats, kept)  # what is handed in stays as it is
+    vectors = torch.tensor([[0, 51, 255]], dtype=torch.uint8)
+    assert pixels_to_float(vectors).tolist() == [[0.0, pytest.approx(0.2), 1.0]]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(pixels_to_float(pixels), (pixels.float() / 255).bfloat16())
+
+
+@pytest.mark.parametrize("name", ["nature", "dopamine", "impala", "minatar", "der"])
+def test_made_encoders_hold_their_kernels_channels_last(name: str) -> None:
+    encoder = make_encoder(name, (4, 84, 84))
+    kernels = [parameter for parameter in encoder.parameters() if parameter.dim() == 4]
+    assert kernels
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+    assert all(isinstance(kernel, torch.nn.Parameter) for kernel in kernels)

@@ -240,13 +240,20 @@ def play(scenario: Scenario) -> Iterator[tuple[Replay, Recorder]]:
     obs = envs.reset()
     for _ in range(scenario.steps):
         if rng.random() < scenario.p_cut:
+            if rng.random() < 0.5:  # the cut may come when the row has begun
+                replay.observe(obs)
             replay.cut(obs)
             recorder.cut(obs)
             obs = envs.reset()
         action, shown = rng.integers(18, size=scenario.num_envs), obs.copy()
+        replay.observe(shown)
+        assert torch.equal(replay.latest(), torch.as_tensor(shown, dtype=replay.frames.dtype))
+        begun = everything_samplable(replay) if len(replay) else None
         obs, reward, terminated, truncated, life_lost = envs.step()
-        replay.add(shown, action, reward, terminated, truncated, life_lost if scenario.p_life else None)
+        replay.complete(action, reward, terminated, truncated, life_lost if scenario.p_life else None)
         recorder.add(shown, action, reward, terminated, truncated, life_lost)
+        if begun is not None:  # with the rows begun, all could be drawn that can be once they are complete
+            assert set(recorder.check(begun)) == recorder.samplable()
         shown[:] = 77
         if rng.random() < 0.1:
             yield replay, recorder
