@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from pixelq.agents.games import Games
 from pixelq.agents.learner import has_bfloat16
 from pixelq.agents.samplers import PrioritizedSampler
 from pixelq.scripts import benchmark
@@ -109,7 +110,7 @@ def test_bfloat16_is_refused_where_it_is_emulated(
     assert "this cpu does not compute in bfloat16" in capfd.readouterr().err
 
 
-def test_parts_add_up_and_the_methods_are_as_before() -> None:
+def test_parts_add_up_and_the_methods_are_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     def learn(steps: int) -> None:
         for _ in range(steps):
             replay.observe(obs)
@@ -125,6 +126,18 @@ def test_parts_add_up_and_the_methods_are_as_before() -> None:
         assert 0 < seconds["replay"] < 0.01
         assert seconds["update"] == 0
     assert type(replay).observe is observe
+
+    # What a part calls of another part is the other's alone.
+    def send(games: object, actions: object) -> None:
+        for _ in range(2):
+            time.sleep(0.02)
+            replay.latest()
+
+    monkeypatch.setattr(Games, "send", send)
+    with timed_parts(torch.device("cpu")) as seconds:
+        Games.send(None, None)  # type: ignore[arg-type]
+    assert 0.04 <= seconds["emulation, started"] < 0.06
+    assert 0 < seconds["replay"] < 0.02
     costs = milliseconds_per_step(learn, 10, torch.device("cpu"))
     assert list(costs) == [*PARTS, REST]
     assert 10 <= costs[REST] < 20

@@ -115,3 +115,14 @@ def test_trains_saves_and_goes_on(name: str, tmp_path: Path) -> None:
     loaded.learn(envs, 1000)
     assert loaded.step >= 3000
     envs.close()
+
+
+def test_a_reset_network_is_captured_anew() -> None:
+    config = dataclasses.replace(preset("quick"), replay_capacity=2000, learning_starts=200, reset_every=50)
+    envs = make_vec("ALE/Pong-v5", num_envs=8, seed=0)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cuda", seed=0)
+    agent.learn(envs, 200 + 4 * 70)  # 20 updates after the reset
+    moments = agent.learner.tensors()
+    assert agent.updates == 70
+    assert moments["optimizer.0.step"].item() == 20  # a graph of before would go on with the moments that were left
+    envs.close()

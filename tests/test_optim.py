@@ -13,6 +13,7 @@ from torch import nn
 from pixelq.agents import AgentConfig
 from pixelq.agents.optim import (
     CentredRMSProp,
+    limit_norm,
     load_optimizer_tensors,
     make_fraction_optimizer,
     make_optimizer,
@@ -134,3 +135,25 @@ def test_fractions_learn_by_the_centred_rmsprop() -> None:
     assert isinstance(optimizer, CentredRMSProp)
     (group,) = optimizer.param_groups
     assert (group["lr"], group["decay"], group["eps"]) == (2.5e-9, 0.95, 1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_a_limited_norm_is_a_step_with_scaled_gradients(optimizer: str) -> None:
+    config = AgentConfig(optimizer=optimizer, learning_rate=1e-2)  # type: ignore[arg-type]
+    weights = [torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(3)]
+    gradient = torch.tensor([3.0, 4.0])  # of norm 5
+    limits, scales = (2.5, 10.0, None), (0.5, 1.0, 1.0)
+    after = []
+    for weight, limit, scale in zip(weights, limits, scales, strict=True):
+        one, other = make_optimizer(config, [weight]), torch.nn.Parameter(weight.detach().clone())
+        expected = make_optimizer(config, [other])
+        for turn in (1, 2):  # the second with another direction, so that the moments count
+            weight.grad, other.grad = gradient.flip(0) * turn, gradient.flip(0) * turn
+            if limit is not None:
+                limit_norm(one, limit * turn)
+            other.grad *= scale
+            one.step()
+            expected.step()
+        torch.testing.assert_close(weight, other, rtol=1e-6, atol=1e-7)
+        after.append(weight.detach().clone())
+    assert torch.equal(after[1], after[2])

@@ -100,7 +100,10 @@ def test_bfloat16_stays_near_float32_over_100_updates(head: str) -> None:
 
 
 class Foreground(VectorWrapper):  # type: ignore[type-arg]
-    """Environments without ``send`` and ``recv`` of their own."""
+    """Environments without ``send`` and ``recv`` of their own, that hand all else on to those inside."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
 
 
 @pytest.mark.parametrize("name", ["quick", "rainbow"])
