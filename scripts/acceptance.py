@@ -41,6 +41,8 @@ class AcceptanceArgs:
     """What the benchmark compares with, as in `pixelq benchmark --against`."""
     num_envs: int = 128
     """Environments in the benchmark and in training."""
+    replay_capacity: int = 20_000
+    """Rows of the replays in the benchmark."""
     rows: int = 1_000_000
     """Rows of the replay from which drawing batches is measured (7.1 kB each)."""
     updates: str = "nature,rainbow,btr"
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
         file = args.out / f"{part}.json"
         code = _run_verb("benchmark", [*flags, "--device", device.type, "--json", str(file)], args.out, part)
         note(part, {"exit_code": code, "file": file.name})
-    note("pong", _pong(args, device.type, end))
+    note("pong", train_to_target(args, device.type, end))
 
 
 def _check(args: AcceptanceArgs, device: Any) -> None:
@@ -83,6 +85,7 @@ def _check(args: AcceptanceArgs, device: Any) -> None:
         raise UsageError(f"--minutes is {args.minutes}; it must be from 0.1 to {24 * 60}")
     for flag, value, least in (
         ("--num-envs", args.num_envs, 1),
+        ("--replay-capacity", args.replay_capacity, max(32, 8 * args.num_envs)),
         ("--rows", args.rows, 10_000),
         ("--evaluate-every", args.evaluate_every, 1),
     ):
@@ -112,7 +115,7 @@ def _benchmarks(args: AcceptanceArgs, seconds: float) -> dict[str, list[str]]:
         "speed": [
             *speed,
             "--replay-capacity",
-            str(max(20_000, 64 * args.num_envs)),
+            str(args.replay_capacity),
             "--picture",
             str(args.out / "step.png"),
         ],
@@ -147,8 +150,8 @@ def _tests(args: AcceptanceArgs, seconds: float) -> dict[str, Any]:
     return {"run": True, "exit_code": code, "result": last[0] if last else ""}
 
 
-def _pong(args: AcceptanceArgs, device: str, end: float) -> dict[str, Any]:
-    """Trains until the target is reached or the time is up, and draws the curve."""
+def train_to_target(args: AcceptanceArgs, device: str, end: float) -> dict[str, Any]:
+    """Trains on Pong until the target is reached or the time is up, and draws the curve."""
     run = args.out / "pong"
     flags = ["--preset", args.preset, "--num-envs", str(args.num_envs), "--steps", str(10**9), "--out", str(run)]
     flags += ["--evaluate-every", str(args.evaluate_every), "--checkpoint-every", str(args.evaluate_every)]

@@ -1,0 +1,74 @@
+"""`pixelq acceptance`: all its parts in one short run on a CPU, and sentences for what cannot be run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pixelq.scripts import acceptance
+from pixelq.scripts.main import main
+
+SMALL = ["--device", "cpu", "--num-envs", "2", "--rows", "10000", "--updates", "nature", "--against", "sb3"]
+SMALL += ["--replay-capacity", "100"]
+
+
+def test_leaves_figures_and_plots_of_every_part(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out, tests = tmp_path / "out", tmp_path / "tests"
+    tests.mkdir()
+    (tests / "test_it.py").write_text(
+        "import pytest\n\n@pytest.mark.gpu\ndef test_a(): pass\n\ndef test_b(): raise RuntimeError('not asked for')\n"
+    )
+    flags = ["--minutes", "0.1", "--tests", str(tests)]
+    assert main(["acceptance", *SMALL, *flags, "--out", str(out)]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["tests"]["exit_code"] == 0
+    assert summary["tests"]["result"].startswith("1 passed, 1 deselected")
+    speed = json.loads((out / "speed.json").read_text())
+    assert [result["name"] for result in speed["results"]] == ["pixelq", "sb3"]
+    assert speed["work"]["num_envs"] == 2
+    assert (out / "step.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((out / "updates.json").read_text())["updates"][0]["preset"] == "nature"
+    assert json.loads((out / "sampling.json").read_text())["rows"] == 10_000
+    assert json.loads((out / "startup.json").read_text())["seconds_to_first_step"] > 0
+    assert [summary[part]["exit_code"] for part in ("speed", "updates", "sampling", "startup")] == [0] * 4
+    assert summary["pong"]["reached"] is False  # no time was left; see the next test
+    assert "pong.txt" in summary["pong"]["why"]
+    assert "pong" in capfd.readouterr().out
+
+
+def test_pong_ends_at_the_target(tmp_path: Path) -> None:
+    args = acceptance.AcceptanceArgs(tmp_path, num_envs=2, target=-100.0, evaluate_every=200)
+    found = acceptance.train_to_target(args, "cpu", end=float("inf"))
+    assert found["reached"]
+    assert found["step"] in (200, 201)
+    assert -21 <= found["best_mean"] <= 21
+    assert found["steps"] < 5_000  # of a billion
+    assert (tmp_path / "pong" / "curve.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--minutes", "0"], "--minutes is 0.0; it must be from 0.1 to 1440"),
+        (["--num-envs", "0"], "--num-envs is 0; it must be at least 1"),
+        (["--rows", "10"], "--rows is 10; it must be at least 10000"),
+        (["--updates", "natur"], "did you mean 'nature'"),
+        (["--against", "nobody"], "does not know 'nobody'"),
+        (["--preset", "nobody"], "nobody"),
+    ],
+)
+def test_wrong_input_is_one_line_before_anything_runs(
+    flags: list[str], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["acceptance", "--device", "cpu", "--out", str(tmp_path / "out"), *flags]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_earlier_acceptance_is_kept(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "summary.json").write_text("{}")
+    assert main(["acceptance", "--out", str(tmp_path), "--device", "cpu"]) == 2
+    assert "holds an earlier acceptance; use another --out" in capfd.readouterr().err
