@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -24,9 +23,10 @@ from pixelq.agents.dqn import resolve_device
 from pixelq.agents.run_log import hardware
 from pixelq.envs.ids import check_id, is_atari
 from pixelq.scripts.command_line import STDOUT, UsageError, check_writable, optional_value, parse, write_json
-from pixelq.scripts.peers import ENTRIES, OURS, PEERS, Turn, Work, serve
+from pixelq.scripts.peers import ENTRIES, OURS, PEERS, Turn, serve
 from pixelq.scripts.sampling_cost import LEAST_ROWS, sampling_costs, show_sampling
 from pixelq.scripts.update_cost import show_costs, update_costs
+from pixelq.scripts.work import Work
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,15 @@ class BenchmarkArgs:
     """
 
     against: str = "sb3"
-    """Libraries to compare with, with commas between them: sb3 (stable-baselines3)."""
+    """Libraries to compare with, with commas between them: sb3 (stable-baselines3), tianshou, cleanrl (no package;
+    our own writing of the loop in its dqn_atari.py)."""
     env: str = "ALE/Pong-v5"
     """The game: a Gymnasium id ALE/*-v5."""
     num_envs: int = 8
     """Environments that each library plays at once."""
     replay_capacity: int = 20_000
-    """Rows in each library's replay; a row is one step (7 kB of ours, 56 kB of stable-baselines3's)."""
+    """Rows in each library's replay; a row is one step (7 kB of ours and tianshou's, 56 kB of stable-baselines3's,
+    28 kB of cleanrl's)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto (a GPU where there is one), cpu or cuda."""
     seconds: float = 60.0
@@ -118,11 +120,11 @@ def _peers(against: str) -> list[str]:
     for name in peers:
         if name not in PEERS:
             raise UsageError(f"--against does not know {name!r}; there are {', '.join(PEERS)}")
-        for module in PEERS[name].needs:
+        for module, requirement in PEERS[name].needs.items():
             try:
                 importlib.import_module(module)
             except ImportError:
-                raise UsageError(f"{name} needs {module}: pip install 'pixelq[benchmark]'") from None
+                raise UsageError(f"{name} needs {module}: pip install {requirement}") from None
     return peers
 
 
@@ -148,7 +150,7 @@ def _process(name: str, work: Work, device: str) -> Iterator[Connection]:
     """A process that serves an entry, and the connection to it."""
     context = multiprocessing.get_context("spawn")
     connection, far_end = context.Pipe()
-    process = context.Process(target=serve, args=(far_end, name, work, device), daemon=True)
+    process = context.Process(target=serve, args=(far_end, name, work, device))  # no daemon: those may have no children
     process.start()
     far_end.close()  # so that the process's end is noticed here
     try:
@@ -174,7 +176,7 @@ def summarize(runs: dict[str, list[Turn]], work: Work, device: torch.device) -> 
         speeds = [turn.steps / turn.seconds for turn in turns]
         result: dict[str, Any] = {
             "name": name,
-            "version": version(ENTRIES[name].distribution),
+            "version": ENTRIES[name].version(),
             "steps_per_second": median(speeds),
             "updates_per_second": median(turn.updates / turn.seconds for turn in turns),
             "peak_memory_mib": max(turn.peak_memory_mib for turn in turns),
