@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
         write_json(summary, args.out / "summary.json", indent=2)
         print(f"{part}: {json.dumps(figures)}", flush=True)
 
-    note("tests", _tests(args, seconds * SHARES["tests"]))
+    note("tests", _tests(args, max(60.0, seconds * SHARES["tests"])))
     for part, flags in _benchmarks(args, seconds).items():
         file = args.out / f"{part}.json"
         code = _run_verb("benchmark", [*flags, "--device", device.type, "--json", str(file)], args.out, part)

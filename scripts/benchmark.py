@@ -21,13 +21,14 @@ from pixelq.agents.dqn import resolve_device
 from pixelq.agents.learner import has_bfloat16
 from pixelq.envs.ids import check_id, is_atari
 from pixelq.scripts.command_line import STDOUT, UsageError, check_writable, optional_value, parse, write_json
-from pixelq.scripts.peers import ENTRIES, OURS, OURS_BFLOAT16, OWN, PEERS, Work, serve
+from pixelq.scripts.peers import ENTRIES, OURS, OURS_BFLOAT16, OWN, PEERS, serve
 from pixelq.scripts.roofline import measure_peaks
 from pixelq.scripts.sampling_cost import LEAST_ROWS, sampling_costs, show_sampling
 from pixelq.scripts.speed import Measured, show, summarize, title
 from pixelq.scripts.startup_cost import show_startup, startup_costs
 from pixelq.scripts.step_cost import draw_steps
 from pixelq.scripts.update_cost import show_costs, update_costs
+from pixelq.scripts.work import Work
 
 PICTURES = (".png", ".pdf", ".svg")
 
@@ -41,14 +42,15 @@ class BenchmarkArgs:
     """
 
     against: str = "sb3"
-    """Libraries to compare with, with commas between them: sb3 (stable-baselines3), and pixelq-bfloat16 for our own
-    agent with its updates' products in bfloat16."""
+    """Whom to compare with, with commas between them: sb3 (stable-baselines3), tianshou, cleanrl (no package; our own
+    writing of the loop in its dqn_atari.py), pixelq-bfloat16 (our agent, its updates' products in bfloat16)."""
     env: str = "ALE/Pong-v5"
     """The game: a Gymnasium id ALE/*-v5."""
     num_envs: int = 8
     """Environments that each library plays at once."""
     replay_capacity: int = 20_000
-    """Rows in each library's replay; a row is one step (7 kB of ours, 56 kB of stable-baselines3's)."""
+    """Rows in each library's replay; a row is one step (7 kB of ours and tianshou's, 56 kB of stable-baselines3's,
+    28 kB of cleanrl's)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto (a GPU where there is one), cpu or cuda."""
     seconds: float = 60.0
@@ -145,11 +147,11 @@ def check_entries(against: str, device: torch.device) -> list[str]:
             raise UsageError(f"--against does not know {name!r}; there are {', '.join(known)}")
         if name == OURS_BFLOAT16 and not has_bfloat16(device):
             raise UsageError(f"--against has {name}, but this {device.type} does not compute in bfloat16; leave it out")
-        for module in ENTRIES[name].needs:
+        for module, requirement in ENTRIES[name].needs.items():
             try:
                 importlib.import_module(module)
             except ImportError:
-                raise UsageError(f"{name} needs {module}: pip install 'pixelq[benchmark]'") from None
+                raise UsageError(f"{name} needs {module}: pip install {requirement}") from None
     return peers
 
 
@@ -181,7 +183,7 @@ def _process(name: str, work: Work, device: str) -> Iterator[Connection]:
     """A process that serves an entry, and the connection to it."""
     context = multiprocessing.get_context("spawn")
     connection, far_end = context.Pipe()
-    process = context.Process(target=serve, args=(far_end, name, work, device), daemon=True)
+    process = context.Process(target=serve, args=(far_end, name, work, device))  # no daemon: those may have no children
     process.start()
     far_end.close()  # so that the process's end is noticed here
     try:

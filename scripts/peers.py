@@ -5,63 +5,24 @@ Imports are inside the classes, so that no entry's memory holds another's librar
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
+
+from pixelq.scripts.peer_cleanrl import CleanRL
+from pixelq.scripts.peer_tianshou import Tianshou
+from pixelq.scripts.work import Trainer, Work, update_ratio
 
 WARM_UP_STEPS = 64
 """Steps after the replay is full, before any are timed: what a library sets up at its first update lies in them."""
 WARM_UP_SHARE = 0.1
 """A turn starts with this share of its time unmeasured: caches and threads wake from the other entry's turn."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What every entry does; counts are agent steps, summed over environments."""
-
-    env: str = "ALE/Pong-v5"
-    """An Atari id."""
-    num_envs: int = 8
-    """Environments played at once."""
-    replay_capacity: int = 20_000
-    """Rows in the replay; all are filled before the first update."""
-    protocol: str = "nature"
-    """The game's rules: no sticky actions, up to 30 no-ops at the start, a lost life ends the return."""
-    network: str = "nature"
-    """The convolutions of Mnih et al. 2015, without padding."""
-    hidden: int = 512
-    """Units in the layer between the convolutions and the values."""
-    precision: str = "float32"
-    batch_size: int = 32
-    train_every: int = 4
-    """Steps for each update."""
-    target_update_every: int = 10_000
-    n_step: int = 1
-    gamma: float = 0.99
-    loss: str = "huber"
-    optimizer: str = "adam"
-    learning_rate: float = 1e-4
-    adam_epsilon: float = 1e-8
-    max_grad_norm: float = 10.0
-    epsilon: float = 0.01
-    """Probability of a random action, so that nearly all actions come from the network."""
-    seed: int = 0
-
-
-class Trainer(Protocol):
-    """An agent of some library with its environments."""
-
-    def learn(self, steps: int) -> None:
-        """Goes on for ``steps`` steps, rounded up to whole steps of all environments; random ones fill the replay."""
-
-    def counts(self) -> tuple[int, int]:
-        """Steps taken and updates made so far, as the agent counts them."""
 
 
 class Pixelq:
@@ -132,21 +93,24 @@ class StableBaselines3:
         return self.model.num_timesteps, self.model._n_updates
 
 
-def update_ratio(num_envs: int, train_every: int) -> tuple[int, int]:
-    """The fewest steps of all environments together, and their updates, that give an update per ``train_every``."""
-    common = math.gcd(num_envs, train_every)
-    return train_every // common, num_envs // common
+EXTRA = "'pixelq[benchmark]'"
 
 
 class Entry(NamedTuple):
     """A library to measure."""
 
-    distribution: str
-    """Its name in the package index, for the version."""
     make: Callable[[Work, str], Trainer]
     """Makes its agent and environments, on the device ``cpu`` or ``cuda``."""
-    needs: tuple[str, ...] = ()
-    """Modules that the extra ``pixelq[benchmark]`` brings."""
+    distribution: str | None
+    """Its name in the package index, for the version; None for what is no package."""
+    needs: Mapping[str, str] = {}
+    """Modules that our package does not depend on, and what `pip install` is given for them."""
+    label: str = ""
+    """What stands in place of a version where there is no distribution."""
+
+    def version(self) -> str:
+        """The installed version, or the label."""
+        return self.label if self.distribution is None else version(self.distribution)
 
 
 def pixelq_bfloat16(work: Work, device: str) -> Trainer:
@@ -155,8 +119,12 @@ def pixelq_bfloat16(work: Work, device: str) -> Trainer:
 
 
 OURS, OURS_BFLOAT16 = "pixelq", "pixelq-bfloat16"
-PEERS = {"sb3": Entry("stable-baselines3", StableBaselines3, ("cv2",))}
-OWN = {OURS: Entry("pixelq", Pixelq), OURS_BFLOAT16: Entry("pixelq", pixelq_bfloat16)}
+PEERS = {
+    "sb3": Entry(StableBaselines3, "stable-baselines3", {"cv2": EXTRA}),
+    "cleanrl": Entry(CleanRL, None, {"cv2": EXTRA}, "our writing"),
+    "tianshou": Entry(Tianshou, "tianshou", {"tianshou": "tianshou", "cv2": EXTRA}),
+}
+OWN = {OURS: Entry(Pixelq, "pixelq"), OURS_BFLOAT16: Entry(pixelq_bfloat16, "pixelq")}
 ENTRIES = {**OWN, **PEERS}
 
 

@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pixelq.agents import DQN, AgentConfig
 from pixelq.agents.learner import has_bfloat16
-from pixelq.scripts.peers import Work
 from pixelq.scripts.update_cost import ACTIONS, OBSERVATIONS, random_batch
+from pixelq.scripts.work import Work
 
 SIDE = 2048
 """Rows and columns of the matrices whose product measures arithmetic."""

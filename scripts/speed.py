@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from importlib.metadata import version
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -12,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pixelq.agents.run_log import hardware
-from pixelq.scripts.peers import ENTRIES, OURS_BFLOAT16, OWN, Turn, Work
+from pixelq.scripts.peers import ENTRIES, OURS_BFLOAT16, OWN, Turn
 from pixelq.scripts.roofline import update_cost
+from pixelq.scripts.work import Work
 
 
 class Measured(NamedTuple):
@@ -34,7 +34,7 @@ def summarize(measured: Measured, work: Work, device: torch.device) -> dict[str,
         speeds = [turn.steps / turn.seconds for turn in turns]
         result: dict[str, Any] = {
             "name": name,
-            "version": version(ENTRIES[name].distribution),
+            "version": ENTRIES[name].version(),
             "steps_per_second": median(speeds),
             "updates_per_second": median(turn.updates / turn.seconds for turn in turns),
             "peak_memory_mib": max(turn.peak_memory_mib for turn in turns),

@@ -1,10 +1,13 @@
 """`pixelq benchmark`: equal work for all, figures that fit together, and sentences for what cannot be measured."""
 
+import importlib.util
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +19,16 @@ from pixelq.agents.samplers import PrioritizedSampler
 from pixelq.scripts import benchmark
 from pixelq.scripts.command_line import optional_value
 from pixelq.scripts.main import main
-from pixelq.scripts.peers import ENTRIES, Turn, Work, update_ratio
+from pixelq.scripts.peers import ENTRIES, Turn
 from pixelq.scripts.sampling_cost import filled_replay
 from pixelq.scripts.speed import Measured
 from pixelq.scripts.startup_cost import startup_seconds
 from pixelq.scripts.step_cost import PARTS, REST, milliseconds_per_step, timed_parts
+from pixelq.scripts.work import Work, update_ratio
 
+TIANSHOU = pytest.mark.skipif(importlib.util.find_spec("tianshou") is None, reason="tianshou is not installed")
 SHORT = ["--seconds", "1", "--turns", "2", "--num-envs", "2", "--replay-capacity", "100", "--device", "cpu"]
+CONVOLUTIONS = [(32, 4, 8, 8), (32,), (64, 32, 4, 4), (64,), (64, 64, 3, 3), (64,)]
 
 
 def test_measures_equal_work_turn_by_turn(capfd: pytest.CaptureFixture[str]) -> None:
@@ -57,6 +63,20 @@ def test_measures_equal_work_turn_by_turn(capfd: pytest.CaptureFixture[str]) -> 
     assert min(parts.values()) > 0
     # A loose hold, as the turns and the parts are measured one after another on a machine that others share.
     assert 0.2 < sum(parts.values()) * ours["steps_per_second"] / 1e3 < 5
+
+
+@pytest.mark.parametrize("name", ["cleanrl", pytest.param("tianshou", marks=TIANSHOU)])
+def test_other_peers_do_equal_work(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark", "--against", name, *SHORT, "--json"]) == 0
+    figures = json.loads(capfd.readouterr().out)
+    ours, peer = figures["results"]
+    assert (ours["name"], peer["name"]) == ("pixelq", name)
+    assert (peer["version"] == "our writing") == (name == "cleanrl")
+    assert len(peer["runs"]) == 2
+    for result in (ours, peer):
+        assert result["updates"] / result["steps"] == 1 / 4
+    assert 100 < peer["peak_memory_mib"] < 4000
+    assert figures["ratios"].keys() == {name}
 
 
 def test_figures_are_medians_and_the_file_holds_them(
@@ -158,8 +178,7 @@ def test_networks_and_replays_are_of_one_size() -> None:
     work = Work(num_envs=2, replay_capacity=300)
     ours, sb3 = (ENTRIES[name].make(work, "cpu") for name in ("pixelq", "sb3"))
     shapes = [[tuple(p.shape) for p in network.parameters()] for network in (ours.agent.network, sb3.model.q_net)]
-    convolutions = [(32, 4, 8, 8), (32,), (64, 32, 4, 4), (64,), (64, 64, 3, 3), (64,)]
-    assert shapes[0] == [*convolutions, (512, 3136), (512,), (6, 512), (6,)]
+    assert shapes[0] == [*CONVOLUTIONS, (512, 3136), (512,), (6, 512), (6,)]
     assert shapes[1] == shapes[0]
     optimizers = [ours.agent.learner.optimizers["optimizer"], sb3.model.policy.optimizer]
     for key, value in {"lr": 1e-4, "eps": 1e-8, "betas": (0.9, 0.999), "weight_decay": 0}.items():
@@ -174,6 +193,69 @@ def test_networks_and_replays_are_of_one_size() -> None:
         trainer.learn(16)
     assert [trainer.counts() for trainer in (ours, sb3)] == [(316, 4), (316, 4)]
     assert [ours.agent.epsilon, sb3.model.exploration_rate] == pytest.approx([0.01, 0.01])
+
+
+def test_cleanrl_counts_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    cleanrl = ENTRIES["cleanrl"].make(Work(num_envs=2, replay_capacity=300, target_update_every=316), "cpu")
+    shapes = [tuple(p.shape) for p in cleanrl.network.parameters()]
+    assert shapes == [*CONVOLUTIONS, (512, 3136), (512,), (6, 512), (6,)]
+    for key, value in {"lr": 1e-4, "eps": 1e-8, "betas": (0.9, 0.999), "weight_decay": 0}.items():
+        assert cleanrl.optimizer.param_groups[0][key] == value
+    stepped, sampled = [], []
+    monkeypatch.setattr(cleanrl.envs, "step", recorded(cleanrl.envs.step, stepped))
+    monkeypatch.setattr(cleanrl.replay, "sample", recorded(cleanrl.replay.sample, sampled))
+    cleanrl.learn(300)
+    assert cleanrl.counts() == (300, 0)
+    assert cleanrl.replay.full
+    assert cleanrl.replay.observations.shape == (150, 2, 4, 84, 84)
+    assert cleanrl.replay.observations.dtype == "uint8"
+    cleanrl.learn(14)
+    assert cleanrl.counts() == (314, 3)
+    assert not same_weights(cleanrl.network, cleanrl.target)
+    cleanrl.learn(2)
+    assert cleanrl.counts() == (2 * len(stepped), len(sampled)) == (316, 4)
+    assert same_weights(cleanrl.network, cleanrl.target)
+    assert sampled == [(32,)] * 4
+
+
+@TIANSHOU
+def test_tianshou_counts_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    tianshou = ENTRIES["tianshou"].make(Work(num_envs=2, replay_capacity=300), "cpu")
+    try:
+        shapes = [tuple(p.shape) for p in tianshou.algorithm.policy.parameters()]
+        assert shapes == [*CONVOLUTIONS, (512, 3136), (512,), (6, 512), (6,)]
+        optimizer = tianshou.algorithm.optim._optim
+        for key, value in {"lr": 1e-4, "eps": 1e-8, "betas": (0.9, 0.999), "weight_decay": 0}.items():
+            assert optimizer.param_groups[0][key] == value
+        assert tianshou.algorithm.target_update_freq == 2_500
+        stepped, sampled = [], []
+        monkeypatch.setattr(tianshou.envs, "step", recorded(tianshou.envs.step, stepped))
+        monkeypatch.setattr(tianshou.replay, "sample", recorded(tianshou.replay.sample, sampled))
+        tianshou.learn(300)
+        assert tianshou.counts() == (300, 0)
+        assert len(tianshou.replay) == 300
+        assert tianshou.replay.obs.shape == (300, 84, 84)  # single frames
+        assert tianshou.replay.obs.dtype == "uint8"
+        assert tianshou.replay[[5]].obs.shape == (1, 4, 84, 84)
+        tianshou.learn(16)
+        assert tianshou.counts() == (2 * len(stepped), len(sampled)) == (316, 4)
+        assert sampled == [(32,)] * 4
+    finally:
+        tianshou.envs.close()
+
+
+def recorded(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> Callable[..., Any]:
+    """The function, noting the arguments of each call."""
+
+    def call(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return function(*arguments)
+
+    return call
+
+
+def same_weights(network: torch.nn.Module, other: torch.nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
 
 
 def test_sb3_skips_frames_once() -> None:
@@ -197,7 +279,7 @@ def test_an_update_per_four_steps_for_any_number_of_environments(num_envs: int, 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--against", "sb3,nobody"], "does not know 'nobody'; there are sb3"),
+        (["--against", "sb3,nobody"], "does not know 'nobody'; there are sb3, cleanrl, tianshou, pixelq-bfloat16\n"),
         (["--seconds", "0"], "--seconds is 0.0; it must be a positive number"),
         (["--seconds", "-1"], "--seconds"),
         (["--seconds", "nan"], "--seconds is nan"),
@@ -226,10 +308,20 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     assert err.count("\n") == 1
 
 
-def test_a_missing_opencv_is_named(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    assert main(["benchmark", "--seconds", "1"]) == 2
-    assert capfd.readouterr().err == "pixelq benchmark: sb3 needs cv2: pip install 'pixelq[benchmark]'\n"
+@pytest.mark.parametrize(
+    ("name", "module", "requirement"),
+    [
+        ("sb3", "cv2", "'pixelq[benchmark]'"),
+        ("cleanrl", "cv2", "'pixelq[benchmark]'"),
+        ("tianshou", "tianshou", "tianshou"),
+    ],
+)
+def test_a_missing_library_is_named(
+    name: str, module: str, requirement: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["benchmark", "--seconds", "1", "--against", name]) == 2
+    assert capfd.readouterr().err == f"pixelq benchmark: {name} needs {module}: pip install {requirement}\n"
 
 
 @pytest.mark.parametrize(
