@@ -58,6 +58,9 @@ def _make_network(observation_shape: tuple[int, ...], num_actions: int, config: 
         layer_norm=config.layer_norm,
         init=_init(config),
     )
+    for parameter in encoder.parameters():
+        if parameter.dim() == 4:  # kernels in the order of the images, so that nothing is reordered on the way
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return QNetwork(encoder, make_head(encoder.out_features, num_actions, config))
 
 

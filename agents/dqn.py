@@ -18,7 +18,7 @@ from pixelq.agents.build import make_network
 from pixelq.agents.checkpoint import Checkpoint, InvalidCheckpoint, read_checkpoint, write_checkpoint
 from pixelq.agents.config import AgentConfig, InvalidConfig
 from pixelq.agents.exploration import epsilon_greedy
-from pixelq.agents.learner import Learner
+from pixelq.agents.learner import Learner, restore_generator
 from pixelq.agents.replay import Replay
 from pixelq.agents.schedules import epsilon_at
 from pixelq.networks import Noise, QNetwork
@@ -243,7 +243,7 @@ class DQN:
                 seed=state["seed"],
             )
             agent.network.load_state_dict(checkpoint.network)
-            agent.noise.set_state(checkpoint.learner.pop("noise.state").cpu())
+            restore_generator(agent.noise, checkpoint.learner.pop("noise.state"))
             agent.learner.load_tensors(checkpoint.learner)
             agent.rng.bit_generator.state = state["rng"]
             agent.step, agent.updates, agent.episodes = (

@@ -23,9 +23,9 @@ class Games:
 
     def send(self, actions: NDArray[np.int64]) -> None:
         """Begins a step with actions [N]."""
-        self.actions = actions
         if self.in_background:
             self.envs.send(actions)  # type: ignore[attr-defined]
+        self.actions = actions
 
     def recv(self) -> tuple[Any, ...]:
         """What ``step`` returns."""

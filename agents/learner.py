@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import zlib
 from typing import Any, NamedTuple
 
 import torch
@@ -48,6 +49,7 @@ class Learner:
         self.generator = torch.Generator(self.device).manual_seed(seed)
         wants_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(self.device))
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bfloat16)
+        self.captured: Any = None  # the update as a graph, and the replay that it draws from; see ``make_updater``
         self._make_optimizers()
 
     def _make_optimizers(self) -> None:
@@ -120,6 +122,7 @@ class Learner:
         shrink_and_perturb(self.network, fresh.to(self.device), self.config.reset_shrink)
         self.sync_target()
         self._make_optimizers()
+        self.captured = None  # it would go on with the old moments
 
     def tensors(self) -> dict[str, Tensor]:
         """The learner's state beyond the online network: target network, optimisers, generator."""
@@ -137,7 +140,17 @@ class Learner:
         self.target_network.load_state_dict(parts["target"])
         for part, optimizer in self.optimizers.items():
             load_optimizer_tensors(optimizer, parts[part])
-        self.generator.set_state(parts["generator"]["state"].cpu())
+        restore_generator(self.generator, parts["generator"]["state"])
+        self.captured = None
+
+
+def restore_generator(generator: torch.Generator, state: Tensor) -> None:
+    """Puts back a generator's state; one of another kind of device cannot be, and gives a seed instead."""
+    state = state.cpu()
+    if state.numel() == generator.get_state().numel():
+        generator.set_state(state)
+    else:
+        generator.manual_seed(zlib.crc32(state.numpy().tobytes()))
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -75,8 +75,7 @@ class _Loop:
         self.running_return, self.running_length = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
         self.finished: list[tuple[float, int]] = []  # return and length of the interval's episodes
         self.losses: list[tuple[int, Tensor, Tensor]] = []  # step, loss, mean q of the interval's updates
-        self.learned_step = agent.step  # up to which updates have answered
-        self.steps_owed = 0  # answered by no update yet, as they are too few
+        self.steps_owed = 0  # steps that no update has answered yet
         self.interval_start, self.interval_step = time.monotonic(), agent.step
 
     def run(self) -> None:
@@ -92,17 +91,18 @@ class _Loop:
                 self.replay.observe(obs)
                 actions = agent.explore(self.replay.latest())
                 self.games.send(actions)
-                self._learn()  # while the games go on
+                agent.step += int((~self.done).sum())  # the step after an episode's end only resets
+                self._learn(before)  # while the games go on
                 obs, reward, terminated, truncated, info = self.games.recv()
                 self.replay.complete(actions, reward, terminated, truncated, info.get("life_lost"))
                 self._count(reward, terminated | truncated)
                 stopping = agent.step >= self.last_step or bool(self.received)
-                if stopping:
-                    self._learn()
                 self._record(before, stopping)
         finally:
-            self.games.settle()
-            self.replay.cut(obs)  # whoever learns on starts with a reset
+            try:
+                self.games.settle()
+            finally:
+                self.replay.cut(obs)  # whoever learns on starts with a reset
 
     def _record(self, before: int, stopping: bool) -> None:
         """Writes what is due of metrics, checkpoint and evaluation since the step ``before``."""
@@ -116,8 +116,7 @@ class _Loop:
             self._evaluate()
 
     def _count(self, reward: NDArray[Any], done: NDArray[np.bool_]) -> None:
-        """Counts the steps and the episodes that ended; the step after an end only resets."""
-        self.agent.step += int((~self.done).sum())
+        """Counts returns, lengths and the episodes that ended."""
         self.running_return += reward
         self.running_length += ~self.done
         for i in np.flatnonzero(done):
@@ -126,10 +125,9 @@ class _Loop:
             self.agent.episodes += 1
         self.done = done
 
-    def _learn(self) -> None:
-        """Runs the updates that the steps since the last call ask for."""
+    def _learn(self, before: int) -> None:
+        """Runs the updates that the steps since ``before`` call for."""
         agent, config = self.agent, self.agent.config
-        before, self.learned_step = self.learned_step, agent.step
         if agent.step < self.learn_from or len(self.replay) < config.batch_size:
             return
         self.steps_owed += agent.step - max(before, self.learn_from)

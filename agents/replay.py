@@ -121,6 +121,8 @@ class Replay:
         pinned = self.device.type == "cuda"
         self._frames_out = torch.empty((num_envs, *frame_shape), dtype=dtype, pin_memory=pinned)
         self._outcome_out = torch.empty((4, num_envs), pin_memory=pinned)  # action, reward, terminated, truncated
+        self._age_out = torch.empty(num_envs, dtype=torch.uint8, pin_memory=pinned)
+        self._starts_out = torch.empty(num_envs, dtype=torch.int64, pin_memory=pinned)
         self._has_crossed = torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]
 
     @property
@@ -128,7 +130,7 @@ class Replay:
         """Bytes that the ring takes, bookkeeping included."""
         ring = (self.frames, self.action, self.reward, self.terminated, self.truncated, self.age)
         return (
-            sum(t.nbytes for t in (*ring, self._frames_out, self._outcome_out))
+            sum(t.nbytes for t in (*ring, self._frames_out, self._outcome_out, self._age_out, self._starts_out))
             + self.sampler.nbytes
             + self._is_start.nbytes
         )
@@ -160,12 +162,19 @@ class Replay:
             self._has_crossed.synchronize()
         np.copyto(self._frames_out.numpy(), obs[:, -1] if self.frame_stack > 1 else obs, casting="same_kind")
         self.frames[rows].copy_(self._frames_out, non_blocking=True)
-        self.age[rows].copy_(torch.from_numpy(self._age))
+        self._age_out.numpy()[:] = self._age
+        self.age[rows].copy_(self._age_out, non_blocking=True)
         self._is_observed = True
         self._offer(self.time - self.n_step)
 
     def latest(self) -> Tensor:
-        """The observations [N, *observation] that ``observe`` was given last, with stacks rebuilt, on the device."""
+        """The observations [N, *observation] that ``observe`` was given, with stacks rebuilt, on the device.
+
+        Raises:
+            RuntimeError: the row is complete, and the next has not begun.
+        """
+        if not self._is_observed:
+            raise RuntimeError("latest was called before observe")
         rows = self._newest()
         return self._observations(torch.arange(rows.start, rows.stop, device=self.device))
 
@@ -193,7 +202,7 @@ class Replay:
         for kept, values in zip((self.action, self.reward, self.terminated, self.truncated), outcome, strict=True):
             kept[rows] = values  # cast to the ring's type
         if self._has_crossed is not None:
-            self._has_crossed.record()
+            self._has_crossed.record(torch.cuda.current_stream(self.device))
         self._is_start[self.time % self.length] = ~self._is_final
         self._age = np.where(self._is_final, 0, np.minimum(self._age + 1, self.frame_stack - 1)).astype(np.uint8)
         self._is_final = terminated | truncated
@@ -205,11 +214,11 @@ class Replay:
 
         For environments that are reset from outside. An episode that has just terminated keeps its discount of 0.
         """
-        if self.time > 0:
-            newest = (self.time - 1) % self.length * self.num_envs
-            self.truncated[newest : newest + self.num_envs] = True
-        elif not self._is_observed:
+        if self.time == 0:
+            self._is_observed = False  # a row that has only begun ends nothing
             return
+        newest = (self.time - 1) % self.length * self.num_envs
+        self.truncated[newest : newest + self.num_envs] = True
         if not self._is_observed:
             self.observe(obs)
         self._is_final[:] = True
@@ -226,7 +235,8 @@ class Replay:
         if time >= 0:
             slot = time % self.length
             starts = np.flatnonzero(self._is_start[slot]) + slot * self.num_envs
-            self.sampler.extend(torch.from_numpy(starts).to(self.device))
+            self._starts_out.numpy()[: len(starts)] = starts
+            self.sampler.extend(self._starts_out[: len(starts)].to(self.device, non_blocking=True))
 
     def _drop_before(self, time: int) -> None:
         """Takes the rows before a time step, whose stacks will not be whole any more, from the sampler."""

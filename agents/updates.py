@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -22,31 +22,43 @@ def update_from_replay(learner: Learner, replay: Replay) -> Update:
 
 
 def make_updater(learner: Learner, replay: Replay) -> Callable[[], Update]:
-    """``update_from_replay`` of these two, as fast as the device and the configuration allow."""
-    if learner.device.type == "cuda" and learner.config.cuda_graph:
-        return CapturedUpdate(learner, replay)
-    return lambda: update_from_replay(learner, replay)
+    """``update_from_replay`` of these two, as fast as the device and the configuration allow.
+
+    A capture is kept by the learner, for as long as what it has captured is there.
+    """
+    if learner.device.type != "cuda" or not learner.config.cuda_graph:
+        return lambda: update_from_replay(learner, replay)
+    if learner.captured is not None and learner.captured[0] is replay:
+        updater: CapturedUpdate = learner.captured[1]
+        return updater
+    generators = (learner.generator, replay.sampler.generator)
+    updater = CapturedUpdate(lambda: update_from_replay(learner, replay), generators, learner.device)
+    learner.captured = replay, updater
+    return updater
 
 
 class CapturedUpdate:
-    """``update_from_replay``, launched as a whole: at batch 32 a GPU takes longer to be told than to compute.
+    """An update, launched as a whole: at batch 32 a GPU takes longer to be told than to compute.
 
     The first ``EAGER_UPDATES`` calls are ordinary updates; then the sequence of kernels is captured once and replayed.
     What changes between updates (the rows that may be drawn, step size, β, weights) lies in tensors that are written in
     place. After ``Learner.reset``, which makes new ones, a new capture is needed.
 
     Args:
-        learner: on a GPU.
-        replay: on the same one.
+        update: what to capture.
+        generators: of all random numbers that it draws, on the GPU.
+        device: the GPU.
     """
 
-    def __init__(self, learner: Learner, replay: Replay) -> None:
-        self.learner, self.replay = learner, replay
+    def __init__(
+        self, update: Callable[[], Update], generators: Sequence[torch.Generator], device: torch.device
+    ) -> None:
+        self.update, self.generators, self.device = update, generators, device
         self.calls = 0
         self.captured: tuple[torch.cuda.CUDAGraph, Update] | None = None  # and what each replay of it writes anew
 
     def __call__(self) -> Update:
-        """One update; what it returns stays as it is."""
+        """One update. Loss and mean value stay as they are; the priorities are those of the last call."""
         self.calls += 1
         if self.calls <= EAGER_UPDATES:
             return self._on_a_stream_of_its_own()
@@ -54,21 +66,23 @@ class CapturedUpdate:
             self.captured = self._capture()
         graph, result = self.captured
         graph.replay()
-        return Update(*(tensor.clone() for tensor in result))
+        return result._replace(loss=result.loss.clone(), q_mean=result.q_mean.clone())
 
     def _on_a_stream_of_its_own(self) -> Update:
         """An ordinary update where a capture would run, so that autograd remembers no other stream."""
-        device = self.learner.device
-        current, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        current, stream = torch.cuda.current_stream(self.device), self._stream()
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
-            update = update_from_replay(self.learner, self.replay)
+            update = self.update()
         current.wait_stream(stream)
         return update
 
     def _capture(self) -> tuple[torch.cuda.CUDAGraph, Update]:
         graph = torch.cuda.CUDAGraph()
-        for generator in (self.learner.generator, self.replay.sampler.generator):
+        for generator in self.generators:
             graph.register_generator_state(generator)
-        with torch.cuda.graph(graph):
-            return graph, update_from_replay(self.learner, self.replay)
+        with torch.cuda.graph(graph, stream=self._stream()):
+            return graph, self.update()
+
+    def _stream(self) -> torch.cuda.Stream:
+        return torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]

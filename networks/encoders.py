@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from pixelq.networks.base import Encoder, Init
@@ -110,9 +109,6 @@ def make_encoder(
         )
     else:
         encoder = _make_cnn(name, shape, features, layer_norm, init)
-    for parameter in encoder.parameters():
-        if parameter.dim() == 4:  # in the order of the images, so that nothing is reordered on the way
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return encoder if layout == "CHW" else _InLayout(encoder, layout)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import signal
 import subprocess
@@ -18,13 +19,13 @@ from pixelq.agents import preset
 from pixelq.agents.dqn import resolve_device
 from pixelq.agents.plot import plot_run
 from pixelq.agents.run_log import hardware, read_run
-from pixelq.scripts.benchmark import check_entries
+from pixelq.scripts.benchmark import check_entries, presets_of
 from pixelq.scripts.command_line import UsageError, make_folder, parse, write_json
 
 POLL = 1.0
 """Seconds between two looks at a training run."""
 SHARES = {"tests": 0.15, "speed": 0.2, "updates": 0.08, "sampling": 0.08, "startup": 0.04}
-"""Of the time, at most for each part; training has the rest."""
+"""Of the time, at most for each part, but a minute where that is less; training has the rest."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,10 @@ class AcceptanceArgs:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parses the command line, runs the parts one after another, and writes ``summary.json`` after each."""
+    """Parses the command line, runs the parts one after another, and writes ``summary.json`` after each.
+
+    Exits with 1 if a part has failed, no test of the GPU's has run, or Pong did not reach the target.
+    """
     args = parse(AcceptanceArgs, "acceptance", arguments)
     device = resolve_device(args.device)
     _check(args, device)
@@ -72,12 +76,22 @@ def main(arguments: Sequence[str]) -> None:
         write_json(summary, args.out / "summary.json", indent=2)
         print(f"{part}: {json.dumps(figures)}", flush=True)
 
-    note("tests", _tests(args, max(60.0, seconds * SHARES["tests"])))
+    note("tests", _tests(args, _most(seconds, "tests")))
     for part, flags in _benchmarks(args, seconds).items():
         file = args.out / f"{part}.json"
-        code = _run_verb("benchmark", [*flags, "--device", device.type, "--json", str(file)], args.out, part)
-        note(part, {"exit_code": code, "file": file.name})
+        command = _command("benchmark", [*flags, "--device", device.type, "--json", str(file)])
+        note(part, _run(command, args.out / f"{part}.txt", _most(seconds, part)) | {"file": file.name})
     note("pong", train_to_target(args, device.type, end))
+    failed = [part for part in SHARES if summary[part]["exit_code"] != 0]
+    failed += [] if summary["pong"]["reached"] else ["pong"]
+    note("failed", failed)
+    if failed:
+        sys.exit(1)
+
+
+def _most(seconds: float, part: str) -> float:
+    """The seconds that a part may take."""
+    return max(60.0, seconds * SHARES[part])
 
 
 def _check(args: AcceptanceArgs, device: Any) -> None:
@@ -93,42 +107,36 @@ def _check(args: AcceptanceArgs, device: Any) -> None:
             raise UsageError(f"{flag} is {value}; it must be at least {least}")
     if (args.out / "summary.json").exists():
         raise UsageError(f"{args.out} holds an earlier acceptance; use another --out")
-    for name in (args.preset, *args.updates.split(",")):
-        preset(name.strip())
+    if not math.isfinite(args.target):
+        raise UsageError(f"--target is {args.target}; it must be a finite number")
+    preset(args.preset)
+    presets_of(args.updates)
     check_entries(args.against, device)
 
 
 def _benchmarks(args: AcceptanceArgs, seconds: float) -> dict[str, list[str]]:
     """Flags of each call of the benchmark; half of a part's time is for making ready."""
-    own = {part: f"{seconds * share / 2:.1f}" for part, share in SHARES.items()}
-    entries = 1 + len(args.against.split(","))
-    presets = len(args.updates.split(","))
-    speed = [
-        "--against",
-        args.against,
-        "--num-envs",
-        str(args.num_envs),
-        "--seconds",
-        f"{float(own['speed']) / entries:.1f}",
-    ]
+    each = seconds / 2  # half of a part's time is for making ready
+    entries, presets = 1 + len(args.against.split(",")), len(presets_of(args.updates))
+    num_envs = ["--num-envs", str(args.num_envs)]
+    speed = ["--against", args.against, *num_envs, "--replay-capacity", str(args.replay_capacity)]
+    speed += ["--picture", str(args.out / "step.png"), "--seconds", f"{each * SHARES['speed'] / entries:g}"]
     return {
-        "speed": [
-            *speed,
-            "--replay-capacity",
-            str(args.replay_capacity),
-            "--picture",
-            str(args.out / "step.png"),
-        ],
-        "updates": ["--updates", args.updates, "--seconds", f"{float(own['updates']) / presets:.1f}"],
-        "sampling": ["--sampling", str(args.rows), "--seconds", own["sampling"]],
+        "speed": speed,
+        "updates": ["--updates", args.updates, "--seconds", f"{each * SHARES['updates'] / presets:g}"],
+        "sampling": ["--sampling", str(args.rows), *num_envs, "--seconds", f"{each * SHARES['sampling']:g}"],
         "startup": ["--startup", "--turns", "3"],
     }
 
 
-def _run_verb(verb: str, flags: Sequence[str], out: Path, name: str) -> int:
-    """Runs a verb in a process of its own; what it prints goes to a file and to the screen's error stream."""
-    with (out / f"{name}.txt").open("w") as log:
-        return subprocess.run(_command(verb, flags), stdout=log, stderr=subprocess.STDOUT).returncode
+def _run(command: Sequence[str], log: Path, seconds: float) -> dict[str, Any]:
+    """Runs a command whose output goes to a file; the exit code is None if it took too long."""
+    with log.open("w") as file:
+        try:
+            done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            return {"exit_code": None, "why": f"stopped after {seconds:.0f} s"}
+    return {"exit_code": done.returncode}
 
 
 def _command(verb: str, flags: Sequence[str]) -> list[str]:
@@ -136,18 +144,16 @@ def _command(verb: str, flags: Sequence[str]) -> list[str]:
 
 
 def _tests(args: AcceptanceArgs, seconds: float) -> dict[str, Any]:
-    """Runs the tests that need a GPU, or says why not."""
+    """Runs the tests that need a GPU, or says why not; that all were skipped counts as a failure."""
     if importlib.util.find_spec("pytest") is None or not args.tests.is_dir():
-        return {"run": False, "why": f"pytest or the folder {args.tests} is not there"}
+        return {"exit_code": None, "why": f"pytest or the folder {args.tests} is not there"}
     flags = ["-q", "-m", "gpu", "-p", "no:cacheprovider", str(args.tests), f"--junitxml={args.out / 'tests.xml'}"]
-    with (args.out / "tests.txt").open("w") as log:
-        try:
-            command = [sys.executable, "-m", "pytest", *flags]
-            code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, timeout=seconds).returncode
-        except subprocess.TimeoutExpired:
-            return {"run": True, "exit_code": None, "why": f"stopped after {seconds:.0f} s"}
-    last = (args.out / "tests.txt").read_text().strip().splitlines()[-1:]
-    return {"run": True, "exit_code": code, "result": last[0] if last else ""}
+    log = args.out / "tests.txt"
+    figures = _run([sys.executable, "-m", "pytest", *flags], log, seconds)
+    result = (log.read_text().strip().splitlines() or [""])[-1]
+    if figures["exit_code"] == 0 and "passed" not in result:
+        figures = {"exit_code": None, "why": "all were skipped"}
+    return figures | {"result": result}
 
 
 def train_to_target(args: AcceptanceArgs, device: str, end: float) -> dict[str, Any]:
@@ -169,12 +175,13 @@ def train_to_target(args: AcceptanceArgs, device: str, end: float) -> dict[str, 
                 os.kill(training.pid, signal.SIGINT)  # it writes a checkpoint and ends
             code = training.wait()
     if not (run / "metrics.csv").exists():
-        return {"reached": False, "exit_code": code, "why": "no step was logged; see pong.txt"}
+        return {"exit_code": code, "reached": False, "why": "no step was logged; see pong.txt"}
     plot_run(run)
     _, metrics, evaluations = read_run(run)
     reached = [row for row in evaluations if float(row["mean"]) >= args.target]
     speeds = sorted(float(row["steps_per_second"]) for row in metrics if row["loss"])
     return {
+        "exit_code": code,
         "reached": bool(reached),
         "step": int(reached[0]["step"]) if reached else None,
         "seconds": took,

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
     console = Console(stderr=args.json == STDOUT)
     seconds = args.seconds / args.turns
     if args.updates is not None:
-        figures = update_costs(_presets(args.updates), device, args.turns, seconds)
+        figures = update_costs(presets_of(args.updates), device, args.turns, seconds)
         show_costs(figures, console)
     elif args.sampling is not None:
         figures = sampling_costs(args.sampling, args.num_envs, device, args.turns, seconds)
@@ -124,7 +124,7 @@ def _check(args: BenchmarkArgs) -> None:
             check_writable(path, flag)
 
 
-def _presets(names: str) -> list[str]:
+def presets_of(names: str) -> list[str]:
     """The presets in --updates; ``classic`` is for vectors and not among all."""
     if names == "all":
         return [name for name in PRESETS if name != "classic"]

@@ -34,7 +34,7 @@ def timed_parts(device: torch.device) -> Iterator[dict[str, float]]:
     running: list[list[Any]] = []  # part and the moment since when its own time runs
 
     def switch() -> None:
-        if device.type == "cuda":
+        if device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
             torch.cuda.synchronize(device)
         now = time.perf_counter()
         if running:

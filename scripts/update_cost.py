@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
 from typing import Any
@@ -15,7 +15,9 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from pixelq.agents import DQN, Batch, preset
+from pixelq.agents.learner import Learner, Update
 from pixelq.agents.run_log import hardware
+from pixelq.agents.updates import EAGER_UPDATES, CapturedUpdate
 from pixelq.scripts.timing import seconds_in_turns
 
 OBSERVATIONS = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
@@ -41,7 +43,7 @@ def update_costs(names: Sequence[str], device: torch.device, turns: int, seconds
         with FlopCounterMode(display=False) as counter:  # the first update, which also warms up
             agent.learner.update(batches[name])
         flop[name] = counter.get_total_flops()
-    ways = {name: partial(agent.learner.update, batches[name]) for name, agent in agents.items()}
+    ways = {name: _way(agent.learner, batches[name]) for name, agent in agents.items()}
     took = seconds_in_turns(ways, device, turns, seconds)
     results = []
     for name, agent in agents.items():
@@ -60,6 +62,17 @@ def update_costs(names: Sequence[str], device: torch.device, turns: int, seconds
             }
         )
     return {"hardware": hardware(device), "device": device.type, "turns": turns, "updates": results}
+
+
+def _way(learner: Learner, batch: Batch) -> Callable[[], Update]:
+    """The update as training runs it: on a GPU as a graph, which is captured here."""
+    update = partial(learner.update, batch)
+    if learner.device.type != "cuda":
+        return update
+    captured = CapturedUpdate(update, (learner.generator,), learner.device)
+    for _ in range(EAGER_UPDATES + 1):
+        captured()
+    return captured
 
 
 def show_costs(figures: dict[str, Any], console: Console) -> None:

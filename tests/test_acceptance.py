@@ -19,7 +19,9 @@ def test_leaves_figures_and_plots_of_every_part(tmp_path: Path, capfd: pytest.Ca
         "import pytest\n\n@pytest.mark.gpu\ndef test_a(): pass\n\ndef test_b(): raise RuntimeError('not asked for')\n"
     )
     flags = ["--minutes", "0.1", "--tests", str(tests)]
-    assert main(["acceptance", *SMALL, *flags, "--out", str(out)]) == 0
+    with pytest.raises(SystemExit) as end:
+        main(["acceptance", *SMALL, *flags, "--out", str(out)])
+    assert end.value.code == 1  # Pong was not reached
     summary = json.loads((out / "summary.json").read_text())
     assert summary["tests"]["exit_code"] == 0
     assert summary["tests"]["result"].startswith("1 passed, 1 deselected")
@@ -33,6 +35,7 @@ def test_leaves_figures_and_plots_of_every_part(tmp_path: Path, capfd: pytest.Ca
     assert [summary[part]["exit_code"] for part in ("speed", "updates", "sampling", "startup")] == [0] * 4
     assert summary["pong"]["reached"] is False  # no time was left; see the next test
     assert "pong.txt" in summary["pong"]["why"]
+    assert summary["failed"] == ["pong"]
     assert "pong" in capfd.readouterr().out
 
 
@@ -46,6 +49,16 @@ def test_pong_ends_at_the_target(tmp_path: Path) -> None:
     assert (tmp_path / "pong" / "curve.png").exists()
 
 
+def test_tests_that_were_all_skipped_are_no_success(tmp_path: Path) -> None:
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    (tests / "test_it.py").write_text("import pytest\n\n@pytest.mark.gpu\n@pytest.mark.skip\ndef test_a(): pass\n")
+    args = acceptance.AcceptanceArgs(tmp_path, tests=tests)
+    assert acceptance._tests(args, 60)["why"] == "all were skipped"
+    (tests / "test_it.py").write_text("import pytest\n\n@pytest.mark.gpu\ndef test_a(): assert False\n")
+    assert acceptance._tests(args, 60)["exit_code"] == 1
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -55,6 +68,7 @@ def test_pong_ends_at_the_target(tmp_path: Path) -> None:
         (["--updates", "natur"], "did you mean 'nature'"),
         (["--against", "nobody"], "does not know 'nobody'"),
         (["--preset", "nobody"], "nobody"),
+        (["--target", "nan"], "--target is nan; it must be a finite number"),
     ],
 )
 def test_wrong_input_is_one_line_before_anything_runs(

@@ -154,10 +154,12 @@ def test_parts_add_up_and_the_methods_are_as_before(monkeypatch: pytest.MonkeyPa
             replay.latest()
 
     monkeypatch.setattr(Games, "send", send)
+    replay.observe(obs)
     with timed_parts(torch.device("cpu")) as seconds:
         Games.send(None, None)  # type: ignore[arg-type]
     assert 0.04 <= seconds["emulation, started"] < 0.06
     assert 0 < seconds["replay"] < 0.02
+    replay.complete(zeros, zeros, zeros.astype(bool), zeros.astype(bool))
     costs = milliseconds_per_step(learn, 10, torch.device("cpu"))
     assert list(costs) == [*PARTS, REST]
     assert 10 <= costs[REST] < 20
@@ -397,3 +399,15 @@ def test_the_replay_that_is_measured_is_full_and_has_priorities() -> None:
     assert len(alive) == len(replay)
     assert alive.square().mean() == pytest.approx(0.5, abs=0.02)  # the exponent is ½: squares are priorities again
     assert replay.frames[:-1].float().mean() == pytest.approx(127.5, abs=1)
+
+
+def test_parts_do_not_wait_for_a_gpu_that_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[object] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: waits.append(device))
+    replay, no = filled_replay(10_000, 4, torch.device("cpu")), np.zeros(4, bool)
+    for is_capturing, expected in ((True, 0), (False, 2)):
+        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda answer=is_capturing: answer)
+        with timed_parts(torch.device("cuda")):
+            replay.sample(4)
+        assert len(waits) == expected
+    replay.add(np.zeros((4, 4, 84, 84), np.uint8), no, no, no, no)

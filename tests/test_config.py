@@ -70,6 +70,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "layer_norm": (0, "true"),
     "hidden": (0, 512.0),
     "precision": ("float16", None),
+    "cuda_graph": (1, None),
 }
 
 
@@ -165,6 +166,7 @@ PLAIN = {  # no parts
     "max_grad_norm": None,
     "hidden": 512,
     "precision": "float32",
+    "cuda_graph": True,
 }
 NATURE = {  # Mnih et al. 2015, Extended Data Table 1 and Methods
     "batch_size": 32,

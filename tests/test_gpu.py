@@ -46,6 +46,7 @@ def test_captured_and_eager_learn_the_same(name: str) -> None:
             if step % 20 == 0:
                 agent.learner.sync_target()
     assert updater.captured is not None
+    assert make_updater(captured.learner, captured.replay) is updater  # a second training captures nothing anew
     captured_loss, eager_loss = torch.tensor(losses).T
     assert torch.allclose(captured_loss[: EAGER_UPDATES + 3], eager_loss[: EAGER_UPDATES + 3], rtol=1e-3)
     moved, apart = moved_and_apart(captured, eager, start)
@@ -63,6 +64,10 @@ def test_nothing_waits_for_the_device_but_the_actions() -> None:
     try:
         for _ in range(10):
             updater()
+            step_on(agent, 1, np.random.default_rng(0))
+            agent.replay.observe(np.zeros((2, *PIXELS.shape), np.uint8))
+            agent.replay.latest()
+            agent.replay.complete(np.zeros(2), np.zeros(2), np.zeros(2, bool), np.zeros(2, bool))
         update_from_replay(agent.learner, agent.replay)
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -77,8 +82,13 @@ def test_a_replay_on_the_gpu_gives_the_batches_of_one_on_the_host(prioritized: b
     assert len(host.replay) == len(device.replay)
     rows = device.replay.sampler.sample(64)[0]
     expected, batch = host.replay.gather(rows.cpu()), device.replay.gather(rows)
-    for name in ("obs", "action", "reward", "discount", "next_obs"):
+    for name in ("obs", "action", "next_obs"):
         assert torch.equal(getattr(batch, name).cpu(), getattr(expected, name)), name
+    for name in ("reward", "discount"):
+        torch.testing.assert_close(getattr(batch, name).cpu(), getattr(expected, name))
+    obs = np.random.default_rng(3).integers(256, size=(2, *PIXELS.shape), dtype=np.uint8)
+    for agent in (host, device):
+        agent.replay.observe(obs)  # type: ignore[union-attr]
     assert torch.equal(host.replay.latest(), device.replay.latest().cpu())
 
 

@@ -320,12 +320,3 @@ def test_pixels_are_scaled_exactly_and_lie_channels_last() -> None:
     assert pixels_to_float(vectors).tolist() == [[0.0, pytest.approx(0.2), 1.0]]
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(pixels_to_float(pixels), (pixels.float() / 255).bfloat16())
-
-
-@pytest.mark.parametrize("name", ["nature", "dopamine", "impala", "minatar", "der"])
-def test_made_encoders_hold_their_kernels_channels_last(name: str) -> None:
-    encoder = make_encoder(name, (4, 84, 84))
-    kernels = [parameter for parameter in encoder.parameters() if parameter.dim() == 4]
-    assert kernels
-    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
-    assert all(isinstance(kernel, torch.nn.Parameter) for kernel in kernels)

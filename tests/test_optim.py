@@ -137,23 +137,20 @@ def test_fractions_learn_by_the_centred_rmsprop() -> None:
     assert (group["lr"], group["decay"], group["eps"]) == (2.5e-9, 0.95, 1e-5)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
-def test_a_limited_norm_is_a_step_with_scaled_gradients(optimizer: str) -> None:
-    config = AgentConfig(optimizer=optimizer, learning_rate=1e-2)  # type: ignore[arg-type]
-    weights = [torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(3)]
-    gradient = torch.tensor([3.0, 4.0])  # of norm 5
-    limits, scales = (2.5, 10.0, None), (0.5, 1.0, 1.0)
-    after = []
-    for weight, limit, scale in zip(weights, limits, scales, strict=True):
-        one, other = make_optimizer(config, [weight]), torch.nn.Parameter(weight.detach().clone())
-        expected = make_optimizer(config, [other])
-        for turn in (1, 2):  # the second with another direction, so that the moments count
-            weight.grad, other.grad = gradient.flip(0) * turn, gradient.flip(0) * turn
-            if limit is not None:
-                limit_norm(one, limit * turn)
-            other.grad *= scale
-            one.step()
-            expected.step()
+@pytest.mark.parametrize(
+    "changes", [{}, {"weight_decay": 0.1}, {"optimizer": "rmsprop"}], ids=["adam", "adamw", "rmsprop"]
+)
+def test_a_limited_norm_is_a_step_with_scaled_gradients(changes: dict[str, Any]) -> None:
+    config = AgentConfig(learning_rate=1e-2, **changes)
+    weight, other = (torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
+    one, expected = make_optimizer(config, [weight]), make_optimizer(config, [other])
+    # Of norms 5, 10 and 5, limited to 2.5: halved, quartered, and one within its limit.
+    for gradient, limit, scale in (([3.0, 4.0], 2.5, 0.5), ([8.0, -6.0], 2.5, 0.25), ([-4.0, 3.0], 10.0, 1.0)):
+        weight.grad = torch.tensor(gradient)
+        other.grad = torch.tensor(gradient) * scale
+        limit_norm(one, limit)
+        one.step()
+        expected.step()
         torch.testing.assert_close(weight, other, rtol=1e-6, atol=1e-7)
-        after.append(weight.detach().clone())
-    assert torch.equal(after[1], after[2])
+        for name, moment in expected.state[other].items():
+            torch.testing.assert_close(one.state[weight][name], moment, rtol=1e-6, atol=1e-7)

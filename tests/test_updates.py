@@ -13,10 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pixelq.agents import DQN, PRESETS, AgentConfig, TrainingDiverged, preset
+from pixelq.agents.build import make_network
 from pixelq.agents.games import Games
 from pixelq.agents.updates import EAGER_UPDATES, CapturedUpdate, make_updater, update_from_replay
 from pixelq.envs import make_vec
-from tests.small_agents import PIXELS, SMALL, filled, step_on
+from tests.small_agents import ACTIONS, PIXELS, SMALL, filled, step_on
 
 
 class Tape(TorchDispatchMode):
@@ -138,8 +139,7 @@ def test_updates_run_between_send_and_recv(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(agent.learner, "update", watched)
     agent.learn(envs, 60)
-    assert len(under_way) == 20
-    assert under_way == [True] * 19 + [False]  # the last step's has nothing left to overlap with
+    assert under_way == [True] * 20
     envs.close()
 
 
@@ -160,7 +160,7 @@ def test_environments_can_be_used_again_after_an_error_in_an_update(monkeypatch:
     agent.learn(envs, 60)
     assert agent.step == step + 60
     assert agent.replay is not None
-    row = torch.tensor([2 * (step // 2 - 1)])  # the last whole step before the error
+    row = torch.tensor([2 * (step // 2 - 2)])  # the last step that was played to its end before the error
     batch = agent.replay.gather(row)
     assert batch.discount.item() == pytest.approx(config.gamma)  # cut, not continued: the reset's row follows it
     assert agent.replay.truncated[row].item()
@@ -190,3 +190,52 @@ def test_no_graph_on_a_cpu() -> None:
     updater = make_updater(agent.learner, agent.replay)
     assert not isinstance(updater, CapturedUpdate)
     assert updater().loss.isfinite()
+
+
+@pytest.mark.parametrize("encoder", ["nature", "dopamine", "impala", "minatar", "der"])
+def test_kernels_lie_channels_last(encoder: str) -> None:
+    network = make_network((4, 84, 84), 3, AgentConfig(encoder=encoder, hidden=8))  # type: ignore[arg-type]
+    kernels = [parameter for parameter in network.parameters() if parameter.dim() == 4]
+    assert kernels
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+
+
+def test_a_checkpoint_of_another_device_can_be_loaded(tmp_path: Path) -> None:
+    """A GPU's generators have states of 16 bytes, which no generator of a CPU can take."""
+    agent = filled(AgentConfig(**SMALL))
+    tensors = agent.learner.tensors()
+    agent.learner.tensors = lambda: tensors | {"generator.state": torch.arange(16, dtype=torch.uint8)}  # type: ignore[method-assign]
+    agent.noise = FromGpu()  # type: ignore[assignment]
+    agent.save(tmp_path / "saved")
+    one, other = (DQN.load(tmp_path / "saved", device="cpu") for _ in range(2))
+    for weights, others in zip(agent.network.parameters(), one.network.parameters(), strict=True):
+        assert torch.equal(weights, others)
+    drawn = [torch.rand(3, generator=generator) for generator in (one.noise, other.noise, one.learner.generator)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], torch.rand(3, generator=DQN(PIXELS, ACTIONS, device="cpu").noise))
+
+
+class FromGpu:
+    """A generator whose state is that of a GPU's."""
+
+    def get_state(self) -> torch.Tensor:
+        return torch.arange(16, dtype=torch.uint8) + 1
+
+
+def test_latest_asks_for_a_row_that_has_begun() -> None:
+    agent = filled(AgentConfig(**SMALL))
+    assert agent.replay is not None
+    with pytest.raises(RuntimeError, match="latest was called before observe"):
+        agent.replay.latest()
+
+
+def test_actions_that_the_games_refuse_are_the_error_that_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    envs = make_vec("ALE/Pong-v5", num_envs=2, seed=0)
+    config = AgentConfig(replay_capacity=1000, learning_starts=20, batch_size=4, hidden=8)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
+    monkeypatch.setattr(agent, "explore", lambda obs: np.full(2, 99))
+    with pytest.raises(ValueError, match="99"):
+        agent.learn(envs, 100)
+    monkeypatch.undo()
+    agent.learn(envs, 60)
+    envs.close()
