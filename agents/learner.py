@@ -16,7 +16,6 @@ from pixelq.agents.optim import (
     make_fraction_optimizer,
     make_optimizer,
     optimizer_tensors,
-    set_learning_rate,
 )
 from pixelq.agents.replay import Batch
 from pixelq.agents.resets import shrink_and_perturb
@@ -108,7 +107,8 @@ class Learner:
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Sets the step size of everything but FQF's fractions."""
-        set_learning_rate(self.optimizers["optimizer"], learning_rate)
+        for group in self.optimizers["optimizer"].param_groups:
+            group["lr"].fill_(learning_rate)  # in place: a captured update reads it there
 
     def sync_target(self) -> None:
         """Copies the online network to the target network."""

@@ -72,15 +72,9 @@ def make_optimizer(config: AgentConfig, params: Sequence[nn.Parameter]) -> torch
     )
 
 
-def make_fraction_optimizer(config: AgentConfig, params: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+def make_fraction_optimizer(config: AgentConfig, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimiser of FQF's fractions: centred RMSProp with decay 0.95 and ε 1e-5, as Yang et al. 2019 program it."""
     return CentredRMSProp(params, config.fraction_learning_rate, decay=0.95, eps=1e-5)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Sets the step size of an optimiser that ``make_optimizer`` made, in place: a captured update reads it there."""
-    for group in optimizer.param_groups:
-        group["lr"].fill_(learning_rate)
 
 
 def limit_norm(optimizer: torch.optim.Optimizer, max_norm: float) -> None:

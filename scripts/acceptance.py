@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 from pixelq.agents import preset
@@ -20,7 +21,9 @@ from pixelq.agents.dqn import resolve_device
 from pixelq.agents.plot import plot_run
 from pixelq.agents.run_log import hardware, read_run
 from pixelq.scripts.benchmark import check_entries, presets_of
-from pixelq.scripts.command_line import UsageError, make_folder, parse, write_json
+from pixelq.scripts.command_line import UsageError, check_least, make_folder, parse, write_json
+from pixelq.scripts.sampling_cost import LEAST_ROWS
+from pixelq.scripts.work import least_capacity
 
 POLL = 1.0
 """Seconds between two looks at a training run."""
@@ -97,14 +100,12 @@ def _most(seconds: float, part: str) -> float:
 def _check(args: AcceptanceArgs, device: Any) -> None:
     if not 0.1 <= args.minutes <= 24 * 60:
         raise UsageError(f"--minutes is {args.minutes}; it must be from 0.1 to {24 * 60}")
-    for flag, value, least in (
+    check_least(
         ("--num-envs", args.num_envs, 1),
-        ("--replay-capacity", args.replay_capacity, max(32, 8 * args.num_envs)),
-        ("--rows", args.rows, 10_000),
+        ("--replay-capacity", args.replay_capacity, least_capacity(args.num_envs)),
+        ("--rows", args.rows, LEAST_ROWS),
         ("--evaluate-every", args.evaluate_every, 1),
-    ):
-        if value < least:
-            raise UsageError(f"{flag} is {value}; it must be at least {least}")
+    )
     if (args.out / "summary.json").exists():
         raise UsageError(f"{args.out} holds an earlier acceptance; use another --out")
     if not math.isfinite(args.target):
@@ -116,7 +117,7 @@ def _check(args: AcceptanceArgs, device: Any) -> None:
 
 def _benchmarks(args: AcceptanceArgs, seconds: float) -> dict[str, list[str]]:
     """Flags of each call of the benchmark; half of a part's time is for making ready."""
-    each = seconds / 2  # half of a part's time is for making ready
+    each = seconds / 2
     entries, presets = 1 + len(args.against.split(",")), len(presets_of(args.updates))
     num_envs = ["--num-envs", str(args.num_envs)]
     speed = ["--against", args.against, *num_envs, "--replay-capacity", str(args.replay_capacity)]
@@ -179,7 +180,7 @@ def train_to_target(args: AcceptanceArgs, device: str, end: float) -> dict[str, 
     plot_run(run)
     _, metrics, evaluations = read_run(run)
     reached = [row for row in evaluations if float(row["mean"]) >= args.target]
-    speeds = sorted(float(row["steps_per_second"]) for row in metrics if row["loss"])
+    speeds = [float(row["steps_per_second"]) for row in metrics if row["loss"]]
     return {
         "exit_code": code,
         "reached": bool(reached),
@@ -187,7 +188,7 @@ def train_to_target(args: AcceptanceArgs, device: str, end: float) -> dict[str, 
         "seconds": took,
         "best_mean": _best_mean(run) if evaluations else None,
         "steps": int(metrics[-1]["step"]) if metrics else 0,
-        "steps_per_second": speeds[len(speeds) // 2] if speeds else None,
+        "steps_per_second": median(speeds) if speeds else None,
     }
 
 

@@ -20,7 +20,15 @@ from pixelq.agents import PRESETS, preset
 from pixelq.agents.dqn import resolve_device
 from pixelq.agents.learner import has_bfloat16
 from pixelq.envs.ids import check_id, is_atari
-from pixelq.scripts.command_line import STDOUT, UsageError, check_writable, optional_value, parse, write_json
+from pixelq.scripts.command_line import (
+    STDOUT,
+    UsageError,
+    check_least,
+    check_writable,
+    optional_value,
+    parse,
+    write_json,
+)
 from pixelq.scripts.peers import ENTRIES, OURS, OURS_BFLOAT16, OWN, PEERS, serve
 from pixelq.scripts.roofline import measure_peaks
 from pixelq.scripts.sampling_cost import LEAST_ROWS, sampling_costs, show_sampling
@@ -28,7 +36,7 @@ from pixelq.scripts.speed import Measured, show, summarize, title
 from pixelq.scripts.startup_cost import show_startup, startup_costs
 from pixelq.scripts.step_cost import draw_steps
 from pixelq.scripts.update_cost import show_costs, update_costs
-from pixelq.scripts.work import Work
+from pixelq.scripts.work import Work, least_capacity
 
 PICTURES = (".png", ".pdf", ".svg")
 
@@ -108,14 +116,12 @@ def _check(args: BenchmarkArgs) -> None:
     if args.picture is not None and (chosen or args.picture.suffix not in PICTURES):
         also = f" without {chosen[0]}" if chosen else ""
         raise UsageError(f"--picture is {args.picture}; it must be a file that ends in {', '.join(PICTURES)}{also}")
-    for flag, value, least in (
+    check_least(
         ("--turns", args.turns, 1),
         ("--num-envs", args.num_envs, 1),
-        ("--replay-capacity", args.replay_capacity, max(Work.batch_size, 8 * args.num_envs)),
+        ("--replay-capacity", args.replay_capacity, least_capacity(args.num_envs)),
         ("--sampling", args.sampling, LEAST_ROWS),
-    ):
-        if value is not None and value < least:
-            raise UsageError(f"{flag} is {value}; it must be at least {least}")
+    )
     check_id(args.env)
     if not is_atari(args.env):
         raise UsageError(f"--env is {args.env}; it must be an Atari game, such as ALE/Pong-v5")

@@ -51,6 +51,17 @@ def optional_value(arguments: Sequence[str], flag: str, missing: str = str(STDOU
     return filled
 
 
+def check_least(*counts: tuple[str, int | None, int]) -> None:
+    """Sees that the value of each flag (flag, value, least) is at least that; None is no value.
+
+    Raises:
+        UsageError: one is not.
+    """
+    for flag, value, least in counts:
+        if value is not None and value < least:
+            raise UsageError(f"{flag} is {value}; it must be at least {least}")
+
+
 def make_folder(folder: Path, flag: str) -> None:
     """Makes a folder if it is not there.
 

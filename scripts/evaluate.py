@@ -17,6 +17,7 @@ from pixelq.envs import GYMNASIUM, PROTOCOLS, InvalidEnv, make_filmed, make_vec
 from pixelq.scripts.command_line import (
     STDOUT,
     UsageError,
+    check_least,
     check_writable,
     make_folder,
     optional_value,
@@ -52,10 +53,7 @@ class EvaluateArgs:
 def main(arguments: Sequence[str]) -> None:
     """Parses the command line, evaluates and prints."""
     args = parse(EvaluateArgs, "evaluate", optional_value(list(arguments), "--json"))
-    if args.episodes < 1:
-        raise UsageError(f"--episodes is {args.episodes}; it must be at least 1")
-    if args.seed < 0:
-        raise UsageError(f"--seed is {args.seed}; it must be at least 0")
+    check_least(("--episodes", args.episodes, 1), ("--seed", args.seed, 0))
     find_checkpoint(args.checkpoint)  # before anything is written
     if args.json not in (None, STDOUT):
         check_writable(args.json, "--json")

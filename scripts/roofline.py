@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pixelq.agents import DQN, AgentConfig
 from pixelq.agents.learner import has_bfloat16
+from pixelq.scripts.timing import wait_for
 from pixelq.scripts.update_cost import ACTIONS, OBSERVATIONS, random_batch
 from pixelq.scripts.work import Work
 
@@ -91,15 +92,10 @@ def _best(way: Any, device: torch.device) -> float:
     """The least seconds of some calls, the first of which does not count."""
     seconds = []
     for _ in range(1 + REPEATS):
-        _wait(device)
+        wait_for(device)
         start = time.perf_counter()
         for _ in range(CALLS[device.type]):
             way()
-        _wait(device)
+        wait_for(device)
         seconds.append((time.perf_counter() - start) / CALLS[device.type])
     return min(seconds[1:])
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -20,14 +20,15 @@ def seconds_in_turns(
         for name, way in ways.items():
             until = time.perf_counter() + seconds
             while time.perf_counter() < until:
-                _wait(device)
+                wait_for(device)
                 start = time.perf_counter()
                 way()
-                _wait(device)
+                wait_for(device)
                 took[name].append(time.perf_counter() - start)
     return took
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Waits until a GPU has done what it was given; a CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

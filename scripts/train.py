@@ -15,7 +15,7 @@ from typing import Any, Literal, get_type_hints
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, preset
 from pixelq.agents.plot import plot_run
 from pixelq.envs import PROTOCOLS, is_atari, make_vec
-from pixelq.scripts.command_line import UsageError, parse, write_json
+from pixelq.scripts.command_line import UsageError, check_least, parse, write_json
 from pixelq.scripts.evaluate import describe, evaluate_saved, figures
 from pixelq.scripts.seeds import derived_seed
 
@@ -69,9 +69,7 @@ def main(arguments: Sequence[str]) -> None:
     """Parses the command line and trains."""
     defaults = _defaults(arguments)
     args = parse(TrainArgs, "train", arguments, defaults)
-    for name in COUNTS:
-        if getattr(args, name) < 1:
-            raise UsageError(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be at least 1")
+    check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
     if args.resume:
         _check_unchanged(args, defaults)
         _resume(args)

@@ -52,6 +52,11 @@ class Trainer(Protocol):
         """Steps taken and updates made so far, as the agent counts them."""
 
 
+def least_capacity(num_envs: int) -> int:
+    """Rows that a replay of so many environments needs: a batch, and some time steps of each."""
+    return max(Work.batch_size, 8 * num_envs)
+
+
 def update_ratio(num_envs: int, train_every: int) -> tuple[int, int]:
     """The fewest steps of all environments together, and their updates, that give an update per ``train_every``."""
     common = math.gcd(num_envs, train_every)
