@@ -4,7 +4,7 @@ from pixelq.agents.checkpoint import InvalidCheckpoint
 from pixelq.agents.config import AgentConfig, InvalidConfig
 from pixelq.agents.dqn import DQN
 from pixelq.agents.evaluation import Evaluation, evaluate
-from pixelq.agents.options import LearnOptions, TrainingDiverged
+from pixelq.agents.options import LearnOptions, RunUnwritable, TrainingDiverged
 from pixelq.agents.presets import PRESETS, preset
 from pixelq.agents.replay import Batch, Replay
 from pixelq.agents.run_log import InvalidRun
@@ -20,6 +20,7 @@ __all__ = [
     "InvalidRun",
     "LearnOptions",
     "Replay",
+    "RunUnwritable",
     "TrainingDiverged",
     "evaluate",
     "preset",

@@ -1,26 +1,45 @@
-"""Checkpoints: a folder of safetensors and JSON. Loading one runs no code."""
+"""Checkpoints: a folder of safetensors and JSON with checksums. Loading one runs no code."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-FORMAT = 2
-_STATE = "agent.json"
-_NETWORK = "network.safetensors"
-_LEARNER = "learner.safetensors"
+from pixelq.agents.files import CHECKSUMS, read_checked, read_regular, replace_folder, standing
+
+FORMAT = 3
+AGENT, NETWORK, LEARNER = "agent.json", "network.safetensors", "learner.safetensors"
+RUN, ARRAYS, ROWS = "run.json", "run.safetensors", "rows.zst"
+MOST_JSON = 2**26
+"""Bytes of the longest description that is read."""
 
 
 class InvalidCheckpoint(ValueError):
     """A checkpoint that is missing, damaged or another agent's; the message says which."""
+
+
+@dataclass
+class RunState:
+    """What a run needs beside its agent to go on exactly.
+
+    Attributes:
+        state: JSON values: counters.
+        arrays: running episodes, environments, and the replay beside its rows.
+        rows: the replay's newest rows, packed.
+        blocks: digests of the files that hold the others, by their path from the checkpoint.
+    """
+
+    state: dict[str, Any]
+    arrays: dict[str, Tensor]
+    rows: bytes
+    blocks: dict[str, str]
 
 
 @dataclass
@@ -31,11 +50,13 @@ class Checkpoint:
         state: JSON values: configuration, spaces, counters, generators.
         network: the online network's weights.
         learner: target network and optimiser.
+        run: what a run needs to go on; None for an agent alone.
     """
 
     state: dict[str, Any]
     network: dict[str, Tensor]
     learner: dict[str, Tensor] = field(default_factory=dict)
+    run: RunState | None = None
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -43,43 +64,19 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
     Raises:
         InvalidCheckpoint: something else than a checkpoint lies at ``path``; it is left as it is.
+        OSError: it cannot be written; what was there is left as it was.
     """
     if path.is_symlink() or (path.exists() and not _is_replaceable(path)):
         raise InvalidCheckpoint(f"{path} is there already and is no checkpoint; save to another path")
-    aside = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    for name, tensors in ((_NETWORK, checkpoint.network), (_LEARNER, checkpoint.learner)):
-        data = save({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()})
-        (aside / name).write_bytes(data)  # with the rights of any file; save_file would make it ours alone
-        _sync(aside / name)
-    (aside / _STATE).write_text(json.dumps({"format": FORMAT, **checkpoint.state}, indent=1))
-    _sync(aside / _STATE)
-    if path.exists():
-        old = path.with_name(f".{path.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        path.rename(old)
-        aside.rename(path)
-        shutil.rmtree(old)
-    else:
-        aside.rename(path)
-    _sync(path.parent)
-
-
-def point_to(link: Path, checkpoint: Path) -> None:
-    """Makes the symbolic link point to a checkpoint beside it, in one step."""
-    aside = link.with_name(f".{link.name}.partial")
-    aside.unlink(missing_ok=True)
-    aside.symlink_to(checkpoint.name)
-    aside.replace(link)
-
-
-def remove_old(checkpoints: Path, keep: int) -> None:
-    """Removes all but the ``keep`` newest of a run's checkpoints and those that a link points to."""
-    marked = {link.resolve() for link in checkpoints.iterdir() if link.is_symlink()}
-    for folder in sorted(checkpoints.glob("step_*"))[:-keep]:
-        if folder.resolve() not in marked:
-            shutil.rmtree(folder)
+    files = {
+        AGENT: _json({"format": FORMAT, **checkpoint.state}),
+        NETWORK: pack_tensors(checkpoint.network),
+        LEARNER: pack_tensors(checkpoint.learner),
+    }
+    run = checkpoint.run
+    if run is not None:
+        files |= {RUN: _json(run.state), ARRAYS: pack_tensors(run.arrays), ROWS: run.rows}
+    replace_folder(path, files, run.blocks if run is not None else {})
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> Path:
@@ -89,8 +86,8 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
         InvalidCheckpoint: there is none.
     """
     path = Path(path)
-    for candidate in (path, path / "checkpoints" / "best", path / "checkpoints" / "latest"):
-        if os.path.isfile(candidate / _STATE):
+    for candidate in (standing(path), path / "checkpoints" / "best", path / "checkpoints" / "latest"):
+        if os.path.isfile(candidate / AGENT):
             return candidate
     if not os.path.exists(path):
         raise InvalidCheckpoint(f"{path} does not exist; give a run's folder or one of its checkpoints")
@@ -98,43 +95,96 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Reads the checkpoint that ``find_checkpoint`` finds.
+    """Reads the agent of the checkpoint that ``find_checkpoint`` finds.
 
     Raises:
-        InvalidCheckpoint: a file is missing, cut off or of another format.
+        InvalidCheckpoint: a file is missing, not as it was written, or of another format.
     """
     folder = find_checkpoint(path)
+    files = read_files(folder, (AGENT, NETWORK, LEARNER))
+    state = unpack_json(folder / AGENT, files[AGENT])
+    if "format" not in state:
+        raise InvalidCheckpoint(f"{folder / AGENT} is not a pixelq checkpoint's description")
+    if state["format"] not in (2, FORMAT):  # format 2 is an agent without checksums and without its run
+        raise InvalidCheckpoint(f"{folder} has format {state['format']!r}; this version reads formats 2 and {FORMAT}")
+    if state["format"] == FORMAT and not (folder / CHECKSUMS).exists():
+        raise InvalidCheckpoint(f"{folder} lacks its {CHECKSUMS}; use another checkpoint")
+    network, learner = (unpack_tensors(folder / name, files[name]) for name in (NETWORK, LEARNER))
+    return Checkpoint(state, network, learner)
+
+
+def read_run_state(folder: Path) -> RunState:
+    """Reads what a checkpoint holds of its run; the digests are of all files that belong to it.
+
+    Raises:
+        InvalidCheckpoint: a file is missing or not as it was written, or the checkpoint is of an agent alone.
+    """
+    if not (folder / RUN).exists():
+        raise InvalidCheckpoint(f"{folder} holds an agent without its run; it can be loaded, but not resumed")
+    files = read_files(folder, (RUN, ARRAYS, ROWS))
+    state, arrays = unpack_json(folder / RUN, files[RUN]), unpack_tensors(folder / ARRAYS, files[ARRAYS])
+    return RunState(state, arrays, files[ROWS], {})
+
+
+def read_files(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
+    """The contents of a checkpoint's files, checked where it has checksums.
+
+    Raises:
+        InvalidCheckpoint: a file is missing or not as it was written.
+    """
     try:
-        state = _read_state(folder)
-        return Checkpoint(state, load_file(folder / _NETWORK), load_file(folder / _LEARNER))
+        if (folder / CHECKSUMS).exists():
+            return read_checked(folder, names)
+        return {name: read_regular(folder / name) for name in names}
     except OSError as error:
         raise InvalidCheckpoint(f"{folder} cannot be read ({error}); use another checkpoint") from error
-    except SafetensorError as error:
-        raise InvalidCheckpoint(f"the weights in {folder} are damaged ({error}); use another checkpoint") from error
+    except ValueError as error:
+        raise InvalidCheckpoint(f"{folder} is damaged ({error}); use another checkpoint") from error
 
 
-def _read_state(folder: Path) -> dict[str, Any]:
-    """The checkpoint's JSON values."""
-    text = (folder / _STATE).read_bytes()
+def pack_tensors(tensors: dict[str, Tensor]) -> bytes:
+    """Tensors of any device as the bytes of a safetensors file."""
+    return safetensors.torch.save({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()})
+
+
+def unpack_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; they take as much memory as the file.
+
+    Raises:
+        InvalidCheckpoint: it is none.
+    """
     try:
-        state = json.loads(text)
+        return safetensors.torch.load(data)
+    except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise InvalidCheckpoint(f"{path} is damaged ({_one_line(error)}); use another checkpoint") from error
+
+
+def unpack_json(path: Path, data: bytes) -> dict[str, Any]:
+    """The values of a JSON file.
+
+    Raises:
+        InvalidCheckpoint: it is no JSON object, or too long for one of ours.
+    """
+    try:
+        if len(data) > MOST_JSON:
+            raise ValueError(f"{len(data):,} bytes")
+        state = json.loads(data)
     except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of too many digits, nested too deep
-        raise InvalidCheckpoint(f"{folder / _STATE} is damaged ({error}); use another checkpoint") from error
-    if not isinstance(state, dict) or "format" not in state:
-        raise InvalidCheckpoint(f"{folder / _STATE} is not a pixelq checkpoint's description")
-    if state["format"] != FORMAT:
-        raise InvalidCheckpoint(f"{folder} has format {state['format']!r}; this version reads format {FORMAT}")
+        raise InvalidCheckpoint(f"{path} is damaged ({_one_line(error)}); use another checkpoint") from error
+    if not isinstance(state, dict):
+        raise InvalidCheckpoint(f"{path} is not a pixelq checkpoint's description")
     return state
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, indent=1).encode()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _is_replaceable(path: Path) -> bool:
     """Whether a folder holds a checkpoint and nothing else, or nothing at all."""
-    return path.is_dir() and {entry.name for entry in path.iterdir()} <= {_STATE, _NETWORK, _LEARNER}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    names = {AGENT, NETWORK, LEARNER, RUN, ARRAYS, ROWS, CHECKSUMS}
+    return path.is_dir() and {entry.name for entry in path.iterdir()} <= names

@@ -18,8 +18,9 @@ from pixelq.agents.build import make_network
 from pixelq.agents.checkpoint import Checkpoint, InvalidCheckpoint, read_checkpoint, write_checkpoint
 from pixelq.agents.config import AgentConfig, InvalidConfig
 from pixelq.agents.exploration import epsilon_greedy
-from pixelq.agents.learner import Learner, restore_generator
+from pixelq.agents.learner import Learner
 from pixelq.agents.replay import Replay
+from pixelq.agents.restore import count, restore_generator
 from pixelq.agents.schedules import epsilon_at
 from pixelq.networks import Noise, QNetwork
 
@@ -198,12 +199,8 @@ class DQN:
         assert self.replay is not None
         return self.replay
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the agent, without its replay, as a checkpoint folder; an older one there is replaced.
-
-        Raises:
-            InvalidCheckpoint: something else than a checkpoint lies at ``path``.
-        """
+    def checkpoint(self) -> Checkpoint:
+        """All of the agent but its replay, as a checkpoint holds it."""
         space = self.observation_space
         state = {
             "pixelq": version("pixelq"),
@@ -219,7 +216,16 @@ class DQN:
             "rng": self.rng.bit_generator.state,
         }
         tensors = self.learner.tensors() | {"noise.state": self.noise.get_state()}
-        write_checkpoint(Path(path), Checkpoint(state, dict(self.network.state_dict()), tensors))
+        return Checkpoint(state, dict(self.network.state_dict()), tensors)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the agent, without its replay, as a checkpoint folder; an older one there is replaced.
+
+        Raises:
+            InvalidCheckpoint: something else than a checkpoint lies at ``path``.
+            OSError: it cannot be written.
+        """
+        write_checkpoint(Path(path), self.checkpoint())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str | torch.device = "auto") -> DQN:
@@ -243,24 +249,16 @@ class DQN:
                 seed=state["seed"],
             )
             agent.network.load_state_dict(checkpoint.network)
-            restore_generator(agent.noise, checkpoint.learner.pop("noise.state"))
+            restore_generator(agent.noise, checkpoint.learner, "noise.state")
+            del checkpoint.learner["noise.state"]
             agent.learner.load_tensors(checkpoint.learner)
             agent.rng.bit_generator.state = state["rng"]
-            agent.step, agent.updates, agent.episodes = (
-                _count(state, name) for name in ("step", "updates", "episodes")
-            )
+            agent.step, agent.updates, agent.episodes = (count(state, name) for name in ("step", "updates", "episodes"))
             agent.env_id, agent.protocol = (None if state[n] is None else str(state[n]) for n in ("env", "protocol"))
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
             sentence = " ".join(str(error).split())[:300]
             raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {sentence}") from error
         return agent
-
-
-def _count(state: dict[str, Any], name: str) -> int:
-    value = state[name]
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{name} is {value!r}, which is no count")
-    return value
 
 
 def _bounds(dtype: np.dtype[Any]) -> tuple[Any, Any]:

@@ -66,6 +66,7 @@ def evaluate(
     *,
     epsilon: float = 0.0,
     seed: int = 0,
+    games_seed: int | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Plays ``episodes`` full episodes and returns them in the order: environment by environment.
@@ -79,6 +80,7 @@ def evaluate(
         episodes: how many.
         epsilon: probability of a random action.
         seed: of the random actions.
+        games_seed: of the games; None: the environments go on with their own generators.
         should_stop: asked at every step.
 
     Raises:
@@ -95,7 +97,7 @@ def evaluate(
     returns, lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
     done: NDArray[np.bool_] = np.zeros(num_envs, dtype=bool)
     num_actions = agent.num_actions
-    obs, _ = envs.reset()
+    obs, _ = envs.reset(seed=games_seed)
     while any(len(episodes_of) < n for episodes_of, n in zip(finished, quota, strict=True)):
         if should_stop():
             raise InterruptedError("the evaluation was stopped")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import zlib
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +18,7 @@ from pixelq.agents.optim import (
 )
 from pixelq.agents.replay import Batch
 from pixelq.agents.resets import shrink_and_perturb
+from pixelq.agents.restore import restore_generator
 from pixelq.agents.targets import greedy_policy, munchausen_reward, soft_policy
 from pixelq.networks import FractionHead, QNetwork
 
@@ -140,17 +140,8 @@ class Learner:
         self.target_network.load_state_dict(parts["target"])
         for part, optimizer in self.optimizers.items():
             load_optimizer_tensors(optimizer, parts[part])
-        restore_generator(self.generator, parts["generator"]["state"])
+        restore_generator(self.generator, parts["generator"], "state")
         self.captured = None
-
-
-def restore_generator(generator: torch.Generator, state: Tensor) -> None:
-    """Puts back a generator's state; one of another kind of device cannot be, and gives a seed instead."""
-    state = state.cpu()
-    if state.numel() == generator.get_state().numel():
-        generator.set_state(state)
-    else:
-        generator.manual_seed(zlib.crc32(state.numpy().tobytes()))
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import signal
 import time
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
-import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
-from torch import Tensor
 
-from pixelq.agents.checkpoint import point_to, remove_old
 from pixelq.agents.config import InvalidConfig
+from pixelq.agents.description import describe
 from pixelq.agents.evaluation import evaluate
 from pixelq.agents.games import Games
-from pixelq.agents.options import LearnOptions, TrainingDiverged
-from pixelq.agents.run_log import ProgressLine, RunLog, hardware
+from pixelq.agents.interval import Interval
+from pixelq.agents.options import LearnOptions, RunUnwritable, TrainingDiverged
+from pixelq.agents.resume import restore_run, run_state
+from pixelq.agents.run_checkpoints import RunCheckpoints
+from pixelq.agents.run_log import ProgressLine, RunLog
 from pixelq.agents.schedules import learning_rate_at, priority_beta_at
+from pixelq.agents.seeds import derived_seed
 from pixelq.agents.signals import stop_signals
 from pixelq.agents.updates import make_updater
-from pixelq.envs import fact
+from pixelq.envs import EnvironmentFailed, fact
 
 if TYPE_CHECKING:
     from pixelq.agents.dqn import DQN
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 def train(agent: DQN, envs: VectorEnv, steps: int, options: LearnOptions) -> None:
     """Trains ``agent`` for ``steps`` more steps; see ``DQN.learn``."""
-    if steps < 1:
+    if steps < (0 if options.resume else 1):  # 0: what the run's last step left undone
         raise InvalidConfig(f"steps is {steps}; it must be at least 1")
     mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
     if mode != AutoresetMode.NEXT_STEP:
@@ -39,7 +40,7 @@ def train(agent: DQN, envs: VectorEnv, steps: int, options: LearnOptions) -> Non
     if not agent.fits(envs):
         raise InvalidConfig("the environments' spaces are not the agent's; make the agent from these environments")
     with stop_signals() as received:
-        loop = _Loop(agent, envs, options, agent.step + steps, received)
+        loop = Loop(agent, envs, options, agent.step + steps, received)
         try:
             loop.run()
         finally:
@@ -49,7 +50,7 @@ def train(agent: DQN, envs: VectorEnv, steps: int, options: LearnOptions) -> Non
         raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
 
 
-class _Loop:
+class Loop:
     """The state of one call of ``train``."""
 
     def __init__(self, agent: DQN, envs: VectorEnv, options: LearnOptions, last_step: int, received: list[int]) -> None:
@@ -59,71 +60,101 @@ class _Loop:
         agent.env_id = fact(envs, "env_id", None)
         agent.protocol = getattr(fact(envs, "protocol", None), "name", None)
         self.replay = agent.make_replay(envs.num_envs, fact(envs, "frame_stack", 1))
-        self.update = make_updater(agent.learner, self.replay)
         self.games = Games(envs)
+        self.interval = Interval(envs.num_envs, agent.step)
         # A new replay is first filled, also when the agent is not new.
         self.learn_from = agent.config.learning_starts + (agent.step if self.replay.time == 0 else 0)
+        self.steps_owed = 0  # steps that no update has answered yet
+        self.restarts = 0  # of environments that failed
+        self.evaluation_due = False  # at the present step
+        self.wall_start = time.monotonic()
+        self.obs: NDArray[Any] | None = None  # where a resumed run goes on
+        self.line = ProgressLine(agent.step, last_step, self.frames_per_step, options.progress)
         self.log: RunLog | None = None
         if options.out is not None:
-            self.log = RunLog(options.out, self._description(), agent.step if options.resume else None)
-        self.best_mean = self.log.best_mean if self.log else None
-        self.wall_start = time.monotonic() - (self.log.wall_seconds if self.log else 0.0)
-        self.line = ProgressLine(agent.step, last_step, self.frames_per_step, options.progress)
+            self.log = RunLog(options.out, options.resume)
+            try:
+                self._open(self.log)
+            except BaseException:
+                self.log.close()
+                raise
+        self.update = make_updater(agent.learner, self.replay)
 
-        num_envs = envs.num_envs
-        self.done: NDArray[np.bool_] = np.zeros(num_envs, dtype=bool)
-        self.running_return, self.running_length = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
-        self.finished: list[tuple[float, int]] = []  # return and length of the interval's episodes
-        self.losses: list[tuple[int, Tensor, Tensor]] = []  # step, loss, mean q of the interval's updates
-        self.steps_owed = 0  # steps that no update has answered yet
-        self.interval_start, self.interval_step = time.monotonic(), agent.step
+    def _open(self, log: RunLog) -> None:
+        """Opens the run's folder, and goes on with the run in it if that is asked for."""
+        self.checkpoints = RunCheckpoints(log.checkpoints, self.replay, self.options.keep)
+        resumed = list(log.config.get("resumed", []))
+        if self.options.resume and self.agent.step > 0:
+            self.line.say(f"going on from {self.checkpoints.path(self.agent.step)}")
+            lost = restore_run(self)
+            how = "exactly" if lost is None else f"but not exactly ({lost})"
+            self.line.say(f"resumed at step {self.agent.step:,}, {how}")
+            resumed.append({"step": self.agent.step, "exact": lost is None, "why_not": lost})
+            log.best()  # sees that the table can be read before anything is written
+            self.checkpoints.forget_after(self.agent.step)
+        with self._writing():
+            log.begin(
+                describe(self.agent, self.envs, self.options, self.last_step) | {"resumed": resumed}, self.agent.step
+            )
 
     def run(self) -> None:
         """Steps until the last step, or until a signal was received."""
         agent, envs, options = self.agent, self.envs, self.options
-        obs, _ = envs.reset()
+        obs = envs.reset()[0] if self.obs is None else self.obs
         self.line.progress.start()
         self.line.say(f"{agent.env_id} · {envs.num_envs} environments · {agent.device} · {options.out or 'no folder'}")
-        stopping = False
+        if self.evaluation_due:
+            self._evaluate()
+        stopping = agent.step >= self.last_step
         try:
             while not stopping:
                 before = agent.step
                 self.replay.observe(obs)
                 actions = agent.explore(self.replay.latest())
                 self.games.send(actions)
-                agent.step += int((~self.done).sum())  # the step after an episode's end only resets
+                agent.step += int((~self.interval.done).sum())  # the step after an episode's end only resets
                 self._learn(before)  # while the games go on
-                obs, reward, terminated, truncated, info = self.games.recv()
-                self.replay.complete(actions, reward, terminated, truncated, info.get("life_lost"))
-                self._count(reward, terminated | truncated)
+                try:
+                    obs, reward, terminated, truncated, info = self.games.recv()
+                except EnvironmentFailed as error:
+                    obs = self._restart(error, obs)
+                else:
+                    self.replay.complete(actions, reward, terminated, truncated, info.get("life_lost"))
+                    agent.episodes += self.interval.count(reward, terminated | truncated)
                 stopping = agent.step >= self.last_step or bool(self.received)
-                self._record(before, stopping)
+                self._record(before, obs, stopping)
         finally:
             try:
                 self.games.settle()
             finally:
                 self.replay.cut(obs)  # whoever learns on starts with a reset
 
-    def _record(self, before: int, stopping: bool) -> None:
+    def _record(self, before: int, obs: NDArray[Any], stopping: bool) -> None:
         """Writes what is due of metrics, checkpoint and evaluation since the step ``before``."""
         options, step = self.options, self.agent.step
-        evaluating = step >= self.last_step or _crossed(options.evaluate_every, before, step)
-        if stopping or _crossed(options.log_every, before, step):
+        self.evaluation_due = step >= self.last_step or _crossed(options.evaluate_every, before, step)
+        # A run that a signal stops goes on with its interval when it is resumed.
+        if step >= self.last_step or _crossed(options.log_every, before, step):
             self._log_interval()
-        if stopping or evaluating or _crossed(options.checkpoint_every, before, step):
-            self._checkpoint()
-        if evaluating:
+        if stopping or self.evaluation_due or _crossed(options.checkpoint_every, before, step):
+            self._checkpoint(obs)
+        if self.evaluation_due:
             self._evaluate()
 
-    def _count(self, reward: NDArray[Any], done: NDArray[np.bool_]) -> None:
-        """Counts returns, lengths and the episodes that ended."""
-        self.running_return += reward
-        self.running_length += ~self.done
-        for i in np.flatnonzero(done):
-            self.finished.append((float(self.running_return[i]), int(self.running_length[i])))
-            self.running_return[i], self.running_length[i] = 0.0, 0
-            self.agent.episodes += 1
-        self.done = done
+    def _restart(self, error: EnvironmentFailed, obs: NDArray[Any]) -> NDArray[Any]:
+        """Goes on with environments that failed once, made anew: the running episodes end at what was seen last.
+
+        Raises:
+            EnvironmentFailed: they failed before, or cannot be made anew.
+        """
+        if self.restarts > 0 or not hasattr(type(self.envs), "restart"):
+            raise EnvironmentFailed(f"{error}, at step {self.agent.step:,}{self._kept()}") from error
+        self.restarts += 1
+        self.line.say(f"{error}, at step {self.agent.step:,}; the environments are made anew, once")
+        self.replay.cut(obs)
+        self.interval.cut()
+        new_obs: NDArray[Any] = self.envs.restart()  # type: ignore[attr-defined]
+        return new_obs
 
     def _learn(self, before: int) -> None:
         """Runs the updates that the steps since ``before`` call for."""
@@ -146,123 +177,110 @@ class _Loop:
         agent, config = self.agent, self.agent.config
         update = self.update()
         agent.updates += 1
-        self.losses.append((agent.step, update.loss, update.q_mean))
+        self.interval.losses.append((agent.step, update.loss, update.q_mean))
         if config.reset_every is not None and agent.updates % config.reset_every == 0:
             agent.reset_network()
             self.update = make_updater(agent.learner, self.replay)
 
-    def _mean_losses(self) -> tuple[float, float] | None:
-        """Mean loss and q of the updates since the last row.
+    def _check_losses(self) -> None:
+        """Sees that the updates since the last row have finite losses.
 
         Raises:
-            TrainingDiverged: one of the losses is not finite.
+            TrainingDiverged: one of them is not.
         """
-        if not self.losses:
-            return None
-        values = torch.stack([torch.stack(pair) for _, *pair in self.losses]).cpu()  # [updates, 2]
-        bad = (~values[:, 0].isfinite()).nonzero()
+        losses = self.interval.loss_values()[:, 0]
+        bad = (~losses.isfinite()).nonzero()
         if bad.numel():
-            self._diverged(f"the loss became {float(values[int(bad[0]), 0])}", self.losses[int(bad[0])][0])
-        loss, q = values.mean(0).tolist()
-        return loss, q
+            self._diverged(f"the loss became {float(losses[int(bad[0])])}", self.interval.losses[int(bad[0])][0])
 
     def _diverged(self, what: str, step: int) -> NoReturn:
+        raise TrainingDiverged(f"{what} at step {step:,}; try a lower learning_rate{self._kept()}")
+
+    def _kept(self) -> str:
+        """The end of a sentence about what went wrong."""
         latest = self.log.checkpoints / "latest" if self.log else None
-        kept = f"; the last good checkpoint is {latest}" if latest and latest.exists() else ""
-        raise TrainingDiverged(f"{what} at step {step:,}; try a lower learning_rate{kept}")
+        return f"; the last good checkpoint is {latest}" if latest and latest.exists() else ""
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Around what is written to the run's folder."""
+        try:
+            yield
+        except OSError as error:
+            raise RunUnwritable(
+                f"{self.options.out} can no longer be written ({error.strerror}), at step {self.agent.step:,}; "
+                f"--resume goes on when it can{self._kept()}"
+            ) from error
 
     def _log_interval(self) -> None:
         """Writes a row of metrics and starts the next interval."""
-        agent, now = self.agent, time.monotonic()
-        means = self._mean_losses()
-        returns = [episode_return for episode_return, _ in self.finished]
-        lengths = [length for _, length in self.finished]
+        agent = self.agent
+        self._check_losses()
         row = {
             "step": agent.step,
             "frames": agent.step * self.frames_per_step,
             "episodes": agent.episodes,
-            "return_mean": float(np.mean(returns)) if returns else None,
-            "return_median": float(np.median(returns)) if returns else None,
-            "length_mean": float(np.mean(lengths)) if lengths else None,
-            "loss": means[0] if means else None,
-            "q_mean": means[1] if means else None,
             "epsilon": agent.epsilon,
             "updates": agent.updates,
-            "steps_per_second": (agent.step - self.interval_step) / max(now - self.interval_start, 1e-9),
-            "wall_seconds": now - self.wall_start,
+            "wall_seconds": time.monotonic() - self.wall_start,
+            "restarts": self.restarts,
+            **self.interval.row(agent.step),
         }
         if self.log is not None:
-            self.log.metrics(row)
+            with self._writing():
+                self.log.metrics(row)
         self.line.update(row)
-        self.finished, self.losses = [], []
-        self.interval_start, self.interval_step = time.monotonic(), agent.step
+        self.interval.begin(agent.step)
 
-    def _checkpoint(self) -> None:
-        """Writes the agent as the latest checkpoint.
+    def _checkpoint(self, obs: NDArray[Any]) -> None:
+        """Writes the agent and all that the run needs to go on as the latest checkpoint.
 
         Raises:
             TrainingDiverged: a loss or a weight is not finite.
+            RunUnwritable: the disk is full, or gone.
         """
         if self.log is None:
             return
-        self._mean_losses()
+        self._check_losses()
         if not all(parameter.isfinite().all() for parameter in self.agent.network.parameters()):
             self._diverged("a weight is no longer finite", self.agent.step)
-        folder = self._folder(self.log)
-        self.agent.save(folder)
-        point_to(self.log.checkpoints / "latest", folder)
-        remove_old(self.log.checkpoints, self.options.keep)
-
-    def _folder(self, log: RunLog) -> Path:
-        return log.checkpoints / f"step_{self.agent.step:010d}"
+        with self._writing():
+            self.log.sync()
+            self.checkpoints.write(self.agent, *run_state(self, obs))
 
     def _evaluate(self) -> None:
         """Plays the evaluation episodes; marks the checkpoint just written if their mean is the best so far."""
         envs = self.options.evaluation_envs
         if envs is None:
             return
-        epsilon: float = getattr(fact(envs, "protocol", None), "evaluation_epsilon", 0.0)
-        episodes, step, started = self.options.evaluation_episodes, self.agent.step, time.monotonic()
-        try:
-            result = evaluate(
-                self.agent, envs, episodes, epsilon=epsilon, seed=step, should_stop=lambda: bool(self.received)
+        agent, step, started = self.agent, self.agent.step, time.monotonic()
+        if self.log is None or not self.log.has_evaluation(step):
+            try:
+                result = evaluate(
+                    agent,
+                    envs,
+                    self.options.evaluation_episodes,
+                    epsilon=getattr(fact(envs, "protocol", None), "evaluation_epsilon", 0.0),
+                    seed=step,
+                    games_seed=derived_seed(agent.seed, "choice of the best", step),
+                    should_stop=lambda: bool(self.received),
+                )
+            except InterruptedError:
+                return
+            low, high = result.ci95
+            self.line.say(
+                f"step {step:,}: mean return {result.mean:.1f} (95% {low:.1f} to {high:.1f}) "
+                f"over {result.episodes} evaluation episodes"
             )
-        except InterruptedError:
-            return
-        low, high = result.ci95
-        self.line.say(
-            f"step {step:,}: mean return {result.mean:.1f} (95% {low:.1f} to {high:.1f}) "
-            f"over {result.episodes} evaluation episodes"
-        )
-        is_best = self.best_mean is None or result.mean > self.best_mean
-        if is_best:
-            self.best_mean = result.mean
+            if self.log is not None:
+                with self._writing():
+                    self.log.evaluation(step, result)
         if self.log is not None:
-            self.log.evaluation(step, result)
-            if is_best:
-                point_to(self.log.checkpoints / "best", self._folder(self.log))
-        self.interval_start += time.monotonic() - started  # the speed is that of training
-
-    def _description(self) -> dict[str, Any]:
-        agent, envs = self.agent, self.envs
-        options = self.options
-        return {
-            "version": version("pixelq"),
-            "env": agent.env_id,
-            "protocol": agent.protocol,
-            "num_envs": envs.num_envs,
-            "seed": agent.seed,
-            "steps": self.last_step,
-            "evaluate_every": options.evaluate_every,
-            "evaluation_episodes": options.evaluation_episodes,
-            "checkpoint_every": options.checkpoint_every,
-            "keep": options.keep,
-            "log_every": options.log_every,
-            "device": str(agent.device),
-            "agent": agent.config.to_dict(),
-            "hardware": hardware(agent.device),
-            **options.description,
-        }
+            with self._writing():
+                best = self.log.best()
+                if best is not None and best[0] == step:
+                    self.checkpoints.point("best", step)
+        self.interval.started += time.monotonic() - started  # the speed is that of training
 
     def close(self) -> None:
         """Stops the progress line and closes the records."""

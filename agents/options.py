@@ -15,6 +15,10 @@ class TrainingDiverged(RuntimeError):
     """The loss is no longer finite; the message names the step."""
 
 
+class RunUnwritable(RuntimeError):
+    """The run's folder can no longer be written, as when the disk is full; the message names the last checkpoint."""
+
+
 @dataclass(frozen=True)
 class LearnOptions:
     """What surrounds learning; counts are agent steps, and nothing here changes what is learned.
@@ -40,7 +44,7 @@ class LearnOptions:
     progress: bool = False
     """Show a progress line on stderr."""
     resume: bool = False
-    """Go on with the run in out."""
+    """Go on exactly with the run in out, one of whose checkpoints the agent was loaded from."""
     description: dict[str, Any] = field(default_factory=dict)
     """More for config.json."""
 

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelq.agents.config import InvalidConfig
+from pixelq.agents.restore import fitting, part
 from pixelq.agents.returns import n_step_return
+from pixelq.agents.ring import Ring
 from pixelq.agents.samplers import PrioritizedSampler, Sampler, UniformSampler
 
 
@@ -84,20 +86,15 @@ class Replay:
         self.num_envs, self.frame_stack, self.n_step = num_envs, frame_stack, n_step
         self.gamma, self.reward_clip = gamma, reward_clip
         self.device = torch.device(device)
-        self.rows = rows = self.length * num_envs
-        frame_shape = observation_shape[1:] if frame_stack > 1 else observation_shape
-        dtype = torch.uint8 if observation_dtype == np.uint8 else torch.float32
-        try:
-            self.frames = torch.empty((rows + 1, *frame_shape), dtype=dtype, device=self.device)
-        except RuntimeError as error:
-            size = (rows + 1) * int(np.prod(frame_shape)) * dtype.itemsize / 1e9
-            raise InvalidConfig(f"no memory for a replay of {size:.1f} GB; lower replay_capacity") from error
-        self.frames[rows] = 0  # the blank frame before an episode's start
-        self.action = torch.zeros(rows, dtype=torch.int16, device=self.device)
-        self.reward = torch.zeros(rows, dtype=torch.float32, device=self.device)
-        self.terminated = torch.zeros(rows, dtype=torch.bool, device=self.device)
-        self.truncated = torch.zeros(rows, dtype=torch.bool, device=self.device)
-        self.age = torch.zeros(rows, dtype=torch.uint8, device=self.device)  # steps since reset, up to the stack
+        self.ring = Ring(
+            observation_shape,
+            observation_dtype,
+            length=self.length,
+            num_envs=num_envs,
+            frame_stack=frame_stack,
+            device=self.device,
+        )
+        self.rows = rows = self.ring.rows
         generator = torch.Generator(self.device).manual_seed(seed)
         self.sampler: Sampler = UniformSampler(rows, generator)
         if prioritized:
@@ -109,31 +106,23 @@ class Replay:
                 epsilon=priority_epsilon,
                 uniform=priority_uniform,
             )
-        self._is_start = np.zeros((self.length, num_envs), dtype=bool)  # a transition may start in the row
         self._first = 0  # oldest time step that may be drawn
-        self.time = 0  # time steps written since the beginning
         self._is_observed = False  # of the time step to be written next, the observation is there already
         self._age = np.zeros(num_envs, dtype=np.uint8)  # of the row to be written next
         self._is_final = np.zeros(num_envs, dtype=bool)  # the row to be written next ends an episode
-        self._stack_offsets = torch.arange(frame_stack - 1, -1, -1, device=self.device)  # oldest first
         self._step_offsets = torch.arange(n_step, device=self.device)
-        # What crosses to the device in a step lies ready here.
         pinned = self.device.type == "cuda"
-        self._frames_out = torch.empty((num_envs, *frame_shape), dtype=dtype, pin_memory=pinned)
-        self._outcome_out = torch.empty((4, num_envs), pin_memory=pinned)  # action, reward, terminated, truncated
-        self._age_out = torch.empty(num_envs, dtype=torch.uint8, pin_memory=pinned)
-        self._starts_out = torch.empty(num_envs, dtype=torch.int64, pin_memory=pinned)
-        self._has_crossed = torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]
+        self._starts_out = torch.empty(num_envs, dtype=torch.int64, pin_memory=pinned)  # lies ready to cross
+
+    @property
+    def time(self) -> int:
+        """Time steps written since the beginning."""
+        return self.ring.time
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the ring takes, bookkeeping included."""
-        ring = (self.frames, self.action, self.reward, self.terminated, self.truncated, self.age)
-        return (
-            sum(t.nbytes for t in (*ring, self._frames_out, self._outcome_out, self._age_out, self._starts_out))
-            + self.sampler.nbytes
-            + self._is_start.nbytes
-        )
+        """Bytes that it takes, bookkeeping included."""
+        return self.ring.nbytes + self._starts_out.nbytes + self.sampler.nbytes
 
     def add(
         self,
@@ -157,13 +146,7 @@ class Replay:
         From here on the transitions that end at this observation can be sampled.
         """
         self._drop_before(self.time + 1 - self.length + self.frame_stack - 1)
-        rows = self._newest()
-        if self._has_crossed is not None:  # the last step's transfers have read what is now written over
-            self._has_crossed.synchronize()
-        np.copyto(self._frames_out.numpy(), obs[:, -1] if self.frame_stack > 1 else obs, casting="same_kind")
-        self.frames[rows].copy_(self._frames_out, non_blocking=True)
-        self._age_out.numpy()[:] = self._age
-        self.age[rows].copy_(self._age_out, non_blocking=True)
+        self.ring.begin(obs, self._age)
         self._is_observed = True
         self._offer(self.time - self.n_step)
 
@@ -175,8 +158,8 @@ class Replay:
         """
         if not self._is_observed:
             raise RuntimeError("latest was called before observe")
-        rows = self._newest()
-        return self._observations(torch.arange(rows.start, rows.stop, device=self.device))
+        rows = self.ring.newest()
+        return self.ring.observations(torch.arange(rows.start, rows.stop, device=self.device))
 
     def complete(
         self,
@@ -196,17 +179,9 @@ class Replay:
             life_lost: bool [N], the return ends here though the episode goes on.
         """
         zero_discount = terminated if life_lost is None else terminated | life_lost
-        for out, values in zip(self._outcome_out.numpy(), (action, reward, zero_discount, truncated), strict=True):
-            out[:] = values
-        rows, outcome = self._newest(), self._outcome_out.to(self.device, non_blocking=True)
-        for kept, values in zip((self.action, self.reward, self.terminated, self.truncated), outcome, strict=True):
-            kept[rows] = values  # cast to the ring's type
-        if self._has_crossed is not None:
-            self._has_crossed.record(torch.cuda.current_stream(self.device))
-        self._is_start[self.time % self.length] = ~self._is_final
+        self.ring.end(action, reward, zero_discount, truncated, is_start=~self._is_final)
         self._age = np.where(self._is_final, 0, np.minimum(self._age + 1, self.frame_stack - 1)).astype(np.uint8)
         self._is_final = terminated | truncated
-        self.time += 1
         self._is_observed = False
 
     def cut(self, obs: NDArray[Any]) -> None:
@@ -218,23 +193,17 @@ class Replay:
             self._is_observed = False  # a row that has only begun ends nothing
             return
         newest = (self.time - 1) % self.length * self.num_envs
-        self.truncated[newest : newest + self.num_envs] = True
+        self.ring.truncated[newest : newest + self.num_envs] = True
         if not self._is_observed:
             self.observe(obs)
         self._is_final[:] = True
         nothing = np.zeros(self.num_envs)
         self.complete(nothing, nothing, nothing.astype(bool), nothing.astype(bool))
 
-    def _newest(self) -> slice:
-        """The rows of the time step to be written next, or just begun."""
-        slot = self.time % self.length
-        return slice(slot * self.num_envs, (slot + 1) * self.num_envs)
-
     def _offer(self, time: int) -> None:
         """Hands the rows of a time step, whose windows are now complete, to the sampler."""
         if time >= 0:
-            slot = time % self.length
-            starts = np.flatnonzero(self._is_start[slot]) + slot * self.num_envs
+            starts = self.ring.starts(time, time + 1)
             self._starts_out.numpy()[: len(starts)] = starts
             self.sampler.extend(self._starts_out[: len(starts)].to(self.device, non_blocking=True))
 
@@ -243,7 +212,7 @@ class Replay:
         if time < self.frame_stack:  # the ring is not full yet: before its first row lies nothing that a stack needs
             return
         for step in range(self._first, time):
-            self.sampler.drop(int(self._is_start[step % self.length].sum()))
+            self.sampler.drop(int(self.ring.is_start[step % self.length].sum()))
         self._first = time
 
     def __len__(self) -> int:
@@ -274,19 +243,38 @@ class Replay:
     def gather(self, row: Tensor) -> Batch:
         """The transitions that start at rows [B] (int64), whose windows must be complete."""
         window = (row[:, None] + self._step_offsets * self.num_envs) % self.rows  # [B, n]
-        reward = self.reward[window]
+        ring = self.ring
+        reward = ring.reward[window]
         if self.reward_clip is not None:
             reward = reward.clamp(-self.reward_clip, self.reward_clip)
-        returns, discount, steps = n_step_return(reward, self.terminated[window], self.truncated[window], self.gamma)
+        returns, discount, steps = n_step_return(reward, ring.terminated[window], ring.truncated[window], self.gamma)
         successor = (row + steps * self.num_envs) % self.rows
-        obs, next_obs = self._observations(torch.cat([row, successor])).chunk(2)
-        return Batch(obs, self.action[row].long(), returns, discount, next_obs)
+        obs, next_obs = ring.observations(torch.cat([row, successor])).chunk(2)
+        return Batch(obs, ring.action[row].long(), returns, discount, next_obs)
 
-    def _observations(self, row: Tensor) -> Tensor:
-        """The observations [B, ...] at rows [B]; frames from before the episode's start are blank."""
-        if self.frame_stack == 1:
-            return self.frames[row]
-        past = (row[:, None] - self._stack_offsets * self.num_envs) % self.rows  # [B, S]
-        inside = self.age[row][:, None] >= self._stack_offsets
-        index = torch.where(inside, past, self.rows)
-        return self.frames.index_select(0, index.flatten()).view(*index.shape, *self.frames.shape[1:])
+    def state(self) -> dict[str, Tensor]:
+        """What ``load_state`` needs beside the rows of the ring."""
+        return {
+            "time": torch.tensor(self.time),
+            "first": torch.tensor(self._first),
+            "age": torch.from_numpy(self._age),
+            "is_final": torch.from_numpy(self._is_final),
+            **{f"sampler.{name}": tensor for name, tensor in self.sampler.state().items()},
+        }
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Goes on from ``state`` exactly, after the ring's rows were written back.
+
+        Raises:
+            ValueError: it is not the state of such a replay.
+        """
+        time, first = (int(fitting(state, name, torch.tensor(0))) for name in ("time", "first"))
+        if not max(0, time - self.length) <= first <= time <= 2**62:
+            raise ValueError(f"a replay of {self.length} time steps cannot have rows {first:,} to {time:,}")
+        age = fitting(state, "age", torch.from_numpy(self._age))
+        is_final = fitting(state, "is_final", torch.from_numpy(self._is_final))
+        self.ring.time, self._first = time, first
+        self._age, self._is_final = age.numpy().copy(), is_final.numpy().copy()
+        self._is_observed = False
+        starts = self.ring.starts(first, max(first, time - self.n_step))
+        self.sampler.load_state(torch.from_numpy(starts).to(self.device), part(state, "sampler"))

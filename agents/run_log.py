@@ -5,24 +5,24 @@ from __future__ import annotations
 import csv
 import json
 import os
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from pixelq.agents.evaluation import Evaluation
+from pixelq.agents.files import replace_file, sync
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 METRICS = (
     "step frames episodes return_mean return_median length_mean loss q_mean epsilon updates "
-    "steps_per_second wall_seconds"
+    "steps_per_second wall_seconds restarts"
 ).split()
 EVALUATIONS = "step episodes mean median std ci95_low ci95_high human_normalized".split()
 TABLES = {"metrics": METRICS, "evaluations": EVALUATIONS}
@@ -33,57 +33,92 @@ class InvalidRun(ValueError):
 
 
 class RunLog:
-    """The folder of one run.
+    """The folder of one run, held by a lock that ends with its process.
 
     Args:
         out: the folder; made if it is not there.
-        description: what config.json holds.
-        resume_step: go on with the run that is there, from this step: later rows are cut off. None: a new run.
+        resume: go on with the run that is there.
 
     Attributes:
-        best_mean: of the run's evaluations so far; None before the first.
-        wall_seconds: that the run took before, by its last row.
+        config: what config.json held; empty for a new run.
 
     Raises:
-        InvalidRun: the folder cannot be written, holds a run already, or has none to resume.
+        InvalidRun: the folder cannot be written, is another process's, holds a run already, or has none to resume.
     """
 
-    def __init__(self, out: Path, description: dict[str, Any], resume_step: int | None = None) -> None:
+    def __init__(self, out: Path, resume: bool = False) -> None:
         self.out = out
         self.checkpoints = out / "checkpoints"
+        self.config: dict[str, Any] = {}
+        self.evaluations: list[dict[str, str]] = []
+        self.tensorboard: SummaryWriter | None = None
         try:
-            if resume_step is None:
-                self._create()
-            else:
-                read_run(out)
-            rows = {name: _rows_up_to(out / f"{name}.csv", resume_step or 0) for name in TABLES}
-            self.best_mean = max((float(row["mean"]) for row in rows["evaluations"]), default=None)
-            self.wall_seconds = float(rows["metrics"][-1]["wall_seconds"]) if rows["metrics"] else 0.0
-            (out / "config.json").write_text(json.dumps(description, indent=2) + "\n")
+            if not resume:
+                self._check_is_new()
+                self.checkpoints.mkdir(parents=True, exist_ok=True)
+            elif not out.is_dir():
+                raise InvalidRun(f"{out} holds no run; give a run's folder")
+            self._lock = FileLock(out / ".lock")
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise InvalidRun(f"{out} is in use: another process writes this run; wait for it, or stop it") from error
         except OSError as error:
             raise InvalidRun(f"{out} cannot be written ({error.strerror}); use another --out") from error
+        try:
+            if resume and any(self.checkpoints.glob("step_*")):
+                self.config, _, self.evaluations = read_run(out)
+            elif resume:  # a run that had come to no checkpoint, and perhaps to no table
+                self.config = _read_config(out)
         except InvalidRun:
+            self.close()
             raise
-        except ValueError as error:
-            raise InvalidRun(f"a table in {out} is damaged ({error}); start another run in another --out") from error
-        from torch.utils.tensorboard import SummaryWriter  # a second to import
 
-        self.tensorboard: SummaryWriter = SummaryWriter(
-            str(out), purge_step=None if resume_step is None else resume_step + 1
-        )
-
-    def _create(self) -> None:
-        """Makes the folder of a new run."""
+    def _check_is_new(self) -> None:
+        """Sees that no run is there that would be written over."""
         for path in (self.out / "config.json", *(self.out / f"{name}.csv" for name in TABLES)):
             if path.exists():
                 raise InvalidRun(
                     f"{self.out} already holds a run ({path.name}); use --resume to go on with it, or another --out"
                 )
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        if any(self.checkpoints.iterdir()):
+        if self.checkpoints.exists() and any(self.checkpoints.iterdir()):
             raise InvalidRun(f"{self.checkpoints} already holds files; use another --out")
+
+    def begin(self, description: Mapping[str, Any], step: int) -> None:
+        """Writes config.json, cuts off the tables' rows from after a step, and opens the event file.
+
+        Raises:
+            InvalidRun: a table is damaged.
+            OSError: something cannot be written.
+        """
+        replace_file(self.out / "config.json", (json.dumps(description, indent=2) + "\n").encode())
         for name, columns in TABLES.items():
-            (self.out / f"{name}.csv").write_text(",".join(columns) + "\n")
+            path = self.out / f"{name}.csv"
+            if step > 0:
+                _cut_after(path, step)
+            else:
+                replace_file(path, (",".join(columns) + "\n").encode())
+        self.evaluations = read_run(self.out).evaluations
+        from torch.utils.tensorboard import SummaryWriter  # a second to import
+
+        self.tensorboard = SummaryWriter(str(self.out), purge_step=step + 1 if self.config else None)
+
+    def has_evaluation(self, step: int) -> bool:
+        """Whether the evaluation of a step is there."""
+        return any(row["step"] == str(step) for row in self.evaluations)
+
+    def best(self) -> tuple[int, float] | None:
+        """Step and mean of the best evaluation so far, of equals the first; None before the first.
+
+        Raises:
+            InvalidRun: one has no step or mean.
+        """
+        try:
+            rows = [(int(row["step"]), float(row["mean"])) for row in self.evaluations]
+        except ValueError as error:
+            raise InvalidRun(
+                f"a table in {self.out} is damaged ({error}); start another run in another --out"
+            ) from error
+        return max(rows, key=lambda row: row[1], default=None)
 
     def metrics(self, row: Mapping[str, Any]) -> None:
         """Appends a row of metrics.csv and its scalars."""
@@ -105,15 +140,32 @@ class RunLog:
         self._append("evaluations", EVALUATIONS, row)
 
     def _append(self, name: str, columns: list[str], row: Mapping[str, Any]) -> None:
+        cells = [_cell(row[column]) for column in columns]
         with (self.out / f"{name}.csv").open("a", newline="") as file:
-            csv.writer(file).writerow([_cell(row[column]) for column in columns])
+            csv.writer(file, lineterminator="\n").writerow(cells)
+        if name == "evaluations":
+            self.evaluations.append(dict(zip(columns, cells, strict=True)))
+        assert self.tensorboard is not None
         for column in columns[1:]:
             if row[column] is not None:
                 self.tensorboard.add_scalar(f"{name}/{column}", row[column], row["step"])
 
+    def sync(self) -> None:
+        """Sees that all rows are on the disk, before a checkpoint is that counts on them."""
+        for name in TABLES:
+            sync(self.out / f"{name}.csv")
+        assert self.tensorboard is not None
+        self.tensorboard.flush()
+
     def close(self) -> None:
-        """Flushes and closes the event file."""
-        self.tensorboard.close()
+        """Closes the event file and lets others have the folder."""
+        try:
+            if self.tensorboard is not None:
+                self.tensorboard.close()
+        except OSError:
+            pass  # a full disk has been told of already
+        finally:
+            self._lock.release()
 
 
 class RunFiles(NamedTuple):
@@ -131,57 +183,54 @@ def read_run(run: str | os.PathLike[str]) -> RunFiles:
         InvalidRun: it holds no run, or a file of it is damaged.
     """
     run = Path(run)
+    config = _read_config(run)
     try:
-        config = json.loads((run / "config.json").read_text())
         tables = {name: _whole_lines(run / f"{name}.csv") for name in TABLES}
     except OSError as error:
         raise InvalidRun(f"{run} holds no run ({error.strerror}: {error.filename}); give a run's folder") from error
-    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, an empty table
+    except ValueError as error:  # no UTF-8, an empty table
+        raise InvalidRun(f"{run} is damaged ({error}); give another run's folder") from error
+    for name, (header, _) in tables.items():
+        if not header:
+            raise InvalidRun(f"{run} is damaged ({name}.csv is empty); give another run's folder")
+        if not set(TABLES[name]) - {"restarts"} <= set(header.split(",")):  # which runs before version 0.2 lack
+            raise InvalidRun(f"{run / name}.csv lacks columns that a run writes; give another run's folder")
+    return RunFiles(config, *(list(csv.DictReader([header, *lines])) for header, lines in tables.values()))
+
+
+def _read_config(run: Path) -> dict[str, Any]:
+    """A run's config.json.
+
+    Raises:
+        InvalidRun: it is not there, or damaged.
+    """
+    try:
+        config: dict[str, Any] = json.loads((run / "config.json").read_text())
+    except OSError as error:
+        raise InvalidRun(f"{run} holds no run ({error.strerror}: {error.filename}); give a run's folder") from error
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8
         raise InvalidRun(f"{run} is damaged ({error}); give another run's folder") from error
     is_description = isinstance(config, dict) and {"env", "protocol", "agent"} <= config.keys()
     if not is_description or not isinstance(config["agent"], dict):
         raise InvalidRun(f"{run / 'config.json'} does not describe a run; give a run's folder")
-    for name, (header, _) in tables.items():
-        if not set(TABLES[name]) <= set(header.split(",")):
-            raise InvalidRun(f"{run / name}.csv lacks columns that a run writes; give another run's folder")
-    return RunFiles(config, *(list(csv.DictReader([header, *lines])) for header, lines in tables.values()))
+    return config
 
 
 def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-def _rows_up_to(path: Path, last_step: int) -> list[dict[str, str]]:
-    """Cuts a file off after the rows up to a step, and returns them."""
+def _cut_after(path: Path, last_step: int) -> None:
+    """Cuts a table off after the rows up to a step."""
     header, lines = _whole_lines(path)
     kept = [line for line in lines if int(line.split(",")[0]) <= last_step]
-    aside = path.with_suffix(".partial")
-    aside.write_text("\n".join([header, *kept]) + "\n")
-    aside.replace(path)
-    return list(csv.DictReader([header, *kept]))
+    replace_file(path, ("\n".join([header, *kept]) + "\n").encode())
 
 
 def _whole_lines(path: Path) -> tuple[str, list[str]]:
     """Header and rows of a table of a run, without lines that were cut off as they were written."""
-    header, *lines = path.read_text().splitlines()
-    return header, [line for line in lines if line.count(",") == header.count(",") and line.split(",")[0].isdigit()]
-
-
-def hardware(device: torch.device) -> dict[str, Any]:
-    """What the run's speed depends on, as JSON values."""
-    cpu = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].split(":", 1)[1].strip() if names else cpu
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "torch": torch.__version__,
-        "torch_threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-    }
+    header, *lines = path.read_text().split("\n")  # what stands after the last line's end was cut off
+    return header, [line for line in lines[:-1] if line.count(",") == header.count(",") and line.split(",")[0].isdigit()]
 
 
 class ProgressLine:

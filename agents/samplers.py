@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from pixelq.agents.restore import fitting, restore_generator
 
 
 class Sampler(Protocol):
@@ -27,6 +30,16 @@ class Sampler(Protocol):
 
     def update(self, rows: Tensor, priority: Tensor) -> None:
         """Sets the priorities [B] of rows [B] that were drawn."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What ``load_state`` needs beside the rows that may be drawn, to go on with the same draws."""
+
+    def load_state(self, rows: Tensor, state: dict[str, Tensor]) -> None:
+        """Puts back ``state``, with the rows [M] that may be drawn in the order of writing.
+
+        Raises:
+            ValueError: it is not the state of such a sampler.
+        """
 
     @property
     def nbytes(self) -> int:
@@ -86,6 +99,20 @@ class UniformSampler:
     def update(self, rows: Tensor, priority: Tensor) -> None:
         """Does nothing: all rows are alike."""
 
+    def state(self) -> dict[str, Tensor]:
+        """See ``Sampler``."""
+        return {"first": self._range[:1].cpu(), "generator": self.generator.get_state()}
+
+    def load_state(self, rows: Tensor, state: dict[str, Tensor]) -> None:
+        """See ``Sampler``."""
+        first = int(fitting(state, "first", torch.zeros(1, dtype=torch.int64)))
+        if len(rows) > len(self.queue) or not 0 <= first <= 2**62:
+            raise ValueError(f"{len(rows)} rows from {first:,} on are not those of a queue of {len(self.queue)}")
+        self.first = self.last = first
+        self.extend(rows)
+        self._range[0] = first
+        restore_generator(self.generator, state, "generator")
+
     @property
     def nbytes(self) -> int:
         """Bytes of the queue."""
@@ -134,6 +161,23 @@ class SumTree:
         for parents, children in zip(self.levels[-2::-1], self.levels[:0:-1], strict=True):
             index = index // self.BRANCHES
             parents.view(-1)[index] = children[index].sum(1)
+
+    def load(self, levels: list[Tensor], alive: Tensor) -> None:
+        """Puts back all levels: sums that are added anew, in another order, might round otherwise.
+
+        Raises:
+            ValueError: they are no sums, or the numbers above 0 are not those at index ``alive`` [M].
+        """
+        leaves = levels[-1].view(-1)
+        is_sum = all(
+            torch.allclose(parents.view(-1)[: len(children)], children.sum(1), rtol=1e-9, atol=0)
+            for parents, children in itertools.pairwise(levels)
+        )
+        is_alive = torch.zeros(len(leaves), dtype=torch.bool).index_fill_(0, alive.cpu(), True)
+        if not is_sum or not leaves.isfinite().all() or not torch.equal(leaves.cpu() > 0, is_alive):
+            raise ValueError("the priorities are not those of the rows that may be drawn")
+        for own, level in zip(self.levels, levels, strict=True):
+            own.copy_(level)
 
     def find(self, prefix: Tensor) -> Tensor:
         """Index [B] of the number in which the prefix sum [B] lies, in [0, total); never of a 0, however it is rounded.
@@ -219,6 +263,19 @@ class PrioritizedSampler:
         self.max_priority.copy_(self.max_priority.maximum(priority.max()))  # in place: a captured update reads it
         alive = self.tree.leaves[rows] > 0
         self.tree.set(rows, torch.where(alive, self._power(priority), 0.0))
+
+    def state(self) -> dict[str, Tensor]:
+        """See ``Sampler``."""
+        levels = {f"level.{i}": level.cpu() for i, level in enumerate(self.tree.levels)}
+        return self.everything.state() | levels | {"max_priority": self.max_priority.cpu()}
+
+    def load_state(self, rows: Tensor, state: dict[str, Tensor]) -> None:
+        """See ``Sampler``."""
+        levels = [fitting(state, f"level.{i}", level) for i, level in enumerate(self.tree.levels)]
+        max_priority = fitting(state, "max_priority", self.max_priority)
+        self.everything.load_state(rows, state)
+        self.tree.load(levels, rows)
+        self.max_priority.copy_(max_priority)
 
     def _power(self, priority: Tensor) -> Tensor:
         # Above 0 in any case: 0 marks the rows that may not be drawn.

@@ -17,9 +17,10 @@ from statistics import median
 from typing import Any, Literal
 
 from pixelq.agents import preset
+from pixelq.agents.description import hardware
 from pixelq.agents.dqn import resolve_device
 from pixelq.agents.plot import plot_run
-from pixelq.agents.run_log import hardware, read_run
+from pixelq.agents.run_log import read_run
 from pixelq.scripts.benchmark import check_entries, presets_of
 from pixelq.scripts.command_line import UsageError, check_least, make_folder, parse, write_json
 from pixelq.scripts.sampling_cost import LEAST_ROWS

@@ -13,6 +13,7 @@ import tyro
 from pixelq.agents import DQN, Evaluation, InvalidCheckpoint, evaluate
 from pixelq.agents.checkpoint import find_checkpoint
 from pixelq.agents.film import film_episode
+from pixelq.agents.seeds import derived_seed
 from pixelq.envs import GYMNASIUM, PROTOCOLS, InvalidEnv, make_filmed, make_vec
 from pixelq.scripts.command_line import (
     STDOUT,
@@ -24,7 +25,6 @@ from pixelq.scripts.command_line import (
     parse,
     write_json,
 )
-from pixelq.scripts.seeds import derived_seed
 
 NUM_ENVS = 8
 

@@ -54,8 +54,8 @@ def run(verb: str, arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, arguments: Sequence[str] | None) -> int:
-    from pixelq.agents import InvalidCheckpoint, InvalidConfig, InvalidRun, TrainingDiverged
-    from pixelq.envs import InvalidEnv
+    from pixelq.agents import InvalidCheckpoint, InvalidConfig, InvalidRun, RunUnwritable, TrainingDiverged
+    from pixelq.envs import EnvironmentFailed, InvalidEnv
     from pixelq.scripts.command_line import UsageError
 
     try:
@@ -64,7 +64,7 @@ def _run(verb: str, arguments: Sequence[str] | None) -> int:
     except (InvalidCheckpoint, InvalidConfig, InvalidEnv, InvalidRun, UsageError) as error:
         print(f"pixelq {verb}: {error}", file=sys.stderr)
         return 2
-    except TrainingDiverged as error:
+    except (EnvironmentFailed, RunUnwritable, TrainingDiverged) as error:
         print(f"pixelq {verb}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pixelq.agents import Replay
-from pixelq.agents.run_log import hardware
+from pixelq.agents.description import hardware
 from pixelq.agents.samplers import PrioritizedSampler
 from pixelq.scripts.timing import seconds_in_turns
 from pixelq.scripts.update_cost import OBSERVATIONS
@@ -76,7 +76,7 @@ def _ways(replay: Replay, batch_size: int) -> dict[str, Callable[[], object]]:
 
     def plain_gather() -> object:
         index = torch.randint(replay.rows, (frames,), generator=generator, device=replay.device)
-        return replay.frames.index_select(0, index)
+        return replay.ring.frames.index_select(0, index)
 
     def update() -> None:
         rows, _ = prioritized.sample(batch_size)

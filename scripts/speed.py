@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pixelq.agents.run_log import hardware
+from pixelq.agents.description import hardware
 from pixelq.scripts.peers import ENTRIES, OURS_BFLOAT16, OWN, Turn
 from pixelq.scripts.roofline import update_cost
 from pixelq.scripts.work import Work

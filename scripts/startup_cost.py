@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from pixelq.agents.run_log import hardware
+from pixelq.agents.description import hardware
 
 _TO_THE_FIRST_STEP = """
 import os, sys

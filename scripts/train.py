@@ -14,10 +14,11 @@ from typing import Any, Literal, get_type_hints
 
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, preset
 from pixelq.agents.plot import plot_run
+from pixelq.agents.run_checkpoints import newest_checkpoint
+from pixelq.agents.seeds import derived_seed
 from pixelq.envs import PROTOCOLS, is_atari, make_vec
 from pixelq.scripts.command_line import UsageError, check_least, parse, write_json
 from pixelq.scripts.evaluate import describe, evaluate_saved, figures
-from pixelq.scripts.seeds import derived_seed
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,10 @@ class TrainArgs:
 
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
-CHANGEABLE = frozenset({*COUNTS, "device", "out", "resume"})
+CHANGEABLE = frozenset({*COUNTS, "device", "out", "resume", "agent.cuda_graph"})
 """What may change when a run is resumed."""
+FINAL = "final_evaluation.json"
+"""Written last of all in a run's folder."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -142,19 +145,21 @@ def _start(args: TrainArgs) -> None:
 
 
 def _resume(args: TrainArgs) -> None:
-    """Trains the latest agent of a run further."""
+    """Trains the newest agent of a run further; a run that was stopped before its first checkpoint starts again."""
     assert args.out is not None
-    latest = args.out / "checkpoints" / "latest"
-    if not latest.exists():
-        raise InvalidCheckpoint(f"{args.out} has no checkpoint yet; start again in another --out")
-    agent = DQN.load(latest, args.device)
+    newest = newest_checkpoint(args.out / "checkpoints", lambda line: print(f"pixelq train: {line}", file=sys.stderr))
+    if newest is None:
+        return _start(args)
+    agent = DQN.load(newest, args.device)
     protocol = args.protocol if is_atari(args.env) else agent.protocol
-    if (agent.env_id, agent.protocol, agent.seed, agent.config) != (args.env, protocol, args.seed, args.agent):
+    config = dataclasses.replace(agent.config, cuda_graph=args.agent.cuda_graph)
+    if (agent.env_id, agent.protocol, agent.seed, config) != (args.env, protocol, args.seed, args.agent):
         raise InvalidCheckpoint(
-            f"{latest} is not of the run that {args.out / 'config.json'} describes, but of {agent.env_id}, seed "
+            f"{newest} is not of the run that {args.out / 'config.json'} describes, but of {agent.env_id}, seed "
             f"{agent.seed}, or of other settings; put back the file that is of another run"
         )
-    if agent.step >= args.steps:
+    agent.config = agent.learner.config = config
+    if agent.step >= args.steps and (args.out / FINAL).exists():
         raise InvalidRun(
             f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps, or evaluate it"
         )
@@ -172,7 +177,7 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
     evaluation_envs = _make_envs(args, min(8, args.evaluation_episodes), derived_seed(args.seed, "choice of the best"))
     agent.learn(
         envs,
-        args.steps - agent.step,
+        max(0, args.steps - agent.step),
         args.out,
         evaluation_envs=evaluation_envs,
         evaluate_every=args.evaluate_every,
@@ -189,7 +194,7 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
         },
     )
     saved, folder, result, protocol = evaluate_saved(args.out, args.final_episodes, device=args.device)
-    write_json(figures(saved, folder, result, protocol), args.out / "final_evaluation.json")
+    write_json(figures(saved, folder, result, protocol), args.out / FINAL)
     curve = plot_run(args.out)
     print(describe(result, f"best policy (step {saved.step:,})"))
     print(

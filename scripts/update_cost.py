@@ -15,8 +15,8 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from pixelq.agents import DQN, Batch, preset
+from pixelq.agents.description import hardware
 from pixelq.agents.learner import Learner, Update
-from pixelq.agents.run_log import hardware
 from pixelq.agents.updates import EAGER_UPDATES, CapturedUpdate
 from pixelq.scripts.timing import seconds_in_turns
 

@@ -398,7 +398,7 @@ def test_the_replay_that_is_measured_is_full_and_has_priorities() -> None:
     alive = replay.sampler.tree.leaves[replay.sampler.tree.leaves > 0]
     assert len(alive) == len(replay)
     assert alive.square().mean() == pytest.approx(0.5, abs=0.02)  # the exponent is ½: squares are priorities again
-    assert replay.frames[:-1].float().mean() == pytest.approx(127.5, abs=1)
+    assert replay.ring.frames[:-1].float().mean() == pytest.approx(127.5, abs=1)
 
 
 def test_parts_do_not_wait_for_a_gpu_that_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ def test_trains_saves_and_goes_on(name: str, tmp_path: Path) -> None:
     agent.learn(envs, 2000, tmp_path / "run")
     assert agent.updates == (agent.step - 500) // config.train_every
     assert agent.replay is not None
-    assert agent.replay.frames.is_cuda
+    assert agent.replay.ring.frames.is_cuda
     loaded = DQN.load(tmp_path / "run", device="cuda")
     obs = envs.reset()[0]
     assert torch.equal(loaded.q_values(obs), agent.q_values(obs))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pixelq.agents import Batch, InvalidConfig, Replay
+from pixelq.agents.ring import Ring
 from pixelq.agents.samplers import PrioritizedSampler, SumTree, UniformSampler
 
 Array = NDArray[Any]
@@ -247,7 +248,7 @@ def play(scenario: Scenario) -> Iterator[tuple[Replay, Recorder]]:
             obs = envs.reset()
         action, shown = rng.integers(18, size=scenario.num_envs), obs.copy()
         replay.observe(shown)
-        assert torch.equal(replay.latest(), torch.as_tensor(shown, dtype=replay.frames.dtype))
+        assert torch.equal(replay.latest(), torch.as_tensor(shown, dtype=replay.ring.frames.dtype))
         begun = everything_samplable(replay) if len(replay) else None
         obs, reward, terminated, truncated, life_lost = envs.step()
         replay.complete(action, reward, terminated, truncated, life_lost if scenario.p_life else None)
@@ -427,7 +428,7 @@ def storage_bytes(thing: Any) -> int:
                 total += part.untyped_storage().nbytes()
             elif isinstance(part, np.ndarray):
                 total += part.nbytes
-            elif isinstance(part, UniformSampler | PrioritizedSampler | SumTree):
+            elif isinstance(part, Ring | UniformSampler | PrioritizedSampler | SumTree):
                 total += storage_bytes(part)
     return total
 
@@ -455,8 +456,8 @@ def test_rewards_stay_raw_in_the_ring() -> None:
     replay, recorder = filled()
     newest = (replay.time - 1) % replay.length * replay.num_envs
     raw = torch.stack([torch.as_tensor(rows[-1].reward) for rows in recorder.rows])
-    assert torch.equal(replay.reward[newest : newest + 3], raw)
-    assert replay.reward.abs().max() > 1.0
+    assert torch.equal(replay.ring.reward[newest : newest + 3], raw)
+    assert replay.ring.reward.abs().max() > 1.0
 
 
 @pytest.mark.parametrize(("frame_stack", "n_step", "least"), [(1, 1, 8), (4, 3, 28)])

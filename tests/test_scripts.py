@@ -28,12 +28,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from pixelq.agents import DQN, PRESETS, AgentConfig, Evaluation, evaluate, preset
 from pixelq.agents.schedules import epsilon_at
+from pixelq.agents.seeds import PURPOSES, derived_seed
 from pixelq.envs import REFERENCE_SCORES, make_vec
 from pixelq.envs.checks import spread_seeds
 from pixelq.networks import ScalarHead
 from pixelq.scripts.command_line import parse
 from pixelq.scripts.main import main
-from pixelq.scripts.seeds import PURPOSES, derived_seed
 from pixelq.scripts.train import TrainArgs
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"

@@ -163,7 +163,7 @@ def test_environments_can_be_used_again_after_an_error_in_an_update(monkeypatch:
     row = torch.tensor([2 * (step // 2 - 2)])  # the last step that was played to its end before the error
     batch = agent.replay.gather(row)
     assert batch.discount.item() == pytest.approx(config.gamma)  # cut, not continued: the reset's row follows it
-    assert agent.replay.truncated[row].item()
+    assert agent.replay.ring.truncated[row].item()
     envs.close()
 
 

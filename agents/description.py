@@ -1,0 +1,55 @@
+"""What a run's config.json says."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from gymnasium.vector import VectorEnv
+
+from pixelq.agents.options import LearnOptions
+
+if TYPE_CHECKING:
+    from pixelq.agents.dqn import DQN
+
+
+def describe(agent: DQN, envs: VectorEnv, options: LearnOptions, last_step: int) -> dict[str, Any]:
+    """A run up to ``last_step`` as JSON values."""
+    return {
+        "version": version("pixelq"),
+        "env": agent.env_id,
+        "protocol": agent.protocol,
+        "num_envs": envs.num_envs,
+        "seed": agent.seed,
+        "steps": last_step,
+        "evaluate_every": options.evaluate_every,
+        "evaluation_episodes": options.evaluation_episodes,
+        "checkpoint_every": options.checkpoint_every,
+        "keep": options.keep,
+        "log_every": options.log_every,
+        "device": str(agent.device),
+        "agent": agent.config.to_dict(),
+        "hardware": hardware(agent.device),
+        **options.description,
+    }
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """What the run's speed depends on, as JSON values."""
+    cpu = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0].split(":", 1)[1].strip() if names else cpu
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+        "torch_threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }

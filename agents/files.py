@@ -1,0 +1,155 @@
+"""Files that are there whole or not at all, and checksums that say so."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+CHECKSUMS = "checksums.sha256"
+"""Digests of a folder's files, as ``sha256sum -c`` reads them."""
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Writes a file, down to the disk."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync(path: Path) -> None:
+    """Sees that a file's bytes, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file aside and renames it: a crash leaves the old one or the new one."""
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        write_synced(aside, data)
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)  # it would take the room that is lacking
+        raise
+    sync(path.parent)
+
+
+def replace_folder(path: Path, files: Mapping[str, bytes], beside: Mapping[str, str] | None = None) -> None:
+    """Writes a folder of files and their checksums aside and renames it.
+
+    A crash leaves the old folder or the new one, the old one perhaps under the name where ``standing`` finds it.
+
+    Args:
+        path: the folder.
+        files: contents by name.
+        beside: digests of other files that belong to it, by their path from the folder.
+    """
+    aside = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        for name, data in files.items():
+            write_synced(aside / name, data)
+        digests = {name: digest(data) for name, data in files.items()} | dict(beside or {})
+        lines = "".join(f"{value}  {name}\n" for name, value in digests.items())
+        write_synced(aside / CHECKSUMS, lines.encode())
+        sync(aside)
+        if path.exists():
+            old = _old(path)
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+            aside.rename(path)
+            shutil.rmtree(old)
+        else:
+            aside.rename(path)
+    except OSError:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    sync(path.parent)
+
+
+def standing(folder: Path) -> Path:
+    """The folder, or the older one that a crash left in its place while it was being replaced."""
+    return _old(folder) if not folder.exists() and _old(folder).is_dir() else folder
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder that nobody then finds half removed."""
+    aside = path.with_name(f".{path.name}.removed")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    shutil.rmtree(aside)
+
+
+def tidy(folder: Path) -> None:
+    """Puts in order what a crash left behind in a folder whose entries are written by these functions."""
+    for path in sorted(folder.glob(".*")):
+        target = folder / path.stem[1:]
+        if path.suffix == ".old" and not target.exists():
+            path.rename(target)
+        elif path.suffix in (".old", ".partial", ".removed"):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def digest(data: bytes) -> str:
+    """The SHA-256 of some bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_checksums(folder: Path) -> dict[str, str]:
+    """The digests that a folder's list of checksums gives, by path from the folder.
+
+    Raises:
+        ValueError: it is no such list.
+        OSError: it cannot be read.
+    """
+    found = {}
+    for line in read_regular(folder / CHECKSUMS).decode("ascii").splitlines():
+        match = re.fullmatch(r"([0-9a-f]{64})  ((?:\.\./\w+/)?\w[\w.]*)", line)
+        if match is None:
+            raise ValueError(f"{line[:80]!r} is no checksum")
+        found[match[2]] = match[1]
+    return found
+
+
+def read_regular(path: Path) -> bytes:
+    """The contents of a file; a pipe or a device, which may never end, is none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "no file", str(path))
+    return path.read_bytes()
+
+
+def read_checked(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """The contents of files of a folder, which are as they were written.
+
+    Raises:
+        ValueError: one is not, by its checksum, or has none.
+        OSError: one cannot be read.
+    """
+    digests, contents = read_checksums(folder), {}
+    for name in names:
+        data = read_regular(folder / name)
+        if digests.get(name) != digest(data):
+            raise ValueError(f"{name} is not what was written")
+        contents[name] = data
+    return contents
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")

@@ -1,0 +1,114 @@
+"""The replay on disk: its rows in compressed blocks, each written once, so that a checkpoint adds only what is new."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import zstandard
+from torch import Tensor
+
+from pixelq.agents.checkpoint import ROWS, InvalidCheckpoint, pack_tensors, read_files, unpack_tensors
+from pixelq.agents.files import digest, read_checksums, replace_file
+from pixelq.agents.ring import Ring
+
+BLOCK_BYTES = 2**25
+"""Bytes of a block before compression, if a time step is not larger; a part of the format."""
+HEADER_BYTES = 2**16
+"""Most bytes that a block has beside its rows."""
+LEVEL = 3
+"""Of zstandard: twice as small as level 1 gets it would cost four times the time."""
+FOLDER = "replay"
+
+
+class ReplayFiles:
+    """The rows of a ring in the folder ``replay`` beside a run's checkpoints.
+
+    A block holds the time steps up to a multiple of ``steps`` and is never changed. The steps after the last block
+    are in each checkpoint itself.
+
+    Args:
+        checkpoints: the folder of the run's checkpoints.
+        ring: what is written and read.
+    """
+
+    def __init__(self, checkpoints: Path, ring: Ring) -> None:
+        self.checkpoints, self.ring = checkpoints, ring
+        self.steps = max(1, BLOCK_BYTES // ring.step_bytes)
+        self.digests: dict[int, str] = {}  # of the blocks written, by the time step after their last
+
+    def write(self) -> tuple[dict[str, str], bytes]:
+        """Writes the blocks that are new.
+
+        Returns:
+            the digests of all blocks that the ring needs, by their path from a checkpoint; the rows after them, packed.
+        """
+        ring, steps = self.ring, self.steps
+        oldest = max(0, ring.time - ring.length)
+        ends = range((oldest // steps + 1) * steps, ring.time + 1, steps)
+        for end in ends:
+            if end not in self.digests:
+                data = pack(ring.read(max(oldest, end - steps), end))
+                path = self.checkpoints / FOLDER / _name(end)
+                path.parent.mkdir(exist_ok=True)
+                replace_file(path, data)
+                self.digests[end] = digest(data)
+        self.digests = {end: self.digests[end] for end in ends}
+        blocks = {f"../{FOLDER}/{_name(end)}": value for end, value in self.digests.items()}
+        return blocks, pack(ring.read(max(oldest, ring.time // steps * steps), ring.time))
+
+    def read(self, folder: Path, end: int) -> None:
+        """Puts the rows of a checkpoint, of the time steps before ``end``, into the ring.
+
+        Raises:
+            InvalidCheckpoint: a block is missing or damaged.
+            ValueError: the rows are not those of such a ring, or not all that it needs.
+        """
+        ring, oldest = self.ring, max(0, end - self.ring.length)
+        blocks = {int(match[1]): name for name in read_checksums(folder) if (match := _BLOCK.fullmatch(name))}
+        self.digests, reached = {}, oldest
+        for block_end, name in [*sorted(blocks.items()), (end, ROWS)]:
+            data = read_files(folder, (name,))[name]
+            rows = unpack(folder / name, data, ring)
+            begin = block_end - len(rows["action"]) if rows.keys() >= {"action"} and rows["action"].dim() else block_end
+            if not begin <= reached <= block_end <= end:
+                raise ValueError(f"the rows of {name} do not follow those before them")
+            ring.write(reached, {field: tensor[reached - begin :] for field, tensor in rows.items()})
+            reached = block_end
+            if name != ROWS:
+                self.digests[block_end] = digest(data)
+
+    def remove_unneeded(self, checkpoints: list[Path]) -> None:
+        """Removes the blocks that none of these checkpoints names."""
+        needed = {name for folder in checkpoints for name in read_checksums(folder)}
+        for path in (self.checkpoints / FOLDER).glob("rows_*.zst"):
+            if f"../{FOLDER}/{path.name}" not in needed:
+                path.unlink()
+
+
+def pack(rows: dict[str, Tensor]) -> bytes:
+    """Rows as the compressed bytes of a safetensors file."""
+    return zstandard.ZstdCompressor(level=LEVEL).compress(pack_tensors(rows))
+
+
+def unpack(path: Path, data: bytes, ring: Ring) -> dict[str, Tensor]:
+    """The rows that ``pack`` was given; what they claim to take is checked before it is taken.
+
+    Raises:
+        InvalidCheckpoint: they are damaged, or more than a block of such a ring.
+    """
+    try:
+        size = zstandard.get_frame_parameters(data).content_size
+        if size > max(BLOCK_BYTES, ring.step_bytes) + HEADER_BYTES:
+            raise InvalidCheckpoint(f"{path} is damaged (it claims {size:,} bytes); use another checkpoint")
+        unpacked = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise InvalidCheckpoint(f"{path} is damaged ({error}); use another checkpoint") from error
+    return unpack_tensors(path, unpacked)
+
+
+def _name(end: int) -> str:
+    return f"rows_{end:012d}.zst"
+
+
+_BLOCK = re.compile(rf"\.\./{FOLDER}/rows_(\d{{12}})\.zst")

@@ -1,0 +1,99 @@
+"""What a checkpoint holds of a run beside its agent, gathered from the loop and put back into it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixelq.agents.checkpoint import InvalidCheckpoint
+from pixelq.agents.restore import count, part
+from pixelq.envs import InvalidEnv
+
+if TYPE_CHECKING:
+    from pixelq.agents.loop import Loop
+
+
+def run_state(loop: Loop, obs: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """JSON values and arrays of a loop whose environments show ``obs`` [N, *observation]."""
+    interval, arrays = loop.interval.state()
+    state = {
+        "num_envs": loop.envs.num_envs,
+        "learn_from": loop.learn_from,
+        "steps_owed": loop.steps_owed,
+        "restarts": loop.restarts,
+        "evaluation_due": loop.evaluation_due,
+        "wall_seconds": time.monotonic() - loop.wall_start,
+        "arithmetic": arithmetic(loop.agent.device),
+        **interval,
+    }
+    arrays["obs"] = torch.from_numpy(np.ascontiguousarray(obs))
+    if hasattr(type(loop.envs), "get_state"):
+        games = loop.envs.get_state()  # type: ignore[attr-defined]
+        arrays |= {f"games.{name}": torch.from_numpy(values) for name, values in games.items()}
+    return state, arrays
+
+
+def restore_run(loop: Loop) -> str | None:
+    """Puts a loop where the run's checkpoint at its agent's step was written.
+
+    Returns:
+        None if the run goes on exactly; else what is not as it was.
+
+    Raises:
+        InvalidCheckpoint: the checkpoint is damaged, or not of such a run.
+    """
+    step = loop.agent.step
+    run = loop.checkpoints.read(step)
+    state = run.state
+    try:
+        if count(state, "num_envs") != loop.envs.num_envs:
+            raise ValueError(f"it has {state['num_envs']} environments, not {loop.envs.num_envs}")
+        loop.learn_from, loop.steps_owed, loop.restarts = (
+            count(state, name) for name in ("learn_from", "steps_owed", "restarts")
+        )
+        loop.evaluation_due = bool(state["evaluation_due"])
+        loop.wall_start = time.monotonic() - float(state["wall_seconds"])
+        loop.interval.load_state(state, run.arrays, loop.agent.device)
+        obs = run.arrays["obs"].numpy()
+        if not isinstance(state["arithmetic"], dict):
+            raise ValueError("arithmetic is no object")
+        if obs.shape != (loop.envs.num_envs, *loop.agent.observation_space.shape):
+            raise ValueError(f"obs has shape {obs.shape}")
+    except (LookupError, TypeError, ValueError) as error:
+        raise InvalidCheckpoint(f"{loop.checkpoints.path(step)} does not fit this run: {error}") from error
+    lost = _restore_games(loop, obs, part(run.arrays, "games"))
+    if lost is not None:
+        loop.replay.cut(obs)
+        loop.interval.cut()
+        loop.obs, _ = loop.envs.reset()
+    changes = [
+        f"{name} was {state['arithmetic'].get(name)} and is {value}"
+        for name, value in arithmetic(loop.agent.device).items()
+        if state["arithmetic"].get(name) != value
+    ]
+    return lost or ("; ".join(changes) if changes else None)
+
+
+def arithmetic(device: torch.device) -> dict[str, str | int]:
+    """What the same numbers come from, beside the program: sums are rounded in the order in which they are made."""
+    threads = torch.get_num_threads() if device.type == "cpu" else 0
+    return {"device": device.type, "PyTorch": torch.__version__, "threads": threads}
+
+
+def _restore_games(loop: Loop, obs: NDArray[Any], games: dict[str, Tensor]) -> str | None:
+    """Puts the environments where they showed ``obs``; returns why that cannot be, or None."""
+    if not games or not hasattr(type(loop.envs), "set_state"):
+        return f"new episodes: {type(loop.envs).__name__} cannot be put back where it was"
+    try:
+        shown = loop.envs.set_state({k: v.numpy() for k, v in games.items()})  # type: ignore[attr-defined]
+    except InvalidEnv as error:
+        return f"new episodes: {error}"
+    if not np.array_equal(shown, obs, equal_nan=shown.dtype.kind == "f"):
+        return "new episodes: the environments show something else than they did"
+    loop.obs = shown
+    return None

@@ -1,0 +1,156 @@
+"""The checkpoints of a run: written in turn, the newest kept, and the newest that is whole found again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from pixelq.agents.checkpoint import (
+    AGENT,
+    ARRAYS,
+    LEARNER,
+    NETWORK,
+    ROWS,
+    RUN,
+    InvalidCheckpoint,
+    RunState,
+    read_run_state,
+    write_checkpoint,
+)
+from pixelq.agents.files import CHECKSUMS, digest, read_checksums, read_regular, remove_folder, sync, tidy
+from pixelq.agents.replay import Replay
+from pixelq.agents.replay_files import ReplayFiles
+
+if TYPE_CHECKING:
+    from pixelq.agents.dqn import DQN
+
+
+class RunCheckpoints:
+    """The folder ``checkpoints`` of a run: one folder each, named by the step, and the links ``latest`` and ``best``.
+
+    Args:
+        folder: ``RUN/checkpoints``.
+        replay: of the run.
+        keep: newest checkpoints to keep, besides the best.
+    """
+
+    def __init__(self, folder: Path, replay: Replay, keep: int) -> None:
+        self.folder, self.replay, self.keep = folder, replay, keep
+        self.files = ReplayFiles(folder, replay.ring)
+
+    def path(self, step: int) -> Path:
+        """The checkpoint of a step."""
+        return self.folder / f"step_{step:010d}"
+
+    def write(self, agent: DQN, state: dict[str, Any], arrays: dict[str, Tensor]) -> None:
+        """Writes the agent and its run as the latest checkpoint; what was there before is usable until it is whole.
+
+        Args:
+            agent: at the step that names the checkpoint.
+            state: JSON values of the run.
+            arrays: of the run.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        blocks, rows = self.files.write()
+        arrays = arrays | {f"replay.{name}": tensor for name, tensor in self.replay.state().items()}
+        checkpoint = agent.checkpoint()
+        checkpoint.run = RunState(state, arrays, rows, blocks)
+        write_checkpoint(self.path(agent.step), checkpoint)
+        self.point("latest", agent.step)
+        self._remove_old()
+
+    def read(self, step: int) -> RunState:
+        """Puts the replay back as it was at a step, and returns what else the checkpoint holds of the run.
+
+        Raises:
+            InvalidCheckpoint: there is no such checkpoint, or it is damaged, or of another run.
+        """
+        folder = self.path(step)
+        if not folder.exists():
+            raise InvalidCheckpoint(f"{folder} is not there; resume with the agent of one of the run's checkpoints")
+        run = read_run_state(folder)
+        try:
+            replay_state = {name[7:]: tensor for name, tensor in run.arrays.items() if name.startswith("replay.")}
+            self.files.read(folder, int(replay_state["time"]))
+            self.replay.load_state(replay_state)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, InvalidCheckpoint):
+                raise
+            raise InvalidCheckpoint(f"{folder} does not fit this run: {' '.join(str(error).split())[:300]}") from error
+        return run
+
+    def forget_after(self, step: int) -> None:
+        """Removes what came after the checkpoint that the run goes on from, but for the best policy."""
+        tidy(self.folder)
+        for folder in _folders(self.folder):
+            if folder > self.path(step) and (damage(folder) or not self._is_marked(folder, "best")):
+                remove_folder(folder)
+        self.point("latest", step)
+
+    def point(self, name: str, step: int) -> None:
+        """Makes the link of that name point to the checkpoint of a step, in one go."""
+        aside = self.folder / f".{name}.partial"
+        aside.unlink(missing_ok=True)
+        aside.symlink_to(self.path(step).name)
+        aside.replace(self.folder / name)
+        sync(self.folder)
+
+    def _remove_old(self) -> None:
+        """Removes all but the newest checkpoints and the best one, and the rows that only they needed."""
+        folders = _folders(self.folder)
+        for folder in folders[: -self.keep]:
+            if not self._is_marked(folder, "best"):
+                remove_folder(folder)
+        self.files.remove_unneeded(folders[-self.keep :])
+
+    def _is_marked(self, folder: Path, name: str) -> bool:
+        return (self.folder / name).resolve() == folder.resolve()
+
+
+def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint in a run's folder of them from which the run can go on; None if there are none at all.
+
+    Args:
+        folder: ``RUN/checkpoints``.
+        warn: is told of each that is damaged.
+
+    Raises:
+        InvalidCheckpoint: there are some, and none can be used.
+    """
+    folders = _folders(folder)
+    for candidate in reversed(folders):
+        problem = damage(candidate)
+        if problem is None:
+            return candidate
+        warn(f"{candidate} cannot be resumed ({problem}); trying the one before it")
+    if folders:
+        raise InvalidCheckpoint(f"none of the checkpoints in {folder} can be resumed; start another run")
+    return None
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a run's checkpoint; None if all that belongs to it is as it was written."""
+    try:
+        if not (checkpoint / CHECKSUMS).exists():
+            return "it has no checksums: it is damaged, or of an earlier version and holds no replay"
+        digests = read_checksums(checkpoint)
+        missing = {AGENT, NETWORK, LEARNER, RUN, ARRAYS, ROWS} - digests.keys()
+        if missing:
+            return f"{CHECKSUMS} lacks {', '.join(sorted(missing))}"
+        for name, expected in digests.items():
+            if digest(read_regular(checkpoint / name)) != expected:
+                return f"{name} is not what was written"
+    except (OSError, ValueError) as error:
+        return " ".join(str(error).split())[:300]
+    return None
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The checkpoints in a run's folder of them, oldest first."""
+    return sorted(path for path in folder.glob("step_*") if re.fullmatch(r"step_\d{10,}", path.name) and path.is_dir())
