@@ -85,12 +85,12 @@ class Loop:
         self.checkpoints = RunCheckpoints(log.checkpoints, self.replay, self.options.keep)
         resumed = list(log.config.get("resumed", []))
         if self.options.resume and self.agent.step > 0:
+            log.best()  # sees that the table can be read
             self.line.say(f"going on from {self.checkpoints.path(self.agent.step)}")
             lost = restore_run(self)
             how = "exactly" if lost is None else f"but not exactly ({lost})"
             self.line.say(f"resumed at step {self.agent.step:,}, {how}")
             resumed.append({"step": self.agent.step, "exact": lost is None, "why_not": lost})
-            log.best()  # sees that the table can be read before anything is written
             self.checkpoints.forget_after(self.agent.step)
         with self._writing():
             log.begin(

@@ -123,14 +123,16 @@ def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
     Raises:
         InvalidCheckpoint: there are some, and none can be used.
     """
-    folders = _folders(folder)
-    for candidate in reversed(folders):
+    problems: list[str] = []
+    for candidate in reversed(_folders(folder)):
         problem = damage(candidate)
         if problem is None:
+            for line in problems:
+                warn(f"{line}; going back to {candidate.name}")
             return candidate
-        warn(f"{candidate} cannot be resumed ({problem}); trying the one before it")
-    if folders:
-        raise InvalidCheckpoint(f"none of the checkpoints in {folder} can be resumed; start another run")
+        problems.append(f"{candidate} cannot be resumed ({problem})")
+    if problems:
+        raise InvalidCheckpoint(f"{problems[0]}, nor any other checkpoint of the run; start another run")
     return None
 
 

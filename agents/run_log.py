@@ -229,8 +229,9 @@ def _cut_after(path: Path, last_step: int) -> None:
 
 def _whole_lines(path: Path) -> tuple[str, list[str]]:
     """Header and rows of a table of a run, without lines that were cut off as they were written."""
-    header, *lines = path.read_text().split("\n")  # what stands after the last line's end was cut off
-    return header, [line for line in lines[:-1] if line.count(",") == header.count(",") and line.split(",")[0].isdigit()]
+    header, *lines = path.read_text().split("\n")
+    whole = lines[:-1]  # after the last line's end stands nothing, or half a line
+    return header, [line for line in whole if line.count(",") == header.count(",") and line.split(",")[0].isdigit()]
 
 
 class ProgressLine:
@@ -260,4 +261,4 @@ class ProgressLine:
     def say(self, line: str) -> None:
         """Prints a line above the progress line."""
         if not self.progress.disable:
-            self.progress.console.print(line, highlight=False)
+            self.progress.console.print(line, highlight=False, soft_wrap=True)

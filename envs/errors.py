@@ -3,7 +3,3 @@
 
 class InvalidEnv(ValueError):
     """An environment, protocol, seed or count that cannot be made; the message is one sentence for the user."""
-
-
-class EnvironmentFailed(RuntimeError):
-    """An environment raised an error while it was played; the message says which and what."""

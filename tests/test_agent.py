@@ -14,9 +14,12 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidConfig, InvalidRun, LearnOptions, TrainingDiverged
-from pixelq.agents.checkpoint import find_checkpoint, point_to, remove_old
+from pixelq.agents.checkpoint import find_checkpoint
+from pixelq.agents.files import CHECKSUMS
 from pixelq.agents.plot import plot_run
+from pixelq.agents.run_checkpoints import RunCheckpoints
 from pixelq.envs import fact, make_vec
+from tests.small_agents import seal
 
 PIXELS = Box(0, 255, (4, 84, 84), np.uint8)
 SMALL = AgentConfig(hidden=16, learning_starts=64, replay_capacity=1_000, train_every=4, n_step=2, epsilon_steps=100)
@@ -135,7 +138,8 @@ def test_saving_again_replaces(tmp_path: Path) -> None:
 def test_a_checkpoint_holds_no_code(tmp_path: Path) -> None:
     agent, _ = cartpole()
     agent.save(tmp_path / "agent")
-    assert sorted(path.suffix for path in (tmp_path / "agent").iterdir()) == [".json", ".safetensors", ".safetensors"]
+    suffixes = sorted(path.suffix for path in (tmp_path / "agent").iterdir())
+    assert suffixes == [".json", ".safetensors", ".safetensors", ".sha256"]
 
 
 @pytest.mark.parametrize("name", ["network.safetensors", "learner.safetensors", "agent.json"])
@@ -167,29 +171,50 @@ def test_another_network_or_format_is_refused(tmp_path: Path) -> None:
         ({"format": 99}, "format 99"),
     ):
         description.write_text(json.dumps({**state, **changes}))
+        seal(tmp_path / "agent")
         with pytest.raises(InvalidCheckpoint, match=words):
             DQN.load(tmp_path / "agent")
+
+
+def test_an_agent_of_the_format_before_is_read(tmp_path: Path) -> None:
+    """Format 2 had no checksums; a checkpoint of today without them is none of its kind."""
+    agent, _ = cartpole()
+    agent.save(tmp_path / "agent")
+    (tmp_path / "agent" / CHECKSUMS).unlink()
+    with pytest.raises(InvalidCheckpoint, match=r"lacks its checksums.sha256"):
+        DQN.load(tmp_path / "agent")
+    description = tmp_path / "agent" / "agent.json"
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"format": 2}))
+    obs = np.ones((1, 4), np.float32)
+    assert torch.equal(DQN.load(tmp_path / "agent", device="cpu").q_values(obs), agent.q_values(obs))
 
 
 def test_a_run_means_its_best_checkpoint_else_its_latest(tmp_path: Path) -> None:
     agent, _ = cartpole()
     checkpoints = tmp_path / "run" / "checkpoints"
-    for name in ("step_1", "step_2", "step_3"):
-        agent.save(checkpoints / name)
+    checkpoints.mkdir(parents=True)
+    run = RunCheckpoints(checkpoints, agent.make_replay(4, 1), keep=2)
+
+    def names() -> list[str]:
+        return sorted(path.name.replace("000000000", "") for path in checkpoints.iterdir())
+
     with pytest.raises(InvalidCheckpoint, match="holds no checkpoint"):
         find_checkpoint(tmp_path / "run")
-    point_to(checkpoints / "latest", checkpoints / "step_3")
-    assert find_checkpoint(tmp_path / "run").resolve().name == "step_3"
-    point_to(checkpoints / "best", checkpoints / "step_1")
-    point_to(checkpoints / "best", checkpoints / "step_2")
-    assert find_checkpoint(tmp_path / "run").resolve().name == "step_2"
-    assert find_checkpoint(checkpoints / "step_1").name == "step_1"
-    agent.save(checkpoints / "step_4")
-    remove_old(checkpoints, keep=1)
-    assert sorted(path.name for path in checkpoints.iterdir()) == ["best", "latest", "step_2", "step_3", "step_4"]
-    point_to(checkpoints / "latest", checkpoints / "step_4")
-    remove_old(checkpoints, keep=1)
-    assert sorted(path.name for path in checkpoints.iterdir()) == ["best", "latest", "step_2", "step_4"]
+    for agent.step in (1, 2, 3):
+        run.write(agent, {}, {})
+        if agent.step == 2:
+            run.point("best", 1)
+    assert find_checkpoint(tmp_path / "run").resolve() == run.path(1)
+    assert find_checkpoint(run.path(3)) == run.path(3)
+    assert names() == ["best", "latest", "step_1", "step_2", "step_3"]
+    run.point("best", 2)
+    (checkpoints / "best").unlink()
+    assert find_checkpoint(tmp_path / "run").resolve() == run.path(3)
+    run.point("best", 2)
+    for agent.step in (4, 5):
+        run.write(agent, {}, {})
+    assert names() == ["best", "latest", "step_2", "step_4", "step_5"]
+    assert (checkpoints / "latest").resolve() == run.path(5)
 
 
 def test_saving_leaves_alone_what_is_no_checkpoint(tmp_path: Path) -> None:

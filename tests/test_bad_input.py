@@ -21,6 +21,7 @@ from gymnasium.spaces import Box, Dict, Discrete
 from pixelq.agents import DQN, PRESETS, AgentConfig
 from pixelq.envs import InvalidEnv
 from pixelq.scripts.main import VERBS, main
+from tests.small_agents import seal
 
 FLAGS = {
     "--env": "pixelq/Catch-v0",
@@ -314,14 +315,14 @@ def swap_network(checkpoint: Path) -> None:
 
 GENERATOR = {"bit_generator": "PCG64", "state": {"state": -1, "inc": 1}, "has_uint32": 0, "uinteger": 0}
 DAMAGES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
-    "weights cut off": (lambda c: cut(c / "network.safetensors"), ["weights", "damaged", "use another checkpoint"]),
-    "weights empty": (lambda c: (c / "network.safetensors").write_bytes(b""), ["weights", "damaged"]),
+    "weights cut off": (lambda c: cut(c / "network.safetensors"), ["network.safetensors is damaged", "use another"]),
+    "weights empty": (lambda c: (c / "network.safetensors").write_bytes(b""), ["network.safetensors is damaged"]),
     "weights gone": (lambda c: (c / "network.safetensors").unlink(), ["network.safetensors", "another checkpoint"]),
     "optimiser cut off": (lambda c: cut(c / "learner.safetensors"), ["damaged", "use another checkpoint"]),
     "JSON cut off": (lambda c: cut(c / "agent.json"), ["agent.json is damaged", "use another checkpoint"]),
     "JSON of bytes": (lambda c: (c / "agent.json").write_bytes(b"\xff\xfe\x00"), ["agent.json is damaged"]),
     "JSON of something else": (lambda c: (c / "agent.json").write_text("[]"), ["agent.json is not a pixelq"]),
-    "another format": (lambda c: describe(c, format=99), ["format 99", "reads format 2"]),
+    "another format": (lambda c: describe(c, format=99), ["format 99", "reads formats 2 and 3"]),
     "another architecture": (swap_network, ["does not describe an agent", "size mismatch"]),
     "another configuration": (lambda c: describe(c, config={"gama": 1}), ["unknown field 'gama'"]),
     "steps of words": (lambda c: describe(c, step="many"), ["does not describe an agent", "many"]),
@@ -357,15 +358,26 @@ def test_evaluate_refuses_damaged_checkpoints(refused: Callable[[list[str]], str
         apply(checkpoint)
         if damage == "no checkpoint":
             break
+        if not damage.endswith("gone"):
+            assert "is not what was written" in refused(["evaluate", str(checkpoint)])
+        seal(checkpoint)
     why = refused(["evaluate", str(run)])
     for word in words:
         assert word in why
 
 
 @pytest.mark.parametrize("damage", ["weights cut off", "optimiser cut off", "JSON cut off", "another format"])
-def test_resume_refuses_damaged_checkpoints(refused: Callable[[list[str]], str], run: Path, damage: str) -> None:
+@pytest.mark.parametrize("sealed", [False, True])
+def test_resume_refuses_damaged_checkpoints(
+    refused: Callable[[list[str]], str], run: Path, damage: str, sealed: bool
+) -> None:
     apply, words = DAMAGES[damage]
-    apply((run / "checkpoints" / "latest").resolve())
+    checkpoint = (run / "checkpoints" / "latest").resolve()
+    apply(checkpoint)
+    if sealed:
+        seal(checkpoint)
+    else:
+        words = ["cannot be resumed", "is not what was written", "nor any other"]
     metrics = (run / "metrics.csv").read_bytes()
     why = refused(["train", "--resume", "--out", str(run), "--steps", "400"])
     for word in words:

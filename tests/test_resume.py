@@ -3,20 +3,12 @@
 import csv
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-import numpy as np
 import pytest
-import torch
-from gymnasium.spaces import Box, Discrete
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from safetensors.torch import load_file
 
-from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun
+from pixelq.agents import DQN, AgentConfig
 from pixelq.agents.run_checkpoints import newest_checkpoint
 from pixelq.envs import PROTOCOLS, Protocol, make_vec
 
@@ -77,9 +69,7 @@ class Trained:
         try:
             resume = newest is not None or (out / "config.json").exists()
             options = OPTIONS | options
-            return agent.learn(
-                envs, steps - agent.step, out, evaluation_envs=evaluation_envs, resume=resume, **options
-            )
+            return agent.learn(envs, steps - agent.step, out, evaluation_envs=evaluation_envs, resume=resume, **options)
         except Killed:
             return None
         finally:
@@ -122,7 +112,7 @@ def assert_same(one: Path, other: Path) -> None:
 PARTS: dict[str, dict[str, Any]] = {
     "scalar": {},
     "prioritized": {"prioritized": True, "priority_beta_steps": 400, "priority_uniform": 0.1},
-    "noisy categorical": {"head": "categorical", "noisy": True, "dueling": True, "double": True, "epsilon_start": 0.0, "epsilon_end": 0.0},
+    "noisy categorical": {"head": "categorical", "noisy": True, "dueling": True, "double": True, "epsilon_end": 0.0},
     "quantile munchausen": {"head": "quantile", "munchausen": True},
     "implicit": {"head": "implicit", "prioritized": True},
     "fqf": {"head": "fqf"},
