@@ -2,7 +2,7 @@
 
 from pixelq.envs.atari import AtariVec
 from pixelq.envs.classic import ClassicVec
-from pixelq.envs.errors import InvalidEnv
+from pixelq.envs.errors import EnvironmentFailed, InvalidEnv
 from pixelq.envs.facts import fact
 from pixelq.envs.film import FilmedAtari
 from pixelq.envs.games import ATARI5, ATARI26, ATARI57, REFERENCE_SCORES, human_normalized_score, reference_score
@@ -24,6 +24,7 @@ __all__ = [
     "AtariVec",
     "Catch",
     "ClassicVec",
+    "EnvironmentFailed",
     "FilmedAtari",
     "InvalidEnv",
     "Protocol",

@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +14,16 @@ from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from pixelq.envs.checks import checked_actions, checked_count, checked_options, spread_seeds
+from pixelq.envs.anchors import ActionLog, Ints
+from pixelq.envs.checks import (
+    checked_actions,
+    checked_count,
+    checked_options,
+    require_received,
+    require_reset,
+    spread_seeds,
+)
+from pixelq.envs.errors import InvalidEnv
 from pixelq.envs.ids import check_id
 from pixelq.envs.protocols import NO_LIMIT, Protocol
 
@@ -37,6 +47,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
 
     `info` holds int32 arrays [N] `env_id`, `lives`, `frame_number` and `episode_frame_number`, and, where the
     protocol ends the return at a lost life, bool [N] `life_lost`: a life was lost, and the game goes on.
+    `frame_number` counts from the last anchor: after each `ANCHOR_EVERY` steps a new episode has a new seed.
 
     `step(actions)` equals `send(actions)` and `recv()`; between the two the games run in the background.
 
@@ -71,7 +82,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self.env_id = env_id
         self.protocol = protocol
         self.num_envs = checked_count("num_envs", num_envs, least=1)
-        self._seeds: NDArray[np.int32] | None = spread_seeds(seed, self.num_envs)
+        bases = spread_seeds(seed, self.num_envs)
         game: str = self.spec.kwargs["game"]
         height, width = _screen_size(game) if colour else (84, 84)
         self.frame_stack = 1 if colour else 4
@@ -106,6 +117,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self.action_space = self._native.action_space
         self.action_meanings = tuple(action.name for action in self._native.ale.get_action_set())
         self._num_actions = len(self.action_meanings)
+        self._log = ActionLog(bases, self._num_actions)
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._is_reset = False
@@ -128,17 +140,14 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             RuntimeError: between `send` and `recv`, after `close`, or in another process or thread.
         """
         checked_options(options)
-        seeds = self._seeds if seed is None else spread_seeds(seed, self.num_envs)
+        bases = None if seed is None else spread_seeds(seed, self.num_envs)
         with self._exclusive() as native:
-            if self._is_sent:
-                raise RuntimeError("reset was called between send and recv; call recv first")
-            observations, info = native.reset(seed=seeds)
-            self._seeds = None
+            require_received("reset", self._is_sent)
+            if bases is not None:
+                self._log = ActionLog(bases, self._num_actions)
+            seeds = self._log.reset(anew=bases is not None or not self._is_reset)
+            observations, info = self._begin(native, seeds, np.ones_like(self._done))
             self._is_reset = True
-            self._frames[:] = 0
-            self._lives[:] = info["lives"]
-            self._truncated[:] = False
-            self._done[:] = False
         if self.protocol.life_loss_ends_return:
             info["life_lost"] = np.zeros(self.num_envs, np.bool_)
         return observations, info
@@ -157,13 +166,11 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         """
         checked = checked_actions(actions, self.num_envs, self._num_actions)
         with self._exclusive() as native:
-            if not self._is_reset:
-                raise RuntimeError("the environment was not reset; call reset first")
+            require_reset(self._is_reset)
             if self._is_sent:
                 raise RuntimeError("send was called twice; call recv in between")
-            checked[self._truncated] = 0  # played only until `recv` restarts the game, but it moves the generator
-            native.send(checked)
-            self._is_sent = True
+            self._log.append(checked)
+            self._send(native, checked)
 
     def recv(self) -> Step:
         """Waits for the step that `send` started and returns it.
@@ -174,41 +181,99 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         with self._exclusive() as native:
             if not self._is_sent:
                 raise RuntimeError("recv was called without send; call send first")
-            observations, rewards, terminated, _, info = native.recv()
-            self._is_sent = False
-            if self._truncated.any():
-                self._restart_truncated(native, observations, rewards, terminated, info)
-            self._frames += FRAMES_PER_STEP
-            self._frames[self._done] = 0
-            truncated = (self._frames >= self.protocol.max_frames) & ~terminated
-            if self.protocol.life_loss_ends_return:
-                lost = info["lives"] < self._lives
-                info["life_lost"] = lost & (info["lives"] > 0) & ~self._done & ~terminated
-            self._lives[:] = info["lives"]
-            self._truncated[:] = truncated
-            self._done[:] = terminated | truncated
-        return observations, rewards.astype(np.float32), terminated, truncated, info
+            return self._receive(native, self._log.due(self._done))
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """What `set_state` needs to put the games where they are now: plain arrays, a byte for each step to play again.
+
+        Raises:
+            RuntimeError: before the first `reset`, between `send` and `recv`, or where `send` raises it.
+        """
+        with self._exclusive() as native:
+            require_reset(self._is_reset)
+            require_received("get_state", self._is_sent)
+            return self._log.get_state(self._look(native)[1])
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> Observations:
+        """Puts the games where they were at `get_state`, and returns the observations that were the last then.
+
+        Whatever follows is the same to the bit. Up to `ANCHOR_EVERY` steps and an episode are played again for it. The
+        arguments of both environments must be the same, but for the seed and `num_threads`.
+
+        Raises:
+            InvalidEnv: when `state` is damaged or of another game; in the latter case `reset` is needed before a step.
+            RuntimeError: between `send` and `recv`, after `close`, or in another process or thread.
+        """
+        log, crcs = ActionLog.from_state(state, self.num_envs, self._num_actions)
+        with self._exclusive() as native:
+            require_received("set_state", self._is_sent)
+            self._is_reset = False
+            native.reset()  # only then can single ones be reset
+            for event in log.replay():
+                if isinstance(event, tuple):
+                    self._begin(native, *event)
+                else:
+                    self._send(native, event)
+                    self._receive(native, np.zeros_like(self._done))
+            observations, crcs_now = self._look(native)
+            if (crcs_now != crcs).any():
+                why = "the state is of other arguments or another ale_py"
+                raise InvalidEnv(f"{self.env_id!r} did not play the same again; {why}")
+            self._log = log
+            self._is_reset = True
+        return observations
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the emulation threads."""
         self._native = None
 
-    def _restart_truncated(
-        self,
-        native: AtariVectorEnv,
-        observations: Observations,
-        rewards: NDArray[np.int32],
-        terminated: Flags,
-        info: dict[str, Any],
-    ) -> None:
-        """Does, for environments that our time limit ended, what the native autoreset does for those that ended."""
-        mask = self._truncated
-        first_observations, first_info = native.reset(options={"reset_mask": mask.copy()})
-        observations[mask] = first_observations[mask]
-        rewards[mask] = 0
-        terminated[mask] = False
-        for name, values in first_info.items():
-            info[name][mask] = values[mask]
+    def _begin(self, native: AtariVectorEnv, seeds: Ints, mask: Flags) -> tuple[Observations, dict[str, Any]]:
+        """Starts a new episode where `mask` [N] is set, with the generator seeded if the seed in [N] is not −1."""
+        observations, info = native.reset(seed=seeds[mask], options={"reset_mask": mask})
+        self._frames[mask] = 0
+        self._lives[mask] = info["lives"][mask]
+        self._truncated[mask] = False
+        self._done[mask] = False
+        return observations, info
+
+    def _send(self, native: AtariVectorEnv, actions: Ints) -> None:
+        actions[self._truncated] = 0  # played only until `_receive` restarts the game, but it moves the generator
+        native.send(actions)
+        self._is_sent = True
+
+    def _receive(self, native: AtariVectorEnv, renewed: Flags) -> Step:
+        """Receives a step, in which the environments in `renewed` [N], all done before, get a new anchor."""
+        observations, rewards, terminated, _, info = native.recv()
+        self._is_sent = False
+        restarted = self._truncated | renewed
+        if restarted.any():
+            # For those that our time limit ended, what the native autoreset does for the others; or that with a seed.
+            seeds = self._log.renew(renewed)
+            first_observations, first_info = native.reset(seed=seeds[restarted], options={"reset_mask": restarted})
+            observations[restarted] = first_observations[restarted]
+            rewards[restarted] = 0
+            terminated[restarted] = False
+            for name, values in first_info.items():
+                info[name][restarted] = values[restarted]
+        self._frames += FRAMES_PER_STEP
+        self._frames[self._done] = 0
+        truncated = (self._frames >= self.protocol.max_frames) & ~terminated
+        if self.protocol.life_loss_ends_return:
+            lost = info["lives"] < self._lives
+            info["life_lost"] = lost & (info["lives"] > 0) & ~self._done & ~terminated
+        self._lives[:] = info["lives"]
+        self._truncated[:] = truncated
+        self._done[:] = terminated | truncated
+        return observations, rewards.astype(np.float32), terminated, truncated, info
+
+    def _look(self, native: AtariVectorEnv) -> tuple[Observations, NDArray[np.uint32]]:
+        """The current observations, and a checksum [N] of them, of the counters and of what game it is."""
+        # A reset of none returns how all of them are.
+        observations, info = native.reset(options={"reset_mask": np.zeros(self.num_envs, np.bool_)})
+        counts = np.stack([*info.values(), self._frames, self._done], axis=1)  # [N, 6]
+        game = zlib.crc32(repr((self.env_id, self.protocol, self.action_meanings)).encode())
+        crcs = [zlib.crc32(row, zlib.crc32(shown, game)) for row, shown in zip(counts, observations, strict=True)]
+        return observations, np.array(crcs, np.uint32)
 
     @contextmanager
     def _exclusive(self) -> Iterator[AtariVectorEnv]:

@@ -63,3 +63,23 @@ def checked_options(options: dict[str, Any] | None) -> None:
     """
     if options:
         raise ValueError(f"reset takes no options here, not {sorted(options)}")
+
+
+def require_reset(is_reset: bool) -> None:
+    """Refuses to go on without a reset.
+
+    Raises:
+        RuntimeError: when there was none.
+    """
+    if not is_reset:
+        raise RuntimeError("the environment was not reset; call reset first")
+
+
+def require_received(method: str, is_sent: bool) -> None:
+    """Refuses a method while a step is under way.
+
+    Raises:
+        RuntimeError: when one is.
+    """
+    if is_sent:
+        raise RuntimeError(f"{method} was called between send and recv; call recv first")

@@ -1,17 +1,29 @@
 """Any Gymnasium environment with Discrete actions and Box observations, in the shape that Atari has here."""
 
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from pixelq.envs.checks import checked_actions, checked_count, checked_options, spread_seeds
-from pixelq.envs.errors import InvalidEnv
+from pixelq.envs.anchors import ActionLog, Ints
+from pixelq.envs.checks import (
+    checked_actions,
+    checked_count,
+    checked_options,
+    require_received,
+    require_reset,
+    spread_seeds,
+)
+from pixelq.envs.errors import EnvironmentFailed, InvalidEnv, reason
 from pixelq.envs.protocols import GYMNASIUM, Protocol
+from pixelq.envs.seat import Env, Seat
 
 Step = tuple[NDArray[Any], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
@@ -20,6 +32,8 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     """N copies of one Gymnasium environment, stepped in turn in this process, restarting as `AtariVec` does.
 
     Observations are [N, *shape] as the environment gives them, rewards float32 [N], flags bool [N].
+
+    An error that an environment raises while it is played becomes `EnvironmentFailed`; `restart` goes on after it.
 
     Args:
         env_id: a Gymnasium id.
@@ -38,21 +52,11 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     def __init__(self, env_id: str, num_envs: int, seed: int, *, render_mode: str | None = None) -> None:
         self.env_id = env_id
         self.num_envs = checked_count("num_envs", num_envs, least=1)
-        self._seeds: list[int] | None = spread_seeds(seed, self.num_envs).tolist()
-        # Not every constructor takes a render mode.
-        drawing: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
-        try:
-            self._envs = gymnasium.make_vec(
-                env_id,
-                self.num_envs,
-                vectorization_mode="sync",
-                vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
-                **drawing,
-            )
-        except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
-            raise InvalidEnv(f"{env_id!r} cannot be made: {reason(error)}") from error
-        self.spec = self._envs.spec
+        bases = spread_seeds(seed, self.num_envs)
         self.render_mode = render_mode
+        self._seats: list[Seat] = []
+        self._envs = self._make()
+        self.spec = self._envs.spec
         self.metadata = {**self._envs.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
         self.single_observation_space = self._envs.single_observation_space
         self.single_action_space = self._envs.single_action_space
@@ -68,6 +72,9 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             self.single_action_space = Discrete(self._num_actions)
             self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.action_meanings = tuple(str(action) for action in range(self._num_actions))
+        self._log = ActionLog(bases, self._num_actions)
+        self._done = np.zeros(self.num_envs, np.bool_)
+        self._crcs = np.zeros(self.num_envs, np.uint32)  # of all that was returned since the anchors
         self._is_reset = False
         self._sent: NDArray[np.int64] | None = None
 
@@ -80,16 +87,16 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             InvalidEnv: when the seed is negative.
             ValueError: when there are options.
             RuntimeError: between `send` and `recv`, or after `close`.
+            EnvironmentFailed: when an environment raises an error.
         """
         checked_options(options)
         self._require_open()
-        if self._sent is not None:
-            raise RuntimeError("reset was called between send and recv; call recv first")
-        seeds = self._seeds if seed is None else spread_seeds(seed, self.num_envs).tolist()
-        observations, info = self._envs.reset(seed=seeds)  # type: ignore[arg-type]  # Gymnasium takes a list
-        self._seeds = None
-        self._is_reset = True
-        return observations, info
+        require_received("reset", self._sent is not None)
+        anew = seed is not None or not self._is_reset
+        if seed is not None:
+            self._log = ActionLog(spread_seeds(seed, self.num_envs), self._num_actions)
+        with self._playing():
+            return self._begin(self._log.reset(anew=anew), np.ones(self.num_envs, np.bool_))
 
     def step(self, actions: NDArray[np.int64]) -> Step:
         """One step with `actions` [N]; errors as in `send`."""
@@ -105,8 +112,7 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         """
         checked = checked_actions(actions, self.num_envs, self._num_actions)
         self._require_open()
-        if not self._is_reset:
-            raise RuntimeError("the environment was not reset; call reset first")
+        require_reset(self._is_reset)
         if self._sent is not None:
             raise RuntimeError("send was called twice; call recv in between")
         self._sent = checked
@@ -116,13 +122,75 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
 
         Raises:
             RuntimeError: without a `send` before it, or after `close`.
+            EnvironmentFailed: when an environment raises an error; `restart` or `reset` is needed before a step.
         """
         self._require_open()
         if self._sent is None:
             raise RuntimeError("recv was called without send; call send first")
-        observations, rewards, terminated, truncated, info = self._envs.step(self._sent + self._first_action)
+        actions, self._sent = self._sent, None
+        with self._playing():
+            self._log.append(actions)
+            return self._play(actions, self._log.due(self._done))
+
+    def restart(self) -> NDArray[Any]:
+        """Makes the environments anew, as after an error, and starts an episode with a new seed in each.
+
+        It returns their observations [N, *shape]. What was sent and not received is forgotten, and an error in closing
+        the old environments is ignored.
+
+        Raises:
+            RuntimeError: after `close`.
+            EnvironmentFailed: when an environment raises an error.
+            InvalidEnv: when the environments can no longer be made.
+        """
+        self._require_open()
+        self._is_reset = False
         self._sent = None
-        return observations, rewards.astype(np.float32), terminated, truncated & ~terminated, info
+        for seat in self._seats:
+            with suppress(Exception):
+                seat.close()
+        self._envs.closed = True
+        self._envs = self._make()
+        return self.reset()[0]
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """What `set_state` needs to put the environments where they are now: plain arrays, a byte a step.
+
+        Raises:
+            RuntimeError: before the first `reset`, between `send` and `recv`, or after `close`.
+        """
+        self._require_open()
+        require_reset(self._is_reset)
+        require_received("get_state", self._sent is not None)
+        return self._log.get_state(self._crcs)
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Puts the environments where they were at `get_state`, and returns the observations that were the last then.
+
+        The steps since their anchors are played again for it, so environments can be restored that a seed and the
+        actions determine. It is checked that they return again what they did.
+
+        Raises:
+            InvalidEnv: when `state` is damaged, or the environments do not play the same again; in the latter case
+                `reset` is needed before a step.
+            RuntimeError: between `send` and `recv`, or after `close`.
+        """
+        self._require_open()
+        require_received("set_state", self._sent is not None)
+        log, crcs = ActionLog.from_state(state, self.num_envs, self._num_actions)
+        cause: EnvironmentFailed | None = None
+        try:
+            with self._playing():
+                observations = self._replay(log)
+        except EnvironmentFailed as error:
+            cause = error
+        if cause or (self._crcs != crcs).any():
+            self._is_reset = False
+            raise InvalidEnv(
+                f"{self.env_id!r} did not play the same again; its seed and actions do not determine it, or it changed"
+            ) from cause
+        self._log = log
+        return observations
 
     def frame(self) -> NDArray[np.uint8]:
         """The first environment's picture, uint8 [height, width, 3].
@@ -142,11 +210,86 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         """Closes the environments."""
         self._envs.close(**kwargs)
 
+    def _make(self) -> SyncVectorEnv:
+        # Not every constructor takes a render mode.
+        drawing: dict[str, Any] = {} if self.render_mode is None else {"render_mode": self.render_mode}
+        self._seats = []
+
+        def seated(env: Env) -> Seat:
+            self._seats.append(Seat(env))
+            return self._seats[-1]
+
+        try:
+            return gymnasium.make_vec(  # type: ignore[return-value]  # "sync" says so
+                self.env_id,
+                self.num_envs,
+                vectorization_mode="sync",
+                vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
+                wrappers=[seated],
+                **drawing,
+            )
+        except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+            raise InvalidEnv(f"{self.env_id!r} cannot be made: {reason(error)}") from error
+
+    def _begin(self, seeds: Ints, mask: NDArray[np.bool_]) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Starts a new episode where `mask` [N] is set, with the generator seeded if the seed in [N] is not −1."""
+        self._seed(seeds)
+        observations, info = self._envs.reset(options={"reset_mask": mask})
+        self._note(observations, np.zeros((self.num_envs, 3)), mask)
+        self._done[mask] = False
+        return observations, info
+
+    def _play(self, actions: Ints, renewed: NDArray[np.bool_]) -> Step:
+        """A step, in which the environments in `renewed` [N], all done before, get a new anchor."""
+        self._seed(self._log.renew(renewed))
+        observations, rewards, terminated, truncated, info = self._envs.step(actions + self._first_action)
+        truncated &= ~terminated
+        self._note(observations, np.stack((rewards, terminated, truncated), axis=1), np.ones_like(renewed))
+        self._done = terminated | truncated
+        return observations, rewards.astype(np.float32), terminated, truncated, info
+
+    def _seed(self, seeds: Ints) -> None:
+        """Gives the next reset of each environment its seed in [N], −1 for none, and starts its checksum anew."""
+        for k in np.flatnonzero(seeds >= 0):
+            self._seats[k].seed = int(seeds[k])
+            self._crcs[k] = zlib.crc32(self.env_id.encode())
+
+    def _note(self, observations: NDArray[Any], outcome: NDArray[np.float64], mask: NDArray[np.bool_]) -> None:
+        """Adds what environments returned to their checksums: the observation and the row in [N, 3]."""
+        for k in np.flatnonzero(mask):
+            self._crcs[k] = zlib.crc32(outcome[k], zlib.crc32(observations[k], int(self._crcs[k])))
+
+    def _replay(self, log: ActionLog) -> NDArray[Any]:
+        """Plays what is in the log, and returns the last observations [N, *shape]."""
+        everywhere = np.ones(self.num_envs, np.bool_)
+        observations, _ = self._begin(np.full(self.num_envs, -1, np.int64), everywhere)  # before single ones can be
+        waiting = everywhere.copy()
+        try:
+            for event in log.replay():
+                if isinstance(event, tuple):
+                    observations, _ = self._begin(*event)
+                    waiting &= event[0] < 0
+                    for seat, is_idle in zip(self._seats, waiting.tolist(), strict=True):
+                        seat.is_idle = is_idle
+                else:
+                    observations = self._play(event, ~everywhere)[0]
+        finally:
+            for seat in self._seats:
+                seat.is_idle = False
+        return observations
+
+    @contextmanager
+    def _playing(self) -> Iterator[None]:
+        """Whatever interrupts a reset or a step, nobody knows where the environments are until the next reset."""
+        self._is_reset = False
+        try:
+            yield
+        except Exception as error:
+            kind = type(error).__name__
+            said = f": {reason(error)}" if str(error).strip() else ""
+            raise EnvironmentFailed(f"{self.env_id!r} failed: {kind}{said}") from error
+        self._is_reset = True
+
     def _require_open(self) -> None:
         if self.closed:
             raise RuntimeError("the environment is closed; make a new one")
-
-
-def reason(error: Exception) -> str:
-    """The first line of an error that Gymnasium or an environment raised."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
