@@ -155,7 +155,8 @@ def test_the_folder_holds_what_the_contract_lists(cartpole: Run) -> None:
     checkpoints = cartpole.path / "checkpoints"
     for name in ("latest", "best"):
         files = sorted(path.name for path in (checkpoints / name).iterdir())
-        assert files == ["agent.json", "learner.safetensors", "network.safetensors"]
+        tensors = ["learner.safetensors", "network.safetensors", "rows.zst", "run.json", "run.safetensors"]
+        assert files == ["agent.json", "checksums.sha256", *tensors]
     everything = [path.name for path in cartpole.path.rglob("*")]
     assert not [name for name in everything if re.search(r"\.(pkl|pickle|pt|pth|partial|old)$", name)]
 
@@ -505,10 +506,13 @@ def test_every_door_leads_to_the_same_policy(cartpole: Run, figures: dict[str, A
     # The actions for the same observations, one by one, in batches and by the values, from every loaded agent.
     observations, actions = np.concatenate(seen)[:400], np.concatenate(taken)[:400]
     assert 0 < actions.mean() < 1
+    left, right = agent.q_values(observations).T.cpu().numpy()
+    clear = np.abs(left - right) > 1e-4  # sums are rounded otherwise in a batch of another size
+    assert clear.mean() > 0.95
     for door in (cartpole.path, figures["checkpoint"], cartpole.path / "checkpoints" / "best"):
         loaded = DQN.load(door, device="cpu")
-        assert loaded.q_values(observations).argmax(1).tolist() == actions.tolist()
-        assert [int(loaded.predict(each)[0]) for each in observations] == actions.tolist()
+        assert (loaded.q_values(observations).argmax(1).numpy() == actions)[clear].all()
+        assert (np.array([int(loaded.predict(each)[0]) for each in observations]) == actions)[clear].all()
 
     played: list[int] = []
     asked: list[NDArray[np.float32]] = []
@@ -528,7 +532,8 @@ def test_every_door_leads_to_the_same_policy(cartpole: Run, figures: dict[str, A
     )
     assert sorted(zip(their_returns, their_lengths, strict=True)) == expected  # type: ignore[arg-type]
     assert len(played) == 8 * len(asked)
-    assert agent.predict(np.concatenate(asked[:50]))[0].tolist() == played[:400]
+    again, (left, right) = agent.predict(np.concatenate(asked[:50]))[0], agent.q_values(np.concatenate(asked[:50])).T
+    assert (again == played[:400])[(left - right).abs().numpy() > 1e-4].all()
 
 
 def test_stable_baselines3_evaluates_an_agent_on_its_own_atari_environments(pong: Run) -> None:
@@ -667,18 +672,16 @@ def tensors(checkpoint: Path) -> tuple[bytes, bytes]:
 def test_resume_goes_on_with_everything(copy: Path) -> None:
     config = AgentConfig.from_dict(json.loads((copy / "config.json").read_text())["agent"])
     before_rows = (copy / "metrics.csv").read_text()
-    before = DQN.load(copy / "checkpoints" / "latest", device="cpu")
     pixelq("train", "--resume", "--out", copy, "--steps", "3000", "--log-every", "250", "--evaluate-every", "800")
     assert (copy / "metrics.csv").read_text().startswith(before_rows)
     steps = column(copy / "metrics.csv", "step")
     assert steps == sorted(set(steps))
     assert 3_000 <= steps[-1] < 3_004
     assert len(steps) == 12
-    # The replay is filled anew before it is learned from; the schedule of ε counts all steps.
-    new_updates = (steps[-1] - before.step - config.learning_starts) // config.train_every
+    # Learning goes on at once, as if the run had not been stopped.
     updates = column(copy / "metrics.csv", "updates")
     assert updates == sorted(updates)
-    assert updates[-1] == before.updates + new_updates
+    assert updates[-1] == (steps[-1] - config.learning_starts) // config.train_every
     epsilons = column(copy / "metrics.csv", "epsilon")
     assert epsilons == pytest.approx([epsilon_at(config, step) for step in steps], rel=1e-5)
     for name in ("episodes", "wall_seconds"):
@@ -694,19 +697,6 @@ def test_resume_goes_on_with_everything(copy: Path) -> None:
     assert DQN.load(copy / "checkpoints" / "best", device="cpu").step == best["step"]
     assert [step for step, _ in scalars(copy, "metrics/updates")] == steps
     assert json.loads((copy / "config.json").read_text())["steps"] == 3_000  # so that --resume alone goes on to there
-
-
-def test_resume_starts_from_the_saved_weights_and_optimiser(copy: Path) -> None:
-    latest = copy / "checkpoints" / "latest"
-    before, agent = tensors(latest), DQN.load(latest, device="cpu")
-    steps = agent.step + 100  # fewer than learning_starts, so that nothing is learned yet
-    pixelq("train", "--resume", "--out", copy, "--steps", steps, "--evaluation-episodes", "1", "--final-episodes", "1")
-    assert tensors(latest) == before
-    after = DQN.load(latest, device="cpu")
-    assert after.step >= steps
-    assert after.updates == agent.updates
-    assert after.episodes >= agent.episodes
-    assert after.rng.bit_generator.state != agent.rng.bit_generator.state
 
 
 def test_resume_forgets_what_came_after_the_checkpoint(copy: Path) -> None:
@@ -768,8 +758,9 @@ def test_a_stopped_run_keeps_a_checkpoint_and_goes_on(tmp_path: Path, number: in
     assert "Traceback" not in errors
     assert printed == ""
     agent = DQN.load(out, device="cpu")
-    last = table(out / "metrics.csv")[-1]
-    assert (agent.step, agent.updates) == (last["step"], last["updates"])
+    last = table(out / "metrics.csv")[-1]  # the interval goes on when the run does
+    assert last["step"] <= agent.step
+    assert agent.updates == (agent.step - 200) // 2 >= last["updates"] > 0
     assert all(torch.isfinite(tensor).all() for tensor in agent.network.state_dict().values())
     more = agent.step + 300
     pixelq("train", "--resume", "--out", out, "--steps", more, "--evaluation-episodes", "1", "--final-episodes", "1")
