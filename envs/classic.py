@@ -73,8 +73,10 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.action_meanings = tuple(str(action) for action in range(self._num_actions))
         self._log = ActionLog(bases, self._num_actions)
+        self._everywhere = np.ones(self.num_envs, np.bool_)
         self._done = np.zeros(self.num_envs, np.bool_)
-        self._crcs = np.zeros(self.num_envs, np.uint32)  # of all that was returned since the anchors
+        self._crcs = [0] * self.num_envs  # of all that was returned since the anchors
+        self._outcome: NDArray[Any] = np.zeros((self.num_envs, 3))  # reward and flags of a step
         self._is_reset = False
         self._sent: NDArray[np.int64] | None = None
 
@@ -96,7 +98,7 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         if seed is not None:
             self._log = ActionLog(spread_seeds(seed, self.num_envs), self._num_actions)
         with self._playing():
-            return self._begin(self._log.reset(anew=anew), np.ones(self.num_envs, np.bool_))
+            return self._begin(self._log.reset(anew=anew), self._everywhere)
 
     def step(self, actions: NDArray[np.int64]) -> Step:
         """One step with `actions` [N]; errors as in `send`."""
@@ -162,7 +164,7 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self._require_open()
         require_reset(self._is_reset)
         require_received("get_state", self._sent is not None)
-        return self._log.get_state(self._crcs)
+        return self._log.get_state(np.array(self._crcs, np.uint32))
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Puts the environments where they were at `get_state`, and returns the observations that were the last then.
@@ -184,7 +186,7 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
                 observations = self._replay(log)
         except EnvironmentFailed as error:
             cause = error
-        if cause or (self._crcs != crcs).any():
+        if cause or self._crcs != crcs.tolist():
             self._is_reset = False
             raise InvalidEnv(
                 f"{self.env_id!r} did not play the same again; its seed and actions do not determine it, or it changed"
@@ -235,16 +237,19 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         """Starts a new episode where `mask` [N] is set, with the generator seeded if the seed in [N] is not −1."""
         self._seed(seeds)
         observations, info = self._envs.reset(options={"reset_mask": mask})
-        self._note(observations, np.zeros((self.num_envs, 3)), mask)
+        self._outcome[:] = 0
+        self._note(observations, mask)
         self._done[mask] = False
         return observations, info
 
     def _play(self, actions: Ints, renewed: NDArray[np.bool_]) -> Step:
         """A step, in which the environments in `renewed` [N], all done before, get a new anchor."""
-        self._seed(self._log.renew(renewed))
+        if renewed.any():
+            self._seed(self._log.renew(renewed))
         observations, rewards, terminated, truncated, info = self._envs.step(actions + self._first_action)
         truncated &= ~terminated
-        self._note(observations, np.stack((rewards, terminated, truncated), axis=1), np.ones_like(renewed))
+        self._outcome[:, 0], self._outcome[:, 1], self._outcome[:, 2] = rewards, terminated, truncated
+        self._note(observations, self._everywhere)
         self._done = terminated | truncated
         return observations, rewards.astype(np.float32), terminated, truncated, info
 
@@ -254,16 +259,16 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             self._seats[k].seed = int(seeds[k])
             self._crcs[k] = zlib.crc32(self.env_id.encode())
 
-    def _note(self, observations: NDArray[Any], outcome: NDArray[np.float64], mask: NDArray[np.bool_]) -> None:
-        """Adds what environments returned to their checksums: the observation and the row in [N, 3]."""
-        for k in np.flatnonzero(mask):
-            self._crcs[k] = zlib.crc32(outcome[k], zlib.crc32(observations[k], int(self._crcs[k])))
+    def _note(self, observations: NDArray[Any], mask: NDArray[np.bool_]) -> None:
+        """Adds what the environments in `mask` [N] returned to their checksums."""
+        for k, (is_new, shown, outcome) in enumerate(zip(mask.tolist(), observations, self._outcome, strict=True)):
+            if is_new:
+                self._crcs[k] = zlib.crc32(outcome, zlib.crc32(shown, self._crcs[k]))
 
     def _replay(self, log: ActionLog) -> NDArray[Any]:
         """Plays what is in the log, and returns the last observations [N, *shape]."""
-        everywhere = np.ones(self.num_envs, np.bool_)
-        observations, _ = self._begin(np.full(self.num_envs, -1, np.int64), everywhere)  # before single ones can be
-        waiting = everywhere.copy()
+        observations, _ = self._begin(np.full(self.num_envs, -1), self._everywhere)  # only then single ones can be
+        waiting = self._everywhere.copy()
         try:
             for event in log.replay():
                 if isinstance(event, tuple):
@@ -272,7 +277,7 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
                     for seat, is_idle in zip(self._seats, waiting.tolist(), strict=True):
                         seat.is_idle = is_idle
                 else:
-                    observations = self._play(event, ~everywhere)[0]
+                    observations = self._play(event, ~self._everywhere)[0]
         finally:
             for seat in self._seats:
                 seat.is_idle = False

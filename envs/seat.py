@@ -33,5 +33,6 @@ class Seat(gymnasium.Wrapper[Any, np.int64, Any, np.int64]):
         """A step of the environment; of an idle one, what it showed last."""
         if self.is_idle:
             return self._observation, 0.0, False, False, {}
-        self._observation, *outcome = self.env.step(action)
-        return self._observation, *outcome
+        result = self.env.step(action)
+        self._observation = result[0]
+        return result
