@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from pixelq.agents.dqn import DQN
 
 
-def describe(agent: DQN, envs: VectorEnv, options: LearnOptions, last_step: int) -> dict[str, Any]:
-    """A run up to ``last_step`` as JSON values."""
+def describe(
+    agent: DQN, envs: VectorEnv, options: LearnOptions, last_step: int, resumed: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """A run up to ``last_step`` as JSON values; ``resumed`` says for each time whether it went on exactly."""
     return {
         "version": version("pixelq"),
         "env": agent.env_id,
@@ -35,6 +37,7 @@ def describe(agent: DQN, envs: VectorEnv, options: LearnOptions, last_step: int)
         "agent": agent.config.to_dict(),
         "hardware": hardware(agent.device),
         **options.description,
+        "resumed": resumed,
     }
 
 

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from pixelq.agents.config import InvalidConfig
 from pixelq.agents.description import describe
-from pixelq.agents.evaluation import evaluate
+from pixelq.agents.evaluation import Evaluation, evaluate
 from pixelq.agents.games import Games
 from pixelq.agents.interval import Interval
 from pixelq.agents.options import LearnOptions, RunUnwritable, TrainingDiverged
 from pixelq.agents.resume import restore_run, run_state
 from pixelq.agents.run_checkpoints import RunCheckpoints
 from pixelq.agents.run_log import ProgressLine, RunLog
-from pixelq.agents.schedules import learning_rate_at, priority_beta_at
+from pixelq.agents.schedules import crossed, learning_rate_at, priority_beta_at
 from pixelq.agents.seeds import derived_seed
 from pixelq.agents.signals import stop_signals
 from pixelq.agents.updates import make_updater
@@ -93,9 +93,7 @@ class Loop:
             resumed.append({"step": self.agent.step, "exact": lost is None, "why_not": lost})
             self.checkpoints.forget_after(self.agent.step)
         with self._writing():
-            log.begin(
-                describe(self.agent, self.envs, self.options, self.last_step) | {"resumed": resumed}, self.agent.step
-            )
+            log.begin(describe(self.agent, self.envs, self.options, self.last_step, resumed), self.agent.step)
 
     def run(self) -> None:
         """Steps until the last step, or until a signal was received."""
@@ -105,7 +103,7 @@ class Loop:
         self.line.say(f"{agent.env_id} · {envs.num_envs} environments · {agent.device} · {options.out or 'no folder'}")
         if self.evaluation_due:
             self._evaluate()
-        stopping = agent.step >= self.last_step
+        stopping = agent.step >= self.last_step or bool(self.received)
         try:
             while not stopping:
                 before = agent.step
@@ -117,7 +115,9 @@ class Loop:
                 try:
                     obs, reward, terminated, truncated, info = self.games.recv()
                 except EnvironmentFailed as error:
-                    obs = self._restart(error, obs)
+                    self.replay.cut(obs)  # the running episodes end at what was seen last
+                    self.interval.cut()
+                    obs = self._restart(envs, error)
                 else:
                     self.replay.complete(actions, reward, terminated, truncated, info.get("life_lost"))
                     agent.episodes += self.interval.count(reward, terminated | truncated)
@@ -132,29 +132,27 @@ class Loop:
     def _record(self, before: int, obs: NDArray[Any], stopping: bool) -> None:
         """Writes what is due of metrics, checkpoint and evaluation since the step ``before``."""
         options, step = self.options, self.agent.step
-        self.evaluation_due = step >= self.last_step or _crossed(options.evaluate_every, before, step)
+        self.evaluation_due = step >= self.last_step or crossed(options.evaluate_every, before, step)
         # A run that a signal stops goes on with its interval when it is resumed.
-        if step >= self.last_step or _crossed(options.log_every, before, step):
+        if step >= self.last_step or crossed(options.log_every, before, step):
             self._log_interval()
-        if stopping or self.evaluation_due or _crossed(options.checkpoint_every, before, step):
+        if stopping or self.evaluation_due or crossed(options.checkpoint_every, before, step):
             self._checkpoint(obs)
         if self.evaluation_due:
             self._evaluate()
 
-    def _restart(self, error: EnvironmentFailed, obs: NDArray[Any]) -> NDArray[Any]:
-        """Goes on with environments that failed once, made anew: the running episodes end at what was seen last.
+    def _restart(self, envs: VectorEnv, error: EnvironmentFailed) -> NDArray[Any]:
+        """Makes environments that failed anew, once in a run, and returns what they show.
 
         Raises:
-            EnvironmentFailed: they failed before, or cannot be made anew.
+            EnvironmentFailed: some failed before, or these cannot be made anew.
         """
-        if self.restarts > 0 or not hasattr(type(self.envs), "restart"):
+        if self.restarts > 0 or not hasattr(type(envs), "restart"):
             raise EnvironmentFailed(f"{error}, at step {self.agent.step:,}{self._kept()}") from error
         self.restarts += 1
         self.line.say(f"{error}, at step {self.agent.step:,}; the environments are made anew, once")
-        self.replay.cut(obs)
-        self.interval.cut()
-        new_obs: NDArray[Any] = self.envs.restart()  # type: ignore[attr-defined]
-        return new_obs
+        obs: NDArray[Any] = envs.restart()  # type: ignore[attr-defined]
+        return obs
 
     def _learn(self, before: int) -> None:
         """Runs the updates that the steps since ``before`` call for."""
@@ -169,7 +167,7 @@ class Loop:
             self.steps_owed -= config.train_every
             for _ in range(config.gradient_steps):
                 self._update()
-        if _crossed(config.target_update_every, before, agent.step):
+        if crossed(config.target_update_every, before, agent.step):
             agent.learner.sync_target()
 
     def _update(self) -> None:
@@ -253,19 +251,14 @@ class Loop:
         envs = self.options.evaluation_envs
         if envs is None:
             return
-        agent, step, started = self.agent, self.agent.step, time.monotonic()
+        step, started = self.agent.step, time.monotonic()
         if self.log is None or not self.log.has_evaluation(step):
             try:
-                result = evaluate(
-                    agent,
-                    envs,
-                    self.options.evaluation_episodes,
-                    epsilon=getattr(fact(envs, "protocol", None), "evaluation_epsilon", 0.0),
-                    seed=step,
-                    games_seed=derived_seed(agent.seed, "choice of the best", step),
-                    should_stop=lambda: bool(self.received),
-                )
-            except InterruptedError:
+                result = self._play(envs)
+            except EnvironmentFailed as error:
+                self._restart(envs, error)
+                result = self._play(envs)
+            if result is None:
                 return
             low, high = result.ci95
             self.line.say(
@@ -282,13 +275,24 @@ class Loop:
                     self.checkpoints.point("best", step)
         self.interval.started += time.monotonic() - started  # the speed is that of training
 
+    def _play(self, envs: VectorEnv) -> Evaluation | None:
+        """Plays an evaluation, the same for the same step; None if a signal stopped it."""
+        agent, step = self.agent, self.agent.step
+        try:
+            return evaluate(
+                agent,
+                envs,
+                self.options.evaluation_episodes,
+                epsilon=getattr(fact(envs, "protocol", None), "evaluation_epsilon", 0.0),
+                seed=step,
+                games_seed=derived_seed(agent.seed, "choice of the best", step),
+                should_stop=lambda: bool(self.received),
+            )
+        except InterruptedError:
+            return None
+
     def close(self) -> None:
         """Stops the progress line and closes the records."""
         self.line.progress.stop()
         if self.log is not None:
             self.log.close()
-
-
-def _crossed(every: int, before: int, after: int) -> bool:
-    """Whether a multiple of ``every`` lies in (before, after]."""
-    return after // every > before // every

@@ -32,3 +32,8 @@ def priority_beta_at(config: AgentConfig, step: int) -> float:
         return config.priority_beta
     first, steps = config.learning_starts, config.priority_beta_steps
     return linear(step, first, steps, config.priority_beta, config.priority_beta_end)
+
+
+def crossed(every: int, before: int, after: int) -> bool:
+    """Whether a multiple of ``every`` lies in (before, after]."""
+    return after // every > before // every
