@@ -20,6 +20,7 @@ from pixelq.agents import PRESETS, preset
 from pixelq.agents.dqn import resolve_device
 from pixelq.agents.learner import has_bfloat16
 from pixelq.envs.ids import check_id, is_atari
+from pixelq.scripts.checkpoint_cost import checkpoint_costs, show_checkpoints
 from pixelq.scripts.command_line import (
     STDOUT,
     UsageError,
@@ -69,6 +70,8 @@ class BenchmarkArgs:
     """Instead, measure an update of these presets, with commas between them, or of all."""
     sampling: int | None = None
     """Instead, measure drawing batches from a replay of so many rows (1,000,000 take 7.1 GB)."""
+    checkpoints: int | None = None
+    """Instead, measure writing and reading the checkpoints of a run with a replay of so many rows."""
     startup: bool = False
     """Instead, measure the seconds from the start of `pixelq train` to its first environment step."""
     picture: Path | None = None
@@ -90,6 +93,9 @@ def main(arguments: Sequence[str]) -> None:
     elif args.sampling is not None:
         figures = sampling_costs(args.sampling, args.num_envs, device, args.turns, seconds)
         show_sampling(figures, console)
+    elif args.checkpoints is not None:
+        figures = checkpoint_costs(args.env, args.checkpoints, args.num_envs, device)
+        show_checkpoints(figures, console)
     elif args.startup:
         figures = startup_costs(args.env, args.num_envs, device, args.turns)
         show_startup(figures, console)
@@ -109,7 +115,12 @@ def _check(args: BenchmarkArgs) -> None:
     """Sees before anything is measured whether it can be."""
     if not 0 < args.seconds < math.inf:
         raise UsageError(f"--seconds is {args.seconds}; it must be a positive number")
-    modes = {"--updates": args.updates is not None, "--sampling": args.sampling is not None, "--startup": args.startup}
+    modes = {
+        "--updates": args.updates is not None,
+        "--sampling": args.sampling is not None,
+        "--checkpoints": args.checkpoints is not None,
+        "--startup": args.startup,
+    }
     chosen = [flag for flag, is_given in modes.items() if is_given]
     if len(chosen) > 1:
         raise UsageError(f"{chosen[0]} and {chosen[1]} measure different things; give one of them")
@@ -121,6 +132,7 @@ def _check(args: BenchmarkArgs) -> None:
         ("--num-envs", args.num_envs, 1),
         ("--replay-capacity", args.replay_capacity, least_capacity(args.num_envs)),
         ("--sampling", args.sampling, LEAST_ROWS),
+        ("--checkpoints", args.checkpoints, least_capacity(args.num_envs)),
     )
     check_id(args.env)
     if not is_atari(args.env):

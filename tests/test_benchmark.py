@@ -176,6 +176,22 @@ def test_the_start_is_timed_up_to_the_first_step(tmp_path: Path, capfd: pytest.C
         startup_seconds("ALE/NoSuchGame-v5", 1, "cpu")
 
 
+def test_checkpoints_are_timed_and_weighed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixelq.scripts.checkpoint_cost.EVERY", 200)
+    file = tmp_path / "checkpoints.json"
+    flags = ["--checkpoints", "400", "--num-envs", "2", "--device", "cpu"]
+    assert main(["benchmark", *flags, "--json", str(file)]) == 0
+    figures = json.loads(file.read_text())
+    assert [entry["step"] for entry in figures["checkpoints"]] == [200, 400, 600]
+    one, *_, three = (entry["bytes"] for entry in figures["checkpoints"])
+    assert 50e6 < one < three / 2.9  # rainbow's weights, target network and two moments, thrice
+    assert 0 < figures["seconds_to_read"] < 10
+    assert figures["steps_per_second_at_2_percent"] == pytest.approx(0.02 * 200 / figures["seconds"])
+    assert "on disk" in capfd.readouterr().out
+
+
 def test_networks_and_replays_are_of_one_size() -> None:
     work = Work(num_envs=2, replay_capacity=300)
     ours, sb3 = (ENTRIES[name].make(work, "cpu") for name in ("pixelq", "sb3"))
@@ -295,6 +311,8 @@ def test_an_update_per_four_steps_for_any_number_of_environments(num_envs: int, 
         (["--sampling", "9999"], "--sampling is 9999; it must be at least 10000"),
         (["--sampling", "10000", "--updates", "all"], "give one of them"),
         (["--startup", "--updates", "all"], "--updates and --startup measure different things"),
+        (["--checkpoints", "1000", "--startup"], "--checkpoints and --startup measure different things"),
+        (["--checkpoints", "1"], "--checkpoints is 1; it must be at least"),
         (["--picture", "steps.txt"], "--picture is steps.txt; it must be a file that ends in .png, .pdf, .svg"),
         (["--picture", "steps.png", "--startup"], "without --startup"),
     ],
