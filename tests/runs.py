@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +47,16 @@ def assert_same(one: Path, other: Path) -> None:
     assert ours.keys() == theirs.keys(), ours.keys() ^ theirs.keys()
     for name in ours:
         assert ours[name] == theirs[name], f"{name}: {str(ours[name])[:500]} and {str(theirs[name])[:500]}"
+
+
+def copied(run: Path, to: Path) -> Path:
+    """A copy of a folder in the place of what is there."""
+    shutil.rmtree(to, ignore_errors=True)
+    return Path(shutil.copytree(run, to, symlinks=True))
+
+
+DIED, COMPLETED = 9, 8
+"""Exit codes of ``tests/nursery.py``."""
 
 
 class Ended(NamedTuple):

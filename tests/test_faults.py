@@ -2,11 +2,9 @@
 
 import json
 import random
-import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +13,9 @@ import torch
 
 from pixelq.agents import DQN
 from pixelq.agents.run_checkpoints import newest_checkpoint
-from tests.runs import BLOCKS, Child, Nursery, assert_same, train, unfinished
+from tests.runs import BLOCKS, COMPLETED, DIED, Child, Nursery, assert_same, copied, train, unfinished
 
 SEED = 20
-
-
-@pytest.fixture(scope="module")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    server = Nursery(tmp_path_factory.mktemp("printed"))
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def whole(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of Catch that nothing stopped."""
-    out = tmp_path_factory.mktemp("whole") / "run"
-    ended = nursery.run(train(out), BLOCKS)
-    assert ended.code == 0, ended.err
-    assert unfinished(out) == []
-    return out
 
 
 def go_on(out: Path, nursery: Nursery, fresh: list[str], patches: dict[str, Any]) -> Child:
@@ -128,24 +109,6 @@ def test_kills_of_an_atari_run(nursery: Nursery, tmp_path: Path, monkeypatch: py
 
 # --- between any two changes of the disk ------------------------------------------------------------------------------
 
-DIED, COMPLETED = 9, 8
-"""Exit codes of ``tests/nursery.py``."""
-
-
-@pytest.fixture(scope="module")
-def stopped(nursery: Nursery, whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of Catch as SIGTERM left it in its second evaluation."""
-    out = tmp_path_factory.mktemp("stopped") / "run"
-    ended = nursery.run(train(out), BLOCKS, ["stop_in_evaluation", {"number": signal.SIGTERM, "evaluation": 2}])
-    assert ended.code == 128 + signal.SIGTERM, ended.err
-    assert len(list((out / "checkpoints" / "replay").iterdir())) >= 2
-    return out
-
-
-def copied(run: Path, to: Path) -> Path:
-    shutil.rmtree(to, ignore_errors=True)
-    return Path(shutil.copytree(run, to, symlinks=True))
-
 
 def litter(run: Path) -> None:
     """Leaves in a run what crashes leave: a damaged checkpoint, and some that were being written or removed."""
@@ -160,7 +123,7 @@ def litter(run: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "call", "least"),
     [
-        ("RunCheckpoints.write", 4, 40),  # there are some to be removed, and new blocks to be written
+        ("RunCheckpoints.write", 4, 42),  # there are some to be removed, and new blocks to be written
         ("RunCheckpoints.point", 2, 4),
         ("RunCheckpoints.forget_after", 1, 30),
         ("RunLog.begin", 1, 10),
@@ -204,3 +167,68 @@ def test_a_crash_between_any_two_changes_as_a_run_begins(nursery: Nursery, whole
         assert ended.code == 0, f"change {at}: {ended.err}"
         assert_same(whole, out)
     assert at > 10
+
+
+# --- SIGTERM ----------------------------------------------------------------------------------------------------------
+
+
+def latest_step(out: Path) -> int:
+    latest = out / "checkpoints" / "latest"
+    return int(latest.resolve().name.removeprefix("step_")) if latest.exists() else 0
+
+
+def test_sigterm_stops_a_run_that_goes_on_exactly(nursery: Nursery, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for step in (4, 30, 60):
+        child = go_on(out, nursery, train(out), BLOCKS)
+        while latest_step(out) < step:
+            time.sleep(0.001)
+        sent = time.monotonic()
+        child.send(signal.SIGTERM)
+        ended = child.wait(timeout=10.0)
+        assert time.monotonic() - sent < 10.0
+        assert ended.code == 143, ended
+        assert "Traceback" not in ended.err
+        assert unfinished(out) == []
+        assert f"stopped at step {latest_step(out)}; --resume goes on" in ended.err
+    assert nursery.run(train(out, resume=True), BLOCKS).code == 0
+    assert_same(whole, out)
+
+
+@pytest.mark.parametrize("evaluation", [1, 3])
+def test_sigterm_in_an_evaluation(nursery: Nursery, whole: Path, tmp_path: Path, evaluation: int) -> None:
+    out = tmp_path / "run"
+    ended = nursery.run(train(out), BLOCKS, ["stop_in_evaluation", {"number": 15, "evaluation": evaluation}])
+    assert (ended.code, "Traceback" in ended.err) == (143, False), ended
+    assert latest_step(out) // 10 == (5, 10, 12)[evaluation - 1]  # where the evaluation is
+    assert len((out / "evaluations.csv").read_text().splitlines()) == evaluation  # and the header
+    assert nursery.run(train(out, resume=True), BLOCKS).code == 0
+    assert_same(whole, out)
+
+
+def test_sigterm_in_the_evaluation_that_ends_a_training(nursery: Nursery, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    ended = nursery.run(train(out), BLOCKS, ["stop_in_final_evaluation", {"number": 15}])
+    assert (ended.code, "Traceback" in ended.err) == (143, False), ended
+    assert not (out / "final_evaluation.json").exists()
+    assert nursery.run(train(out, resume=True), BLOCKS).code == 0
+    assert_same(whole, out)
+
+
+# --- two processes ----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_one_process_s_until_it_is_killed(nursery: Nursery, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    first = nursery.start(train(out), BLOCKS)
+    first.wait_for(out / "checkpoints" / "latest")
+    first.send(signal.SIGSTOP)
+    ended = nursery.run(train(out, resume=True), BLOCKS)
+    assert (ended.code, ended.err.count("\n")) == (2, 1), ended
+    assert f"pixelq train: {out} is in use: another process writes this run" in ended.err
+    ended = nursery.run(train(out), BLOCKS)
+    assert (ended.code, ended.err.count("\n")) == (2, 1), ended
+    first.send(signal.SIGKILL)
+    assert first.wait().code == -signal.SIGKILL
+    assert nursery.run(train(out, resume=True), BLOCKS).code == 0
+    assert_same(whole, out)
