@@ -17,9 +17,9 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+def nursery() -> Iterator[Nursery]:
     """Runs commands."""
-    server = Nursery(tmp_path_factory.mktemp("printed"))
+    server = Nursery()
     yield server
     server.close()
 

@@ -8,6 +8,7 @@ import fcntl
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -29,6 +30,8 @@ DIED, COMPLETED = 9, 8
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink"}
 """Audit events of system calls that change a folder; the events come before the calls."""
 
+OWNERS = {"RunCheckpoints": run_checkpoints.RunCheckpoints, "RunLog": run_log.RunLog}
+
 
 def die_in(method: str, at: int, call: int = 1) -> None:
     """Dies before the ``at``-th change of the disk that is made in the ``call``-th call of a method.
@@ -36,7 +39,7 @@ def die_in(method: str, at: int, call: int = 1) -> None:
     A file is changed when it is opened to be written, when half of its bytes are there, and when it is synced.
     """
     name, attribute = method.split(".")
-    owner = {"RunCheckpoints": run_checkpoints.RunCheckpoints, "RunLog": run_log.RunLog}[name]
+    owner = OWNERS[name]
     inside, calls, changes = False, 0, 0
     original, fsync = getattr(owner, attribute), os.fsync
 
@@ -106,20 +109,34 @@ def stop_in_final_evaluation(number: int) -> None:
     train.evaluate_saved = evaluate_saved
 
 
-def limit_files(call: int, size: int) -> None:
-    """From the ``call``-th checkpoint on, no file can become longer than ``size`` bytes, as if the disk were full."""
-    import resource
+def limit_files(method: str, call: int, size: int) -> None:
+    """From the ``call``-th call of a method on, no file can become longer than ``size`` bytes."""
+    name, attribute = method.split(".")
+    original, calls = getattr(OWNERS[name], attribute), 0
 
-    original, calls = run_checkpoints.RunCheckpoints.write, 0
-
-    def write(*arguments: Any) -> None:
+    def spied(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == call:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-        original(*arguments)
+            limit(size)
+        return original(*arguments)
 
-    run_checkpoints.RunCheckpoints.write = write  # type: ignore[method-assign]
+    setattr(OWNERS[name], attribute, spied)
+
+
+def limit_files_at_the_end(size: int) -> None:
+    """As `limit_files`, from the evaluation on that ends a training."""
+    original = train.evaluate_saved
+
+    def evaluate_saved(*arguments: Any, **options: Any) -> Any:
+        limit(size)
+        return original(*arguments, **options)
+
+    train.evaluate_saved = evaluate_saved
+
+
+def limit(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 def fill_disk(call: int, path: str, room: int) -> None:
@@ -173,6 +190,7 @@ FAULTS: dict[str, Callable[..., None]] = {
         stop_in_evaluation,
         stop_in_final_evaluation,
         limit_files,
+        limit_files_at_the_end,
         fill_disk,
         fill_at_the_end,
         spoil_loss,
@@ -180,15 +198,24 @@ FAULTS: dict[str, Callable[..., None]] = {
 }
 
 
-def start(arguments: list[str], log: str, patches: dict[str, Any], fault: list[Any]) -> int:
+PIPES: dict[int, tuple[int, int]] = {}
+"""Where the children's stdout and stderr can be read; they print less than a pipe holds."""
+
+
+def start(arguments: list[str], patches: dict[str, Any], fault: list[Any]) -> int:
     """Forks a child that runs ``pixelq`` with these arguments, and returns its id."""
+    pipes = [os.pipe(), os.pipe()]
     child = os.fork()
     if child:
+        for _, end in pipes:
+            os.close(end)
+        PIPES[child] = (pipes[0][0], pipes[1][0])
         return child
     code: Any = 1
     try:
-        for number, suffix in ((1, "out"), (2, "err")):
-            os.dup2(os.open(f"{log}.{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        for number, (_, end) in zip((1, 2), pipes, strict=True):
+            os.dup2(end, number)
+            os.close(end)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for name, value in patches.items():
             module, _, attribute = name.rpartition(".")
@@ -208,13 +235,17 @@ def start(arguments: list[str], log: str, patches: dict[str, Any], fault: list[A
         os._exit(code)
 
 
-def wait(child: int, timeout: float) -> int:
-    """The exit code of a child, or minus the signal that ended it; it is killed when it takes too long."""
+def wait(child: int, timeout: float) -> list[Any]:
+    """A child's exit code, or minus the signal that ended it, and what it printed; it is killed when it takes long."""
     deadline = time.monotonic() + timeout
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
-            return os.waitstatus_to_exitcode(status)
+            printed = []
+            for end in PIPES.pop(child):
+                with open(end, encoding="utf-8") as file:
+                    printed.append(file.read())
+            return [os.waitstatus_to_exitcode(status), *printed]
         if time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)
         time.sleep(0.001)

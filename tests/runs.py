@@ -68,14 +68,9 @@ class Ended(NamedTuple):
 
 
 class Nursery:
-    """The process of ``tests/nursery.py``.
+    """The process of ``tests/nursery.py``."""
 
-    Args:
-        folder: for what its children print.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.children = folder, 0
+    def __init__(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "nursery.py")],
             cwd=ROOT,
@@ -87,19 +82,17 @@ class Nursery:
             start_new_session=True,
         )
 
-    def ask(self, **request: Any) -> int:
+    def ask(self, **request: Any) -> Any:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        return int(json.loads(self.process.stdout.readline()))
+        return json.loads(self.process.stdout.readline())
 
     def start(self, arguments: list[str], patches: dict[str, Any] | None = None, fault: Any = ()) -> "Child":
         """Starts a command, with module attributes replaced, and with a fault: its name, its options."""
-        self.children += 1
-        log = str(self.folder / str(self.children))
-        pid = self.ask(verb="start", arguments=arguments, log=log, patches=patches or {}, fault=fault)
-        return Child(self, pid, log)
+        pid = self.ask(verb="start", arguments=arguments, patches=patches or {}, fault=fault)
+        return Child(self, pid)
 
     def run(self, arguments: list[str], patches: dict[str, Any] | None = None, fault: Any = ()) -> Ended:
         """Runs a command to its end."""
@@ -115,14 +108,12 @@ class Child(NamedTuple):
 
     nursery: Nursery
     pid: int
-    log: str
 
     def send(self, number: int) -> None:
         os.kill(self.pid, number)  # as the nursery waits for it only when asked, the id is nobody else's
 
     def wait(self, timeout: float = 60.0) -> Ended:
-        code = self.nursery.ask(verb="wait", child=self.pid, timeout=timeout)
-        return Ended(code, *(Path(f"{self.log}.{suffix}").read_text() for suffix in ("out", "err")))
+        return Ended(*self.nursery.ask(verb="wait", child=self.pid, timeout=timeout))
 
     def wait_for(self, path: Path, timeout: float = 60.0) -> None:
         """Waits until a file is there."""
