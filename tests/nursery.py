@@ -30,7 +30,7 @@ DIED, COMPLETED = 9, 8
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink"}
 """Audit events of system calls that change a folder; the events come before the calls."""
 
-OWNERS = {"RunCheckpoints": run_checkpoints.RunCheckpoints, "RunLog": run_log.RunLog}
+OWNERS: dict[str, Any] = {"RunCheckpoints": run_checkpoints.RunCheckpoints, "RunLog": run_log.RunLog, "train": train}
 
 
 def die_in(method: str, at: int, call: int = 1) -> None:

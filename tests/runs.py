@@ -138,6 +138,7 @@ CATCH = {
     "--agent.hidden": "8",
     "--agent.batch-size": "4",
     "--agent.learning-starts": "20",
+    "--agent.train-every": "3",  # so that checkpoints are written between updates
     "--agent.replay-capacity": "60",
 }
 BLOCKS = {"pixelq.agents.replay_files.BLOCK_BYTES": 2**11}
