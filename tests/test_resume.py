@@ -1,6 +1,5 @@
 """A run that was stopped and resumed is the run that never was: to the byte, in all that it keeps but times."""
 
-import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -20,6 +19,7 @@ from pixelq.agents.files import replace_folder
 from pixelq.agents.replay_files import ReplayFiles
 from pixelq.agents.run_checkpoints import newest_checkpoint
 from pixelq.envs import PROTOCOLS, Protocol, make_vec
+from tests.runs import assert_same
 
 TINY = AgentConfig(
     hidden=8,
@@ -38,7 +38,6 @@ OPTIONS: dict[str, Any] = {
     "log_every": 50,
     "keep": 3,
 }
-TIMES = {"wall_seconds", "interval_seconds", "steps_per_second"}
 
 
 class Killed(BaseException):
@@ -84,38 +83,6 @@ class Trained:
         finally:
             envs.close()
             evaluation_envs.close()
-
-
-def without_times(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in TIMES}
-
-
-def contents(run: Path) -> dict[str, Any]:
-    """All that a run keeps, but times and what says that it was resumed."""
-    found: dict[str, Any] = {}
-    for path in sorted(run.rglob("*")):
-        name = str(path.relative_to(run))
-        if path.is_symlink():
-            found[name] = path.readlink()
-        elif path.name == "metrics.csv":
-            with path.open(newline="") as file:
-                found[name] = [without_times(row) for row in csv.DictReader(file)]
-        elif path.name == "config.json":
-            found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "resumed"}
-        elif path.name == "run.json":
-            found[name] = without_times(json.loads(path.read_text()))
-        elif path.name == "checksums.sha256":
-            found[name] = [line for line in path.read_text().splitlines() if not line.endswith("run.json")]
-        elif path.is_file() and not path.name.startswith("events.out"):
-            found[name] = path.read_bytes()
-    return found
-
-
-def assert_same(one: Path, other: Path) -> None:
-    ours, theirs = contents(one), contents(other)
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        assert ours[name] == theirs[name], name
 
 
 PARTS: dict[str, dict[str, Any]] = {
