@@ -19,7 +19,7 @@ from pixelq.agents.files import replace_folder
 from pixelq.agents.replay_files import ReplayFiles
 from pixelq.agents.run_checkpoints import newest_checkpoint
 from pixelq.envs import PROTOCOLS, Protocol, make_vec
-from tests.runs import assert_same
+from tests.runs import assert_same, contents
 
 TINY = AgentConfig(
     hidden=8,
