@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         InvalidCheckpoint: a file is missing, not as it was written, or of another format.
     """
     folder = find_checkpoint(path)
-    files = read_files(folder, (AGENT, NETWORK, LEARNER))
+    files = dict(read_files(folder, (AGENT, NETWORK, LEARNER)))
     state = unpack_json(folder / AGENT, files[AGENT])
     if "format" not in state:
         raise InvalidCheckpoint(f"{folder / AGENT} is not a pixelq checkpoint's description")
@@ -121,21 +122,22 @@ def read_run_state(folder: Path) -> RunState:
     """
     if not (folder / RUN).exists():
         raise InvalidCheckpoint(f"{folder} holds an agent without its run; it can be loaded, but not resumed")
-    files = read_files(folder, (RUN, ARRAYS, ROWS))
+    files = dict(read_files(folder, (RUN, ARRAYS, ROWS)))
     state, arrays = unpack_json(folder / RUN, files[RUN]), unpack_tensors(folder / ARRAYS, files[ARRAYS])
     return RunState(state, arrays, files[ROWS], {})
 
 
-def read_files(folder: Path, names: tuple[str, ...]) -> dict[str, bytes]:
-    """The contents of a checkpoint's files, checked where it has checksums.
+def read_files(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Name and contents of a checkpoint's files, one at a time, checked where it has checksums.
 
     Raises:
         InvalidCheckpoint: a file is missing or not as it was written.
     """
     try:
         if (folder / CHECKSUMS).exists():
-            return read_checked(folder, names)
-        return {name: read_regular(folder / name) for name in names}
+            yield from read_checked(folder, names)
+        else:
+            yield from ((name, read_regular(folder / name)) for name in names)
     except OSError as error:
         raise InvalidCheckpoint(f"{folder} cannot be read ({error}); use another checkpoint") from error
     except ValueError as error:

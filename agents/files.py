@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 CHECKSUMS = "checksums.sha256"
@@ -139,20 +139,19 @@ def read_regular(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def read_checked(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
-    """The contents of files of a folder, which are as they were written.
+def read_checked(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Name and contents of files of a folder, which are as they were written, one at a time.
 
     Raises:
         ValueError: one is not, by its checksum, or has none.
         OSError: one cannot be read.
     """
-    digests, contents = read_checksums(folder), {}
+    digests = read_checksums(folder)
     for name in names:
         data = read_regular(folder / name)
         if digests.get(name) != digest(data):
             raise ValueError(f"{name} is not what was written")
-        contents[name] = data
-    return contents
+        yield name, data
 
 
 def _old(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -27,11 +26,11 @@ class Interval:
     def __init__(self, num_envs: int, step: int) -> None:
         self.done: NDArray[np.bool_] = np.zeros(num_envs, dtype=bool)
         self.running_return, self.running_length = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
-        self.begin(step)
+        self.begin(step, 0.0)
 
-    def begin(self, step: int) -> None:
-        """Begins the next interval at an agent step; the episodes go on."""
-        self.step, self.started = step, time.monotonic()
+    def begin(self, step: int, wall_seconds: float) -> None:
+        """Begins the next interval at an agent step and so many seconds of the run; the episodes go on."""
+        self.step, self.started = step, wall_seconds
         self.finished: list[tuple[float, int]] = []  # return and length of the episodes that ended
         self.losses: list[tuple[int, Tensor, Tensor]] = []  # step, loss and mean q of the updates
 
@@ -57,8 +56,8 @@ class Interval:
         losses, values = [loss for _, loss, _ in self.losses], [q_mean for *_, q_mean in self.losses]
         return torch.stack([torch.stack(losses), torch.stack(values)], 1).cpu()
 
-    def row(self, step: int) -> dict[str, float | None]:
-        """The columns of metrics.csv that tell of the interval up to an agent step."""
+    def row(self, step: int, wall_seconds: float) -> dict[str, float | None]:
+        """The columns of metrics.csv that tell of the interval up to an agent step and so many seconds of the run."""
         returns, lengths = zip(*self.finished, strict=True) if self.finished else ((), ())
         loss, q_mean = self.loss_values().mean(0).tolist() if self.losses else (None, None)
         return {
@@ -67,13 +66,8 @@ class Interval:
             "length_mean": float(np.mean(lengths)) if lengths else None,
             "loss": loss,
             "q_mean": q_mean,
-            "steps_per_second": (step - self.step) / max(self.seconds, 1e-9),
+            "steps_per_second": (step - self.step) / max(wall_seconds - self.started, 1e-9),
         }
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since its beginning."""
-        return time.monotonic() - self.started
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """JSON values and arrays that ``load_state`` puts back."""
@@ -87,7 +81,7 @@ class Interval:
             "loss_steps": torch.tensor([step for step, *_ in self.losses], dtype=torch.int64),
             "losses": self.loss_values(),
         }
-        return {"interval_step": self.step, "interval_seconds": self.seconds}, arrays
+        return {"interval_step": self.step, "interval_started": self.started}, arrays
 
     def load_state(self, state: dict[str, Any], arrays: dict[str, Tensor], device: torch.device) -> None:
         """Puts back what ``state`` gave.
@@ -103,7 +97,6 @@ class Interval:
         for name in ("done", "running_return", "running_length"):
             own = getattr(self, name)
             own[:] = fitting(arrays, name, torch.from_numpy(own)).numpy()
-        self.begin(count(state, "interval_step"))
-        self.started -= float(state["interval_seconds"])
+        self.begin(count(state, "interval_step"), float(state["interval_started"]))
         self.finished = list(zip(returns.tolist(), lengths.tolist(), strict=True))
         self.losses = [(step, loss, q) for step, (loss, q) in zip(steps.tolist(), losses, strict=True)]

@@ -67,7 +67,7 @@ class Loop:
         self.steps_owed = 0  # steps that no update has answered yet
         self.restarts = 0  # of environments that failed
         self.evaluation_due = False  # at the present step
-        self.wall_start = time.monotonic()
+        self.wall_before = 0.0  # seconds of the run before this call
         self.obs: NDArray[Any] | None = None  # where a resumed run goes on
         self.line = ProgressLine(agent.step, last_step, self.frames_per_step, options.progress)
         self.log: RunLog | None = None
@@ -79,6 +79,7 @@ class Loop:
                 self.log.close()
                 raise
         self.update = make_updater(agent.learner, self.replay)
+        self.wall_start = time.monotonic() - self.wall_before  # opening and putting back are no training
 
     def _open(self, log: RunLog) -> None:
         """Opens the run's folder, and goes on with the run in it if that is asked for."""
@@ -206,14 +207,12 @@ class Loop:
         try:
             yield
         except OSError as error:
-            raise RunUnwritable(
-                f"{self.options.out} can no longer be written ({error.strerror}), at step {self.agent.step:,}; "
-                f"--resume goes on when it can{self._kept()}"
-            ) from error
+            when = f"at step {self.agent.step:,}"
+            raise RunUnwritable(self.options.out, error, when, self._kept()) from error
 
     def _log_interval(self) -> None:
         """Writes a row of metrics and starts the next interval."""
-        agent = self.agent
+        agent, wall_seconds = self.agent, time.monotonic() - self.wall_start
         self._check_losses()
         row = {
             "step": agent.step,
@@ -221,15 +220,15 @@ class Loop:
             "episodes": agent.episodes,
             "epsilon": agent.epsilon,
             "updates": agent.updates,
-            "wall_seconds": time.monotonic() - self.wall_start,
+            "wall_seconds": wall_seconds,
             "restarts": self.restarts,
-            **self.interval.row(agent.step),
+            **self.interval.row(agent.step, wall_seconds),
         }
         if self.log is not None:
             with self._writing():
                 self.log.metrics(row)
         self.line.update(row)
-        self.interval.begin(agent.step)
+        self.interval.begin(agent.step, wall_seconds)
 
     def _checkpoint(self, obs: NDArray[Any]) -> None:
         """Writes the agent and all that the run needs to go on as the latest checkpoint.

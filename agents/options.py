@@ -16,7 +16,19 @@ class TrainingDiverged(RuntimeError):
 
 
 class RunUnwritable(RuntimeError):
-    """The run's folder can no longer be written, as when the disk is full; the message names the last checkpoint."""
+    """The run's folder can no longer be written, as when the disk is full.
+
+    Args:
+        out: the folder.
+        error: what the system said.
+        when: how far the run had come.
+        kept: the end of the sentence, about the last checkpoint.
+    """
+
+    def __init__(self, out: Path | None, error: OSError, when: str, kept: str = "") -> None:
+        super().__init__(
+            f"{out} can no longer be written ({error.strerror}), {when}; --resume goes on when it can{kept}"
+        )
 
 
 @dataclass(frozen=True)

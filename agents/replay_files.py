@@ -65,19 +65,18 @@ class ReplayFiles:
             InvalidCheckpoint: a block is missing or damaged.
             ValueError: the rows are not those of such a ring, or not all that it needs.
         """
-        ring, oldest = self.ring, max(0, end - self.ring.length)
-        blocks = {int(match[1]): name for name in read_checksums(folder) if (match := _BLOCK.fullmatch(name))}
-        self.digests, reached = {}, oldest
-        for block_end, name in [*sorted(blocks.items()), (end, ROWS)]:
-            data = read_files(folder, (name,))[name]
+        ring, reached = self.ring, max(0, end - self.ring.length)
+        digests = read_checksums(folder)
+        blocks = sorted((int(match[1]), name) for name in digests if (match := _BLOCK.fullmatch(name)))
+        ends, names = zip(*blocks, (end, ROWS), strict=True)
+        for block_end, (name, data) in zip(ends, read_files(folder, names), strict=True):
             rows = unpack(folder / name, data, ring)
             begin = block_end - len(rows["action"]) if rows.keys() >= {"action"} and rows["action"].dim() else block_end
             if not begin <= reached <= block_end <= end:
                 raise ValueError(f"the rows of {name} do not follow those before them")
             ring.write(reached, {field: tensor[reached - begin :] for field, tensor in rows.items()})
             reached = block_end
-            if name != ROWS:
-                self.digests[block_end] = digest(data)
+        self.digests = {block_end: digests[name] for block_end, name in blocks}
 
     def remove_unneeded(self, checkpoints: list[Path]) -> None:
         """Removes the blocks that none of these checkpoints names."""

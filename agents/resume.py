@@ -57,7 +57,7 @@ def restore_run(loop: Loop) -> str | None:
             count(state, name) for name in ("learn_from", "steps_owed", "restarts")
         )
         loop.evaluation_due = bool(state["evaluation_due"])
-        loop.wall_start = time.monotonic() - float(state["wall_seconds"])
+        loop.wall_before = float(state["wall_seconds"])
         loop.interval.load_state(state, run.arrays, loop.agent.device)
         obs = run.arrays["obs"].numpy()
         if not isinstance(state["arithmetic"], dict):

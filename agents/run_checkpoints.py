@@ -24,6 +24,7 @@ from pixelq.agents.checkpoint import (
 from pixelq.agents.files import CHECKSUMS, digest, read_checksums, read_regular, remove_folder, sync, tidy
 from pixelq.agents.replay import Replay
 from pixelq.agents.replay_files import ReplayFiles
+from pixelq.agents.restore import part
 
 if TYPE_CHECKING:
     from pixelq.agents.dqn import DQN
@@ -76,7 +77,7 @@ class RunCheckpoints:
             raise InvalidCheckpoint(f"{folder} is not there; resume with the agent of one of the run's checkpoints")
         run = read_run_state(folder)
         try:
-            replay_state = {name[7:]: tensor for name, tensor in run.arrays.items() if name.startswith("replay.")}
+            replay_state = part(run.arrays, "replay")
             self.files.read(folder, int(replay_state["time"]))
             self.replay.load_state(replay_state)
         except (LookupError, TypeError, ValueError, RuntimeError) as error:

@@ -16,6 +16,7 @@ from rich.console import Console
 from pixelq.agents import DQN, preset
 from pixelq.agents.description import hardware
 from pixelq.agents.run_checkpoints import RunCheckpoints
+from pixelq.agents.schedules import crossed
 from pixelq.envs import make_vec
 
 EVERY = 50_000
@@ -43,7 +44,7 @@ def checkpoint_costs(env: str, rows: int, num_envs: int, device: torch.device) -
             next_obs, reward, terminated, truncated, info = envs.step(actions)
             replay.add(obs, actions, reward, terminated, truncated, info.get("life_lost"))
             obs, agent.step = next_obs, agent.step + num_envs
-            if agent.step // EVERY > (agent.step - num_envs) // EVERY or agent.step >= 1.5 * rows:
+            if crossed(EVERY, agent.step - num_envs, agent.step) or agent.step >= 1.5 * rows:
                 games = {f"games.{key}": torch.from_numpy(value) for key, value in envs.get_state().items()}
                 start = time.perf_counter()
                 checkpoints.write(agent, {}, games)

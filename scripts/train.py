@@ -200,9 +200,7 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
         final = json.dumps(figures(saved, folder, result, protocol)) + "\n"
         replace_file(args.out / FINAL, final.encode())
     except OSError as error:
-        raise RunUnwritable(
-            f"{args.out} can no longer be written ({error.strerror}), after the last step; --resume goes on when it can"
-        ) from error
+        raise RunUnwritable(args.out, error, "after the last step") from error
     print(describe(result, f"best policy (step {saved.step:,})"))
     print(
         f"\n  run       {args.out}\n"

@@ -24,9 +24,8 @@ from pixelq.agents import loop, run_checkpoints, run_log
 from pixelq.agents.learner import Learner
 from pixelq.scripts import main as program
 from pixelq.scripts import train
+from tests.runs import COMPLETED, DIED
 
-DIED, COMPLETED = 9, 8
-"""Exit codes of a child that died where it should have, and of one that was never there."""
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink"}
 """Audit events of system calls that change a folder; the events come before the calls."""
 
@@ -98,76 +97,40 @@ def stop_in_evaluation(number: int, evaluation: int) -> None:
     loop.evaluate = evaluate
 
 
-def stop_in_final_evaluation(number: int) -> None:
-    """Sends a signal to this process when the evaluation begins that ends a training."""
-    original = train.evaluate_saved
-
-    def evaluate_saved(*arguments: Any, **options: Any) -> Any:
-        os.kill(os.getpid(), number)
-        return original(*arguments, **options)
-
-    train.evaluate_saved = evaluate_saved
-
-
-def limit_files(method: str, call: int, size: int) -> None:
-    """From the ``call``-th call of a method on, no file can become longer than ``size`` bytes."""
+def before(method: str, call: int, act: Callable[[], None]) -> None:
+    """Acts before the ``call``-th call of a method."""
     name, attribute = method.split(".")
     original, calls = getattr(OWNERS[name], attribute), 0
 
-    def spied(*arguments: Any) -> Any:
+    def spied(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == call:
-            limit(size)
-        return original(*arguments)
+            act()
+        return original(*arguments, **options)
 
     setattr(OWNERS[name], attribute, spied)
 
 
-def limit_files_at_the_end(size: int) -> None:
-    """As `limit_files`, from the evaluation on that ends a training."""
-    original = train.evaluate_saved
-
-    def evaluate_saved(*arguments: Any, **options: Any) -> Any:
-        limit(size)
-        return original(*arguments, **options)
-
-    train.evaluate_saved = evaluate_saved
+def stop_before(method: str, call: int, number: int) -> None:
+    """Sends a signal to this process."""
+    before(method, call, lambda: os.kill(os.getpid(), number))
 
 
-def limit(size: int) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+def limit_files(method: str, call: int, size: int) -> None:
+    """From then on no file can become longer than ``size`` bytes."""
+    before(method, call, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)))
 
 
-def fill_disk(call: int, path: str, room: int) -> None:
-    """Before the ``call``-th checkpoint, a file at ``path`` takes all of the disk but ``room`` bytes."""
-    original, calls = run_checkpoints.RunCheckpoints.write, 0
+def fill_disk(method: str, call: int, path: str, room: int) -> None:
+    """A file at ``path`` takes all of the disk but ``room`` bytes."""
 
-    def write(*arguments: Any) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == call:
-            fill(path, room)
-        original(*arguments)
+    def fill() -> None:
+        free = os.statvfs(Path(path).parent)
+        with open(path, "wb", buffering=0) as file:
+            file.write(bytes(max(0, free.f_bavail * free.f_frsize - room)))
 
-    run_checkpoints.RunCheckpoints.write = write  # type: ignore[method-assign]
-
-
-def fill_at_the_end(path: str) -> None:
-    """When the evaluation begins that ends a training, a file at ``path`` takes all of the disk."""
-    original = train.evaluate_saved
-
-    def evaluate_saved(*arguments: Any, **options: Any) -> Any:
-        fill(path, 0)
-        return original(*arguments, **options)
-
-    train.evaluate_saved = evaluate_saved
-
-
-def fill(path: str, room: int) -> None:
-    free = os.statvfs(Path(path).parent)
-    with open(path, "wb", buffering=0) as file:
-        file.write(bytes(max(0, free.f_bavail * free.f_frsize - room)))
+    before(method, call, fill)
 
 
 def spoil_loss(update: int) -> None:
@@ -188,11 +151,9 @@ FAULTS: dict[str, Callable[..., None]] = {
     for fault in (
         die_in,
         stop_in_evaluation,
-        stop_in_final_evaluation,
+        stop_before,
         limit_files,
-        limit_files_at_the_end,
         fill_disk,
-        fill_at_the_end,
         spoil_loss,
     )
 }

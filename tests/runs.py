@@ -1,6 +1,8 @@
 """Runs of ``pixelq train`` that come to grief, and what two runs' folders have in common."""
 
+import contextlib
 import csv
+import io
 import json
 import os
 import shutil
@@ -11,8 +13,10 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pixelq.scripts.main import main
+
 ROOT = Path(__file__).resolve().parents[1]
-TIMES = {"wall_seconds", "interval_seconds", "steps_per_second"}
+TIMES = {"wall_seconds", "interval_started", "steps_per_second"}
 
 
 def without_times(values: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +60,7 @@ def copied(run: Path, to: Path) -> Path:
 
 
 DIED, COMPLETED = 9, 8
-"""Exit codes of ``tests/nursery.py``."""
+"""Exit codes of a child of ``tests/nursery.py`` that died where it should have, and of one that was never there."""
 
 
 class Ended(NamedTuple):
@@ -67,12 +71,32 @@ class Ended(NamedTuple):
     err: str
 
 
+def run_here(arguments: list[str]) -> Ended:
+    """Runs a command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(arguments)
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+def table(path: Path) -> list[dict[str, float | None]]:
+    """The rows of a CSV file; an empty cell is None."""
+    with path.open(newline="") as file:
+        return [
+            {name: None if cell == "" else float(cell) for name, cell in row.items()} for row in csv.DictReader(file)
+        ]
+
+
+def column(path: Path, name: str) -> list[Any]:
+    return [row[name] for row in table(path)]
+
+
 class Nursery:
     """The process of ``tests/nursery.py``."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "nursery.py")],
+            [sys.executable, "-m", "tests.nursery"],
             cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
@@ -123,35 +147,47 @@ class Child(NamedTuple):
             time.sleep(0.001)
 
 
-CATCH = {
+TINY = {
     "--env": "pixelq/Catch-v0",
     "--preset": "classic",
-    "--steps": "120",
+    "--steps": "200",
     "--num-envs": "2",
     "--device": "cpu",
-    "--checkpoint-every": "4",
-    "--evaluate-every": "50",
-    "--log-every": "14",
-    "--keep": "2",
     "--final-episodes": "2",
     "--evaluation-episodes": "2",
     "--agent.hidden": "8",
     "--agent.batch-size": "4",
+    "--agent.learning-starts": "50",
+    "--agent.replay-capacity": "100",
+}
+"""Flags of a short run of Catch."""
+OFTEN_SAVED = TINY | {
+    "--steps": "120",
+    "--checkpoint-every": "4",
+    "--evaluate-every": "50",
+    "--log-every": "14",
+    "--keep": "2",
     "--agent.learning-starts": "20",
     "--agent.train-every": "3",  # so that checkpoints are written between updates
     "--agent.replay-capacity": "60",
 }
+AT_THE_END: dict[str, Any] = {"method": "train.evaluate_saved", "call": 1}
+"""When the evaluation begins that ends a training."""
 BLOCKS = {"pixelq.agents.replay_files.BLOCK_BYTES": 2**11}
 """So that a replay of 60 rows has several blocks."""
 
 
+def words(flags: dict[str, str], **changes: Any) -> list[str]:
+    """Flags as they stand in a command line; a keyword replaces one: ``num_envs=0`` is ``--num-envs 0``."""
+    flags = flags | {"--" + name.replace("_", "-"): str(value) for name, value in changes.items()}
+    return [word for pair in flags.items() for word in pair]
+
+
 def train(out: Path, *, resume: bool = False, **changes: Any) -> list[str]:
-    """The command line of a training, or of its resuming with the flags that it needs."""
+    """The command line of a training that saves often, or of its resuming with the flags that it needs."""
     if resume:
-        flags = {"--out": str(out), "--device": "cpu"}
-    else:
-        flags = CATCH | {"--out": str(out)} | {"--" + name.replace("_", "-"): str(v) for name, v in changes.items()}
-    return ["train", *(["--resume"] if resume else []), *(word for pair in flags.items() for word in pair)]
+        return ["train", "--resume", "--out", str(out), "--device", "cpu"]
+    return ["train", *words(OFTEN_SAVED, out=out, **changes)]
 
 
 def unfinished(run: Path) -> list[Path]:

@@ -13,7 +13,7 @@ import torch
 
 from pixelq.agents import DQN
 from pixelq.agents.run_checkpoints import newest_checkpoint
-from tests.runs import BLOCKS, COMPLETED, DIED, Child, Nursery, assert_same, copied, train, unfinished
+from tests.runs import AT_THE_END, BLOCKS, COMPLETED, DIED, Child, Nursery, assert_same, copied, train, unfinished
 
 SEED = 20
 
@@ -214,7 +214,7 @@ def test_sigterm_in_an_evaluation(nursery: Nursery, whole: Path, tmp_path: Path,
 
 def test_sigterm_in_the_evaluation_that_ends_a_training(nursery: Nursery, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    ended = nursery.run(train(out), BLOCKS, ["stop_in_final_evaluation", {"number": 15}])
+    ended = nursery.run(train(out), BLOCKS, ["stop_before", AT_THE_END | {"number": 15}])
     assert (ended.code, "Traceback" in ended.err) == (143, False), ended
     assert not (out / "final_evaluation.json").exists()
     assert nursery.run(train(out, resume=True), BLOCKS).code == 0

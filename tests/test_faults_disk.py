@@ -11,7 +11,7 @@ import pytest
 from pixelq.agents import DQN, InvalidCheckpoint
 from pixelq.agents.files import read_checksums
 from pixelq.agents.run_checkpoints import newest_checkpoint
-from tests.runs import BLOCKS, COMPLETED, Ended, Nursery, assert_same, copied, train, unfinished
+from tests.runs import AT_THE_END, BLOCKS, COMPLETED, Ended, Nursery, assert_same, copied, train, unfinished
 
 AGENT = {"agent.json", "network.safetensors", "learner.safetensors"}
 
@@ -45,17 +45,14 @@ def assert_unwritable(ended: Ended, out: Path) -> None:
         ("RunCheckpoints.write", 4, 500, 12),  # all are
         ("RunLog._append", 3, 600, 40),  # the events are
         ("RunLog.evaluation", 1, 100, 50),  # the tables are
-        ("RunCheckpoints.point", 99, 0, 120),  # what is written after the last checkpoint
+        (*AT_THE_END.values(), 0, 120),  # what is written after the last checkpoint
     ],
 )
 def test_files_that_cannot_grow(
     nursery: Nursery, whole: Path, tmp_path: Path, method: str, call: int, size: int, at: int
 ) -> None:
     out = tmp_path / "run"
-    if method == "RunCheckpoints.point":
-        ended = nursery.run(train(out), BLOCKS, ["limit_files_at_the_end", {"size": size}])
-    else:
-        ended = nursery.run(train(out), BLOCKS, ["limit_files", {"method": method, "call": call, "size": size}])
+    ended = nursery.run(train(out), BLOCKS, ["limit_files", {"method": method, "call": call, "size": size}])
     assert_unwritable(ended, out)
     newest = newest_checkpoint(out / "checkpoints", pytest.fail)
     assert newest is not None
@@ -79,7 +76,11 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("room", [0, 30_000, 60_000])
 def test_a_full_disk(nursery: Nursery, whole: Path, disk: Path, room: int) -> None:
     out, filler = disk / "run", disk / "filler"
-    ended = nursery.run(train(out), BLOCKS, ["fill_disk", {"call": 6, "path": str(filler), "room": room}])
+    ended = nursery.run(
+        train(out),
+        BLOCKS,
+        ["fill_disk", {"method": "RunCheckpoints.write", "call": 6, "path": str(filler), "room": room}],
+    )
     assert_unwritable(ended, out)
     assert "(No space left on device), at step " in ended.err
     newest = newest_checkpoint(out / "checkpoints", pytest.fail)
@@ -95,7 +96,7 @@ def test_a_full_disk(nursery: Nursery, whole: Path, disk: Path, room: int) -> No
 
 def test_a_disk_that_is_full_after_the_last_step(nursery: Nursery, whole: Path, disk: Path) -> None:
     out, filler = disk / "run", disk / "filler"
-    ended = nursery.run(train(out), BLOCKS, ["fill_at_the_end", {"path": str(filler)}])
+    ended = nursery.run(train(out), BLOCKS, ["fill_disk", AT_THE_END | {"path": str(filler), "room": 0}])
     assert_unwritable(ended, out)
     assert "(No space left on device), after the last step" in ended.err
     filler.unlink()

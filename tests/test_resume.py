@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from pixelq.agents.checkpoint import ROWS
 from pixelq.agents.files import replace_folder
 from pixelq.agents.replay_files import ReplayFiles
 from pixelq.agents.run_checkpoints import newest_checkpoint
-from pixelq.envs import PROTOCOLS, Protocol, make_vec
-from tests.runs import assert_same, contents
+from pixelq.envs import PROTOCOLS, ClassicVec, Protocol, make_vec
+from tests.runs import assert_same, column, contents
 
 TINY = AgentConfig(
     hidden=8,
@@ -256,6 +257,20 @@ def test_an_evaluation_that_was_cut_off_is_played_again(tmp_path: Path, monkeypa
         assert trained.train(tmp_path / "killed", 500) is None
     assert trained.train(tmp_path / "killed", 500) is not None
     assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_putting_games_back_is_no_time_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, set_state = Trained(), ClassicVec.set_state
+    assert trained.train(tmp_path / "run", 300, kill_at=120) is None
+
+    def slow_set_state(self: ClassicVec, state: Any) -> Any:
+        time.sleep(3.0)
+        return set_state(self, state)
+
+    monkeypatch.setattr(ClassicVec, "set_state", slow_set_state)
+    assert trained.train(tmp_path / "run", 300) is not None
+    assert column(tmp_path / "run" / "metrics.csv", "wall_seconds")[-1] < 3.0
+    assert all(speed > 25 for speed in column(tmp_path / "run" / "metrics.csv", "steps_per_second"))
 
 
 # --- the replay alone -------------------------------------------------------------------------------------------------

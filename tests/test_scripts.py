@@ -1,7 +1,6 @@
 """The command line: what it trains, writes, prints and plays, and that every door leads to the same policy."""
 
 import contextlib
-import csv
 import io
 import json
 import math
@@ -35,6 +34,7 @@ from pixelq.networks import ScalarHead
 from pixelq.scripts.command_line import parse
 from pixelq.scripts.main import main
 from pixelq.scripts.train import TrainArgs
+from tests.runs import Ended, column, run_here, table
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 METRICS = (
@@ -87,23 +87,16 @@ def arguments(flags: Flags) -> list[str]:
     return [word for name, value in flags.items() for word in (f"--{name}", str(value))]
 
 
-class Printed(NamedTuple):
-    out: str
-    err: str
-
-
-def pixelq(*words: Any) -> Printed:
+def pixelq(*words: Any) -> Ended:
     """Runs a command in this process, which must succeed."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main([str(word) for word in words])
-    assert code == 0, err.getvalue()
-    return Printed(out.getvalue(), err.getvalue())
+    ended = run_here([str(word) for word in words])
+    assert ended.code == 0, ended.err
+    return ended
 
 
 class Run(NamedTuple):
     path: Path
-    printed: Printed
+    printed: Ended
     flags: Flags
 
 
@@ -131,18 +124,6 @@ def pong(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def copy(cartpole: Run, tmp_path: Path) -> Path:
     """A copy of the CartPole run, to go on with."""
     return Path(shutil.copytree(cartpole.path, tmp_path / "run", symlinks=True))
-
-
-def table(path: Path) -> list[Row]:
-    """The rows of a CSV file; an empty cell is None."""
-    with path.open(newline="") as file:
-        return [
-            {name: None if cell == "" else float(cell) for name, cell in row.items()} for row in csv.DictReader(file)
-        ]
-
-
-def column(path: Path, name: str) -> list[Any]:
-    return [row[name] for row in table(path)]
 
 
 # --- the run's folder -------------------------------------------------------------------------------------------------

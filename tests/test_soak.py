@@ -18,7 +18,7 @@ from statistics import median
 import pytest
 
 from pixelq.agents.run_log import read_run
-from tests.small_agents import TINY_FLAGS
+from tests.runs import TINY, words
 
 WARM_UP = 0.35
 """Share of the time after which nothing may grow any more: by then the replay is full and every buffer was used."""
@@ -55,9 +55,8 @@ class Samples:
 
 def soak(out: Path, seconds: float) -> Samples:
     """Trains for so long, with checkpoints and evaluations all the while, and stops the run in good order."""
-    flags = TINY_FLAGS | {"--steps": str(10**9), "--checkpoint-every": "500", "--evaluate-every": "2000"}
-    words = [word for pair in flags.items() for word in pair]
-    command = [sys.executable, "-m", "pixelq.scripts.main", "train", *words, "--out", str(out)]
+    flags = words(TINY, steps=10**9, checkpoint_every=500, evaluate_every=2000, out=out)
+    command = [sys.executable, "-m", "pixelq.scripts.main", "train", *flags]
     samples = Samples()
     with (out.parent / "stderr").open("w") as errors:
         environ = {**os.environ, "OMP_NUM_THREADS": "1"}
