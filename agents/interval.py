@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelq.agents.restore import count, fitting
+from pixelq.agents.restore import count, fitting, number
 
 
 class Interval:
@@ -104,6 +104,6 @@ class Interval:
             own = getattr(self, name)
             own[:] = fitting(arrays, name, torch.from_numpy(own)).numpy()
         self.begin(count(state, "interval_step"))
-        self.started -= float(state["interval_seconds"])
+        self.started -= number(state, "interval_seconds")
         self.finished = list(zip(returns.tolist(), lengths.tolist(), strict=True))
         self.losses = [(step, loss, q) for step, (loss, q) in zip(steps.tolist(), losses, strict=True)]
