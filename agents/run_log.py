@@ -195,7 +195,7 @@ def read_run(run: str | os.PathLike[str]) -> RunFiles:
     try:
         return RunFiles(config, *(_rows(name, *table) for name, table in tables.items()))
     except ValueError as error:
-        raise InvalidRun(f"a table in {run} is damaged ({one_line(error)}); give another run's folder") from error
+        raise InvalidRun(f"{run / one_line(error)}; give another run's folder") from error
 
 
 def _read_config(run: Path) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def _rows(name: str, header: str, lines: list[str]) -> list[dict[str, str]]:
             cell = row.get(column, "")
             is_number = _is_count(cell) if column in COUNTS else _is_number(cell) or (not cell and column in OPTIONAL)
             if not is_number and column in row:
-                raise ValueError(f"{name}.csv: {column} is {cell!r:.80}")
+                raise ValueError(f"{name}.csv is damaged ({column} is {cell!r:.80})")
     return rows
 
 
