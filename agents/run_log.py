@@ -195,7 +195,7 @@ def read_run(run: str | os.PathLike[str]) -> RunFiles:
     try:
         return RunFiles(config, *(_rows(name, *table) for name, table in tables.items()))
     except ValueError as error:
-        raise InvalidRun(f"{run / one_line(error)}; give another run's folder") from error
+        raise InvalidRun(f"{run}/{one_line(error)}; give another run's folder") from error
 
 
 def _read_config(run: Path) -> dict[str, Any]:

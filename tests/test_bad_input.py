@@ -475,9 +475,8 @@ def test_resume_refuses_an_evaluation_without_its_mean(refused: Callable[[list[s
     header, line = (run / "evaluations.csv").read_text().splitlines()[:2]
     step, episodes, _, *others = line.split(",")
     (run / "evaluations.csv").write_text("\n".join([header, ",".join([step, episodes, "", *others])]) + "\n")
-    assert "evaluations.csv is damaged (mean is '')" in refused(
-        ["train", "--resume", "--out", str(run), "--steps", "400"]
-    )
+    why = refused(["train", "--resume", "--out", str(run), "--steps", "400"])
+    assert "evaluations.csv is damaged (mean is '')" in why
 
 
 @pytest.mark.parametrize("file", ["metrics.csv", "evaluations.csv", "checkpoints/step_0000000301/agent.json"])
