@@ -46,15 +46,15 @@ def count(values: Mapping[str, Any], name: str, most: int = 2**62) -> int:
 
 
 def number(values: Mapping[str, Any], name: str) -> float:
-    """The JSON value of that name, if it is a finite number of at least 0.
+    """The JSON value of that name, if it is a number in [0, 2⁶²].
 
     Raises:
         ValueError: it is not, or is not there.
     """
     value = values.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
-        raise ValueError(f"{name} is {value!r:.80}, which is no number of at least 0")
-    return float(min(value, 2**62))
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 2**62:
+        raise ValueError(f"{name} is {value!r:.80}, which is no number from 0 on")
+    return float(value)
 
 
 def observations(values: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:

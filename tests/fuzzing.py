@@ -105,7 +105,7 @@ def _changed(rng: random.Random, value: Any) -> Any:
             return {"value": value}
         case 2:
             return str(value)
-        case 3 if type(value) in (int, float):
+        case 3 if type(value) in (int, float) and abs(value) < 1e300:
             return value + rng.choice([-1, 1, 0.5, 100])
         case 4 if type(value) in (int, float):
             return -value

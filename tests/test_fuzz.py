@@ -7,6 +7,7 @@ and ``PIXELQ_FUZZ_ONLY=reader:7`` repeats a single one.
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
@@ -22,16 +23,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidConfig, InvalidRun
-from pixelq.agents.checkpoint import find_checkpoint, unpack_json, unpack_tensors
+from pixelq.agents.checkpoint import find_checkpoint, pack_tensors, unpack_json, unpack_tensors
 from pixelq.agents.comparison import returns_by_million
 from pixelq.agents.files import CHECKSUMS, read_checksums
 from pixelq.agents.loop import Loop
 from pixelq.agents.options import LearnOptions
-from pixelq.agents.replay_files import unpack
+from pixelq.agents.replay_files import pack, unpack
 from pixelq.agents.resume import restore_run
 from pixelq.agents.run_checkpoints import RunCheckpoints, newest_checkpoint
 from pixelq.agents.run_log import RunLog, read_run
@@ -143,9 +147,17 @@ class Victim:
             batch = replay.sample(4)
             replay.update_priorities(batch, agent.learner.update(batch).priority)
 
+    def load_and_resume(self) -> None:
+        self.load()
+        self.resume()
+
     def configure(self) -> None:
         """Reads what ``--resume`` takes from config.json, up to where it would learn."""
         train.main(["--resume", "--out", str(self.out), "--device", "cpu", "--steps", "80"])
+
+    def configure_and_open(self) -> None:
+        self.configure()
+        RunLog(self.out, resume=True).close()
 
     def read_tables(self) -> None:
         """Reads the tables as resuming, comparing and drawing do."""
@@ -320,7 +332,7 @@ def test_configurations(victims: list[Victim], report: Report) -> None:
     def one(rng: random.Random, victim: Victim) -> str | None:
         path = victim.out / "config.json"
         with changed(path, damaged(rng, "config.json", path.read_bytes())):
-            return fuzz.read(victim.configure) or fuzz.read(lambda: RunLog(victim.out, resume=True).close())
+            return fuzz.read(victim.configure_and_open)
 
     fuzz.run(one)
     report(fuzz)
@@ -514,3 +526,105 @@ def test_sizes_are_checked_before_memory_is_taken(victims: list[Victim], changes
         with pytest.raises(InvalidCheckpoint, match="does not describe an agent of this version"):
             DQN.load(victims[0].checkpoint, "cpu")
         assert memory("VmHWM") - before < 50 * 2**20
+
+
+def of_json(file: str, **values: Any) -> Callable[[Path], None]:
+    def apply(checkpoint: Path) -> None:
+        path = checkpoint / file
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    return apply
+
+
+def of_tensors(file: str, change: Callable[[dict[str, Tensor]], Any]) -> Callable[[Path], None]:
+    def apply(checkpoint: Path) -> None:
+        tensors = unpack_tensors(checkpoint / file, (checkpoint / file).read_bytes())
+        change(tensors)
+        (checkpoint / file).write_bytes(pack_tensors(tensors))
+
+    return apply
+
+
+def of_rows(change: Callable[[dict[str, Tensor]], Any]) -> Callable[[Path], None]:
+    def apply(checkpoint: Path) -> None:
+        packed = zstandard.ZstdDecompressor().decompress((checkpoint / "rows.zst").read_bytes())
+        rows = unpack_tensors(checkpoint, packed)
+        change(rows)
+        (checkpoint / "rows.zst").write_bytes(pack(rows))
+
+    return apply
+
+
+UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
+    "updates for a year": (of_json("run.json", steps_owed=10**15), "steps_owed is 1000000000000000"),
+    "seconds beyond floats": (of_json("run.json", wall_seconds=10**400), "wall_seconds is 1000"),
+    "seconds before the beginning": (of_json("run.json", interval_seconds=-1), "interval_seconds is -1"),
+    "observations of another type": (
+        of_tensors("run.safetensors", lambda t: t.update(obs=t["obs"].double())),
+        "obs is float64",
+    ),
+    "games of a type that numpy lacks": (
+        of_tensors("run.safetensors", lambda t: t.update({"games.crcs": t["obs"].bfloat16()})),
+        "BFloat16",
+    ),
+    "an endless time": (
+        of_tensors("run.safetensors", lambda t: t.update({"replay.time": torch.tensor(math.inf)})),
+        "does not fit this run",
+    ),
+    "an action that there is not": (of_rows(lambda rows: rows["action"].fill_(3)), "actions that there are not"),
+    "neither True nor False": (
+        of_rows(lambda rows: rows["is_start"].view(torch.uint8).fill_(2)),
+        "is_start holds bytes",
+    ),
+    "half a moment": (
+        of_tensors("learner.safetensors", lambda t: t.pop("optimizer.0.square")),
+        "moments of parameter 0",
+    ),
+    "moments of a parameter too many": (
+        of_tensors("learner.safetensors", lambda t: t.update({"optimizer.99.mean": torch.zeros(())})),
+        "moments of parameter 99",
+    ),
+    "weights of another type": (
+        of_tensors("network.safetensors", lambda t: t.update({name: v.double() for name, v in t.items()})),
+        "is torch.float64",
+    ),
+    "no actions": (of_json("agent.json", num_actions=0), "0 actions are too few"),
+    "half a pixel": (
+        of_json("agent.json", observation_space={"shape": [1.5], "dtype": "uint8"}),
+        "observations are of shape",
+    ),
+    "a type that is none": (
+        of_json("agent.json", observation_space={"shape": [50], "dtype": "object"}),
+        "are of type 'object'",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNFIT)
+def test_what_does_not_fit_is_refused(victims: list[Victim], what: str) -> None:
+    damage, words = UNFIT[what]
+    victim = victims[0]
+    names = ["agent.json", "network.safetensors", "learner.safetensors", "run.json", "run.safetensors", "rows.zst"]
+    kept = {name: (victim.checkpoint / name).read_bytes() for name in [*names, CHECKSUMS]}
+    try:
+        damage(victim.checkpoint)
+        seal(victim.checkpoint)
+        with pytest.raises(InvalidCheckpoint, match=words):
+            victim.load_and_resume()
+    finally:
+        for name, data in kept.items():
+            (victim.checkpoint / name).write_bytes(data)
+
+
+def test_a_configuration_beyond_floats_is_refused() -> None:
+    with pytest.raises(InvalidConfig, match="v_min is -1"):
+        AgentConfig.from_dict({"v_min": -(10**400)})
+
+
+@pytest.mark.parametrize("changes", [{"resumed": 5}, {"num_envs": 30}])
+def test_a_description_that_does_not_fit_is_refused(victims: list[Victim], changes: dict[str, Any]) -> None:
+    path = victims[0].out / "config.json"
+    words = "does not describe a run|not of a run of 30"
+    new = json.dumps(json.loads(path.read_text()) | changes).encode()
+    with changed(path, new), pytest.raises((InvalidRun, InvalidCheckpoint), match=words):
+        victims[0].configure_and_open()
