@@ -48,7 +48,7 @@ from tests.small_agents import seal
 INPUTS = int(os.environ.get("PIXELQ_FUZZ", "4000"))
 SEED = int(os.environ.get("PIXELQ_FUZZ_SEED", "0"))
 ONLY = os.environ.get("PIXELQ_FUZZ_ONLY", "")
-SHARES = {"agent": 0.35, "run": 0.34, "config": 0.08, "settings": 0.05, "tables": 0.12, "folder": 0.06}
+SHARES = {"agent": 0.37, "run": 0.35, "config": 0.08, "settings": 0.05, "tables": 0.12, "folder": 0.03}
 OURS = (InvalidCheckpoint, InvalidConfig, InvalidRun, InvalidEnv, UsageError)
 LONGEST = 10.0
 """Seconds that one input may take."""
