@@ -576,6 +576,14 @@ UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
         of_rows(lambda rows: rows["is_start"].view(torch.uint8).fill_(2)),
         "is_start holds bytes",
     ),
+    "priorities of nothing": (
+        of_tensors("run.safetensors", lambda t: t["replay.sampler.level.0"][0, -1].fill_(1.0)),
+        "priorities are not those",
+    ),
+    "a greatest priority that is none": (
+        of_tensors("run.safetensors", lambda t: t["replay.sampler.max_priority"].fill_(math.nan)),
+        "max_priority is nan",
+    ),
     "half a moment": (
         of_tensors("learner.safetensors", lambda t: t.pop("optimizer.0.square")),
         "moments of parameter 0",
@@ -603,7 +611,7 @@ UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
 @pytest.mark.parametrize("what", UNFIT)
 def test_what_does_not_fit_is_refused(victims: list[Victim], what: str) -> None:
     damage, words = UNFIT[what]
-    victim = victims[0]
+    victim = victims["priorit" in what]
     names = ["agent.json", "network.safetensors", "learner.safetensors", "run.json", "run.safetensors", "rows.zst"]
     kept = {name: (victim.checkpoint / name).read_bytes() for name in [*names, CHECKSUMS]}
     try:
