@@ -59,7 +59,8 @@ def replace_folder(path: Path, files: Mapping[str, bytes], beside: Mapping[str, 
         aside.mkdir(parents=True)
         for name, data in files.items():
             write_synced(aside / name, data)
-        digests = {name: digest(data) for name, data in files.items()} | dict(beside or {})
+        # The files stand last, so that a list that was cut off lacks one that is known to belong to it.
+        digests = dict(beside or {}) | {name: digest(data) for name, data in files.items()}
         lines = "".join(f"{value}  {name}\n" for name, value in digests.items())
         write_synced(aside / CHECKSUMS, lines.encode())
         sync(aside)
@@ -116,7 +117,10 @@ def read_checksums(folder: Path) -> dict[str, str]:
         OSError: it cannot be read.
     """
     found = {}
-    for line in read_regular(folder / CHECKSUMS).decode("ascii").splitlines():
+    *lines, rest = read_regular(folder / CHECKSUMS).decode("ascii").split("\n")
+    if rest:
+        raise ValueError(f"{CHECKSUMS} is cut off")
+    for line in lines:
         match = re.fullmatch(r"([0-9a-f]{64})  ((?:\.\./\w+/)?\w[\w.]*)", line)
         if match is None:
             raise ValueError(f"{line[:80]!r} is no checksum")

@@ -123,6 +123,7 @@ class Loop:
                     agent.episodes += self.interval.count(reward, terminated | truncated)
                 stopping = agent.step >= self.last_step or bool(self.received)
                 self._record(before, obs, stopping)
+                stopping |= self.evaluation_due and bool(self.received)  # one that was cut off is played when resumed
         finally:
             try:
                 self.games.settle()

@@ -87,12 +87,13 @@ class RunCheckpoints:
         return run
 
     def forget_after(self, step: int) -> None:
-        """Removes what came after the checkpoint that the run goes on from, but for the best policy."""
+        """Removes what a crash left, and what came after the checkpoint that the run goes on from, but for the best."""
         tidy(self.folder)
+        self.point("latest", step)
         for folder in _folders(self.folder):
             if folder > self.path(step) and (damage(folder) or not self._is_marked(folder, "best")):
                 remove_folder(folder)
-        self.point("latest", step)
+        self._remove_old()
 
     def point(self, name: str, step: int) -> None:
         """Makes the link of that name point to the checkpoint of a step, in one go."""

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -17,10 +17,8 @@ from rich.table import Column
 
 from pixelq.agents.checkpoint import one_line
 from pixelq.agents.evaluation import Evaluation
+from pixelq.agents.event_file import EventFile
 from pixelq.agents.files import read_regular, replace_file, sync
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 METRICS = (
     "step frames episodes return_mean return_median length_mean loss q_mean epsilon updates "
@@ -57,7 +55,7 @@ class RunLog:
         self.checkpoints = out / "checkpoints"
         self.config: dict[str, Any] = {}
         self.evaluations: list[dict[str, str]] = []
-        self.tensorboard: SummaryWriter | None = None
+        self.tensorboard: EventFile | None = None
         try:
             if not resume:
                 self._check_is_new()
@@ -104,9 +102,7 @@ class RunLog:
             else:
                 replace_file(path, (",".join(columns) + "\n").encode())
         self.evaluations = read_run(self.out).evaluations
-        from torch.utils.tensorboard import SummaryWriter  # a second to import
-
-        self.tensorboard = SummaryWriter(str(self.out), purge_step=step + 1 if self.config else None)
+        self.tensorboard = EventFile(self.out, purge_step=step + 1 if self.config else None)
 
     def has_evaluation(self, step: int) -> bool:
         """Whether the evaluation of a step is there."""
@@ -145,7 +141,7 @@ class RunLog:
         assert self.tensorboard is not None
         for column in columns[1:]:
             if row[column] is not None:
-                self.tensorboard.add_scalar(f"{name}/{column}", row[column], row["step"])
+                self.tensorboard.scalar(f"{name}/{column}", row[column], row["step"])
 
     def sync(self) -> None:
         """Sees that all rows are on the disk, before a checkpoint is that counts on them."""

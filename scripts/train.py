@@ -12,14 +12,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, preset
+from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, RunUnwritable, preset
 from pixelq.agents.checkpoint import one_line, read_run_state
-from pixelq.agents.files import read_regular
+from pixelq.agents.files import read_regular, replace_file
 from pixelq.agents.plot import plot_run
 from pixelq.agents.run_checkpoints import newest_checkpoint
 from pixelq.agents.seeds import derived_seed
 from pixelq.envs import PROTOCOLS, is_atari, make_vec
-from pixelq.scripts.command_line import UsageError, check_least, parse, write_json
+from pixelq.scripts.command_line import UsageError, check_least, parse
 from pixelq.scripts.evaluate import describe, evaluate_saved, figures
 
 
@@ -199,12 +199,18 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
         },
     )
     saved, folder, result, protocol = evaluate_saved(args.out, args.final_episodes, device=args.device)
-    write_json(figures(saved, folder, result, protocol), args.out / FINAL)
-    curve = plot_run(args.out)
+    try:
+        curve = plot_run(args.out)
+        final = json.dumps(figures(saved, folder, result, protocol)) + "\n"
+        replace_file(args.out / FINAL, final.encode())
+    except OSError as error:
+        raise RunUnwritable(
+            f"{args.out} can no longer be written ({error.strerror}), after the last step; --resume goes on when it can"
+        ) from error
     print(describe(result, f"best policy (step {saved.step:,})"))
     print(
         f"\n  run       {args.out}\n"
-        f"  policy    {folder}   (figures in {args.out / 'final_evaluation.json'})\n"
+        f"  policy    {folder}   (figures in {args.out / FINAL})\n"
         f"  curve     {curve}   (tensorboard --logdir {args.out} for all of them)\n"
         f"  evaluate  pixelq evaluate {args.out} --video {args.out / 'video'}\n"
         f"  go on     pixelq train --resume --out {args.out} --steps {2 * args.steps}"

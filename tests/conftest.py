@@ -1,10 +1,43 @@
 """What all tests share."""
 
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
+
+from tests.runs import BLOCKS, Nursery, train, unfinished
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     # The nets here are tiny: threads would wait for each other for longer than they compute.
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Runs commands."""
+    server = Nursery()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def whole(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of Catch that nothing stopped."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    ended = nursery.run(train(out), BLOCKS)
+    assert ended.code == 0, ended.err
+    assert unfinished(out) == []
+    return out
+
+
+@pytest.fixture(scope="session")
+def stopped(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of Catch as SIGTERM left it in its first evaluation."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    ended = nursery.run(train(out), BLOCKS, ["stop_in_evaluation", {"number": signal.SIGTERM, "evaluation": 1}])
+    assert ended.code == 128 + signal.SIGTERM, ended.err
+    return out

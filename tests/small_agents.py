@@ -14,6 +14,22 @@ ACTIONS = gymnasium.spaces.Discrete(3)
 SMALL: dict[str, Any] = {"replay_capacity": 400, "batch_size": 8, "hidden": 16, "learning_starts": 8}
 
 
+TINY_FLAGS = {
+    "--env": "pixelq/Catch-v0",
+    "--preset": "classic",
+    "--steps": "200",
+    "--num-envs": "2",
+    "--device": "cpu",
+    "--final-episodes": "2",
+    "--evaluation-episodes": "2",
+    "--agent.hidden": "8",
+    "--agent.batch-size": "4",
+    "--agent.learning-starts": "50",
+    "--agent.replay-capacity": "100",
+}
+"""Of `pixelq train`, for a short run of Catch."""
+
+
 def filled(config: AgentConfig, seed: int = 0, device: str = "cpu") -> DQN:
     """An agent whose replay is full of random steps."""
     agent = DQN(PIXELS, ACTIONS, config, device=device, seed=seed)

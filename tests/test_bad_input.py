@@ -21,26 +21,12 @@ from gymnasium.spaces import Box, Dict, Discrete
 from pixelq.agents import DQN, PRESETS, AgentConfig
 from pixelq.envs import InvalidEnv
 from pixelq.scripts.main import VERBS, main
-from tests.small_agents import seal
-
-FLAGS = {
-    "--env": "pixelq/Catch-v0",
-    "--preset": "classic",
-    "--steps": "200",
-    "--num-envs": "2",
-    "--device": "cpu",
-    "--final-episodes": "2",
-    "--evaluation-episodes": "2",
-    "--agent.hidden": "8",
-    "--agent.batch-size": "4",
-    "--agent.learning-starts": "50",
-    "--agent.replay-capacity": "100",
-}
+from tests.small_agents import TINY_FLAGS, seal
 
 
 def train_arguments(*more: str, **changes: str) -> list[str]:
     """A short training's command line; a keyword replaces a flag: ``num_envs="0"`` is ``--num-envs 0``."""
-    flags = FLAGS | {"--" + name.replace("_", "-"): value for name, value in changes.items()}
+    flags = TINY_FLAGS | {"--" + name.replace("_", "-"): value for name, value in changes.items()}
     return ["train", *(word for pair in flags.items() for word in pair), *more]
 
 
@@ -201,7 +187,9 @@ def test_train_refuses_counts_below_one(refused: Callable[[list[str]], str], fla
         (["evaluate", ".", "another"], ["another", "pixelq evaluate --help"]),
         (["presets", "--all"], ["--all", "pixelq presets --help"]),
     ],
-    ids=lambda value: " ".join(word for word in value if word not in FLAGS and word not in FLAGS.values())[:40],
+    ids=lambda value: " ".join(word for word in value if word not in TINY_FLAGS and word not in TINY_FLAGS.values())[
+        :40
+    ],
 )
 def test_flags_that_do_not_fit(refused: Callable[[list[str]], str], arguments: list[str], words: list[str]) -> None:
     why = refused(arguments)

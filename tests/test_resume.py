@@ -1,16 +1,25 @@
 """A run that was stopped and resumed is the run that never was: to the byte, in all that it keeps but times."""
 
-import csv
 import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
+import torch
+from gymnasium.spaces import Box, Discrete
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pixelq.agents import DQN, AgentConfig
+from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, Replay
+from pixelq.agents.checkpoint import ROWS
+from pixelq.agents.files import replace_folder
+from pixelq.agents.replay_files import ReplayFiles
 from pixelq.agents.run_checkpoints import newest_checkpoint
 from pixelq.envs import PROTOCOLS, Protocol, make_vec
+from tests.runs import assert_same, contents
 
 TINY = AgentConfig(
     hidden=8,
@@ -29,7 +38,6 @@ OPTIONS: dict[str, Any] = {
     "log_every": 50,
     "keep": 3,
 }
-TIMES = {"wall_seconds", "interval_seconds", "steps_per_second"}
 
 
 class Killed(BaseException):
@@ -75,38 +83,6 @@ class Trained:
         finally:
             envs.close()
             evaluation_envs.close()
-
-
-def without_times(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in TIMES}
-
-
-def contents(run: Path) -> dict[str, Any]:
-    """All that a run keeps, but times and what says that it was resumed."""
-    found: dict[str, Any] = {}
-    for path in sorted(run.rglob("*")):
-        name = str(path.relative_to(run))
-        if path.is_symlink():
-            found[name] = path.readlink()
-        elif path.name == "metrics.csv":
-            with path.open(newline="") as file:
-                found[name] = [without_times(row) for row in csv.DictReader(file)]
-        elif path.name == "config.json":
-            found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "resumed"}
-        elif path.name == "run.json":
-            found[name] = without_times(json.loads(path.read_text()))
-        elif path.name == "checksums.sha256":
-            found[name] = [line for line in path.read_text().splitlines() if not line.endswith("run.json")]
-        elif path.is_file() and not path.name.startswith("events.out"):
-            found[name] = path.read_bytes()
-    return found
-
-
-def assert_same(one: Path, other: Path) -> None:
-    ours, theirs = contents(one), contents(other)
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        assert ours[name] == theirs[name], name
 
 
 PARTS: dict[str, dict[str, Any]] = {
@@ -168,3 +144,186 @@ def test_an_atari_run_goes_on_exactly(
     assert agent.episodes > 3
     assert_same(tmp_path / "whole", tmp_path / "killed")
     assert len(list((tmp_path / "whole" / "checkpoints" / "replay").iterdir())) > 3
+
+
+# --- what cannot be put back, and what may change ---------------------------------------------------------------------
+
+
+def test_environments_that_cannot_be_put_back_begin_new_episodes(tmp_path: Path) -> None:
+    """Gymnasium's own vector environments keep no state: the run goes on, and says that it is not the same."""
+    envs = gymnasium.make_vec("CartPole-v1", 2)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, TINY, device="cpu", seed=5)
+    agent.learn(envs, 300, tmp_path / "run", **OPTIONS)
+    loaded = DQN.load(tmp_path / "run" / "checkpoints" / "latest", "cpu")
+    loaded.learn(envs, 200, tmp_path / "run", resume=True, **OPTIONS)
+    assert loaded.replay is not None
+    # The ring was put back; the step that began anew is in it as the end of the episodes before.
+    assert loaded.replay.time * 2 > 500
+    assert loaded.updates == (loaded.step - TINY.learning_starts) // TINY.train_every
+    resumed = json.loads((tmp_path / "run" / "config.json").read_text())["resumed"]
+    assert [(entry["step"], entry["exact"]) for entry in resumed] == [(agent.step, False)]
+    assert "VectorEnv cannot be put back" in resumed[0]["why_not"]
+
+
+class Clock(gymnasium.Env[Any, Any]):
+    """Shows a number that no seed determines."""
+
+    observation_space = Box(-1, 1, (2,), np.float32)
+    action_space = Discrete(2)
+    calls = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.age = -1
+        return self.step(0)[0], {}
+
+    def step(self, action: Any) -> Any:
+        Clock.calls += 1
+        self.age += 1
+        return np.full(2, np.sin(Clock.calls), np.float32), 0.0, self.age == 20, False, {}
+
+
+gymnasium.register("tests/Clock-v0", lambda **_: Clock())
+
+
+def test_environments_that_no_seed_determines_are_recognised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = Trained(env="tests/Clock-v0")
+    assert trained.train(tmp_path / "run", 400, kill_at=120) is None
+    assert trained.train(tmp_path / "run", 400, progress=True) is not None
+    (entry,) = json.loads((tmp_path / "run" / "config.json").read_text())["resumed"]
+    assert entry["exact"] is False
+    assert "did not play the same again" in entry["why_not"]
+    assert "but not exactly (new episodes: 'tests/Clock-v0' did not play the same again" in capsys.readouterr().err
+
+
+def test_another_number_of_threads_is_told_of(tmp_path: Path) -> None:
+    trained = Trained()
+    assert trained.train(tmp_path / "run", 300, kill_at=120) is None
+    torch.set_num_threads(2)
+    try:
+        assert trained.train(tmp_path / "run", 300) is not None
+    finally:
+        torch.set_num_threads(1)
+    (entry,) = json.loads((tmp_path / "run" / "config.json").read_text())["resumed"]
+    assert (entry["exact"], entry["why_not"]) == (False, "threads was 1 and is 2")
+
+
+def test_more_steps_give_the_same_weights(tmp_path: Path) -> None:
+    """A run of 300 steps that goes on to 500 learns what a run of 500 does; it has one more evaluation and row."""
+    trained = Trained()
+    assert trained.train(tmp_path / "whole", 500) is not None
+    assert trained.train(tmp_path / "longer", 300) is not None
+    assert trained.train(tmp_path / "longer", 500) is not None
+    ours, theirs = contents(tmp_path / "whole"), contents(tmp_path / "longer")
+    last = max(name.split("/")[1] for name in ours if name.startswith("checkpoints/step_"))
+    for file in ("network.safetensors", "learner.safetensors", "agent.json", "rows.zst"):
+        assert ours[f"checkpoints/{last}/{file}"] == theirs[f"checkpoints/{last}/{file}"], file
+
+
+def test_a_run_is_resumed_with_environments_like_its_own(tmp_path: Path) -> None:
+    trained = Trained()
+    agent = trained.train(tmp_path / "run", 300)
+    assert agent is not None
+    before = contents(tmp_path / "run")
+    with pytest.raises(InvalidCheckpoint, match=r"it has 2 environments, not 3|does not fit this run"):
+        agent.learn(trained.envs(0, num_envs=3), 10, tmp_path / "run", resume=True)
+    with pytest.raises(InvalidRun, match="holds no run"):
+        agent.learn(trained.envs(0), 10, tmp_path / "other", resume=True)
+    loaded = DQN.load(tmp_path / "run", "cpu")
+    loaded.step = 7
+    with pytest.raises(InvalidCheckpoint, match="step_0000000007 is not there"):
+        loaded.learn(trained.envs(0), 10, tmp_path / "run", resume=True)
+    assert contents(tmp_path / "run") == before
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_evaluation_that_was_cut_off_is_played_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = Trained()
+    assert trained.train(tmp_path / "whole", 500) is not None
+
+    def killed(*_: Any, **__: Any) -> Any:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pixelq.agents.loop.evaluate", killed)
+        assert trained.train(tmp_path / "killed", 500) is None
+    assert newest_checkpoint(tmp_path / "killed" / "checkpoints", pytest.fail).name == "step_0000000230"  # type: ignore[union-attr]
+    # Then one is whole, but the link to the best was not made.
+    with monkeypatch.context() as patched:
+        patched.setattr("pixelq.agents.run_checkpoints.RunCheckpoints.point", killed)
+        assert trained.train(tmp_path / "killed", 500) is None
+    assert trained.train(tmp_path / "killed", 500) is not None
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+# --- the replay alone -------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.booleans(), st.integers(0, 60), st.integers(1, 2_000)
+)
+def test_a_replay_from_its_files_is_the_replay(
+    tmp_path_factory: pytest.TempPathFactory,
+    num_envs: int,
+    frame_stack: int,
+    n_step: int,
+    prioritized: bool,
+    steps: int,
+    block_bytes: int,
+) -> None:
+    """Read back after any number of steps, with blocks of any size written at several times, it goes on the same."""
+    folder = tmp_path_factory.mktemp("replay")
+
+    def make() -> Replay:
+        return Replay(
+            (frame_stack, 3),
+            np.dtype(np.uint8),
+            capacity=25 * num_envs,
+            num_envs=num_envs,
+            frame_stack=frame_stack,
+            n_step=n_step,
+            prioritized=prioritized,
+            seed=3,
+        )
+
+    rng = np.random.default_rng(steps)
+
+    def play(replays: list[Replay], steps: int) -> None:
+        for _ in range(steps):
+            obs = rng.integers(256, size=(num_envs, frame_stack, 3), dtype=np.uint8)
+            ended = rng.random((2, num_envs)) < 0.15
+            outcome = rng.integers(5, size=num_envs), rng.normal(size=num_envs), ended[0], ended[1] & ~ended[0]
+            for replay in replays:
+                replay.add(obs, *outcome)
+
+    def draw(replay: Replay) -> list[torch.Tensor]:
+        batch = replay.sample(6)
+        replay.update_priorities(batch, batch.obs.float().mean((1, 2)) + batch.reward.abs())
+        return [part for part in batch if part is not None]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pixelq.agents.replay_files.BLOCK_BYTES", block_bytes)
+        replay = make()
+        files = ReplayFiles(folder, replay.ring)
+        for part in (steps // 3, steps - steps // 3):
+            play([replay], part)
+            if len(replay):
+                draw(replay)
+            blocks, rows = files.write()
+        checkpoint = folder / "step_0000000001"
+        replace_folder(checkpoint, {ROWS: rows}, blocks)
+        again = make()
+        ReplayFiles(folder, again.ring).read(checkpoint, replay.time)
+        again.load_state(replay.state())
+    for _ in range(3):
+        assert len(again) == len(replay)
+        if len(replay):
+            for one, other in zip(draw(replay), draw(again), strict=True):
+                assert torch.equal(one, other)
+        play([replay, again], 9)
+    oldest = max(0, replay.time - replay.length)
+    one, other = (each.ring.read(oldest, replay.time) for each in (replay, again))
+    assert all(torch.equal(one[name], other[name]) for name in one)
