@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 
 from pixelq.agents.config import AgentConfig, InvalidConfig
+from pixelq.agents.restore import fitting
 from pixelq.networks import (
     ActionStreams,
     CategoricalHead,
@@ -45,6 +49,23 @@ def make_network(
         if "memory" not in str(error) and "Storage size" not in str(error):
             raise
         raise InvalidConfig("no memory for a network of that size; lower hidden, or what the head predicts") from error
+
+
+def check_weights(
+    weights: Mapping[str, Tensor], observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig
+) -> None:
+    """Sees that weights are those of the network that ``make_network`` would make, without the memory for it.
+
+    Raises:
+        InvalidConfig: there is no such network.
+        ValueError: the weights are of another.
+    """
+    if num_actions < 1:
+        raise ValueError(f"{num_actions} actions are too few")
+    with torch.device("meta"):
+        network = make_network(observation_shape, num_actions, config)
+    for name, like in network.state_dict().items():
+        fitting(weights, name, like)
 
 
 def _make_network(observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig) -> QNetwork:

@@ -18,7 +18,7 @@ from pixelq.agents.files import CHECKSUMS, read_checked, read_regular, replace_f
 FORMAT = 3
 AGENT, NETWORK, LEARNER = "agent.json", "network.safetensors", "learner.safetensors"
 RUN, ARRAYS, ROWS = "run.json", "run.safetensors", "rows.zst"
-MOST_JSON = 2**26
+MOST_JSON = 2**22
 """Bytes of the longest description that is read."""
 
 
@@ -107,7 +107,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if "format" not in state:
         raise InvalidCheckpoint(f"{folder / AGENT} is not a pixelq checkpoint's description")
     if state["format"] not in (2, FORMAT):  # format 2 is an agent without checksums and without its run
-        raise InvalidCheckpoint(f"{folder} has format {state['format']!r}; this version reads formats 2 and {FORMAT}")
+        raise InvalidCheckpoint(
+            f"{folder} has format {state['format']!r:.80}; this version reads formats 2 and {FORMAT}"
+        )
     if state["format"] == FORMAT and not (folder / CHECKSUMS).exists():
         raise InvalidCheckpoint(f"{folder} lacks its {CHECKSUMS}; use another checkpoint")
     network, learner = (unpack_tensors(folder / name, files[name]) for name in (NETWORK, LEARNER))
@@ -157,8 +159,8 @@ def unpack_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
     """
     try:
         return safetensors.torch.load(data)
-    except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise InvalidCheckpoint(f"{path} is damaged ({_one_line(error)}); use another checkpoint") from error
+    except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError, ArithmeticError, AssertionError) as error:
+        raise InvalidCheckpoint(f"{path} is damaged ({one_line(error)}); use another checkpoint") from error
 
 
 def unpack_json(path: Path, data: bytes) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def unpack_json(path: Path, data: bytes) -> dict[str, Any]:
             raise ValueError(f"{len(data):,} bytes")
         state = json.loads(data)
     except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of too many digits, nested too deep
-        raise InvalidCheckpoint(f"{path} is damaged ({_one_line(error)}); use another checkpoint") from error
+        raise InvalidCheckpoint(f"{path} is damaged ({one_line(error)}); use another checkpoint") from error
     if not isinstance(state, dict):
         raise InvalidCheckpoint(f"{path} is not a pixelq checkpoint's description")
     return state
@@ -182,7 +184,8 @@ def _json(values: dict[str, Any]) -> bytes:
     return json.dumps(values, indent=1).encode()
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an error says, as part of a sentence."""
     return " ".join(str(error).split())[:300]
 
 

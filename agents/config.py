@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from math import inf, isfinite
+from math import inf
 from typing import Any, Literal, get_args, get_type_hints
 
 import numpy as np
@@ -207,7 +207,7 @@ class AgentConfig:
     def _require(self, name: str, condition: bool, requirement: str, hint: object = None) -> None:
         if not condition:
             also = " or None" if hint in (int | None, float | None) else ""
-            raise InvalidConfig(f"{name} is {getattr(self, name)!r}; it must be {requirement}{also}")
+            raise InvalidConfig(f"{name} is {getattr(self, name)!r:.80}; it must be {requirement}{also}")
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -222,7 +222,7 @@ class AgentConfig:
         """
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
-            raise InvalidConfig(f"unknown field {unknown[0]!r} of the agent's configuration")
+            raise InvalidConfig(f"unknown field {unknown[0]!r:.80} of the agent's configuration")
         return cls(**values)
 
 
@@ -251,8 +251,8 @@ _RANGES: dict[str, _Range] = {
     "epsilon_end": _FRACTION,
     "reward_clip": _POSITIVE,
     "noisy_sigma": _AT_LEAST_0,
-    "v_min": (isfinite, "a finite number"),
-    "v_max": (isfinite, "a finite number"),
+    "v_min": (lambda x: -inf < x < inf, "a finite number"),
+    "v_max": (lambda x: -inf < x < inf, "a finite number"),
     "kappa": _AT_LEAST_0,
     "fraction_learning_rate": _POSITIVE,
     "fraction_entropy": _AT_LEAST_0,

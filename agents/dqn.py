@@ -14,13 +14,13 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelq.agents.build import make_network
-from pixelq.agents.checkpoint import Checkpoint, InvalidCheckpoint, read_checkpoint, write_checkpoint
+from pixelq.agents.build import check_weights, make_network
+from pixelq.agents.checkpoint import Checkpoint, InvalidCheckpoint, one_line, read_checkpoint, write_checkpoint
 from pixelq.agents.config import AgentConfig, InvalidConfig
 from pixelq.agents.exploration import epsilon_greedy
 from pixelq.agents.learner import Learner
 from pixelq.agents.replay import Replay
-from pixelq.agents.restore import count, restore_generator
+from pixelq.agents.restore import count, observations, restore_generator, unbounded_box
 from pixelq.agents.schedules import epsilon_at
 from pixelq.networks import Noise, QNetwork
 
@@ -239,15 +239,11 @@ class DQN:
         checkpoint = read_checkpoint(path)
         state = checkpoint.state
         try:
-            shape, dtype = state["observation_space"]["shape"], np.dtype(str(state["observation_space"]["dtype"]))
-            low, high = _bounds(dtype)
-            agent = cls(
-                gymnasium.spaces.Box(low, high, tuple(shape), dtype.type),
-                gymnasium.spaces.Discrete(state["num_actions"]),
-                AgentConfig.from_dict(state["config"]),
-                device=device,
-                seed=state["seed"],
-            )
+            shape, dtype = observations(state["observation_space"])
+            num_actions, config = count(state, "num_actions"), AgentConfig.from_dict(state["config"])
+            check_weights(checkpoint.network, shape, num_actions, config)  # before memory is taken for as many
+            box, actions = unbounded_box(shape, dtype), gymnasium.spaces.Discrete(num_actions)
+            agent = cls(box, actions, config, device=device, seed=count(state, "seed", most=2**128))
             agent.network.load_state_dict(checkpoint.network)
             restore_generator(agent.noise, checkpoint.learner, "noise.state")
             del checkpoint.learner["noise.state"]
@@ -256,18 +252,8 @@ class DQN:
             agent.step, agent.updates, agent.episodes = (count(state, name) for name in ("step", "updates", "episodes"))
             agent.env_id, agent.protocol = (None if state[n] is None else str(state[n]) for n in ("env", "protocol"))
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
-            sentence = " ".join(str(error).split())[:300]
-            raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {sentence}") from error
+            raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error
         return agent
-
-
-def _bounds(dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    """The widest bounds of a Box of that type."""
-    if dtype == np.bool_:
-        return 0, 1
-    if np.issubdtype(dtype, np.integer):
-        return np.iinfo(dtype).min, np.iinfo(dtype).max
-    return -np.inf, np.inf
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelq.agents.restore import count, fitting
+from pixelq.agents.restore import count, fitting, number
 
 
 class Interval:
@@ -97,6 +97,6 @@ class Interval:
         for name in ("done", "running_return", "running_length"):
             own = getattr(self, name)
             own[:] = fitting(arrays, name, torch.from_numpy(own)).numpy()
-        self.begin(count(state, "interval_step"), float(state["interval_started"]))
+        self.begin(count(state, "interval_step"), number(state, "interval_started"))
         self.finished = list(zip(returns.tolist(), lengths.tolist(), strict=True))
         self.losses = [(step, loss, q) for step, (loss, q) in zip(steps.tolist(), losses, strict=True)]

@@ -18,7 +18,7 @@ from pixelq.agents.optim import (
 )
 from pixelq.agents.replay import Batch
 from pixelq.agents.resets import shrink_and_perturb
-from pixelq.agents.restore import restore_generator
+from pixelq.agents.restore import fitting, restore_generator
 from pixelq.agents.targets import greedy_policy, munchausen_reward, soft_policy
 from pixelq.networks import FractionHead, QNetwork
 
@@ -132,11 +132,17 @@ class Learner:
         return tensors | {"generator.state": self.generator.get_state()}
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Puts back what ``tensors`` gave."""
+        """Puts back what ``tensors`` gave.
+
+        Raises:
+            LookupError, ValueError, RuntimeError: they are those of another learner.
+        """
         parts: dict[str, dict[str, Tensor]] = {"target": {}, "generator": {}, **{part: {} for part in self.optimizers}}
         for name, tensor in tensors.items():
             part, _, key = name.partition(".")
             parts[part][key] = tensor
+        for name, like in self.target_network.state_dict().items():
+            fitting(parts["target"], name, like)
         self.target_network.load_state_dict(parts["target"])
         for part, optimizer in self.optimizers.items():
             load_optimizer_tensors(optimizer, parts[part])

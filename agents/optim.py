@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelq.agents.config import AgentConfig
+from pixelq.agents.restore import fitting, part
 
 
 class CentredRMSProp(torch.optim.Optimizer):
@@ -97,18 +98,19 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, 
     """Puts back what ``optimizer_tensors`` gave; hyperparameters stay those of the optimiser.
 
     Raises:
-        LookupError, ValueError: the tensors are those of other parameters.
+        ValueError: the tensors are those of other parameters.
     """
-    params = [p for group in optimizer.param_groups for p in group["params"]]
+    params = {str(i): p for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"])}
+    moments = {"mean", "square"} if isinstance(optimizer, CentredRMSProp) else {"step", "exp_avg", "exp_avg_sq"}
     state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, tensor in tensors.items():
-        index, name = key.split(".")
-        if tensor.dim() == 0:  # the count of steps
-            moment = tensor.clone()
-        elif tensor.shape == params[int(index)].shape:
-            # In the parameter's own order in memory, as fused kernels take all of them as plain rows of numbers.
-            moment = torch.empty_like(params[int(index)]).copy_(tensor)
-        else:
-            raise ValueError(f"{key} has shape {[*tensor.shape]}, its parameter {[*params[int(index)].shape]}")
-        state.setdefault(int(index), {})[name] = moment
+    for index in {key.partition(".")[0] for key in tensors}:
+        if index not in params or part(tensors, index).keys() != moments:
+            raise ValueError(f"the moments of parameter {index:.80} are those of another optimiser")
+        param, found = params[index], state.setdefault(int(index), {})
+        for name in moments:
+            if name == "step":
+                found[name] = fitting(tensors, f"{index}.{name}", torch.zeros(())).clone()
+            else:
+                # In the parameter's own order in memory, as fused kernels take all of them as plain rows of numbers.
+                found[name] = torch.empty_like(param).copy_(fitting(tensors, f"{index}.{name}", param))
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

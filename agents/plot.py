@@ -34,7 +34,7 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
     config, metrics, evaluations = read_run(run)
     metrics = [row for row in metrics if row["return_mean"]]
     reference = reference_score(config["env"])
-    frames_per_step = next((int(row["frames"]) // int(row["step"]) for row in metrics), 1)
+    frames_per_step = next((int(row["frames"]) // max(1, int(row["step"])) for row in metrics), 1)
     unit, scale = ("thousand steps", 1e-3) if frames_per_step == 1 else ("million frames", frames_per_step / MILLION)
 
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium
+import numpy as np
 import torch
 from torch import Tensor
+
+MOST_NUMBERS = 2**24
+"""Most numbers in an observation that is read from a checkpoint."""
+_DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
 
 
 def fitting(tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
@@ -21,6 +28,8 @@ def fitting(tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
         raise ValueError(f"{name} is missing")
     if (tensor.dtype, tensor.shape) != (like.dtype, like.shape):
         raise ValueError(f"{name} is {tensor.dtype} {[*tensor.shape]}, not {like.dtype} {[*like.shape]}")
+    if tensor.dtype == torch.bool and (tensor.view(torch.uint8) > 1).any():
+        raise ValueError(f"{name} holds bytes that are neither True nor False")
     return tensor
 
 
@@ -32,8 +41,44 @@ def count(values: Mapping[str, Any], name: str, most: int = 2**62) -> int:
     """
     value = values.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise ValueError(f"{name} is {value!r}, which is no count")
+        raise ValueError(f"{name} is {value!r:.80}, which is no count")
     return value
+
+
+def number(values: Mapping[str, Any], name: str) -> float:
+    """The JSON value of that name, if it is a number in [0, 2⁶²].
+
+    Raises:
+        ValueError: it is not, or is not there.
+    """
+    value = values.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 2**62:
+        raise ValueError(f"{name} is {value!r:.80}, which is no number from 0 on")
+    return float(value)
+
+
+def observations(values: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the observations that JSON values describe.
+
+    Raises:
+        ValueError: they describe none, or some of more than ``MOST_NUMBERS``.
+    """
+    shape, dtype = (values.get("shape"), values.get("dtype")) if isinstance(values, dict) else (None, None)
+    if dtype not in _DTYPES:
+        raise ValueError(f"observations are of type {dtype!r:.80}")
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 1 for size in shape):
+        raise ValueError(f"observations are of shape {shape!r:.80}")
+    if len(shape) > 32 or math.prod(shape) > MOST_NUMBERS:
+        raise ValueError(f"observations of shape {shape!r:.80} are more than this version reads")
+    return tuple(shape), np.dtype(dtype)
+
+
+def unbounded_box(shape: tuple[int, ...], dtype: np.dtype[Any]) -> gymnasium.spaces.Box:
+    """The space of all observations of a shape and type."""
+    low, high = (-np.inf, np.inf) if dtype.kind == "f" else (0, 1)
+    if dtype.kind in "iu":
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    return gymnasium.spaces.Box(low, high, shape, dtype.type)
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

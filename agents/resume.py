@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelq.agents.checkpoint import InvalidCheckpoint
-from pixelq.agents.restore import count, part
+from pixelq.agents.checkpoint import InvalidCheckpoint, one_line
+from pixelq.agents.restore import count, number, part
 from pixelq.envs import InvalidEnv
 
 if TYPE_CHECKING:
@@ -53,20 +53,23 @@ def restore_run(loop: Loop) -> str | None:
     try:
         if count(state, "num_envs") != loop.envs.num_envs:
             raise ValueError(f"it has {state['num_envs']} environments, not {loop.envs.num_envs}")
-        loop.learn_from, loop.steps_owed, loop.restarts = (
-            count(state, name) for name in ("learn_from", "steps_owed", "restarts")
-        )
+        loop.learn_from, loop.restarts = (count(state, name) for name in ("learn_from", "restarts"))
+        loop.steps_owed = count(state, "steps_owed", most=loop.agent.config.train_every - 1)
         loop.evaluation_due = bool(state["evaluation_due"])
-        loop.wall_before = float(state["wall_seconds"])
+        loop.wall_before = number(state, "wall_seconds")
         loop.interval.load_state(state, run.arrays, loop.agent.device)
         obs = run.arrays["obs"].numpy()
+        games = {name: values.numpy() for name, values in part(run.arrays, "games").items()}
         if not isinstance(state["arithmetic"], dict):
             raise ValueError("arithmetic is no object")
-        if obs.shape != (loop.envs.num_envs, *loop.agent.observation_space.shape):
-            raise ValueError(f"obs has shape {obs.shape}")
+        space = loop.agent.observation_space
+        if (obs.shape, obs.dtype) != ((loop.envs.num_envs, *space.shape), space.dtype):
+            raise ValueError(f"obs is {obs.dtype} {[*obs.shape]}")
+        if not ((loop.replay.ring.action >= 0) & (loop.replay.ring.action < loop.agent.num_actions)).all():
+            raise ValueError("the replay holds actions that there are not")
     except (LookupError, TypeError, ValueError) as error:
-        raise InvalidCheckpoint(f"{loop.checkpoints.path(step)} does not fit this run: {error}") from error
-    lost = _restore_games(loop, obs, part(run.arrays, "games"))
+        raise InvalidCheckpoint(f"{loop.checkpoints.path(step)} does not fit this run: {one_line(error)}") from error
+    lost = _restore_games(loop, obs, games)
     if lost is not None:
         loop.replay.cut(obs)
         loop.interval.cut()
@@ -85,12 +88,12 @@ def arithmetic(device: torch.device) -> dict[str, str | int]:
     return {"device": device.type, "PyTorch": torch.__version__, "threads": threads}
 
 
-def _restore_games(loop: Loop, obs: NDArray[Any], games: dict[str, Tensor]) -> str | None:
+def _restore_games(loop: Loop, obs: NDArray[Any], games: dict[str, NDArray[Any]]) -> str | None:
     """Puts the environments where they showed ``obs``; returns why that cannot be, or None."""
     if not games or not hasattr(type(loop.envs), "set_state"):
         return f"new episodes: {type(loop.envs).__name__} cannot be put back where it was"
     try:
-        shown = loop.envs.set_state({k: v.numpy() for k, v in games.items()})  # type: ignore[attr-defined]
+        shown = loop.envs.set_state(games)  # type: ignore[attr-defined]
     except InvalidEnv as error:
         return f"new episodes: {error}"
     if not np.array_equal(shown, obs, equal_nan=shown.dtype.kind == "f"):

@@ -18,6 +18,7 @@ from pixelq.agents.checkpoint import (
     RUN,
     InvalidCheckpoint,
     RunState,
+    one_line,
     read_run_state,
     write_checkpoint,
 )
@@ -80,10 +81,10 @@ class RunCheckpoints:
             replay_state = part(run.arrays, "replay")
             self.files.read(folder, int(replay_state["time"]))
             self.replay.load_state(replay_state)
-        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
             if isinstance(error, InvalidCheckpoint):
                 raise
-            raise InvalidCheckpoint(f"{folder} does not fit this run: {' '.join(str(error).split())[:300]}") from error
+            raise InvalidCheckpoint(f"{folder} does not fit this run: {one_line(error)}") from error
         return run
 
     def forget_after(self, step: int) -> None:
@@ -151,7 +152,7 @@ def damage(checkpoint: Path) -> str | None:
             if digest(read_regular(checkpoint / name)) != expected:
                 return f"{name} is not what was written"
     except (OSError, ValueError) as error:
-        return " ".join(str(error).split())[:300]
+        return one_line(error)
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +15,10 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from pixelq.agents.checkpoint import one_line
 from pixelq.agents.evaluation import Evaluation
 from pixelq.agents.event_file import EventFile
-from pixelq.agents.files import replace_file, sync
+from pixelq.agents.files import read_regular, replace_file, sync
 
 METRICS = (
     "step frames episodes return_mean return_median length_mean loss q_mean epsilon updates "
@@ -24,6 +26,10 @@ METRICS = (
 ).split()
 EVALUATIONS = "step episodes mean median std ci95_low ci95_high human_normalized".split()
 TABLES = {"metrics": METRICS, "evaluations": EVALUATIONS}
+COUNTS = "step frames episodes".split()
+OPTIONAL = "return_mean return_median length_mean loss q_mean human_normalized".split()
+"""Columns whose cells may be empty."""
+_KINDS: dict[str, Any] = {"agent": dict, "resumed": list}
 
 
 class InvalidRun(ValueError):
@@ -103,17 +109,8 @@ class RunLog:
         return any(row["step"] == str(step) for row in self.evaluations)
 
     def best(self) -> tuple[int, float] | None:
-        """Step and mean of the best evaluation so far, of equals the first; None before the first.
-
-        Raises:
-            InvalidRun: one has no step or mean.
-        """
-        try:
-            rows = [(int(row["step"]), float(row["mean"])) for row in self.evaluations]
-        except ValueError as error:
-            raise InvalidRun(
-                f"a table in {self.out} is damaged ({error}); start another run in another --out"
-            ) from error
+        """Step and mean of the best evaluation so far, of equals the first; None before the first."""
+        rows = [(int(row["step"]), float(row["mean"])) for row in self.evaluations]
         return max(rows, key=lambda row: row[1], default=None)
 
     def metrics(self, row: Mapping[str, Any]) -> None:
@@ -185,13 +182,16 @@ def read_run(run: str | os.PathLike[str]) -> RunFiles:
     except OSError as error:
         raise InvalidRun(f"{run} holds no run ({error.strerror}: {error.filename}); give a run's folder") from error
     except ValueError as error:  # no UTF-8, an empty table
-        raise InvalidRun(f"{run} is damaged ({error}); give another run's folder") from error
+        raise InvalidRun(f"{run} is damaged ({one_line(error)}); give another run's folder") from error
     for name, (header, _) in tables.items():
         if not header:
             raise InvalidRun(f"{run} is damaged ({name}.csv is empty); give another run's folder")
         if not set(TABLES[name]) - {"restarts"} <= set(header.split(",")):  # which runs before version 0.2 lack
             raise InvalidRun(f"{run / name}.csv lacks columns that a run writes; give another run's folder")
-    return RunFiles(config, *(list(csv.DictReader([header, *lines])) for header, lines in tables.values()))
+    try:
+        return RunFiles(config, *(_rows(name, *table) for name, table in tables.items()))
+    except ValueError as error:
+        raise InvalidRun(f"{run}/{one_line(error)}; give another run's folder") from error
 
 
 def _read_config(run: Path) -> dict[str, Any]:
@@ -201,15 +201,43 @@ def _read_config(run: Path) -> dict[str, Any]:
         InvalidRun: it is not there, or damaged.
     """
     try:
-        config: dict[str, Any] = json.loads((run / "config.json").read_text())
+        config: dict[str, Any] = json.loads(read_regular(run / "config.json"))
     except OSError as error:
         raise InvalidRun(f"{run} holds no run ({error.strerror}: {error.filename}); give a run's folder") from error
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8
-        raise InvalidRun(f"{run} is damaged ({error}); give another run's folder") from error
+        raise InvalidRun(f"{run} is damaged ({one_line(error)}); give another run's folder") from error
     is_description = isinstance(config, dict) and {"env", "protocol", "agent"} <= config.keys()
-    if not is_description or not isinstance(config["agent"], dict):
+    if not is_description or not all(isinstance(config.get(name, kind()), kind) for name, kind in _KINDS.items()):
         raise InvalidRun(f"{run / 'config.json'} does not describe a run; give a run's folder")
     return config
+
+
+def _rows(name: str, header: str, lines: list[str]) -> list[dict[str, str]]:
+    """The rows of a table as text by column.
+
+    Raises:
+        ValueError: a cell holds no number.
+    """
+    rows = [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines]
+    for row in rows:
+        for column in TABLES[name]:
+            cell = row.get(column, "")
+            is_number = _is_count(cell) if column in COUNTS else _is_number(cell) or (not cell and column in OPTIONAL)
+            if not is_number and column in row:
+                raise ValueError(f"{name}.csv is damaged ({column} is {cell!r:.80})")
+    return rows
+
+
+def _is_count(cell: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,18}", cell) is not None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _cell(value: Any) -> str:
@@ -225,9 +253,9 @@ def _cut_after(path: Path, last_step: int) -> None:
 
 def _whole_lines(path: Path) -> tuple[str, list[str]]:
     """Header and rows of a table of a run, without lines that were cut off as they were written."""
-    header, *lines = path.read_text().split("\n")
+    header, *lines = read_regular(path).decode().split("\n")
     whole = lines[:-1]  # after the last line's end stands nothing, or half a line
-    return header, [line for line in whole if line.count(",") == header.count(",") and line.split(",")[0].isdigit()]
+    return header, [line for line in whole if line.count(",") == header.count(",") and _is_count(line.split(",")[0])]
 
 
 class ProgressLine:

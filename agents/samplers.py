@@ -171,6 +171,7 @@ class SumTree:
         leaves = levels[-1].view(-1)
         is_sum = all(
             torch.allclose(parents.view(-1)[: len(children)], children.sum(1), rtol=1e-9, atol=0)
+            and not parents.view(-1)[len(children) :].any()  # beyond its children there is nothing to be found
             for parents, children in itertools.pairwise(levels)
         )
         is_alive = torch.zeros(len(leaves), dtype=torch.bool).index_fill_(0, alive.cpu(), True)
@@ -273,6 +274,8 @@ class PrioritizedSampler:
         """See ``Sampler``."""
         levels = [fitting(state, f"level.{i}", level) for i, level in enumerate(self.tree.levels)]
         max_priority = fitting(state, "max_priority", self.max_priority)
+        if not 0 <= float(max_priority) < torch.inf:
+            raise ValueError(f"max_priority is {float(max_priority)}")
         self.everything.load_state(rows, state)
         self.tree.load(levels, rows)
         self.max_priority.copy_(max_priority)

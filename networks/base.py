@@ -83,7 +83,7 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Map the weight [out, ...] to the normalised one, in float32 under autocast too."""
-        with torch.autocast(weight.device.type, enabled=False):
+        with torch.autocast("cpu" if weight.is_meta else weight.device.type, enabled=False):
             matrix = weight.flatten(1)  # [out, in · kernel]
             if self.training and torch.is_grad_enabled() and weight.requires_grad:
                 with torch.no_grad():

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, RunUnwritable, preset
-from pixelq.agents.files import replace_file
+from pixelq.agents.checkpoint import one_line, read_run_state
+from pixelq.agents.files import read_regular, replace_file
 from pixelq.agents.plot import plot_run
 from pixelq.agents.run_checkpoints import newest_checkpoint
 from pixelq.agents.seeds import derived_seed
@@ -109,7 +110,7 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
     if chosen.out is None:
         raise InvalidRun("--resume needs --out, the folder of the run to go on with")
     try:
-        saved = json.loads((chosen.out / "config.json").read_text())
+        saved = json.loads(read_regular(chosen.out / "config.json"))
         kinds = get_type_hints(TrainArgs)
         missing = {"env", "protocol", "num_envs", "seed", "steps", "agent"} - saved.keys()
         if missing:
@@ -123,7 +124,7 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
     except OSError as error:
         raise InvalidRun(f"{chosen.out} holds no run to resume; leave out --resume to start one") from error
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InvalidRun(f"{chosen.out / 'config.json'} is damaged ({error}); start another run") from error
+        raise InvalidRun(f"{chosen.out / 'config.json'} is damaged ({one_line(error)}); start another run") from error
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:
@@ -159,6 +160,9 @@ def _resume(args: TrainArgs) -> None:
             f"{newest} is not of the run that {args.out / 'config.json'} describes, but of {agent.env_id}, seed "
             f"{agent.seed}, or of other settings; put back the file that is of another run"
         )
+    done = read_run_state(newest).arrays.get("done")
+    if done is None or done.shape != (args.num_envs,):  # said before so many environments are made
+        raise InvalidCheckpoint(f"{newest} is not of a run of {args.num_envs:,} environments; put back its config.json")
     agent.config = agent.learner.config = config
     if agent.step >= args.steps and (args.out / FINAL).exists():
         raise InvalidRun(
