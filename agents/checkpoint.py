@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors.numpy
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
@@ -148,7 +149,8 @@ def read_files(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]
 
 def pack_tensors(tensors: dict[str, Tensor]) -> bytes:
     """Tensors of any device as the bytes of a safetensors file."""
-    return safetensors.torch.save({key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()})
+    # safetensors.torch.save makes a type of ctypes for each new size, which is never freed again.
+    return safetensors.numpy.save({key: tensor.detach().contiguous().cpu().numpy() for key, tensor in tensors.items()})
 
 
 def unpack_tensors(path: Path, data: bytes) -> dict[str, Tensor]:

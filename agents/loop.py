@@ -86,7 +86,6 @@ class Loop:
         self.checkpoints = RunCheckpoints(log.checkpoints, self.replay, self.options.keep)
         resumed = list(log.config.get("resumed", []))
         if self.options.resume and self.agent.step > 0:
-            log.best()  # sees that the table can be read
             self.line.say(f"going on from {self.checkpoints.path(self.agent.step)}")
             lost = restore_run(self)
             how = "exactly" if lost is None else f"but not exactly ({lost})"

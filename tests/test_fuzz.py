@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import zstandard
 from hypothesis import given, settings
@@ -30,7 +31,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidConfig, InvalidRun
-from pixelq.agents.checkpoint import find_checkpoint, pack_tensors, unpack_json, unpack_tensors
+from pixelq.agents.checkpoint import find_checkpoint, unpack_json, unpack_tensors
 from pixelq.agents.comparison import returns_by_million
 from pixelq.agents.files import CHECKSUMS, read_checksums
 from pixelq.agents.loop import Loop
@@ -553,7 +554,7 @@ def of_tensors(file: str, change: Callable[[dict[str, Tensor]], Any]) -> Callabl
     def apply(checkpoint: Path) -> None:
         tensors = unpack_tensors(checkpoint / file, (checkpoint / file).read_bytes())
         change(tensors)
-        (checkpoint / file).write_bytes(pack_tensors(tensors))
+        (checkpoint / file).write_bytes(safetensors.torch.save(tensors))
 
     return apply
 

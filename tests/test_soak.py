@@ -4,6 +4,7 @@ Speed is counted in steps per second of the process's own computing time, so tha
 show.
 """
 
+import ctypes
 import itertools
 import json
 import os
@@ -16,7 +17,9 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+import torch
 
+from pixelq.agents.checkpoint import pack_tensors
 from pixelq.agents.run_log import read_run
 from tests.runs import TINY, words
 
@@ -107,6 +110,14 @@ def test_two_minutes(tmp_path: Path) -> None:
 @pytest.mark.timeout(4_500)
 def test_an_hour(tmp_path: Path) -> None:
     assert_flat(soak(tmp_path / "run", 3_600), 3_600)
+
+
+def test_packing_makes_no_types() -> None:
+    """One for each size would stay for good, and the sizes of what is written differ from checkpoint to checkpoint."""
+    before = len(ctypes.Array.__subclasses__())
+    sizes = [len(pack_tensors({"a": torch.zeros(10_007 + i, dtype=torch.uint8)})) for i in range(50)]
+    assert len(set(sizes)) == 50
+    assert len(ctypes.Array.__subclasses__()) == before
 
 
 def test_growth_would_be_seen() -> None:
