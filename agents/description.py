@@ -34,6 +34,7 @@ def describe(
         "keep": options.keep,
         "log_every": options.log_every,
         "device": str(agent.device),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
         "agent": agent.config.to_dict(),
         "hardware": hardware(agent.device),
         **options.description,

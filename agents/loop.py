@@ -252,11 +252,7 @@ class Loop:
             return
         step, started = self.agent.step, time.monotonic()
         if self.log is None or not self.log.has_evaluation(step):
-            try:
-                result = self._play(envs)
-            except EnvironmentFailed as error:
-                self._restart(envs, error)
-                result = self._play(envs)
+            result = self._play(envs)
             if result is None:
                 return
             low, high = result.ci95
@@ -277,18 +273,21 @@ class Loop:
     def _play(self, envs: VectorEnv) -> Evaluation | None:
         """Plays an evaluation, the same for the same step; None if a signal stopped it."""
         agent, step = self.agent, self.agent.step
-        try:
-            return evaluate(
-                agent,
-                envs,
-                self.options.evaluation_episodes,
-                epsilon=getattr(fact(envs, "protocol", None), "evaluation_epsilon", 0.0),
-                seed=step,
-                games_seed=derived_seed(agent.seed, "choice of the best", step),
-                should_stop=lambda: bool(self.received),
-            )
-        except InterruptedError:
-            return None
+        while True:
+            try:
+                return evaluate(
+                    agent,
+                    envs,
+                    self.options.evaluation_episodes,
+                    epsilon=getattr(fact(envs, "protocol", None), "evaluation_epsilon", 0.0),
+                    seed=step,
+                    games_seed=derived_seed(agent.seed, "choice of the best", step),
+                    should_stop=lambda: bool(self.received),
+                )
+            except InterruptedError:
+                return None
+            except EnvironmentFailed as error:
+                self._restart(envs, error)  # which it is once only
 
     def close(self) -> None:
         """Stops the progress line and closes the records."""

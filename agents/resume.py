@@ -60,8 +60,8 @@ def restore_run(loop: Loop) -> str | None:
         loop.interval.load_state(state, run.arrays, loop.agent.device)
         obs = run.arrays["obs"].numpy()
         games = {name: values.numpy() for name, values in part(run.arrays, "games").items()}
-        if not isinstance(state["arithmetic"], dict):
-            raise ValueError("arithmetic is no object")
+        if not isinstance(state["arithmetic"], dict) or "device" not in state["arithmetic"]:
+            raise ValueError("arithmetic does not name the device")
         space = loop.agent.observation_space
         if (obs.shape, obs.dtype) != ((loop.envs.num_envs, *space.shape), space.dtype):
             raise ValueError(f"obs is {obs.dtype} {[*obs.shape]}")
@@ -74,18 +74,22 @@ def restore_run(loop: Loop) -> str | None:
         loop.replay.cut(obs)
         loop.interval.cut()
         loop.obs, _ = loop.envs.reset()
+    own = arithmetic(loop.agent.device)
+    before = state["arithmetic"]
     changes = [
-        f"{name} was {state['arithmetic'].get(name)} and is {value}"
-        for name, value in arithmetic(loop.agent.device).items()
-        if state["arithmetic"].get(name) != value
+        f"{name} was {before[name]} and is {value}" for name, value in own.items() if before.get(name, value) != value
     ]
-    return lost or ("; ".join(changes) if changes else None)
+    if not own.get("deterministic", True):
+        changes.append("a GPU repeats its sums only with deterministic algorithms")
+    return lost or "; ".join(changes) or None
 
 
 def arithmetic(device: torch.device) -> dict[str, str | int]:
     """What the same numbers come from, beside the program: sums are rounded in the order in which they are made."""
-    threads = torch.get_num_threads() if device.type == "cpu" else 0
-    return {"device": device.type, "PyTorch": torch.__version__, "threads": threads}
+    if device.type == "cpu":
+        return {"device": "cpu", "PyTorch": torch.__version__, "threads": torch.get_num_threads()}
+    is_deterministic = torch.are_deterministic_algorithms_enabled()
+    return {"device": torch.cuda.get_device_name(device), "PyTorch": torch.__version__, "deterministic": is_deterministic}
 
 
 def _restore_games(loop: Loop, obs: NDArray[Any], games: dict[str, NDArray[Any]]) -> str | None:

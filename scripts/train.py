@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,8 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+import torch
+
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, RunUnwritable, preset
 from pixelq.agents.checkpoint import one_line, read_run_state
+from pixelq.agents.dqn import resolve_device
 from pixelq.agents.files import read_regular, replace_file
 from pixelq.agents.plot import plot_run
 from pixelq.agents.run_checkpoints import newest_checkpoint
@@ -41,6 +45,8 @@ class TrainArgs:
     """Atari rules: Machado et al. 2018 or Mnih et al. 2015."""
     device: str = "auto"
     """auto (a GPU where there is one), cpu or cuda."""
+    deterministic: bool = False
+    """Only algorithms of PyTorch that give the same on a GPU each time; slower."""
     out: Path | None = None
     """The run's folder; by default a new one under runs/."""
     resume: bool = False
@@ -64,7 +70,7 @@ class TrainArgs:
 
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
-CHANGEABLE = frozenset({*COUNTS, "device", "out", "resume", "agent.cuda_graph"})
+CHANGEABLE = frozenset({*COUNTS, "device", "deterministic", "out", "resume", "agent.cuda_graph"})
 """What may change when a run is resumed."""
 FINAL = "final_evaluation.json"
 """Written last of all in a run's folder."""
@@ -75,11 +81,25 @@ def main(arguments: Sequence[str]) -> None:
     defaults = _defaults(arguments)
     args = parse(TrainArgs, "train", arguments, defaults)
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
+    if args.deterministic:
+        _use_deterministic_algorithms(args)
     if args.resume:
         _check_unchanged(args, defaults)
         _resume(args)
     else:
         _start(args)
+
+
+def _use_deterministic_algorithms(args: TrainArgs) -> None:
+    """Has PyTorch take nothing else, for the rest of the process."""
+    for lacking, what in (
+        (args.agent.adaptive_pool is not None, "--agent.adaptive-pool"),
+        (args.agent.head == "fqf", "--agent.head fqf"),  # whose fractions are a running sum
+    ):
+        if lacking and resolve_device(args.device).type == "cuda":
+            raise UsageError(f"PyTorch has no deterministic {what} on a GPU; leave out --deterministic or that")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums only with a fixed workspace
+    torch.use_deterministic_algorithms(True)
 
 
 def _check_unchanged(args: TrainArgs, saved: TrainArgs) -> None:

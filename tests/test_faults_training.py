@@ -150,6 +150,28 @@ def test_a_second_failure_ends_the_run_also_when_it_was_resumed(tmp_path: Path) 
     assert [entry["exact"] for entry in resumed] == [True, True]
 
 
+def test_an_evaluation_that_fails_is_played_again(tmp_path: Path) -> None:
+    """Its games have a seed of their own, so it ends as if nothing had happened; so does the training beside it."""
+    flags: dict[str, Any] = {"env": "tests/Failing-v0", "steps": 200, "evaluate_every": 100, "log_every": 10}
+    assert run_here(train(tmp_path / "whole", **flags)).code == 0
+    Failing.steps, Failing.fails_at = 0, frozenset({105})  # after the 100 of training
+    ended = run_here(train(tmp_path / "failed", **flags))
+    assert ended.code == 0, ended.err
+    assert "the environments are made anew, once" in ended.err
+    assert "at step 100; the environments" in ended.err
+    assert metric(tmp_path / "failed", "restarts") == [0.0] * 10 + [1.0] * 10
+    evaluations = [(tmp_path / run / "evaluations.csv").read_text() for run in ("whole", "failed")]
+    assert evaluations[0] == evaluations[1]
+    network, same = (tmp_path / run / "checkpoints" / "latest" / "network.safetensors" for run in ("whole", "failed"))
+    assert network.read_bytes() == same.read_bytes()
+
+    Failing.steps, Failing.fails_at = 0, frozenset({105, 110})
+    ended = run_here(train(tmp_path / "ended", **flags))
+    assert ended.code == 1
+    latest = tmp_path / "ended" / "checkpoints" / "latest"
+    assert ended.err.splitlines()[-1].endswith(f"at step 100; the last good checkpoint is {latest}")
+
+
 def test_a_run_with_a_failure_goes_on_exactly(tmp_path: Path) -> None:
     """What an environment failed at is forgotten: the episodes that were cut, and the transition under way."""
     Failing.fails_at = frozenset({60})

@@ -1,6 +1,7 @@
 """What only a GPU can show; ``pytest -m gpu`` runs these, and without one each is skipped."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 from pixelq.agents import DQN, AgentConfig, preset
 from pixelq.agents.updates import EAGER_UPDATES, CapturedUpdate, make_updater, update_from_replay
 from pixelq.envs import make_vec
+from tests.runs import assert_same
 from tests.small_agents import PIXELS, SMALL, filled, step_on
+from tests.test_resume import PARTS, TINY, Trained
 
 pytestmark = [
     pytest.mark.gpu,
@@ -136,3 +139,23 @@ def test_a_reset_network_is_captured_anew() -> None:
     assert agent.updates == 70
     assert moments["optimizer.0.step"].item() == 20  # a graph of before would go on with the moments that were left
     envs.close()
+
+
+@pytest.mark.parametrize("parts", ["scalar", "prioritized", "noisy categorical", "quantile munchausen", "bfloat16"])
+def test_a_killed_run_goes_on_exactly_with_deterministic_algorithms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: str
+) -> None:
+    """Without captured graphs: a run that is resumed captures its own, after the first updates without one."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    try:
+        trained = Trained(config=dataclasses.replace(TINY, **PARTS[parts], cuda_graph=False), device="cuda")
+        assert trained.train(tmp_path / "whole", 500) is not None
+        for kill_at in (130, 55):
+            assert trained.train(tmp_path / "killed", 500, kill_at=kill_at) is None
+        assert trained.train(tmp_path / "killed", 500) is not None
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+    resumed = json.loads((tmp_path / "killed" / "config.json").read_text())["resumed"]
+    assert [entry["exact"] for entry in resumed] == [True, True]

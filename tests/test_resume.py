@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,15 @@ class Killed(BaseException):
     """In place of SIGKILL: nothing of ours catches it, and what it runs through on its way out writes no file."""
 
 
+@dataclass
 class Trained:
     """How one run is trained, from its beginning or from its newest checkpoint."""
 
-    def __init__(
-        self, env: str = "pixelq/Catch-v0", config: AgentConfig = TINY, num_envs: int = 2, protocol: Any = "sticky"
-    ) -> None:
-        self.env, self.config, self.num_envs, self.protocol = env, config, num_envs, protocol
+    env: str = "pixelq/Catch-v0"
+    config: AgentConfig = TINY
+    num_envs: int = 2
+    protocol: Any = "sticky"
+    device: str = "cpu"
 
     def envs(self, seed: int, num_envs: int | None = None) -> Any:
         return make_vec(self.env, num_envs or self.num_envs, seed, self.protocol, num_threads=1)
@@ -61,9 +64,9 @@ class Trained:
         newest = newest_checkpoint(out / "checkpoints", pytest.fail) if out.exists() else None
         envs = self.envs(seed=0 if newest is None else 99)  # other games, were they not put back
         if newest is None:
-            agent = DQN(envs.single_observation_space, envs.single_action_space, self.config, device="cpu", seed=5)
+            agent = DQN(envs.single_observation_space, envs.single_action_space, self.config, device=self.device, seed=5)
         else:
-            agent = DQN.load(newest, "cpu")
+            agent = DQN.load(newest, self.device)
         calls, recv = 0, envs.recv
 
         def dying_recv() -> Any:
@@ -209,6 +212,23 @@ def test_another_number_of_threads_is_told_of(tmp_path: Path) -> None:
         torch.set_num_threads(1)
     (entry,) = json.loads((tmp_path / "run" / "config.json").read_text())["resumed"]
     assert (entry["exact"], entry["why_not"]) == (False, "threads was 1 and is 2")
+
+
+def test_a_gpu_goes_on_exactly_only_with_deterministic_algorithms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = Trained()
+    for is_deterministic in (False, True):
+        same = {"device": "a GPU", "PyTorch": "9.9", "deterministic": is_deterministic}
+        monkeypatch.setattr("pixelq.agents.resume.arithmetic", lambda _, same=same: same)
+        out = tmp_path / str(is_deterministic)
+        assert trained.train(out, 300, kill_at=120) is None
+        assert trained.train(out, 300) is not None
+        (entry,) = json.loads((out / "config.json").read_text())["resumed"]
+        assert entry["exact"] is is_deterministic
+        assert entry["why_not"] == (
+            None if is_deterministic else "a GPU repeats its sums only with deterministic algorithms"
+        )
 
 
 def test_more_steps_give_the_same_weights(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -641,6 +641,37 @@ def test_flags_have_either_dash() -> None:
     for words in (["--agent.batch-size", "7", "--num-envs", "3"], ["--agent.batch_size=7", "--num_envs", "3"]):
         args = parse(TrainArgs, "train", words)
         assert (args.agent.batch_size, args.num_envs) == (7, 3)
+
+
+@pytest.fixture
+def any_algorithms(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test asks of PyTorch ends with it."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("any_algorithms")
+def test_deterministic_algorithms_are_asked_for_and_kept_when_resumed(tmp_path: Path, copy: Path) -> None:
+    assert json.loads((copy / "config.json").read_text())["deterministic"] is False
+    for words in (arguments(CATCH | {"steps": 60}), ["--resume", "--steps", "90"]):
+        torch.use_deterministic_algorithms(False)
+        pixelq("train", *words, "--out", tmp_path / "deterministic", *["--deterministic"] * ("--resume" not in words))
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert json.loads((tmp_path / "deterministic" / "config.json").read_text())["deterministic"] is True
+
+
+@pytest.mark.usefixtures("any_algorithms")
+@pytest.mark.parametrize("parts", [["--agent.head", "fqf"], ["--preset", "btr"]])
+def test_what_a_gpu_cannot_repeat_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: list[str]) -> None:
+    monkeypatch.setattr("pixelq.scripts.train.resolve_device", torch.device)
+    ended = run_here(["train", "--deterministic", "--device", "cuda", *parts, "--out", str(tmp_path / "run")])
+    assert ended.code == 2
+    assert "PyTorch has no deterministic --agent." in ended.err
+    assert ended.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 # --- resume -----------------------------------------------------------------------------------------------------------
