@@ -89,7 +89,11 @@ def arithmetic(device: torch.device) -> dict[str, str | int]:
     if device.type == "cpu":
         return {"device": "cpu", "PyTorch": torch.__version__, "threads": torch.get_num_threads()}
     is_deterministic = torch.are_deterministic_algorithms_enabled()
-    return {"device": torch.cuda.get_device_name(device), "PyTorch": torch.__version__, "deterministic": is_deterministic}
+    return {
+        "device": torch.cuda.get_device_name(device),
+        "PyTorch": torch.__version__,
+        "deterministic": is_deterministic,
+    }
 
 
 def _restore_games(loop: Loop, obs: NDArray[Any], games: dict[str, NDArray[Any]]) -> str | None:

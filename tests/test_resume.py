@@ -64,7 +64,9 @@ class Trained:
         newest = newest_checkpoint(out / "checkpoints", pytest.fail) if out.exists() else None
         envs = self.envs(seed=0 if newest is None else 99)  # other games, were they not put back
         if newest is None:
-            agent = DQN(envs.single_observation_space, envs.single_action_space, self.config, device=self.device, seed=5)
+            agent = DQN(
+                envs.single_observation_space, envs.single_action_space, self.config, device=self.device, seed=5
+            )
         else:
             agent = DQN.load(newest, self.device)
         calls, recv = 0, envs.recv
