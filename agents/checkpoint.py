@@ -21,6 +21,8 @@ AGENT, NETWORK, LEARNER = "agent.json", "network.safetensors", "learner.safetens
 RUN, ARRAYS, ROWS = "run.json", "run.safetensors", "rows.zst"
 MOST_JSON = 2**22
 """Bytes of the longest description that is read."""
+MOST_UNCHECKED = 2**32
+"""Bytes of the largest file that is read without a checksum."""
 
 
 class InvalidCheckpoint(ValueError):
@@ -117,17 +119,26 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(state, network, learner)
 
 
-def read_run_state(folder: Path) -> RunState:
-    """Reads what a checkpoint holds of its run; the digests are of all files that belong to it.
+def read_run_state(folder: Path) -> dict[str, Any]:
+    """The JSON values that a checkpoint holds of its run.
 
     Raises:
-        InvalidCheckpoint: a file is missing or not as it was written, or the checkpoint is of an agent alone.
+        InvalidCheckpoint: the file is missing or not as it was written, or the checkpoint is of an agent alone.
     """
     if not (folder / RUN).exists():
         raise InvalidCheckpoint(f"{folder} holds an agent without its run; it can be loaded, but not resumed")
-    files = dict(read_files(folder, (RUN, ARRAYS, ROWS)))
-    state, arrays = unpack_json(folder / RUN, files[RUN]), unpack_tensors(folder / ARRAYS, files[ARRAYS])
-    return RunState(state, arrays, files[ROWS], {})
+    ((_, data),) = read_files(folder, (RUN,))
+    return unpack_json(folder / RUN, data)
+
+
+def read_run_arrays(folder: Path) -> dict[str, Tensor]:
+    """The arrays that a checkpoint holds of its run.
+
+    Raises:
+        InvalidCheckpoint: the file is missing or not as it was written.
+    """
+    ((_, data),) = read_files(folder, (ARRAYS,))
+    return unpack_tensors(folder / ARRAYS, data)
 
 
 def read_files(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
@@ -140,7 +151,7 @@ def read_files(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]
         if (folder / CHECKSUMS).exists():
             yield from read_checked(folder, names)
         else:
-            yield from ((name, read_regular(folder / name)) for name in names)
+            yield from ((name, read_regular(folder / name, MOST_UNCHECKED)) for name in names)
     except OSError as error:
         raise InvalidCheckpoint(f"{folder} cannot be read ({error}); use another checkpoint") from error
     except ValueError as error:

@@ -42,14 +42,19 @@ def describe(
     }
 
 
-def hardware(device: torch.device) -> dict[str, Any]:
-    """What the run's speed depends on, as JSON values."""
-    cpu = platform.processor()
+def cpu_name() -> str:
+    """What the processor calls itself."""
     if Path("/proc/cpuinfo").exists():
         names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].split(":", 1)[1].strip() if names else cpu
+        if names:
+            return names[0].split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """What the run's speed depends on, as JSON values."""
     return {
-        "cpu": cpu,
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "torch": torch.__version__,

@@ -12,6 +12,8 @@ from pathlib import Path
 
 CHECKSUMS = "checksums.sha256"
 """Digests of a folder's files, as ``sha256sum -c`` reads them."""
+MOST_CHECKSUMS = 2**24
+"""Bytes of the longest list of them that is read."""
 
 
 def write_synced(path: Path, data: bytes) -> None:
@@ -80,7 +82,8 @@ def replace_folder(path: Path, files: Mapping[str, bytes], beside: Mapping[str, 
 
 def standing(folder: Path) -> Path:
     """The folder, or the older one that a crash left in its place while it was being replaced."""
-    return _old(folder) if not folder.exists() and _old(folder).is_dir() else folder
+    # os.path finds no file where a name is too long or a folder may not be searched; Path would raise.
+    return _old(folder) if not os.path.exists(folder) and os.path.isdir(_old(folder)) else folder
 
 
 def remove_folder(path: Path) -> None:
@@ -117,7 +120,7 @@ def read_checksums(folder: Path) -> dict[str, str]:
         OSError: it cannot be read.
     """
     found = {}
-    *lines, rest = read_regular(folder / CHECKSUMS).decode("ascii").split("\n")
+    *lines, rest = read_regular(folder / CHECKSUMS, MOST_CHECKSUMS).decode("ascii").split("\n")
     if rest:
         raise ValueError(f"{CHECKSUMS} is cut off")
     for line in lines:
@@ -128,15 +131,32 @@ def read_checksums(folder: Path) -> dict[str, str]:
     return found
 
 
-def read_regular(path: Path) -> bytes:
-    """The contents of a file; a pipe or a device, which may never end, is none.
+def read_regular(path: Path, most: int | None = None) -> bytes:
+    """The contents of a file of at most so many bytes; a pipe or a device, which may never end, is none.
+
+    Raises:
+        OSError: it cannot be read, or is larger.
+    """
+    _check_regular(path)
+    if most is not None and path.stat().st_size > most:
+        raise OSError(errno.EFBIG, f"more than {most:,} bytes", str(path))
+    return path.read_bytes()
+
+
+def digest_of_file(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal, without the memory for it.
 
     Raises:
         OSError: it cannot be read.
     """
+    _check_regular(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_regular(path: Path) -> None:
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "no file", str(path))
-    return path.read_bytes()
 
 
 def read_checked(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
@@ -148,10 +168,9 @@ def read_checked(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, byte
     """
     digests = read_checksums(folder)
     for name in names:
-        data = read_regular(folder / name)
-        if digests.get(name) != digest(data):
+        if digests.get(name) != digest_of_file(folder / name):  # before memory is taken
             raise ValueError(f"{name} is not what was written")
-        yield name, data
+        yield name, read_regular(folder / name)
 
 
 def _old(path: Path) -> Path:

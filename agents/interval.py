@@ -56,6 +56,11 @@ class Interval:
         losses, values = [loss for _, loss, _ in self.losses], [q_mean for *_, q_mean in self.losses]
         return torch.stack([torch.stack(losses), torch.stack(values)], 1).cpu()
 
+    def bad_losses(self) -> list[tuple[int, float]]:
+        """Step and loss of each update whose loss is not finite."""
+        losses = self.loss_values()[:, 0]
+        return [(self.losses[i][0], float(losses[i])) for i in (~losses.isfinite()).nonzero().flatten().tolist()]
+
     def row(self, step: int, wall_seconds: float) -> dict[str, float | None]:
         """The columns of metrics.csv that tell of the interval up to an agent step and so many seconds of the run."""
         returns, lengths = zip(*self.finished, strict=True) if self.finished else ((), ())

@@ -17,9 +17,10 @@ from pixelq.agents.evaluation import Evaluation, evaluate
 from pixelq.agents.games import Games
 from pixelq.agents.interval import Interval
 from pixelq.agents.options import LearnOptions, RunUnwritable, TrainingDiverged
+from pixelq.agents.progress import ProgressLine
 from pixelq.agents.resume import restore_run, run_state
 from pixelq.agents.run_checkpoints import RunCheckpoints
-from pixelq.agents.run_log import ProgressLine, RunLog
+from pixelq.agents.run_log import RunLog
 from pixelq.agents.schedules import crossed, learning_rate_at, priority_beta_at
 from pixelq.agents.seeds import derived_seed
 from pixelq.agents.signals import stop_signals
@@ -39,23 +40,23 @@ def train(agent: DQN, envs: VectorEnv, steps: int, options: LearnOptions) -> Non
         raise InvalidConfig(f"the environments reset with {mode}; they must be made with AutoresetMode.NEXT_STEP")
     if not agent.fits(envs):
         raise InvalidConfig("the environments' spaces are not the agent's; make the agent from these environments")
-    with stop_signals() as received:
-        loop = Loop(agent, envs, options, agent.step + steps, received)
-        try:
+    loop = Loop(agent, envs, options, agent.step + steps)  # a signal ends this at once: there is nothing to save
+    try:
+        with stop_signals() as loop.received:
             loop.run()
-        finally:
-            loop.close()
-    if received:
+    finally:
+        loop.close()
+    if loop.received:
         loop.line.say(f"stopped at step {agent.step:,}; --resume goes on")
-        raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
+        raise KeyboardInterrupt if loop.received[0] == signal.SIGINT else SystemExit(128 + loop.received[0])
 
 
 class Loop:
     """The state of one call of ``train``."""
 
-    def __init__(self, agent: DQN, envs: VectorEnv, options: LearnOptions, last_step: int, received: list[int]) -> None:
+    def __init__(self, agent: DQN, envs: VectorEnv, options: LearnOptions, last_step: int) -> None:
         self.agent, self.envs, self.options, self.last_step = agent, envs, options, last_step
-        self.received = received  # signals that ask to stop
+        self.received: list[int] = []  # signals that ask to stop
         self.frames_per_step: int = fact(envs, "frames_per_step", 1)
         agent.env_id = fact(envs, "env_id", None)
         agent.protocol = getattr(fact(envs, "protocol", None), "name", None)
@@ -85,15 +86,17 @@ class Loop:
         """Opens the run's folder, and goes on with the run in it if that is asked for."""
         self.checkpoints = RunCheckpoints(log.checkpoints, self.replay, self.options.keep)
         resumed = list(log.config.get("resumed", []))
-        if self.options.resume and self.agent.step > 0:
-            self.line.say(f"going on from {self.checkpoints.path(self.agent.step)}")
-            lost = restore_run(self)
-            how = "exactly" if lost is None else f"but not exactly ({lost})"
-            self.line.say(f"resumed at step {self.agent.step:,}, {how}")
-            resumed.append({"step": self.agent.step, "exact": lost is None, "why_not": lost})
-            self.checkpoints.forget_after(self.agent.step)
+        description = describe(self.agent, self.envs, self.options, self.last_step, resumed)
+        goes_on = self.options.resume and self.agent.step > 0
+        if self.options.resume:
+            log.check_settings(description)
+            self.checkpoints.check_newest(self.agent.step)
+        if goes_on:
+            resumed.append(restore_run(self))
         with self._writing():
-            log.begin(describe(self.agent, self.envs, self.options, self.last_step, resumed), self.agent.step)
+            if goes_on:
+                self.checkpoints.forget_after(self.agent.step)
+            log.begin(log.config | description, self.agent.step)
 
     def run(self) -> None:
         """Steps until the last step, or until a signal was received."""
@@ -187,13 +190,11 @@ class Loop:
         Raises:
             TrainingDiverged: one of them is not.
         """
-        losses = self.interval.loss_values()[:, 0]
-        bad = (~losses.isfinite()).nonzero()
-        if bad.numel():
-            self._diverged(f"the loss became {float(losses[int(bad[0])])}", self.interval.losses[int(bad[0])][0])
+        for step, loss in self.interval.bad_losses():
+            self._diverged(f"the loss became {loss}", step)
 
     def _diverged(self, what: str, step: int) -> NoReturn:
-        raise TrainingDiverged(f"{what} at step {step:,}; try a lower learning_rate{self._kept()}")
+        raise TrainingDiverged(f"{what} at step {step:,}; try another run with a lower learning_rate{self._kept()}")
 
     def _kept(self) -> str:
         """The end of a sentence about what went wrong."""

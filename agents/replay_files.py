@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import zstandard
@@ -20,6 +21,10 @@ HEADER_BYTES = 2**16
 LEVEL = 3
 """Of zstandard: level 6 makes blocks a third smaller and takes thrice the time."""
 FOLDER = "replay"
+
+
+class LostReplay(InvalidCheckpoint):
+    """A block of the replay is damaged; without it a run can go on, with an empty replay."""
 
 
 class ReplayFiles:
@@ -62,14 +67,20 @@ class ReplayFiles:
         """Puts the rows of a checkpoint, of the time steps before ``end``, into the ring.
 
         Raises:
-            InvalidCheckpoint: a block is missing or damaged.
+            LostReplay: a block is missing or damaged.
+            InvalidCheckpoint: the rows in the checkpoint itself are damaged.
             ValueError: the rows are not those of such a ring, or not all that it needs.
         """
         ring, reached = self.ring, max(0, end - self.ring.length)
         digests = read_checksums(folder)
         blocks = sorted((int(match[1]), name) for name in digests if (match := _BLOCK.fullmatch(name)))
         ends, names = zip(*blocks, (end, ROWS), strict=True)
-        for block_end, (name, data) in zip(ends, read_files(folder, names), strict=True):
+        files = read_files(folder, names)
+        for block_end, name in zip(ends, names, strict=True):
+            try:
+                _, data = next(files)
+            except InvalidCheckpoint as error:
+                raise error if name == ROWS else LostReplay(str(error)) from error
             rows = unpack(folder / name, data, ring)
             begin = block_end - len(rows["action"]) if rows.keys() >= {"action"} and rows["action"].dim() else block_end
             if not begin <= reached <= block_end <= end:
@@ -80,7 +91,10 @@ class ReplayFiles:
 
     def remove_unneeded(self, checkpoints: list[Path]) -> None:
         """Removes the blocks that none of these checkpoints names."""
-        needed = {name for folder in checkpoints for name in read_checksums(folder)}
+        needed: set[str] = set()
+        for folder in checkpoints:
+            with suppress(OSError, ValueError):  # one without its checksums is never resumed
+                needed |= read_checksums(folder).keys()
         for path in (self.checkpoints / FOLDER).glob("rows_*.zst"):
             if f"../{FOLDER}/{path.name}" not in needed:
                 path.unlink()

@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelq.agents.checkpoint import InvalidCheckpoint, one_line
+from pixelq.agents.checkpoint import NETWORK, InvalidCheckpoint, one_line, pack_tensors
+from pixelq.agents.description import cpu_name
+from pixelq.agents.files import digest, digest_of_file
 from pixelq.agents.restore import count, number, part
 from pixelq.envs import InvalidEnv
 
@@ -38,18 +40,20 @@ def run_state(loop: Loop, obs: NDArray[Any]) -> tuple[dict[str, Any], dict[str, 
     return state, arrays
 
 
-def restore_run(loop: Loop) -> str | None:
+def restore_run(loop: Loop) -> dict[str, Any]:
     """Puts a loop where the run's checkpoint at its agent's step was written.
 
     Returns:
-        None if the run goes on exactly; else what is not as it was.
+        an entry of ``resumed`` in config.json: the step, whether the run goes on exactly, and what is not as it was.
 
     Raises:
         InvalidCheckpoint: the checkpoint is damaged, or not of such a run.
     """
     step = loop.agent.step
-    run = loop.checkpoints.read(step)
-    state = run.state
+    loop.line.say(f"going on from {loop.checkpoints.path(step)}")
+    _check_agent(loop)
+    learn_from = loop.learn_from
+    state, arrays, lost = loop.checkpoints.read(step)
     try:
         if count(state, "num_envs") != loop.envs.num_envs:
             raise ValueError(f"it has {state['num_envs']} environments, not {loop.envs.num_envs}")
@@ -57,9 +61,9 @@ def restore_run(loop: Loop) -> str | None:
         loop.steps_owed = count(state, "steps_owed", most=loop.agent.config.train_every - 1)
         loop.evaluation_due = bool(state["evaluation_due"])
         loop.wall_before = number(state, "wall_seconds")
-        loop.interval.load_state(state, run.arrays, loop.agent.device)
-        obs = run.arrays["obs"].numpy()
-        games = {name: values.numpy() for name, values in part(run.arrays, "games").items()}
+        loop.interval.load_state(state, arrays, loop.agent.device)
+        obs = arrays["obs"].numpy()
+        games = {name: values.numpy() for name, values in part(arrays, "games").items()}
         if not isinstance(state["arithmetic"], dict) or "device" not in state["arithmetic"]:
             raise ValueError("arithmetic does not name the device")
         space = loop.agent.observation_space
@@ -69,9 +73,13 @@ def restore_run(loop: Loop) -> str | None:
             raise ValueError("the replay holds actions that there are not")
     except (LookupError, TypeError, ValueError) as error:
         raise InvalidCheckpoint(f"{loop.checkpoints.path(step)} does not fit this run: {one_line(error)}") from error
-    lost = _restore_games(loop, obs, games)
     if lost is not None:
-        loop.replay.cut(obs)
+        lost, loop.learn_from = f"an empty replay: {lost}", learn_from
+    else:
+        lost = _restore_games(loop, obs, games)
+        if lost is not None:
+            loop.replay.cut(obs)
+    if lost is not None:
         loop.interval.cut()
         loop.obs, _ = loop.envs.reset()
     own = arithmetic(loop.agent.device)
@@ -81,19 +89,40 @@ def restore_run(loop: Loop) -> str | None:
     ]
     if not own.get("deterministic", True):
         changes.append("a GPU repeats its sums only with deterministic algorithms")
-    return lost or "; ".join(changes) or None
+    lost = lost or "; ".join(changes) or None
+    how = "exactly" if lost is None else f"but not exactly ({lost})"
+    loop.line.say(f"resumed at step {step:,}, {how}")
+    return {"step": step, "exact": lost is None, "why_not": lost}
 
 
 def arithmetic(device: torch.device) -> dict[str, str | int]:
     """What the same numbers come from, beside the program: sums are rounded in the order in which they are made."""
     if device.type == "cpu":
-        return {"device": "cpu", "PyTorch": torch.__version__, "threads": torch.get_num_threads()}
+        processor = f"{cpu_name()}, {torch.backends.cpu.get_cpu_capability()}"
+        return {
+            "device": "cpu",
+            "processor": processor,
+            "PyTorch": torch.__version__,
+            "threads": torch.get_num_threads(),
+        }
     is_deterministic = torch.are_deterministic_algorithms_enabled()
     return {
         "device": torch.cuda.get_device_name(device),
         "PyTorch": torch.__version__,
         "deterministic": is_deterministic,
     }
+
+
+def _check_agent(loop: Loop) -> None:
+    """Sees that a loop's agent is the run's at that step: a run goes on with its own.
+
+    Raises:
+        InvalidCheckpoint: it is another.
+    """
+    path = loop.checkpoints.path(loop.agent.step)
+    weights = digest(pack_tensors(dict(loop.agent.network.state_dict())))
+    if path.exists() and weights != digest_of_file(path / NETWORK):
+        raise InvalidCheckpoint(f"the agent is not the one that {path} holds; go on with DQN.load({str(path)!r})")
 
 
 def _restore_games(loop: Loop, obs: NDArray[Any], games: dict[str, NDArray[Any]]) -> str | None:

@@ -19,12 +19,13 @@ from pixelq.agents.checkpoint import (
     InvalidCheckpoint,
     RunState,
     one_line,
+    read_run_arrays,
     read_run_state,
     write_checkpoint,
 )
-from pixelq.agents.files import CHECKSUMS, digest, read_checksums, read_regular, remove_folder, sync, tidy
+from pixelq.agents.files import CHECKSUMS, digest_of_file, read_checksums, remove_folder, sync, tidy
 from pixelq.agents.replay import Replay
-from pixelq.agents.replay_files import ReplayFiles
+from pixelq.agents.replay_files import LostReplay, ReplayFiles
 from pixelq.agents.restore import part
 
 if TYPE_CHECKING:
@@ -67,8 +68,11 @@ class RunCheckpoints:
         self.point("latest", agent.step)
         self._remove_old()
 
-    def read(self, step: int) -> RunState:
-        """Puts the replay back as it was at a step, and returns what else the checkpoint holds of the run.
+    def read(self, step: int) -> tuple[dict[str, Any], dict[str, Tensor], str | None]:
+        """Puts the replay back as it was at a step.
+
+        Returns:
+            JSON values and arrays that the checkpoint holds of the run; why the replay is left empty, or None.
 
         Raises:
             InvalidCheckpoint: there is no such checkpoint, or it is damaged, or of another run.
@@ -76,29 +80,45 @@ class RunCheckpoints:
         folder = self.path(step)
         if not folder.exists():
             raise InvalidCheckpoint(f"{folder} is not there; resume with the agent of one of the run's checkpoints")
-        run = read_run_state(folder)
+        state, arrays = read_run_state(folder), read_run_arrays(folder)
         try:
-            replay_state = part(run.arrays, "replay")
+            replay_state = part(arrays, "replay")
             self.files.read(folder, int(replay_state["time"]))
             self.replay.load_state(replay_state)
+        except LostReplay as error:
+            return state, arrays, str(error)
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
             if isinstance(error, InvalidCheckpoint):
                 raise
             raise InvalidCheckpoint(f"{folder} does not fit this run: {one_line(error)}") from error
-        return run
+        return state, arrays, None
+
+    def check_newest(self, step: int) -> None:
+        """Sees that a run can go on from a step without losing what it did after it.
+
+        Raises:
+            InvalidCheckpoint: a later checkpoint is there and whole.
+        """
+        for folder in reversed(_folders(self.folder)):
+            if folder > self.path(step) and damage(folder) is None:
+                raise InvalidCheckpoint(
+                    f"the agent has taken {step:,} steps and its run more; go on with DQN.load({str(folder)!r})"
+                )
 
     def forget_after(self, step: int) -> None:
-        """Removes what a crash left, and what came after the checkpoint that the run goes on from, but for the best."""
+        """Removes what a crash left, and what is damaged after the checkpoint that the run goes on from."""
         tidy(self.folder)
         self.point("latest", step)
         for folder in _folders(self.folder):
-            if folder > self.path(step) and (damage(folder) or not self._is_marked(folder, "best")):
+            if folder > self.path(step):
                 remove_folder(folder)
         self._remove_old()
 
     def point(self, name: str, step: int) -> None:
         """Makes the link of that name point to the checkpoint of a step, in one go."""
         aside = self.folder / f".{name}.partial"
+        if not (self.folder / name).is_symlink() and (self.folder / name).is_dir():
+            remove_folder(self.folder / name)  # copied by a program that follows links
         aside.unlink(missing_ok=True)
         aside.symlink_to(self.path(step).name)
         aside.replace(self.folder / name)
@@ -119,6 +139,8 @@ class RunCheckpoints:
 def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
     """The newest checkpoint in a run's folder of them from which the run can go on; None if there are none at all.
 
+    Where none is whole but for the replay's blocks, which checkpoints share, the run can go on without its replay.
+
     Args:
         folder: ``RUN/checkpoints``.
         warn: is told of each that is damaged.
@@ -134,13 +156,22 @@ def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
                 warn(f"{line}; going back to {candidate.name}")
             return candidate
         problems.append(f"{candidate} cannot be resumed ({problem})")
+    for candidate, line in zip(reversed(_folders(folder)), problems, strict=True):
+        if damage(candidate, blocks=False) is None:
+            warn(f"{line}, nor any other checkpoint of the run; going on from it with an empty replay")
+            return candidate
     if problems:
         raise InvalidCheckpoint(f"{problems[0]}, nor any other checkpoint of the run; start another run")
     return None
 
 
-def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a run's checkpoint; None if all that belongs to it is as it was written."""
+def damage(checkpoint: Path, *, blocks: bool = True) -> str | None:
+    """What is wrong with a run's checkpoint; None if all that belongs to it is as it was written.
+
+    Args:
+        checkpoint: its folder.
+        blocks: the replay's blocks, which lie beside it, belong to it.
+    """
     try:
         if not (checkpoint / CHECKSUMS).exists():
             return "it has no checksums: it is damaged, or of an earlier version and holds no replay"
@@ -149,7 +180,7 @@ def damage(checkpoint: Path) -> str | None:
         if missing:
             return f"{CHECKSUMS} lacks {', '.join(sorted(missing))}"
         for name, expected in digests.items():
-            if digest(read_regular(checkpoint / name)) != expected:
+            if (blocks or not name.startswith("..")) and digest_of_file(checkpoint / name) != expected:
                 return f"{name} is not what was written"
     except (OSError, ValueError) as error:
         return one_line(error)

@@ -1,4 +1,4 @@
-"""What a run tells: its folder, metrics.csv and evaluations.csv, TensorBoard, and the progress line."""
+"""What a run tells: its folder, metrics.csv and evaluations.csv, and TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
-from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column
 
-from pixelq.agents.checkpoint import one_line
+from pixelq.agents.checkpoint import MOST_JSON, one_line
 from pixelq.agents.evaluation import Evaluation
 from pixelq.agents.event_file import EventFile
 from pixelq.agents.files import read_regular, replace_file, sync
@@ -25,6 +22,10 @@ METRICS = (
     "steps_per_second wall_seconds restarts"
 ).split()
 EVALUATIONS = "step episodes mean median std ci95_low ci95_high human_normalized".split()
+FINAL = "final_evaluation.json"
+"""Written last of all in a run's folder."""
+MOST_TABLE = 2**30
+"""Bytes of the longest table that is read."""
 TABLES = {"metrics": METRICS, "evaluations": EVALUATIONS}
 COUNTS = "step frames episodes".split()
 OPTIONAL = "return_mean return_median length_mean loss q_mean human_normalized".split()
@@ -87,8 +88,23 @@ class RunLog:
         if self.checkpoints.exists() and any(self.checkpoints.iterdir()):
             raise InvalidRun(f"{self.checkpoints} already holds files; use another --out")
 
+    def check_settings(self, description: Mapping[str, Any]) -> None:
+        """Sees that the run goes on with its own environment, seed and agent.
+
+        Raises:
+            InvalidRun: one is another.
+        """
+        for own, new in ((self.config, description), (self.config["agent"], description["agent"])):
+            for name in ("env", "protocol", "seed") if new is description else new.keys() - {"cuda_graph"}:
+                if own.get(name, new[name]) != new[name]:
+                    raise InvalidRun(
+                        f"the run in {self.out} has {name} {own[name]!r:.80}, not {new[name]!r:.80}; go on with its own"
+                    )
+
     def begin(self, description: Mapping[str, Any], step: int) -> None:
         """Writes config.json, cuts off the tables' rows from after a step, and opens the event file.
+
+        What was written at an earlier end of the run is removed.
 
         Raises:
             InvalidRun: a table is damaged.
@@ -101,6 +117,7 @@ class RunLog:
                 _cut_after(path, step)
             else:
                 replace_file(path, (",".join(columns) + "\n").encode())
+        (self.out / FINAL).unlink(missing_ok=True)
         self.evaluations = read_run(self.out).evaluations
         self.tensorboard = EventFile(self.out, purge_step=step + 1 if self.config else None)
 
@@ -191,7 +208,7 @@ def read_run(run: str | os.PathLike[str]) -> RunFiles:
     try:
         return RunFiles(config, *(_rows(name, *table) for name, table in tables.items()))
     except ValueError as error:
-        raise InvalidRun(f"{run}/{one_line(error)}; give another run's folder") from error
+        raise InvalidRun(f"{run}/{one_line(error)}; mend that line or take it out") from error
 
 
 def _read_config(run: Path) -> dict[str, Any]:
@@ -201,7 +218,7 @@ def _read_config(run: Path) -> dict[str, Any]:
         InvalidRun: it is not there, or damaged.
     """
     try:
-        config: dict[str, Any] = json.loads(read_regular(run / "config.json"))
+        config: dict[str, Any] = json.loads(read_regular(run / "config.json", MOST_JSON))
     except OSError as error:
         raise InvalidRun(f"{run} holds no run ({error.strerror}: {error.filename}); give a run's folder") from error
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8
@@ -253,36 +270,6 @@ def _cut_after(path: Path, last_step: int) -> None:
 
 def _whole_lines(path: Path) -> tuple[str, list[str]]:
     """Header and rows of a table of a run, without lines that were cut off as they were written."""
-    header, *lines = read_regular(path).decode().split("\n")
+    header, *lines = read_regular(path, MOST_TABLE).decode().split("\n")
     whole = lines[:-1]  # after the last line's end stands nothing, or half a line
     return header, [line for line in whole if line.count(",") == header.count(",") and _is_count(line.split(",")[0])]
-
-
-class ProgressLine:
-    """One line on the terminal: steps, frames, speed, time left, last return, ε, loss."""
-
-    def __init__(self, first_step: int, last_step: int, frames_per_step: int, enabled: bool) -> None:
-        self.frames_per_step = frames_per_step
-        self.progress = Progress(
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[text]}", table_column=Column(no_wrap=False)),  # two lines where it is narrow
-            console=Console(stderr=True),
-            disable=not enabled,
-        )
-        self.task = self.progress.add_task("", total=last_step, completed=first_step, text="")
-
-    def update(self, row: Mapping[str, Any]) -> None:
-        """Shows a row of metrics."""
-        last_return = "–" if row["return_mean"] is None else f"{row['return_mean']:.1f}"
-        loss = "–" if row["loss"] is None else f"{row['loss']:.4f}"
-        text = (
-            f"left · {row['frames']:,} frames · {row['steps_per_second']:.0f} steps/s · return {last_return} · "
-            f"ε {row['epsilon']:.3f} · loss {loss}"
-        )
-        self.progress.update(self.task, completed=row["step"], text=text)
-
-    def say(self, line: str) -> None:
-        """Prints a line above the progress line."""
-        if not self.progress.disable:
-            self.progress.console.print(line, highlight=False, soft_wrap=True)

@@ -16,11 +16,12 @@ from typing import Any, Literal, get_type_hints
 import torch
 
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, RunUnwritable, preset
-from pixelq.agents.checkpoint import one_line, read_run_state
+from pixelq.agents.checkpoint import MOST_JSON, one_line, read_run_state
 from pixelq.agents.dqn import resolve_device
 from pixelq.agents.files import read_regular, replace_file
 from pixelq.agents.plot import plot_run
 from pixelq.agents.run_checkpoints import newest_checkpoint
+from pixelq.agents.run_log import FINAL, TABLES, read_run
 from pixelq.agents.seeds import derived_seed
 from pixelq.envs import PROTOCOLS, is_atari, make_vec
 from pixelq.scripts.command_line import UsageError, check_least, parse
@@ -72,8 +73,6 @@ class TrainArgs:
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 CHANGEABLE = frozenset({*COUNTS, "device", "deterministic", "out", "resume", "agent.cuda_graph"})
 """What may change when a run is resumed."""
-FINAL = "final_evaluation.json"
-"""Written last of all in a run's folder."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -130,11 +129,13 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
     if chosen.out is None:
         raise InvalidRun("--resume needs --out, the folder of the run to go on with")
     try:
-        saved = json.loads(read_regular(chosen.out / "config.json"))
+        saved = json.loads(read_regular(chosen.out / "config.json", MOST_JSON))
         kinds = get_type_hints(TrainArgs)
         missing = {"env", "protocol", "num_envs", "seed", "steps", "agent"} - saved.keys()
         if missing:
             raise KeyError(*missing)
+        if saved["env"] is None:
+            raise InvalidRun(f"{chosen.out} was trained in environments without an id; resume it from Python")
         names = kinds.keys() & saved.keys() - {"agent", "device"}
         flags = {name: _checked(name, saved[name], kinds[name]) for name in names}
         flags["agent"] = AgentConfig.from_dict(saved["agent"])
@@ -143,8 +144,12 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
         return TrainArgs(**flags)
     except OSError as error:
         raise InvalidRun(f"{chosen.out} holds no run to resume; leave out --resume to start one") from error
+    except InvalidRun:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InvalidRun(f"{chosen.out / 'config.json'} is damaged ({one_line(error)}); start another run") from error
+        raise InvalidRun(
+            f"{chosen.out / 'config.json'} is damaged ({one_line(error)}); put back what it was, or start another run"
+        ) from error
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:
@@ -171,6 +176,7 @@ def _resume(args: TrainArgs) -> None:
     assert args.out is not None
     newest = newest_checkpoint(args.out / "checkpoints", lambda line: print(f"pixelq train: {line}", file=sys.stderr))
     if newest is None:
+        _check_has_no_checkpoint_yet(args.out)
         return _start(args)
     agent = DQN.load(newest, args.device)
     protocol = args.protocol if is_atari(args.env) else agent.protocol
@@ -180,8 +186,7 @@ def _resume(args: TrainArgs) -> None:
             f"{newest} is not of the run that {args.out / 'config.json'} describes, but of {agent.env_id}, seed "
             f"{agent.seed}, or of other settings; put back the file that is of another run"
         )
-    done = read_run_state(newest).arrays.get("done")
-    if done is None or done.shape != (args.num_envs,):  # said before so many environments are made
+    if read_run_state(newest).get("num_envs") != args.num_envs:  # said before so many environments are made
         raise InvalidCheckpoint(f"{newest} is not of a run of {args.num_envs:,} environments; put back its config.json")
     agent.config = agent.learner.config = config
     if agent.step >= args.steps and (args.out / FINAL).exists():
@@ -190,6 +195,20 @@ def _resume(args: TrainArgs) -> None:
         )
     envs = _make_envs(args, args.num_envs, derived_seed(args.seed, "resumed training", agent.step))
     _learn(agent, envs, args)
+
+
+def _check_has_no_checkpoint_yet(out: Path) -> None:
+    """Sees that a run without checkpoints was stopped before its first, so that nothing is lost by starting again.
+
+    Raises:
+        InvalidRun: it had come further.
+    """
+    if not all((out / f"{name}.csv").exists() for name in TABLES):
+        return
+    config, metrics, evaluations = read_run(out)
+    first = min(config.get("checkpoint_every", 0), config.get("evaluate_every", 0)) + config.get("num_envs", 0)
+    if evaluations or any(int(row["step"]) >= first for row in metrics):
+        raise InvalidRun(f"the checkpoints of {out} are gone; put them back, or start another run in another --out")
 
 
 def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:

@@ -50,8 +50,9 @@ def test_a_run_goes_on_from_before_a_loss_that_was_not_a_number(
     ended = nursery.run(train(out), BLOCKS, ["spoil_loss", {"update": update}])
     assert ended.code == 1, ended
     said = ended.err.splitlines()[-1]
+    step = 20 + 2 * -(-3 * update // 2)
     assert said.startswith(
-        f"pixelq train: the loss became nan at step {20 + 2 * -(-3 * update // 2)}; try a lower learning_rate"
+        f"pixelq train: the loss became nan at step {step}; try another run with a lower learning_rate"
     )
     assert said.endswith(f"; the last good checkpoint is {out / 'checkpoints' / 'latest'}")
     newest = newest_checkpoint(out / "checkpoints", pytest.fail)

@@ -114,10 +114,14 @@ def test_nothing_runs(
                 DQN.load(run, "cpu")
         else:
             DQN.load(run, "cpu")
+        is_lost = name.startswith("..") and not is_sealed  # of the replay, without which a run can go on
         for command in commands:
             capfd.readouterr()
-            assert main(command) == 2, (name, command)
+            assert main(command) == (0 if is_lost else 2), (name, command)
             out, err = capfd.readouterr()
+            if is_lost:
+                assert "going on from it with an empty replay" in err
+                continue
             assert out == ""
             said = [line for line in err.splitlines() if not line.startswith("going on from ")]
             assert len(said) == 1, err
