@@ -22,6 +22,7 @@ import torch
 
 from pixelq.agents import loop, run_checkpoints, run_log
 from pixelq.agents.learner import Learner
+from pixelq.envs import ClassicVec
 from pixelq.scripts import main as program
 from pixelq.scripts import train
 from tests.runs import COMPLETED, DIED
@@ -30,6 +31,7 @@ CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink"}
 """Audit events of system calls that change a folder; the events come before the calls."""
 
 OWNERS: dict[str, Any] = {"RunCheckpoints": run_checkpoints.RunCheckpoints, "RunLog": run_log.RunLog, "train": train}
+OWNERS["ClassicVec"] = ClassicVec
 
 
 def die_in(method: str, at: int, call: int = 1) -> None:
@@ -117,6 +119,11 @@ def stop_before(method: str, call: int, number: int) -> None:
     before(method, call, lambda: os.kill(os.getpid(), number))
 
 
+def sleep_before(method: str, call: int, seconds: float) -> None:
+    """Waits."""
+    before(method, call, lambda: time.sleep(seconds))
+
+
 def limit_files(method: str, call: int, size: int) -> None:
     """From then on no file can become longer than ``size`` bytes."""
     before(method, call, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY)))
@@ -152,6 +159,7 @@ FAULTS: dict[str, Callable[..., None]] = {
         die_in,
         stop_in_evaluation,
         stop_before,
+        sleep_before,
         limit_files,
         fill_disk,
         spoil_loss,
