@@ -25,6 +25,8 @@ METRICS = (
     "steps_per_second wall_seconds restarts"
 ).split()
 EVALUATIONS = "step episodes mean median std ci95_low ci95_high human_normalized".split()
+FINAL = "final_evaluation.json"
+"""The evaluation of the policy that was saved, written last of all in a run's folder."""
 TABLES = {"metrics": METRICS, "evaluations": EVALUATIONS}
 COUNTS = "step frames episodes".split()
 OPTIONAL = "return_mean return_median length_mean loss q_mean human_normalized".split()
@@ -72,7 +74,7 @@ class RunLog:
             if resume and any(self.checkpoints.glob("step_*")):
                 self.config, _, self.evaluations = read_run(out)
             elif resume:  # a run that had come to no checkpoint, and perhaps to no table
-                self.config = _read_config(out)
+                self.config = read_config(out)
         except InvalidRun:
             self.close()
             raise
@@ -176,7 +178,7 @@ def read_run(run: str | os.PathLike[str]) -> RunFiles:
         InvalidRun: it holds no run, or a file of it is damaged.
     """
     run = Path(run)
-    config = _read_config(run)
+    config = read_config(run)
     try:
         tables = {name: _whole_lines(run / f"{name}.csv") for name in TABLES}
     except OSError as error:
@@ -194,7 +196,7 @@ def read_run(run: str | os.PathLike[str]) -> RunFiles:
         raise InvalidRun(f"{run}/{one_line(error)}; give another run's folder") from error
 
 
-def _read_config(run: Path) -> dict[str, Any]:
+def read_config(run: Path) -> dict[str, Any]:
     """A run's config.json.
 
     Raises:

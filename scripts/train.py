@@ -21,6 +21,7 @@ from pixelq.agents.dqn import resolve_device
 from pixelq.agents.files import read_regular, replace_file
 from pixelq.agents.plot import plot_run
 from pixelq.agents.run_checkpoints import newest_checkpoint
+from pixelq.agents.run_log import FINAL
 from pixelq.agents.seeds import derived_seed
 from pixelq.envs import PROTOCOLS, is_atari, make_vec
 from pixelq.scripts.command_line import UsageError, check_least, parse
@@ -72,8 +73,6 @@ class TrainArgs:
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 CHANGEABLE = frozenset({*COUNTS, "device", "deterministic", "out", "resume", "agent.cuda_graph"})
 """What may change when a run is resumed."""
-FINAL = "final_evaluation.json"
-"""Written last of all in a run's folder."""
 
 
 def main(arguments: Sequence[str]) -> None:
