@@ -146,7 +146,7 @@ def probability_of_improvement(
         MissingExtra: rliable is not there.
     """
 
-    def probability(x: Matrix, y: Matrix) -> NDArray[np.float64]:  # rliable's own computes p-values too, 200 × slower
+    def probability(x: Matrix, y: Matrix) -> NDArray[np.float64]:  # rliable's computes p-values too, for minutes
         above, same = x[:, None] > y[None], x[:, None] == y[None]  # [ours, theirs, games]
         return np.array([np.mean(above + 0.5 * same)])
 
@@ -158,9 +158,9 @@ def atari57_median(scores: ArrayLike, games: Sequence[str], *, resamples: int = 
     """The median over 57 Atari games, foretold from the five of Atari-5 (Aitchison et al. 2023, arXiv:2210.02019).
 
     log₁₀(1 + median) = Σ w · log₁₀(1 + max(0, score)), scores in percent and means over runs, w `ATARI5_WEIGHTS`. The
-    authors' cross-validated relative error is 10.4%, which is not in the interval; that is of the seeds alone. The fit
-    is to agents that were evaluated with no-op starts for the most part. Of the Dopamine project's five agents (sticky
-    actions, `pixelq.envs.published_curve`) it foretells 16% to 31% less than the median of the 55 games published.
+    authors' cross-validated relative error is 10.4%, which is not in the interval; that is of the seeds alone. Of the
+    Dopamine project's five agents after 200 million frames (sticky actions, `pixelq.envs.published_curve`) it foretells
+    16% to 31% less than the median of the 55 games published.
 
     Args:
         scores: human-normalised scores [runs, games].
@@ -174,9 +174,7 @@ def atari57_median(scores: ArrayLike, games: Sequence[str], *, resamples: int = 
     """
     matrix = _matrices({"these runs": scores})["these runs"]
     if len(games) != matrix.shape[1]:
-        raise InvalidScores(
-            f"there are {matrix.shape[1]} columns of scores and {len(games)} games; give a name for each"
-        )
+        raise InvalidScores(f"there are {len(games)} games for scores on {matrix.shape[1]}; name each column's game")
     lacking = [game for game in ATARI5_WEIGHTS if game not in games]
     if lacking:
         raise InvalidScores(f"Atari-5 needs scores on {', '.join(lacking)} too; give runs of all five games")

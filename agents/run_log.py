@@ -25,9 +25,9 @@ METRICS = (
     "steps_per_second wall_seconds restarts"
 ).split()
 EVALUATIONS = "step episodes mean median std ci95_low ci95_high human_normalized".split()
-FINAL = "final_evaluation.json"
-"""The evaluation of the policy that was saved, written last of all in a run's folder."""
 TABLES = {"metrics": METRICS, "evaluations": EVALUATIONS}
+FINAL_EVALUATION = "final_evaluation.json"
+"""What the best policy of a finished run scored in games that it was not chosen by."""
 COUNTS = "step frames episodes".split()
 OPTIONAL = "return_mean return_median length_mean loss q_mean human_normalized".split()
 """Columns whose cells may be empty."""

@@ -18,7 +18,7 @@ from pixelq.agents.comparison import differences
 from pixelq.agents.config import AgentConfig
 from pixelq.agents.files import read_regular
 from pixelq.agents.presets import PRESETS
-from pixelq.agents.run_log import FINAL, InvalidRun, read_config
+from pixelq.agents.run_log import FINAL_EVALUATION, InvalidRun, read_config
 from pixelq.envs import ATARI57, human_normalized_score
 from pixelq.envs.atari import FRAMES_PER_STEP
 from pixelq.envs.games import game_of
@@ -77,7 +77,7 @@ def read_score(path: str | os.PathLike[str]) -> RunScore:
     """
     path = Path(path)
     if path.is_dir():
-        path = path / FINAL
+        path = path / FINAL_EVALUATION
     evaluation = _read_evaluation(path)
     config = _config_of(path, evaluation["checkpoint"])
     if config["env"] != evaluation["env"]:
@@ -159,8 +159,9 @@ def _read_evaluation(path: Path) -> dict[str, Any]:
     try:
         evaluation = json.loads(read_regular(path))
     except OSError as error:
-        hint = "let the run end, or give the file of pixelq evaluate --json" if path.name == FINAL else "give a run"
-        raise InvalidRun(f"{path} cannot be read ({error.strerror}); {hint}") from error
+        raise InvalidRun(
+            f"{path} cannot be read ({error.strerror}); let the run end, or give a file of pixelq evaluate --json"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise InvalidRun(f"{path} is damaged ({one_line(error)}); evaluate the run again") from error
     kinds = {"env": str, "protocol": str, "checkpoint": str, "step": int, "mean": float | int}
