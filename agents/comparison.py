@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pixelq.agents.config import AgentConfig
 from pixelq.agents.presets import PRESETS
 from pixelq.agents.run_log import InvalidRun, read_run
 from pixelq.envs import PublishedCurve, published_curve
@@ -35,15 +36,19 @@ class Million(NamedTuple):
     @property
     def deviations(self) -> float:
         """How many published standard deviations the run lies above the published mean."""
-        difference = self.mean - self.published_mean
-        if self.published_std == 0:
-            return math.copysign(math.inf, difference) if difference else 0.0
-        return difference / self.published_std
+        return deviations(self.mean - self.published_mean, self.published_std)
 
     @property
     def is_inside(self) -> bool:
         """Whether the run lies within two of them."""
         return abs(self.deviations) <= SPREAD
+
+
+def deviations(difference: float, std: float) -> float:
+    """A difference in standard deviations; infinite where the published seeds all agree and the difference is not 0."""
+    if std == 0:
+        return math.copysign(math.inf, difference) if difference else 0.0
+    return difference / std
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def compare_run(run: str | os.PathLike[str]) -> Comparison:
     )
     if not millions:
         raise InvalidRun(f"{run} has not played a million frames (250,000 steps) yet; let it go on first")
-    differs = _differences(config, likeness)
+    differs = tuple(differences(config, PRESETS[likeness]()))
     return Comparison(Path(run).name, config["env"], name, curve, differs, millions)
 
 
@@ -110,12 +115,12 @@ def returns_by_million(metrics: Iterable[Mapping[str, str]]) -> list[tuple[int, 
     ]
 
 
-def _differences(config: Mapping[str, Any], likeness: str) -> tuple[str, ...]:
-    """Names of the settings that are not those of the published agent."""
-    settings = PRESETS[likeness]().to_dict()
-    different = [name for name, value in settings.items() if config["agent"].get(name, value) != value]
+def differences(config: Mapping[str, Any], settings: AgentConfig) -> dict[str, Any]:
+    """What a run's config.json has other than these settings, the protocol ``sticky`` and the game's own actions."""
+    agent = config["agent"]
+    different = {name: agent[name] for name, value in settings.to_dict().items() if agent.get(name, value) != value}
     if config["protocol"] != "sticky":
-        different.append("protocol")
+        different["protocol"] = config["protocol"]
     if config.get("full_action_space"):
-        different.append("full_action_space")
-    return tuple(different)
+        different["full_action_space"] = True
+    return different

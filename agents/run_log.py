@@ -22,11 +22,11 @@ METRICS = (
     "steps_per_second wall_seconds restarts"
 ).split()
 EVALUATIONS = "step episodes mean median std ci95_low ci95_high human_normalized".split()
-FINAL = "final_evaluation.json"
-"""Written last of all in a run's folder."""
 MOST_TABLE = 2**30
 """Bytes of the longest table that is read."""
 TABLES = {"metrics": METRICS, "evaluations": EVALUATIONS}
+FINAL_EVALUATION = "final_evaluation.json"
+"""What the best policy of a finished run scored in games that it was not chosen by."""
 COUNTS = "step frames episodes".split()
 OPTIONAL = "return_mean return_median length_mean loss q_mean human_normalized".split()
 """Columns whose cells may be empty."""
@@ -73,7 +73,7 @@ class RunLog:
             if resume and any(self.checkpoints.glob("step_*")):
                 self.config, _, self.evaluations = read_run(out)
             elif resume:  # a run that had come to no checkpoint, and perhaps to no table
-                self.config = _read_config(out)
+                self.config = read_config(out)
         except InvalidRun:
             self.close()
             raise
@@ -117,7 +117,7 @@ class RunLog:
                 _cut_after(path, step)
             else:
                 replace_file(path, (",".join(columns) + "\n").encode())
-        (self.out / FINAL).unlink(missing_ok=True)
+        (self.out / FINAL_EVALUATION).unlink(missing_ok=True)
         self.evaluations = read_run(self.out).evaluations
         self.tensorboard = EventFile(self.out, purge_step=step + 1 if self.config else None)
 
@@ -193,7 +193,7 @@ def read_run(run: str | os.PathLike[str]) -> RunFiles:
         InvalidRun: it holds no run, or a file of it is damaged.
     """
     run = Path(run)
-    config = _read_config(run)
+    config = read_config(run)
     try:
         tables = {name: _whole_lines(run / f"{name}.csv") for name in TABLES}
     except OSError as error:
@@ -211,7 +211,7 @@ def read_run(run: str | os.PathLike[str]) -> RunFiles:
         raise InvalidRun(f"{run}/{one_line(error)}; mend that line or take it out") from error
 
 
-def _read_config(run: Path) -> dict[str, Any]:
+def read_config(run: Path) -> dict[str, Any]:
     """A run's config.json.
 
     Raises:

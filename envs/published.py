@@ -7,6 +7,7 @@ arXiv:1812.06110), averaged over their seeds. Its source is under the Apache Lic
 import csv
 import gzip
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 import numpy as np
@@ -43,8 +44,7 @@ def published_curve(env_id_or_game: str, agent: str) -> PublishedCurve | None:
     if agent not in PUBLISHED_AGENTS:
         raise ValueError(f"no curve of {agent!r} is published; there are {', '.join(PUBLISHED_AGENTS)}")
     game = game_of(env_id_or_game)
-    packed = (files("pixelq.envs") / "dopamine_atari.csv.gz").read_bytes()
-    header, *lines = gzip.decompress(packed).decode().splitlines()
+    header, *lines = _lines()
     rows = list(csv.DictReader([header, *(line for line in lines if line.startswith(f"{game},nature,{agent},"))]))
     if not rows:
         return None
@@ -53,3 +53,11 @@ def published_curve(env_id_or_game: str, agent: str) -> PublishedCurve | None:
         for column in ("frames_millions", "mean_return", "std_over_seeds", "seeds")
     )
     return PublishedCurve(agent, frames, mean, std, seeds.astype(np.int64))
+
+
+@cache
+def _lines() -> list[str]:
+    """The table's lines, with the Nature network's rows only: read once, as a report asks for many curves."""
+    packed = (files("pixelq.envs") / "dopamine_atari.csv.gz").read_bytes()
+    header, *lines = gzip.decompress(packed).decode().splitlines()
+    return [header, *(line for line in lines if ",nature," in line)]

@@ -55,13 +55,22 @@ def run(verb: str, arguments: Sequence[str] | None = None) -> int:
 
 def _run(verb: str, arguments: Sequence[str] | None) -> int:
     from pixelq.agents import InvalidCheckpoint, InvalidConfig, InvalidRun, RunUnwritable, TrainingDiverged
+    from pixelq.agents.aggregates import InvalidScores, MissingExtra
     from pixelq.envs import EnvironmentFailed, InvalidEnv
     from pixelq.scripts.command_line import UsageError
 
     try:
         module = importlib.import_module(f"pixelq.scripts.{verb}")
         module.main(sys.argv[1:] if arguments is None else arguments)
-    except (InvalidCheckpoint, InvalidConfig, InvalidEnv, InvalidRun, UsageError) as error:
+    except (
+        InvalidCheckpoint,
+        InvalidConfig,
+        InvalidEnv,
+        InvalidRun,
+        InvalidScores,
+        MissingExtra,
+        UsageError,
+    ) as error:
         print(f"pixelq {verb}: {error}", file=sys.stderr)
         return 2
     except (EnvironmentFailed, RunUnwritable, TrainingDiverged) as error:

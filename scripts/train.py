@@ -21,7 +21,7 @@ from pixelq.agents.dqn import resolve_device
 from pixelq.agents.files import read_regular, replace_file
 from pixelq.agents.plot import plot_run
 from pixelq.agents.run_checkpoints import newest_checkpoint
-from pixelq.agents.run_log import FINAL, TABLES, read_run
+from pixelq.agents.run_log import FINAL_EVALUATION, TABLES, read_run
 from pixelq.agents.seeds import derived_seed
 from pixelq.envs import PROTOCOLS, is_atari, make_vec
 from pixelq.scripts.command_line import UsageError, check_least, parse
@@ -189,7 +189,7 @@ def _resume(args: TrainArgs) -> None:
     if read_run_state(newest).get("num_envs") != args.num_envs:  # said before so many environments are made
         raise InvalidCheckpoint(f"{newest} is not of a run of {args.num_envs:,} environments; put back its config.json")
     agent.config = agent.learner.config = config
-    if agent.step >= args.steps and (args.out / FINAL).exists():
+    if agent.step >= args.steps and (args.out / FINAL_EVALUATION).exists():
         raise InvalidRun(
             f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps, or evaluate it"
         )
@@ -241,13 +241,13 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
     try:
         curve = plot_run(args.out)
         final = json.dumps(figures(saved, folder, result, protocol)) + "\n"
-        replace_file(args.out / FINAL, final.encode())
+        replace_file(args.out / FINAL_EVALUATION, final.encode())
     except OSError as error:
         raise RunUnwritable(args.out, error, "after the last step") from error
     print(describe(result, f"best policy (step {saved.step:,})"))
     print(
         f"\n  run       {args.out}\n"
-        f"  policy    {folder}   (figures in {args.out / FINAL})\n"
+        f"  policy    {folder}   (figures in {args.out / FINAL_EVALUATION})\n"
         f"  curve     {curve}   (tensorboard --logdir {args.out} for all of them)\n"
         f"  evaluate  pixelq evaluate {args.out} --video {args.out / 'video'}\n"
         f"  go on     pixelq train --resume --out {args.out} --steps {2 * args.steps}"
