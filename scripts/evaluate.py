@@ -129,13 +129,16 @@ def _evaluate_many(requests: list[Request], args: EvaluateArgs, file: ScoreFile 
 def _line(figures: dict[str, Any]) -> str:
     """A score in a line for people."""
     low, high = figures["ci95"]
-    human = (
-        "" if figures["human_normalized"] is None else f" · human-normalised {100 * figures['human_normalized']:.0f}%"
-    )
-    return (
-        f"{figures['env']} · {figures['mark']} checkpoint (step {figures['step']:,}) · {figures['episodes']} episodes · "
-        f"mean return {figures['mean']:.1f} ({low:.1f} to {high:.1f}){human} · {figures['checkpoint']}"
-    )
+    human = figures["human_normalized"]
+    parts = [
+        figures["env"],
+        f"{figures['mark']} checkpoint (step {figures['step']:,})",
+        f"{figures['episodes']} episodes",
+        f"mean return {figures['mean']:.1f} ({low:.1f} to {high:.1f})",
+        *([] if human is None else [f"human-normalised {100 * human:.0f}%"]),
+        figures["checkpoint"],
+    ]
+    return " · ".join(parts)
 
 
 def describe(result: Evaluation, policy: str) -> str:
