@@ -68,6 +68,7 @@ def evaluate(
     seed: int = 0,
     games_seed: int | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    played: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Plays ``episodes`` full episodes and returns them in the order: environment by environment.
 
@@ -82,6 +83,7 @@ def evaluate(
         seed: of the random actions.
         games_seed: of the games; None: the environments go on with their own generators.
         should_stop: asked at every step.
+        played: called after each episode that counts.
 
     Raises:
         ValueError: episodes is less than 1.
@@ -109,6 +111,8 @@ def evaluate(
         done = terminated | truncated
         for i in np.flatnonzero(done):
             finished[i].append((float(returns[i]), int(lengths[i])))
+            if len(finished[i]) <= quota[i]:
+                played()
             returns[i], lengths[i] = 0.0, 0
     counted = [episode for episodes_of, n in zip(finished, quota, strict=True) for episode in episodes_of[:n]]
     return Evaluation(fact(envs, "env_id", ""), tuple(r for r, _ in counted), tuple(n for _, n in counted))

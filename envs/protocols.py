@@ -44,6 +44,9 @@ PROTOCOLS: dict[str, Protocol] = {
     "sticky": Protocol("sticky", 0.25, 0, False, 0.001, 108_000),
     # Mnih et al. 2015, "Human-level control through deep reinforcement learning".
     "nature": Protocol("nature", 0.0, 30, True, 0.05, 108_000),
+    # 100,000 agent steps, then 100 episodes of the last policy: van Hasselt et al. 2019 (DER) and Schwarzer et al. 2023
+    # (BBF); settings as in Dopamine's labs/atari_100k.
+    "100k": Protocol("100k", 0.0, 30, True, 0.001, 108_000),
 }
 
 GYMNASIUM = Protocol("gymnasium", 0.0, 0, False, 0.0, NO_LIMIT)

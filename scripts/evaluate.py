@@ -1,7 +1,8 @@
-"""``pixelq evaluate``: plays full episodes with a saved policy and says how good it is."""
+"""``pixelq evaluate``: plays full episodes with saved policies and says how good they are."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pixelq.agents import DQN, Evaluation, InvalidCheckpoint, evaluate
-from pixelq.agents.checkpoint import find_checkpoint
+from pixelq.agents import DQN, Evaluation
+from pixelq.agents.dqn import resolve_device
 from pixelq.agents.film import film_episode
 from pixelq.agents.seeds import derived_seed
-from pixelq.envs import GYMNASIUM, PROTOCOLS, InvalidEnv, make_filmed, make_vec
+from pixelq.envs import PROTOCOLS, InvalidEnv, make_filmed, reference_score
 from pixelq.scripts.command_line import (
     STDOUT,
     UsageError,
@@ -25,27 +28,41 @@ from pixelq.scripts.command_line import (
     parse,
     write_json,
 )
-
-NUM_ENVS = 8
+from pixelq.scripts.scoring import (
+    Request,
+    Score,
+    ScoreFile,
+    checkpoints_of,
+    has_full_action_space,
+    request_of,
+    score,
+    score_all,
+)
 
 
 @dataclass(frozen=True)
 class EvaluateArgs:
-    """Evaluate a saved policy over full episodes in fresh games."""
+    """Evaluate saved policies over full episodes in fresh games."""
 
-    checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_CHECKPOINT")]
-    """A run's folder (its best checkpoint, or else its latest), or one checkpoint."""
+    checkpoints: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_CHECKPOINT")]
+    """Runs' folders (of each its best checkpoint, or else its latest), or single checkpoints."""
+    which: Literal["best", "last", "both"] | None = None
+    """Which checkpoint of a run; None for the best."""
     episodes: int = 30
-    """Full episodes to play."""
-    protocol: Literal["sticky", "nature"] | None = None
-    """Atari rules and ε: sticky (Machado et al. 2018, ε 0.001) or nature (Mnih et al. 2015, ε 0.05); None for those
-    of the training."""
+    """Full episodes to play with each."""
+    protocol: Literal["sticky", "nature", "100k"] | None = None
+    """Atari rules and ε: sticky (Machado et al. 2018, ε 0.001), nature (Mnih et al. 2015, ε 0.05) or 100k (van Hasselt
+    et al. 2019, ε 0.001; 100 episodes of the last checkpoint); None for those of the training."""
     seed: int = 0
     """Of the games and of the random actions."""
     device: str = "auto"
     """auto (a GPU where there is one), cpu or cuda."""
+    processes: int | None = None
+    """Policies played at once; None for one a core on a CPU."""
+    results: Path | None = None
+    """A file to which scores are appended as they come, a line of JSON each; what it holds is not played again."""
     json: Path | None = None
-    """Write the figures as JSON to this file, or to stdout if no file is given."""
+    """Write the figures as JSON to this file, or to stdout if no file is given; of several policies a list."""
     video: Path | None = None
     """Folder for an mp4 of one more episode."""
 
@@ -53,91 +70,75 @@ class EvaluateArgs:
 def main(arguments: Sequence[str]) -> None:
     """Parses the command line, evaluates and prints."""
     args = parse(EvaluateArgs, "evaluate", optional_value(list(arguments), "--json"))
-    check_least(("--episodes", args.episodes, 1), ("--seed", args.seed, 0))
-    find_checkpoint(args.checkpoint)  # before anything is written
+    check_least(("--episodes", args.episodes, 1), ("--seed", args.seed, 0), ("--processes", args.processes, 1))
+    requests = _requests(args)
+    if args.video is not None:
+        if len(requests) > 1:
+            raise UsageError(f"--video films one policy, and here are {len(requests)}; name one checkpoint")
+        _check_film(requests[0].env)
     if args.json not in (None, STDOUT):
         check_writable(args.json, "--json")
     if args.video is not None:
         make_folder(args.video, "--video")
-    agent, folder, result, protocol = evaluate_saved(
-        args.checkpoint,
-        args.episodes,
-        protocol=args.protocol,
-        seed=args.seed,
-        device=args.device,
-        film=args.video is not None,
-    )
-    if args.json != STDOUT:
-        print(describe(result, f"{folder.name} (step {agent.step:,})"))
+    file = ScoreFile(args.results) if args.results is not None else None
+    if len(requests) == 1 and file is None:
+        figures = _evaluate_one(requests[0], args)
+    else:
+        figures = _evaluate_many(requests, args, file)
     if args.json is not None:
-        write_json(figures(agent, folder, result, protocol), args.json)
+        write_json(figures, args.json)
+
+
+def _requests(args: EvaluateArgs) -> list[Request]:
+    """What is to be played, all of it seen to be there before anything is."""
+    if not args.checkpoints:
+        raise UsageError("there is nothing to evaluate; give a run's folder or a checkpoint")
+    options: dict[str, Any] = {"protocol": args.protocol, "seed": args.seed, "device": args.device}
+    checkpoints = [checkpoint for path in args.checkpoints for checkpoint in checkpoints_of(path, args.which)]
+    return [request_of(checkpoint, args.episodes, **options) for checkpoint in dict.fromkeys(checkpoints)]
+
+
+def _evaluate_one(request: Request, args: EvaluateArgs) -> dict[str, Any]:
+    """Plays one policy, with a bar that counts its episodes, and films it where that is asked for."""
+    with _bar("episodes", request.episodes) as bar:
+        agent, result = score(request, played=lambda: bar.advance(bar.task_ids[0]))
+    if args.json != STDOUT:
+        print(describe(result.evaluation, f"{result.mark} checkpoint (step {result.step:,})"))
     if args.video is not None:
-        path = args.video / f"{result.env.split('/')[-1]}-step{agent.step}-seed{args.seed}.mp4"
-        epsilon = PROTOCOLS[protocol].evaluation_epsilon if protocol in PROTOCOLS else 0.0
-        seed = derived_seed(args.seed, "evaluation")
-        total = film_episode(
-            agent,
-            result.env,
-            path,
-            protocol=protocol if protocol in PROTOCOLS else "sticky",
-            full_action_space=has_full_action_space(agent),
-            epsilon=epsilon,
-            seed=seed,
-        )
-        print(f"filmed an episode of return {total:g}: {path}", file=sys.stderr)
+        _film(agent, result, args.video, args.seed)
+    return result.to_json()
 
 
-def evaluate_saved(
-    path: Path,
-    episodes: int,
-    *,
-    protocol: str | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    film: bool = False,
-) -> tuple[DQN, Path, Evaluation, str]:
-    """Evaluates a run or checkpoint in fresh games of its environment; with ``film``, only if it draws pictures.
-
-    Returns:
-        the agent, the checkpoint's folder, the evaluation and the name of the protocol played.
-
-    Raises:
-        InvalidCheckpoint: it cannot be loaded, or belongs to no environment that can be made by its id.
-        UsageError: its protocol has no name, or its environment cannot be filmed.
-    """
-    folder = find_checkpoint(path)
-    if folder.is_symlink():
-        folder = folder.with_name(folder.resolve().name)
-    agent = DQN.load(folder, device)
-    if agent.env_id is None:
-        raise InvalidCheckpoint(f"{path} does not say which environment it was trained in; evaluate it from Python")
-    if protocol is None and agent.protocol not in (*PROTOCOLS, GYMNASIUM.name):
-        raise UsageError(f"{path} was trained with a protocol of its own, {agent.protocol!r}; give --protocol")
-    protocol = protocol or (agent.protocol if agent.protocol in PROTOCOLS else "sticky")
-    envs = make_vec(
-        agent.env_id,
-        min(NUM_ENVS, episodes),
-        derived_seed(seed, "evaluation"),
-        protocol,
-        full_action_space=has_full_action_space(agent),
-    )
-    if not agent.fits(envs):
-        envs.close()
-        raise InvalidCheckpoint(f"{path} was trained on other observations or actions than {agent.env_id} has here")
-    if film:
-        try:
-            make_filmed(agent.env_id).close()
-        except InvalidEnv as error:
-            raise UsageError(f"{error}; leave out --video") from error
-    result = evaluate(agent, envs, episodes, epsilon=envs.protocol.evaluation_epsilon, seed=seed)
-    name = envs.protocol.name
-    envs.close()
-    return agent, folder, result, name
+def _evaluate_many(requests: list[Request], args: EvaluateArgs, file: ScoreFile | None) -> list[dict[str, Any]]:
+    """Plays those policies of which the file has no score, and prints a line for each of all."""
+    scores = {} if file is None else dict(file.scores)
+    missing = [request for request in requests if request.key not in scores]
+    processes = args.processes or (1 if resolve_device(args.device).type == "cuda" else os.cpu_count() or 1)
+    with _bar("policies", len(requests), len(requests) - len(missing)) as bar:
+        for result in score_all(missing, max(1, min(processes, len(missing)))):
+            scores[result.request.key] = result.to_json()
+            if file is not None:
+                file.append(result)
+            bar.advance(bar.task_ids[0])
+    figures = [scores[request.key] for request in requests]
+    if args.json != STDOUT:
+        print("\n".join(map(_line, figures)))
+    return figures
 
 
-def has_full_action_space(agent: DQN) -> bool:
-    """Whether an Atari agent plays with all 18 joystick actions, its game's own or not."""
-    return agent.num_actions == 18
+def _line(figures: dict[str, Any]) -> str:
+    """A score in a line for people."""
+    low, high = figures["ci95"]
+    human = figures["human_normalized"]
+    parts = [
+        figures["env"],
+        f"{figures['mark']} checkpoint (step {figures['step']:,})",
+        f"{figures['episodes']} episodes",
+        f"mean return {figures['mean']:.1f} ({low:.1f} to {high:.1f})",
+        *([] if human is None else [f"human-normalised {100 * human:.0f}%"]),
+        figures["checkpoint"],
+    ]
+    return " · ".join(parts)
 
 
 def describe(result: Evaluation, policy: str) -> str:
@@ -149,27 +150,49 @@ def describe(result: Evaluation, policy: str) -> str:
         f"  median       {result.median:.1f}   standard deviation {result.std:.1f}",
         f"  mean length  {sum(result.lengths) / result.episodes:.0f} steps",
     ]
-    if result.human_normalized is not None:
-        lines.append(f"  human-normalised {100 * result.human_normalized:.0f}% (0% is random play, 100% a person)")
+    reference = reference_score(result.env)
+    if reference is not None and result.human_normalized is not None:
+        lines.append(
+            f"  human-normalised {100 * result.human_normalized:.0f}% "
+            f"(0% is random play, {reference.random:g}; 100% a person, {reference.human:g})"
+        )
     return "\n".join(lines)
 
 
-def figures(agent: DQN, folder: Path, result: Evaluation, protocol: str) -> dict[str, Any]:
-    """The evaluation of a checkpoint as JSON values."""
-    return {
-        "env": result.env,
-        "protocol": protocol,
-        "checkpoint": str(folder),
-        "step": agent.step,
-        "episodes": result.episodes,
-        "returns": result.returns,
-        "lengths": result.lengths,
-        "mean": result.mean,
-        "median": result.median,
-        "std": result.std,
-        "ci95": result.ci95,
-        "human_normalized": result.human_normalized,
-    }
+def _film(agent: DQN, result: Score, folder: Path, seed: int) -> None:
+    """Films one more episode."""
+    name = f"{result.request.env.split('/')[-1]}-step{result.step}-seed{seed}.mp4"
+    total = film_episode(
+        agent,
+        result.request.env,
+        folder / name,
+        protocol=result.request.protocol,
+        full_action_space=has_full_action_space(agent),
+        epsilon=PROTOCOLS[result.protocol].evaluation_epsilon if result.protocol in PROTOCOLS else 0.0,
+        seed=derived_seed(seed, "evaluation"),
+    )
+    print(f"filmed an episode of return {total:g}: {folder / name}", file=sys.stderr)
+
+
+def _check_film(env_id: str) -> None:
+    """Sees that an environment draws pictures.
+
+    Raises:
+        UsageError: it does not.
+    """
+    try:
+        make_filmed(env_id).close()
+    except InvalidEnv as error:
+        raise UsageError(f"{error}; leave out --video") from error
+
+
+def _bar(what: str, total: int, done: int = 0) -> Progress:
+    """A progress bar on a terminal's stderr, and none elsewhere."""
+    console = Console(stderr=True)
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    bar.add_task(what, total=total, completed=done)
+    return bar
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ from pixelq.agents.run_log import FINAL_EVALUATION, TABLES, read_run
 from pixelq.agents.seeds import derived_seed
 from pixelq.envs import PROTOCOLS, is_atari, make_vec
 from pixelq.scripts.command_line import UsageError, check_least, parse
-from pixelq.scripts.evaluate import describe, evaluate_saved, figures
+from pixelq.scripts.evaluate import describe
+from pixelq.scripts.scoring import Score, checkpoints_of, request_of, score
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class TrainArgs:
     """Environments played at once."""
     seed: int = 0
     """Of the weights, the games and every random choice."""
-    protocol: Literal["sticky", "nature"] = "sticky"
-    """Atari rules: Machado et al. 2018 or Mnih et al. 2015."""
+    protocol: Literal["sticky", "nature", "100k"] = "sticky"
+    """Atari rules: Machado et al. 2018, Mnih et al. 2015, or those of the 100k benchmark (van Hasselt et al. 2019)."""
     device: str = "auto"
     """auto (a GPU where there is one), cpu or cuda."""
     deterministic: bool = False
@@ -237,21 +238,28 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
             "final_episodes": args.final_episodes,
         },
     )
-    saved, folder, result, protocol = evaluate_saved(args.out, args.final_episodes, device=args.device)
+    result = evaluate_saved(args)
     try:
         curve = plot_run(args.out)
-        final = json.dumps(figures(saved, folder, result, protocol)) + "\n"
+        final = json.dumps(result.to_json()) + "\n"
         replace_file(args.out / FINAL_EVALUATION, final.encode())
     except OSError as error:
         raise RunUnwritable(args.out, error, "after the last step") from error
-    print(describe(result, f"best policy (step {saved.step:,})"))
+    print(describe(result.evaluation, f"{result.mark} checkpoint (step {result.step:,})"))
     print(
         f"\n  run       {args.out}\n"
-        f"  policy    {folder}   (figures in {args.out / FINAL_EVALUATION})\n"
+        f"  policy    {result.request.checkpoint}   (figures in {args.out / FINAL_EVALUATION})\n"
         f"  curve     {curve}   (tensorboard --logdir {args.out} for all of them)\n"
         f"  evaluate  pixelq evaluate {args.out} --video {args.out / 'video'}\n"
         f"  go on     pixelq train --resume --out {args.out} --steps {2 * args.steps}"
     )
+
+
+def evaluate_saved(args: TrainArgs) -> Score:
+    """Plays the run's best policy in games that neither training nor the choice of the best has seen."""
+    assert args.out is not None
+    (best,) = checkpoints_of(args.out, "best")
+    return score(request_of(best, args.final_episodes, device=args.device))[1]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,248 @@
+"""Scores of saved policies: a checkpoint's full episodes in fresh games, and many checkpoints' in parallel."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pixelq.agents import DQN, Evaluation, InvalidCheckpoint, evaluate
+from pixelq.agents.checkpoint import NETWORK, find_checkpoint, read_checkpoint
+from pixelq.agents.files import digest, read_regular, write_synced
+from pixelq.agents.seeds import derived_seed
+from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec
+from pixelq.scripts.command_line import UsageError
+
+NUM_ENVS = 8
+KEY = ("env", "weights", "protocol", "episodes", "seed")
+"""By which the score of a request is known again."""
+MARKS = {"best": "best", "latest": "last"}
+"""Links of a run's checkpoints, and what they are called."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be played.
+
+    Attributes:
+        checkpoint: its folder.
+        env: the id of the environment that it was trained in.
+        weights: digest of its network, by which it is known wherever it lies.
+        protocol: by whose rules; outside Atari it makes no difference.
+        episodes: full ones.
+        seed: of the games and of the random actions.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    checkpoint: Path
+    env: str
+    weights: str
+    protocol: str
+    episodes: int
+    seed: int = 0
+    device: str = "auto"
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What a score must have in common with this, in the order of ``KEY``."""
+        rules = self.protocol if is_atari(self.env) else GYMNASIUM.name
+        return self.env, self.weights, rules, self.episodes, self.seed
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good a checkpoint is.
+
+    Attributes:
+        request: what was played.
+        mark: ``best``, ``last`` or ``best and last`` of its run; the folder's name if it is neither.
+        step: agent steps that it had learned for.
+        frames: of the emulator, that it had learned for.
+        protocol: by whose rules it was played.
+        evaluation: returns and lengths.
+    """
+
+    request: Request
+    mark: str
+    step: int
+    frames: int
+    protocol: str
+    evaluation: Evaluation
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values: what ``pixelq evaluate --json`` writes."""
+        result = self.evaluation
+        return {
+            "env": result.env,
+            "protocol": self.protocol,
+            "checkpoint": str(self.request.checkpoint),
+            "step": self.step,
+            "episodes": result.episodes,
+            "returns": result.returns,
+            "lengths": result.lengths,
+            "mean": result.mean,
+            "median": result.median,
+            "std": result.std,
+            "ci95": result.ci95,
+            "human_normalized": result.human_normalized,
+            "mark": self.mark,
+            "frames": self.frames,
+            "seed": self.request.seed,
+            "weights": self.request.weights,
+        }
+
+
+def request_of(
+    checkpoint: Path, episodes: int, *, protocol: str | None = None, seed: int = 0, device: str = "auto"
+) -> Request:
+    """What is to be played of a checkpoint; without ``protocol`` by the rules of its training.
+
+    Raises:
+        InvalidCheckpoint: it is damaged, or does not say in which environment it was trained.
+        UsageError: its protocol has no name.
+    """
+    state, weights = read_checkpoint(checkpoint).state, digest(read_regular(checkpoint / NETWORK))
+    env, own = state.get("env"), state.get("protocol")
+    if env is None:
+        raise InvalidCheckpoint(
+            f"{checkpoint} does not say which environment it was trained in; evaluate it from Python"
+        )
+    if protocol is None and own not in (*PROTOCOLS, GYMNASIUM.name):
+        raise UsageError(f"{checkpoint} was trained with a protocol of its own, {own!r:.80}; give --protocol")
+    return Request(
+        checkpoint, str(env), weights, protocol or (own if own in PROTOCOLS else "sticky"), episodes, seed, device
+    )
+
+
+def checkpoints_of(path: Path, which: str | None) -> list[Path]:
+    """The checkpoints that are meant by a run or checkpoint, and by ``best``, ``last`` or ``both`` of a run.
+
+    Raises:
+        InvalidCheckpoint: there are none.
+        UsageError: ``which`` is given for a checkpoint.
+    """
+    is_run = (path / "checkpoints").is_dir()
+    if which is not None and not is_run and find_checkpoint(path):
+        raise UsageError(f"{path} is a checkpoint and no run; leave out --which")
+    found = [find_checkpoint(path / "checkpoints" / "latest")] if which in ("last", "both") else []
+    if which != "last":
+        found.insert(0, find_checkpoint(path))
+    return list(dict.fromkeys(folder.with_name(folder.resolve().name) for folder in found))
+
+
+def mark_of(checkpoint: Path) -> str:
+    """What a checkpoint is to its run; its folder's name if that is nothing special."""
+    marks = [mark for link, mark in MARKS.items() if _leads_to(checkpoint.parent / link, checkpoint)]
+    return " and ".join(marks) or checkpoint.name
+
+
+def _leads_to(link: Path, folder: Path) -> bool:
+    return link.is_symlink() and link.resolve() == folder.resolve()
+
+
+def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[DQN, Score]:
+    """Plays a checkpoint in fresh games of its environment; ``played`` is called after each episode that counts.
+
+    Raises:
+        InvalidCheckpoint: it cannot be loaded, or its environment is not here what it was.
+        InvalidEnv: there is no such environment.
+    """
+    agent = DQN.load(request.checkpoint, request.device)
+    envs = make_vec(
+        request.env,
+        min(NUM_ENVS, request.episodes),
+        derived_seed(request.seed, "evaluation"),
+        request.protocol,
+        full_action_space=has_full_action_space(agent),
+    )
+    try:
+        if not agent.fits(envs):
+            raise InvalidCheckpoint(
+                f"{request.checkpoint} was trained on other observations or actions than {request.env} has here"
+            )
+        epsilon = envs.protocol.evaluation_epsilon
+        result = evaluate(agent, envs, request.episodes, epsilon=epsilon, seed=request.seed, played=played)
+    finally:
+        envs.close()
+    frames = agent.step * envs.frames_per_step
+    return agent, Score(request, mark_of(request.checkpoint), agent.step, frames, envs.protocol.name, result)
+
+
+def has_full_action_space(agent: DQN) -> bool:
+    """Whether an Atari agent plays with all 18 joystick actions, its game's own or not."""
+    return agent.num_actions == 18
+
+
+def score_all(requests: Sequence[Request], processes: int) -> Iterator[Score]:
+    """Plays many checkpoints, so many at once, and yields each score as it is there.
+
+    Raises:
+        InvalidCheckpoint, UsageError: see ``score``; of the first that fails.
+    """
+    if processes == 1:
+        yield from (score(request)[1] for request in requests)
+        return
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    context = multiprocessing.get_context("spawn")  # a fork would share the emulator's threads
+    with ProcessPoolExecutor(processes, context, _begin_worker, (threads,)) as pool:
+        try:
+            for future in as_completed([pool.submit(_score, request) for request in requests]):
+                yield future.result()
+        except BaseException:
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # an episode may take minutes
+            raise
+
+
+def _begin_worker(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback; the parent says what there is to say
+    torch.set_num_threads(threads)
+
+
+def _score(request: Request) -> Score:
+    return score(request)[1]
+
+
+class ScoreFile:
+    """A file of scores, a line of JSON each, on which a broken evaluation can go on.
+
+    Args:
+        path: made if it is not there; half a line at its end, which a crash leaves, is cut off.
+
+    Attributes:
+        scores: what it held, by ``Request.key``.
+
+    Raises:
+        UsageError: it cannot be written, or holds something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            text = path.read_text() if path.exists() else ""
+            whole = text[: text.rfind("\n") + 1]
+            scores = [json.loads(line) for line in whole.splitlines()]
+            self.scores: dict[tuple[Any, ...], dict[str, Any]] = {
+                tuple(values[name] for name in KEY): values for values in scores
+            }
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_synced(path, whole.encode()) if whole != text else path.open("a").close()
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written ({error.strerror}); use another --results file") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(f"{path} holds something else than scores; use another --results file") from error
+
+    def append(self, score: Score) -> None:
+        """Adds a score."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(score.to_json()) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
