@@ -17,7 +17,9 @@ FILES = {
     for path in sorted((ROOT / package).glob("*.py"))
 }
 TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
-SEES_ENVIRONMENTS = {f"pixelq.agents.{name}" for name in ("loop", "resume", "evaluation", "film", "plot", "comparison")}
+SEES_ENVIRONMENTS = {
+    f"pixelq.agents.{name}" for name in ("loop", "resume", "evaluation", "film", "recording", "plot", "comparison")
+}
 
 
 def room(module: str) -> str:
