@@ -161,13 +161,14 @@ def test_states_of_several_episodes(lengths: list[int], most: int) -> None:
 
 def test_the_best_of_several_is_played_again() -> None:
     agent = an_agent()
-    seed, returns = best_seed(agent, CATCH, 6, seed=20)
-    assert returns == tuple(evaluate(agent, make_vec(CATCH, 1, s), 1).returns[0] for s in range(20, 26))
-    assert set(returns) == {-1.0, 1.0}
-    assert seed == 20 + returns.index(1.0)  # the first of those that are equally good
+    seed, returns = best_seed(agent, CATCH, 6, seed=44)
+    assert returns == tuple(evaluate(agent, make_vec(CATCH, 1, s), 1).returns[0] for s in range(44, 50))
+    assert -1.0 in returns
+    assert returns.count(1.0) > 1
+    assert seed == 44 + returns.index(1.0)  # the first of those that are equally good
     assert record_episode(agent, CATCH, seed=seed).total == 1.0
-    _, random_returns = best_seed(agent, CATCH, 6, seed=20, epsilon=1.0)
-    assert random_returns == tuple(record_episode(agent, CATCH, seed=s, epsilon=1.0).total for s in range(20, 26))
+    _, random_returns = best_seed(agent, CATCH, 6, seed=44, epsilon=1.0)
+    assert random_returns == tuple(record_episode(agent, CATCH, seed=s, epsilon=1.0).total for s in range(44, 50))
 
 
 def test_an_atari_episode_is_the_same_with_pictures() -> None:
@@ -236,12 +237,12 @@ def test_the_last_hidden_layer_gives_the_values(head: str, dueling: bool, noisy:
 
 
 def test_nothing_stays_in_the_network() -> None:
-    agent = an_agent((4, 44, 44), head="fqf", dueling=True)
+    agent = an_agent((1, 44, 44), head="fqf", dueling=True)
     before = {name: value.clone() for name, value in agent.network.state_dict().items()}
-    last_hidden(agent, pixels(2, 4, 44, 44))
-    feature_maps(agent, pixels(4, 44, 44))
+    last_hidden(agent, pixels(2, 1, 44, 44))
+    feature_maps(agent, pixels(1, 44, 44))
     with pytest.raises(ValueError, match="the observation has shape"):
-        last_hidden(agent, pixels(2, 4, 44, 43))
+        last_hidden(agent, pixels(2, 1, 44, 43))
     first_filters(agent)[:] = 0
     for module in agent.network.modules():
         assert not module._forward_hooks
