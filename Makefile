@@ -29,7 +29,7 @@ types: $(VENV)/installed
 		--namespace-packages --explicit-package-bases $(PACKAGES:%=-p pixelq.%)
 
 unit: $(VENV)/installed
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

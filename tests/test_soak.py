@@ -98,7 +98,6 @@ def assert_flat(samples: Samples, seconds: float) -> None:
     assert 0.75 < speeds[-1] / speeds[0] < 1.35
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_two_minutes(tmp_path: Path) -> None:
     assert_flat(soak(tmp_path / "run", 120), 120)
