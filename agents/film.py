@@ -1,16 +1,18 @@
-"""Films an episode, as the game draws it."""
+"""Plays an episode step by step, and films it as the game draws it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelq.agents.exploration import epsilon_greedy
 from pixelq.agents.run_log import InvalidRun
-from pixelq.envs import make_filmed
+from pixelq.envs import ClassicVec, FilmedAtari, make_filmed
 
 if TYPE_CHECKING:
     from pixelq.agents.dqn import DQN
@@ -18,6 +20,16 @@ if TYPE_CHECKING:
 ATARI_HZ = 60
 DEFAULT_FPS = 30
 LEAST_HEIGHT = 400  # pixels; smaller screens are enlarged by a whole factor
+
+
+class PlayedStep(NamedTuple):
+    """One agent step of an episode: what was seen before it, what was done, and what came of it."""
+
+    observation: NDArray[Any]  # [*observation]
+    picture: NDArray[np.uint8]  # [height, width, 3], the same moment in colour
+    q_values: NDArray[np.float32]  # [A]
+    action: int
+    reward: float  # raw
 
 
 def film_episode(
@@ -36,29 +48,63 @@ def film_episode(
         InvalidEnv: the environment draws no pictures.
         InvalidRun: the file cannot be written.
     """
+    envs = make_filmed(env_id, seed, protocol, full_action_space=full_action_space)
+    try:
+        return sum((step.reward for step in play_episode(agent, envs, path, epsilon=epsilon, seed=seed)), 0.0)
+    finally:
+        envs.close()
+
+
+def play_episode(
+    agent: DQN, envs: FilmedAtari | ClassicVec, path: Path | None, *, epsilon: float = 0.0, seed: int = 0
+) -> Iterator[PlayedStep]:
+    """Plays one episode and yields its steps; with a path, it is filmed there: the T + 1 pictures of T steps.
+
+    Picture t of the film is what was seen before step t; the last shows how the episode ended.
+
+    Args:
+        agent: its greedy policy is played.
+        envs: of ``make_filmed``; reset here.
+        path: of the mp4; None films nothing.
+        epsilon: probability of a random action.
+        seed: of the random actions.
+
+    Raises:
+        InvalidRun: the file cannot be written.
+    """
+    rng = np.random.default_rng(seed)
+    with nullcontext() if path is None else _writer(path, frames_per_second(envs)) as film:
+        obs, _ = envs.reset()
+        picture, done = envs.frame(), False
+        while not done:
+            if film is not None:
+                film.append_data(_enlarged(picture))
+            q_values = agent.q_values(obs)  # [1, A]
+            greedy = q_values.argmax(1).cpu().numpy()
+            actions = epsilon_greedy(greedy, agent.num_actions, epsilon, rng)
+            before, seen = obs[0], picture
+            obs, reward, terminated, truncated, _ = envs.step(actions)
+            picture, done = envs.frame(), bool(terminated[0] or truncated[0])
+            if done and film is not None:
+                film.append_data(_enlarged(picture))
+            yield PlayedStep(before, seen, q_values[0].cpu().numpy(), int(actions[0]), float(reward[0]))
+
+
+def frames_per_second(envs: FilmedAtari | ClassicVec) -> float:
+    """Agent steps in a second of the game's own time."""
+    if envs.frames_per_step > 1:
+        return ATARI_HZ / envs.frames_per_step
+    return float(envs.metadata.get("render_fps", DEFAULT_FPS))
+
+
+def _writer(path: Path, fps: float) -> Any:
     import imageio.v2 as imageio  # brings its own ffmpeg
 
-    envs = make_filmed(env_id, seed, protocol, full_action_space=full_action_space)
-    fps = ATARI_HZ / envs.frames_per_step if envs.frames_per_step > 1 else envs.metadata.get("render_fps", DEFAULT_FPS)
-    rng = np.random.default_rng(seed)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer = imageio.get_writer(path, fps=fps, macro_block_size=2, codec="libx264", quality=8)
+        return imageio.get_writer(path, fps=fps, macro_block_size=2, codec="libx264", quality=8)
     except OSError as error:
-        raise InvalidRun(f"{path} cannot be written ({error.strerror}); use another --video folder") from error
-    total, done = 0.0, False
-    with writer:
-        obs, _ = envs.reset()
-        writer.append_data(_enlarged(envs.frame()))
-        while not done:
-            actions, _ = agent.predict(obs)
-            actions = epsilon_greedy(actions, agent.num_actions, epsilon, rng)
-            obs, reward, terminated, truncated, _ = envs.step(actions)
-            writer.append_data(_enlarged(envs.frame()))
-            total += float(reward[0])
-            done = bool(terminated[0] or truncated[0])
-    envs.close()
-    return total
+        raise InvalidRun(f"{path} cannot be written ({error.strerror}); use another folder for the film") from error
 
 
 def _enlarged(frame: NDArray[Any]) -> NDArray[Any]:

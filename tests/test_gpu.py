@@ -10,6 +10,9 @@ import pytest
 import torch
 
 from pixelq.agents import DQN, AgentConfig, preset
+from pixelq.agents.activations import feature_maps, first_filters, last_hidden
+from pixelq.agents.saliency import saliency
+from pixelq.agents.state_map import map_states
 from pixelq.agents.updates import EAGER_UPDATES, CapturedUpdate, make_updater, update_from_replay
 from pixelq.envs import make_vec
 from tests.runs import assert_same
@@ -159,3 +162,20 @@ def test_a_killed_run_goes_on_exactly_with_deterministic_algorithms(
     assert_same(tmp_path / "whole", tmp_path / "killed")
     resumed = json.loads((tmp_path / "killed" / "config.json").read_text())["resumed"]
     assert [entry["exact"] for entry in resumed] == [True, True]
+
+
+@pytest.mark.parametrize("head", ["scalar", "fqf"])
+def test_insight_is_that_of_the_cpu(head: str) -> None:
+    config = AgentConfig(**SMALL, head=head, dueling=True, quantiles=8)  # type: ignore[arg-type]
+    on_gpu, on_cpu = (filled(config, device=device) for device in ("cuda", "cpu"))
+    on_cpu.network.load_state_dict(on_gpu.network.state_dict())
+    obs = np.random.default_rng(3).integers(256, size=(70, *PIXELS.shape), dtype=np.uint8)
+    np.testing.assert_allclose(last_hidden(on_gpu, obs), last_hidden(on_cpu, obs), atol=1e-2)
+    np.testing.assert_array_equal(first_filters(on_gpu), first_filters(on_cpu))
+    for one, other in zip(feature_maps(on_gpu, obs[0]), feature_maps(on_cpu, obs[0]), strict=True):
+        np.testing.assert_allclose(one.maps, other.maps, atol=1e-2)
+    seen, expected = saliency(on_gpu, obs[0]), saliency(on_cpu, obs[0])
+    assert seen is not None
+    assert expected is not None
+    np.testing.assert_allclose(seen.q_values, expected.q_values, atol=1e-3)
+    np.testing.assert_allclose(map_states(on_gpu, obs).values, on_cpu.q_values(obs).max(1).values, atol=1e-2)

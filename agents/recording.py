@@ -1,0 +1,187 @@
+"""A whole episode as arrays: what the agent saw, expected, did and got, beside its film."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelq.agents.evaluation import evaluate
+from pixelq.agents.film import PlayedStep, frames_per_second, play_episode
+from pixelq.envs import make_filmed, make_vec
+
+if TYPE_CHECKING:
+    from pixelq.agents.dqn import DQN
+
+MOST_STATES = 1000
+TALLEST = 256  # pixels; pictures that are higher are thinned by a whole factor
+
+
+@dataclass(frozen=True)
+class RecordedEpisode:
+    """One episode of T agent steps and A actions, with S of its states, evenly spaced."""
+
+    video: Path | None
+    """The mp4, T + 1 pictures at ``fps``: picture t is the moment before step t. None if it was not filmed."""
+    fps: float
+    """Agent steps, and pictures, in a second."""
+    seed: int
+    """Of the game and of the random actions."""
+    action_names: tuple[str, ...]
+    """A names, such as NOOP; numbers where the environment has no names."""
+    q_values: NDArray[np.float32]
+    """[T, A]"""
+    actions: NDArray[np.int64]
+    """[T], those taken: not always the greedy ones."""
+    rewards: NDArray[np.float64]
+    """[T], raw."""
+    states: NDArray[np.int64]
+    """[S], the steps before which ``observations`` and ``pictures`` were taken, rising."""
+    observations: NDArray[Any]
+    """[S, *observation], as the agent is given them."""
+    pictures: NDArray[np.uint8]
+    """[S, height, width, 3], the screen in colour, at most 256 pixels high."""
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """Max over actions of the q-values, [T]."""
+        values: NDArray[np.float32] = self.q_values.max(1)
+        return values
+
+    @property
+    def total(self) -> float:
+        """The episode's raw return."""
+        return float(self.rewards.sum())
+
+
+def record_episode(
+    agent: DQN,
+    env_id: str,
+    path: Path | None = None,
+    *,
+    protocol: str = "sticky",
+    full_action_space: bool = False,
+    epsilon: float = 0.0,
+    seed: int = 0,
+    most_states: int = MOST_STATES,
+) -> RecordedEpisode:
+    """Plays one episode as ``film_episode`` does, and records it.
+
+    Args:
+        agent: its greedy policy is played.
+        env_id: an id that ``make_filmed`` takes.
+        path: of the mp4; None films nothing.
+        protocol: as in ``make_vec``.
+        full_action_space: Atari only: all 18 actions.
+        epsilon: probability of a random action.
+        seed: of the game and of the random actions.
+        most_states: S is at most this; an episode that is longer keeps every 2nd, 4th, … of its states.
+
+    Raises:
+        InvalidEnv: the environment draws no pictures.
+        InvalidRun: the file cannot be written.
+        ValueError: most_states is less than 1.
+    """
+    envs = make_filmed(env_id, seed, protocol, full_action_space=full_action_space)
+    try:
+        steps = play_episode(agent, envs, path, epsilon=epsilon, seed=seed)
+        q_values, actions, rewards, kept = _collect(steps, most_states)
+        fps, action_names = frames_per_second(envs), tuple(envs.action_meanings)
+    finally:
+        envs.close()
+    return RecordedEpisode(
+        video=path,
+        fps=fps,
+        seed=seed,
+        action_names=action_names,
+        q_values=np.stack(q_values),
+        actions=np.array(actions, np.int64),
+        rewards=np.array(rewards, np.float64),
+        states=np.array(list(kept), np.int64),
+        observations=np.stack([observation for observation, _ in kept.values()]),
+        pictures=np.stack([picture for _, picture in kept.values()]),
+    )
+
+
+def best_seed(
+    agent: DQN,
+    env_id: str,
+    episodes: int,
+    *,
+    protocol: str = "sticky",
+    full_action_space: bool = False,
+    epsilon: float = 0.0,
+    seed: int = 0,
+) -> tuple[int, tuple[float, ...]]:
+    """Plays the games of the seeds from ``seed`` on, without pictures, and says which had the greatest return.
+
+    ``record_episode`` with the same arguments and that seed plays the same episode again, if the environment is
+    determined by its seed and actions, as Atari is. On a GPU q-values may differ in their last digits from one time to
+    the next, so there the second episode can be another.
+
+    Returns:
+        the seed, the least of several that are equally good; and the returns [episodes] of all, in order.
+
+    Raises:
+        InvalidEnv: there is no such environment.
+        ValueError: episodes is less than 1.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes is {episodes}; it must be at least 1")
+    returns: list[float] = []
+    for played in range(seed, seed + episodes):
+        envs = make_vec(env_id, 1, played, protocol, full_action_space=full_action_space, num_threads=1)
+        try:
+            returns += evaluate(agent, envs, 1, epsilon=epsilon, seed=played).returns
+        finally:
+            envs.close()
+    return seed + int(np.argmax(returns)), tuple(returns)
+
+
+def states_of(episodes: Iterable[RecordedEpisode], most: int = MOST_STATES) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Observations [N, *observation] and pictures [N, height, width, 3] of one game's episodes, at most N = ``most``.
+
+    Where there are more, they are taken evenly over all, in order.
+
+    Raises:
+        ValueError: there is no episode, or most is less than 1.
+    """
+    episodes = list(episodes)
+    if not episodes or most < 1:
+        raise ValueError(f"states_of needs an episode and most of at least 1, but has {len(episodes)} and {most}")
+    count = sum(len(episode.states) for episode in episodes)
+    chosen = np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)  # [N]
+    observations = np.concatenate([episode.observations for episode in episodes])
+    return observations[chosen], np.concatenate([episode.pictures for episode in episodes])[chosen]
+
+
+_Kept = dict[int, tuple[NDArray[Any], NDArray[np.uint8]]]
+
+
+def _collect(steps: Iterable[PlayedStep], most: int) -> tuple[list[NDArray[np.float32]], list[int], list[float], _Kept]:
+    """Q-values, actions and rewards of all steps, and observations and pictures of at most so many, by step."""
+    if most < 1:
+        raise ValueError(f"most_states is {most}; it must be at least 1")
+    q_values: list[NDArray[np.float32]] = []
+    actions: list[int] = []
+    rewards: list[float] = []
+    kept: _Kept = {}
+    apart = 1  # an episode's length is not known before, so the distance doubles as it goes on
+    for t, step in enumerate(steps):
+        q_values.append(step.q_values)
+        actions.append(step.action)
+        rewards.append(step.reward)
+        if t % apart:
+            continue
+        if len(kept) == most:
+            apart *= 2
+            kept = {t_before: state for t_before, state in kept.items() if t_before % apart == 0}
+            if t % apart:
+                continue
+        thin = -(-step.picture.shape[0] // TALLEST)
+        kept[t] = (step.observation, step.picture[::thin, ::thin].copy())
+    return q_values, actions, rewards, kept
