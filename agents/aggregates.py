@@ -83,7 +83,7 @@ def aggregates(scores: Mapping[str, ArrayLike], *, resamples: int = RESAMPLES, s
         InvalidScores: they are no such matrices, or hold NaN.
         MissingExtra: rliable is not there.
     """
-    metrics = _rliable().metrics
+    metrics = load_rliable().metrics
 
     def four(matrix: Matrix) -> NDArray[np.float64]:
         return np.array(
@@ -193,7 +193,7 @@ class _Rliable(NamedTuple):
     metrics: Any
 
 
-def _rliable() -> _Rliable:
+def load_rliable() -> _Rliable:
     """rliable's modules, imported only where they are needed: a second, and an extra of ours.
 
     Raises:
@@ -246,7 +246,7 @@ def _estimate(
     """A statistic [S] of one matrix, or of several that are resampled apart, and its interval's two ends."""
     if resamples < 1:
         raise ValueError(f"resamples is {resamples}; it must be at least 1")
-    library = _rliable().library
+    library = load_rliable().library
     if min(len(matrix) for matrix in matrices) == 1:
         return statistic(*matrices), None, None
     resampled = matrices[0] if len(matrices) == 1 else list(matrices)

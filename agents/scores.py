@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,7 +78,15 @@ def read_score(path: str | os.PathLike[str]) -> RunScore:
     path = Path(path)
     if path.is_dir():
         path = path / FINAL_EVALUATION
-    evaluation = _read_evaluation(path)
+    return score_of(path, _read_evaluation(path))
+
+
+def score_of(path: Path, evaluation: Mapping[str, Any]) -> RunScore:
+    """The score in the JSON values of an evaluation that stand, or might stand, in a file; see ``read_score``.
+
+    Raises:
+        InvalidRun: they are not of a run on one of the 57 Atari games.
+    """
     config = _config_of(path, evaluation["checkpoint"])
     if config["env"] != evaluation["env"]:
         raise InvalidRun(

@@ -13,11 +13,12 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pixelq.agents import DQN, Evaluation
+from pixelq.agents import DQN
+from pixelq.agents.baselines import baselines
 from pixelq.agents.dqn import resolve_device
 from pixelq.agents.film import film_episode
 from pixelq.agents.seeds import derived_seed
-from pixelq.envs import PROTOCOLS, InvalidEnv, make_filmed, reference_score
+from pixelq.envs import PROTOCOLS, InvalidEnv, make_filmed
 from pixelq.scripts.command_line import (
     STDOUT,
     UsageError,
@@ -28,12 +29,14 @@ from pixelq.scripts.command_line import (
     parse,
     write_json,
 )
+from pixelq.scripts.over_games import check_suite, describe_aggregates, over_games
 from pixelq.scripts.scoring import (
     Request,
     Score,
     ScoreFile,
     checkpoints_of,
     has_full_action_space,
+    mark_of,
     request_of,
     score,
     score_all,
@@ -59,6 +62,8 @@ class EvaluateArgs:
     """auto (a GPU where there is one), cpu or cuda."""
     processes: int | None = None
     """Policies played at once; None for one a core on a CPU."""
+    suite: Literal["atari5", "atari26", "atari57"] | None = None
+    """The policies are an agent's, or several agents', on all games of this suite: aggregates over games and seeds."""
     results: Path | None = None
     """A file to which scores are appended as they come, a line of JSON each; what it holds is not played again."""
     json: Path | None = None
@@ -81,10 +86,15 @@ def main(arguments: Sequence[str]) -> None:
     if args.video is not None:
         make_folder(args.video, "--video")
     file = ScoreFile(args.results) if args.results is not None else None
+    figures: Any
     if len(requests) == 1 and file is None:
         figures = _evaluate_one(requests[0], args)
     else:
         figures = _evaluate_many(requests, args, file)
+    if args.suite is not None:
+        figures = {"suite": args.suite, "evaluations": figures, "aggregates": over_games(figures)}
+        if args.json != STDOUT:
+            print(describe_aggregates(figures["aggregates"]))
     if args.json is not None:
         write_json(figures, args.json)
 
@@ -95,7 +105,10 @@ def _requests(args: EvaluateArgs) -> list[Request]:
         raise UsageError("there is nothing to evaluate; give a run's folder or a checkpoint")
     options: dict[str, Any] = {"protocol": args.protocol, "seed": args.seed, "device": args.device}
     checkpoints = [checkpoint for path in args.checkpoints for checkpoint in checkpoints_of(path, args.which)]
-    return [request_of(checkpoint, args.episodes, **options) for checkpoint in dict.fromkeys(checkpoints)]
+    requests = [request_of(checkpoint, args.episodes, **options) for checkpoint in dict.fromkeys(checkpoints)]
+    if args.suite is not None:
+        check_suite(args.suite, requests)
+    return requests
 
 
 def _evaluate_one(request: Request, args: EvaluateArgs) -> dict[str, Any]:
@@ -103,7 +116,7 @@ def _evaluate_one(request: Request, args: EvaluateArgs) -> dict[str, Any]:
     with _bar("episodes", request.episodes) as bar:
         agent, result = score(request, played=lambda: bar.advance(bar.task_ids[0]))
     if args.json != STDOUT:
-        print(describe(result.evaluation, f"{result.mark} checkpoint (step {result.step:,})"))
+        print(describe(result))
     if args.video is not None:
         _film(agent, result, args.video, args.seed)
     return result.to_json()
@@ -120,7 +133,8 @@ def _evaluate_many(requests: list[Request], args: EvaluateArgs, file: ScoreFile 
             if file is not None:
                 file.append(result)
             bar.advance(bar.task_ids[0])
-    figures = [scores[request.key] for request in requests]
+    places = [{"checkpoint": str(request.checkpoint), "mark": mark_of(request.checkpoint)} for request in requests]
+    figures = [scores[request.key] | place for request, place in zip(requests, places, strict=True)]
     if args.json != STDOUT:
         print("\n".join(map(_line, figures)))
     return figures
@@ -141,21 +155,23 @@ def _line(figures: dict[str, Any]) -> str:
     return " · ".join(parts)
 
 
-def describe(result: Evaluation, policy: str) -> str:
-    """The figures in a few lines for people."""
+def describe(score: Score) -> str:
+    """The figures in a few lines for people, beside random play, a person and the published agents."""
+    result = score.evaluation
     low, high = result.ci95
     lines = [
-        f"{result.env} · {policy} · {result.episodes} episodes",
+        f"{result.env} · {score.mark} checkpoint (step {score.step:,}) · {result.episodes} episodes",
         f"  mean return  {result.mean:.1f}   95% interval {low:.1f} to {high:.1f}",
         f"  median       {result.median:.1f}   standard deviation {result.std:.1f}",
         f"  mean length  {sum(result.lengths) / result.episodes:.0f} steps",
     ]
-    reference = reference_score(result.env)
-    if reference is not None and result.human_normalized is not None:
-        lines.append(
-            f"  human-normalised {100 * result.human_normalized:.0f}% "
-            f"(0% is random play, {reference.random:g}; 100% a person, {reference.human:g})"
-        )
+    if result.human_normalized is not None:
+        lines.append(f"  human-normalised {100 * result.human_normalized:.0f}% (0% is random play, 100% a person)")
+    for row in baselines(result.env, result.mean, score.frames):
+        spread = "" if row.std is None else f" ± {row.std:.1f} at {score.frames / 1e6:.1f} million frames"
+        ratio = "" if row.ratio is None else f"   {row.ratio:.2f} times as far above random play"
+        where = {None: "", True: ", inside the spread", False: ", outside the spread"}[row.is_inside]
+        lines.append(f"  {row.name:<12} {row.mean:.1f}{spread}{ratio}{where}")
     return "\n".join(lines)
 
 

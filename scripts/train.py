@@ -245,7 +245,7 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
         replace_file(args.out / FINAL_EVALUATION, final.encode())
     except OSError as error:
         raise RunUnwritable(args.out, error, "after the last step") from error
-    print(describe(result.evaluation, f"{result.mark} checkpoint (step {result.step:,})"))
+    print(describe(result))
     print(
         f"\n  run       {args.out}\n"
         f"  policy    {result.request.checkpoint}   (figures in {args.out / FINAL_EVALUATION})\n"
