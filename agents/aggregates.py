@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pixelq.agents.extras import MissingExtra
+
 RESAMPLES = 2_000
 Matrix = NDArray[np.float64]
 """Scores [runs, games]."""
@@ -32,10 +34,6 @@ plot_util.py; a least-squares fit to dataset.csv of github.com/maitchison/Atari-
 
 class InvalidScores(ValueError):
     """Scores that these statistics are not made for; the message says why."""
-
-
-class MissingExtra(ImportError):
-    """A library that an optional feature needs and that is not there; the message says how to install it."""
 
 
 class Estimate(NamedTuple):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelq.agents.activations import BATCH, last_hidden
+from pixelq.agents.extras import MissingExtra
 
 if TYPE_CHECKING:
     from pixelq.agents.dqn import DQN
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
 PERPLEXITY = 30.0
 LEAST_STATES = 4
 SEED = 0  # of where it starts when the principal components are no start
-
-
-class MissingPackage(ImportError):
-    """A package that is not among the dependencies of everyone; the message says how to install it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ def map_states(agent: DQN, obs: NDArray[Any], *, thumbnails: int = 16) -> StateM
         thumbnails: K, at most; fewer where there are fewer states.
 
     Raises:
-        MissingPackage: scikit-learn is not installed.
+        MissingExtra: scikit-learn is not installed.
         ValueError: there are fewer than 4 observations, or they do not fit the observation space.
     """
     positions = embed(last_hidden(agent, obs))
@@ -60,7 +57,7 @@ def embed(features: NDArray[np.float32]) -> NDArray[np.float32]:
     thread, as the sums of several have no fixed order: on one machine the same features give the same positions.
 
     Raises:
-        MissingPackage: scikit-learn is not installed.
+        MissingExtra: scikit-learn is not installed.
         ValueError: there are fewer than 4 rows.
     """
     if len(features) < LEAST_STATES:
@@ -69,7 +66,7 @@ def embed(features: NDArray[np.float32]) -> NDArray[np.float32]:
         from sklearn.manifold import TSNE
         from threadpoolctl import threadpool_limits
     except ImportError as error:
-        raise MissingPackage("the map of states needs scikit-learn: pip install 'pixelq[report]'") from error
+        raise MissingExtra("the map of states needs scikit-learn: pip install 'pixelq[report]'") from error
     with threadpool_limits(1):
         # Principal components are no start where there is but one, or where the states do not differ.
         is_flat = np.linalg.matrix_rank(features - features.mean(0)) < 2

@@ -55,7 +55,8 @@ def run(verb: str, arguments: Sequence[str] | None = None) -> int:
 
 def _run(verb: str, arguments: Sequence[str] | None) -> int:
     from pixelq.agents import InvalidCheckpoint, InvalidConfig, InvalidRun, RunUnwritable, TrainingDiverged
-    from pixelq.agents.aggregates import InvalidScores, MissingExtra
+    from pixelq.agents.aggregates import InvalidScores
+    from pixelq.agents.extras import MissingExtra
     from pixelq.envs import EnvironmentFailed, InvalidEnv
     from pixelq.scripts.command_line import UsageError
 

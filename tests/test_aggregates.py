@@ -16,12 +16,12 @@ from pixelq.agents.aggregates import (
     ATARI5_WEIGHTS,
     Aggregates,
     InvalidScores,
-    MissingExtra,
     aggregates,
     atari57_median,
     performance_profiles,
     probability_of_improvement,
 )
+from pixelq.agents.extras import MissingExtra
 from pixelq.envs import ATARI5, ATARI57, PUBLISHED_AGENTS, human_normalized_score, published_curve
 from pixelq.scripts import compare
 from pixelq.scripts.main import main

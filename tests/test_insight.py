@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from pixelq.agents import DQN, AgentConfig, InvalidRun, evaluate
 from pixelq.agents.activations import feature_maps, first_filters, last_hidden
+from pixelq.agents.extras import MissingExtra
 from pixelq.agents.film import film_episode
 from pixelq.agents.recording import RecordedEpisode, best_seed, record_episode, states_of
 from pixelq.agents.saliency import Saliency, gaussian_blur, gaussian_mask, saliency
-from pixelq.agents.state_map import MissingPackage, embed, map_states, spread
+from pixelq.agents.state_map import embed, map_states, spread
 from pixelq.envs import make_vec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*No render fps was declared")
@@ -484,5 +485,5 @@ def test_maps_that_cannot_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="a map needs at least 4 states, but there are 3"):
         map_states(an_agent(), pixels(3, 1, 10, 5))
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
-    with pytest.raises(MissingPackage, match=r"^the map of states needs scikit-learn: pip install 'pixelq\[report\]'$"):
+    with pytest.raises(MissingExtra, match=r"^the map of states needs scikit-learn: pip install 'pixelq\[report\]'$"):
         map_states(an_agent(), pixels(5, 1, 10, 5))
