@@ -47,7 +47,11 @@ from pixelq.scripts.scoring import (
 class EvaluateArgs:
     """Evaluate saved policies over full episodes in fresh games."""
 
-    checkpoints: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_CHECKPOINT")]
+    checkpoints: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="RUN_OR_CHECKPOINT [RUN_OR_CHECKPOINT ...]", help_behavior_hint="(required)"),
+    ]
     """Runs' folders (of each its best checkpoint, or else its latest), or single checkpoints."""
     which: Literal["best", "last", "both"] | None = None
     """Which checkpoint of a run; None for the best."""
@@ -102,7 +106,7 @@ def main(arguments: Sequence[str]) -> None:
 def _requests(args: EvaluateArgs) -> list[Request]:
     """What is to be played, all of it seen to be there before anything is."""
     if not args.checkpoints:
-        raise UsageError("there is nothing to evaluate; give a run's folder or a checkpoint")
+        raise UsageError("no RUN_OR_CHECKPOINT is given; give a run's folder or a checkpoint")
     options: dict[str, Any] = {"protocol": args.protocol, "seed": args.seed, "device": args.device}
     checkpoints = [checkpoint for path in args.checkpoints for checkpoint in checkpoints_of(path, args.which)]
     requests = [request_of(checkpoint, args.episodes, **options) for checkpoint in dict.fromkeys(checkpoints)]

@@ -184,7 +184,7 @@ def test_train_refuses_counts_below_one(refused: Callable[[list[str]], str], fla
         (["evaluate", ".", "--seed", "-1"], ["--seed is -1", "at least 0"]),
         (["evaluate", ".", "--protocol", "quick"], ["'quick'", "--protocol", "sticky"]),
         (["evaluate", ".", "--jsn"], ["--jsn", "Perhaps you meant: --json"]),
-        (["evaluate", ".", "another"], ["another", "pixelq evaluate --help"]),
+        (["evaluate", ".", "another"], [". holds no checkpoint"]),
         (["presets", "--all"], ["--all", "pixelq presets --help"]),
     ],
     ids=lambda value: " ".join(word for word in value if word not in words(TINY))[:40],
@@ -234,7 +234,7 @@ def test_what_cannot_be_filmed_is_refused_before_the_episodes_are_played(
         raise InvalidEnv(f"{env_id!r} cannot be filmed: it has no render mode 'rgb_array'")
 
     monkeypatch.setattr("pixelq.scripts.evaluate.make_filmed", blind)
-    monkeypatch.setattr("pixelq.scripts.evaluate.evaluate", lambda *_, **__: pytest.fail("episodes were played"))
+    monkeypatch.setattr("pixelq.scripts.scoring.evaluate", lambda *_, **__: pytest.fail("episodes were played"))
     why = refused(["evaluate", str(run), "--video", str(tmp_path / "films")])
     assert why.strip() == "'pixelq/Catch-v0' cannot be filmed: it has no render mode 'rgb_array'; leave out --video"
 
@@ -263,7 +263,7 @@ def test_results_that_could_not_be_written_are_refused_before_the_episodes_are_p
     flags: list[str],
     words: list[str],
 ) -> None:
-    monkeypatch.setattr("pixelq.scripts.evaluate.evaluate", lambda *_, **__: pytest.fail("episodes were played"))
+    monkeypatch.setattr("pixelq.scripts.scoring.evaluate", lambda *_, **__: pytest.fail("episodes were played"))
     why = refused(["evaluate", str(run), *flags])
     for word in words:
         assert word in why

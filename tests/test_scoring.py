@@ -166,7 +166,7 @@ def test_json_of_several_is_a_list_in_the_order_asked_for(run: Path) -> None:
 
 def test_wrong_input(run: Path, tmp_path: Path) -> None:
     for arguments, message in (
-        ([], "there is nothing to evaluate; give a run's folder or a checkpoint"),
+        ([], "no RUN_OR_CHECKPOINT is given; give a run's folder or a checkpoint"),
         ([str(run), str(tmp_path / "no")], f"{tmp_path / 'no'} does not exist"),
         ([str(run), "--which", "both", "--video", str(tmp_path / "v")], "--video films one policy, and here are 2"),
         ([str(run), "--processes", "0"], "--processes is 0; it must be at least 1"),

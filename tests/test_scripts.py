@@ -332,7 +332,7 @@ FIGURES = "env protocol checkpoint step episodes returns lengths mean median std
 
 
 def test_evaluate_json(cartpole: Run, figures: dict[str, Any]) -> None:
-    assert list(figures) == FIGURES
+    assert list(figures) == [*FIGURES, "mark", "frames", "seed", "weights"]
     assert (figures["env"], figures["protocol"], figures["episodes"]) == ("CartPole-v1", "gymnasium", 24)
     assert Path(figures["checkpoint"]).resolve() == (cartpole.path / "checkpoints" / "best").resolve()
     assert figures["step"] == DQN.load(figures["checkpoint"], device="cpu").step
@@ -387,11 +387,11 @@ def test_evaluate_atari(pong: Run, filmed_pong: tuple[dict[str, Any], Path, str]
 def test_evaluate_by_the_other_protocol(pong: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 
-    def play(agent: DQN, envs: Any, episodes: int, *, epsilon: float, seed: int) -> Any:
+    def play(agent: DQN, envs: Any, episodes: int, *, epsilon: float, **_: Any) -> Any:
         asked.update(protocol=envs.protocol, epsilon=epsilon)
         return Evaluation("ALE/Pong-v5", (-21.0,) * episodes, (800,) * episodes)
 
-    monkeypatch.setattr("pixelq.scripts.evaluate.evaluate", play)
+    monkeypatch.setattr("pixelq.scripts.scoring.evaluate", play)
     figures = json.loads(pixelq("evaluate", pong.path, "--protocol", "nature", "--json").out)
     assert figures["protocol"] == "nature"
     assert (asked["protocol"].noop_max, asked["protocol"].repeat_action_probability) == (30, 0.0)
