@@ -28,7 +28,7 @@ def make_vec(
         id: `ALE/*-v5`, or any Gymnasium id with Discrete actions and a Box observation.
         num_envs: how many copies, N.
         seed: non-negative; two different seeds share no environment.
-        protocol: `sticky`, `nature` or a `Protocol`; only Atari games differ by it.
+        protocol: `sticky`, `nature`, `100k` or a `Protocol`; only Atari games differ by it.
         full_action_space: Atari only: all 18 joystick actions in place of the game's own.
         num_threads: Atari only: emulation threads, 0 for as many as the machine has cores.
 

@@ -129,7 +129,7 @@ def checkpoints_of(path: Path, which: str | None) -> list[Path]:
         InvalidCheckpoint: there are none.
         UsageError: ``which`` is given for a checkpoint.
     """
-    is_run = (path / "checkpoints").is_dir()
+    is_run = os.path.isdir(path / "checkpoints")
     if which is not None and not is_run and find_checkpoint(path):
         raise UsageError(f"{path} is a checkpoint and no run; leave out --which")
     found = [find_checkpoint(path / "checkpoints" / "latest")] if which in ("last", "both") else []
