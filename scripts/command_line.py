@@ -22,6 +22,10 @@ class UsageError(ValueError):
     """A command line that cannot be understood; the message says which part."""
 
 
+class Failure(RuntimeError):
+    """Something failed that the command line is not to blame for; the message says what."""
+
+
 def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args | None = None) -> Args:
     """The dataclass that a command line describes; ``--help`` prints the flags and exits.
 

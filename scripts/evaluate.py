@@ -71,7 +71,8 @@ class EvaluateArgs:
     results: Path | None = None
     """A file to which scores are appended as they come, a line of JSON each; what it holds is not played again."""
     json: Path | None = None
-    """Write the figures as JSON to this file, or to stdout if no file is given; of several policies a list."""
+    """Write the figures as JSON to this file, or to stdout if no file is given: a list, unless one path is given
+    without --results and --which both."""
     video: Path | None = None
     """Folder for an mp4 of one more episode."""
 
@@ -82,25 +83,28 @@ def main(arguments: Sequence[str]) -> None:
     check_least(("--episodes", args.episodes, 1), ("--seed", args.seed, 0), ("--processes", args.processes, 1))
     requests = _requests(args)
     if args.video is not None:
-        if len(requests) > 1:
-            raise UsageError(f"--video films one policy, and here are {len(requests)}; name one checkpoint")
+        if not _is_single(args):
+            raise UsageError("--video films one policy; name one checkpoint, without --results and --which both")
         _check_film(requests[0].env)
+    if args.json is not None and args.json == args.results:
+        raise UsageError(f"--json and --results are both {args.json}; give two files")
     if args.json not in (None, STDOUT):
         check_writable(args.json, "--json")
     if args.video is not None:
         make_folder(args.video, "--video")
     file = ScoreFile(args.results) if args.results is not None else None
-    figures: Any
-    if len(requests) == 1 and file is None:
-        figures = _evaluate_one(requests[0], args)
-    else:
-        figures = _evaluate_many(requests, args, file)
+    figures: Any = _evaluate_one(requests[0], args) if _is_single(args) else _evaluate_many(requests, args, file)
     if args.suite is not None:
         figures = {"suite": args.suite, "evaluations": figures, "aggregates": over_games(figures)}
         if args.json != STDOUT:
             print(describe_aggregates(figures["aggregates"]))
     if args.json is not None:
         write_json(figures, args.json)
+
+
+def _is_single(args: EvaluateArgs) -> bool:
+    """Whether one policy is meant, which is told of in full."""
+    return len(args.checkpoints) == 1 and args.which != "both" and args.results is None
 
 
 def _requests(args: EvaluateArgs) -> list[Request]:
@@ -129,7 +133,7 @@ def _evaluate_one(request: Request, args: EvaluateArgs) -> dict[str, Any]:
 def _evaluate_many(requests: list[Request], args: EvaluateArgs, file: ScoreFile | None) -> list[dict[str, Any]]:
     """Plays those policies of which the file has no score, and prints a line for each of all."""
     scores = {} if file is None else dict(file.scores)
-    missing = [request for request in requests if request.key not in scores]
+    missing = list({request.key: request for request in requests if request.key not in scores}.values())
     processes = args.processes or (1 if resolve_device(args.device).type == "cuda" else os.cpu_count() or 1)
     with _bar("policies", len(requests), len(requests) - len(missing)) as bar:
         for result in score_all(missing, max(1, min(processes, len(missing)))):
@@ -151,6 +155,7 @@ def _line(figures: dict[str, Any]) -> str:
     parts = [
         figures["env"],
         f"{figures['mark']} checkpoint (step {figures['step']:,})",
+        figures["protocol"],
         f"{figures['episodes']} episodes",
         f"mean return {figures['mean']:.1f} ({low:.1f} to {high:.1f})",
         *([] if human is None else [f"human-normalised {100 * human:.0f}%"]),
@@ -160,11 +165,12 @@ def _line(figures: dict[str, Any]) -> str:
 
 
 def describe(score: Score) -> str:
-    """The figures in a few lines for people, beside random play, a person and the published agents."""
+    """The figures in a few lines for people, beside random play and a person, and published agents by their rules."""
     result = score.evaluation
     low, high = result.ci95
     lines = [
-        f"{result.env} · {score.mark} checkpoint (step {score.step:,}) · {result.episodes} episodes",
+        f"{result.env} · {score.mark} checkpoint (step {score.request.step:,}) · {score.protocol} · "
+        f"{result.episodes} episodes",
         f"  mean return  {result.mean:.1f}   95% interval {low:.1f} to {high:.1f}",
         f"  median       {result.median:.1f}   standard deviation {result.std:.1f}",
         f"  mean length  {sum(result.lengths) / result.episodes:.0f} steps",
@@ -172,6 +178,8 @@ def describe(score: Score) -> str:
     if result.human_normalized is not None:
         lines.append(f"  human-normalised {100 * result.human_normalized:.0f}% (0% is random play, 100% a person)")
     for row in baselines(result.env, result.mean, score.frames):
+        if row.std is not None and score.protocol != "sticky":
+            continue  # the published agents have sticky actions
         spread = "" if row.std is None else f" ± {row.std:.1f} at {score.frames / 1e6:.1f} million frames"
         ratio = "" if row.ratio is None else f"   {row.ratio:.2f} times as far above random play"
         where = {None: "", True: ", inside the spread", False: ", outside the spread"}[row.is_inside]
@@ -181,7 +189,7 @@ def describe(score: Score) -> str:
 
 def _film(agent: DQN, result: Score, folder: Path, seed: int) -> None:
     """Films one more episode."""
-    name = f"{result.request.env.split('/')[-1]}-step{result.step}-seed{seed}.mp4"
+    name = f"{result.request.env.split('/')[-1]}-step{result.request.step}-seed{seed}.mp4"
     total = film_episode(
         agent,
         result.request.env,

@@ -58,7 +58,7 @@ def _run(verb: str, arguments: Sequence[str] | None) -> int:
     from pixelq.agents.aggregates import InvalidScores
     from pixelq.agents.extras import MissingExtra
     from pixelq.envs import EnvironmentFailed, InvalidEnv
-    from pixelq.scripts.command_line import UsageError
+    from pixelq.scripts.command_line import Failure, UsageError
 
     try:
         module = importlib.import_module(f"pixelq.scripts.{verb}")
@@ -74,7 +74,7 @@ def _run(verb: str, arguments: Sequence[str] | None) -> int:
     ) as error:
         print(f"pixelq {verb}: {error}", file=sys.stderr)
         return 2
-    except (EnvironmentFailed, RunUnwritable, TrainingDiverged) as error:
+    except (EnvironmentFailed, Failure, RunUnwritable, TrainingDiverged) as error:
         print(f"pixelq {verb}: {error}", file=sys.stderr)
         return 1
     return 0

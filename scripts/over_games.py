@@ -11,25 +11,33 @@ from pixelq.agents.scores import score_matrices, score_of
 from pixelq.envs import ATARI5, ATARI26, ATARI57
 from pixelq.envs.games import game_of
 from pixelq.scripts.command_line import UsageError
-from pixelq.scripts.scoring import Request
+from pixelq.scripts.scoring import Request, mark_of
 
 SUITES = {"atari5": ATARI5, "atari26": ATARI26, "atari57": ATARI57}
 NAMES = {"iqm": "interquartile mean", "median": "median", "mean": "mean", "optimality_gap": "optimality gap"}
 
 
 def check_suite(suite: str, requests: Iterable[Request]) -> None:
-    """Sees that the policies play the games of a suite, all of them and no others.
+    """Sees, before anything is played, that the policies can be put together: an agent's on all games of a suite.
 
     Raises:
-        UsageError: they do not.
+        UsageError: games are missing or are others, or some policies are their runs' best and some the last.
+        InvalidRun: one is of no run, or seeds are lacking.
         MissingExtra: rliable is not there, which aggregates need.
     """
     load_rliable()
+    requests = list(requests)
     played, games = {game_of(request.env) for request in requests}, set(SUITES[suite])
     for names, what in ((games - played, "lack"), (played - games, f"are also of games that {suite} has not:")):
         if names:
             few = ", ".join(sorted(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             raise UsageError(f"the policies {what} {few}; --suite {suite} takes all its games and no others")
+    marks = {mark_of(request.checkpoint) for request in requests}
+    if {"best", "last"} <= marks:
+        raise UsageError("some policies are their runs' best and some the last; give --which best or --which last")
+    unplayed = {"step": 0, "mean": 0.0}
+    facts = [{"env": r.env, "protocol": r.protocol, "checkpoint": str(r.checkpoint)} | unplayed for r in requests]
+    score_matrices([score_of(request.checkpoint, fact) for request, fact in zip(requests, facts, strict=True)])
 
 
 def over_games(evaluations: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -6,8 +6,10 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,18 @@ import torch
 from pixelq.agents import DQN, Evaluation, InvalidCheckpoint, evaluate
 from pixelq.agents.checkpoint import NETWORK, find_checkpoint, read_checkpoint
 from pixelq.agents.files import digest, read_regular, write_synced
+from pixelq.agents.restore import count
 from pixelq.agents.seeds import derived_seed
 from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec
-from pixelq.scripts.command_line import UsageError
+from pixelq.scripts.command_line import Failure, UsageError
 
 NUM_ENVS = 8
-KEY = ("env", "weights", "protocol", "episodes", "seed")
+KEY = ("env", "weights", "step", "protocol", "episodes", "seed")
 """By which the score of a request is known again."""
+FIELDS = {*KEY, "checkpoint", "mark", "frames", "returns", "mean", "ci95", "human_normalized"}
+"""What a line of a file of scores has at least."""
+BEGINNING = '{"env": "'
+"""Of each of its lines."""
 MARKS = {"best": "best", "latest": "last"}
 """Links of a run's checkpoints, and what they are called."""
 
@@ -36,6 +43,7 @@ class Request:
         checkpoint: its folder.
         env: the id of the environment that it was trained in.
         weights: digest of its network, by which it is known wherever it lies.
+        step: agent steps that it had learned for.
         protocol: by whose rules; outside Atari it makes no difference.
         episodes: full ones.
         seed: of the games and of the random actions.
@@ -45,6 +53,7 @@ class Request:
     checkpoint: Path
     env: str
     weights: str
+    step: int
     protocol: str
     episodes: int
     seed: int = 0
@@ -54,7 +63,7 @@ class Request:
     def key(self) -> tuple[Any, ...]:
         """What a score must have in common with this, in the order of ``KEY``."""
         rules = self.protocol if is_atari(self.env) else GYMNASIUM.name
-        return self.env, self.weights, rules, self.episodes, self.seed
+        return self.env, self.weights, self.step, rules, self.episodes, self.seed
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,6 @@ class Score:
     Attributes:
         request: what was played.
         mark: ``best``, ``last`` or ``best and last`` of its run; the folder's name if it is neither.
-        step: agent steps that it had learned for.
         frames: of the emulator, that it had learned for.
         protocol: by whose rules it was played.
         evaluation: returns and lengths.
@@ -72,7 +80,6 @@ class Score:
 
     request: Request
     mark: str
-    step: int
     frames: int
     protocol: str
     evaluation: Evaluation
@@ -84,7 +91,7 @@ class Score:
             "env": result.env,
             "protocol": self.protocol,
             "checkpoint": str(self.request.checkpoint),
-            "step": self.step,
+            "step": self.request.step,
             "episodes": result.episodes,
             "returns": result.returns,
             "lengths": result.lengths,
@@ -117,9 +124,12 @@ def request_of(
         )
     if protocol is None and own not in (*PROTOCOLS, GYMNASIUM.name):
         raise UsageError(f"{checkpoint} was trained with a protocol of its own, {own!r:.80}; give --protocol")
-    return Request(
-        checkpoint, str(env), weights, protocol or (own if own in PROTOCOLS else "sticky"), episodes, seed, device
-    )
+    try:
+        step = count(state, "step")
+    except ValueError as error:
+        raise InvalidCheckpoint(f"{checkpoint} does not describe an agent of this version: {error}") from error
+    rules = protocol or (own if own in PROTOCOLS else "sticky")
+    return Request(checkpoint, str(env), weights, step, rules, episodes, seed, device)
 
 
 def checkpoints_of(path: Path, which: str | None) -> list[Path]:
@@ -127,7 +137,7 @@ def checkpoints_of(path: Path, which: str | None) -> list[Path]:
 
     Raises:
         InvalidCheckpoint: there are none.
-        UsageError: ``which`` is given for a checkpoint.
+        UsageError: ``which`` is given for a checkpoint, or asks for a best one that is not there.
     """
     is_run = os.path.isdir(path / "checkpoints")
     if which is not None and not is_run and find_checkpoint(path):
@@ -135,7 +145,15 @@ def checkpoints_of(path: Path, which: str | None) -> list[Path]:
     found = [find_checkpoint(path / "checkpoints" / "latest")] if which in ("last", "both") else []
     if which != "last":
         found.insert(0, find_checkpoint(path))
-    return list(dict.fromkeys(folder.with_name(folder.resolve().name) for folder in found))
+    if which == "best" and not os.path.isdir(path / "checkpoints" / "best"):
+        raise UsageError(f"{path} has no best checkpoint yet; give --which last")
+    return list(dict.fromkeys(map(_without_link, found)))
+
+
+def _without_link(folder: Path) -> Path:
+    """What a link in a run leads to, beside it; of another link, and of ``.``, the whole path."""
+    target = folder.resolve()
+    return folder.with_name(target.name) if folder.name and folder.parent.resolve() == target.parent else target
 
 
 def mark_of(checkpoint: Path) -> str:
@@ -172,8 +190,8 @@ def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[
         result = evaluate(agent, envs, request.episodes, epsilon=epsilon, seed=request.seed, played=played)
     finally:
         envs.close()
-    frames = agent.step * envs.frames_per_step
-    return agent, Score(request, mark_of(request.checkpoint), agent.step, frames, envs.protocol.name, result)
+    frames = request.step * envs.frames_per_step
+    return agent, Score(request, mark_of(request.checkpoint), frames, envs.protocol.name, result)
 
 
 def has_full_action_space(agent: DQN) -> bool:
@@ -185,7 +203,8 @@ def score_all(requests: Sequence[Request], processes: int) -> Iterator[Score]:
     """Plays many checkpoints, so many at once, and yields each score as it is there.
 
     Raises:
-        InvalidCheckpoint, UsageError: see ``score``; of the first that fails.
+        InvalidCheckpoint, InvalidEnv: see ``score``; of the first that fails.
+        Failure: a process was killed.
     """
     if processes == 1:
         yield from (score(request)[1] for request in requests)
@@ -196,6 +215,10 @@ def score_all(requests: Sequence[Request], processes: int) -> Iterator[Score]:
         try:
             for future in as_completed([pool.submit(_score, request) for request in requests]):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise Failure(
+                "a process that played was killed, perhaps for lack of memory; give fewer --processes"
+            ) from error
         except BaseException:
             for worker in multiprocessing.active_children():
                 worker.terminate()  # an episode may take minutes
@@ -205,6 +228,15 @@ def score_all(requests: Sequence[Request], processes: int) -> Iterator[Score]:
 def _begin_worker(threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback; the parent says what there is to say
     torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed does not tell those who play."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _score(request: Request) -> Score:
@@ -227,9 +259,14 @@ class ScoreFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            text = path.read_text() if path.exists() else ""
+            text = read_regular(path).decode() if path.exists() else ""
             whole = text[: text.rfind("\n") + 1]
+            rest = text[len(whole) :]
+            if rest[: len(BEGINNING)] != BEGINNING[: len(rest)]:  # no line of ours that a crash cut off
+                raise ValueError(rest)
             scores = [json.loads(line) for line in whole.splitlines()]
+            if not all(values.keys() >= FIELDS for values in scores):
+                raise ValueError("a field is missing")
             self.scores: dict[tuple[Any, ...], dict[str, Any]] = {
                 tuple(values[name] for name in KEY): values for values in scores
             }
@@ -237,12 +274,19 @@ class ScoreFile:
             write_synced(path, whole.encode()) if whole != text else path.open("a").close()
         except OSError as error:
             raise UsageError(f"{path} cannot be written ({error.strerror}); use another --results file") from error
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{path} holds something else than scores; use another --results file") from error
 
     def append(self, score: Score) -> None:
-        """Adds a score."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(score.to_json()) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Adds a score.
+
+        Raises:
+            Failure: it cannot be written.
+        """
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(score.to_json()) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise Failure(f"{self.path} can no longer be written ({error.strerror}); it goes on when it can") from error

@@ -258,7 +258,7 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
 def evaluate_saved(args: TrainArgs) -> Score:
     """Plays the run's best policy in games that neither training nor the choice of the best has seen."""
     assert args.out is not None
-    (best,) = checkpoints_of(args.out, "best")
+    (best,) = checkpoints_of(args.out, None)
     return score(request_of(best, args.final_episodes, device=args.device))[1]
 
 

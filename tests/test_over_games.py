@@ -1,6 +1,7 @@
 """Aggregates over a suite: an agent's seeds on all its games, from the command line."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pixelq.envs import ATARI5, ATARI26, human_normalized_score, id_of, make_vec
 from pixelq.scripts.scoring import Score
 from tests.runs import run_here
 
+PLAYED: list[Any] = []
 MEANS = {game: 100.0 * (i + 1) for i, game in enumerate(ATARI5)}
 
 
@@ -38,11 +40,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(autouse=True)
 def _no_games_are_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    PLAYED.clear()
+
     def score(request: Any, **_: Any) -> tuple[None, Score]:
+        PLAYED.append(request)
         seed = int(request.checkpoint.parent.parent.name[-1])
         mean = MEANS[request.checkpoint.parent.parent.name[:-2]] * (1 + seed)
         evaluation = Evaluation(request.env, (mean,) * request.episodes, (900,) * request.episodes)
-        return None, Score(request, "last", 250_000, 1_000_000, request.protocol, evaluation)
+        return None, Score(request, "last", 1_000_000, request.protocol, evaluation)
 
     monkeypatch.setattr("pixelq.scripts.scoring.score", score)
 
@@ -89,12 +94,18 @@ def test_what_people_see(runs: list[Path], tmp_path: Path) -> None:
 
 
 def test_wrong_suites(runs: list[Path], tmp_path: Path) -> None:
+    shutil.copytree(runs[0] / "checkpoints" / "step_0000250000", tmp_path / "bare")
+    mixed = Path(shutil.copytree(runs[9], tmp_path / "mixed", symlinks=True))
+    (mixed / "checkpoints" / "latest").rename(mixed / "checkpoints" / "best")
     missing = sorted(set(ATARI26) - set(ATARI5))
     for words, message in (
         ([*runs[1:5], "--suite", "atari5"], f"lack {ATARI5[0]}; --suite atari5 takes all its games and no others"),
         ([*runs, "--suite", "atari26"], f"lack {', '.join(missing[:5])} and {len(missing) - 5} more"),
         ([*runs[:9], "--suite", "atari5"], f"dqn lacks seed 1 on {ATARI5[4]}"),
+        ([*runs, tmp_path / "bare", "--suite", "atari5"], "is of a run that is not at"),
+        ([*runs[:9], mixed, "--suite", "atari5"], "some policies are their runs' best and some the last; give --which"),
     ):
         ended = evaluate(*words)
         assert (ended.code, ended.err.count("\n")) == (2, 1), ended
         assert message in ended.err
+        assert PLAYED == []

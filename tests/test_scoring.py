@@ -100,6 +100,37 @@ def requests_of(run: Path, episodes: int = 3) -> list[Request]:
     return [request_of(path, episodes, device="cpu") for path in checkpoints_of(run, "both")]
 
 
+def test_a_link_is_followed_wherever_it_leads(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = sorted((run / "checkpoints").glob("step_*"))
+    other = tmp_path / "other"
+    shutil.copytree(kept[-1], other / kept[0].name)  # bears the name of what the link leads to
+    (other / "mine").symlink_to(kept[0])
+    assert [path.resolve() for path in checkpoints_of(other / "mine", None)] == [kept[0].resolve()]
+    monkeypatch.chdir(kept[1])
+    assert [path.resolve() for path in checkpoints_of(Path(), None)] == [kept[1].resolve()]
+    (tmp_path / "run").symlink_to(run)
+    assert checkpoints_of(tmp_path / "run", "last") == [tmp_path / "run" / "checkpoints" / kept[-1].name]
+
+
+def test_the_best_is_the_best_or_nothing(run: Path, tmp_path: Path) -> None:
+    young = Path(shutil.copytree(run, tmp_path / "young", symlinks=True))
+    (young / "checkpoints" / "best").unlink()
+    assert checkpoints_of(young, None) == checkpoints_of(young, "last")
+    with pytest.raises(UsageError, match="has no best checkpoint yet; give --which last"):
+        checkpoints_of(young, "best")
+
+
+def test_equal_weights_of_other_steps_are_other_policies(run: Path, tmp_path: Path) -> None:
+    last, best = (checkpoints_of(run, which)[0] for which in ("last", "best"))
+    agent = DQN.load(last, "cpu")
+    agent.step = 7
+    agent.save(tmp_path / "seven")
+    requests = [request_of(path, 1, device="cpu") for path in (last, tmp_path / "seven", best)]
+    assert requests[0].weights == requests[1].weights
+    assert [request.step for request in requests] == [600, 7, int(best.name[5:])]
+    assert len({request.key for request in requests}) == 3
+
+
 def test_processes_change_nothing(run: Path) -> None:
     requests = requests_of(run)
     alone = {result.request: result.to_json() for result in score_all(requests, 1)}
@@ -124,6 +155,7 @@ def test_a_broken_evaluation_goes_on(run: Path, tmp_path: Path, monkeypatch: pyt
     lines = file.read_text().splitlines(keepends=True)
     assert [json.loads(line)["mark"] for line in lines] == ["best", "last"]
     assert [line.split(" · ")[1][:5] for line in whole.out.splitlines()] == ["best ", "last "]
+    assert [line.split(" · ")[2] for line in whole.out.splitlines()] == ["gymnasium"] * 2
 
     file.write_text(lines[0] + lines[1][:40])  # it died while it wrote the second
     played = []
@@ -147,7 +179,7 @@ def test_a_broken_evaluation_goes_on(run: Path, tmp_path: Path, monkeypatch: pyt
     assert played == []
 
 
-@pytest.mark.parametrize("text", ["not JSON\n", "[1]\n", '{"env": "x"}\n', "\xff\n"])
+@pytest.mark.parametrize("text", ["not JSON\n", "[1]\n", '{"env": "x"}\n', "\xff\n", "one line of notes"])
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path, text: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(text.encode("latin-1"))
@@ -168,7 +200,12 @@ def test_wrong_input(run: Path, tmp_path: Path) -> None:
     for arguments, message in (
         ([], "no RUN_OR_CHECKPOINT is given; give a run's folder or a checkpoint"),
         ([str(run), str(tmp_path / "no")], f"{tmp_path / 'no'} does not exist"),
-        ([str(run), "--which", "both", "--video", str(tmp_path / "v")], "--video films one policy, and here are 2"),
+        (
+            [str(run), "--which", "both", "--video", str(tmp_path / "v")],
+            "--video films one policy; name one checkpoint",
+        ),
+        ([str(run), "--results", "r", "--video", str(tmp_path / "v")], "--video films one policy; name one checkpoint"),
+        ([str(run), "--results", "r", "--json", "r"], "--json and --results are both r; give two files"),
         ([str(run), "--processes", "0"], "--processes is 0; it must be at least 1"),
         ([str(run), "--results", "/dev/null/scores"], "cannot be written (File exists); use another --results"),
     ):
@@ -178,8 +215,11 @@ def test_wrong_input(run: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "v").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_processes_too(run: Path, tmp_path: Path, number: int, code: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL), (None, 1)]
+)
+def test_the_end_of_one_process_is_that_of_all(run: Path, tmp_path: Path, number: int | None, code: int) -> None:
+    """Of the one that a signal is sent to, or of one of those that play."""
     command = [sys.executable, "-m", "pixelq.scripts.main", "evaluate", str(run), "--which", "both", "--device", "cpu"]
     command += ["--episodes", "10000000", "--processes", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -191,8 +231,12 @@ def test_a_signal_ends_the_processes_too(run: Path, tmp_path: Path, number: int,
             assert time.monotonic() < deadline
             time.sleep(0.05)
             children = children_of(process.pid)
-        os.kill(process.pid, number) if number == signal.SIGTERM else os.killpg(process.pid, number)
+        if number == signal.SIGINT:  # which a terminal sends to all
+            os.killpg(process.pid, number)
+        else:
+            os.kill(process.pid if number else max(children, key=seconds_of), number or signal.SIGKILL)
         _, said = process.communicate(timeout=20)
+        assert ("a process that played was killed" in said) == (number is None)
         assert process.returncode == code
         assert "Traceback" not in said
         while any(Path(f"/proc/{child}").exists() for child in children):
