@@ -18,7 +18,7 @@ import torch
 
 from pixelq.agents import DQN, Evaluation, InvalidCheckpoint, evaluate
 from pixelq.agents.checkpoint import NETWORK, find_checkpoint, read_checkpoint
-from pixelq.agents.files import digest, read_regular, write_synced
+from pixelq.agents.files import digest_of_file, read_regular, write_synced
 from pixelq.agents.restore import count
 from pixelq.agents.seeds import derived_seed
 from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec
@@ -116,7 +116,7 @@ def request_of(
         InvalidCheckpoint: it is damaged, or does not say in which environment it was trained.
         UsageError: its protocol has no name.
     """
-    state, weights = read_checkpoint(checkpoint).state, digest(read_regular(checkpoint / NETWORK))
+    state, weights = read_checkpoint(checkpoint).state, digest_of_file(checkpoint / NETWORK)
     env, own = state.get("env"), state.get("protocol")
     if env is None:
         raise InvalidCheckpoint(
