@@ -270,6 +270,7 @@ def _cut_after(path: Path, last_step: int) -> None:
 
 def _whole_lines(path: Path) -> tuple[str, list[str]]:
     """Header and rows of a table of a run, without lines that were cut off as they were written."""
-    header, *lines = read_regular(path, MOST_TABLE).decode().split("\n")
+    text = read_regular(path, MOST_TABLE).decode().replace("\r\n", "\n")  # as version 0.1 ended its rows
+    header, *lines = text.split("\n")
     whole = lines[:-1]  # after the last line's end stands nothing, or half a line
     return header, [line for line in whole if line.count(",") == header.count(",") and _is_count(line.split(",")[0])]

@@ -1,0 +1,1 @@
+"""A report of runs: one page that opens offline in any browser."""

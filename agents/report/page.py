@@ -1,0 +1,88 @@
+"""The page: sections, each with a template and perhaps a script of its own, in one file that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+from pixelq.agents.extras import MissingExtra
+
+SCRIPTS = ("curves",)
+"""Sections that have a script, ``templates/NAME.js``."""
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    name: str
+    """Of its template ``templates/NAME.html``, and its anchor."""
+    title: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """What the template knows as ``values``."""
+    data: Any = None
+    """What its script reads by ``charts.data(NAME)``: JSON values without NaN or infinity; None for no script."""
+
+
+def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
+    """The page as HTML.
+
+    Raises:
+        MissingExtra: Jinja or Plotly is not there.
+        ValueError: data of a section hold NaN or infinity.
+    """
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+        from markupsafe import Markup
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise MissingExtra("a report needs Jinja and Plotly: pip install 'pixelq[report]'") from error
+    environment = Environment(
+        loader=PackageLoader("pixelq.agents.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["in_script"] = lambda data: Markup(json_in_script(data))
+    names = {section.name for section in sections}
+    scripts = [get_plotlyjs(), template("charts.js"), *(template(f"{name}.js") for name in SCRIPTS if name in names)]
+    return environment.get_template("page.html").render(
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        style=Markup(template("style.css")),
+        scripts=[Markup(script) for script in scripts],
+        policy=content_security_policy(scripts),
+        version=version("pixelq"),
+    )
+
+
+def template(name: str) -> str:
+    """The text of a file in ``templates``."""
+    return (files("pixelq.agents.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def json_in_script(data: Any) -> str:
+    """JSON that may stand in a script element, whatever its strings hold.
+
+    Raises:
+        ValueError: it holds NaN or infinity.
+    """
+    return _ENCODER.encode(data).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def content_security_policy(scripts: Sequence[str]) -> str:
+    """The page may run these scripts and show what it holds itself, and reach nothing else."""
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
+    )
+    sources = f"script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; media-src data: blob:"
+    return f"default-src 'none'; {sources}; base-uri 'none'; form-action 'none'"

@@ -1,0 +1,57 @@
+"use strict";
+/* What every chart shares: the page's colours, redrawing when these change, and JSON that the page holds.
+   charts.add(div, build) draws build(theme) = {traces, layout} and draws it anew in another colour scheme. */
+const charts = (() => {
+  const drawn = [];
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const theme = () => ({
+    ink: css("--ink"), soft: css("--soft"), grid: css("--grid"), line: css("--line"), ground: css("--ground"),
+    series: [1, 2, 3, 4, 5, 6, 7, 8].map((i) => css(`--series-${i}`)),
+    dashes: ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"],
+  });
+  const faded = (colour, alpha) => {
+    const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+    return `rgba(${r},${g},${b},${alpha})`;
+  };
+  const axis = (colours, title, more) => ({
+    title: { text: title }, gridcolor: colours.grid, linecolor: colours.line, zerolinecolor: colours.line,
+    automargin: true, ...more,
+  });
+  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+  const draw = (chart) => {
+    const { traces, layout } = chart.build(theme());
+    const colours = theme();
+    const base = {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colours.ink, size: 13 },
+      margin: { l: 55, r: 15, t: 20, b: 45 }, hovermode: "closest",
+      legend: { orientation: "h", y: -0.2, x: 0, itemsizing: "constant" }, uirevision: "kept",
+    };
+    return Plotly.react(chart.div, traces, { ...base, ...layout }, config);
+  };
+  const add = (div, build) => {
+    const chart = { div, build };
+    drawn.push(chart);
+    draw(chart);
+    return { redraw: () => draw(chart) };
+  };
+  /* A list of a chart's series as buttons: Plotly's own legend cannot be reached by keyboard. */
+  const legend = (list, entries, changed) => {
+    for (const entry of entries) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "series";
+      button.setAttribute("aria-pressed", "true");
+      button.append(Object.assign(document.createElement("span"), { className: "swatch" }), entry.name);
+      button.firstChild.style.setProperty("--swatch", `var(--series-${entry.colour + 1})`);
+      button.addEventListener("click", () => {
+        entry.hidden = !entry.hidden;
+        button.setAttribute("aria-pressed", String(!entry.hidden));
+        changed();
+      });
+      list.append(button);
+    }
+  };
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach(draw));
+  const data = (name) => JSON.parse(document.getElementById(`${name}-data`).textContent);
+  return { add, axis, data, faded, legend };
+})();
