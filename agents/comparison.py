@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pixelq.agents.config import AgentConfig
 from pixelq.agents.presets import PRESETS
 from pixelq.agents.run_log import InvalidRun, read_run
-from pixelq.envs import PublishedCurve, published_curve
+from pixelq.envs import GYMNASIUM, PublishedCurve, published_curve
 
 PUBLISHED_AS = {"dqn": "DQN", "c51": "C51", "qrdqn": "QR-DQN", "iqn": "IQN", "rainbow_dopamine": "Rainbow"}
 """Presets with the settings of a published agent, and its name; any other preset is laid beside DQN."""
@@ -116,10 +116,10 @@ def returns_by_million(metrics: Iterable[Mapping[str, str]]) -> list[tuple[int, 
 
 
 def differences(config: Mapping[str, Any], settings: AgentConfig) -> dict[str, Any]:
-    """What a run's config.json has other than these settings, the protocol ``sticky`` and the game's own actions."""
+    """What a run's config.json has other than these settings, the game's own actions and, on Atari, sticky ones."""
     agent = config["agent"]
     different = {name: agent[name] for name, value in settings.to_dict().items() if agent.get(name, value) != value}
-    if config["protocol"] != "sticky":
+    if config["protocol"] not in ("sticky", GYMNASIUM.name):
         different["protocol"] = config["protocol"]
     if config.get("full_action_space"):
         different["full_action_space"] = True

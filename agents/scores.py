@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelq.agents.checkpoint import one_line
+from pixelq.agents.checkpoint import MOST_JSON, one_line
 from pixelq.agents.comparison import differences
 from pixelq.agents.config import AgentConfig
 from pixelq.agents.files import read_regular
@@ -78,7 +78,7 @@ def read_score(path: str | os.PathLike[str]) -> RunScore:
     path = Path(path)
     if path.is_dir():
         path = path / FINAL_EVALUATION
-    return score_of(path, _read_evaluation(path))
+    return score_of(path, read_evaluation(path))
 
 
 def score_of(path: Path, evaluation: Mapping[str, Any]) -> RunScore:
@@ -98,7 +98,7 @@ def score_of(path: Path, evaluation: Mapping[str, Any]) -> RunScore:
     score = human_normalized_score(evaluation["env"], evaluation["mean"])
     if score is None:
         raise InvalidRun(f"{path} is of {evaluation['env']}, of which no human score is known; give Atari runs")
-    agent = _agent(config)
+    agent = agent_of(config)
     if evaluation["protocol"] != config["protocol"]:
         agent += f", evaluated as {evaluation['protocol']}"
     game, frames = game_of(evaluation["env"]), evaluation["step"] * FRAMES_PER_STEP
@@ -150,7 +150,7 @@ def score_matrices(runs: Sequence[RunScore]) -> ScoreMatrices:
     return ScoreMatrices(games, seeds, scores)
 
 
-def _agent(config: dict[str, Any]) -> str:
+def agent_of(config: dict[str, Any]) -> str:
     """The preset's name, and in what the run differs from it, or from the defaults where it has no preset."""
     name = str(config.get("preset", "custom"))
     settings = PRESETS[name]() if name in PRESETS else AgentConfig()
@@ -158,14 +158,14 @@ def _agent(config: dict[str, Any]) -> str:
     return ", ".join([name, *(f"{key} {value}" for key, value in different.items() if key not in SAME_RESULT)])
 
 
-def _read_evaluation(path: Path) -> dict[str, Any]:
+def read_evaluation(path: Path) -> dict[str, Any]:
     """What ``pixelq evaluate --json`` wrote.
 
     Raises:
         InvalidRun: it is not there, or something else.
     """
     try:
-        evaluation = json.loads(read_regular(path))
+        evaluation = json.loads(read_regular(path, MOST_JSON))
     except OSError as error:
         raise InvalidRun(
             f"{path} cannot be read ({error.strerror}); let the run end, or give a file of pixelq evaluate --json"

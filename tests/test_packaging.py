@@ -21,7 +21,8 @@ SOURCES = {
     f"pixelq/{path.relative_to(ROOT).as_posix()}"
     for package in PACKAGES
     for path in (ROOT / package).rglob("*")
-    if path.suffix == ".py" or path.name in ("py.typed", "dopamine_atari.csv.gz", "dopamine_atari.LICENSE")
+    if path.suffix in (".py", ".html", ".css", ".js")
+    or path.name in ("py.typed", "dopamine_atari.csv.gz", "dopamine_atari.LICENSE")
 }
 
 

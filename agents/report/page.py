@@ -13,7 +13,7 @@ from typing import Any
 
 from pixelq.agents.extras import MissingExtra
 
-SCRIPTS = ("curves",)
+SCRIPTS = ("curves", "across")
 """Sections that have a script, ``templates/NAME.js``."""
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
@@ -52,7 +52,7 @@ def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["in_script"] = lambda data: Markup(json_in_script(data))
-    names = {section.name for section in sections}
+    names = {section.name for section in sections if section.data is not None}
     scripts = [get_plotlyjs(), template("charts.js"), *(template(f"{name}.js") for name in SCRIPTS if name in names)]
     return environment.get_template("page.html").render(
         title=title,

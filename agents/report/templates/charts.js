@@ -40,9 +40,9 @@ const charts = (() => {
       const button = document.createElement("button");
       button.type = "button";
       button.className = "series";
-      button.setAttribute("aria-pressed", "true");
+      button.setAttribute("aria-pressed", String(!entry.hidden));
       button.append(Object.assign(document.createElement("span"), { className: "swatch" }), entry.name);
-      button.firstChild.style.setProperty("--swatch", `var(--series-${entry.colour + 1})`);
+      button.firstChild.style.setProperty("--swatch", `var(--series-${(entry.colour % 8) + 1})`);
       button.addEventListener("click", () => {
         entry.hidden = !entry.hidden;
         button.setAttribute("aria-pressed", String(!entry.hidden));

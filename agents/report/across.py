@@ -1,0 +1,166 @@
+"""Agents over several games: aggregates with intervals, performance profiles, probability of improvement, Atari-5.
+
+Agarwal et al. 2021 (arXiv:2108.13264); see `pixelq.agents.aggregates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelq.agents.aggregates import (
+    Estimate,
+    aggregates,
+    atari57_median,
+    performance_profiles,
+    probability_of_improvement,
+)
+from pixelq.agents.comparison import MILLION
+from pixelq.agents.report.page import Section
+from pixelq.agents.report.records import Group
+from pixelq.agents.report.standing import score_of_group
+from pixelq.agents.report.words import count
+from pixelq.agents.run_log import InvalidRun
+from pixelq.agents.scores import RunScore, ScoreMatrices, score_matrices
+from pixelq.envs import ATARI5, PUBLISHED_AGENTS, human_normalized_score, published_curve
+from pixelq.envs.games import game_of
+
+METRICS = {
+    "iqm": "interquartile mean",
+    "median": "median",
+    "mean": "mean",
+    "optimality_gap": "optimality gap (less is better)",
+}
+THRESHOLDS = 121
+
+
+def across_section(groups: Sequence[Group]) -> Section | None:
+    """The section over games; None of a single game, and a sentence where seeds or games are lacking.
+
+    Raises:
+        MissingExtra: rliable is not there.
+    """
+    runs = _run_scores(groups)
+    if len({run.game for run in runs}) < 2:
+        return None
+    try:
+        matrices = score_matrices(runs)
+    except InvalidRun as error:
+        return Section("across", "Over all games", {"problem": str(error)})
+    published = _published(runs, matrices)
+    four = aggregates(matrices.scores | published)
+    names = [*matrices.scores, *published]
+    data = {
+        "metrics": METRICS,
+        "agents": [
+            {
+                "name": name,
+                "is_published": name in published,
+                "estimates": {metric: _as_json(getattr(four[name], metric)) for metric in METRICS},
+            }
+            for name in names
+        ],
+        "profiles": _profiles(matrices.scores | published),
+    }
+    values = {
+        "problem": None,
+        "games": matrices.games,
+        "metrics": METRICS,
+        "rows": [
+            {
+                "name": name,
+                "seeds": len(matrices.seeds.get(name, ())) or "published means",
+                "cells": [_words(getattr(four[name], metric)) for metric in METRICS],
+            }
+            for name in names
+        ],
+        "improvements": _improvements(matrices),
+        "atari57": _atari57(matrices),
+        "has_one_seed": any(len(seeds) == 1 for seeds in matrices.seeds.values()),
+    }
+    return Section("across", "Over all games", values, data)
+
+
+def _run_scores(groups: Sequence[Group]) -> list[RunScore]:
+    """The score of each run on an Atari game, where its agent has one."""
+    found = []
+    for group in groups:
+        scores = score_of_group(group)
+        if scores is None or human_normalized_score(group.env, 0.0) is None:
+            continue
+        for run, score in zip(group.runs, scores.scores, strict=True):
+            normalized = human_normalized_score(group.env, score.mean)
+            assert normalized is not None
+            frames, seed = round(score.step * run.frames_per_step), int(run.config.get("seed") or 0)
+            steps, game = int(run.config.get("steps") or run.steps), game_of(group.env)
+            found.append(RunScore(run.path, group.agent, game, seed, steps, frames, score.mean, normalized))
+    return found
+
+
+def _published(runs: Sequence[RunScore], matrices: ScoreMatrices) -> dict[str, NDArray[np.float64]]:
+    """Scores [1, G] of the published agents at the frames of the shortest run, those that played all the games."""
+    at = min(run.frames for run in runs) / MILLION
+    found = {}
+    for agent in PUBLISHED_AGENTS:
+        row = []
+        for game in matrices.games:
+            curve = published_curve(game, agent)
+            if curve is None or not 0.5 <= at <= curve.frames_millions[-1]:
+                break
+            mean = float(np.interp(at, curve.frames_millions - 0.5, curve.mean))
+            row.append(human_normalized_score(game, mean) or 0.0)
+        else:
+            found[f"{agent}, published, {count(at * MILLION)} frames"] = np.array([row])
+    return found
+
+
+def _profiles(scores: Mapping[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
+    most = max(2.0, float(np.ceil(max(matrix.max() for matrix in scores.values()))))
+    profiles = performance_profiles(scores, np.linspace(0.0, most, THRESHOLDS))
+    return [
+        {
+            "name": name,
+            "x": profile.taus.round(4).tolist(),
+            "mean": profile.value.round(5).tolist(),
+            "low": None if profile.low is None else profile.low.round(5).tolist(),
+            "high": None if profile.high is None else profile.high.round(5).tolist(),
+        }
+        for name, profile in profiles.items()
+    ]
+
+
+def _improvements(matrices: ScoreMatrices) -> list[dict[str, str]]:
+    """For each two agents, how probably a run of the first scores more than one of the second."""
+    names = list(matrices.scores)
+    return [
+        {
+            "ours": ours,
+            "theirs": theirs,
+            "probability": _words(probability_of_improvement(matrices.scores[ours], matrices.scores[theirs])),
+        }
+        for i, ours in enumerate(names)
+        for theirs in names[i + 1 :]
+    ]
+
+
+def _atari57(matrices: ScoreMatrices) -> list[dict[str, str]]:
+    """The median over 57 games that Atari-5 foretells, where its five games were played."""
+    if not set(ATARI5) <= set(matrices.games):
+        return []
+    return [
+        {"name": name, "median": _words(atari57_median(scores, matrices.games))}
+        for name, scores in matrices.scores.items()
+    ]
+
+
+def _as_json(estimate: Estimate) -> dict[str, float | None]:
+    return {name: None if value is None else round(value, 5) for name, value in estimate._asdict().items()}
+
+
+def _words(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

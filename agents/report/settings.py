@@ -1,0 +1,75 @@
+"""What was run, and on what: configurations beside their presets, machines, time and cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pixelq.agents.comparison import MILLION, differences
+from pixelq.agents.config import AgentConfig
+from pixelq.agents.presets import PRESETS
+from pixelq.agents.report.page import Section
+from pixelq.agents.report.records import Group, Run
+from pixelq.agents.report.words import hours
+
+NOT_OF_THE_AGENT = {"protocol": "sticky", "full_action_space": False}
+
+
+def settings_section(groups: Sequence[Group]) -> Section:
+    """The section of configurations: what differs from the preset, and the whole of each run's."""
+    tables = []
+    for group in groups:
+        config = group.runs[0].config
+        settings = PRESETS[group.preset]() if group.preset in PRESETS else AgentConfig()
+        preset = settings.to_dict() | NOT_OF_THE_AGENT
+        tables.append(
+            {
+                "agent": group.agent,
+                "env": group.env,
+                "preset": group.preset if group.preset in PRESETS else "the defaults",
+                "rows": [
+                    {"name": name, "preset": _value(preset[name]), "run": _value(value)}
+                    for name, value in differences(config, settings).items()
+                ],
+                "runs": [
+                    {"path": run.path.name, "config": json.dumps(run.config, indent=2, ensure_ascii=False)}
+                    for run in group.runs
+                ],
+            }
+        )
+    return Section("settings", "Configuration", {"tables": tables})
+
+
+def machines_section(groups: Sequence[Group], price_per_hour: float | None) -> Section:
+    """The section of hardware, time and cost; without a price it says how to give one."""
+    rows = [
+        {"agent": group.agent, "env": group.env, **_machine(run, price_per_hour)}
+        for group in groups
+        for run in group.runs
+    ]
+    return Section("machines", "Hardware, time and cost", {"rows": rows, "price": price_per_hour})
+
+
+def _machine(run: Run, price_per_hour: float | None) -> dict[str, str]:
+    hardware: dict[str, Any] = run.config.get("hardware") or {}
+    is_gpu = hardware.get("device", "cpu") != "cpu"
+    cpu = f"{hardware.get('cpu', 'unknown processor')}, {hardware.get('cores', '?')} cores"
+    seconds = run.seconds / run.frames * MILLION if run.frames else None
+    speeds = run.metrics["steps_per_second"][run.metrics["updates"] > 0]
+    return {
+        "seed": str(run.config.get("seed", "?")),
+        "hardware": f"{hardware['device']}; {cpu}" if is_gpu else cpu,
+        "software": f"PyTorch {hardware.get('torch', '?')}, {hardware.get('torch_threads', '?')} threads",
+        "version": str(run.config.get("version", "?")),
+        "time": hours(run.seconds),
+        "speed": f"{np.nanmedian(speeds):,.0f}" if np.isfinite(speeds).any() else "–",
+        "per_million": "–" if seconds is None else hours(seconds),
+        "cost": "–" if seconds is None or price_per_hour is None else f"{seconds / 3600 * price_per_hour:,.2f}",
+    }
+
+
+def _value(value: Any) -> str:
+    return json.dumps(value) if not isinstance(value, str) else value

@@ -1,0 +1,53 @@
+"""``pixelq report``: runs as one page that opens offline in any browser."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pixelq.agents.report import write_report
+from pixelq.scripts.command_line import Failure, UsageError, check_writable, parse
+
+
+@dataclass(frozen=True)
+class ReportArgs:
+    """Make a report of runs: a page with figures, curves and settings that opens offline in any browser."""
+
+    runs: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
+    ]
+    """Folders of runs; those that differ in their seed alone are taken together."""
+    out: Path = Path("report.html")
+    """The HTML file."""
+    price_per_hour: float | None = None
+    """Of the machine in any currency, for the cost of a million frames; None leaves it out."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parses the command line, makes the report and says where it is."""
+    args = parse(ReportArgs, "report", list(arguments))
+    if not args.runs:
+        raise UsageError("no run is given; give the folder of one or more")
+    price = args.price_per_hour
+    if price is not None and not (math.isfinite(price) and price >= 0):
+        raise UsageError(f"--price-per-hour is {price}; it must be a number from 0 on")
+    check_writable(args.out, "--out")
+    try:
+        write_report(args.runs, args.out, price_per_hour=price)
+    except OSError as error:
+        raise Failure(f"{args.out} cannot be written ({error.strerror})") from error
+    print(f"report: {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
+
+
+if __name__ == "__main__":
+    from pixelq.scripts.main import run
+
+    sys.exit(run("report"))
