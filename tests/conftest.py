@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from playwright.sync_api import Browser
 
+from tests.browser import start_browser
 from tests.runs import BLOCKS, Nursery, train, unfinished
 
 
@@ -41,3 +43,10 @@ def stopped(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ended = nursery.run(train(out), BLOCKS, ["stop_in_evaluation", {"number": signal.SIGTERM, "evaluation": 1}])
     assert ended.code == 128 + signal.SIGTERM, ended.err
     return out
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window."""
+    with start_browser() as chromium:
+        yield chromium
