@@ -3,11 +3,15 @@
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from tests.runs import BLOCKS, Nursery, train, unfinished
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -41,3 +45,12 @@ def stopped(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ended = nursery.run(train(out), BLOCKS, ["stop_in_evaluation", {"number": signal.SIGTERM, "evaluation": 1}])
     assert ended.code == 128 + signal.SIGTERM, ended.err
     return out
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """Chromium without a window."""
+    from tests.browser import start_browser  # what opens no page needs no Playwright
+
+    with start_browser() as chromium:
+        yield chromium
