@@ -6,8 +6,6 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from pixelq.agents.film import Game
 from pixelq.agents.recording import RecordedEpisode
 from pixelq.agents.report.page import Section

@@ -1,4 +1,4 @@
-"""What the network sees: its first filters, what its layers answer to chosen moments, where it looks, all its states."""
+"""What the network sees: its first filters, what layers answer to chosen moments, where it looks, all its states."""
 
 from __future__ import annotations
 

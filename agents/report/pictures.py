@@ -87,11 +87,11 @@ def shrunk(pictures: Pixels, tallest: int) -> Pixels:
 def bounded_film(path: Path, fps: float, most_bytes: int) -> bytes | None:
     """An mp4 of at most so many bytes: as it is, or else its pictures encoded again, coarser; None if that fails."""
     film = path.read_bytes()
-    rate = 0.9 * 8 * most_bytes / max(len(film), 1)  # of the bits it has now
+    share = 0.9 * most_bytes / max(len(film), 1)  # of the bits it has now
     for attempt in range(TRIES):
         if len(film) <= most_bytes:
             return film
-        film = _encoded_again(path, fps, rate / 2**attempt)
+        film = _encoded_again(path, fps, share / 2**attempt)
     return film if len(film) <= most_bytes else None
 
 
@@ -101,8 +101,8 @@ def _encoded_again(path: Path, fps: float, share: float) -> bytes:
 
     coarse = path.with_name(f"{path.stem}-coarse.mp4")
     with imageio.get_reader(path) as frames:
-        count = frames.count_frames()
-        bits = max(1000, int(share * path.stat().st_size * 8 / count * fps))  # a second
+        seconds = frames.get_meta_data()["duration"]
+        bits = max(1000, int(share * path.stat().st_size * 8 / seconds))  # a second
         options = {"macro_block_size": 2, "codec": "libx264", "bitrate": bits}
         with imageio.get_writer(coarse, fps=fps, **options) as writer:
             for frame in frames:
