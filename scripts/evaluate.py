@@ -18,7 +18,7 @@ from pixelq.agents import DQN
 from pixelq.agents.baselines import baselines
 from pixelq.agents.box import Policy, policies
 from pixelq.agents.dqn import resolve_device
-from pixelq.agents.film import film_episode
+from pixelq.agents.film import Game, film_episode, has_full_action_space
 from pixelq.agents.seeds import derived_seed
 from pixelq.envs import PROTOCOLS, InvalidEnv, make_filmed
 from pixelq.scripts.command_line import (
@@ -37,7 +37,6 @@ from pixelq.scripts.scoring import (
     Score,
     ScoreFile,
     checkpoints_of,
-    has_full_action_space,
     mark_of,
     request_of,
     score,
@@ -235,15 +234,14 @@ def describe(score: Score) -> str:
 def _film(agent: DQN, result: Score, folder: Path, seed: int) -> None:
     """Films one more episode."""
     name = f"{result.request.env.split('/')[-1]}-step{result.request.step}-seed{seed}.mp4"
-    total = film_episode(
-        agent,
+    game = Game(
         result.request.env,
-        folder / name,
         protocol=result.request.protocol,
         full_action_space=has_full_action_space(agent),
         epsilon=PROTOCOLS[result.protocol].evaluation_epsilon if result.protocol in PROTOCOLS else 0.0,
         seed=derived_seed(seed, "evaluation"),
     )
+    total = film_episode(agent, game, folder / name)
     print(f"filmed an episode of return {total:g}: {folder / name}", file=sys.stderr)
 
 

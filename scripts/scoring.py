@@ -20,6 +20,7 @@ from pixelq.agents import DQN, Evaluation, InvalidCheckpoint, evaluate
 from pixelq.agents.box import find_policy, is_boxed
 from pixelq.agents.checkpoint import NETWORK, find_checkpoint, read_checkpoint
 from pixelq.agents.files import digest_of_file, read_regular, write_synced
+from pixelq.agents.film import has_full_action_space
 from pixelq.agents.restore import count
 from pixelq.agents.seeds import derived_seed
 from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec
@@ -198,11 +199,6 @@ def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[
         envs.close()
     frames = request.step * envs.frames_per_step
     return agent, Score(request, mark_of(request.checkpoint), frames, envs.protocol.name, result)
-
-
-def has_full_action_space(agent: DQN) -> bool:
-    """Whether an Atari agent plays with all 18 joystick actions, its game's own or not."""
-    return agent.num_actions == 18
 
 
 def score_all(requests: Sequence[Request], processes: int) -> Iterator[Score]:
