@@ -189,4 +189,4 @@ def _checked(values: Any) -> Progress | None:
 
 
 def _is_number(value: Any, kind: type | tuple[type, ...] = (int, float)) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+    return isinstance(value, kind) and not isinstance(value, bool) and abs(value) < 2**63
