@@ -177,16 +177,20 @@ def _checked(values: Any) -> Progress | None:
     optional = ("steps_per_second", "seconds_left")
     fits = (
         known.pop("phase") in PHASES
-        and all(_is_number(known.pop(name), int) for name in counts)
+        and all(_is_count(known.pop(name)) for name in counts)
         and all(known[name] is None or _is_number(known[name]) for name in optional)
         and all(_is_number(value) for name, value in known.items() if name not in optional)
         and all(value is None or _is_number(value) for value in lists[0])
-        and all(_is_number(value, int) for value in lists[1])
+        and all(_is_count(value) for value in lists[1])
     )
     if not fits:
         return None
     return Progress(**{name: values[name] for name in names} | {"returns": tuple(lists[0]), "lengths": tuple(lists[1])})
 
 
-def _is_number(value: Any, kind: type | tuple[type, ...] = (int, float)) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and abs(value) < 2**63
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and _is_number(value) and value >= 0

@@ -3,6 +3,8 @@
 (() => {
   const EVERY = 2000; // ms
   const MOST_POINTS = 800; // in a line; above, neighbours are averaged
+  const SMOOTHED = 20; // points of the training returns that a mean is taken of
+  const PUBLISHED_FROM = 2.5e5; // frames before which a curve of points a million frames apart says nothing
   const AXES = { frames: "frames of the emulator", step: "agent steps", hours: "hours of wall-clock time" };
   const STATES = {
     training: () => "Training.",
@@ -143,15 +145,30 @@
     ...curve(name), mode: kept.metrics.length < 40 ? "lines+markers" : "lines", line: { color: colour, width: 2 },
     marker: { size: 5, color: colour }, hovertemplate: "%{y:.4g} at %{x:.4s}<extra></extra>", ...more,
   });
+  /* Returns of few episodes scatter: faint themselves, with a mean over the last ones. */
+  function trainingTraces(colour) {
+    const points = line("return_mean", colour, { name: "training" });
+    if (points.x.length < 2 * SMOOTHED) return [points];
+    let sum = 0;
+    const mean = points.y.map((value, i) => {
+      sum += value - (i >= SMOOTHED ? points.y[i - SMOOTHED] : 0);
+      return sum / Math.min(i + 1, SMOOTHED);
+    });
+    return [
+      { ...points, opacity: 0.35, mode: "lines", line: { color: colour, width: 1 } },
+      { ...points, y: mean, mode: "lines", name: `training, mean of ${SMOOTHED} points` },
+    ];
+  }
   const band = (x, low, high, colour, name) => ({
     x: [...x, ...x.slice().reverse()], y: [...high, ...low.slice().reverse()], fill: "toself", mode: "lines",
     fillcolor: charts.faded(colour, 0.18), line: { width: 0 }, hoverinfo: "skip", name,
   });
+  const framesSoFar = () => last("metrics")?.[column("metrics", "frames")] ?? 0;
+  const hasPublished = () => Boolean(kept.published) && axis() !== "hours" && framesSoFar() >= PUBLISHED_FROM;
   function publishedTraces(colour) {
     const { agent, frames, mean, low, high } = kept.published;
-    const so_far = last("metrics")?.[column("metrics", "frames")] ?? 0;
-    const shown = frames.filter((frame) => frame <= Math.max(so_far, 1e6) + 5e5).length;
-    const perStep = last("metrics") ? so_far / last("metrics")[0] : 4;
+    const shown = frames.filter((frame) => frame <= framesSoFar() + 1e6).length;
+    const perStep = framesSoFar() / last("metrics")[0];
     const x = frames.slice(0, shown).map((frame) => (axis() === "step" ? frame / perStep : frame));
     return [
       band(x, low.slice(0, shown), high.slice(0, shown), colour, `${agent}, spread`),
@@ -176,16 +193,16 @@
       },
     ];
   }
-  const layout = (colours, title) => ({
+  const layout = (colours, title, more) => ({
     showlegend: false, uirevision: axis(), margin: { l: 55, r: 15, t: 10, b: 45 },
     xaxis: charts.axis(colours, AXES[axis()], { rangemode: "tozero", exponentformat: "SI" }),
-    yaxis: charts.axis(colours, title, {}),
+    yaxis: charts.axis(colours, title, more),
   });
   const drawings = [
     charts.add(byId("return"), (colours) => {
       const traces = [];
-      if (kept.published && axis() !== "hours" && !hidden.has("published")) traces.push(...publishedTraces(colours.series[3]));
-      if (!hidden.has("training")) traces.push(line("return_mean", colours.series[0], { name: "training" }));
+      if (hasPublished() && !hidden.has("published")) traces.push(...publishedTraces(colours.series[3]));
+      if (!hidden.has("training")) traces.push(...trainingTraces(colours.series[0]));
       if (!hidden.has("evaluation")) traces.push(...evaluationTraces(colours.series[1]));
       return { traces, layout: layout(colours, "raw return of an episode") };
     }),
@@ -193,16 +210,20 @@
       ([id, title, colour]) =>
         charts.add(byId(id), (colours) => ({
           traces: [line(id === "epsilon-curve" ? "epsilon" : id, colours.series[colour], { name: title })],
-          layout: layout(colours, title),
+          layout: layout(colours, title, ["loss", "q_mean"].includes(id) ? {} : { rangemode: "tozero" }),
         })),
     ),
   ];
-  const redraw = () => drawings.forEach((drawing) => drawing.redraw());
+  function redraw() {
+    showLegend();
+    drawings.forEach((drawing) => drawing.redraw());
+  }
   document.querySelectorAll("input[name=axis]").forEach((input) => input.addEventListener("change", redraw));
   function showLegend() {
     const list = document.querySelector(".legend");
+    if (list.childElementCount === 2 + hasPublished()) return; // it keeps the keyboard's focus
     const names = { training: "training episodes", evaluation: "evaluations, 95% band" };
-    const entries = [["training", 0], ["evaluation", 1], ...(kept.published ? [["published", 3]] : [])].map(([key, colour]) => ({
+    const entries = [["training", 0], ["evaluation", 1], ...(hasPublished() ? [["published", 3]] : [])].map(([key, colour]) => ({
       key, colour, hidden: hidden.has(key), name: names[key] ?? `published ${kept.published.agent}, spread over seeds`,
     }));
     list.replaceChildren();
@@ -222,7 +243,6 @@
       kept.version = answer.version;
       kept.metrics = [];
       kept.evaluations = [];
-      showLegend();
     } else if (answer.version !== kept.version) {
       kept.version = null;
       return true;
