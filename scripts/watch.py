@@ -19,7 +19,7 @@ from pixelq.scripts.command_line import UsageError, parse
 class WatchArgs:
     """Show a run's progress live in the browser while it trains; the run is only read. Ctrl-C ends."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run's folder."""
     host: str = "127.0.0.1"
     """Address to listen at. Any but the default lets whoever reaches it see the run; there is no password."""

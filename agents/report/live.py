@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
+import os
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable
@@ -164,4 +165,7 @@ def listen(host: str, port: int) -> socket.socket:
         OSError: the host has no such address, or the port is taken.
     """
     family, *_, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
-    return socket.create_server(address[:2], family=family)
+    try:
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or 0)) from error  # its own text has the address once more
