@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +23,27 @@ DEFAULT_FPS = 30
 LEAST_HEIGHT = 400  # pixels; smaller screens are enlarged by a whole factor
 
 
+@dataclass(frozen=True)
+class Game:
+    """One episode to be played: of what, by which rules, and with which chance."""
+
+    env_id: str
+    """An id that ``make_filmed`` takes."""
+    protocol: str = "sticky"
+    """As in ``make_vec``."""
+    full_action_space: bool = False
+    """Atari only: all 18 actions."""
+    epsilon: float = 0.0
+    """Probability of a random action."""
+    seed: int = 0
+    """Of the game and of the random actions."""
+
+
+def has_full_action_space(agent: DQN) -> bool:
+    """Whether an Atari agent plays with all 18 joystick actions, its game's own or not."""
+    return agent.num_actions == 18
+
+
 class PlayedStep(NamedTuple):
     """One agent step of an episode: what was seen before it, what was done, and what came of it."""
 
@@ -32,25 +54,17 @@ class PlayedStep(NamedTuple):
     reward: float  # raw
 
 
-def film_episode(
-    agent: DQN,
-    env_id: str,
-    path: Path,
-    *,
-    protocol: str = "sticky",
-    full_action_space: bool = False,
-    epsilon: float = 0.0,
-    seed: int = 0,
-) -> float:
+def film_episode(agent: DQN, game: Game, path: Path) -> float:
     """Plays one episode, writes it as an mp4 in real time, one picture for each agent step, and returns its return.
 
     Raises:
         InvalidEnv: the environment draws no pictures.
         InvalidRun: the file cannot be written.
     """
-    envs = make_filmed(env_id, seed, protocol, full_action_space=full_action_space)
+    envs = make_filmed(game.env_id, game.seed, game.protocol, full_action_space=game.full_action_space)
     try:
-        return sum((step.reward for step in play_episode(agent, envs, path, epsilon=epsilon, seed=seed)), 0.0)
+        steps = play_episode(agent, envs, path, epsilon=game.epsilon, seed=game.seed)
+        return sum((step.reward for step in steps), 0.0)
     finally:
         envs.close()
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelq.agents.evaluation import evaluate
-from pixelq.agents.film import PlayedStep, frames_per_second, play_episode
+from pixelq.agents.film import Game, PlayedStep, frames_per_second, play_episode
 from pixelq.envs import make_filmed, make_vec
 
 if TYPE_CHECKING:
@@ -59,26 +59,14 @@ class RecordedEpisode:
 
 
 def record_episode(
-    agent: DQN,
-    env_id: str,
-    path: Path | None = None,
-    *,
-    protocol: str = "sticky",
-    full_action_space: bool = False,
-    epsilon: float = 0.0,
-    seed: int = 0,
-    most_states: int = MOST_STATES,
+    agent: DQN, game: Game, path: Path | None = None, *, most_states: int = MOST_STATES
 ) -> RecordedEpisode:
     """Plays one episode as ``film_episode`` does, and records it.
 
     Args:
         agent: its greedy policy is played.
-        env_id: an id that ``make_filmed`` takes.
+        game: what is played.
         path: of the mp4; None films nothing.
-        protocol: as in ``make_vec``.
-        full_action_space: Atari only: all 18 actions.
-        epsilon: probability of a random action.
-        seed: of the game and of the random actions.
         most_states: S is at most this; an episode that is longer keeps every 2nd, 4th, … of its states.
 
     Raises:
@@ -86,9 +74,9 @@ def record_episode(
         InvalidRun: the file cannot be written.
         ValueError: most_states is less than 1.
     """
-    envs = make_filmed(env_id, seed, protocol, full_action_space=full_action_space)
+    envs = make_filmed(game.env_id, game.seed, game.protocol, full_action_space=game.full_action_space)
     try:
-        steps = play_episode(agent, envs, path, epsilon=epsilon, seed=seed)
+        steps = play_episode(agent, envs, path, epsilon=game.epsilon, seed=game.seed)
         q_values, actions, rewards, kept = _collect(steps, most_states)
         fps, action_names = frames_per_second(envs), tuple(envs.action_meanings)
     finally:
@@ -96,7 +84,7 @@ def record_episode(
     return RecordedEpisode(
         video=path,
         fps=fps,
-        seed=seed,
+        seed=game.seed,
         action_names=action_names,
         q_values=np.stack(q_values),
         actions=np.array(actions, np.int64),
@@ -107,19 +95,10 @@ def record_episode(
     )
 
 
-def best_seed(
-    agent: DQN,
-    env_id: str,
-    episodes: int,
-    *,
-    protocol: str = "sticky",
-    full_action_space: bool = False,
-    epsilon: float = 0.0,
-    seed: int = 0,
-) -> tuple[int, tuple[float, ...]]:
-    """Plays the games of the seeds from ``seed`` on, without pictures, and says which had the greatest return.
+def best_seed(agent: DQN, game: Game, episodes: int) -> tuple[int, tuple[float, ...]]:
+    """Plays the game with the seeds from its own on, without pictures, and says which had the greatest return.
 
-    ``record_episode`` with the same arguments and that seed plays the same episode again, if the environment is
+    ``record_episode`` of the same game with that seed plays the same episode again, if the environment is
     determined by its seed and actions, as Atari is. On a GPU q-values may differ in their last digits from one time to
     the next, so there the second episode can be another.
 
@@ -133,13 +112,13 @@ def best_seed(
     if episodes < 1:
         raise ValueError(f"episodes is {episodes}; it must be at least 1")
     returns: list[float] = []
-    for played in range(seed, seed + episodes):
-        envs = make_vec(env_id, 1, played, protocol, full_action_space=full_action_space, num_threads=1)
+    for seed in range(game.seed, game.seed + episodes):
+        envs = make_vec(game.env_id, 1, seed, game.protocol, full_action_space=game.full_action_space, num_threads=1)
         try:
-            returns += evaluate(agent, envs, 1, epsilon=epsilon, seed=played).returns
+            returns += evaluate(agent, envs, 1, epsilon=game.epsilon, seed=seed).returns
         finally:
             envs.close()
-    return seed + int(np.argmax(returns)), tuple(returns)
+    return game.seed + int(np.argmax(returns)), tuple(returns)
 
 
 def states_of(episodes: Iterable[RecordedEpisode], most: int = MOST_STATES) -> tuple[NDArray[Any], NDArray[np.uint8]]:

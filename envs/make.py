@@ -70,7 +70,7 @@ def _check_draws(env_id: str) -> None:
             env.reset(seed=0)
             picture = env.render()
             env.close()
-    except (gymnasium.error.Error, ImportError, NotImplementedError, TypeError) as error:
+    except (gymnasium.error.Error, ImportError, NotImplementedError, TypeError, AssertionError) as error:
         raise InvalidEnv(f"{env_id!r} cannot be filmed: {reason(error)}") from error
     if not isinstance(picture, np.ndarray) or picture.ndim != 3:
         raise InvalidEnv(f"{env_id!r} cannot be filmed: it has no render mode 'rgb_array'")

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from pixelq.agents import DQN, AgentConfig, InvalidRun, evaluate
 from pixelq.agents.activations import feature_maps, first_filters, last_hidden
 from pixelq.agents.extras import MissingExtra
-from pixelq.agents.film import film_episode
+from pixelq.agents.film import Game, film_episode
 from pixelq.agents.recording import RecordedEpisode, best_seed, record_episode, states_of
 from pixelq.agents.saliency import Saliency, gaussian_blur, gaussian_mask, saliency
 from pixelq.agents.state_map import embed, map_states, spread
@@ -73,7 +74,7 @@ gymnasium.register("tests/Counting-v0", Counting)
 
 def counted(monkeypatch: pytest.MonkeyPatch, length: int, **options: Any) -> RecordedEpisode:
     monkeypatch.setattr(Counting, "length", length)
-    return record_episode(an_agent((1,), 2, np.float32), "tests/Counting-v0", **options)
+    return record_episode(an_agent((1,), 2, np.float32), Game("tests/Counting-v0"), **options)
 
 
 def film_of(path: Path) -> tuple[NDArray[np.uint8], float]:
@@ -83,7 +84,7 @@ def film_of(path: Path) -> tuple[NDArray[np.uint8], float]:
 
 def test_an_episode_is_recorded_as_it_was_played(tmp_path: Path) -> None:
     agent = an_agent()
-    episode = record_episode(agent, CATCH, tmp_path / "new" / "film.mp4", seed=7)
+    episode = record_episode(agent, Game(CATCH, seed=7), tmp_path / "new" / "film.mp4")
     assert (episode.fps, episode.seed, episode.action_names) == (5, 7, ("0", "1", "2"))
     assert (episode.q_values.shape, episode.q_values.dtype) == ((9, 3), np.float32)
     assert episode.states.tolist() == list(range(9))
@@ -108,14 +109,14 @@ def test_an_episode_is_recorded_as_it_was_played(tmp_path: Path) -> None:
 
 
 def test_recording_filming_and_evaluating_play_the_same_random_actions(tmp_path: Path) -> None:
-    agent, rules = an_agent(), {"epsilon": 0.7}
-    played = [record_episode(agent, CATCH, seed=seed, **rules) for seed in range(12)]
+    agent = an_agent()
+    played = [record_episode(agent, Game(CATCH, epsilon=0.7, seed=seed)) for seed in range(12)]
     totals = [episode.total for episode in played]
     assert set(totals) == {-1.0, 1.0}
     assert totals == [
         evaluate(agent, make_vec(CATCH, 1, seed), 1, epsilon=0.7, seed=seed).returns[0] for seed in range(12)
     ]
-    assert totals[3] == film_episode(agent, CATCH, tmp_path / "film.mp4", seed=3, epsilon=0.7)
+    assert totals[3] == film_episode(agent, Game(CATCH, epsilon=0.7, seed=3), tmp_path / "film.mp4")
     greedy = np.concatenate([episode.actions == episode.q_values.argmax(1) for episode in played])
     assert 0.4 < greedy.mean() < 0.68  # 1 − 0.7 · ⅔ of 108 steps
     assert not list(tmp_path.glob("*.mp4"))[1:]
@@ -162,21 +163,22 @@ def test_states_of_several_episodes(lengths: list[int], most: int) -> None:
 
 def test_the_best_of_several_is_played_again() -> None:
     agent = an_agent()
-    seed, returns = best_seed(agent, CATCH, 6, seed=44)
+    seed, returns = best_seed(agent, Game(CATCH, seed=44), 6)
     assert returns == tuple(evaluate(agent, make_vec(CATCH, 1, s), 1).returns[0] for s in range(44, 50))
     assert -1.0 in returns
     assert returns.count(1.0) > 1
     assert seed == 44 + returns.index(1.0)  # the first of those that are equally good
-    assert record_episode(agent, CATCH, seed=seed).total == 1.0
-    _, random_returns = best_seed(agent, CATCH, 6, seed=44, epsilon=1.0)
-    assert random_returns == tuple(record_episode(agent, CATCH, seed=s, epsilon=1.0).total for s in range(44, 50))
+    assert record_episode(agent, Game(CATCH, seed=seed)).total == 1.0
+    games = [Game(CATCH, epsilon=1.0, seed=seed) for seed in range(44, 50)]
+    _, random_returns = best_seed(agent, games[0], 6)
+    assert random_returns == tuple(record_episode(agent, game).total for game in games)
 
 
 def test_an_atari_episode_is_the_same_with_pictures() -> None:
     agent = an_agent((4, 84, 84), 6)
-    rules: dict[str, Any] = {"protocol": "nature", "epsilon": 0.5}
-    seed, returns = best_seed(agent, "ALE/Pong-v5", 2, seed=3, **rules)
-    episode = record_episode(agent, "ALE/Pong-v5", seed=seed, most_states=100, **rules)
+    game = Game("ALE/Pong-v5", "nature", epsilon=0.5, seed=3)
+    seed, returns = best_seed(agent, game, 2)
+    episode = record_episode(agent, replace(game, seed=seed), most_states=100)
     assert episode.total == max(returns) == returns[seed - 3]
     assert set(episode.rewards.tolist()) <= {-1.0, 0.0, 1.0}
     assert episode.fps == 15
@@ -190,11 +192,11 @@ def test_an_atari_episode_is_the_same_with_pictures() -> None:
 def test_recordings_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidRun, match=r"file/film.mp4 cannot be written .*; use another folder"):
-        record_episode(an_agent(), CATCH, tmp_path / "file" / "film.mp4")
+        record_episode(an_agent(), Game(CATCH), tmp_path / "file" / "film.mp4")
     with pytest.raises(ValueError, match="most_states is 0; it must be at least 1"):
         counted(monkeypatch, 3, most_states=0)
     with pytest.raises(ValueError, match="episodes is 0; it must be at least 1"):
-        best_seed(an_agent(), CATCH, 0)
+        best_seed(an_agent(), Game(CATCH), 0)
     with pytest.raises(ValueError, match="needs an episode and most of at least 1, but has 0 and 5"):
         states_of([], 5)
 
@@ -472,7 +474,7 @@ def test_representatives_are_spread(points: list[tuple[int, int]], count: int) -
 
 def test_the_map_of_an_episode() -> None:
     agent = an_agent(dueling=True)
-    observations, _ = states_of([record_episode(agent, CATCH, seed=seed, epsilon=0.5) for seed in range(9)], 70)
+    observations, _ = states_of([record_episode(agent, Game(CATCH, epsilon=0.5, seed=seed)) for seed in range(9)], 70)
     found = map_states(agent, observations, thumbnails=5)
     assert found.positions.shape == (70, 2)
     np.testing.assert_array_equal(found.positions, embed(last_hidden(agent, observations)))

@@ -13,7 +13,7 @@ from typing import Any
 
 from pixelq.agents.extras import MissingExtra
 
-SCRIPTS = ("curves", "across")
+SCRIPTS = ("curves", "across", "episode", "inside")
 """Sections that have a script, ``templates/NAME.js``."""
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 

@@ -51,7 +51,14 @@ const charts = (() => {
       list.append(button);
     }
   };
+  /* Where a point of a chart's first axes lies in its div, and where the plot begins and how high it is, in pixels.
+     Plotly has an axis only where a series is drawn on it. */
+  const place = (div, x, y) => {
+    const { xaxis, yaxis, _size: size } = div._fullLayout;
+    const along = (axis, value) => (axis ? axis._offset + axis.l2p(value) : 0);
+    return { left: along(xaxis, x), y: along(yaxis, y), top: size.t, height: size.h };
+  };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach(draw));
   const data = (name) => JSON.parse(document.getElementById(`${name}-data`).textContent);
-  return { add, axis, data, faded, legend };
+  return { add, axis, data, faded, legend, place, theme };
 })();

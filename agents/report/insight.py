@@ -1,0 +1,72 @@
+"""A policy at play and from inside: from a checkpoint to the page's sections."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pixelq.agents.checkpoint import InvalidCheckpoint
+from pixelq.agents.dqn import DQN
+from pixelq.agents.film import Game, has_full_action_space
+from pixelq.agents.recording import best_seed, record_episode
+from pixelq.agents.report.episode import episode_section, no_episode_section
+from pixelq.agents.report.inside import inside_section
+from pixelq.agents.report.page import Section
+from pixelq.agents.seeds import derived_seed
+from pixelq.envs import PROTOCOLS, InvalidEnv, is_atari, make_filmed
+
+EPISODES = 10
+
+
+def insight_sections(
+    path: str | os.PathLike[str],
+    *,
+    episodes: int = EPISODES,
+    protocol: str | None = None,
+    epsilon: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+) -> list[Section]:
+    """The best of some episodes of a saved policy, and what its network computes in it; a sentence where none is drawn.
+
+    Args:
+        path: a run (its best checkpoint, or else its latest), or a checkpoint.
+        episodes: how many are played, in games that neither training nor the choice of the best checkpoint has seen.
+        protocol: Atari rules; None for those of the training, or ``sticky`` where these have no name.
+        epsilon: probability of a random action; None for the protocol's in evaluations.
+        seed: of the games and of the random actions.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        InvalidCheckpoint: it is missing or damaged, does not say in which environment it was trained, or its
+            environment is not here what it was.
+        MissingExtra: scikit-learn is not there.
+        ValueError: episodes is less than 1.
+    """
+    agent = DQN.load(path, device)
+    if agent.env_id is None:
+        raise InvalidCheckpoint(f"{path} does not say which environment it was trained in; train it from an id")
+    game = game_of(agent, agent.env_id, protocol, epsilon, seed)
+    try:
+        envs = make_filmed(game.env_id, game.seed, game.protocol, full_action_space=game.full_action_space)
+    except InvalidEnv as error:
+        return [no_episode_section(str(error))]
+    fits = agent.fits(envs)
+    envs.close()
+    if not fits:
+        raise InvalidCheckpoint(f"{path} was trained on other observations or actions than {game.env_id} has here")
+    best, returns = best_seed(agent, game, episodes)
+    game = replace(game, seed=best)
+    with TemporaryDirectory() as folder:
+        episode = record_episode(agent, game, Path(folder) / "film.mp4")
+        return [episode_section(game, episode, returns), inside_section(agent, episode)]
+
+
+def game_of(agent: DQN, env_id: str, protocol: str | None, epsilon: float | None, seed: int) -> Game:
+    """What an agent is to play of an environment; see ``insight_sections``."""
+    rules = protocol or (agent.protocol if agent.protocol in PROTOCOLS else "sticky") or "sticky"
+    if epsilon is None:
+        epsilon = PROTOCOLS[rules].evaluation_epsilon if is_atari(env_id) and rules in PROTOCOLS else 0.0
+    return Game(env_id, rules, has_full_action_space(agent), epsilon, derived_seed(seed, "evaluation"))

@@ -1,0 +1,110 @@
+"""Arrays as pictures that a page holds itself: in grey, as heat, in grids, as data URIs; and a film of bounded size."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Array = NDArray[np.floating[Any]]
+
+BETWEEN = 128  # grey of the lines of a grid, seen on light and dark alike
+OPAQUE = 0.85  # of heat where it is greatest
+JPEG_QUALITY = 75
+PALETTE = "plasma"  # of heat; its lightness rises evenly, whatever colours one sees
+TRIES = 4
+
+
+def data_uri(image: Pixels, extension: str = ".png") -> str:
+    """A picture, grey [H, W], colour [H, W, 3] or with opacity [H, W, 4], as a data URI; JPEG with ``.jpg``."""
+    import imageio.v3 as imageio
+
+    options: dict[str, Any] = {"quality": JPEG_QUALITY} if extension == ".jpg" else {"optimize": True}
+    encoded = imageio.imwrite("<bytes>", image, extension=extension, **options)
+    kind = "jpeg" if extension == ".jpg" else extension[1:]
+    return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
+
+
+def signed_grey(values: Array) -> Pixels:
+    """Numbers in grey: 0 is 128, the one farthest from 0 is white or black; all 128 where all are 0."""
+    most = float(np.abs(values).max(initial=0.0)) or 1.0
+    return (128 + np.round(values / most * 127)).astype(np.uint8)
+
+
+def grey(values: NDArray[Any]) -> Pixels:
+    """Numbers in grey from the least, or 0 if that is less, in black to the greatest in white; bytes as they are."""
+    if values.dtype == np.uint8:
+        return values
+    least = min(0.0, float(values.min(initial=0.0)))
+    span = float(values.max(initial=0.0)) - least or 1.0
+    return np.asarray(np.round((values - least) / span * 255), np.uint8)
+
+
+def grid(tiles: Pixels, columns: int) -> Pixels:
+    """Pictures [N, H, W] or [N, H, W, 3] row by row in one, with grey lines a pixel wide between them."""
+    count, height, width = tiles.shape[:3]
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    canvas = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, *tiles.shape[3:]), BETWEEN, np.uint8)
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * (height + 1), i % columns * (width + 1)
+        canvas[top : top + height, left : left + width] = tile
+    return canvas
+
+
+def sheet(pictures: Pixels, columns: int) -> Pixels:
+    """Pictures [N, H, W, 3] row by row in one without lines; places that are left over are black."""
+    count, height, width, _ = pictures.shape
+    rows = -(-count // columns)
+    padded = np.zeros((rows * columns, height, width, 3), np.uint8)
+    padded[:count] = pictures
+    whole = padded.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
+    return whole.reshape(rows * height, columns * width, 3)
+
+
+def heat(values: Array) -> Pixels:
+    """Numbers from 0 on [H, W] as colours [H, W, 4] to lie over a picture: 0 is clear, the greatest nearly opaque."""
+    from matplotlib import colormaps
+
+    share = values / (float(values.max(initial=0.0)) or 1.0)
+    colours = colormaps[PALETTE](share)
+    colours[..., 3] = OPAQUE * np.sqrt(share)
+    return np.asarray(np.round(colours * 255), np.uint8)
+
+
+def shrunk(pictures: Pixels, tallest: int) -> Pixels:
+    """Pictures [N, H, W, 3] made at most so high: means over squares of a whole number of pixels."""
+    factor = max(1, -(-pictures.shape[1] // tallest))
+    height, width = (size // factor for size in pictures.shape[1:3])
+    squares = pictures[:, : height * factor, : width * factor].reshape(-1, height, factor, width, factor, 3)
+    return np.stack([np.round(one.mean((1, 3))).astype(np.uint8) for one in squares])
+
+
+def bounded_film(path: Path, fps: float, most_bytes: int) -> bytes | None:
+    """An mp4 of at most so many bytes: as it is, or else its pictures encoded again, coarser; None if that fails."""
+    film = path.read_bytes()
+    share = 0.9 * most_bytes / max(len(film), 1)  # of the bits it has now
+    for attempt in range(TRIES):
+        if len(film) <= most_bytes:
+            return film
+        film = _encoded_again(path, fps, share / 2**attempt)
+    return film if len(film) <= most_bytes else None
+
+
+def _encoded_again(path: Path, fps: float, share: float) -> bytes:
+    """A film's pictures in about such a share of its bits."""
+    import imageio.v2 as imageio
+
+    coarse = path.with_name(f"{path.stem}-coarse.mp4")
+    with imageio.get_reader(path) as frames:
+        seconds = frames.get_meta_data()["duration"]
+        bits = max(1000, int(share * path.stat().st_size * 8 / seconds))  # a second
+        options = {"macro_block_size": 2, "codec": "libx264", "bitrate": bits}
+        with imageio.get_writer(coarse, fps=fps, **options) as writer:
+            for frame in frames:
+                writer.append_data(frame)
+    return coarse.read_bytes()
