@@ -368,8 +368,8 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 OTHER_NAMES = (
     "evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "evil-localhost",
-    "192.0.2.1", "0.0.0.0", "*", "", "localhost@evil.example", "user@localhost", "[::1].evil.example", "other.example.org",
-    "a.train.example.org",
+    "192.0.2.1", "0.0.0.0", "*", "", "localhost@evil.example", "user@localhost", "[::1].evil.example",
+    "other.example.org", "a.train.example.org",
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@
   const EVERY = 2000; // ms
   const MOST_POINTS = 800; // in a line; above, neighbours are averaged
   const SMOOTHED = 20; // points of the training returns that a mean is taken of
-  const PUBLISHED_FROM = 2.5e5; // frames before which a curve of points a million frames apart says nothing
+  const PUBLISHED_FROM = 5e5; // frames before which a curve of points a million frames apart says nothing
   const AXES = { frames: "frames of the emulator", step: "agent steps", hours: "hours of wall-clock time" };
   const STATES = {
     training: () => "Training.",
