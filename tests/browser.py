@@ -61,7 +61,7 @@ def open_page(browser: Browser, url: str, width: int = 1280, height: int = 900, 
         viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
     )
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(45_000)
     opened = Opened(page)
     page.on(
         "console",
