@@ -19,6 +19,8 @@ from pixelq.agents.files import CHECKSUMS, read_checked, read_regular, replace_f
 FORMAT = 3
 AGENT, NETWORK, LEARNER = "agent.json", "network.safetensors", "learner.safetensors"
 RUN, ARRAYS, ROWS = "run.json", "run.safetensors", "rows.zst"
+FOR_ACTING = "for_acting"
+"""What the description of an agent without its learner says."""
 MOST_JSON = 2**22
 """Bytes of the longest description that is read."""
 MOST_UNCHECKED = 2**32
@@ -53,13 +55,13 @@ class Checkpoint:
     Attributes:
         state: JSON values: configuration, spaces, counters, generators.
         network: the online network's weights.
-        learner: target network and optimiser.
+        learner: target network and optimiser; None for an agent that was saved for acting.
         run: what a run needs to go on; None for an agent alone.
     """
 
     state: dict[str, Any]
     network: dict[str, Tensor]
-    learner: dict[str, Tensor] = field(default_factory=dict)
+    learner: dict[str, Tensor] | None = field(default_factory=dict)
     run: RunState | None = None
 
 
@@ -72,15 +74,19 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     if path.is_symlink() or (path.exists() and not _is_replaceable(path)):
         raise InvalidCheckpoint(f"{path} is there already and is no checkpoint; save to another path")
-    files = {
-        AGENT: _json({"format": FORMAT, **checkpoint.state}),
-        NETWORK: pack_tensors(checkpoint.network),
-        LEARNER: pack_tensors(checkpoint.learner),
-    }
-    run = checkpoint.run
+    files, run = agent_files(checkpoint), checkpoint.run
     if run is not None:
         files |= {RUN: _json(run.state), ARRAYS: pack_tensors(run.arrays), ROWS: run.rows}
     replace_folder(path, files, run.blocks if run is not None else {})
+
+
+def agent_files(checkpoint: Checkpoint) -> dict[str, bytes]:
+    """The files of a checkpoint's agent, contents by name; one for acting says of itself that it has no learner."""
+    state = {"format": FORMAT, **checkpoint.state}
+    if checkpoint.learner is None:
+        return {AGENT: _json(state | {FOR_ACTING: True}), NETWORK: pack_tensors(checkpoint.network)}
+    files = {NETWORK: checkpoint.network, LEARNER: checkpoint.learner}
+    return {AGENT: _json(state), **{name: pack_tensors(tensors) for name, tensors in files.items()}}
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> Path:
@@ -105,7 +111,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         InvalidCheckpoint: a file is missing, not as it was written, or of another format.
     """
     folder = find_checkpoint(path)
-    files = dict(read_files(folder, (AGENT, NETWORK, LEARNER)))
+    files = dict(read_files(folder, (AGENT, NETWORK)))
     state = unpack_json(folder / AGENT, files[AGENT])
     if "format" not in state:
         raise InvalidCheckpoint(f"{folder / AGENT} is not a pixelq checkpoint's description")
@@ -115,8 +121,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         )
     if state["format"] == FORMAT and not (folder / CHECKSUMS).exists():
         raise InvalidCheckpoint(f"{folder} lacks its {CHECKSUMS}; use another checkpoint")
-    network, learner = (unpack_tensors(folder / name, files[name]) for name in (NETWORK, LEARNER))
-    return Checkpoint(state, network, learner)
+    network = unpack_tensors(folder / NETWORK, files[NETWORK])
+    if state.get(FOR_ACTING) is True and state["format"] == FORMAT:  # said in a file with a checksum, and so no damage
+        return Checkpoint(state, network, None)
+    ((_, learner),) = read_files(folder, (LEARNER,))
+    return Checkpoint(state, network, unpack_tensors(folder / LEARNER, learner))
 
 
 def read_run_state(folder: Path) -> dict[str, Any]:

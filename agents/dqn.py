@@ -14,6 +14,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixelq.agents.box import find_policy
 from pixelq.agents.build import check_weights, make_network
 from pixelq.agents.checkpoint import Checkpoint, InvalidCheckpoint, one_line, read_checkpoint, write_checkpoint
 from pixelq.agents.config import AgentConfig, InvalidConfig
@@ -199,8 +200,8 @@ class DQN:
         assert self.replay is not None
         return self.replay
 
-    def checkpoint(self) -> Checkpoint:
-        """All of the agent but its replay, as a checkpoint holds it."""
+    def checkpoint(self, *, for_acting: bool = False) -> Checkpoint:
+        """All of the agent but its replay, as a checkpoint holds it; ``for_acting`` as ``save`` has it."""
         space = self.observation_space
         state = {
             "pixelq": version("pixelq"),
@@ -215,28 +216,37 @@ class DQN:
             "episodes": self.episodes,
             "rng": self.rng.bit_generator.state,
         }
-        tensors = self.learner.tensors() | {"noise.state": self.noise.get_state()}
+        tensors = None if for_acting else self.learner.tensors() | {"noise.state": self.noise.get_state()}
         return Checkpoint(state, dict(self.network.state_dict()), tensors)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, for_acting: bool = False) -> None:
         """Writes the agent, without its replay, as a checkpoint folder; an older one there is replaced.
+
+        Args:
+            path: the folder.
+            for_acting: only the online network, with Adam a quarter of the size. Such an agent acts as the whole one;
+                it learns on from a target network that is a copy of the online one, and from an optimiser that starts.
 
         Raises:
             InvalidCheckpoint: something else than a checkpoint lies at ``path``.
             OSError: it cannot be written.
         """
-        write_checkpoint(Path(path), self.checkpoint())
+        write_checkpoint(Path(path), self.checkpoint(for_acting=for_acting))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str | torch.device = "auto") -> DQN:
         """The agent of a checkpoint, or of a run: its best checkpoint, or else its latest.
+
+        Args:
+            path: the folder, or the name of a policy that comes with the package, such as ``demo``.
+            device: ``auto`` takes a GPU where there is one; else a PyTorch device name.
 
         Raises:
             InvalidCheckpoint: it is missing, damaged, or its weights are those of another network.
             InvalidConfig: the device is not there.
         """
         device = resolve_device(device)
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_checkpoint(find_policy(path))
         state = checkpoint.state
         try:
             shape, dtype = observations(state["observation_space"])
@@ -245,9 +255,12 @@ class DQN:
             box, actions = unbounded_box(shape, dtype), gymnasium.spaces.Discrete(num_actions)
             agent = cls(box, actions, config, device=device, seed=count(state, "seed", most=2**128))
             agent.network.load_state_dict(checkpoint.network)
-            restore_generator(agent.noise, checkpoint.learner, "noise.state")
-            del checkpoint.learner["noise.state"]
-            agent.learner.load_tensors(checkpoint.learner)
+            if checkpoint.learner is None:
+                agent.learner.sync_target()
+            else:
+                restore_generator(agent.noise, checkpoint.learner, "noise.state")
+                del checkpoint.learner["noise.state"]
+                agent.learner.load_tensors(checkpoint.learner)
             agent.rng.bit_generator.state = state["rng"]
             agent.step, agent.updates, agent.episodes = (count(state, name) for name in ("step", "updates", "episodes"))
             agent.env_id, agent.protocol = (None if state[n] is None else str(state[n]) for n in ("env", "protocol"))

@@ -33,16 +33,23 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Writes a file aside and renames it: a crash leaves the old one or the new one."""
+def replace_file(path: Path, data: bytes, *, synced: bool = True) -> None:
+    """Writes a file aside and renames it: a crash leaves the old one or the new one.
+
+    Without ``synced`` that holds for the process alone; a machine that fails may leave any bytes.
+    """
     aside = path.with_name(f".{path.name}.partial")
     try:
-        write_synced(aside, data)
+        if synced:
+            write_synced(aside, data)
+        else:
+            aside.write_bytes(data)
         aside.replace(path)
     except OSError:
         aside.unlink(missing_ok=True)  # it would take the room that is lacking
         raise
-    sync(path.parent)
+    if synced:
+        sync(path.parent)
 
 
 def replace_folder(path: Path, files: Mapping[str, bytes], beside: Mapping[str, str] | None = None) -> None:

@@ -18,6 +18,7 @@ from pixelq.agents.games import Games
 from pixelq.agents.interval import Interval
 from pixelq.agents.options import LearnOptions, RunUnwritable, TrainingDiverged
 from pixelq.agents.progress import ProgressLine
+from pixelq.agents.progress_file import ProgressFile
 from pixelq.agents.resume import restore_run, run_state
 from pixelq.agents.run_checkpoints import RunCheckpoints
 from pixelq.agents.run_log import RunLog
@@ -81,6 +82,7 @@ class Loop:
                 raise
         self.update = make_updater(agent.learner, self.replay)
         self.wall_start = time.monotonic() - self.wall_before  # opening and putting back are no training
+        self.progress = ProgressFile(self)
 
     def _open(self, log: RunLog) -> None:
         """Opens the run's folder, and goes on with the run in it if that is asked for."""
@@ -126,12 +128,14 @@ class Loop:
                     agent.episodes += self.interval.count(reward, terminated | truncated)
                 stopping = agent.step >= self.last_step or bool(self.received)
                 self._record(before, obs, stopping)
+                self.progress.tick()
                 stopping |= self.evaluation_due and bool(self.received)  # one that was cut off is played when resumed
         finally:
             try:
                 self.games.settle()
             finally:
                 self.replay.cut(obs)  # whoever learns on starts with a reset
+        self.progress.end()
 
     def _record(self, before: int, obs: NDArray[Any], stopping: bool) -> None:
         """Writes what is due of metrics, checkpoint and evaluation since the step ``before``."""
@@ -253,14 +257,11 @@ class Loop:
             return
         step, started = self.agent.step, time.monotonic()
         if self.log is None or not self.log.has_evaluation(step):
-            result = self._play(envs)
+            with self.progress.evaluation():
+                result = self._play(envs)
             if result is None:
                 return
-            low, high = result.ci95
-            self.line.say(
-                f"step {step:,}: mean return {result.mean:.1f} (95% {low:.1f} to {high:.1f}) "
-                f"over {result.episodes} evaluation episodes"
-            )
+            self.line.say_evaluation(step, result)
             if self.log is not None:
                 with self._writing():
                     self.log.evaluation(step, result)
@@ -283,7 +284,7 @@ class Loop:
                     epsilon=getattr(fact(envs, "protocol", None), "evaluation_epsilon", 0.0),
                     seed=step,
                     games_seed=derived_seed(agent.seed, "choice of the best", step),
-                    should_stop=lambda: bool(self.received),
+                    should_stop=self.progress.stops_evaluation,
                 )
             except InterruptedError:
                 return None
@@ -293,5 +294,6 @@ class Loop:
     def close(self) -> None:
         """Stops the progress line and closes the records."""
         self.line.progress.stop()
+        self.progress.close()
         if self.log is not None:
             self.log.close()

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from pixelq.agents.evaluation import Evaluation
+
 
 class ProgressLine:
     """One line on the terminal: steps, frames, speed, time left, last return, ε, loss."""
@@ -33,6 +35,14 @@ class ProgressLine:
             f"ε {row['epsilon']:.3f} · loss {loss}"
         )
         self.progress.update(self.task, completed=row["step"], text=text)
+
+    def say_evaluation(self, step: int, result: Evaluation) -> None:
+        """Prints what an evaluation gave."""
+        low, high = result.ci95
+        self.say(
+            f"step {step:,}: mean return {result.mean:.1f} (95% {low:.1f} to {high:.1f}) "
+            f"over {result.episodes} evaluation episodes"
+        )
 
     def say(self, line: str) -> None:
         """Prints a line above the progress line."""

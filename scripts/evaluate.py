@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pixelq.agents import DQN
 from pixelq.agents.baselines import baselines
+from pixelq.agents.box import Policy, policies
 from pixelq.agents.dqn import resolve_device
 from pixelq.agents.film import Game, film_episode, has_full_action_space
 from pixelq.agents.seeds import derived_seed
@@ -51,7 +53,9 @@ class EvaluateArgs:
         tyro.conf.Positional,
         tyro.conf.arg(metavar="RUN_OR_CHECKPOINT [RUN_OR_CHECKPOINT ...]", help_behavior_hint="(required)"),
     ]
-    """Runs' folders (of each its best checkpoint, or else its latest), or single checkpoints."""
+    """Runs' folders (of each its best checkpoint, or else its latest), single checkpoints, or names that --list has."""
+    list: bool = False
+    """List the policies that come with the package, and play nothing; with --json as JSON."""
     which: Literal["best", "last", "both"] | None = None
     """Which checkpoint of a run; None for the best."""
     episodes: int = 30
@@ -79,6 +83,8 @@ class EvaluateArgs:
 def main(arguments: Sequence[str]) -> None:
     """Parses the command line, evaluates and prints."""
     args = parse(EvaluateArgs, "evaluate", optional_value(list(arguments), "--json"))
+    if args.list:
+        return _list(args)
     check_least(("--episodes", args.episodes, 1), ("--seed", args.seed, 0), ("--processes", args.processes, 1))
     requests = _requests(args)
     if args.video is not None:
@@ -101,6 +107,43 @@ def main(arguments: Sequence[str]) -> None:
         write_json(figures, args.json)
 
 
+def _list(args: EvaluateArgs) -> None:
+    """Prints what comes with the package."""
+    if dataclasses.replace(args, list=False, json=None) != EvaluateArgs(()):
+        raise UsageError("--list plays nothing; give nothing else with it but --json, or leave it out")
+    found = policies()
+    if args.json is not None:
+        if args.json != STDOUT:
+            check_writable(args.json, "--json")
+        write_json([dataclasses.asdict(each) for each in found], args.json)
+    if args.json != STDOUT:
+        print(describe_box(found))
+
+
+def describe_box(found: Sequence[Policy]) -> str:
+    """What comes with the package, as a table for people that says how to use it."""
+    rows = [("name", "environment", "steps", "frames", "mean return (95% interval)", "played", "size")]
+    for each in found:
+        low, high = each.ci95
+        rows.append(
+            (
+                ", ".join((each.name, *each.aliases)),
+                each.env,
+                f"{each.steps:,}",
+                f"{each.frames:,}",
+                f"{each.mean:.1f} ({low:.1f} to {high:.1f})",
+                f"{each.episodes} episodes, {each.protocol}",
+                f"{each.size / 1e6:.1f} MB",
+            )
+        )
+    if not found:
+        return "no policy comes with this pixelq"
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    name = (*found[0].aliases, found[0].name)[0]
+    return "\n".join([*table, "", f'pixelq evaluate {name} --video out   or, in Python, DQN.load("{name}")'])
+
+
 def _is_single(args: EvaluateArgs) -> bool:
     """Whether one policy is meant, which is told of in full."""
     return len(args.checkpoints) == 1 and args.which != "both" and args.results is None
@@ -109,7 +152,9 @@ def _is_single(args: EvaluateArgs) -> bool:
 def _requests(args: EvaluateArgs) -> list[Request]:
     """What is to be played, all of it seen to be there before anything is."""
     if not args.checkpoints:
-        raise UsageError("no RUN_OR_CHECKPOINT is given; give a run's folder or a checkpoint")
+        raise UsageError(
+            "no RUN_OR_CHECKPOINT is given; give a run's folder or a checkpoint, or demo, which comes with pixelq"
+        )
     options: dict[str, Any] = {"protocol": args.protocol, "seed": args.seed, "device": args.device}
     checkpoints = [checkpoint for path in args.checkpoints for checkpoint in checkpoints_of(path, args.which)]
     requests = [request_of(checkpoint, args.episodes, **options) for checkpoint in dict.fromkeys(checkpoints)]

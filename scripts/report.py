@@ -11,8 +11,9 @@ from typing import Annotated
 
 import tyro
 
-from pixelq.agents.report import write_report
-from pixelq.scripts.command_line import Failure, UsageError, check_writable, parse
+from pixelq.agents.dqn import resolve_device
+from pixelq.agents.report import ReportOptions, write_report
+from pixelq.scripts.command_line import Failure, UsageError, check_least, check_writable, parse
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,14 @@ class ReportArgs:
     """Folders of runs; those that differ in their seed alone are taken together."""
     out: Path = Path("report.html")
     """The HTML file."""
+    film: Path | None = None
+    """Run, checkpoint or policy of the box whose best episode is shown; None for the run with the best evaluation."""
+    episodes: int = 10
+    """Games that it plays, of which the best is shown with what the network sees; 0 for none."""
+    seed: int = 0
+    """Of these games."""
+    device: str = "auto"
+    """On which it plays: auto (a GPU where there is one), cpu or cuda."""
     price_per_hour: float | None = None
     """Of the machine in any currency, for the cost of a million frames; None leaves it out."""
 
@@ -36,12 +45,15 @@ def main(arguments: Sequence[str]) -> None:
     args = parse(ReportArgs, "report", list(arguments))
     if not args.runs:
         raise UsageError("no run is given; give the folder of one or more")
+    check_least(("--episodes", args.episodes, 0), ("--seed", args.seed, 0))
+    resolve_device(args.device)
     price = args.price_per_hour
     if price is not None and not (math.isfinite(price) and price >= 0):
         raise UsageError(f"--price-per-hour is {price}; it must be a number from 0 on")
     check_writable(args.out, "--out")
+    options = ReportOptions(args.film, args.episodes, args.seed, args.device, price)
     try:
-        write_report(args.runs, args.out, price_per_hour=price)
+        write_report(args.runs, args.out, options, tell=lambda what: print(what, file=sys.stderr))
     except OSError as error:
         raise Failure(f"{args.out} cannot be written ({error.strerror})") from error
     print(f"report: {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from pixelq.agents import DQN, Evaluation, InvalidCheckpoint, evaluate
+from pixelq.agents.box import find_policy, is_boxed
 from pixelq.agents.checkpoint import NETWORK, find_checkpoint, read_checkpoint
 from pixelq.agents.files import digest_of_file, read_regular, write_synced
 from pixelq.agents.film import has_full_action_space
@@ -41,7 +42,7 @@ class Request:
     """What is to be played.
 
     Attributes:
-        checkpoint: its folder.
+        checkpoint: its folder, or its name in the box.
         env: the id of the environment that it was trained in.
         weights: digest of its network, by which it is known wherever it lies.
         step: agent steps that it had learned for.
@@ -73,7 +74,7 @@ class Score:
 
     Attributes:
         request: what was played.
-        mark: ``best``, ``last`` or ``best and last`` of its run; the folder's name if it is neither.
+        mark: ``best``, ``last`` or ``best and last`` of its run; its own name if it is neither.
         frames: of the emulator, that it had learned for.
         protocol: by whose rules it was played.
         evaluation: returns and lengths.
@@ -117,7 +118,8 @@ def request_of(
         InvalidCheckpoint: it is damaged, or does not say in which environment it was trained.
         UsageError: its protocol has no name.
     """
-    state, weights = read_checkpoint(checkpoint).state, digest_of_file(checkpoint / NETWORK)
+    folder = find_policy(checkpoint)
+    state, weights = read_checkpoint(folder).state, digest_of_file(folder / NETWORK)
     env, own = state.get("env"), state.get("protocol")
     if env is None:
         raise InvalidCheckpoint(
@@ -136,16 +138,20 @@ def request_of(
 def checkpoints_of(path: Path, which: str | None) -> list[Path]:
     """The checkpoints that are meant by a run or checkpoint, and by ``best``, ``last`` or ``both`` of a run.
 
+    A name in the box stays a name, so that what is said of the policy does not depend on where the package lies.
+
     Raises:
         InvalidCheckpoint: there are none.
         UsageError: ``which`` is given for a checkpoint, or asks for a best one that is not there.
     """
     is_run = os.path.isdir(path / "checkpoints")
-    if which is not None and not is_run and find_checkpoint(path):
+    if which is not None and not is_run and find_policy(path):
         raise UsageError(f"{path} is a checkpoint and no run; leave out --which")
+    if is_boxed(path):
+        return [path]
     found = [find_checkpoint(path / "checkpoints" / "latest")] if which in ("last", "both") else []
     if which != "last":
-        found.insert(0, find_checkpoint(path))
+        found.insert(0, find_policy(path))
     if which == "best" and not os.path.isdir(path / "checkpoints" / "best"):
         raise UsageError(f"{path} has no best checkpoint yet; give --which last")
     return list(dict.fromkeys(map(_without_link, found)))

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_type_hints
 import torch
 
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, RunUnwritable, preset
-from pixelq.agents.checkpoint import MOST_JSON, one_line, read_run_state
+from pixelq.agents.checkpoint import AGENT, MOST_JSON, one_line, read_run_state
 from pixelq.agents.dqn import resolve_device
 from pixelq.agents.files import read_regular, replace_file
 from pixelq.agents.plot import plot_run
@@ -202,8 +202,10 @@ def _check_has_no_checkpoint_yet(out: Path) -> None:
     """Sees that a run without checkpoints was stopped before its first, so that nothing is lost by starting again.
 
     Raises:
-        InvalidRun: it had come further.
+        InvalidRun: it had come further, or is no run.
     """
+    if (out / AGENT).exists():  # a policy of the box has the config.json of its run beside it
+        raise InvalidRun(f"{out} holds an agent without its run; it can be loaded, but not resumed")
     if not all((out / f"{name}.csv").exists() for name in TABLES):
         return
     config, metrics, evaluations = read_run(out)

@@ -3,13 +3,15 @@
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from playwright.sync_api import Browser
 
-from tests.browser import start_browser
 from tests.runs import BLOCKS, Nursery, train, unfinished
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -46,7 +48,9 @@ def stopped(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser() -> "Iterator[Browser]":
     """Chromium without a window."""
+    from tests.browser import start_browser  # what opens no page needs no Playwright
+
     with start_browser() as chromium:
         yield chromium

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pixelq.agents.progress_file import PROGRESS
 from pixelq.scripts.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,7 +42,7 @@ def contents(run: Path) -> dict[str, Any]:
             found[name] = [line for line in path.read_text().splitlines() if not line.endswith("run.json")]
         elif path.name == "final_evaluation.json":
             found[name] = path.read_text().replace(str(run), "RUN")
-        elif path.is_file() and not path.name.startswith("events.out"):
+        elif path.is_file() and path.name != PROGRESS and not path.name.startswith("events.out"):
             found[name] = path.read_bytes()
     return found
 

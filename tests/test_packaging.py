@@ -23,6 +23,7 @@ SOURCES = {
     for path in (ROOT / package).rglob("*")
     if path.suffix in (".py", ".html", ".css", ".js")
     or path.name in ("py.typed", "dopamine_atari.csv.gz", "dopamine_atari.LICENSE")
+    or (path.is_file() and path.parents[1].name == "policies")
 }
 
 
@@ -90,6 +91,8 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
         metadata = archive.read(f"pixelq-{PROJECT['version']}.dist-info/METADATA").decode()
         entry_points = archive.read(f"pixelq-{PROJECT['version']}.dist-info/entry_points.txt").decode()
     assert {name for name in names if ".dist-info/" not in name} == SOURCES
+    assert "pixelq/agents/policies/pong/network.safetensors" in names
+    assert wheel.stat().st_size < 10e6
     assert "pixelq = pixelq.scripts.main:main" in entry_points
     assert f"Requires-Python: {PROJECT['requires-python']}" in metadata
     needed = {line.split(":", 1)[1].split(";")[0].strip() for line in metadata.splitlines() if "Requires-Dist" in line}
@@ -113,3 +116,27 @@ main(["presets"])
     lines = python("-c", program, cwd=tmp_path, PYTHONPATH=str(target)).splitlines()
     assert lines[:4] == [str(target / "pixelq" / package / "__init__.py") for package in PACKAGES]
     assert {line.split()[0] for line in lines[4:]} >= {"nature", "dqn", "quick"}
+
+
+def test_the_policy_in_the_box_plays_from_the_installed_wheel(target: Path, tmp_path: Path) -> None:
+    """And nothing is written beside it, where users may have no right to."""
+
+    def files() -> dict[Path, int]:
+        return {p: p.stat().st_mtime_ns for p in (target / "pixelq").rglob("*") if "__pycache__" not in str(p)}
+
+    before = files()
+    program = """
+from pixelq.agents import DQN
+from pixelq.agents.box import policy
+from pixelq.scripts.main import main
+print(policy("demo"), DQN.load("demo", "cpu").step)
+main(["evaluate", "--list"])
+main(["evaluate", "demo", "--episodes", "1", "--device", "cpu", "--results", "scores.jsonl"])
+"""
+    first, *table, score = python("-c", program, cwd=tmp_path, PYTHONPATH=str(target)).splitlines()
+    folder, step = first.split()
+    assert Path(folder) == target / "pixelq" / "agents" / "policies" / "pong"
+    assert table[1].startswith("pong, demo  ALE/Pong-v5")
+    assert score.startswith(f"ALE/Pong-v5 · demo checkpoint (step {int(step):,}) · sticky · 1 episodes")
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.jsonl"]
+    assert files() == before

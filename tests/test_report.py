@@ -291,9 +291,10 @@ class TestAcross:
         section = across_section(read_groups(write_suite(tmp_path, self.GAMES, self.scores())))
         assert section is not None
         found = {agent["name"]: agent for agent in section.data["agents"] if agent["is_published"]}
-        name = "DQN, published, 2.0 million frames"
+        name = "DQN, published"
         assert name in found
         assert len(found) == 5
+        assert section.values["published_at"] == "2.0 million"
         normalized = []
         for game in self.GAMES:
             curve = published_curve(game, "DQN")

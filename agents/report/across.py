@@ -72,13 +72,14 @@ def across_section(groups: Sequence[Group]) -> Section | None:
         "rows": [
             {
                 "name": name,
-                "seeds": len(matrices.seeds.get(name, ())) or "published means",
+                "seeds": len(matrices.seeds[name]) if name in matrices.seeds else "means",
                 "cells": [_words(getattr(four[name], metric)) for metric in METRICS],
             }
             for name in names
         ],
         "improvements": _improvements(matrices),
         "atari57": _atari57(matrices),
+        "published_at": count(_shortest(runs)) if published else None,
         "has_one_seed": any(len(seeds) == 1 for seeds in matrices.seeds.values()),
     }
     return Section("across", "Over all games", values, data)
@@ -102,7 +103,7 @@ def _run_scores(groups: Sequence[Group]) -> list[RunScore]:
 
 def _published(runs: Sequence[RunScore], matrices: ScoreMatrices) -> dict[str, NDArray[np.float64]]:
     """Scores [1, G] of the published agents at the frames of the shortest run, those that played all the games."""
-    at = min(run.frames for run in runs) / MILLION
+    at = _shortest(runs) / MILLION
     found = {}
     for agent in PUBLISHED_AGENTS:
         row = []
@@ -113,8 +114,13 @@ def _published(runs: Sequence[RunScore], matrices: ScoreMatrices) -> dict[str, N
             mean = float(np.interp(at, curve.frames_millions - 0.5, curve.mean))
             row.append(human_normalized_score(game, mean) or 0.0)
         else:
-            found[f"{agent}, published, {count(at * MILLION)} frames"] = np.array([row])
+            found[f"{agent}, published"] = np.array([row])
     return found
+
+
+def _shortest(runs: Sequence[RunScore]) -> int:
+    """Frames at which the published agents are taken."""
+    return min(run.frames for run in runs)
 
 
 def _profiles(scores: Mapping[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
@@ -161,6 +167,5 @@ def _as_json(estimate: Estimate) -> dict[str, float | None]:
 
 
 def _words(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+    value, *ends = (None if part is None else f"{part:.3f}".replace("-", "−") for part in estimate)
+    return f"{value} ({' to '.join(map(str, ends))})" if estimate.low is not None else str(value)

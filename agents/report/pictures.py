@@ -100,13 +100,13 @@ def _encoded_again(path: Path, fps: float, share: float) -> bytes:
     import imageio.v2 as imageio
 
     coarse = path.with_name(f"{path.stem}-coarse.mp4")
-    reader: Any = imageio.get_reader(path)  # imageio's types know nothing of films
-    with reader as frames:
+    frames: Any
+    writer: Any
+    with imageio.get_reader(path) as frames:
         seconds = frames.get_meta_data()["duration"]
         bits = max(1000, int(share * path.stat().st_size * 8 / seconds))  # a second
         options: dict[str, Any] = {"macro_block_size": 2, "codec": "libx264", "bitrate": bits}
-        writer: Any = imageio.get_writer(coarse, fps=fps, **options)
-        with writer:
+        with imageio.get_writer(coarse, fps=fps, **options) as writer:
             for frame in frames:
                 writer.append_data(frame)
     return coarse.read_bytes()

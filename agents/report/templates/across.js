@@ -11,7 +11,7 @@
     const columns = narrow() ? 1 : 2;
     const rows = Math.ceil(names.length / columns);
     const layout = {
-      showlegend: false, height: rows * (80 + 34 * agents.length), grid: { rows, columns, pattern: "independent", ygap: 0.45 },
+      showlegend: false, height: rows * (80 + 34 * agents.length), grid: { rows, columns, pattern: "independent", ygap: 0.5 },
       margin: { l: 10, r: 15, t: 30, b: 40 },
     };
     const traces = names.flatMap((metric, i) => {

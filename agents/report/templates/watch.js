@@ -1,0 +1,281 @@
+"use strict";
+/* Asks the server every two seconds for what has come, and shows it. Whatever a run's files say is put in as text. */
+(() => {
+  const EVERY = 2000; // ms
+  const MOST_POINTS = 800; // in a line; above, neighbours are averaged
+  const SMOOTHED = 20; // points of the training returns that a mean is taken of
+  const PUBLISHED_FROM = 5e5; // frames before which a curve of points a million frames apart says nothing
+  const AXES = { frames: "frames of the emulator", step: "agent steps", hours: "hours of wall-clock time" };
+  const STATES = {
+    training: () => "Training.",
+    evaluating: () => "Playing an evaluation; training goes on after it.",
+    finished: (at) => `Finished at ${at}.`,
+    stopped: (at) => `Stopped by a signal at ${at}; pixelq train --resume goes on.`,
+    failed: (at) => `Ended with an error at ${at}; its terminal says which.`,
+    silent: (at, age) => `Not running: no sign of life since ${at}, for ${duration(age)}.`,
+    unknown: (at, age) => `The run's last row is of ${at}, ${duration(age)} ago; it does not say whether it goes on.`,
+  };
+  const kept = { version: null, metrics: [], evaluations: [], published: null, columns: { metrics: [], evaluations: [] } };
+  const hidden = new Set();
+  let asking = false;
+  let timer = null;
+
+  const byId = (id) => document.getElementById(id);
+  const put = (id, text) => { if (byId(id).textContent !== text) byId(id).textContent = text; };
+  const isNumber = (value) => typeof value === "number";
+  const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+  const decimal = new Intl.NumberFormat("en", { maximumFractionDigits: 1, minimumFractionDigits: 1 });
+  const count = (value) => (isNumber(value) ? whole.format(value) : "–");
+  const score = (value) => (isNumber(value) ? (Math.abs(value) < 1000 ? decimal : whole).format(value).replace("-", "−") : "–");
+  const two = (value) => String(value).padStart(2, "0");
+  function duration(seconds) {
+    if (!isNumber(seconds)) return "–";
+    const s = Math.round(seconds);
+    if (s < 60) return `${s} s`;
+    if (s < 3600) return `${Math.floor(s / 60)} min ${two(s % 60)} s`;
+    const minutes = Math.round(s / 60);
+    const days = Math.floor(minutes / 1440);
+    return `${days ? `${days} d ` : ""}${Math.floor(minutes / 60) % 24} h ${two(minutes % 60)} min`;
+  }
+  const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
+  const column = (table, name) => kept.columns[table].indexOf(name);
+  const last = (table) => kept[table][kept[table].length - 1];
+  const axis = () => document.querySelector("input[name=axis]:checked").value;
+
+  /* --- figures ------------------------------------------------------------------------------------------------ */
+
+  function say(state, text) {
+    byId("status").dataset.state = state;
+    put("status", text);
+  }
+  function withNote(id, value, note) {
+    const small = document.createElement("small");
+    small.textContent = note;
+    byId(id).replaceChildren(value, small);
+  }
+  function showRun(run) {
+    put("title", run.env);
+    const envs = isNumber(run.num_envs) ? `${run.num_envs} environments · ` : "";
+    put("subtitle", `${run.preset} · seed ${run.seed} · ${run.device} · ${envs}protocol ${run.protocol} · ${run.name}`);
+    document.title = `${run.env} · ${run.preset}`;
+  }
+  function showProgress({ state, progress, now, final }) {
+    const { step, steps } = progress;
+    const moves = state === "training" || state === "evaluating";
+    say(state, STATES[state](clock(progress.written), Math.max(0, now - progress.written)));
+    if (steps) {
+      byId("bar").max = steps;
+      byId("bar").value = Math.min(step, steps);
+      withNote("step", count(step), `of ${count(steps)} · ${Math.floor((100 * step) / steps)}%`);
+      if (moves) document.title = `${Math.floor((100 * step) / steps)}% · ${document.title}`;
+    } else put("step", count(step));
+    put("left", moves ? duration(progress.seconds_left) : state === "finished" ? "none" : "–");
+    put("elapsed", duration(progress.wall_seconds));
+    put("frames", count(progress.frames));
+    put("episodes", count(progress.episodes));
+    put("epsilon", isNumber(progress.epsilon) ? progress.epsilon.toFixed(3) : "–");
+    const row = last("metrics");
+    const speed = isNumber(progress.steps_per_second) ? progress.steps_per_second : row?.[column("metrics", "steps_per_second")];
+    put("speed", count(speed));
+    const at = column("metrics", "return_mean");
+    put("last-return", score(kept.metrics.findLast((cells) => cells[at] !== null)?.[at]));
+    showEvaluation(final);
+    showEpisodes(progress.returns, progress.lengths, moves);
+  }
+  function showEvaluation(final) {
+    const cells = last("evaluations");
+    const told = final ?? (cells && Object.fromEntries(kept.columns.evaluations.map((name, i) => [name, cells[i]])));
+    put("evaluation-name", final ? "Final evaluation" : "Last evaluation");
+    if (told) withNote("last-evaluation", score(told.mean), `95%: ${score(told.ci95_low)} to ${score(told.ci95_high)}`);
+    else put("last-evaluation", "–");
+  }
+  function showEpisodes(returns, lengths, moves) {
+    byId("playing").hidden = !returns || !moves;
+    if (byId("playing").hidden) return;
+    put("current", `Return ${score(returns[0])} after ${count(lengths[0])} steps, in environment 1`);
+    put("playing-summary", `All ${returns.length} environments`);
+    const body = byId("running");
+    while (body.rows.length > returns.length) body.deleteRow(-1);
+    while (body.rows.length < returns.length) {
+      const row = body.insertRow();
+      const head = document.createElement("th");
+      head.scope = "row";
+      head.textContent = String(body.rows.length);
+      row.append(head);
+      row.insertCell();
+      row.insertCell();
+    }
+    returns.forEach((value, i) => {
+      body.rows[i].cells[1].textContent = score(value);
+      body.rows[i].cells[2].textContent = count(lengths[i]);
+    });
+  }
+
+  /* --- curves ------------------------------------------------------------------------------------------------- */
+
+  /* Where rows lie on the chosen axis; evaluations, which know their step alone, by the rows of training around them. */
+  function placeOf(cells) {
+    if (axis() === "hours") return cells[column("metrics", "wall_seconds")] / 3600;
+    return cells[column("metrics", axis())];
+  }
+  function placeOfStep(step) {
+    if (axis() === "step") return step;
+    const rows = kept.metrics;
+    let high = rows.findIndex((cells) => cells[0] >= step);
+    if (high < 0) high = rows.length - 1;
+    if (high < 0) return null;
+    const before = high ? [rows[high - 1][0], placeOf(rows[high - 1])] : [0, 0];
+    const after = [rows[high][0], placeOf(rows[high])];
+    const share = Math.min(1, (step - before[0]) / (after[0] - before[0]));
+    return before[1] + share * (after[1] - before[1]);
+  }
+  function curve(name) {
+    const at = column("metrics", name);
+    const rows = kept.metrics.filter((cells) => cells[at] !== null);
+    const size = Math.ceil(rows.length / MOST_POINTS) || 1;
+    const x = [], y = [];
+    for (let i = 0; i < rows.length; i += size) {
+      const group = rows.slice(i, i + size);
+      x.push(placeOf(group[group.length - 1]));
+      y.push(group.reduce((sum, cells) => sum + cells[at], 0) / group.length);
+    }
+    return { x, y };
+  }
+  const line = (name, colour, more) => ({
+    ...curve(name), mode: kept.metrics.length < 40 ? "lines+markers" : "lines", line: { color: colour, width: 2 },
+    marker: { size: 5, color: colour }, hovertemplate: "%{y:.4g} at %{x:.4s}<extra></extra>", ...more,
+  });
+  /* Returns of few episodes scatter: faint themselves, with a mean over the last ones. */
+  function trainingTraces(colour) {
+    const points = line("return_mean", colour, { name: "training" });
+    if (points.x.length < 2 * SMOOTHED) return [points];
+    let sum = 0;
+    const mean = points.y.map((value, i) => {
+      sum += value - (i >= SMOOTHED ? points.y[i - SMOOTHED] : 0);
+      return sum / Math.min(i + 1, SMOOTHED);
+    });
+    return [
+      { ...points, opacity: 0.35, mode: "lines", line: { color: colour, width: 1 } },
+      { ...points, y: mean, mode: "lines", name: `training, mean of ${SMOOTHED} points` },
+    ];
+  }
+  const band = (x, low, high, colour, name) => ({
+    x: [...x, ...x.slice().reverse()], y: [...high, ...low.slice().reverse()], fill: "toself", mode: "lines",
+    fillcolor: charts.faded(colour, 0.18), line: { width: 0 }, hoverinfo: "skip", name,
+  });
+  const framesSoFar = () => last("metrics")?.[column("metrics", "frames")] ?? 0;
+  const hasPublished = () => Boolean(kept.published) && axis() !== "hours" && framesSoFar() >= PUBLISHED_FROM;
+  function publishedTraces(colour) {
+    const { agent, frames, mean, low, high } = kept.published;
+    const shown = frames.filter((frame) => frame <= framesSoFar() + 1e6).length;
+    const perStep = framesSoFar() / last("metrics")[0];
+    const x = frames.slice(0, shown).map((frame) => (axis() === "step" ? frame / perStep : frame));
+    return [
+      band(x, low.slice(0, shown), high.slice(0, shown), colour, `${agent}, spread`),
+      {
+        x, y: mean.slice(0, shown), mode: "lines+markers", name: `${agent}, published`, marker: { size: 5, color: colour },
+        line: { color: colour, width: 2, dash: "dot" }, hovertemplate: `${agent}: %{y:.4g} at %{x:.4s}<extra></extra>`,
+      },
+    ];
+  }
+  function evaluationTraces(colour) {
+    const [mean, low, high] = ["mean", "ci95_low", "ci95_high"].map((name) => column("evaluations", name));
+    const placed = kept.evaluations.map((cells) => [placeOfStep(cells[0]), cells]);
+    const rows = placed.filter(([x, cells]) => x !== null && [mean, low, high].every((at) => cells[at] !== null));
+    const x = rows.map(([place]) => place);
+    const of = (at) => rows.map(([, cells]) => cells[at]);
+    return [
+      band(x, of(low), of(high), colour, "evaluation, 95%"),
+      {
+        x, y: of(mean), mode: "lines+markers", name: "evaluation", line: { color: colour, width: 2, dash: "dash" },
+        marker: { size: 8, symbol: "diamond", color: colour }, customdata: rows.map(([, cells]) => [cells[low], cells[high]]),
+        hovertemplate: "%{y:.4g} (95%: %{customdata[0]:.4g} to %{customdata[1]:.4g}) at %{x:.4s}<extra></extra>",
+      },
+    ];
+  }
+  const layout = (colours, title, more) => ({
+    showlegend: false, uirevision: axis(), margin: { l: 55, r: 15, t: 10, b: 45 },
+    xaxis: charts.axis(colours, AXES[axis()], { rangemode: "tozero", exponentformat: "SI" }),
+    yaxis: charts.axis(colours, title, more),
+  });
+  const drawings = [
+    charts.add(byId("return"), (colours) => {
+      const traces = [];
+      if (hasPublished() && !hidden.has("published")) traces.push(...publishedTraces(colours.series[3]));
+      if (!hidden.has("training")) traces.push(...trainingTraces(colours.series[0]));
+      if (!hidden.has("evaluation")) traces.push(...evaluationTraces(colours.series[1]));
+      return { traces, layout: layout(colours, "raw return of an episode") };
+    }),
+    ...[["loss", "loss", 2], ["q_mean", "mean q-value", 5], ["steps_per_second", "steps per second", 4], ["epsilon-curve", "ε", 6]].map(
+      ([id, title, colour]) =>
+        charts.add(byId(id), (colours) => ({
+          traces: [line(id === "epsilon-curve" ? "epsilon" : id, colours.series[colour], { name: title })],
+          layout: layout(colours, title, ["loss", "q_mean"].includes(id) ? {} : { rangemode: "tozero" }),
+        })),
+    ),
+  ];
+  function redraw() {
+    showLegend();
+    drawings.forEach((drawing) => drawing.redraw());
+  }
+  document.querySelectorAll("input[name=axis]").forEach((input) => input.addEventListener("change", redraw));
+  function showLegend() {
+    const list = document.querySelector(".legend");
+    if (list.childElementCount === 2 + hasPublished()) return; // it keeps the keyboard's focus
+    const names = { training: "training episodes", evaluation: "evaluations, 95% band" };
+    const entries = [["training", 0], ["evaluation", 1], ...(hasPublished() ? [["published", 3]] : [])].map(([key, colour]) => ({
+      key, colour, hidden: hidden.has(key), name: names[key] ?? `published ${kept.published.agent}, spread over seeds`,
+    }));
+    list.replaceChildren();
+    charts.legend(list, entries, () => {
+      entries.forEach(({ key, hidden: off }) => (off ? hidden.add(key) : hidden.delete(key)));
+      redraw();
+    });
+  }
+
+  /* --- asking ------------------------------------------------------------------------------------------------- */
+
+  /* Takes an answer in; true where more is to be asked for at once. */
+  function take(answer) {
+    if (answer.published !== undefined) {
+      kept.published = answer.published;
+      kept.columns = answer.columns;
+      kept.version = answer.version;
+      kept.metrics = [];
+      kept.evaluations = [];
+    } else if (answer.version !== kept.version) {
+      kept.version = null;
+      return true;
+    }
+    kept.metrics.push(...answer.metrics);
+    kept.evaluations.push(...answer.evaluations);
+    showRun(answer.run);
+    showProgress(answer);
+    if (answer.published !== undefined || answer.metrics.length || answer.evaluations.length) redraw();
+    return kept.metrics.length < answer.total && answer.metrics.length > 0;
+  }
+  async function ask() {
+    const query = kept.version === null ? "" : `?since=${last("metrics")?.[0] ?? 0}&evaluated=${last("evaluations")?.[0] ?? 0}`;
+    const response = await fetch(`data${query}`, { cache: "no-store", signal: AbortSignal.timeout(20000) });
+    const answer = await response.json();
+    if (!response.ok) {
+      say("problem", answer.problem);
+      return false;
+    }
+    return take(answer);
+  }
+  async function poll() {
+    clearTimeout(timer);
+    if (asking || document.hidden) return;
+    asking = true;
+    try {
+      while (await ask());
+    } catch {
+      say("problem", "The server of this page does not answer. Start pixelq watch again; the page then goes on.");
+    }
+    asking = false;
+    timer = setTimeout(poll, EVERY);
+  }
+  document.addEventListener("visibilitychange", poll);
+  poll();
+})();
