@@ -32,6 +32,11 @@ ON_SCREEN = """() => {
 }""".replace("BITS", str(BITS))
 """The step whose picture the film shows, and the step whose values are shown."""
 
+SHOWN = """() => [
+  Number(document.querySelector("#episode").dataset.step), document.querySelector("#episode .bars").data[0].x,
+]"""
+"""The step, and its q-values as the bars have them."""
+
 
 @pytest.fixture(scope="module")
 def sections(tmp_path_factory: pytest.TempPathFactory) -> list[Section]:
@@ -124,6 +129,8 @@ def test_the_film_plays_and_the_charts_follow(page: Page, sections: list[Section
     for _ in range(15):
         on_screen, shown = page.evaluate(ON_SCREEN)
         assert abs(on_screen - shown) <= 2
+        shown, bars = page.evaluate(SHOWN)
+        np.testing.assert_allclose(bars, q_values_of(sections)[shown], rtol=1e-6)
         page.wait_for_timeout(30)
     assert play.text_content() == "Pause"
     play.click()

@@ -142,7 +142,7 @@ def _heats(found: Saliency) -> list[dict[str, Any]]:
 
 def _map(agent: DQN, episode: RecordedEpisode) -> dict[str, Any]:
     """The map of states as JSON values, with a sheet of all their pictures."""
-    found = map_states(agent, episode.observations, thumbnails=THUMBNAILS)
+    found = map_states(agent, episode.observations, thumbnails=min(THUMBNAILS, len(episode.states) // 4))
     pictures = shrunk(episode.pictures, TALLEST)
     return {
         "x": np.round(found.positions[:, 0], 3).tolist(),

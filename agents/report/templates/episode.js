@@ -22,6 +22,7 @@
 
   /* --- charts --- */
   const gaps = Math.min(...actions.map((_, step) => Math.min(...at(step)) - values[step]));
+  const longest = Math.max(...names.map((name) => name.length));
   const isGap = () => find(".shown").value === "gap";
   const barsNow = (colours) => {
     const last = Math.min(state.step, steps - 1);
@@ -43,12 +44,13 @@
         textfont: { color: colours.ink }, marker: { color: colour, line: { color: colours.ink, width: edge } },
       }],
       layout: {
-        showlegend: false, height: 70 + 30 * names.length, bargap: 0.25, margin: { l: 95, r: 20, t: 5, b: 45 }, dragmode: false,
+        showlegend: false, height: 70 + 30 * names.length, bargap: 0.25, margin: { l: 15 + 8 * longest, r: 20, t: 5, b: 45 }, dragmode: false,
         xaxis: charts.axis(colours, isGap() ? "q-value less the greatest" : "q-value", {
           range: [low < 0 ? low - room : low, high > 0 ? high + room : high + room / 10], fixedrange: true, nticks: 6,
         }),
         yaxis: charts.axis(colours, "", {
-          type: "category", range: [names.length - 0.5, -0.5], fixedrange: true, automargin: false, showgrid: false, zeroline: false,
+          type: "category", range: [names.length - 0.5, -0.5], tickvals: names, fixedrange: true, automargin: false,
+          showgrid: false, zeroline: false,
         }),
       },
     };
