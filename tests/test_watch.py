@@ -612,6 +612,7 @@ class TestPage:
         opened.page.wait_for_selector("#status[data-state=finished]")
         assert text(opened, "status").startswith("Finished at ")
         assert text(opened, "left") == "none"
+        until(opened, "document.getElementById('last-evaluation').innerText.startsWith('18.0')")
         assert text(opened, "last-evaluation").split("\n") == ["18.0", "95%: 17.0 to 19.0"]
         assert opened.page.locator("#playing").is_hidden()
 
