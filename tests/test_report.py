@@ -127,6 +127,17 @@ class TestCurves:
         assert curve.seeds.tolist() == [3] * 50
         np.testing.assert_allclose(evaluation_curve(group.runs, "step").std, [2, 4, 6, 8, 10])
 
+    def test_the_evaluation_at_the_end_stands_apart_from_the_one_before(self, tmp_path: Path) -> None:
+        paths = [write_run(tmp_path / str(seed), seed=seed, mean=mean) for seed, mean in enumerate((5.0, 15.0))]
+        for path in paths:  # as of a run of 510,000 steps, or of one that evaluates at other steps
+            with (path / "evaluations.csv").open("a") as file:
+                file.write(f"{STEPS + 10_000 * int(path.name) + 10_000},10,40,40,1,39,41,\n")
+        (group,) = read_groups(paths)
+        curve = evaluation_curve(group.runs, "step")
+        assert curve.x.tolist() == [100_000, 200_000, 300_000, 400_000, 500_000, 510_000, 520_000]
+        assert curve.mean.tolist() == [4, 8, 12, 16, 20, 40, 40]
+        assert curve.seeds.tolist() == [2] * 5 + [1, 1]
+
     def test_rows_count_by_their_episodes(self) -> None:
         x, y, weight = np.array([1.0, 2.0, 4.0]), np.array([6.0, 12.0, 5.0]), np.array([1.0, 3.0, 2.0])
         np.testing.assert_allclose(bin_means(x, y, weight, np.array([0.0, 2.0, 4.0])), [10.5, 5.0])
