@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +176,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     if (
         not isinstance(evaluation, dict)
         or not all(isinstance(evaluation.get(name), kind) for name, kind in kinds.items())
-        or not math.isfinite(evaluation["mean"])
+        or not abs(evaluation["mean"]) <= sys.float_info.max  # NaN too, and a whole number that is no float
     ):
         raise InvalidRun(f"{path} does not describe an evaluation; give a file of pixelq evaluate --json")
     return evaluation

@@ -1,6 +1,7 @@
 """What a report says: figures of runs, put together over seeds and games, and its page as text."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from pixelq.agents import InvalidRun
 from pixelq.agents.aggregates import aggregates, atari57_median, probability_of_improvement
-from pixelq.agents.report import make_report, read_groups, write_report
+from pixelq.agents.report import ReportOptions, make_report, read_groups, write_report
 from pixelq.agents.report.across import across_section
 from pixelq.agents.report.curves import BINS, bin_means, curves_section, evaluation_curve, training_curve
 from pixelq.agents.report.page import Section, content_security_policy, json_in_script, render
@@ -51,6 +52,73 @@ class TestRecords:
         paths = [write_run(tmp_path / "a"), write_run(tmp_path / "b")]
         with pytest.raises(InvalidRun, match=r"a and .*b are both dqn on ALE/Pong-v5 with seed 0; give one of them"):
             read_groups(paths)
+
+    @pytest.mark.parametrize(
+        ("setting", "values", "names"),
+        [
+            ("steps", (STEPS, 2_000_000), ["dqn, 500,000 steps", "dqn, 2,000,000 steps"]),
+            ("num_envs", (8, 64), ["dqn, 8 environments at once", "dqn, 64 environments at once"]),
+            ("num_envs", (None, 64), ["dqn, unknown environments at once", "dqn, 64 environments at once"]),
+        ],
+    )
+    def test_runs_that_differ_in_more_than_their_seed_are_apart(
+        self, tmp_path: Path, setting: str, values: tuple[int | None, int], names: list[str]
+    ) -> None:
+        paths = [write_run(tmp_path / str(value)) for value in values]
+        paths.append(write_run(tmp_path / "c51", "c51"))
+        for path, value in zip(paths, values, strict=False):
+            config = json.loads((path / "config.json").read_text())
+            (path / "config.json").write_text(json.dumps(config | {setting: value}))
+        groups = read_groups(paths)
+        assert [group.agent for group in groups] == [*names, "c51"]
+        assert [len(group.runs) for group in groups] == [1, 1, 1]
+
+    @pytest.mark.parametrize(
+        ("setting", "value", "message"),
+        [
+            ("seed", [1], r"config\.json has seed \[1\]; it must be a whole number"),
+            ("seed", "abc", "has seed 'abc'; it must be a whole number"),
+            ("steps", "many", "has steps 'many'; it must be a whole number"),
+            ("num_envs", 2.5, "has num_envs 2.5; it must be a whole number"),
+            ("hardware", "large", "has hardware 'large'; it must be an object"),
+        ],
+    )
+    def test_a_config_of_other_kinds_is_refused(self, tmp_path: Path, setting: str, value: Any, message: str) -> None:
+        folder = write_run(tmp_path / "run")
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {setting: value}))
+        with pytest.raises(InvalidRun, match=message):
+            make_report([folder])
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ({"mean": 10**400}, "does not describe an evaluation"),
+            ({"mean": float("nan")}, "does not describe an evaluation"),
+            ({"ci95": [10**400, 1]}, "does not describe an evaluation"),
+            ({"episodes": float("inf")}, "does not describe an evaluation"),
+            ({"ci95": None}, "does not describe an evaluation"),
+        ],
+    )
+    def test_a_final_evaluation_without_numbers_is_refused(
+        self, tmp_path: Path, values: dict[str, Any], message: str
+    ) -> None:
+        path = write_run(tmp_path / "run") / "final_evaluation.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+        with pytest.raises(InvalidRun, match=message):
+            read_groups([tmp_path / "run"])
+
+    def test_an_evaluation_that_is_no_number_is_neither_the_best_nor_a_score(self, tmp_path: Path) -> None:
+        folders = [write_run(tmp_path / game, env=f"ALE/{game}-v5", is_finished=False) for game in ("Pong", "Qbert")]
+        table = folders[0] / "evaluations.csv"
+        lines = table.read_text().splitlines()
+        table.write_text("\n".join([*lines[:-1], f"{STEPS},10,nan,nan,nan,nan,nan,"]) + "\n")
+        groups = read_groups(folders)
+        best = groups[0].runs[0].best
+        assert best is not None
+        assert best.step == 400_000
+        assert score_of_group(groups[0]) is None
+        assert "<h3>dqn on ALE/Pong-v5: " not in make_report(folders, ReportOptions(episodes=0))
 
     def test_no_run_is_refused(self) -> None:
         with pytest.raises(InvalidRun, match="no run is given"):
@@ -126,6 +194,17 @@ class TestCurves:
         np.testing.assert_allclose(curve.std, curve.mean / 2)  # 5, 10 and 15 deviate by 5
         assert curve.seeds.tolist() == [3] * 50
         np.testing.assert_allclose(evaluation_curve(group.runs, "step").std, [2, 4, 6, 8, 10])
+
+    def test_the_evaluation_at_the_end_stands_apart_from_the_one_before(self, tmp_path: Path) -> None:
+        paths = [write_run(tmp_path / str(seed), seed=seed, mean=mean) for seed, mean in enumerate((5.0, 15.0))]
+        for path in paths:  # as of a run of 510,000 steps, or of one that evaluates at other steps
+            with (path / "evaluations.csv").open("a") as file:
+                file.write(f"{STEPS + 10_000 * int(path.name) + 10_000},10,40,40,1,39,41,\n")
+        (group,) = read_groups(paths)
+        curve = evaluation_curve(group.runs, "step")
+        assert curve.x.tolist() == [100_000, 200_000, 300_000, 400_000, 500_000, 510_000, 520_000]
+        assert curve.mean.tolist() == [4, 8, 12, 16, 20, 40, 40]
+        assert curve.seeds.tolist() == [2] * 5 + [1, 1]
 
     def test_rows_count_by_their_episodes(self) -> None:
         x, y, weight = np.array([1.0, 2.0, 4.0]), np.array([6.0, 12.0, 5.0]), np.array([1.0, 3.0, 2.0])
@@ -306,6 +385,24 @@ class TestAcross:
             "high": None,
         }
 
+    def test_published_agents_stand_beside_at_the_runs_end_wherever_their_best_checkpoints_are(
+        self, tmp_path: Path
+    ) -> None:
+        paths = write_suite(tmp_path, ("pong", "qbert"), {"dqn": [[1.0, 2.0]]})
+        final = paths[0] / "final_evaluation.json"
+        final.write_text(json.dumps(json.loads(final.read_text()) | {"step": 200_000}))
+        section = across_section(read_groups(paths))
+        assert section is not None
+        assert section.values["published_at"] == "2.0 million"
+
+    def test_published_agents_do_not_stand_beside_other_protocols(self, tmp_path: Path) -> None:
+        envs = ("ALE/Pong-v5", "ALE/Qbert-v5")
+        paths = [write_run(tmp_path / env[4:], env=env, protocol="nature") for env in envs]
+        section = across_section(read_groups(paths))
+        assert section is not None
+        assert [agent["name"] for agent in section.data["agents"]] == ["dqn, protocol nature"]
+        assert section.values["published_at"] is None
+
     def test_profiles_fall_from_all_to_none(self, tmp_path: Path) -> None:
         section = across_section(read_groups(write_suite(tmp_path, self.GAMES, self.scores())))
         assert section is not None
@@ -398,7 +495,8 @@ class TestWords:
             (interval(1, float("nan"), 2), "1.0"),
             (percent(1.018), "102%"),
             (percent(None), "–"),
-            (count(99_999), "99,999"),
+            (percent(float("nan")), "–"),
+            (count(149_999), "149,999"),
             (count(4_000_012), "4.0 million"),
             (hours(59.6), "1 min 00 s"),
             (hours(3599.7), "1 h 00 min"),
@@ -420,6 +518,15 @@ class TestVerb:
         assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
         write_report([tmp_path / "run"], tmp_path / "again.html")
         assert (tmp_path / "again.html").read_bytes() == out.read_bytes()
+
+    def test_names_that_are_no_text_are_shown_with_question_marks(self, tmp_path: Path) -> None:
+        folder = write_run(Path(os.fsdecode(os.fsencode(tmp_path) + b"/run\xff")))
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"version": "\ud800"}))
+        out = folder / "report\udcff.html"
+        ended = run_here(["report", str(folder), "--out", str(out), "--episodes", "0"])
+        assert (ended.code, ended.err) == (0, "")
+        assert "The whole configuration of run?<" in out.read_text(encoding="utf-8")
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ def write_report(
     Raises:
         OSError: the file cannot be written; and whatever ``make_report`` raises.
     """
-    replace_file(Path(out), make_report(runs, options, tell).encode())
+    # What is no text, such as a folder's name that is no UTF-8, becomes question marks.
+    replace_file(Path(out), make_report(runs, options, tell).encode(errors="replace"))
 
 
 def make_report(
@@ -105,7 +107,7 @@ def run_to_film(groups: Sequence[Group]) -> Path | None:
     """
 
     def standing(run: Run) -> float:
-        return float("-inf") if run.best is None else run.best.mean
+        return float("-inf") if run.best is None or math.isnan(run.best.mean) else run.best.mean
 
     for env in dict.fromkeys(group.env for group in groups):
         runs = [run for group in groups if group.env == env for run in group.runs]

@@ -50,7 +50,9 @@ def across_section(groups: Sequence[Group]) -> Section | None:
         matrices = score_matrices(runs)
     except InvalidRun as error:
         return Section("across", "Over all games", {"problem": str(error)})
-    published = _published(runs, matrices)
+    shortest = min(run.frames for group in groups if _has_scores(group) for run in group.runs)
+    is_sticky = any(group.protocol == "sticky" for group in groups)  # as the published agents were trained
+    published = _published(shortest, matrices) if is_sticky else {}
     four = aggregates(matrices.scores | published)
     names = [*matrices.scores, *published]
     data = {
@@ -79,7 +81,7 @@ def across_section(groups: Sequence[Group]) -> Section | None:
         ],
         "improvements": _improvements(matrices),
         "atari57": _atari57(matrices),
-        "published_at": count(_shortest(runs)) if published else None,
+        "published_at": count(shortest) if published else None,
         "has_one_seed": any(len(seeds) == 1 for seeds in matrices.seeds.values()),
     }
     return Section("across", "Over all games", values, data)
@@ -89,9 +91,10 @@ def _run_scores(groups: Sequence[Group]) -> list[RunScore]:
     """The score of each run on an Atari game, where its agent has one."""
     found = []
     for group in groups:
-        scores = score_of_group(group)
-        if scores is None or human_normalized_score(group.env, 0.0) is None:
+        if not _has_scores(group):
             continue
+        scores = score_of_group(group)
+        assert scores is not None
         for run, score in zip(group.runs, scores.scores, strict=True):
             normalized = human_normalized_score(group.env, score.mean)
             assert normalized is not None
@@ -101,9 +104,17 @@ def _run_scores(groups: Sequence[Group]) -> list[RunScore]:
     return found
 
 
-def _published(runs: Sequence[RunScore], matrices: ScoreMatrices) -> dict[str, NDArray[np.float64]]:
-    """Scores [1, G] of the published agents at the frames of the shortest run, those that played all the games."""
-    at = _shortest(runs) / MILLION
+def _has_scores(group: Group) -> bool:
+    """Whether it is of an Atari game, and its agent has a score."""
+    return score_of_group(group) is not None and human_normalized_score(group.env, 0.0) is not None
+
+
+def _published(frames: int, matrices: ScoreMatrices) -> dict[str, NDArray[np.float64]]:
+    """Scores [1, G] of the published agents at a number of frames, those that played all the games.
+
+    That of the shortest run, not that at which its best checkpoint was saved: it was chosen from all of the run.
+    """
+    at = frames / MILLION
     found = {}
     for agent in PUBLISHED_AGENTS:
         row = []
@@ -116,11 +127,6 @@ def _published(runs: Sequence[RunScore], matrices: ScoreMatrices) -> dict[str, N
         else:
             found[f"{agent}, published"] = np.array([row])
     return found
-
-
-def _shortest(runs: Sequence[RunScore]) -> int:
-    """Frames at which the published agents are taken."""
-    return min(run.frames for run in runs)
 
 
 def _profiles(scores: Mapping[str, NDArray[np.float64]]) -> list[dict[str, Any]]:

@@ -82,17 +82,16 @@ def bin_means(x: Array, y: Array, weight: Array, edges: Array) -> Array:
 
 
 def evaluation_curve(runs: Sequence[Run], axis: str) -> Curve:
-    """Means of evaluations, those of the same turn over all seeds together; ``axis`` as for ``training_curve``."""
-    turns: dict[int, list[tuple[float, float]]] = {}
-    for run in runs:
-        steps, every = run.evaluations["step"], max(1, int(run.config.get("evaluate_every") or 1))
-        for step, place, mean in zip(steps, _places(run, steps, axis), run.evaluations["mean"], strict=True):
-            turns.setdefault(round(step / every), []).append((place, mean))
-    order = sorted(turns)
-    found = np.full((len(runs), len(order)), np.nan)
-    for column, turn in enumerate(order):
-        found[: len(turns[turn]), column] = [mean for _, mean in turns[turn]]
-    return _over_seeds(np.array([np.mean([place for place, _ in turns[turn]]) for turn in order]), found)
+    """Means of evaluations, those at the same step over all seeds together; ``axis`` as for ``training_curve``."""
+    steps = np.unique(np.concatenate([run.evaluations["step"] for run in runs]))
+    found = np.full((len(runs), len(steps)), np.nan)
+    places, seeds = np.zeros((2, len(steps)))
+    for i, run in enumerate(runs):
+        at = np.searchsorted(steps, run.evaluations["step"])
+        found[i, at] = run.evaluations["mean"]
+        places[at] += _places(run, run.evaluations["step"], axis)
+        seeds[at] += 1
+    return _over_seeds(places / seeds, found)
 
 
 def _weighted_rows(run: Run, measure: str, axis: str) -> tuple[Array, Array, Array]:

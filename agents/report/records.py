@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,13 @@ from numpy.typing import NDArray
 from pixelq.agents.run_log import FINAL_EVALUATION, TABLES, InvalidRun, read_run
 from pixelq.agents.scores import agent_of, read_evaluation
 
+_KINDS = {
+    "seed": (int, "a whole number"),
+    "steps": (int, "a whole number"),
+    "num_envs": (int, "a whole number"),
+    "hardware": (dict, "an object"),
+}
+"""Of what a report takes from config.json."""
 Columns = dict[str, NDArray[np.float64]]
 """A table by column, [rows] each; NaN where a cell is empty."""
 
@@ -71,7 +79,8 @@ class Run:
     @property
     def best(self) -> Score | None:
         """The evaluation by which the best checkpoint was chosen: the greatest of several, so it flatters."""
-        return self._evaluation(int(self.evaluations["mean"].argmax())) if len(self.evaluations["step"]) else None
+        means = self.evaluations["mean"]
+        return self._evaluation(int(np.nan_to_num(means, nan=-np.inf).argmax())) if len(means) else None
 
     def _evaluation(self, row: int) -> Score:
         mean, low, high, episodes, step = (
@@ -100,7 +109,9 @@ class Group:
 def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
     """Reads runs' folders, each once, and groups them by environment and agent, in the order of their first run.
 
-    Runs of different protocols are different agents; the protocol is in the name where it is not ``sticky``.
+    Runs of different protocols are different agents; the protocol is in the name where it is not ``sticky``. So are
+    runs of one agent to different numbers of steps, or in different numbers of environments at once; these are then
+    in their names.
 
     Raises:
         InvalidRun: no run is given, or one cannot be read, or two are the same agent's with the same seed.
@@ -108,11 +119,10 @@ def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
     folders = list(dict.fromkeys(Path(path).resolve() for path in paths))
     if not folders:
         raise InvalidRun("no run is given; give the folders of one or more")
+    found = [load_run(folder) for folder in folders]
     groups: dict[tuple[str, str, str], list[Run]] = {}
-    for folder in folders:
-        run = load_run(folder)
-        key = str(run.config["env"]), agent_of(run.config), str(run.config["protocol"])
-        groups.setdefault(key, []).append(run)
+    for run, agent in zip(found, _names(found), strict=True):
+        groups.setdefault((str(run.config["env"]), agent, str(run.config["protocol"])), []).append(run)
     for (env, agent, _), runs in groups.items():
         seen: dict[Any, Run] = {}
         for run in runs:
@@ -128,6 +138,20 @@ def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
     ]
 
 
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The agent of each run, with what of its training sets it apart from another run of the same agent."""
+    agents = [agent_of(run.config) for run in runs]
+    names = agents
+    for setting, unit in (("steps", "steps"), ("num_envs", "environments at once")):
+        values = [run.config.get(setting) for run in runs]
+        kinds = Counter(agent for agent, _ in set(zip(agents, values, strict=True)))
+        names = [
+            name if kinds[agent] == 1 else f"{name}, {'unknown' if value is None else f'{value:,}'} {unit}"
+            for name, agent, value in zip(names, agents, values, strict=True)
+        ]
+    return names
+
+
 def load_run(folder: Path) -> Run:
     """Reads one run's folder.
 
@@ -135,6 +159,10 @@ def load_run(folder: Path) -> Run:
         InvalidRun: it holds no run, or a file of it is damaged.
     """
     config, metrics, evaluations = read_run(folder)
+    for name, (kind, called) in _KINDS.items():
+        value = config.get(name)
+        if value is not None and type(value) is not kind:
+            raise InvalidRun(f"{folder / 'config.json'} has {name} {value!r:.80}; it must be {called}")
     return Run(folder, config, _columns(metrics, "metrics"), _columns(evaluations, "evaluations"), _final(folder))
 
 
@@ -146,7 +174,7 @@ def _final(folder: Path) -> Score | None:
     try:
         (low, high), episodes = values["ci95"], values["episodes"]
         return Score(float(values["mean"]), float(low), float(high), int(episodes), int(values["step"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise InvalidRun(f"{path} does not describe an evaluation; evaluate the run again") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,12 +38,12 @@ class GroupScore:
 
 
 def score_of_group(group: Group) -> GroupScore | None:
-    """The final evaluations of all its runs, or else their last ones; None if a run has no evaluation.
+    """The final evaluations of all its runs, or else their last ones; None if a run has none with a finite mean.
 
     The best of a run's evaluations is no measure, as it was chosen for being the greatest.
     """
     for what, scores in ((FRESH, [run.final for run in group.runs]), (LAST, [run.last for run in group.runs])):
-        found = tuple(score for score in scores if score is not None)
+        found = tuple(score for score in scores if score is not None and math.isfinite(score.mean))
         if len(found) == len(group.runs):
             mean, low, high = over_seeds(found)
             frames = [score.step * run.frames_per_step for score, run in zip(found, group.runs, strict=True)]

@@ -26,12 +26,12 @@ def signed(value: float) -> str:
 
 def percent(share: float | None) -> str:
     """A share of 1 in percent."""
-    return "–" if share is None else f"{100 * share:.0f}%".replace("-", "−")
+    return "–" if share is None or not math.isfinite(share) else f"{100 * share:.0f}%".replace("-", "−")
 
 
 def count(value: float) -> str:
-    """A count: ``4.0 million`` from a hundred thousand on."""
-    return f"{value / 1e6:,.1f} million" if value >= 1e5 else f"{value:,.0f}"
+    """A count: ``4.0 million`` from a million on."""
+    return f"{value / 1e6:,.1f} million" if value >= 1e6 else f"{value:,.0f}"
 
 
 def hours(seconds: float) -> str:
