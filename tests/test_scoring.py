@@ -223,10 +223,10 @@ def test_the_end_of_one_process_is_that_of_all(run: Path, tmp_path: Path, number
     command = [sys.executable, "-m", "pixelq.scripts.main", "evaluate", str(run), "--which", "both", "--device", "cpu"]
     command += ["--episodes", "10000000", "--processes", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 200
     children: list[int] = []
     try:
-        while sum(seconds_of(child) > 2.0 for child in children) < 2:  # they play
+        while sum(seconds_of(child) > 6.0 for child in children) < 2:  # they play, as importing takes less
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -235,7 +235,7 @@ def test_the_end_of_one_process_is_that_of_all(run: Path, tmp_path: Path, number
             os.killpg(process.pid, number)
         else:
             os.kill(process.pid if number else max(children, key=seconds_of), number or signal.SIGKILL)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=90)
         assert ("a process that played was killed" in said) == (number is None)
         assert process.returncode == code
         assert "Traceback" not in said
