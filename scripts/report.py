@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Annotated
 import tyro
 
 from pixelq.agents.dqn import resolve_device
+from pixelq.agents.files import read_regular
 from pixelq.agents.report import ReportOptions, write_report
 from pixelq.scripts.command_line import Failure, UsageError, check_least, check_writable, parse
 
@@ -50,6 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     price = args.price_per_hour
     if price is not None and not (math.isfinite(price) and price >= 0):
         raise UsageError(f"--price-per-hour is {price}; it must be a number from 0 on")
+    _check_replaceable(args.out)
     check_writable(args.out, "--out")
     options = ReportOptions(args.film, args.episodes, args.seed, args.device, price)
     try:
@@ -57,6 +60,20 @@ def main(arguments: Sequence[str]) -> None:
     except OSError as error:
         raise Failure(f"{args.out} cannot be written ({error.strerror})") from error
     print(f"report: {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
+
+
+def _check_replaceable(out: Path) -> None:
+    """Sees that no file but a page is written over, such as one of the run's own, or a device.
+
+    Raises:
+        UsageError: one would be.
+    """
+    try:
+        start = read_regular(out)[:100] if os.path.exists(out) else b""
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written ({error.strerror}); use another --out file") from error
+    if start and not start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise UsageError(f"{out} is there already and is no page; use another --out file")
 
 
 if __name__ == "__main__":

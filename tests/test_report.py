@@ -206,6 +206,19 @@ class TestCurves:
         assert curve.mean.tolist() == [4, 8, 12, 16, 20, 40, 40]
         assert curve.seeds.tolist() == [2] * 5 + [1, 1]
 
+    def test_the_mean_does_not_leap_between_seeds_whose_rows_lie_apart(self, tmp_path: Path) -> None:
+        paths = [write_run(tmp_path / str(seed), seed=seed, mean=mean) for seed, mean in enumerate((0.0, 10.0))]
+        table = paths[1] / "metrics.csv"  # of a run that took a tenth longer: in hours its rows lie between the other's
+        rows = table.read_text().splitlines()
+        slower = [f"{head},{float(wall) * 1.1:.1f},0" for head, wall, _ in (row.rsplit(",", 2) for row in rows[1:])]
+        table.write_text("\n".join([rows[0], *slower]) + "\n")
+        (group,) = read_groups(paths)
+        curve = training_curve(group.runs, "return_mean", "hours")
+        end = STEPS / 100 / 3600  # of the first run; the second goes on alone
+        together = curve.x < 0.98 * end
+        assert curve.seeds[together][3:].tolist() == [2] * (together.sum() - 3)
+        np.testing.assert_allclose(curve.mean[together][3:], 10 / 1.1 * curve.x[together][3:] / end, atol=0.2)
+
     def test_rows_count_by_their_episodes(self) -> None:
         x, y, weight = np.array([1.0, 2.0, 4.0]), np.array([6.0, 12.0, 5.0]), np.array([1.0, 3.0, 2.0])
         np.testing.assert_allclose(bin_means(x, y, weight, np.array([0.0, 2.0, 4.0])), [10.5, 5.0])
@@ -311,6 +324,7 @@ class TestStanding:
         assert dqn is not None
         folder = write_run(tmp_path / "run", env="ALE/Breakout-v5", mean=float(dqn.mean[1:3].mean()) + 0.01)
         assert rows_of(standing_section(read_groups([folder])))["DQN"]["verdict"] == "inside the spread"
+        assert "the learning curves lay training beside training" in make_report([folder])
 
     def test_other_protocols_have_no_published_rows(self, tmp_path: Path) -> None:
         groups = read_groups([write_run(tmp_path / "run", protocol="nature")])
@@ -440,6 +454,7 @@ class TestSettings:
         (row,) = machines_section(groups, 1.5).values["rows"]
         assert row["speed"] == "100"
         assert row["time"] == "1 h 23 min"  # 5,000 s
+        assert row["software"] == "PyTorch 2.13.0, 1 thread"
         assert row["per_million"] == "41 min 40 s"  # 5,000 s for two million frames
         assert row["cost"] == "1.04"  # 2,500 s of 1.50 an hour
         assert row["hardware"] == "Test <CPU>, 2 cores"
@@ -536,12 +551,15 @@ class TestVerb:
             (["RUN", "--price-per-hour", "nan"], "--price-per-hour is nan; it must be a number from 0 on"),
             (["nowhere"], "nowhere holds no run"),
             (["RUN", "--out", "RUN"], "cannot be written"),
+            (["RUN", "--out", "run/config.json"], "run/config.json is there already and is no page; use another --out"),
+            (["RUN", "--out", "pipe"], "pipe cannot be written (no file); use another --out file"),
         ],
     )
     def test_errors_are_one_line(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
     ) -> None:
         run = str(write_run(tmp_path / "run"))
+        os.mkfifo(tmp_path / "pipe")
         monkeypatch.chdir(tmp_path)
         ended = run_here(["report", *(run if word == "RUN" else word for word in arguments)])
         assert ended.code == 2

@@ -109,6 +109,14 @@ class TestEpisode:
         (section,) = sections_of(agent, tmp_path)
         assert "tests/Nowhere" in section.values["problem"]
 
+    def test_an_environment_that_fails_leaves_a_sentence(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: Any) -> None:
+            raise RuntimeError("the game broke")
+
+        monkeypatch.setattr(Counted, "step", fail)
+        (section,) = sections_of(counting_agent(), tmp_path, episodes=2)
+        assert "the game broke" in section.values["problem"]
+
     def test_policies_that_cannot_be_played(self, tmp_path: Path) -> None:
         agent = counting_agent()
         agent.env_id = "CartPole-v1"

@@ -54,7 +54,8 @@ def training_curve(runs: Iterable[Run], measure: str, axis: str) -> Curve:
     """A column of metrics.csv in bins of equal width, a mean over the seeds that have one there.
 
     A row lies in the bin of its middle, between its own end and that of the row before. It counts by the episodes
-    that ended in it where the column is a mean over them, else by its length.
+    that ended in it where the column is a mean over them, else by its length. Where one seed has a value, another
+    that has none there counts by the line between its neighbouring ones: else the mean would leap from seed to seed.
 
     Args:
         runs: one for each seed.
@@ -65,7 +66,9 @@ def training_curve(runs: Iterable[Run], measure: str, axis: str) -> Curve:
     end = max((float(x[-1]) for x, _, _ in rows if len(x)), default=0.0)
     edges = np.linspace(0.0, end or 1.0, BINS + 1)
     binned = np.array([bin_means(x, y, weight, edges) for x, y, weight in rows])  # [N, BINS]
-    return _over_seeds((edges[1:] + edges[:-1]) / 2, binned)
+    kept = np.isfinite(binned).any(0)
+    places = ((edges[1:] + edges[:-1]) / 2)[kept]
+    return _over_seeds(places, np.array([_filled(places, values) for values in binned[:, kept]]))
 
 
 def bin_means(x: Array, y: Array, weight: Array, edges: Array) -> Array:
@@ -79,6 +82,12 @@ def bin_means(x: Array, y: Array, weight: Array, edges: Array) -> Array:
     totals = np.bincount(where, weight[is_there] * y[is_there], len(edges) - 1)
     weights = np.bincount(where, weight[is_there], len(edges) - 1)
     return np.asarray(np.divide(totals, weights, out=np.full(len(edges) - 1, np.nan), where=weights > 0))
+
+
+def _filled(x: Array, y: Array) -> Array:
+    """``y`` [P] with straight lines over NaN between two values; NaN before the first and after the last stays."""
+    is_there = np.isfinite(y)
+    return np.interp(x, x[is_there], y[is_there], np.nan, np.nan) if is_there.any() else y
 
 
 def evaluation_curve(runs: Sequence[Run], axis: str) -> Curve:

@@ -15,7 +15,7 @@ from pixelq.agents.report.episode import episode_section, no_episode_section
 from pixelq.agents.report.inside import inside_section
 from pixelq.agents.report.page import Section
 from pixelq.agents.seeds import derived_seed
-from pixelq.envs import PROTOCOLS, InvalidEnv, is_atari, make_filmed
+from pixelq.envs import PROTOCOLS, EnvironmentFailed, InvalidEnv, is_atari, make_filmed
 
 EPISODES = 10
 
@@ -57,11 +57,14 @@ def insight_sections(
     envs.close()
     if not fits:
         raise InvalidCheckpoint(f"{path} was trained on other observations or actions than {game.env_id} has here")
-    best, returns = best_seed(agent, game, episodes)
-    game = replace(game, seed=best)
-    with TemporaryDirectory() as folder:
-        episode = record_episode(agent, game, Path(folder) / "film.mp4")
-        return [episode_section(game, episode, returns), inside_section(agent, episode)]
+    try:
+        best, returns = best_seed(agent, game, episodes)
+        game = replace(game, seed=best)
+        with TemporaryDirectory() as folder:
+            episode = record_episode(agent, game, Path(folder) / "film.mp4")
+            return [episode_section(game, episode, returns), inside_section(agent, episode)]
+    except EnvironmentFailed as error:
+        return [no_episode_section(str(error))]
 
 
 def game_of(agent: DQN, env_id: str, protocol: str | None, epsilon: float | None, seed: int) -> Game:

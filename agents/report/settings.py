@@ -58,11 +58,12 @@ def _machine(run: Run, price_per_hour: float | None) -> dict[str, str]:
     is_gpu = hardware.get("device", "cpu") != "cpu"
     cpu = f"{hardware.get('cpu', 'unknown processor')}, {hardware.get('cores', '?')} cores"
     seconds = run.seconds / run.frames * MILLION if run.frames else None
+    threads = hardware.get("torch_threads", "?")
     speeds = run.metrics["steps_per_second"][run.metrics["updates"] > 0]
     return {
         "seed": str(run.config.get("seed", "?")),
         "hardware": f"{hardware['device']}; {cpu}" if is_gpu else cpu,
-        "software": f"PyTorch {hardware.get('torch', '?')}, {hardware.get('torch_threads', '?')} threads",
+        "software": f"PyTorch {hardware.get('torch', '?')}, {threads} thread{'' if threads == 1 else 's'}",
         "version": str(run.config.get("version", "?")),
         "time": hours(run.seconds),
         "speed": f"{np.nanmedian(speeds):,.0f}" if np.isfinite(speeds).any() else "–",
