@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pixelq.agents.exploration import epsilon_greedy
 from pixelq.agents.run_log import InvalidRun
-from pixelq.envs import ClassicVec, FilmedAtari, make_filmed
+from pixelq.agents.seeds import derived_seed
+from pixelq.envs import PROTOCOLS, ClassicVec, FilmedAtari, is_atari, make_filmed
 
 if TYPE_CHECKING:
     from pixelq.agents.dqn import DQN
@@ -42,6 +43,22 @@ class Game:
 def has_full_action_space(agent: DQN) -> bool:
     """Whether an Atari agent plays with all 18 joystick actions, its game's own or not."""
     return agent.num_actions == 18
+
+
+def evaluation_game(agent: DQN, env_id: str, protocol: str | None, epsilon: float | None, seed: int) -> Game:
+    """What an agent plays of an environment when it is evaluated, in games that no training has seen.
+
+    Args:
+        agent: whose rules and actions are taken.
+        env_id: of the environment.
+        protocol: Atari rules; None for those of the training, or ``sticky`` where these have no name.
+        epsilon: probability of a random action; None for the protocol's in evaluations.
+        seed: of the evaluation.
+    """
+    rules = protocol or (agent.protocol if agent.protocol in PROTOCOLS else "sticky") or "sticky"
+    if epsilon is None:
+        epsilon = PROTOCOLS[rules].evaluation_epsilon if is_atari(env_id) and rules in PROTOCOLS else 0.0
+    return Game(env_id, rules, has_full_action_space(agent), epsilon, derived_seed(seed, "evaluation"))
 
 
 class PlayedStep(NamedTuple):

@@ -18,9 +18,8 @@ from pixelq.agents import DQN
 from pixelq.agents.baselines import baselines
 from pixelq.agents.box import Policy, policies
 from pixelq.agents.dqn import resolve_device
-from pixelq.agents.film import Game, film_episode, has_full_action_space
-from pixelq.agents.seeds import derived_seed
-from pixelq.envs import PROTOCOLS, InvalidEnv, make_filmed
+from pixelq.agents.film import evaluation_game, film_episode
+from pixelq.envs import InvalidEnv, make_filmed
 from pixelq.scripts.command_line import (
     STDOUT,
     UsageError,
@@ -234,13 +233,7 @@ def describe(score: Score) -> str:
 def _film(agent: DQN, result: Score, folder: Path, seed: int) -> None:
     """Films one more episode."""
     name = f"{result.request.env.split('/')[-1]}-step{result.request.step}-seed{seed}.mp4"
-    game = Game(
-        result.request.env,
-        protocol=result.request.protocol,
-        full_action_space=has_full_action_space(agent),
-        epsilon=PROTOCOLS[result.protocol].evaluation_epsilon if result.protocol in PROTOCOLS else 0.0,
-        seed=derived_seed(seed, "evaluation"),
-    )
+    game = evaluation_game(agent, result.request.env, result.request.protocol, None, seed)
     total = film_episode(agent, game, folder / name)
     print(f"filmed an episode of return {total:g}: {folder / name}", file=sys.stderr)
 

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from pixelq.agents import DQN, InvalidCheckpoint
 from pixelq.agents.activations import feature_maps, first_filters
-from pixelq.agents.film import Game
+from pixelq.agents.film import Game, evaluation_game
 from pixelq.agents.recording import RecordedEpisode, record_episode
 from pixelq.agents.report import episode as episode_module
 from pixelq.agents.report import insight as insight_module
 from pixelq.agents.report.inside import channels_of, chosen_moments, inside_section
-from pixelq.agents.report.insight import game_of, insight_sections
+from pixelq.agents.report.insight import insight_sections
 from pixelq.agents.report.page import Section, render
 from pixelq.agents.report.pictures import bounded_film, data_uri, grey, grid, heat, sheet, shrunk, signed_grey
 from pixelq.agents.saliency import saliency
@@ -147,11 +147,11 @@ class TestRules:
     ) -> None:
         agent = agent_for("ALE/Pong-v5", (4, 84, 84), 18)
         agent.protocol = own
-        game = game_of(agent, "ALE/Pong-v5", protocol, epsilon, 7)
+        game = evaluation_game(agent, "ALE/Pong-v5", protocol, epsilon, 7)
         assert game == Game("ALE/Pong-v5", expected[0], True, expected[1], derived_seed(7, "evaluation"))
 
     def test_of_others(self) -> None:
-        assert game_of(counting_agent(), COUNTED, None, None, 0).epsilon == 0
+        assert evaluation_game(counting_agent(), COUNTED, None, None, 0).epsilon == 0
 
 
 @pytest.fixture(scope="module")

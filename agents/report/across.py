@@ -18,14 +18,14 @@ from pixelq.agents.aggregates import (
     performance_profiles,
     probability_of_improvement,
 )
-from pixelq.agents.comparison import MILLION
+from pixelq.agents.baselines import baselines
 from pixelq.agents.report.page import Section
 from pixelq.agents.report.records import Group
-from pixelq.agents.report.standing import score_of_group
+from pixelq.agents.report.standing import GroupScore, score_of_group
 from pixelq.agents.report.words import count
 from pixelq.agents.run_log import InvalidRun
 from pixelq.agents.scores import RunScore, ScoreMatrices, score_matrices
-from pixelq.envs import ATARI5, PUBLISHED_AGENTS, human_normalized_score, published_curve
+from pixelq.envs import ATARI5, PUBLISHED_AGENTS, human_normalized_score
 from pixelq.envs.games import game_of
 
 METRICS = {
@@ -43,14 +43,19 @@ def across_section(groups: Sequence[Group]) -> Section | None:
     Raises:
         MissingExtra: rliable is not there.
     """
-    runs = _run_scores(groups)
+    scored = [
+        (group, score)
+        for group in groups
+        if (score := score_of_group(group)) is not None and human_normalized_score(group.env, score.mean) is not None
+    ]
+    runs = _run_scores(scored)
     if len({run.game for run in runs}) < 2:
         return None
     try:
         matrices = score_matrices(runs)
     except InvalidRun as error:
         return Section("across", "Over all games", {"problem": str(error)})
-    shortest = min(run.frames for group in groups if _has_scores(group) for run in group.runs)
+    shortest = min(run.frames for group, _ in scored for run in group.runs)
     is_sticky = any(group.protocol == "sticky" for group in groups)  # as the published agents were trained
     published = _published(shortest, matrices) if is_sticky else {}
     four = aggregates(matrices.scores | published)
@@ -87,14 +92,10 @@ def across_section(groups: Sequence[Group]) -> Section | None:
     return Section("across", "Over all games", values, data)
 
 
-def _run_scores(groups: Sequence[Group]) -> list[RunScore]:
-    """The score of each run on an Atari game, where its agent has one."""
+def _run_scores(scored: Sequence[tuple[Group, GroupScore]]) -> list[RunScore]:
+    """The score of each run of agents on Atari games."""
     found = []
-    for group in groups:
-        if not _has_scores(group):
-            continue
-        scores = score_of_group(group)
-        assert scores is not None
+    for group, scores in scored:
         for run, score in zip(group.runs, scores.scores, strict=True):
             normalized = human_normalized_score(group.env, score.mean)
             assert normalized is not None
@@ -104,29 +105,17 @@ def _run_scores(groups: Sequence[Group]) -> list[RunScore]:
     return found
 
 
-def _has_scores(group: Group) -> bool:
-    """Whether it is of an Atari game, and its agent has a score."""
-    return score_of_group(group) is not None and human_normalized_score(group.env, 0.0) is not None
-
-
 def _published(frames: int, matrices: ScoreMatrices) -> dict[str, NDArray[np.float64]]:
     """Scores [1, G] of the published agents at a number of frames, those that played all the games.
 
     That of the shortest run, not that at which its best checkpoint was saved: it was chosen from all of the run.
     """
-    at = frames / MILLION
-    found = {}
-    for agent in PUBLISHED_AGENTS:
-        row = []
-        for game in matrices.games:
-            curve = published_curve(game, agent)
-            if curve is None or not 0.5 <= at <= curve.frames_millions[-1]:
-                break
-            mean = float(np.interp(at, curve.frames_millions - 0.5, curve.mean))
-            row.append(human_normalized_score(game, mean) or 0.0)
-        else:
-            found[f"{agent}, published"] = np.array([row])
-    return found
+    games = [{row.name: row.human_normalized for row in baselines(game, 0.0, frames)} for game in matrices.games]
+    return {
+        f"{agent}, published": np.array([[scores[agent] for scores in games]], np.float64)
+        for agent in PUBLISHED_AGENTS
+        if all(agent in scores for scores in games)
+    }
 
 
 def _profiles(scores: Mapping[str, NDArray[np.float64]]) -> list[dict[str, Any]]:

@@ -9,13 +9,12 @@ from tempfile import TemporaryDirectory
 
 from pixelq.agents.checkpoint import InvalidCheckpoint
 from pixelq.agents.dqn import DQN
-from pixelq.agents.film import Game, has_full_action_space
+from pixelq.agents.film import evaluation_game
 from pixelq.agents.recording import best_seed, record_episode
 from pixelq.agents.report.episode import episode_section, no_episode_section
 from pixelq.agents.report.inside import inside_section
 from pixelq.agents.report.page import Section
-from pixelq.agents.seeds import derived_seed
-from pixelq.envs import PROTOCOLS, EnvironmentFailed, InvalidEnv, is_atari, make_filmed
+from pixelq.envs import EnvironmentFailed, InvalidEnv, make_filmed
 
 EPISODES = 10
 
@@ -48,7 +47,7 @@ def insight_sections(
     agent = DQN.load(path, device)
     if agent.env_id is None:
         raise InvalidCheckpoint(f"{path} does not say which environment it was trained in; train it from an id")
-    game = game_of(agent, agent.env_id, protocol, epsilon, seed)
+    game = evaluation_game(agent, agent.env_id, protocol, epsilon, seed)
     try:
         envs = make_filmed(game.env_id, game.seed, game.protocol, full_action_space=game.full_action_space)
     except InvalidEnv as error:
@@ -65,11 +64,3 @@ def insight_sections(
             return [episode_section(game, episode, returns), inside_section(agent, episode)]
     except EnvironmentFailed as error:
         return [no_episode_section(str(error))]
-
-
-def game_of(agent: DQN, env_id: str, protocol: str | None, epsilon: float | None, seed: int) -> Game:
-    """What an agent is to play of an environment; see ``insight_sections``."""
-    rules = protocol or (agent.protocol if agent.protocol in PROTOCOLS else "sticky") or "sticky"
-    if epsilon is None:
-        epsilon = PROTOCOLS[rules].evaluation_epsilon if is_atari(env_id) and rules in PROTOCOLS else 0.0
-    return Game(env_id, rules, has_full_action_space(agent), epsilon, derived_seed(seed, "evaluation"))
