@@ -319,6 +319,10 @@ class TestStanding:
         assert section is not None
         assert section.values["tables"][0]["frames"] == "2.0 million"
 
+    def test_a_ratio_below_random_play_has_a_minus(self, tmp_path: Path) -> None:
+        section = standing_section(read_groups([write_run(tmp_path / "run", env="ALE/Breakout-v5", mean=0.26)]))
+        assert rows_of(section)["a person"]["ratio"] == "−0.05"  # (0.26 − 1.7) / (30.5 − 1.7)
+
     def test_inside_the_spread(self, tmp_path: Path) -> None:
         dqn = published_curve("ALE/Breakout-v5", "DQN")
         assert dqn is not None

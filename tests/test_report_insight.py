@@ -20,7 +20,7 @@ from pixelq.agents.recording import RecordedEpisode, record_episode
 from pixelq.agents.report import episode as episode_module
 from pixelq.agents.report import insight as insight_module
 from pixelq.agents.report.inside import channels_of, chosen_moments, inside_section
-from pixelq.agents.report.insight import insight_sections
+from pixelq.agents.report.insight import insight_sections, policy_of
 from pixelq.agents.report.page import Section, render
 from pixelq.agents.report.pictures import bounded_film, data_uri, grey, grid, heat, sheet, shrunk, signed_grey
 from pixelq.agents.saliency import saliency
@@ -59,6 +59,7 @@ class TestEpisode:
         assert section.title == "The best of 4 episodes"
         assert section.values["returns"] == ["−1.0" if total < 0 else "1.0" for total in sorted(totals)]
         assert section.values["rules"] == f"pixelq/Catch-v0, greedy, seed {best.seed}"
+        assert f"<p>The policy of agent after 0 steps. {section.values['rules']}: return" in render("", "", [section])
         assert (section.values["steps"], section.values["total"]) == (9, "1.0")
         data = section.data
         q_values = np.frombuffer(base64.b64decode(data["q_values"]), "<f4").reshape(9, 3)
@@ -116,6 +117,20 @@ class TestEpisode:
         monkeypatch.setattr(Counted, "step", fail)
         (section,) = sections_of(counting_agent(), tmp_path, episodes=2)
         assert "the game broke" in section.values["problem"]
+
+    @pytest.mark.parametrize(
+        ("path", "name"),
+        [
+            ("runs/pong", "pong"),
+            ("runs/pong/checkpoints/best", "pong, best"),
+            ("demo", "demo"),
+            ("agents/mine", "mine"),
+        ],
+    )
+    def test_whose_episode_it_is_is_said(self, path: str, name: str) -> None:
+        agent = counting_agent()
+        agent.step = 12_345
+        assert policy_of(path, agent) == f"The policy of {name} after 12,345 steps"
 
     def test_policies_that_cannot_be_played(self, tmp_path: Path) -> None:
         agent = counting_agent()

@@ -1,6 +1,7 @@
 """The report in Chromium: it opens offline, its charts answer; small screens, dark rooms and keyboards will do."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,6 +113,17 @@ def test_colours_follow_the_scheme(browser: Browser, report: str) -> None:
         assert opened.page.evaluate(line) == colour
         assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
     assert opened.complaints == []
+    opened.close()
+
+
+def test_names_of_agents_break_between_words_alone(browser: Browser, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "quick", learning_rate_end=2e-5, learning_rate_steps=700_000, adam_epsilon=3e-4)
+    write_report([run], tmp_path / "report.html")
+    opened = open_page(browser, (tmp_path / "report.html").as_uri())
+    opened.page.wait_for_selector("#curves .main-svg")
+    cell = opened.page.locator("#summary tbody th").first
+    lines = cell.evaluate("(th) => th.clientHeight / parseFloat(getComputedStyle(th).lineHeight)")
+    assert lines < 8  # of words: quick, and three settings with their values
     opened.close()
 
 

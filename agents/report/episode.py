@@ -17,12 +17,13 @@ NAME = "episode"
 MOST_FILM = 8_000_000  # bytes, before base64 adds a third
 
 
-def episode_section(game: Game, episode: RecordedEpisode, returns: Sequence[float]) -> Section:
-    """The section of an episode, which had the greatest of these returns."""
+def episode_section(game: Game, episode: RecordedEpisode, returns: Sequence[float], policy: str) -> Section:
+    """The section of an episode, which had the greatest of these returns; ``policy`` says in words whose it is."""
     film = None if episode.video is None else bounded_film(episode.video, episode.fps, MOST_FILM)
     steps, count = len(episode.actions), len(returns)
     values = {
         "problem": None,
+        "policy": policy,
         "steps": steps,
         "seconds": round(steps / episode.fps),
         "total": number(episode.total),

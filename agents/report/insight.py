@@ -17,6 +17,7 @@ from pixelq.agents.report.page import Section
 from pixelq.envs import EnvironmentFailed, InvalidEnv, make_filmed
 
 EPISODES = 10
+CHECKPOINTS = "checkpoints"
 
 
 def insight_sections(
@@ -61,6 +62,13 @@ def insight_sections(
         game = replace(game, seed=best)
         with TemporaryDirectory() as folder:
             episode = record_episode(agent, game, Path(folder) / "film.mp4")
-            return [episode_section(game, episode, returns), inside_section(agent, episode)]
+            return [episode_section(game, episode, returns, policy_of(path, agent)), inside_section(agent, episode)]
     except EnvironmentFailed as error:
         return [no_episode_section(str(error))]
+
+
+def policy_of(path: str | os.PathLike[str], agent: DQN) -> str:
+    """Which policy it is, for people: the name of its run or of its folder, and how long it had learned."""
+    folder = Path(path).absolute()
+    name = f"{folder.parent.parent.name}, {folder.name}" if folder.parent.name == CHECKPOINTS else folder.name
+    return f"The policy of {name} after {agent.step:,} steps"

@@ -147,7 +147,7 @@ def _beside(group: Group, score: GroupScore) -> list[dict[str, str]]:
                 "mean": number(row.mean) + ("" if row.std is None else f" ± {number(row.std)}"),
                 "seeds": "" if row.seeds is None else str(row.seeds),
                 "normalized": percent(row.human_normalized),
-                "ratio": "–" if row.ratio is None else f"{row.ratio:.2f}",
+                "ratio": "–" if row.ratio is None else f"{row.ratio:.2f}".replace("-", "−"),
                 "deviations": "" if row.deviations is None else signed(row.deviations),
                 "verdict": _verdict(row),
             }
