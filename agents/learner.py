@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pixelq.agents.config import AgentConfig
 from pixelq.agents.optim import (
+    drop_subnormals,
     limit_norm,
     load_optimizer_tensors,
     make_fraction_optimizer,
@@ -21,6 +22,9 @@ from pixelq.agents.resets import shrink_and_perturb
 from pixelq.agents.restore import fitting, restore_generator
 from pixelq.agents.targets import greedy_policy, munchausen_reward, soft_policy
 from pixelq.networks import FractionHead, QNetwork
+
+SUBNORMALS_EVERY = 200
+"""Updates between two looks for moments that slow a CPU; one takes the time of two optimiser steps."""
 
 
 class Update(NamedTuple):
@@ -109,6 +113,12 @@ class Learner:
         """Sets the step size of everything but FQF's fractions."""
         for group in self.optimizers["optimizer"].param_groups:
             group["lr"].fill_(learning_rate)  # in place: a captured update reads it there
+
+    def drop_subnormals(self, updates: int) -> None:
+        """Keeps a CPU fast: after each 200th update drops the moments that have decayed to next to nothing."""
+        if self.device.type == "cpu" and updates % SUBNORMALS_EVERY == 0:
+            for optimizer in self.optimizers.values():
+                drop_subnormals(optimizer)
 
     def sync_target(self) -> None:
         """Copies the online network to the target network."""

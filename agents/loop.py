@@ -183,6 +183,7 @@ class Loop:
         agent, config = self.agent, self.agent.config
         update = self.update()
         agent.updates += 1
+        agent.learner.drop_subnormals(agent.updates)
         self.interval.losses.append((agent.step, update.loss, update.q_mean))
         if config.reset_every is not None and agent.updates % config.reset_every == 0:
             agent.reset_network()

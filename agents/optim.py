@@ -88,6 +88,18 @@ def limit_norm(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
     optimizer.grad_scale = scale  # type: ignore[attr-defined]
 
 
+@torch.no_grad()
+def drop_subnormals(optimizer: torch.optim.Optimizer) -> None:
+    """Sets moments to zero whose size is below float32's least normal number, 1.2e-38.
+
+    The moments of a weight that gets no gradient any more, such as a silent unit's, decay until they are there, and
+    rounding keeps them from zero. They move no weight, but a processor takes ten times as long over each of them.
+    """
+    for moments in optimizer.state.values():
+        for moment in moments.values():
+            moment.masked_fill_(moment.abs() < torch.finfo(moment.dtype).tiny, 0.0)
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """The optimiser's state as named tensors: ``"<parameter>.<moment>"``."""
     state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]

@@ -284,3 +284,14 @@ def test_updates_reach_the_values_of_a_known_process() -> None:
         if step % 30 == 0:
             learner.sync_target()
     torch.testing.assert_close(learner.network.q(obs[:1])[0], torch.tensor([2.0, 0, 0, 0, 0]), rtol=0, atol=0.02)
+
+
+def test_subnormal_moments_are_dropped_after_every_200th_update() -> None:
+    learner = learner_of()
+    learner.update(transitions(VECTORS).batch())
+    moments = [tensor for name, tensor in learner.tensors().items() if name.endswith("exp_avg")]
+    for updates, left in ((199, 1e-40), (200, 0.0), (201, 1e-40), (1000, 0.0)):
+        for moment in moments:
+            moment.fill_(1e-40)
+        learner.drop_subnormals(updates)
+        assert [moment.unique().tolist() for moment in moments] == [[pytest.approx(left, rel=1e-5)]] * len(moments)

@@ -13,6 +13,7 @@ from torch import nn
 from pixelq.agents import AgentConfig
 from pixelq.agents.optim import (
     CentredRMSProp,
+    drop_subnormals,
     limit_norm,
     load_optimizer_tensors,
     make_fraction_optimizer,
@@ -154,3 +155,33 @@ def test_a_limited_norm_is_a_step_with_scaled_gradients(changes: dict[str, Any])
         torch.testing.assert_close(weight, other, rtol=1e-6, atol=1e-7)
         for name, moment in expected.state[other].items():
             torch.testing.assert_close(one.state[weight][name], moment, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("config", [RMSPROP, ADAM], ids=["rmsprop", "adam"])
+def test_moments_of_a_silent_weight_are_dropped_and_move_nothing(config: AgentConfig) -> None:
+    """After its last gradient a first moment rounds to a number below 1.2e-38 for ever; without, to zero."""
+    moment = "mean" if config is RMSPROP else "exp_avg"
+    start = [np.array([0.5, 0.5])]
+    gradients = [[np.array([1e-3, 1e-3])]] + [[np.array([0.0, 1e-3])]] * 2200
+    kept, dropped = parameters(start, torch.float32), parameters(start, torch.float32)
+    optimizer, other = make_optimizer(config, kept), make_optimizer(config, dropped)
+    for first in range(0, len(gradients), 200):
+        apply(optimizer, kept, gradients[first : first + 200])
+        apply(other, dropped, gradients[first : first + 200])
+        drop_subnormals(other)
+        assert torch.equal(kept[0], dropped[0])
+    assert 0 < optimizer.state[kept[0]][moment][0] < 1.2e-38
+    assert other.state[dropped[0]][moment][0] == 0
+    assert other.state[dropped[0]][moment][1] == optimizer.state[kept[0]][moment][1] > 1e-4
+
+
+def test_what_is_dropped_ends_at_the_least_normal_number() -> None:
+    param = nn.Parameter(torch.zeros(6))
+    optimizer = make_optimizer(ADAM, [param])
+    param.grad = torch.ones(6)
+    optimizer.step()
+    tiny = 2.0**-126
+    optimizer.state[param]["exp_avg"] = torch.tensor([tiny, -tiny, tiny / 2, -tiny / 2, 2.0**-149, -3.0])
+    drop_subnormals(optimizer)
+    assert optimizer.state[param]["exp_avg"].tolist() == [tiny, -tiny, 0, 0, 0, -3]
+    assert optimizer.state[param]["step"] == 1

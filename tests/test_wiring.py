@@ -210,6 +210,14 @@ def test_the_loop_hands_on_priorities_beta_and_step_size(monkeypatch: pytest.Mon
     assert updates == agent.updates == 40
 
 
+def test_the_loop_tells_the_learner_which_update_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, envs = catch_agent(AgentConfig(encoder="mlp", hidden=8, learning_starts=40, replay_capacity=400))
+    told: list[int] = []
+    monkeypatch.setattr(Learner, "drop_subnormals", lambda _, updates: told.append(updates))
+    agent.learn(envs, 80)
+    assert told == list(range(1, 11))
+
+
 def test_a_sampled_transition_has_its_own_weight_and_takes_its_own_priority() -> None:
     replay = Replay(
         (1,),
