@@ -31,6 +31,7 @@ from pixelq.scripts.command_line import (
     write_json,
 )
 from pixelq.scripts.over_games import check_suite, describe_aggregates, over_games
+from pixelq.scripts.players import score_all
 from pixelq.scripts.scoring import (
     Request,
     Score,
@@ -39,7 +40,6 @@ from pixelq.scripts.scoring import (
     mark_of,
     request_of,
     score,
-    score_all,
 )
 
 

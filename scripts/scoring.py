@@ -1,20 +1,13 @@
-"""Scores of saved policies: a checkpoint's full episodes in fresh games, and many checkpoints' in parallel."""
+"""Scores of saved policies: which checkpoint is meant, its full episodes in fresh games, and files of scores."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from pixelq.agents import DQN, Evaluation, InvalidCheckpoint, evaluate
 from pixelq.agents.box import find_policy, is_boxed
@@ -199,50 +192,6 @@ def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[
         envs.close()
     frames = request.step * envs.frames_per_step
     return agent, Score(request, mark_of(request.checkpoint), frames, envs.protocol.name, result)
-
-
-def score_all(requests: Sequence[Request], processes: int) -> Iterator[Score]:
-    """Plays many checkpoints, so many at once, and yields each score as it is there.
-
-    Raises:
-        InvalidCheckpoint, InvalidEnv: see ``score``; of the first that fails.
-        Failure: a process was killed.
-    """
-    if processes == 1:
-        yield from (score(request)[1] for request in requests)
-        return
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    context = multiprocessing.get_context("spawn")  # a fork would share the emulator's threads
-    with ProcessPoolExecutor(processes, context, _begin_worker, (threads,)) as pool:
-        try:
-            for future in as_completed([pool.submit(_score, request) for request in requests]):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise Failure(
-                "a process that played was killed, perhaps for lack of memory; give fewer --processes"
-            ) from error
-        except BaseException:
-            for worker in multiprocessing.active_children():
-                worker.terminate()  # an episode may take minutes
-            raise
-
-
-def _begin_worker(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback; the parent says what there is to say
-    torch.set_num_threads(threads)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed does not tell those who play."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _score(request: Request) -> Score:
-    return score(request)[1]
 
 
 class ScoreFile:

@@ -16,7 +16,8 @@ import pytest
 from pixelq.agents import DQN, AgentConfig, Evaluation, InvalidCheckpoint
 from pixelq.envs import make_vec
 from pixelq.scripts.command_line import UsageError
-from pixelq.scripts.scoring import KEY, Request, ScoreFile, checkpoints_of, mark_of, request_of, score, score_all
+from pixelq.scripts.players import score_all
+from pixelq.scripts.scoring import KEY, Request, ScoreFile, checkpoints_of, mark_of, request_of, score
 from tests.runs import TINY, run_here, words
 
 
@@ -160,7 +161,7 @@ def test_a_broken_evaluation_goes_on(run: Path, tmp_path: Path, monkeypatch: pyt
     file.write_text(lines[0] + lines[1][:40])  # it died while it wrote the second
     played = []
     monkeypatch.setattr(
-        "pixelq.scripts.scoring.score", lambda request: played.append(request.checkpoint) or score(request)
+        "pixelq.scripts.players.score", lambda request: played.append(request.checkpoint) or score(request)
     )
     again = run_here([*command, "--results", str(file)])
     assert again.out == whole.out
@@ -235,7 +236,7 @@ def test_the_end_of_one_process_is_that_of_all(run: Path, tmp_path: Path, number
             os.killpg(process.pid, number)
         else:
             os.kill(process.pid if number else max(children, key=seconds_of), number or signal.SIGKILL)
-        _, said = process.communicate(timeout=90)
+        _, said = process.communicate(timeout=60)
         assert ("a process that played was killed" in said) == (number is None)
         assert process.returncode == code
         assert "Traceback" not in said
