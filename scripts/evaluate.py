@@ -19,6 +19,7 @@ from pixelq.agents.baselines import baselines
 from pixelq.agents.box import Policy, policies
 from pixelq.agents.dqn import resolve_device
 from pixelq.agents.film import evaluation_game, film_episode
+from pixelq.agents.report.words import counted
 from pixelq.envs import InvalidEnv, make_filmed
 from pixelq.scripts.command_line import (
     STDOUT,
@@ -131,7 +132,7 @@ def describe_box(found: Sequence[Policy]) -> str:
                 f"{each.steps:,}",
                 f"{each.frames:,}",
                 f"{each.mean:.1f} ({low:.1f} to {high:.1f})",
-                f"{each.episodes} episodes, {each.protocol}",
+                f"{counted(each.episodes, 'episode')}, {each.protocol}",
                 f"{each.size / 1e6:.1f} MB",
             )
         )
@@ -199,7 +200,7 @@ def _line(figures: dict[str, Any]) -> str:
         figures["env"],
         f"{figures['mark']} checkpoint (step {figures['step']:,})",
         figures["protocol"],
-        f"{figures['episodes']} episodes",
+        counted(figures["episodes"], "episode"),
         f"mean return {figures['mean']:.1f} ({low:.1f} to {high:.1f})",
         *([] if human is None else [f"human-normalised {100 * human:.0f}%"]),
         figures["checkpoint"],
@@ -213,7 +214,7 @@ def describe(score: Score) -> str:
     low, high = result.ci95
     lines = [
         f"{result.env} · {score.mark} checkpoint (step {score.request.step:,}) · {score.protocol} · "
-        f"{result.episodes} episodes",
+        f"{counted(result.episodes, 'episode')}",
         f"  mean return  {result.mean:.1f}   95% interval {low:.1f} to {high:.1f}",
         f"  median       {result.median:.1f}   standard deviation {result.std:.1f}",
         f"  mean length  {sum(result.lengths) / result.episodes:.0f} steps",

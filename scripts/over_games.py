@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelq.agents.aggregates import aggregates, atari57_median, load_rliable
+from pixelq.agents.report.words import counted
 from pixelq.agents.scores import score_matrices, score_of
 from pixelq.envs import ATARI5, ATARI26, ATARI57
 from pixelq.envs.games import game_of
@@ -66,7 +67,7 @@ def describe_aggregates(found: Mapping[str, Mapping[str, Any]]) -> str:
     lines = []
     for name, figures in found.items():
         seeds = len(figures["seeds"])
-        lines.append(f"{name} · {seeds} seed{'s' if seeds > 1 else ''} · human-normalised")
+        lines.append(f"{name} · {counted(seeds, 'seed')} · human-normalised")
         rows = NAMES | ({"atari57_median": "median of 57, by Atari-5"} if "atari57_median" in figures else {})
         for metric, called in rows.items():
             value, low, high = (figures[metric][key] for key in ("value", "low", "high"))

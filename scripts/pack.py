@@ -18,7 +18,7 @@ from pixelq.agents.box import ALIASES, CARD, CONFIG, EVALUATION, FOLDER
 from pixelq.agents.checkpoint import agent_files
 from pixelq.agents.comparison import differences
 from pixelq.agents.files import replace_folder
-from pixelq.agents.report.words import hours, interval, percent
+from pixelq.agents.report.words import counted, hours, interval, percent
 from pixelq.agents.run_log import read_run
 from pixelq.envs import PROTOCOLS
 from pixelq.scripts.command_line import Failure, UsageError, check_least, parse
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
     config["command"] = command_of(config)
     (checkpoint,) = checkpoints_of(args.run, args.which)
     files = agent_files(DQN.load(checkpoint, "cpu").checkpoint(for_acting=True))
-    print(f"playing {args.episodes} episodes of {config['env']} ...", file=sys.stderr)
+    print(f"playing {counted(args.episodes, 'episode')} of {config['env']} ...", file=sys.stderr)
     _, result = score(request_of(checkpoint, args.episodes, protocol=args.protocol, seed=args.seed))
     figures = result.to_json() | {"checkpoint": args.name, "mark": args.name}  # not where it lay on this machine
     seconds = max(
@@ -106,7 +106,7 @@ def card(name: str, config: Mapping[str, Any], figures: Mapping[str, Any], secon
     different = differences(config, preset(config["preset"]))
     settings = ", ".join(key if value is True else f"{key} {value}" for key, value in different.items())
     called = " or ".join(f"`{each}`" for each in (*(a for a, of in ALIASES.items() if of == name), name))
-    threads = f"{used['torch_threads']} thread{'s' if used['torch_threads'] > 1 else ''}"
+    threads = counted(used["torch_threads"], "thread")
     device = used["cpu"] if used["device"] == "cpu" else f"{used['device']} and {used['cpu']}"
     rows = {
         "name": called,
@@ -114,8 +114,8 @@ def card(name: str, config: Mapping[str, Any], figures: Mapping[str, Any], secon
         "agent": f"preset `{config['preset']}`" + (f" with {settings}" if settings else ""),
         "trained for": f"{step:,} steps ({figures['frames']:,} frames) of seed {config['seed']}, evaluations included "
         f"{hours(seconds)} on {device}, {threads}, PyTorch {used['torch']}, pixelq {config['version']}",
-        "mean return": f"{interval(figures['mean'], *figures['ci95'])} over {figures['episodes']} episodes under "
-        f"`{figures['protocol']}`, 95% interval, in games that neither training nor the choice of the best has seen",
+        "mean return": f"{interval(figures['mean'], *figures['ci95'])} over {counted(figures['episodes'], 'episode')} "
+        f"under `{figures['protocol']}`, 95% interval; in games that neither training nor the choice of the best saw",
         "human-normalised": "unknown" if human is None else f"{percent(human)} (0% is random play, 100% a person)",
         "licence": "MIT, as the package; it holds numbers that were learned, and nothing of the game",
     }

@@ -138,6 +138,6 @@ main(["evaluate", "demo", "--episodes", "1", "--device", "cpu", "--results", "sc
     folder, step = first.split()
     assert Path(folder) == target / "pixelq" / "agents" / "policies" / "pong"
     assert table[1].startswith("pong, demo  ALE/Pong-v5")
-    assert score.startswith(f"ALE/Pong-v5 · demo checkpoint (step {int(step):,}) · sticky · 1 episodes")
+    assert score.startswith(f"ALE/Pong-v5 · demo checkpoint (step {int(step):,}) · sticky · 1 episode")
     assert [path.name for path in tmp_path.iterdir()] == ["scores.jsonl"]
     assert files() == before

@@ -45,8 +45,20 @@ class TestRecords:
 
     def test_a_folder_given_twice_is_read_once(self, tmp_path: Path) -> None:
         run = write_run(tmp_path / "run")
-        (group,) = read_groups([run, tmp_path / "." / "run"])
+        (tmp_path / "link").symlink_to(run)
+        (group,) = read_groups([run, tmp_path / "." / "run", tmp_path / "link"])
         assert len(group.runs) == 1
+
+    def test_runs_are_called_what_their_user_calls_them(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        run, other = write_run(tmp_path / "run"), write_run(tmp_path / "other", "c51")
+        monkeypatch.chdir(run)
+        groups = read_groups([".", "../other", run, other])
+        runs = [run for group in groups for run in group.runs]
+        assert [str(run.path) for run in runs] == [".", "../other"]
+        assert [run.name for run in runs] == ["run", "other"]
+        (run / "metrics.csv").write_text("nothing\n")
+        with pytest.raises(InvalidRun, match=r"^metrics\.csv "):
+            read_groups(["."])
 
     def test_two_runs_of_one_seed_are_refused(self, tmp_path: Path) -> None:
         paths = [write_run(tmp_path / "a"), write_run(tmp_path / "b")]
@@ -300,6 +312,19 @@ class TestStanding:
         score = score_of_group(group)
         assert score is not None
         assert (score.mean, score.what, score.frames) == (30.0, "last evaluation", 4 * STEPS)
+
+    def test_a_best_checkpoint_is_laid_beside_the_frames_of_its_whole_run(self, tmp_path: Path) -> None:
+        path = write_run(tmp_path / "run")
+        file = path / "final_evaluation.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"step": STEPS // 5}))
+        (group,) = read_groups([path])
+        score = score_of_group(group)
+        assert score is not None
+        assert (score.what, score.frames, score.scores[0].step) == (
+            "best checkpoint, fresh games",
+            4 * STEPS,
+            STEPS // 5,
+        )
 
     def test_ratio_and_spread_beside_published_agents(self, tmp_path: Path) -> None:
         folder = write_run(tmp_path / "run", env="ALE/Breakout-v5", mean=7.0)

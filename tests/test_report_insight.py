@@ -1,7 +1,9 @@
 """The report's sections of the best episode and of the network's inside, as data."""
 
 import base64
+import errno
 import json
+import os
 import re
 from functools import partial
 from pathlib import Path
@@ -117,6 +119,16 @@ class TestEpisode:
         monkeypatch.setattr(Counted, "step", fail)
         (section,) = sections_of(counting_agent(), tmp_path, episodes=2)
         assert "the game broke" in section.values["problem"]
+
+    def test_a_film_that_cannot_be_written_leaves_a_sentence(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: Any) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr("pixelq.agents.report.insight.record_episode", full)
+        (section,) = sections_of(counting_agent(), tmp_path, episodes=1)
+        assert section.values["problem"] == "the film cannot be written (No space left on device)"
 
     @pytest.mark.parametrize(
         ("path", "name"),

@@ -16,6 +16,7 @@ from pixelq.agents.report.page import Section, render
 from pixelq.agents.report.records import Group, Run, read_groups
 from pixelq.agents.report.settings import machines_section, settings_section
 from pixelq.agents.report.standing import standing_section, summary_section
+from pixelq.agents.report.words import counted
 
 __all__ = ["ReportOptions", "make_report", "write_report"]
 
@@ -91,7 +92,7 @@ def _film_sections(groups: Sequence[Group], options: ReportOptions, tell: Callab
     path = options.film or run_to_film(groups)
     if path is None:
         return [no_episode_section("none of the runs' folders has a checkpoint")]
-    tell(f"playing {options.episodes} episodes with {path} ...")
+    tell(f"playing {counted(options.episodes, 'episode')} with {path} ...")
     try:
         return insight_sections(path, episodes=options.episodes, seed=options.seed, device=options.device)
     except InvalidCheckpoint as error:
@@ -127,4 +128,4 @@ def _title(groups: Sequence[Group]) -> str:
 def _subtitle(groups: Sequence[Group]) -> str:
     count = sum(len(group.runs) for group in groups)
     protocols = ", ".join(dict.fromkeys(group.protocol for group in groups))
-    return f"{count} run{'s' if count > 1 else ''} · protocol {protocols}"
+    return f"{counted(count, 'run')} · protocol {protocols}"

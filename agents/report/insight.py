@@ -65,6 +65,8 @@ def insight_sections(
             return [episode_section(game, episode, returns, policy_of(path, agent)), inside_section(agent, episode)]
     except EnvironmentFailed as error:
         return [no_episode_section(str(error))]
+    except OSError as error:  # as of a full disk
+        return [no_episode_section(f"the film cannot be written ({error.strerror or error})")]
 
 
 def policy_of(path: str | os.PathLike[str], agent: DQN) -> str:

@@ -52,6 +52,11 @@ class Run:
     """Of the best checkpoint in games that it was not chosen by; None before the run's end."""
 
     @property
+    def name(self) -> str:
+        """Of its folder."""
+        return Path(os.path.abspath(self.path)).name
+
+    @property
     def steps(self) -> int:
         """Agent steps so far."""
         return int(self.metrics["step"][-1]) if len(self.metrics["step"]) else 0
@@ -116,7 +121,7 @@ def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
     Raises:
         InvalidRun: no run is given, or one cannot be read, or two are the same agent's with the same seed.
     """
-    folders = list(dict.fromkeys(Path(path).resolve() for path in paths))
+    folders = list({Path(path).resolve(): Path(path) for path in reversed(list(paths))}.values())[::-1]
     if not folders:
         raise InvalidRun("no run is given; give the folders of one or more")
     found = [load_run(folder) for folder in folders]

@@ -35,7 +35,7 @@ def settings_section(groups: Sequence[Group]) -> Section:
                     for name, value in differences(config, settings).items()
                 ],
                 "runs": [
-                    {"path": run.path.name, "config": json.dumps(run.config, indent=2, ensure_ascii=False)}
+                    {"path": run.name, "config": json.dumps(run.config, indent=2, ensure_ascii=False)}
                     for run in group.runs
                 ],
             }

@@ -30,7 +30,8 @@ class GroupScore:
     """Of one seed the 95% interval over its episodes; of several one standard deviation over seeds below the mean."""
     high: float
     frames: int
-    """Of the emulator, at which the evaluated policies were saved; the mean over seeds."""
+    """Of the emulator: those of the runs, as a best checkpoint is chosen from all of one, or those before the last
+    evaluation; the mean over seeds."""
     what: str
     """``best checkpoint, fresh games``, or the last evaluation of runs that are not at their end."""
     scores: tuple[Score, ...]
@@ -46,7 +47,10 @@ def score_of_group(group: Group) -> GroupScore | None:
         found = tuple(score for score in scores if score is not None and math.isfinite(score.mean))
         if len(found) == len(group.runs):
             mean, low, high = over_seeds(found)
-            frames = [score.step * run.frames_per_step for score, run in zip(found, group.runs, strict=True)]
+            frames = [
+                run.frames if what == FRESH else score.step * run.frames_per_step
+                for score, run in zip(found, group.runs, strict=True)
+            ]
             return GroupScore(mean, low, high, round(sum(frames) / len(frames)), what, found)
     return None
 

@@ -34,6 +34,11 @@ def count(value: float) -> str:
     return f"{value / 1e6:,.1f} million" if value >= 1e6 else f"{value:,.0f}"
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 episode``, ``2 episodes``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def hours(seconds: float) -> str:
     """A time: ``2 h 21 min``, ``4 min 48 s``, ``12 s``."""
     whole = round(seconds)
