@@ -49,7 +49,7 @@ def _no_games_are_played(monkeypatch: pytest.MonkeyPatch) -> None:
         evaluation = Evaluation(request.env, (mean,) * request.episodes, (900,) * request.episodes)
         return None, Score(request, "last", 1_000_000, request.protocol, evaluation)
 
-    monkeypatch.setattr("pixelq.scripts.scoring.score", score)
+    monkeypatch.setattr("pixelq.scripts.players.score", score)
 
 
 def evaluate(*words: Any) -> Any:
