@@ -62,7 +62,7 @@ def baselines(env_id_or_game: str, mean: float, frames: int) -> tuple[Baseline, 
         curve = published_curve(env_id_or_game, agent)
         if curve is None:
             continue
-        middle, at = curve.frames_millions - 0.5, frames / MILLION
+        middle, at = curve.middle_millions, frames / MILLION
         if middle[0] <= at <= curve.frames_millions[-1]:
             its_mean, std = (float(np.interp(at, middle, values)) for values in (curve.mean, curve.std))
             seeds = int(curve.seeds[np.abs(middle - at).argmin()])

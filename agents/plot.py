@@ -111,10 +111,10 @@ def plot_comparisons(comparisons: Sequence[Comparison], path: Path) -> None:
 
 def _draw_published(axes: Axes, curve: PublishedCurve, color: str, up_to: float) -> None:
     """The published mean, in the middle of each of its intervals up to a number of million frames, and its spread."""
-    shown = curve.frames_millions - 0.5 <= up_to
+    shown = curve.middle_millions <= up_to
     if not shown.any():
         return
-    middle, mean, spread = curve.frames_millions[shown] - 0.5, curve.mean[shown], SPREAD * curve.std[shown]
+    middle, mean, spread = curve.middle_millions[shown], curve.mean[shown], SPREAD * curve.std[shown]
     label = f"{curve.agent}, {PUBLISHED_SOURCE}, ± {SPREAD:g} std over {curve.seeds.max()} seeds"
     axes.plot(middle, mean, "-", marker=".", color=color, lw=1.5, label=label)
     axes.fill_between(middle, mean - spread, mean + spread, color=color, alpha=0.2, lw=0)

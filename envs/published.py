@@ -34,6 +34,11 @@ class PublishedCurve:
     seeds: NDArray[np.int64]
     """[M], how many."""
 
+    @property
+    def middle_millions(self) -> NDArray[np.float64]:
+        """[M], the interval's middle in million frames, where its mean belongs."""
+        return self.frames_millions - 0.5
+
 
 def published_curve(env_id_or_game: str, agent: str) -> PublishedCurve | None:
     """The published curve of an agent with the Nature network; None for a game without one.

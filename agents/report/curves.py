@@ -170,7 +170,7 @@ def _published(env: str, groups: Sequence[Group]) -> list[dict[str, Any]]:
     for agent in PUBLISHED_AGENTS:
         curve = published_curve(env, agent)
         if curve is not None:
-            middle = (curve.frames_millions - 0.5) * MILLION
+            middle = curve.middle_millions * MILLION
             shown = middle <= max(frames, MILLION) + MILLION / 2
             part = Curve(middle[shown], curve.mean[shown], curve.std[shown], curve.seeds[shown])
             found.append({"name": agent, "hidden": agent not in seen, **_as_json(part)})

@@ -194,7 +194,7 @@ def _published(config: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     steps = _count(config.get("steps")) or 0
     shown = curve.frames_millions - 1 <= max(4 * steps / MILLION, 1.0)
-    middle, mean, std = ((column[shown]) for column in (curve.frames_millions - 0.5, curve.mean, curve.std))
+    middle, mean, std = ((column[shown]) for column in (curve.middle_millions, curve.mean, curve.std))
     return {
         "agent": agent,
         "frames": (middle * MILLION).tolist(),
