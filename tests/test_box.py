@@ -24,7 +24,6 @@ from tests.small_agents import SMALL, filled, seal
 
 LEAST = -21.0
 """Below the 95% interval of the mean return of the Pong agent that ships."""
-needs_policy = pytest.mark.skipif(not box.names(), reason="no policy is in the box yet")
 NAMES = ["agent.json", "checksums.sha256", "config.json", "evaluation.json", "network.safetensors", "README.md"]
 
 
@@ -32,7 +31,6 @@ def values_of(folder: Path, name: str) -> Any:
     return json.loads((folder / name).read_text())
 
 
-@needs_policy
 def test_what_is_in_the_box() -> None:
     assert box.names()[0] == "demo"
     assert [each.name for each in box.policies()] == sorted(set(box.names()) - set(box.ALIASES))
@@ -61,7 +59,6 @@ def test_what_is_in_the_box() -> None:
         assert read_score(folder / "evaluation.json").mean == each.mean  # as any evaluation, beside its config.json
 
 
-@needs_policy
 def test_it_is_loaded_by_name() -> None:
     agent = DQN.load("demo", device="cpu")
     envs = make_vec("ALE/Pong-v5", 2, 0)
@@ -83,7 +80,6 @@ def test_it_is_loaded_by_name() -> None:
     assert all(map(torch.equal, agent.learner.target_network.parameters(), agent.network.parameters()))
 
 
-@needs_policy
 def test_it_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As well as its figures say, far above random play; and it is filmed."""
     monkeypatch.chdir(tmp_path)
@@ -98,7 +94,6 @@ def test_it_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert film.stat().st_size > 10_000
 
 
-@needs_policy
 def test_the_list() -> None:
     ended = run_here(["evaluate", "--list"])
     assert (ended.code, ended.err) == (0, "")
@@ -133,7 +128,6 @@ def test_the_list_of_an_empty_box(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         DQN.load("demo")
 
 
-@needs_policy
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -163,7 +157,6 @@ def test_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments:
     assert sorted(path.name for path in box.policy("demo").iterdir()) == before
 
 
-@needs_policy
 def test_a_path_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     filled(AgentConfig(**SMALL)).save("demo")
@@ -180,7 +173,6 @@ def test_a_path_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         box.policy("cartpole")
 
 
-@needs_policy
 def test_beside_other_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two names of one policy are two lines of one score."""
     monkeypatch.chdir(tmp_path)
@@ -338,7 +330,6 @@ def test_flags_of_all_kinds_are_written_as_they_are_read(run: Path) -> None:
     assert (args.agent, args.full_action_space, args.protocol) == (other, True, "nature")
 
 
-@needs_policy
 def test_a_request_keeps_the_name() -> None:
     request = request_of(Path("demo"), 1, device="cpu")
     assert (str(request.checkpoint), request.env) == ("demo", "ALE/Pong-v5")
