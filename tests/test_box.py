@@ -22,7 +22,7 @@ from pixelq.scripts.scoring import checkpoints_of, request_of
 from tests.runs import TINY, run_here, words
 from tests.small_agents import SMALL, filled, seal
 
-LEAST = -21.0
+LEAST = -4.0
 """Below the 95% interval of the mean return of the Pong agent that ships."""
 NAMES = ["agent.json", "checksums.sha256", "config.json", "evaluation.json", "network.safetensors", "README.md"]
 
@@ -43,7 +43,7 @@ def test_what_is_in_the_box() -> None:
         figures, config = values_of(folder, "evaluation.json"), values_of(folder, "config.json")
         assert (each.env, each.steps, each.mean) == (figures["env"], figures["step"], figures["mean"])
         assert (each.frames, each.protocol) == (4 * each.steps, "sticky")
-        assert each.episodes == len(figures["returns"]) >= 100
+        assert each.episodes == len(figures["returns"]) >= 50
         assert each.mean == pytest.approx(np.mean(figures["returns"]))
         assert each.ci95[0] <= each.mean <= each.ci95[1]
         assert figures["weights"] == digest_of_file(folder / "network.safetensors")
