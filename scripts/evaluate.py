@@ -19,7 +19,7 @@ from pixelq.agents.baselines import baselines
 from pixelq.agents.box import Policy, policies
 from pixelq.agents.dqn import resolve_device
 from pixelq.agents.film import evaluation_game, film_episode
-from pixelq.agents.report.words import counted
+from pixelq.agents.words import counted
 from pixelq.envs import InvalidEnv, make_filmed
 from pixelq.scripts.command_line import (
     STDOUT,

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pixelq.agents.aggregates import aggregates, atari57_median, load_rliable
-from pixelq.agents.report.words import counted
 from pixelq.agents.scores import score_matrices, score_of
+from pixelq.agents.words import counted
 from pixelq.envs import ATARI5, ATARI26, ATARI57
 from pixelq.envs.games import game_of
 from pixelq.scripts.command_line import UsageError

@@ -18,8 +18,8 @@ from pixelq.agents.box import ALIASES, CARD, CONFIG, EVALUATION, FOLDER
 from pixelq.agents.checkpoint import agent_files
 from pixelq.agents.comparison import differences
 from pixelq.agents.files import replace_folder
-from pixelq.agents.report.words import counted, hours, interval, percent
 from pixelq.agents.run_log import read_run
+from pixelq.agents.words import counted, hours, interval, percent
 from pixelq.envs import PROTOCOLS
 from pixelq.scripts.command_line import Failure, UsageError, check_least, parse
 from pixelq.scripts.evaluate import describe

@@ -19,7 +19,7 @@ from pixelq.agents.report.curves import BINS, bin_means, curves_section, evaluat
 from pixelq.agents.report.page import Section, content_security_policy, json_in_script, render
 from pixelq.agents.report.settings import machines_section, settings_section
 from pixelq.agents.report.standing import score_of_group, standing_section, summary_section
-from pixelq.agents.report.words import count, hours, interval, number, percent, signed
+from pixelq.agents.words import count, hours, interval, number, percent, signed
 from pixelq.envs import ATARI5, REFERENCE_SCORES, human_normalized_score, published_curve
 from tests.report_runs import STEPS, level, write_run, write_suite
 from tests.runs import run_here
@@ -56,6 +56,7 @@ class TestRecords:
         runs = [run for group in groups for run in group.runs]
         assert [str(run.path) for run in runs] == [".", "../other"]
         assert [run.name for run in runs] == ["run", "other"]
+        assert [group.agent for group in read_groups([run, other, "."])] == ["dqn", "c51"]
         (run / "metrics.csv").write_text("nothing\n")
         with pytest.raises(InvalidRun, match=r"^metrics\.csv "):
             read_groups(["."])

@@ -16,7 +16,7 @@ from pixelq.agents.report.page import Section, render
 from pixelq.agents.report.records import Group, Run, read_groups
 from pixelq.agents.report.settings import machines_section, settings_section
 from pixelq.agents.report.standing import standing_section, summary_section
-from pixelq.agents.report.words import counted
+from pixelq.agents.words import counted
 
 __all__ = ["ReportOptions", "make_report", "write_report"]
 

@@ -22,9 +22,9 @@ from pixelq.agents.baselines import baselines
 from pixelq.agents.report.page import Section
 from pixelq.agents.report.records import Group
 from pixelq.agents.report.standing import GroupScore, score_of_group
-from pixelq.agents.report.words import count
 from pixelq.agents.run_log import InvalidRun
 from pixelq.agents.scores import RunScore, ScoreMatrices, score_matrices
+from pixelq.agents.words import count
 from pixelq.envs import ATARI5, PUBLISHED_AGENTS, human_normalized_score
 from pixelq.envs.games import game_of
 

@@ -10,7 +10,7 @@ from pixelq.agents.film import Game
 from pixelq.agents.recording import RecordedEpisode
 from pixelq.agents.report.page import Section
 from pixelq.agents.report.pictures import bounded_film
-from pixelq.agents.report.words import number
+from pixelq.agents.words import number
 from pixelq.envs import is_atari
 
 NAME = "episode"

@@ -13,9 +13,9 @@ from pixelq.agents.dqn import DQN
 from pixelq.agents.recording import RecordedEpisode
 from pixelq.agents.report.page import Section
 from pixelq.agents.report.pictures import data_uri, grey, grid, heat, sheet, shrunk, signed_grey
-from pixelq.agents.report.words import number, signed
 from pixelq.agents.saliency import Saliency, saliency
 from pixelq.agents.state_map import LEAST_STATES, map_states
+from pixelq.agents.words import number, signed
 from pixelq.envs import is_atari
 from pixelq.networks.encoders import image_layout
 

@@ -121,10 +121,12 @@ def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
     Raises:
         InvalidRun: no run is given, or one cannot be read, or two are the same agent's with the same seed.
     """
-    folders = list({Path(path).resolve(): Path(path) for path in reversed(list(paths))}.values())[::-1]
+    folders: dict[Path, Path] = {}  # as they are called, by where they are
+    for path in paths:
+        folders.setdefault(Path(path).resolve(), Path(path))
     if not folders:
         raise InvalidRun("no run is given; give the folders of one or more")
-    found = [load_run(folder) for folder in folders]
+    found = [load_run(folder) for folder in folders.values()]
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run, agent in zip(found, _names(found), strict=True):
         groups.setdefault((str(run.config["env"]), agent, str(run.config["protocol"])), []).append(run)

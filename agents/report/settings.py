@@ -13,7 +13,7 @@ from pixelq.agents.config import AgentConfig
 from pixelq.agents.presets import PRESETS
 from pixelq.agents.report.page import Section
 from pixelq.agents.report.records import Group, Run
-from pixelq.agents.report.words import hours
+from pixelq.agents.words import hours
 
 NOT_OF_THE_AGENT = {"protocol": "sticky", "full_action_space": False}
 

@@ -13,7 +13,7 @@ from pixelq.agents.baselines import Baseline, baselines
 from pixelq.agents.comparison import MILLION
 from pixelq.agents.report.page import Section
 from pixelq.agents.report.records import Group, Run, Score
-from pixelq.agents.report.words import count, hours, interval, number, percent, signed
+from pixelq.agents.words import count, hours, interval, number, percent, signed
 from pixelq.envs import human_normalized_score, reference_score
 
 FRESH = "best checkpoint, fresh games"

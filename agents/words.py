@@ -1,4 +1,4 @@
-"""Numbers as a page says them."""
+"""Numbers as pages and terminals say them."""
 
 from __future__ import annotations
 
