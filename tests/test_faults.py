@@ -1,10 +1,12 @@
 """Runs that are killed, at whatever moment: they can be resumed, and then are the runs that were never stopped."""
 
 import json
+import os
 import random
 import signal
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,16 @@ def resumptions(out: Path) -> list[dict[str, Any]]:
     return entries
 
 
+def await_checkpoint(out: Path, seconds: float) -> None:
+    """Waits until a run begins to write or to remove a checkpoint, or for so many seconds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(FileNotFoundError):
+            if any(name.startswith(".") for name in os.listdir(out / "checkpoints")):
+                return
+        time.sleep(0.0005)
+
+
 def kill_often(
     nursery: Nursery, folder: Path, whole: Path, fresh: Any, kills: int, longest: float, patches: dict[str, Any]
 ) -> Counter[str]:
@@ -71,6 +83,8 @@ def kill_often(
     while counts.total() < kills:
         child = go_on(out, nursery, fresh(out), patches)
         time.sleep(draw.uniform(0, longest) if draw.random() < 0.8 else draw.uniform(0, 0.1))
+        if draw.random() < 0.3:  # of a fast disk, chance alone would hit too few checkpoints
+            await_checkpoint(out, longest)
         child.send(signal.SIGKILL)
         ended = child.wait()
         where = f"seed {SEED}, kill {counts.total()}, {out}: {ended}"

@@ -294,4 +294,5 @@ def test_subnormal_moments_are_dropped_after_every_200th_update() -> None:
         for moment in moments:
             moment.fill_(1e-40)
         learner.drop_subnormals(updates)
-        assert [moment.unique().tolist() for moment in moments] == [[pytest.approx(left, rel=1e-5)]] * len(moments)
+        expected = pytest.approx(left, rel=1e-4, abs=0)
+        assert [moment.unique().tolist() for moment in moments] == [[expected]] * len(moments)

@@ -19,7 +19,7 @@ from pixelq.agents.report.curves import BINS, bin_means, curves_section, evaluat
 from pixelq.agents.report.page import Section, content_security_policy, json_in_script, render
 from pixelq.agents.report.settings import machines_section, settings_section
 from pixelq.agents.report.standing import score_of_group, standing_section, summary_section
-from pixelq.agents.words import count, hours, interval, number, percent, signed
+from pixelq.agents.words import count, counted, hours, interval, number, percent, signed
 from pixelq.envs import ATARI5, REFERENCE_SCORES, human_normalized_score, published_curve
 from tests.report_runs import STEPS, level, write_run, write_suite
 from tests.runs import run_here
@@ -543,6 +543,9 @@ class TestWords:
             (percent(float("nan")), "–"),
             (count(149_999), "149,999"),
             (count(4_000_012), "4.0 million"),
+            (counted(1, "episode"), "1 episode"),
+            (counted(0, "episode"), "0 episodes"),
+            (counted(1000, "episode"), "1,000 episodes"),
             (hours(59.6), "1 min 00 s"),
             (hours(3599.7), "1 h 00 min"),
             (hours(8460), "2 h 21 min"),
