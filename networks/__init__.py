@@ -9,7 +9,7 @@ from pixelq.networks.implicit import FractionHead, ImplicitHead, QuantileFunctio
 from pixelq.networks.lstm import LSTM, LSTMState
 from pixelq.networks.mlp import MLP
 from pixelq.networks.noisy import NoisyLinear
-from pixelq.networks.q_network import QNetwork
+from pixelq.networks.q_network import LastStep, QNetwork
 from pixelq.networks.quantile import QuantileHead
 from pixelq.networks.streams import ActionStreams, Noise
 
@@ -25,6 +25,7 @@ __all__ = [
     "ImplicitHead",
     "Init",
     "LSTMState",
+    "LastStep",
     "MinAtarCNN",
     "NatureCNN",
     "Noise",

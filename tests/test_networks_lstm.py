@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pixelq.networks import LSTM, MLP, ActionStreams, QNetwork, ScalarHead, make_encoder
+from pixelq.networks import LSTM, MLP, ActionStreams, LastStep, QNetwork, ScalarHead, make_encoder
 from pixelq.networks.lstm import LSTMState
 
 
@@ -93,6 +93,58 @@ def test_number_of_fused_calls(resets: list[tuple[int, int]], calls: int) -> Non
     assert (len(seen), sum(seen)) == (calls, 6)
 
 
+def test_while_a_graph_is_captured_an_unroll_asks_for_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    lstm, x, state = LSTM(4, 5), torch.randn(6, 3, 4), random_state(3, 5)
+    episode_start = torch.rand(6, 3) < 0.3
+    assert episode_start[1:].any()
+    expected = lstm.unroll(x, state, episode_start)
+    seen: list[int] = []
+    lstm.cell.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    monkeypatch.setattr("pixelq.networks.lstm.is_capturing", lambda: True)
+    torch.testing.assert_close(lstm.unroll(x, state, episode_start), expected, rtol=0, atol=1e-6)
+    assert seen == [1] * 6
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    lstm, x, (h, c) = LSTM(3, 4).double(), torch.randn(5, 2, 3).double(), random_state(2, 4)
+    episode_start = torch.tensor([[0, 1], [0, 0], [1, 0], [0, 0], [0, 1]], dtype=torch.bool)
+    weights = dict(lstm.named_parameters())
+    inputs = [tensor.double().requires_grad_() for tensor in (x, h, c, *weights.values())]
+
+    def unrolled(x: torch.Tensor, h: torch.Tensor, c: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
+        given = dict(zip(weights, values, strict=True))
+        call = torch.func.functional_call(Unroll(lstm), {f"lstm.{name}": w for name, w in given.items()}, (x, h, c))
+        return call  # type: ignore[no-any-return]
+
+    class Unroll(nn.Module):
+        def __init__(self, lstm: LSTM) -> None:
+            super().__init__()
+            self.lstm = lstm
+
+        def forward(self, x: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+            out, (hidden, memory) = self.lstm.unroll(x, (h, c), episode_start)
+            return torch.cat([out.flatten(), hidden.flatten(), memory.flatten()])
+
+    assert torch.autograd.gradcheck(unrolled, inputs)
+
+
+def test_the_forget_gate_starts_open() -> None:
+    lstm = LSTM(4, 100)
+    means = [gate.mean().item() for gate in lstm.cell.bias_ih_l0.chunk(4)]  # input, forget, cell, output
+    assert means == pytest.approx([0.0, 1.0, 0.0, 0.0], abs=0.03)
+
+
+def test_bfloat16_leaves_the_lstm_in_float32() -> None:
+    lstm, x, state = LSTM(4, 5), torch.randn(6, 3, 4), random_state(3, 5)
+    starts = torch.zeros(6, 3, dtype=torch.bool)
+    for start in (None, (3, 1)):
+        if start is not None:
+            starts[start] = True
+        exact = lstm.unroll(x.bfloat16().float(), state, starts)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(lstm.unroll(x.bfloat16(), state, starts), exact, rtol=0, atol=1e-6)
+
+
 def test_gradients_flow_through_time_but_not_across_an_episode_start() -> None:
     lstm, x = LSTM(4, 5), torch.randn(6, 2, 4, requires_grad=True)
     state = tuple(part.requires_grad_() for part in random_state(2, 5))
@@ -161,3 +213,36 @@ def test_the_network_can_learn_to_remember() -> None:
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.01  # 0.25 without memory
+
+
+@pytest.mark.parametrize("reads", [(True, False), (False, True), (True, True)])
+def test_the_lstm_reads_what_the_step_before_did(reads: tuple[bool, bool]) -> None:
+    """As a network by hand does that is given one-hot action and tanh(reward) beside the features."""
+    last_action, last_reward = reads
+    width = 2 + 3 * last_action + last_reward
+    lstm = LSTM(width, 4)
+    head = ScalarHead(ActionStreams(4, 3, hidden=0))
+    network = QNetwork(MLP(2, ()), head, lstm, last_action=last_action, last_reward=last_reward)
+    obs, state = torch.randn(5, 2, 2), network.initial_state(2)
+    starts = torch.zeros(5, 2, dtype=torch.bool)
+    starts[0], starts[3, 1] = True, True
+    last = LastStep(torch.randint(3, (5, 2)), torch.randn(5, 2))
+    inputs = torch.zeros(5, 2, width)
+    inputs[..., :2] = obs
+    for t, b in starts.logical_not().nonzero().tolist():
+        if last_action:
+            inputs[t, b, 2 + last.action[t, b]] = 1.0
+        if last_reward:
+            inputs[t, b, -1] = torch.tanh(last.reward[t, b])
+    expected = head(lstm.unroll(inputs, state, starts)[0])
+    torch.testing.assert_close(network.unroll(obs, state, starts, last)[0], expected, rtol=0, atol=1e-6)
+    for t in range(5):
+        value, state = network.step(obs[t], state, starts[t], LastStep(last.action[t], last.reward[t]))
+        torch.testing.assert_close(value, expected[t], rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="reads the last action or reward"):
+        network.unroll(obs, state, starts)
+
+
+def test_a_network_without_an_lstm_reads_no_last_step() -> None:
+    with pytest.raises(ValueError, match="read by an LSTM"):
+        QNetwork(MLP(2, ()), ScalarHead(ActionStreams(2, 3, hidden=0)), last_action=True)
