@@ -6,8 +6,9 @@ from pixelq.agents.dqn import DQN
 from pixelq.agents.evaluation import Evaluation, evaluate
 from pixelq.agents.options import LearnOptions, RunUnwritable, TrainingDiverged
 from pixelq.agents.presets import PRESETS, preset
-from pixelq.agents.replay import Batch, Replay
+from pixelq.agents.replay import Replay
 from pixelq.agents.run_log import InvalidRun
+from pixelq.agents.windows import Batch
 
 __all__ = [
     "DQN",

@@ -1,15 +1,19 @@
-"""From a configuration to the network that it describes."""
+"""From a configuration to the network and the replay that it describes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pixelq.agents.config import AgentConfig, InvalidConfig
+from pixelq.agents.replay import Replay
 from pixelq.agents.restore import fitting
 from pixelq.networks import (
+    LSTM,
     ActionStreams,
     CategoricalHead,
     FractionHead,
@@ -72,7 +76,7 @@ def _make_network(observation_shape: tuple[int, ...], num_actions: int, config: 
     encoder = make_encoder(
         config.encoder,
         observation_shape,
-        hidden=config.hidden,
+        hidden=config.hidden or (),
         width=config.encoder_width,
         spectral_norm=config.spectral_norm,
         adaptive_pool=config.adaptive_pool,
@@ -82,7 +86,16 @@ def _make_network(observation_shape: tuple[int, ...], num_actions: int, config: 
     for parameter in encoder.parameters():
         if parameter.dim() == 4:  # kernels in the order of the images, so that nothing is reordered on the way
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return QNetwork(encoder, make_head(encoder.out_features, num_actions, config))
+    if config.lstm is None:
+        return QNetwork(encoder, make_head(encoder.out_features, num_actions, config))
+    in_features = encoder.out_features + config.lstm_last_action * num_actions + config.lstm_last_reward
+    return QNetwork(
+        encoder,
+        make_head(config.lstm, num_actions, config),
+        LSTM(in_features, config.lstm),
+        last_action=config.lstm_last_action,
+        last_reward=config.lstm_last_reward,
+    )
 
 
 def make_head(in_features: int, num_actions: int, config: AgentConfig) -> ValueHead:
@@ -121,6 +134,59 @@ def make_head(in_features: int, num_actions: int, config: AgentConfig) -> ValueH
                 cosines=config.cosines,
                 kappa=config.kappa,
             )
+
+
+def make_replay(
+    observation_shape: tuple[int, ...],
+    observation_dtype: np.dtype[Any],
+    config: AgentConfig,
+    *,
+    num_envs: int,
+    frame_stack: int,
+    device: torch.device,
+    seed: int,
+) -> Replay:
+    """The replay that a configuration describes; with an LSTM it draws sequences. For the arguments see ``Replay``.
+
+    Raises:
+        InvalidConfig: the capacity is too small, or the memory cannot be had.
+    """
+    sequences = None
+    if config.lstm is not None:
+        # Those that lie wholly in a full replay must be a batch, or there would never be an update.
+        steps = max(frame_stack, 2) + config.n_step + config.sequence_length
+        rounds = -(-config.batch_size // num_envs)
+        least = (-(-steps // config.sequence_period) + rounds) * config.sequence_period * num_envs
+        if config.replay_capacity < least:
+            raise InvalidConfig(
+                f"replay_capacity is {config.replay_capacity:,}; with {num_envs} environments a batch of "
+                f"{config.batch_size} sequences needs {least:,}"
+            )
+        sequences = {
+            "length": config.sequence_length,
+            "period": config.sequence_period,
+            "burn_in": config.burn_in,
+            "state_size": config.lstm,
+            "stores": config.sequence_state == "stored",
+        }
+    return Replay(
+        observation_shape,
+        observation_dtype,
+        capacity=config.replay_capacity,
+        num_envs=num_envs,
+        frame_stack=frame_stack,
+        n_step=config.n_step,
+        gamma=config.gamma,
+        reward_clip=config.reward_clip,
+        prioritized=config.prioritized,
+        priority_alpha=config.priority_alpha,
+        priority_beta=config.priority_beta,
+        priority_epsilon=config.priority_epsilon,
+        priority_uniform=config.priority_uniform,
+        sequences=sequences,
+        device=device,
+        seed=seed,
+    )
 
 
 def _init(config: AgentConfig) -> Init | None:

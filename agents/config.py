@@ -42,7 +42,7 @@ class AgentConfig:
     n_step: int = 1
     """Rewards summed before bootstrapping (Sutton 1988); never across an episode's end."""
     batch_size: int = 32
-    """Transitions in an update."""
+    """Transitions in an update; with an LSTM, sequences."""
     replay_capacity: int = 1_000_000
     """Rows in the replay, summed over environments; a row is one step (7.06 kB on Atari)."""
     learning_starts: int = 50_000
@@ -79,6 +79,8 @@ class AgentConfig:
     """Probability of a random action at the end of the decay and after it."""
     epsilon_steps: int = 1_000_000
     """Steps, counted from learning_starts, in which ε goes from its start to its end, linearly."""
+    epsilon_ladder: bool = False
+    """Environment i of N has its own ε, 0.4^(1 + 7i/(N − 1)), at all times, in place of the schedule (R2D2)."""
     epsilon_off: int | None = None
     """Step from which on ε is 0, as noisy layers explore by themselves; None: never."""
     reward_clip: float | None = 1.0
@@ -139,6 +141,24 @@ class AgentConfig:
     """Least value of τ log π in the reward, l₀."""
     value_rescaling: bool = False
     """The scalar head learns h(return), h(x) = sign(x)(√(|x| + 1) − 1) + 0.001x (Kapturowski et al. 2019)."""
+    lstm: int | None = None
+    """Units of an LSTM between encoder and head; None for no memory (nor any effect of what follows up to burn_in)."""
+    lstm_last_action: bool = False
+    """The LSTM also reads the last action."""
+    lstm_last_reward: bool = False
+    """The LSTM also reads the last reward's hyperbolic tangent; ``predict`` is not told it, and takes 0."""
+    sequence_length: int = 80
+    """Steps of a sequence that is drawn from the replay, burn-in included; its last return reaches n_step further."""
+    sequence_period: int = 40
+    """Steps of an environment between the starts of two sequences; less than sequence_length and they overlap."""
+    sequence_state: Literal["stored", "zero"] = "stored"
+    """State at a sequence's start: the one that acting had there, or zeros (Kapturowski et al. 2019, section 3)."""
+    burn_in: int = 40
+    """First steps of a sequence, from which only the LSTM's state is taken; 0 for none."""
+    priority_eta: float = 0.9
+    """Priority of a sequence: η · max + (1 − η) · mean of its steps' (no effect without an LSTM)."""
+    frame_stack: int = 4
+    """Frames in an observation of an Atari game, for whoever makes the environments; an agent takes any."""
     reset_every: int | None = None
     """Updates between resets: a new head, the encoder shrunk towards a new one (Schwarzer et al. 2023); None: never."""
     reset_shrink: float = 0.5
@@ -154,7 +174,7 @@ class AgentConfig:
     layer_norm: bool = False
     """Layer normalisation before each ReLU of encoder and head (Ba et al. 2016)."""
     hidden: int = 512
-    """Units in the hidden layer of the head, and of the MLP encoder."""
+    """Units in the hidden layer of the head, and of the MLP encoder; 0 leaves both out."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Arithmetic of an update's matrix products; auto takes bfloat16 where the hardware computes in it."""
     cuda_graph: bool = True
@@ -171,7 +191,7 @@ class AgentConfig:
             if value is None and hint in (int | None, float | None):
                 continue
             if hint in (int, int | None):
-                least = 2 if name == "atoms" else 1
+                least = _LEAST.get(name, 1)
                 self._require(name, _is_count(value) and value >= least, f"an integer of at least {least}", hint)
                 self._require(name, value <= MOST, f"at most {MOST:,}", hint)
             elif hint is bool:
@@ -187,6 +207,11 @@ class AgentConfig:
         self._require("epsilon_end", self.epsilon_end <= self.epsilon_start, "at most epsilon_start")
         self._require("batch_size", self.batch_size <= self.replay_capacity, "at most replay_capacity")
         self._require("v_min", bool(np.float32(self.v_min) < np.float32(self.v_max)), "less than v_max")
+        self._require("burn_in", self.burn_in < self.sequence_length, "less than sequence_length")
+        self._require("sequence_period", self.sequence_period <= self.sequence_length, "at most sequence_length")
+        self._require("frame_stack", self.frame_stack <= 16, "at most 16")
+        for name in ("lstm_last_action", "lstm_last_reward"):
+            self._require(name, self.lstm is not None or not getattr(self, name), "False without an lstm")
         scalar = self.head == "scalar"
         self._require("loss", scalar or self.loss == "huber", "huber: squared errors are for the scalar head")
         self._require("value_rescaling", scalar or not self.value_rescaling, "False: it is for the scalar head")
@@ -234,6 +259,8 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+_LEAST = {"atoms": 2, "burn_in": 0, "hidden": 0}
+"""The least value of those counts that are not at least 1."""
 _Range = tuple[Callable[[float], bool], str]
 _POSITIVE: _Range = (lambda x: 0 < x < inf, "a positive number")
 _AT_LEAST_0: _Range = (lambda x: 0 <= x < inf, "a number of at least 0")
@@ -261,6 +288,7 @@ _RANGES: dict[str, _Range] = {
     "priority_beta_end": _FRACTION,
     "priority_epsilon": _AT_LEAST_0,
     "priority_uniform": _FRACTION,
+    "priority_eta": _FRACTION,
     "munchausen_alpha": _FRACTION,
     "munchausen_temperature": _POSITIVE,
     "munchausen_clip": (lambda x: -inf < x <= 0, "a finite number of at most 0"),

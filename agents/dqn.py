@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelq.agents.box import find_policy
-from pixelq.agents.build import check_weights, make_network
+from pixelq.agents.build import check_weights, make_network, make_replay
 from pixelq.agents.checkpoint import Checkpoint, InvalidCheckpoint, one_line, read_checkpoint, write_checkpoint
 from pixelq.agents.config import AgentConfig, InvalidConfig
+from pixelq.agents.device import resolve_device
 from pixelq.agents.exploration import epsilon_greedy
 from pixelq.agents.learner import Learner
+from pixelq.agents.memory import Memory, PolicyState, memory_of, state_of
 from pixelq.agents.replay import Replay
-from pixelq.agents.restore import count, observations, restore_generator, unbounded_box
-from pixelq.agents.schedules import epsilon_at
+from pixelq.agents.restore import count, number, observations, restore_generator, unbounded_box
+from pixelq.agents.schedules import epsilons_at
 from pixelq.networks import Noise, QNetwork
 
 
@@ -74,43 +76,69 @@ class DQN:
         self.episodes = 0
         self.env_id: str | None = None
         self.protocol: str | None = None
+        self.flicker = 0.0
+        """Probability that a frame of the environments is black."""
 
     @property
     def network(self) -> QNetwork:
         """The online network."""
         return self.learner.network
 
-    @property
-    def epsilon(self) -> float:
-        """Probability of a random action at the present step of learning."""
-        return epsilon_at(self.config, self.step)
+    def epsilon(self, num_envs: int) -> NDArray[np.float64]:
+        """Probability of a random action at the present step of learning in each of N environments, [N]."""
+        return epsilons_at(self.config, self.step, num_envs)
 
     def fits(self, envs: VectorEnv) -> bool:
         """Whether the environments' observations and actions are those that the agent was made for."""
         theirs, own = envs.single_observation_space, self.observation_space
         return (theirs.shape, theirs.dtype, envs.single_action_space) == (own.shape, own.dtype, self.action_space)
 
-    def q_values(self, obs: NDArray[Any]) -> Tensor:
-        """Values float32 [B, A] of every action at observations [B, *observation]; noisy layers without noise."""
-        return self._q(self._batched(np.asarray(obs))[0])
+    def make_memory(self, num_envs: int) -> Memory | None:
+        """What a network with an LSTM carries from step to step in N environments that start; None without one."""
+        return None if self.network.lstm is None else Memory(self.network, num_envs)
+
+    def q_values(self, obs: NDArray[Any], memory: Memory | None = None) -> Tensor:
+        """Values float32 [B, A] of every action at observations [B, *observation]; noisy layers without noise.
+
+        A network with an LSTM goes on from ``memory``, which takes the observations in; without one, it takes each
+        of them for an episode's first.
+        """
+        return self._q(self._batched(np.asarray(obs))[0], memory)
 
     @torch.no_grad()
-    def _q(self, obs: NDArray[Any] | Tensor, noise: Noise | None = None) -> Tensor:
-        return self.network.q(torch.as_tensor(obs, device=self.device), noise).float()
+    def _q(self, obs: NDArray[Any] | Tensor, memory: Memory | None = None, noise: Noise | None = None) -> Tensor:
+        obs = torch.as_tensor(obs, device=self.device)
+        memory = memory or self.make_memory(len(obs))
+        q = self.network.q(obs, noise) if memory is None else memory.read(self.network, obs, noise)
+        return q.float()
 
-    def act(self, obs: NDArray[Any] | Tensor, epsilon: float, noise: Noise | None = None) -> NDArray[np.int64]:
-        """ε-greedy actions int64 [N] at observations [N, *observation], one coin for each environment."""
-        if epsilon >= 1.0:
+    def act(
+        self,
+        obs: NDArray[Any] | Tensor,
+        epsilon: float | NDArray[np.float64],
+        memory: Memory | None = None,
+        noise: Noise | None = None,
+    ) -> NDArray[np.int64]:
+        """ε-greedy actions int64 [N] at observations [N, *observation], one coin for each environment.
+
+        Args:
+            obs: the observations.
+            epsilon: ε, or one for each environment [N].
+            memory: of a network with an LSTM, as in ``q_values``.
+            noise: of noisy layers.
+        """
+        if memory is None and np.min(epsilon) >= 1.0:
             return epsilon_greedy(np.zeros(obs.shape[0], dtype=np.int64), self.num_actions, epsilon, self.rng)
         obs = obs if isinstance(obs, Tensor) else self._batched(obs)[0]
-        greedy: NDArray[np.int64] = self._q(obs, noise).argmax(1).cpu().numpy()
-        if epsilon <= 0.0:  # evaluations leave the generator, and so the training, as it is
+        greedy: NDArray[np.int64] = self._q(obs, memory, noise).argmax(1).cpu().numpy()
+        if np.max(epsilon) <= 0.0:  # evaluations leave the generator, and so the training, as it is
             return greedy
         return epsilon_greedy(greedy, self.num_actions, epsilon, self.rng)
 
-    def explore(self, obs: NDArray[Any] | Tensor) -> NDArray[np.int64]:
+    def explore(self, obs: NDArray[Any] | Tensor, memory: Memory | None = None) -> NDArray[np.int64]:
         """Actions int64 [N] of the present step of learning: its ε, and noise of its own for each environment."""
-        return self.act(obs, self.epsilon, self.network.draw_noise(obs.shape[0], self.noise))
+        num_envs = obs.shape[0]
+        return self.act(obs, self.epsilon(num_envs), memory, self.network.draw_noise(num_envs, self.noise))
 
     def reset_network(self) -> None:
         """Resets the networks towards newly drawn weights, as ``reset_every`` asks; see ``Learner.reset``."""
@@ -121,26 +149,31 @@ class DQN:
     def predict(
         self,
         observation: NDArray[Any],
-        state: tuple[NDArray[Any], ...] | None = None,
+        state: PolicyState | None = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
-    ) -> tuple[NDArray[np.int64], tuple[NDArray[Any], ...] | None]:
+    ) -> tuple[NDArray[np.int64], PolicyState | None]:
         """Actions, by the protocol of stable-baselines3.
 
         Args:
             observation: one observation or a batch [B, *observation]; images also with their channels last.
-            state: memory of the policy; this one has none and hands it back.
-            episode_start: bool [B], where an episode begins; a policy without memory does not ask.
+            state: what the last call returned; None at the beginning. A policy without memory hands it back.
+            episode_start: bool [B], where an episode, and so the memory, begins; None: nowhere but at the beginning.
             deterministic: greedy; else as ``explore`` acts at the present step of learning.
 
         Returns:
             actions int64 [B] (or [], for one observation), and the state.
 
         Raises:
-            ValueError: the observation does not fit the observation space.
+            ValueError: the observation does not fit the observation space, or the state is another policy's.
         """
         obs, is_single = self._batched(np.asarray(observation))
-        actions = self.act(obs, 0.0) if deterministic else self.explore(obs)
+        memory = None
+        if self.network.lstm is not None:
+            memory = memory_of(self.network, len(obs), state, episode_start)
+        actions = self.act(obs, 0.0, memory) if deterministic else self.explore(obs, memory)
+        if memory is not None:
+            state = state_of(memory, actions)
         return (actions[0] if is_single else actions), state
 
     def _batched(self, obs: NDArray[Any]) -> tuple[NDArray[Any], bool]:
@@ -179,21 +212,12 @@ class DQN:
         """The replay for so many environments and stacked frames: the one that is there if it fits, else a new one."""
         old = self.replay
         if old is None or (old.num_envs, old.frame_stack) != (num_envs, frame_stack):
-            config = self.config
-            self.replay = Replay(
+            self.replay = make_replay(
                 self.observation_space.shape,
                 np.dtype(self.observation_space.dtype),
-                capacity=config.replay_capacity,
+                self.config,
                 num_envs=num_envs,
                 frame_stack=frame_stack,
-                n_step=config.n_step,
-                gamma=config.gamma,
-                reward_clip=config.reward_clip,
-                prioritized=config.prioritized,
-                priority_alpha=config.priority_alpha,
-                priority_beta=config.priority_beta,
-                priority_epsilon=config.priority_epsilon,
-                priority_uniform=config.priority_uniform,
                 device=self.device,
                 seed=self._replay_seed,
             )
@@ -211,6 +235,7 @@ class DQN:
             "seed": self.seed,
             "env": self.env_id,
             "protocol": self.protocol,
+            "flicker": self.flicker,
             "step": self.step,
             "updates": self.updates,
             "episodes": self.episodes,
@@ -264,27 +289,7 @@ class DQN:
             agent.rng.bit_generator.state = state["rng"]
             agent.step, agent.updates, agent.episodes = (count(state, name) for name in ("step", "updates", "episodes"))
             agent.env_id, agent.protocol = (None if state[n] is None else str(state[n]) for n in ("env", "protocol"))
+            agent.flicker = number(state, "flicker", 1.0) if "flicker" in state else 0.0  # which older ones lack
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
             raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error
         return agent
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """The PyTorch device of a name; ``auto`` is the GPU where there is one.
-
-    Raises:
-        InvalidConfig: there is no such device here.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise InvalidConfig(f"unknown device {device!r}; use auto, cpu or cuda") from error
-    if resolved.type not in ("cpu", "cuda"):
-        raise InvalidConfig(f"device {device!r} is not supported; use auto, cpu or cuda")
-    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
-        raise InvalidConfig(
-            f"device {device} was asked for, but PyTorch finds no CUDA GPU for it here; use auto or cpu"
-        )
-    return resolved

@@ -99,16 +99,18 @@ def evaluate(
     returns, lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
     done: NDArray[np.bool_] = np.zeros(num_envs, dtype=bool)
     num_actions = agent.num_actions
+    memory = agent.make_memory(num_envs)
     obs, _ = envs.reset(seed=games_seed)
     while any(len(episodes_of) < n for episodes_of, n in zip(finished, quota, strict=True)):
         if should_stop():
             raise InterruptedError("the evaluation was stopped")
-        actions, _ = agent.predict(obs)
-        actions = epsilon_greedy(actions, num_actions, epsilon, rng)
+        actions = epsilon_greedy(agent.act(obs, 0.0, memory), num_actions, epsilon, rng)
         obs, reward, terminated, truncated, _ = envs.step(actions)
         lengths += ~done  # the step after an end only resets
         returns += reward
         done = terminated | truncated
+        if memory is not None:
+            memory.step(actions, reward, done)
         for i in np.flatnonzero(done):
             finished[i].append((float(returns[i]), int(lengths[i])))
             if len(finished[i]) <= quota[i]:

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 
 def epsilon_greedy(
-    greedy: NDArray[np.int64], num_actions: int, epsilon: float, rng: np.random.Generator
+    greedy: NDArray[np.int64], num_actions: int, epsilon: float | NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Actions [N]: each environment tosses its own coin and takes a uniform action with probability ε."""
+    """Actions [N]: each environment tosses its own coin and takes a uniform action with probability ε, [] or [N]."""
     explore = rng.random(greedy.shape[0]) < epsilon
     return np.where(explore, rng.integers(num_actions, size=greedy.shape[0]), greedy)

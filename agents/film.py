@@ -38,11 +38,31 @@ class Game:
     """Probability of a random action."""
     seed: int = 0
     """Of the game and of the random actions."""
+    frame_stack: int = 4
+    """Atari only: frames in an observation."""
+    flicker: float = 0.0
+    """Atari only: probability that a frame is black."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Of ``make_vec`` and ``make_filmed``, beside id and number of environments."""
+        return {
+            "seed": self.seed,
+            "protocol": self.protocol,
+            "full_action_space": self.full_action_space,
+            "frame_stack": self.frame_stack,
+            "flicker": self.flicker,
+        }
 
 
 def has_full_action_space(agent: DQN) -> bool:
     """Whether an Atari agent plays with all 18 joystick actions, its game's own or not."""
     return agent.num_actions == 18
+
+
+def stacked_frames(agent: DQN) -> int:
+    """Frames in an observation of an Atari agent; of others a number that nothing asks for."""
+    return agent.observation_space.shape[0] if len(agent.observation_space.shape) == 3 else 1
 
 
 def evaluation_game(agent: DQN, env_id: str, protocol: str | None, epsilon: float | None, seed: int) -> Game:
@@ -58,7 +78,8 @@ def evaluation_game(agent: DQN, env_id: str, protocol: str | None, epsilon: floa
     rules = protocol or (agent.protocol if agent.protocol in PROTOCOLS else "sticky") or "sticky"
     if epsilon is None:
         epsilon = PROTOCOLS[rules].evaluation_epsilon if is_atari(env_id) and rules in PROTOCOLS else 0.0
-    return Game(env_id, rules, has_full_action_space(agent), epsilon, derived_seed(seed, "evaluation"))
+    seed = derived_seed(seed, "evaluation")
+    return Game(env_id, rules, has_full_action_space(agent), epsilon, seed, stacked_frames(agent), agent.flicker)
 
 
 class PlayedStep(NamedTuple):
@@ -78,7 +99,7 @@ def film_episode(agent: DQN, game: Game, path: Path) -> float:
         InvalidEnv: the environment draws no pictures.
         InvalidRun: the file cannot be written.
     """
-    envs = make_filmed(game.env_id, game.seed, game.protocol, full_action_space=game.full_action_space)
+    envs = make_filmed(game.env_id, **game.arguments)
     try:
         steps = play_episode(agent, envs, path, epsilon=game.epsilon, seed=game.seed)
         return sum((step.reward for step in steps), 0.0)
@@ -106,16 +127,18 @@ def play_episode(
     rng = np.random.default_rng(seed)
     with nullcontext() if path is None else _writer(path, frames_per_second(envs)) as film:
         obs, _ = envs.reset()
-        picture, done = envs.frame(), False
+        picture, done, memory = envs.frame(), False, agent.make_memory(1)
         while not done:
             if film is not None:
                 film.append_data(_enlarged(picture))
-            q_values = agent.q_values(obs)  # [1, A]
+            q_values = agent.q_values(obs, memory)  # [1, A]
             greedy = q_values.argmax(1).cpu().numpy()
             actions = epsilon_greedy(greedy, agent.num_actions, epsilon, rng)
             before, seen = obs[0], picture
             obs, reward, terminated, truncated, _ = envs.step(actions)
             picture, done = envs.frame(), bool(terminated[0] or truncated[0])
+            if memory is not None:
+                memory.step(actions, reward, terminated | truncated)
             if done and film is not None:
                 film.append_data(_enlarged(picture))
             yield PlayedStep(before, seen, q_values[0].cpu().numpy(), int(actions[0]), float(reward[0]))

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
+
+from pixelq.agents.config import InvalidConfig
+from pixelq.envs import fact
+
+if TYPE_CHECKING:
+    from pixelq.agents.dqn import DQN
+
+
+def check_games(agent: DQN, envs: VectorEnv) -> None:
+    """Sees that an agent can learn in these environments.
+
+    Raises:
+        InvalidConfig: they reset in another way, or their observations and actions are not the agent's.
+    """
+    mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+    if mode != AutoresetMode.NEXT_STEP:
+        raise InvalidConfig(f"the environments reset with {mode}; they must be made with AutoresetMode.NEXT_STEP")
+    if not agent.fits(envs):
+        raise InvalidConfig("the environments' spaces are not the agent's; make the agent from these environments")
+
+
+def note_games(agent: DQN, envs: VectorEnv) -> None:
+    """Writes down with an agent what it is trained in."""
+    agent.env_id = fact(envs, "env_id", None)
+    agent.protocol = getattr(fact(envs, "protocol", None), "name", None)
+    agent.flicker = fact(envs, "flicker", 0.0)
 
 
 class Games:

@@ -17,10 +17,11 @@ from pixelq.agents.optim import (
     make_optimizer,
     optimizer_tensors,
 )
-from pixelq.agents.replay import Batch
+from pixelq.agents.recurrent import features_of, mean_of, priorities
 from pixelq.agents.resets import shrink_and_perturb
 from pixelq.agents.restore import fitting, restore_generator
 from pixelq.agents.targets import greedy_policy, munchausen_reward, soft_policy
+from pixelq.agents.windows import Batch, Sequences
 from pixelq.networks import FractionHead, QNetwork
 
 SUBNORMALS_EVERY = 200
@@ -63,24 +64,25 @@ class Learner:
         if fractions:
             self.optimizers["fraction_optimizer"] = make_fraction_optimizer(self.config, fractions)
 
-    def update(self, batch: Batch) -> Update:
+    def update(self, batch: Batch | Sequences) -> Update:
         """One gradient step on the head's loss between Z(s, a) and r + discount · Σₐ π(a|s′) Z_target(s′, a)."""
         network, target_network, config = self.network, self.target_network, self.config
+        features = features_of(batch)
         with torch.no_grad(), self.autocast:
-            next_value = self._value(target_network, batch.next_obs)
+            next_value = self._value(target_network, features.after(target_network))
             next_q = target_network.head.q(next_value)  # [B, A]
             reward, next_policy = batch.reward, greedy_policy(next_q)
             if config.double:
-                next_policy = greedy_policy(network.head.q(self._value(network, batch.next_obs)))
+                next_policy = greedy_policy(network.head.q(self._value(network, features.after(network))))
             if config.munchausen:
-                q = target_network.head.q(self._value(target_network, batch.obs))
+                q = target_network.head.q(self._value(target_network, features.now(target_network)))
                 reward, next_policy = self._munchausen(batch, q, next_q)
         with self.autocast:
-            value = self._value(network, batch.obs)
+            value = self._value(network, features.now(network))
             losses, priority, q_taken = network.head.loss(
                 value, batch.action, reward, batch.discount, next_value, next_policy, self.generator
             )
-        loss = (losses if batch.weight is None else losses * batch.weight).mean()
+        loss = mean_of(losses, batch, batch.weight)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -88,13 +90,13 @@ class Learner:
             limit_norm(self.optimizers["optimizer"], config.max_grad_norm)
         for optimizer in self.optimizers.values():
             optimizer.step()
-        return Update(loss.detach(), q_taken.mean(), priority)
+        return Update(loss.detach(), mean_of(q_taken, batch), priorities(priority, batch, config.priority_eta))
 
-    def _value(self, network: QNetwork, obs: Tensor) -> Any:
+    def _value(self, network: QNetwork, features: Tensor) -> Any:
         """The head's representation of the values, under noise of its own that the batch shares."""
-        return network(obs, network.draw_noise(1, self.generator))
+        return network.head(features, network.draw_noise(1, self.generator))
 
-    def _munchausen(self, batch: Batch, q: Tensor, next_q: Tensor) -> tuple[Tensor, Tensor]:
+    def _munchausen(self, batch: Batch | Sequences, q: Tensor, next_q: Tensor) -> tuple[Tensor, Tensor]:
         """Reward [B] and next policy [B, A] of Munchausen DQN, from the target network's q at both states."""
         alpha, temperature = self.config.munchausen_alpha, self.config.munchausen_temperature
         reward = munchausen_reward(

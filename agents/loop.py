@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from pixelq.agents.config import InvalidConfig
 from pixelq.agents.description import describe
 from pixelq.agents.evaluation import Evaluation, evaluate
-from pixelq.agents.games import Games
+from pixelq.agents.games import Games, check_games, note_games
 from pixelq.agents.interval import Interval
 from pixelq.agents.options import LearnOptions, RunUnwritable, TrainingDiverged
 from pixelq.agents.progress import ProgressLine
 from pixelq.agents.progress_file import ProgressFile
+from pixelq.agents.recurrent import q_discrepancy
 from pixelq.agents.resume import restore_run, run_state
 from pixelq.agents.run_checkpoints import RunCheckpoints
 from pixelq.agents.run_log import RunLog
@@ -36,11 +37,7 @@ def train(agent: DQN, envs: VectorEnv, steps: int, options: LearnOptions) -> Non
     """Trains ``agent`` for ``steps`` more steps; see ``DQN.learn``."""
     if steps < (0 if options.resume else 1):  # 0: what the run's last step left undone
         raise InvalidConfig(f"steps is {steps}; it must be at least 1")
-    mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-    if mode != AutoresetMode.NEXT_STEP:
-        raise InvalidConfig(f"the environments reset with {mode}; they must be made with AutoresetMode.NEXT_STEP")
-    if not agent.fits(envs):
-        raise InvalidConfig("the environments' spaces are not the agent's; make the agent from these environments")
+    check_games(agent, envs)
     loop = Loop(agent, envs, options, agent.step + steps)  # a signal ends this at once: there is nothing to save
     try:
         with stop_signals() as loop.received:
@@ -59,9 +56,9 @@ class Loop:
         self.agent, self.envs, self.options, self.last_step = agent, envs, options, last_step
         self.received: list[int] = []  # signals that ask to stop
         self.frames_per_step: int = fact(envs, "frames_per_step", 1)
-        agent.env_id = fact(envs, "env_id", None)
-        agent.protocol = getattr(fact(envs, "protocol", None), "name", None)
+        note_games(agent, envs)
         self.replay = agent.make_replay(envs.num_envs, fact(envs, "frame_stack", 1))
+        self.memory = agent.make_memory(envs.num_envs)
         self.games = Games(envs)
         self.interval = Interval(envs.num_envs, agent.step)
         # A new replay is first filled, also when the agent is not new.
@@ -112,8 +109,8 @@ class Loop:
         try:
             while not stopping:
                 before = agent.step
-                self.replay.observe(obs)
-                actions = agent.explore(self.replay.latest())
+                self.replay.observe(obs, None if self.memory is None else self.memory.state)
+                actions = agent.explore(self.replay.latest(), self.memory)
                 self.games.send(actions)
                 agent.step += int((~self.interval.done).sum())  # the step after an episode's end only resets
                 self._learn(before)  # while the games go on
@@ -123,9 +120,12 @@ class Loop:
                     self.replay.cut(obs)  # the running episodes end at what was seen last
                     self.interval.cut()
                     obs = self._restart(envs, error)
+                    self.memory = agent.make_memory(envs.num_envs)
                 else:
                     self.replay.complete(actions, reward, terminated, truncated, info.get("life_lost"))
                     agent.episodes += self.interval.count(reward, terminated | truncated)
+                    if self.memory is not None:
+                        self.memory.step(actions, reward, terminated | truncated)
                 stopping = agent.step >= self.last_step or bool(self.received)
                 self._record(before, obs, stopping)
                 self.progress.tick()
@@ -159,8 +159,7 @@ class Loop:
             raise EnvironmentFailed(f"{error}, at step {self.agent.step:,}{self._kept()}") from error
         self.restarts += 1
         self.line.say(f"{error}, at step {self.agent.step:,}; the environments are made anew, once")
-        obs: NDArray[Any] = envs.restart()  # type: ignore[attr-defined]
-        return obs
+        return envs.restart()  # type: ignore[attr-defined,no-any-return]
 
     def _learn(self, before: int) -> None:
         """Runs the updates that the steps since ``before`` call for."""
@@ -223,10 +222,11 @@ class Loop:
             "step": agent.step,
             "frames": agent.step * self.frames_per_step,
             "episodes": agent.episodes,
-            "epsilon": agent.epsilon,
+            "epsilon": float(agent.epsilon(self.envs.num_envs).mean()),
             "updates": agent.updates,
             "wall_seconds": wall_seconds,
             "restarts": self.restarts,
+            "q_discrepancy": q_discrepancy(agent.network, self.replay),
             **self.interval.row(agent.step, wall_seconds),
         }
         if self.log is not None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from pixelq.agents.config import AgentConfig, InvalidConfig
+from pixelq.agents.recurrent_presets import drqn, quick_recurrent, r2d2
 
 
 def nature() -> AgentConfig:
@@ -281,6 +282,7 @@ PRESETS: dict[str, Callable[[], AgentConfig]] = {
     for function in (
         *(nature, dqn, double, dueling, per, c51, qrdqn, iqn, fqf, munchausen, munchausen_iqn),
         *(rainbow, rainbow_dopamine, der, btr, quick, classic),
+        *(drqn, r2d2, quick_recurrent),
     )
 }
 

@@ -74,7 +74,7 @@ def record_episode(
         InvalidRun: the file cannot be written.
         ValueError: most_states is less than 1.
     """
-    envs = make_filmed(game.env_id, game.seed, game.protocol, full_action_space=game.full_action_space)
+    envs = make_filmed(game.env_id, **game.arguments)
     try:
         steps = play_episode(agent, envs, path, epsilon=game.epsilon, seed=game.seed)
         q_values, actions, rewards, kept = _collect(steps, most_states)
@@ -113,7 +113,7 @@ def best_seed(agent: DQN, game: Game, episodes: int) -> tuple[int, tuple[float, 
         raise ValueError(f"episodes is {episodes}; it must be at least 1")
     returns: list[float] = []
     for seed in range(game.seed, game.seed + episodes):
-        envs = make_vec(game.env_id, 1, seed, game.protocol, full_action_space=game.full_action_space, num_threads=1)
+        envs = make_vec(game.env_id, 1, **(game.arguments | {"seed": seed}), num_threads=1)
         try:
             returns += evaluate(agent, envs, 1, epsilon=game.epsilon, seed=seed).returns
         finally:

@@ -8,7 +8,7 @@ truncation, the next observation is right by itself.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,21 +17,10 @@ from torch import Tensor
 
 from pixelq.agents.config import InvalidConfig
 from pixelq.agents.restore import fitting, part
-from pixelq.agents.returns import n_step_return
 from pixelq.agents.ring import Ring
 from pixelq.agents.samplers import PrioritizedSampler, Sampler, UniformSampler
-
-
-class Batch(NamedTuple):
-    """Transitions over up to n steps; S is the frame stack."""
-
-    obs: Tensor  # [B, S, *frame] or, without a stack, [B, *observation]
-    action: Tensor  # [B] int64
-    reward: Tensor  # [B] float32, clipped and summed over the steps
-    discount: Tensor  # [B] float32, γᵐ·(1 − terminated)
-    next_obs: Tensor  # like obs
-    weight: Tensor | None = None  # [B] float32, importance weights; None: all are 1
-    row: Tensor | None = None  # [B] int64, rows of the ring where the transitions start
+from pixelq.agents.windows import Batch, Returns, Sequences, SequenceWindow, TransitionWindow, Window
+from pixelq.networks import LSTMState
 
 
 class Replay:
@@ -43,7 +32,7 @@ class Replay:
     Args:
         observation_shape: shape of an observation; with a stack its first axis is the stack, oldest frame first.
         observation_dtype: uint8 is kept, anything else is stored as float32.
-        capacity: rows over all environments, rounded down to a multiple of num_envs.
+        capacity: rows over all environments, rounded down to a multiple of num_envs (and of a sequence's period).
         num_envs: environments that write in turn.
         frame_stack: frames in an observation, zero before an episode's start; 1: observations are stored whole.
         n_step: steps of the return.
@@ -51,6 +40,7 @@ class Replay:
         reward_clip: rewards are clipped to ± this when sampled; None for raw.
         prioritized: drawn by priority (Schaul et al. 2016) and not uniformly.
         priority_alpha, priority_beta, priority_epsilon, priority_uniform: see ``PrioritizedSampler``.
+        sequences: what ``SequenceWindow`` asks for, to draw sequences; None draws transitions.
         device: where the ring lies.
         seed: of the sampling generator.
 
@@ -74,17 +64,19 @@ class Replay:
         priority_beta: float = 0.4,
         priority_epsilon: float = 1e-6,
         priority_uniform: float = 0.0,
+        sequences: dict[str, Any] | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
-        self.length = capacity // num_envs  # time steps
-        if self.length < frame_stack + n_step:
+        steps, period = (n_step, 1) if sequences is None else (n_step + sequences["length"], sequences["period"])
+        least = frame_stack + steps if sequences is None else -(-(max(frame_stack, 2) + steps) // period + 1) * period
+        self.length = capacity // num_envs // period * period  # time steps
+        if self.length < least:
             raise InvalidConfig(
                 f"a replay of {capacity} rows is too small for {num_envs} environments; it must hold at least "
-                f"{num_envs * (frame_stack + n_step)} (fewer environments or a larger replay_capacity)"
+                f"{num_envs * least} (fewer environments or a larger replay_capacity)"
             )
-        self.num_envs, self.frame_stack, self.n_step = num_envs, frame_stack, n_step
-        self.gamma, self.reward_clip = gamma, reward_clip
+        self.num_envs, self.frame_stack = num_envs, frame_stack
         self.device = torch.device(device)
         self.ring = Ring(
             observation_shape,
@@ -95,6 +87,10 @@ class Replay:
             device=self.device,
         )
         self.rows = rows = self.ring.rows
+        returns = Returns(n_step, gamma, reward_clip)
+        self.window: Window = TransitionWindow(self.ring, returns)
+        if sequences is not None:
+            self.window = SequenceWindow(self.ring, returns, **sequences)
         generator = torch.Generator(self.device).manual_seed(seed)
         self.sampler: Sampler = UniformSampler(rows, generator)
         if prioritized:
@@ -106,11 +102,10 @@ class Replay:
                 epsilon=priority_epsilon,
                 uniform=priority_uniform,
             )
-        self._first = 0  # oldest time step that may be drawn
+        self.first = 0  # oldest time step that may be drawn
         self._is_observed = False  # of the time step to be written next, the observation is there already
         self._age = np.zeros(num_envs, dtype=np.uint8)  # of the row to be written next
         self._is_final = np.zeros(num_envs, dtype=bool)  # the row to be written next ends an episode
-        self._step_offsets = torch.arange(n_step, device=self.device)
         pinned = self.device.type == "cuda"
         self._starts_out = torch.empty(num_envs, dtype=torch.int64, pin_memory=pinned)  # lies ready to cross
 
@@ -122,7 +117,8 @@ class Replay:
     @property
     def nbytes(self) -> int:
         """Bytes that it takes, bookkeeping included."""
-        return self.ring.nbytes + self._starts_out.nbytes + self.sampler.nbytes
+        states = self.window.states.nbytes if isinstance(self.window, SequenceWindow) else 0
+        return self.ring.nbytes + self._starts_out.nbytes + self.sampler.nbytes + states
 
     def add(
         self,
@@ -140,15 +136,18 @@ class Replay:
         self.observe(obs)
         self.complete(action, reward, terminated, truncated, life_lost)
 
-    def observe(self, obs: NDArray[Any]) -> None:
+    def observe(self, obs: NDArray[Any], state: LSTMState | None = None) -> None:
         """Begins a row of each environment with what it shows, [N, *observation]; of a stack the newest frame crosses.
 
-        From here on the transitions that end at this observation can be sampled.
+        From here on the transitions that end at this observation can be sampled. ``state`` is a memory's before it has
+        read the observation, (h, c) [N, H] each; it is stored where a sequence starts.
         """
-        self._drop_before(self.time + 1 - self.length + self.frame_stack - 1)
+        self._drop_before(self.time + 1 - self.length + self.window.behind)
         self.ring.begin(obs, self._age)
         self._is_observed = True
-        self._offer(self.time - self.n_step)
+        if state is not None and isinstance(self.window, SequenceWindow):
+            self.window.keep_state(state)
+        self._offer(self.time - self.window.ahead)
 
     def latest(self) -> Tensor:
         """The observations [N, *observation] that ``observe`` was given, with stacks rebuilt, on the device.
@@ -180,7 +179,7 @@ class Replay:
         """
         zero_discount = terminated if life_lost is None else terminated | life_lost
         self.ring.end(action, reward, zero_discount, truncated, is_start=~self._is_final)
-        self._age = np.where(self._is_final, 0, np.minimum(self._age + 1, self.frame_stack - 1)).astype(np.uint8)
+        self._age = np.where(self._is_final, 0, np.minimum(self._age + 1, self.ring.oldest)).astype(np.uint8)
         self._is_final = terminated | truncated
         self._is_observed = False
 
@@ -203,34 +202,38 @@ class Replay:
     def _offer(self, time: int) -> None:
         """Hands the rows of a time step, whose windows are now complete, to the sampler."""
         if time >= 0:
-            starts = self.ring.starts(time, time + 1)
+            starts = self.window.starts(time, time + 1)
             self._starts_out.numpy()[: len(starts)] = starts
             self.sampler.extend(self._starts_out[: len(starts)].to(self.device, non_blocking=True))
 
     def _drop_before(self, time: int) -> None:
         """Takes the rows before a time step, whose stacks will not be whole any more, from the sampler."""
-        if time < self.frame_stack:  # the ring is not full yet: before its first row lies nothing that a stack needs
+        if time <= self.window.behind:  # the ring is not full yet: before its first row lies nothing that is needed
             return
-        for step in range(self._first, time):
-            self.sampler.drop(int(self.ring.is_start[step % self.length].sum()))
-        self._first = time
+        for step in range(self.first, time):
+            self.sampler.drop(len(self.window.starts(step, step + 1)))
+        self.first = time
 
     def __len__(self) -> int:
-        """Transitions that can be sampled."""
+        """Transitions, or sequences, that can be sampled."""
         return len(self.sampler)
 
-    def sample(self, batch_size: int) -> Batch:
+    def sample(self, batch_size: int) -> Batch | Sequences:
         """A batch drawn with replacement, with the sampler's weights and the rows that it came from.
 
         Raises:
-            ValueError: no transition is complete yet.
+            ValueError: nothing is complete yet.
         """
         if not len(self.sampler):
-            raise ValueError(f"the replay is empty: a transition needs {self.n_step} steps after it")
+            raise ValueError(f"the replay is empty: {self.window.unit} needs {self.window.ahead} steps after it")
         row, weight = self.sampler.sample(batch_size)
         return self.gather(row)._replace(weight=weight, row=row)
 
-    def update_priorities(self, batch: Batch, priority: Tensor) -> None:
+    def gather(self, row: Tensor) -> Batch | Sequences:
+        """What starts at rows [B] (int64), whose windows must be complete."""
+        return self.window.gather(row)
+
+    def update_priorities(self, batch: Batch | Sequences, priority: Tensor) -> None:
         """Sets the priorities [B] of a batch that was sampled; a uniform sampler has none."""
         assert batch.row is not None
         self.sampler.update(batch.row, priority)
@@ -240,25 +243,14 @@ class Replay:
         if isinstance(self.sampler, PrioritizedSampler):
             self.sampler.beta.fill_(beta)
 
-    def gather(self, row: Tensor) -> Batch:
-        """The transitions that start at rows [B] (int64), whose windows must be complete."""
-        window = (row[:, None] + self._step_offsets * self.num_envs) % self.rows  # [B, n]
-        ring = self.ring
-        reward = ring.reward[window]
-        if self.reward_clip is not None:
-            reward = reward.clamp(-self.reward_clip, self.reward_clip)
-        returns, discount, steps = n_step_return(reward, ring.terminated[window], ring.truncated[window], self.gamma)
-        successor = (row + steps * self.num_envs) % self.rows
-        obs, next_obs = ring.observations(torch.cat([row, successor])).chunk(2)
-        return Batch(obs, ring.action[row].long(), returns, discount, next_obs)
-
     def state(self) -> dict[str, Tensor]:
         """What ``load_state`` needs beside the rows of the ring."""
         return {
             "time": torch.tensor(self.time),
-            "first": torch.tensor(self._first),
+            "first": torch.tensor(self.first),
             "age": torch.from_numpy(self._age),
             "is_final": torch.from_numpy(self._is_final),
+            **({"states": self.window.states.cpu()} if isinstance(self.window, SequenceWindow) else {}),
             **{f"sampler.{name}": tensor for name, tensor in self.sampler.state().items()},
         }
 
@@ -273,8 +265,10 @@ class Replay:
             raise ValueError(f"a replay of {self.length} time steps cannot have rows {first:,} to {time:,}")
         age = fitting(state, "age", torch.from_numpy(self._age))
         is_final = fitting(state, "is_final", torch.from_numpy(self._is_final))
-        self.ring.time, self._first = time, first
+        self.ring.time, self.first = time, first
         self._age, self._is_final = age.numpy().copy(), is_final.numpy().copy()
         self._is_observed = False
-        starts = self.ring.starts(first, max(first, time - self.n_step))
+        if isinstance(self.window, SequenceWindow):
+            self.window.states.copy_(fitting(state, "states", self.window.states))
+        starts = self.window.starts(first, max(first, time - self.window.ahead))
         self.sampler.load_state(torch.from_numpy(starts).to(self.device), part(state, "sampler"))

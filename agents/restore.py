@@ -45,14 +45,14 @@ def count(values: Mapping[str, Any], name: str, most: int = 2**62) -> int:
     return value
 
 
-def number(values: Mapping[str, Any], name: str) -> float:
-    """The JSON value of that name, if it is a number in [0, 2⁶²].
+def number(values: Mapping[str, Any], name: str, most: float = 2**62) -> float:
+    """The JSON value of that name, if it is a number in [0, most].
 
     Raises:
         ValueError: it is not, or is not there.
     """
     value = values.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 2**62:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
         raise ValueError(f"{name} is {value!r:.80}, which is no number from 0 on")
     return float(value)
 

@@ -33,6 +33,8 @@ def run_state(loop: Loop, obs: NDArray[Any]) -> tuple[dict[str, Any], dict[str, 
         "arithmetic": arithmetic(loop.agent.device),
         **interval,
     }
+    if loop.memory is not None:
+        arrays |= {f"policy.{name}": tensor for name, tensor in loop.memory.arrays().items()}
     arrays["obs"] = torch.from_numpy(np.ascontiguousarray(obs))
     if hasattr(type(loop.envs), "get_state"):
         games = loop.envs.get_state()  # type: ignore[attr-defined]
@@ -62,6 +64,8 @@ def restore_run(loop: Loop) -> dict[str, Any]:
         loop.evaluation_due = bool(state["evaluation_due"])
         loop.wall_before = number(state, "wall_seconds")
         loop.interval.load_state(state, arrays, loop.agent.device)
+        if loop.memory is not None:
+            loop.memory.load_arrays(part(arrays, "policy"))
         obs = arrays["obs"].numpy()
         games = {name: values.numpy() for name, values in part(arrays, "games").items()}
         if not isinstance(state["arithmetic"], dict) or "device" not in state["arithmetic"]:
@@ -82,6 +86,8 @@ def restore_run(loop: Loop) -> dict[str, Any]:
     if lost is not None:
         loop.interval.cut()
         loop.obs, _ = loop.envs.reset()
+        if loop.memory is not None:
+            loop.memory.restart()
     own = arithmetic(loop.agent.device)
     before = state["arithmetic"]
     changes = [

@@ -56,7 +56,8 @@ class Ring:
         self.reward = torch.zeros(rows, dtype=torch.float32, device=device)
         self.terminated = torch.zeros(rows, dtype=torch.bool, device=device)
         self.truncated = torch.zeros(rows, dtype=torch.bool, device=device)
-        self.age = torch.zeros(rows, dtype=torch.uint8, device=device)  # steps since reset, up to the stack
+        self.age = torch.zeros(rows, dtype=torch.uint8, device=device)  # steps since reset, up to ``oldest``
+        self.oldest = max(frame_stack - 1, 1)  # so that 0 is an episode's first row, with a stack or without
         self.is_start = np.zeros((length, num_envs), dtype=bool)  # a transition may start in the row
         self.time = 0  # time steps written since the beginning
         self._stack_offsets = torch.arange(frame_stack - 1, -1, -1, device=device)  # oldest first
@@ -117,6 +118,10 @@ class Ring:
         slots = np.arange(begin, end) % self.length
         steps, envs = np.nonzero(self.is_start[slots])
         return slots[steps] * self.num_envs + envs
+
+    def is_first(self, row: Tensor) -> Tensor:
+        """Whether the rows, of any shape, are the first of their episodes."""
+        return self.age[row] == 0
 
     def observations(self, row: Tensor) -> Tensor:
         """The observations [B, ...] at rows [B]; frames from before the episode's start are blank."""

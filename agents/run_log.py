@@ -19,7 +19,7 @@ from pixelq.agents.files import read_regular, replace_file, sync
 
 METRICS = (
     "step frames episodes return_mean return_median length_mean loss q_mean epsilon updates "
-    "steps_per_second wall_seconds restarts"
+    "steps_per_second wall_seconds restarts q_discrepancy"
 ).split()
 EVALUATIONS = "step episodes mean median std ci95_low ci95_high human_normalized".split()
 MOST_TABLE = 2**30
@@ -28,7 +28,7 @@ TABLES = {"metrics": METRICS, "evaluations": EVALUATIONS}
 FINAL_EVALUATION = "final_evaluation.json"
 """What the best policy of a finished run scored in games that it was not chosen by."""
 COUNTS = "step frames episodes".split()
-OPTIONAL = "return_mean return_median length_mean loss q_mean human_normalized".split()
+OPTIONAL = "return_mean return_median length_mean loss q_mean human_normalized q_discrepancy".split()
 """Columns whose cells may be empty."""
 _KINDS: dict[str, Any] = {"agent": dict, "resumed": list}
 
@@ -203,7 +203,7 @@ def read_run(run: str | os.PathLike[str]) -> RunFiles:
     for name, (header, _) in tables.items():
         if not header:
             raise InvalidRun(f"{run} is damaged ({name}.csv is empty); give another run's folder")
-        if not set(TABLES[name]) - {"restarts"} <= set(header.split(",")):  # which runs before version 0.2 lack
+        if not set(TABLES[name]) - {"restarts", "q_discrepancy"} <= set(header.split(",")):  # which older runs lack
             raise InvalidRun(f"{run / name}.csv lacks columns that a run writes; give another run's folder")
     try:
         return RunFiles(config, *(_rows(name, *table) for name, table in tables.items()))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pixelq.agents.config import AgentConfig
 
 
@@ -16,6 +19,21 @@ def epsilon_at(config: AgentConfig, step: int) -> float:
     if config.epsilon_off is not None and step >= config.epsilon_off:
         return 0.0
     return linear(step, config.learning_starts, config.epsilon_steps, config.epsilon_start, config.epsilon_end)
+
+
+def epsilon_ladder(num_envs: int) -> NDArray[np.float64]:
+    """ε of each environment [N], εᵢ = 0.4^(1 + 7 i / (N − 1)), from 0.4 down to 0.0007 (Horgan et al. 2018, section 4).
+
+    A single environment has the one in the middle, 0.016.
+    """
+    place = np.linspace(0.0, 1.0, num_envs) if num_envs > 1 else np.array([0.5])
+    ladder: NDArray[np.float64] = 0.4 ** (1 + 7 * place)
+    return ladder
+
+
+def epsilons_at(config: AgentConfig, step: int, num_envs: int) -> NDArray[np.float64]:
+    """ε of each environment [N] at an agent step."""
+    return epsilon_ladder(num_envs) if config.epsilon_ladder else np.full(num_envs, epsilon_at(config, step))
 
 
 def learning_rate_at(config: AgentConfig, step: int) -> float:

@@ -8,6 +8,8 @@ from pixelq.envs.film import FilmedAtari
 from pixelq.envs.games import ATARI5, ATARI26, ATARI57, REFERENCE_SCORES, human_normalized_score, reference_score
 from pixelq.envs.ids import id_of, is_atari
 from pixelq.envs.make import make_filmed, make_vec
+from pixelq.envs.masking import MaskObservation
+from pixelq.envs.memory_tasks import RepeatPrevious, TMaze
 from pixelq.envs.protocols import GYMNASIUM, PROTOCOLS, Protocol
 from pixelq.envs.published import PUBLISHED_AGENTS, PUBLISHED_SOURCE, PublishedCurve, published_curve
 from pixelq.envs.toy import Catch
@@ -27,8 +29,11 @@ __all__ = [
     "EnvironmentFailed",
     "FilmedAtari",
     "InvalidEnv",
+    "MaskObservation",
     "Protocol",
     "PublishedCurve",
+    "RepeatPrevious",
+    "TMaze",
     "fact",
     "human_normalized_score",
     "id_of",

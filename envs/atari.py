@@ -2,12 +2,10 @@
 
 import os
 import threading
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import ale_py
 import gymnasium
 import numpy as np
 from ale_py.vector_env import AtariVectorEnv
@@ -19,12 +17,14 @@ from pixelq.envs.checks import (
     checked_actions,
     checked_count,
     checked_options,
+    checksums,
     require_received,
     require_reset,
     spread_seeds,
 )
 from pixelq.envs.errors import InvalidEnv
-from pixelq.envs.ids import check_id
+from pixelq.envs.flicker import DEEPEST_STACK, Flicker
+from pixelq.envs.ids import check_id, screen_size
 from pixelq.envs.protocols import NO_LIMIT, Protocol
 
 FRAMES_PER_STEP = 4
@@ -38,8 +38,8 @@ Step = tuple[Observations, Rewards, Flags, Flags, dict[str, Any]]
 class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
     """N copies of one game with the preprocessing of Mnih et al. 2015, stepped synchronously.
 
-    An agent step is four frames, the last two max-pooled; an observation is a stack of four 84×84 grey frames,
-    uint8 [N, 4, 84, 84], the newest last. Rewards are the raw game's, float32 [N]; flags are bool [N].
+    An agent step is four frames, the last two max-pooled; an observation is a stack of S grey pictures of 84×84, one a
+    step, uint8 [N, S, 84, 84], the newest last. Rewards are the raw game's, float32 [N]; flags are bool [N].
 
     Episodes restart by themselves, one step late (`AutoresetMode.NEXT_STEP`): the step that ends an episode returns
     its final observation; the next one ignores that environment's action and returns reward 0, no flag and the new
@@ -58,7 +58,9 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         protocol: stickiness, no-ops, life losses and the time limit.
         full_action_space: all 18 joystick actions in place of the game's own.
         num_threads: emulation threads, 0 for as many as the machine has cores.
-        colour: observations are the screen alone, uint8 [N, 1, height, width, 3], for filming.
+        frame_stack: pictures in an observation, S, 1 to 16; those from before the episode are blank.
+        flicker: probability in [0, 1) that a step's picture is blank, as in `Flicker`; the game is the same.
+        colour: observations are the screen alone, uint8 [N, 1, height, width, 3], for filming, without flicker.
 
     Raises:
         InvalidEnv: when an argument is out of range or the game cannot be played alone.
@@ -75,6 +77,8 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         *,
         full_action_space: bool = False,
         num_threads: int = 0,
+        frame_stack: int = 4,
+        flicker: float = 0.0,
         colour: bool = False,
     ) -> None:
         check_id(env_id)
@@ -84,8 +88,10 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self.num_envs = checked_count("num_envs", num_envs, least=1)
         bases = spread_seeds(seed, self.num_envs)
         game: str = self.spec.kwargs["game"]
-        height, width = _screen_size(game) if colour else (84, 84)
-        self.frame_stack = 1 if colour else 4
+        height, width = screen_size(game) if colour else (84, 84)
+        self.frame_stack = 1 if colour else checked_count("frame_stack", frame_stack, least=1, most=DEEPEST_STACK)
+        self._flicker = Flicker(0.0 if colour else flicker, self.num_envs, self.frame_stack)
+        self.flicker = self._flicker.probability
         self._native: AtariVectorEnv | None = AtariVectorEnv(
             game,
             self.num_envs,
@@ -117,6 +123,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self.action_space = self._native.action_space
         self.action_meanings = tuple(action.name for action in self._native.ale.get_action_set())
         self._num_actions = len(self.action_meanings)
+        self._game = repr((env_id, protocol, self.action_meanings, *self._flicker.options))
         self._log = ActionLog(bases, self._num_actions)
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -230,6 +237,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
     def _begin(self, native: AtariVectorEnv, seeds: Ints, mask: Flags) -> tuple[Observations, dict[str, Any]]:
         """Starts a new episode where `mask` [N] is set, with the generator seeded if the seed in [N] is not −1."""
         observations, info = native.reset(seed=seeds[mask], options={"reset_mask": mask})
+        self._flicker.advance(observations, seeds, mask)
         self._frames[mask] = 0
         self._lives[mask] = info["lives"][mask]
         self._truncated[mask] = False
@@ -246,15 +254,16 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         observations, rewards, terminated, _, info = native.recv()
         self._is_sent = False
         restarted = self._truncated | renewed
+        seeds = self._log.renew(renewed)
         if restarted.any():
             # For those that our time limit ended, what the native autoreset does for the others; or that with a seed.
-            seeds = self._log.renew(renewed)
             first_observations, first_info = native.reset(seed=seeds[restarted], options={"reset_mask": restarted})
             observations[restarted] = first_observations[restarted]
             rewards[restarted] = 0
             terminated[restarted] = False
             for name, values in first_info.items():
                 info[name][restarted] = values[restarted]
+        self._flicker.advance(observations, seeds, np.ones_like(self._done))
         self._frames += FRAMES_PER_STEP
         self._frames[self._done] = 0
         truncated = (self._frames >= self.protocol.max_frames) & ~terminated
@@ -271,9 +280,8 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         # A reset of none returns how all of them are.
         observations, info = native.reset(options={"reset_mask": np.zeros(self.num_envs, np.bool_)})
         counts = np.stack([*info.values(), self._frames, self._done], axis=1)  # [N, 6]
-        game = zlib.crc32(repr((self.env_id, self.protocol, self.action_meanings)).encode())
-        crcs = [zlib.crc32(row, zlib.crc32(shown, game)) for row, shown in zip(counts, observations, strict=True)]
-        return observations, np.array(crcs, np.uint32)
+        self._flicker.hide(observations)
+        return observations, checksums(self._game, observations, counts)
 
     @contextmanager
     def _exclusive(self) -> Iterator[AtariVectorEnv]:
@@ -288,11 +296,3 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             yield self._native
         finally:
             self._lock.release()
-
-
-def _screen_size(game: str) -> tuple[int, int]:
-    """Height and width of the game's screen in pixels: 210×160 for most, taller for a few."""
-    emulator = ale_py.ALEInterface()
-    emulator.loadROM(ale_py.roms.get_rom_path(game))  # type: ignore[arg-type]  # the id was checked
-    height, width = emulator.getScreenDims()
-    return height, width

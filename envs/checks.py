@@ -1,5 +1,6 @@
 """Guards and seeds that every vector environment of this package shares."""
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -26,16 +27,16 @@ MOST = 2**20
 """No count may be greater: memory for so many environments or threads ends before."""
 
 
-def checked_count(name: str, value: int, least: int) -> int:
-    """`value`, if it is an integer of at least `least` and at most `MOST`.
+def checked_count(name: str, value: int, least: int, most: int = MOST) -> int:
+    """`value`, if it is an integer of at least `least` and at most `most`.
 
     Raises:
         InvalidEnv: when it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise InvalidEnv(f"{name} must be an integer of at least {least}, not {value!r}")
-    if value > MOST:
-        raise InvalidEnv(f"{name} must be at most {MOST:,}, not {value:,}")
+    if value > most:
+        raise InvalidEnv(f"{name} must be at most {most:,}, not {value:,}")
     return int(value)
 
 
@@ -53,6 +54,14 @@ def checked_actions(actions: Any, num_envs: int, num_actions: int) -> NDArray[np
     if array.min() < 0 or array.max() >= num_actions:
         raise ValueError(f"actions must be in 0..{num_actions - 1}, not {array.min()}..{array.max()}")
     return array.astype(np.int64)
+
+
+def checksums(name: str, *parts: NDArray[Any]) -> NDArray[np.uint32]:
+    """CRC-32 [N] of a name and then of each environment's row of every part [N, ...]."""
+    crcs = [zlib.crc32(name.encode())] * len(parts[0])
+    for part in parts:
+        crcs = [zlib.crc32(row, crc) for row, crc in zip(part, crcs, strict=True)]
+    return np.array(crcs, np.uint32)
 
 
 def checked_options(options: dict[str, Any] | None) -> None:

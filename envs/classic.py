@@ -46,6 +46,7 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     """
 
     frame_stack: int = 1
+    flicker: float = 0.0
     frames_per_step: int = 1
     protocol: Protocol = GYMNASIUM
 
@@ -54,7 +55,6 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self.num_envs = checked_count("num_envs", num_envs, least=1)
         bases = spread_seeds(seed, self.num_envs)
         self.render_mode = render_mode
-        self._seats: list[Seat] = []
         self._envs = self._make()
         self.spec = self._envs.spec
         self.metadata = {**self._envs.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -215,7 +215,7 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     def _make(self) -> SyncVectorEnv:
         # Not every constructor takes a render mode.
         drawing: dict[str, Any] = {} if self.render_mode is None else {"render_mode": self.render_mode}
-        self._seats = []
+        self._seats: list[Seat] = []
 
         def seated(env: Env) -> Seat:
             self._seats.append(Seat(env))

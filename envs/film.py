@@ -13,19 +13,40 @@ from pixelq.envs.protocols import Protocol
 class FilmedAtari(VectorWrapper[Observations, NDArray[np.int64], Observations, NDArray[np.int64], NDArray[Any]]):
     """One game, played twice in lockstep: in grey for the agent, and in colour for the film.
 
-    It equals an `AtariVec` of one environment in everything it returns; `frame` is the same moment in colour.
+    It equals an `AtariVec` of one environment in everything it returns; `frame` is the same moment in colour, which
+    does not flicker.
     The native environment draws either grey or colour, so a second one with the same seed gets the same actions.
     """
 
-    def __init__(self, env_id: str, seed: int, protocol: Protocol, *, full_action_space: bool = False) -> None:
+    def __init__(
+        self,
+        env_id: str,
+        seed: int,
+        protocol: Protocol,
+        *,
+        full_action_space: bool = False,
+        frame_stack: int = 4,
+        flicker: float = 0.0,
+    ) -> None:
         self._grey, self._colour = (
-            AtariVec(env_id, 1, seed, protocol, full_action_space=full_action_space, num_threads=1, colour=colour)
+            AtariVec(
+                env_id,
+                1,
+                seed,
+                protocol,
+                full_action_space=full_action_space,
+                num_threads=1,
+                frame_stack=frame_stack,
+                flicker=flicker,
+                colour=colour,
+            )
             for colour in (False, True)
         )
         super().__init__(self._grey)
         self.env_id = env_id
         self.protocol = protocol
         self.frame_stack = self._grey.frame_stack
+        self.flicker = self._grey.flicker
         self.frames_per_step = self._grey.frames_per_step
         self.action_meanings = self._grey.action_meanings
         self._frame: NDArray[np.uint8] | None = None

@@ -52,6 +52,14 @@ def id_of(game: str) -> str:
     raise InvalidEnv(f"unknown game {game!r}; give a ROM name such as 'ms_pacman'")
 
 
+def screen_size(game: str) -> tuple[int, int]:
+    """Height and width of the game's screen in pixels: 210×160 for most, taller for a few."""
+    emulator = ale_py.ALEInterface()
+    emulator.loadROM(ale_py.roms.get_rom_path(game))  # type: ignore[arg-type]  # the id was checked
+    height, width = emulator.getScreenDims()
+    return height, width
+
+
 def _is_old_atari(env_id: str) -> bool:
     return not is_atari(env_id) and gymnasium.registry[env_id].entry_point == "ale_py.env:AtariEnv"
 

@@ -22,18 +22,19 @@ class LSTM(nn.Module):
     def __init__(self, in_features: int, hidden: int) -> None:
         super().__init__()
         self.cell = nn.LSTM(in_features, hidden)
+        bias: Tensor = self.cell.bias_ih_l0  # type: ignore[assignment]  # of the gates input, forget, cell, output
         with torch.no_grad():
-            self.cell.bias_ih_l0[hidden : 2 * hidden] += 1.0  # gates in the order input, forget, cell, output
+            bias[hidden : 2 * hidden] += 1.0
         self.out_features = hidden
 
     @property
     def dtype(self) -> torch.dtype:
         """In which it computes."""
-        return self.cell.weight_ih_l0.dtype
+        return next(self.cell.parameters()).dtype
 
     def initial_state(self, batch: int, device: torch.device | str | None = None) -> LSTMState:
         """Return zeros (h [batch, H], c [batch, H]), on the weights' device unless another is named."""
-        device = device or self.cell.weight_ih_l0.device
+        device = device or next(self.cell.parameters()).device
         zeros = torch.zeros(batch, self.out_features, device=device, dtype=self.dtype)
         return zeros, zeros.clone()
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from pixelq.agents import preset
 from pixelq.agents.description import hardware
-from pixelq.agents.dqn import resolve_device
+from pixelq.agents.device import resolve_device
 from pixelq.agents.plot import plot_run
 from pixelq.agents.run_log import read_run
 from pixelq.scripts.benchmark import check_entries, presets_of

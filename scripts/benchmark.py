@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 
 from pixelq.agents import PRESETS, preset
-from pixelq.agents.dqn import resolve_device
+from pixelq.agents.device import resolve_device
 from pixelq.agents.learner import has_bfloat16
 from pixelq.envs.ids import check_id, is_atari
 from pixelq.scripts.checkpoint_cost import checkpoint_costs, show_checkpoints

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pixelq.agents import DQN
 from pixelq.agents.baselines import baselines
 from pixelq.agents.box import Policy, policies
-from pixelq.agents.dqn import resolve_device
+from pixelq.agents.device import resolve_device
 from pixelq.agents.film import evaluation_game, film_episode
 from pixelq.agents.words import counted
 from pixelq.envs import InvalidEnv, make_filmed

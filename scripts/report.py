@@ -12,7 +12,7 @@ from typing import Annotated
 
 import tyro
 
-from pixelq.agents.dqn import resolve_device
+from pixelq.agents.device import resolve_device
 from pixelq.agents.files import read_regular
 from pixelq.agents.report import ReportOptions, write_report
 from pixelq.scripts.command_line import Failure, UsageError, check_least, check_writable, parse

@@ -13,7 +13,7 @@ from pixelq.agents import DQN, Evaluation, InvalidCheckpoint, evaluate
 from pixelq.agents.box import find_policy, is_boxed
 from pixelq.agents.checkpoint import NETWORK, find_checkpoint, read_checkpoint
 from pixelq.agents.files import digest_of_file, read_regular, write_synced
-from pixelq.agents.film import has_full_action_space
+from pixelq.agents.film import has_full_action_space, stacked_frames
 from pixelq.agents.restore import count
 from pixelq.agents.seeds import derived_seed
 from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec
@@ -180,6 +180,8 @@ def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[
         derived_seed(request.seed, "evaluation"),
         request.protocol,
         full_action_space=has_full_action_space(agent),
+        frame_stack=stacked_frames(agent),
+        flicker=agent.flicker,
     )
     try:
         if not agent.fits(envs):

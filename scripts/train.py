@@ -17,7 +17,7 @@ import torch
 
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, RunUnwritable, preset
 from pixelq.agents.checkpoint import AGENT, MOST_JSON, one_line, read_run_state
-from pixelq.agents.dqn import resolve_device
+from pixelq.agents.device import resolve_device
 from pixelq.agents.files import read_regular, replace_file
 from pixelq.agents.plot import plot_run
 from pixelq.agents.run_checkpoints import newest_checkpoint
@@ -67,6 +67,8 @@ class TrainArgs:
     """Steps between rows of metrics.csv."""
     full_action_space: bool = False
     """All 18 joystick actions on every Atari game."""
+    flicker: float = 0.0
+    """Probability, in [0, 1), that a frame of an Atari game is black (Hausknecht & Stone 2015)."""
     agent: AgentConfig = field(default_factory=lambda: preset("quick"))
     """The agent's settings; they start from the preset's."""
 
@@ -215,7 +217,15 @@ def _check_has_no_checkpoint_yet(out: Path) -> None:
 
 
 def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
-    return make_vec(args.env, num_envs, seed, args.protocol, full_action_space=args.full_action_space)
+    return make_vec(
+        args.env,
+        num_envs,
+        seed,
+        args.protocol,
+        full_action_space=args.full_action_space,
+        frame_stack=args.agent.frame_stack,
+        flicker=args.flicker,
+    )
 
 
 def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
@@ -237,6 +247,7 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
         description={
             "preset": args.preset,
             "full_action_space": args.full_action_space,
+            "flicker": args.flicker,
             "final_episodes": args.final_episodes,
         },
     )

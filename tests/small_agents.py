@@ -1,5 +1,6 @@
 """Agents of small pixels with full replays, for tests of the update."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,14 @@ from pixelq.agents.files import CHECKSUMS, digest
 PIXELS = gymnasium.spaces.Box(0, 255, (4, 44, 44), np.uint8)
 ACTIONS = gymnasium.spaces.Discrete(3)
 SMALL: dict[str, Any] = {"replay_capacity": 400, "batch_size": 8, "hidden": 16, "learning_starts": 8}
+
+
+def small(config: AgentConfig, **fields: Any) -> AgentConfig:
+    """The same with its parts in small; of an agent with memory, sequences that fit the replay of ``filled``."""
+    if config.lstm is not None:
+        period, burn_in = min(config.sequence_period, 6), min(config.burn_in, 4)
+        fields = {"lstm": 8, "sequence_length": 12, "sequence_period": period, "burn_in": burn_in} | fields
+    return dataclasses.replace(config, **(SMALL | fields))
 
 
 def filled(config: AgentConfig, seed: int = 0, device: str = "cpu") -> DQN:

@@ -19,7 +19,7 @@ FILES = {
 TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
 SEES_ENVIRONMENTS = {
     f"pixelq.agents.{name}"
-    for name in ("loop", "resume", "evaluation", "film", "recording", "plot", "comparison", "scores", "baselines")
+    for name in "loop games resume evaluation film recording plot comparison scores baselines".split()
 } | {module for module in FILES if module.startswith("pixelq.agents.report.")}
 
 

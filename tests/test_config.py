@@ -68,7 +68,17 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "spectral_norm": (1, None),
     "adaptive_pool": (0, 6.0),
     "layer_norm": (0, "true"),
-    "hidden": (0, 512.0),
+    "hidden": (-1, 512.0),
+    "lstm": (0, 512.0),
+    "lstm_last_action": (1, True),
+    "lstm_last_reward": (0, True),
+    "sequence_length": (0, 80.0),
+    "sequence_period": (0, 81, None),
+    "sequence_state": ("burn-in", None),
+    "burn_in": (-1, 80, None),
+    "priority_eta": (-0.1, 1.1),
+    "frame_stack": (0, 17, 4.0),
+    "epsilon_ladder": (1, None),
     "precision": ("float16", None),
     "cuda_graph": (1, None),
 }
@@ -160,6 +170,9 @@ PLAIN = {  # no parts
     "spectral_norm": False,
     "adaptive_pool": None,
     "reset_every": None,
+    "lstm": None,
+    "frame_stack": 4,
+    "epsilon_ladder": False,
     "epsilon_off": None,
     "learning_rate_steps": None,
     "weight_decay": 0.0,
@@ -285,6 +298,18 @@ NUMBERS: dict[str, dict[str, Any]] = {
     | {"prioritized": True, "priority_alpha": 0.2, "priority_beta": 0.4, "priority_beta_end": 1.0}
     | {"priority_beta_steps": 49_800_000, "epsilon_start": 1.0, "epsilon_end": 0.01, "epsilon_steps": 2_000_000}
     | {"epsilon_off": 25_000_000, "reward_clip": 1.0, "kappa": 1.0},
+    "drqn": NATURE  # Hausknecht & Stone 2015, but for its ADADELTA
+    | {"optimizer": "adam", "adam_epsilon": 1e-8, "max_grad_norm": 10.0, "replay_capacity": 400_000, "frame_stack": 1}
+    | {"lstm": 512, "hidden": 0, "lstm_last_action": False, "lstm_last_reward": False}
+    | {"sequence_length": 10, "sequence_period": 1, "sequence_state": "zero", "burn_in": 0},
+    "r2d2": {"lstm": 512, "hidden": 512, "lstm_last_action": True, "lstm_last_reward": True}  # Kapturowski et al. 2019
+    | {"sequence_length": 80, "sequence_period": 40, "sequence_state": "stored", "burn_in": 40, "frame_stack": 1}
+    | {"double": True, "dueling": True, "value_rescaling": True, "reward_clip": None, "loss": "squared"}
+    | {"n_step": 5, "gamma": 0.997, "prioritized": True, "priority_alpha": 0.9, "priority_beta": 0.6}
+    | {"priority_beta_steps": None, "priority_eta": 0.9, "batch_size": 64, "encoder": "nature"}
+    | {"optimizer": "adam", "learning_rate": 1e-4, "adam_epsilon": 1e-3, "max_grad_norm": None}
+    | {"replay_capacity": 100_000 * 40, "learning_starts": 5_000 * 40, "epsilon_ladder": True}
+    | {"train_every": 256 * 260 // 4 // 5, "target_update_every": 2_500 * 3_328},
 }
 
 
@@ -312,12 +337,18 @@ def test_presets_have_the_numbers_of_their_sources(name: str) -> None:
         without_effect |= {"epsilon_steps"}
     if values["head"] != "scalar":
         without_effect |= {"loss"}
+    if values["epsilon_ladder"]:
+        without_effect |= {"epsilon_start", "epsilon_end", "epsilon_steps"}
+    if values["prioritized"] is False:
+        without_effect |= {"priority_eta"}
     without_effect |= {"priority_epsilon", "priority_uniform"}  # tiny, and 0
     assert unnamed <= without_effect
 
 
 PART_FIELDS = {
     "noisy": {"noisy_sigma"},
+    "lstm": {"lstm_last_action", "lstm_last_reward", "sequence_length", "sequence_period", "sequence_state", "burn_in"}
+    | {"priority_eta"},
     "prioritized": {"priority_alpha", "priority_beta", "priority_beta_end", "priority_beta_steps"},
     "munchausen": {"munchausen_alpha", "munchausen_temperature", "munchausen_clip"},
     "head=categorical": {"atoms", "v_min", "v_max"},
@@ -328,7 +359,7 @@ PART_FIELDS = {
 
 
 def test_every_published_preset_is_checked() -> None:
-    assert set(PRESETS) - set(NUMBERS) == {"quick", "classic"}
+    assert set(PRESETS) - set(NUMBERS) == {"quick", "classic", "quick_recurrent"}
 
 
 def test_every_preset_is_named_after_its_function_and_cites_what_it_is() -> None:

@@ -1,5 +1,6 @@
 """What only a GPU can show; ``pytest -m gpu`` runs these, and without one each is skipped."""
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -15,15 +16,16 @@ from pixelq.agents.saliency import saliency
 from pixelq.agents.state_map import map_states
 from pixelq.agents.updates import EAGER_UPDATES, CapturedUpdate, make_updater, update_from_replay
 from pixelq.envs import make_vec
+from pixelq.networks import LSTM
 from tests.runs import assert_same
-from tests.small_agents import PIXELS, SMALL, filled, step_on
+from tests.small_agents import PIXELS, SMALL, filled, small, step_on
 from tests.test_resume import PARTS, TINY, Trained
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA GPU"),
 ]
-COMBINED = ["nature", "qrdqn", "iqn", "fqf", "munchausen", "rainbow", "btr"]
+COMBINED = ["nature", "qrdqn", "iqn", "fqf", "munchausen", "rainbow", "btr", "drqn", "r2d2"]
 
 
 def moved_and_apart(one: DQN, other: DQN, start: DQN) -> tuple[float, float]:
@@ -36,7 +38,7 @@ def moved_and_apart(one: DQN, other: DQN, start: DQN) -> tuple[float, float]:
 @pytest.mark.parametrize("name", COMBINED)
 def test_captured_and_eager_learn_the_same(name: str) -> None:
     """After 100 updates values lie apart by less than 2% of how far they moved; kernels may add in another order."""
-    config = dataclasses.replace(preset(name), **SMALL, learning_rate_steps=1000, precision="float32")
+    config = small(preset(name), learning_rate_steps=1000, precision="float32")
     captured, eager, start = (filled(config, device="cuda") for _ in range(3))
     assert captured.replay is not None
     assert eager.replay is not None
@@ -59,9 +61,9 @@ def test_captured_and_eager_learn_the_same(name: str) -> None:
     assert apart < 0.02 * moved
 
 
-def test_nothing_waits_for_the_device_but_the_actions() -> None:
-    config = dataclasses.replace(preset("rainbow"), **SMALL)
-    agent = filled(config, device="cuda")
+@pytest.mark.parametrize("name", ["rainbow", "r2d2"])
+def test_nothing_waits_for_the_device_but_the_actions(name: str) -> None:
+    agent = filled(small(preset(name)), device="cuda")
     assert agent.replay is not None
     updater = make_updater(agent.learner, agent.replay)
     for _ in range(EAGER_UPDATES + 1):
@@ -74,7 +76,8 @@ def test_nothing_waits_for_the_device_but_the_actions() -> None:
             agent.replay.observe(np.zeros((2, *PIXELS.shape), np.uint8))
             agent.replay.latest()
             agent.replay.complete(np.zeros(2), np.zeros(2), np.zeros(2, bool), np.zeros(2, bool))
-        update_from_replay(agent.learner, agent.replay)
+        if name == "rainbow":  # an LSTM looks for episodes' starts, but in a graph
+            update_from_replay(agent.learner, agent.replay)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -179,3 +182,18 @@ def test_insight_is_that_of_the_cpu(head: str) -> None:
     assert expected is not None
     np.testing.assert_allclose(seen.q_values, expected.q_values, atol=1e-3)
     np.testing.assert_allclose(map_states(on_gpu, obs).values, on_cpu.q_values(obs).max(1).values, atol=1e-2)
+
+
+def test_an_lstm_unrolls_on_a_gpu_as_on_a_cpu() -> None:
+    """cuDNN's kernel, with and without an episode's start, and step by step as in a graph."""
+    torch.manual_seed(0)
+    lstm, x = LSTM(6, 8), torch.randn(20, 3, 6)
+    state, starts = (torch.randn(3, 8), torch.randn(3, 8)), torch.zeros(20, 3, dtype=torch.bool)
+    on_gpu = copy.deepcopy(lstm).cuda()
+    for start in (None, (7, 1)):
+        if start is not None:
+            starts[start] = True
+        expected, _ = lstm.unroll(x, state, starts)
+        out, last = on_gpu.unroll(x.cuda(), (state[0].cuda(), state[1].cuda()), starts.cuda())
+        torch.testing.assert_close(out.cpu(), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(last[0].cpu(), expected[-1], rtol=0, atol=1e-5)

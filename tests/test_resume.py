@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,10 @@ class Trained:
     num_envs: int = 2
     protocol: Any = "sticky"
     device: str = "cpu"
+    atari: dict[str, Any] = field(default_factory=dict)
 
     def envs(self, seed: int, num_envs: int | None = None) -> Any:
-        return make_vec(self.env, num_envs or self.num_envs, seed, self.protocol, num_threads=1)
+        return make_vec(self.env, num_envs or self.num_envs, seed, self.protocol, num_threads=1, **self.atari)
 
     def train(self, out: Path, steps: int, *, kill_at: int | None = None, **options: Any) -> DQN | None:
         """Trains up to a step; ``kill_at`` is the call of the environments' ``recv`` at which the run dies."""
@@ -91,6 +92,7 @@ class Trained:
             evaluation_envs.close()
 
 
+MEMORY: dict[str, Any] = {"lstm": 6, "sequence_length": 7, "sequence_period": 3, "burn_in": 2}
 PARTS: dict[str, dict[str, Any]] = {
     "scalar": {},
     "prioritized": {"prioritized": True, "priority_beta_steps": 400, "priority_uniform": 0.1},
@@ -102,6 +104,8 @@ PARTS: dict[str, dict[str, Any]] = {
     "schedules and resets": {"learning_rate_steps": 400, "weight_decay": 0.1, "reset_every": 60, "gradient_steps": 2},
     "another ratio": {"train_every": 7, "max_grad_norm": None},
     "bfloat16": {"precision": "bfloat16"},
+    "memory": MEMORY | {"lstm_last_action": True, "lstm_last_reward": True, "prioritized": True, "double": True},
+    "memory from zeros": MEMORY | {"sequence_state": "zero", "sequence_period": 1, "burn_in": 0, "noisy": True},
 }
 
 
@@ -150,6 +154,26 @@ def test_an_atari_run_goes_on_exactly(
     assert agent.episodes > 3
     assert_same(tmp_path / "whole", tmp_path / "killed")
     assert len(list((tmp_path / "whole" / "checkpoints" / "replay").iterdir())) > 3
+
+
+def test_a_run_with_memory_in_a_flickering_game_goes_on_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixelq.envs.anchors.ANCHOR_EVERY", 120)
+    config = dataclasses.replace(TINY, encoder="der", train_every=40, replay_capacity=600, **MEMORY)
+    trained = Trained("ALE/Pong-v5", config, protocol=SHORT, atari={"frame_stack": 1, "flicker": 0.5})
+    options = {"evaluate_every": 400, "evaluation_episodes": 1, "checkpoint_every": 150, "log_every": 100}
+    assert trained.train(tmp_path / "whole", 800, **options) is not None
+    for kill_at in (200, 120):
+        assert trained.train(tmp_path / "killed", 800, kill_at=kill_at, **options) is None
+    agent = trained.train(tmp_path / "killed", 800, **options)
+    assert agent is not None
+    assert agent.flicker == 0.5
+    assert agent.episodes > 3
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+    discrepancies = column(tmp_path / "whole" / "metrics.csv", "q_discrepancy")
+    assert len(discrepancies) == 8
+    assert all(value > 0 for value in discrepancies)
 
 
 # --- what cannot be put back, and what may change ---------------------------------------------------------------------

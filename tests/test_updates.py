@@ -17,7 +17,7 @@ from pixelq.agents.build import make_network
 from pixelq.agents.games import Games
 from pixelq.agents.updates import EAGER_UPDATES, CapturedUpdate, make_updater, update_from_replay
 from pixelq.envs import make_vec
-from tests.small_agents import ACTIONS, PIXELS, SMALL, filled, step_on
+from tests.small_agents import ACTIONS, PIXELS, SMALL, filled, small, step_on
 
 
 class Tape(TorchDispatchMode):
@@ -56,9 +56,10 @@ class Tape(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "classic"])
-def test_an_update_is_the_same_sequence_of_operations_at_any_time(name: str) -> None:
+def test_an_update_is_the_same_sequence_of_operations_at_any_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a CUDA graph asks for: no value of a tensor is asked, and no number or memory differs between updates."""
-    config = dataclasses.replace(preset(name), **SMALL, learning_rate_steps=1000, priority_beta_steps=1000)
+    monkeypatch.setattr("pixelq.networks.lstm.is_capturing", lambda: True)
+    config = small(preset(name), learning_rate_steps=1000, priority_beta_steps=1000)
     agent = filled(config)
     rng = np.random.default_rng(1)
     assert agent.replay is not None
@@ -233,7 +234,7 @@ def test_actions_that_the_games_refuse_are_the_error_that_is_seen(monkeypatch: p
     envs = make_vec("ALE/Pong-v5", num_envs=2, seed=0)
     config = AgentConfig(replay_capacity=1000, learning_starts=20, batch_size=4, hidden=8)
     agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
-    monkeypatch.setattr(agent, "explore", lambda obs: np.full(2, 99))
+    monkeypatch.setattr(agent, "explore", lambda obs, memory: np.full(2, 99))
     with pytest.raises(ValueError, match="99"):
         agent.learn(envs, 100)
     monkeypatch.undo()

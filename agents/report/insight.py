@@ -50,7 +50,7 @@ def insight_sections(
         raise InvalidCheckpoint(f"{path} does not say which environment it was trained in; train it from an id")
     game = evaluation_game(agent, agent.env_id, protocol, epsilon, seed)
     try:
-        envs = make_filmed(game.env_id, game.seed, game.protocol, full_action_space=game.full_action_space)
+        envs = make_filmed(game.env_id, **game.arguments)
     except InvalidEnv as error:
         return [no_episode_section(str(error))]
     fits = agent.fits(envs)

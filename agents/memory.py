@@ -1,0 +1,109 @@
+"""What a policy with memory carries from one step of its environments to the next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixelq.agents.restore import fitting
+from pixelq.networks import LastStep, LSTMState, Noise, QNetwork
+
+
+class Memory:
+    """The LSTM's state in N environments, zeroed where an episode starts, and what the last step was.
+
+    Args:
+        network: that reads and writes it.
+        num_envs: N.
+
+    Attributes:
+        state: (h, c), [N, H] each, before the observation that is read next.
+        episode_start: bool [N], whether that observation is an episode's first.
+        last: [N], the step that led to it.
+    """
+
+    def __init__(self, network: QNetwork, num_envs: int) -> None:
+        self.num_envs = num_envs
+        self.state: LSTMState = network.initial_state(num_envs)
+        self.device = self.state[0].device
+        self.restart()
+
+    def restart(self) -> None:
+        """All environments begin an episode with what they show next."""
+        self.episode_start = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
+        action = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
+        self.last = LastStep(action, torch.zeros(self.num_envs, device=self.device))
+        self._is_final: NDArray[np.bool_] = np.zeros(self.num_envs, dtype=bool)  # what is shown ended an episode
+
+    def read(self, network: QNetwork, obs: Tensor, noise: Noise | None = None) -> Tensor:
+        """Q-values [N, A] at observations [N, *observation], which the memory takes in."""
+        value, self.state = network.step(obs, self.state, self.episode_start, self.last, noise)
+        return network.head.q(value)
+
+    def step(self, action: NDArray[Any], reward: NDArray[Any], done: NDArray[np.bool_]) -> None:
+        """Takes in what a step of next-step-autoreset environments brought: actions, raw rewards and ends, [N] each."""
+        self.episode_start = torch.from_numpy(self._is_final).to(self.device)
+        self.last = LastStep(
+            torch.as_tensor(action, dtype=torch.int64, device=self.device),
+            torch.as_tensor(reward, dtype=torch.float32, device=self.device),
+        )
+        self._is_final = done.copy()
+
+    def arrays(self) -> dict[str, Tensor]:
+        """What ``load_arrays`` needs."""
+        hidden, memory = self.state
+        arrays = {"hidden": hidden, "memory": memory, "episode_start": self.episode_start}
+        arrays |= {"last_action": self.last.action, "last_reward": self.last.reward}
+        return {name: tensor.cpu() for name, tensor in arrays.items()} | {"is_final": torch.from_numpy(self._is_final)}
+
+    def load_arrays(self, arrays: dict[str, Tensor]) -> None:
+        """Puts back what ``arrays`` gave.
+
+        Raises:
+            ValueError: it is that of another memory.
+        """
+        given = {name: fitting(arrays, name, own) for name, own in self.arrays().items()}
+        self._is_final = given.pop("is_final").numpy().copy()
+        hidden, memory, self.episode_start, action, reward = (tensor.to(self.device) for tensor in given.values())
+        self.state, self.last = (hidden, memory), LastStep(action, reward)
+
+
+PolicyState = tuple[NDArray[Any], ...]
+"""A memory as stable-baselines3 hands it on: h and c [N, H], and the last action int64 [N]."""
+
+
+def memory_of(
+    network: QNetwork, num_envs: int, state: PolicyState | None, episode_start: NDArray[np.bool_] | None
+) -> Memory:
+    """The memory of a policy's state, or a new one.
+
+    Raises:
+        ValueError: the state is another policy's, or of another number of environments.
+    """
+    memory = Memory(network, num_envs)
+    if state is None:
+        return memory
+    own = state_of(memory)
+    shapes = [np.shape(part) for part in state]
+    if shapes != [part.shape for part in own]:
+        raise ValueError(f"the state has shapes {shapes}; it must be what predict returned for {num_envs} observations")
+    hidden, cell, action = (
+        torch.as_tensor(np.asarray(part, part_of_own.dtype)).to(memory.device)
+        for part, part_of_own in zip(state, own, strict=True)
+    )
+    starts = np.zeros(num_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool)
+    if starts.shape != (num_envs,):
+        raise ValueError(f"episode_start has shape {starts.shape}; it must be ({num_envs},)")
+    memory.state, memory.last = (hidden, cell), LastStep(action, memory.last.reward)
+    memory.episode_start = torch.from_numpy(starts).to(memory.device)
+    return memory
+
+
+def state_of(memory: Memory, action: NDArray[np.int64] | None = None) -> PolicyState:
+    """The memory as a policy's state, after the action [N] that was taken."""
+    hidden, cell = (part.cpu().numpy() for part in memory.state)
+    return hidden, cell, np.zeros(memory.num_envs, dtype=np.int64) if action is None else action

@@ -1,0 +1,102 @@
+"""Presets of agents with memory: functions that return a configuration with the settings of a source."""
+
+from __future__ import annotations
+
+from pixelq.agents.config import AgentConfig
+
+
+def drqn() -> AgentConfig:
+    """DRQN, Hausknecht & Stone 2015 (arXiv:1507.06527): one frame, an LSTM in place of the hidden layer; ``nature``.
+
+    Sequences of 10 steps from random places, which start with a state of zeros and all of which are learned from, out
+    of 400,000 rows. The paper's ADADELTA at a rate of 0.1 is Adam at DQN's rate here; the rest is DQN's.
+    """
+    return AgentConfig(
+        lstm=512,
+        hidden=0,
+        frame_stack=1,
+        sequence_length=10,
+        sequence_period=1,
+        sequence_state="zero",
+        burn_in=0,
+        learning_rate=2.5e-4,
+        max_grad_norm=10.0,
+        replay_capacity=400_000,
+        learning_starts=50_000,
+        train_every=4,
+        target_update_every=10_000,
+        epsilon_end=0.1,
+        epsilon_steps=1_000_000,
+        encoder="nature",
+    )
+
+
+def r2d2() -> AgentConfig:
+    """R2D2, Kapturowski et al. 2019 (openreview r1lyTjAqYX), table 2, for any number of environments; ``sticky``.
+
+    The paper has 256 environments that play 16,640 steps a second, and 5 updates in it: an update for 3,328 steps.
+    Its 100,000 sequences overlap by half and hold 4M steps, which are 28 GB; the first update waits for 5,000 of them.
+    It stores priorities with actors that lag; here a new sequence has the greatest priority so far.
+    """
+    train_every = 3_328
+    return AgentConfig(
+        lstm=512,
+        lstm_last_action=True,
+        lstm_last_reward=True,
+        frame_stack=1,
+        sequence_length=80,
+        sequence_period=40,
+        sequence_state="stored",
+        burn_in=40,
+        double=True,
+        dueling=True,
+        value_rescaling=True,
+        reward_clip=None,
+        loss="squared",
+        n_step=5,
+        gamma=0.997,
+        prioritized=True,
+        priority_alpha=0.9,
+        priority_beta=0.6,
+        priority_eta=0.9,
+        batch_size=64,
+        learning_rate=1e-4,
+        adam_epsilon=1e-3,
+        replay_capacity=4_000_000,
+        learning_starts=200_000,
+        train_every=train_every,
+        target_update_every=2_500 * train_every,
+        epsilon_ladder=True,
+        encoder="nature",
+    )
+
+
+def quick_recurrent() -> AgentConfig:
+    """R2D2's parts for a first result on small hardware: short sequences, a small memory, more updates for each step.
+
+    Ours; the memory tasks that it solves are in docs/results.
+    """
+    return AgentConfig(
+        lstm=128,
+        lstm_last_action=True,
+        hidden=128,
+        frame_stack=1,
+        sequence_length=60,
+        sequence_period=30,
+        sequence_state="stored",
+        burn_in=10,
+        double=True,
+        n_step=1,
+        gamma=0.97,
+        batch_size=16,
+        learning_rate=1e-3,
+        adam_epsilon=1e-8,
+        max_grad_norm=10.0,
+        reward_clip=None,
+        replay_capacity=100_000,
+        learning_starts=2_000,
+        train_every=16,
+        target_update_every=1_000,
+        epsilon_end=0.02,
+        epsilon_steps=20_000,
+    )
