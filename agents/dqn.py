@@ -84,8 +84,13 @@ class DQN:
         """The online network."""
         return self.learner.network
 
-    def epsilon(self, num_envs: int) -> NDArray[np.float64]:
-        """Probability of a random action at the present step of learning in each of N environments, [N]."""
+    @property
+    def epsilon(self) -> float:
+        """Probability of a random action at the present step of learning; of a ladder, that of one environment."""
+        return float(self.epsilons(1)[0])
+
+    def epsilons(self, num_envs: int) -> NDArray[np.float64]:
+        """The same in each of N environments, [N]."""
         return epsilons_at(self.config, self.step, num_envs)
 
     def fits(self, envs: VectorEnv) -> bool:
@@ -138,7 +143,7 @@ class DQN:
     def explore(self, obs: NDArray[Any] | Tensor, memory: Memory | None = None) -> NDArray[np.int64]:
         """Actions int64 [N] of the present step of learning: its ε, and noise of its own for each environment."""
         num_envs = obs.shape[0]
-        return self.act(obs, self.epsilon(num_envs), memory, self.network.draw_noise(num_envs, self.noise))
+        return self.act(obs, self.epsilons(num_envs), memory, self.network.draw_noise(num_envs, self.noise))
 
     def reset_network(self) -> None:
         """Resets the networks towards newly drawn weights, as ``reset_every`` asks; see ``Learner.reset``."""

@@ -222,7 +222,7 @@ class Loop:
             "step": agent.step,
             "frames": agent.step * self.frames_per_step,
             "episodes": agent.episodes,
-            "epsilon": float(agent.epsilon(self.envs.num_envs).mean()),
+            "epsilon": float(agent.epsilons(self.envs.num_envs).mean()),
             "updates": agent.updates,
             "wall_seconds": wall_seconds,
             "restarts": self.restarts,

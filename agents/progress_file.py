@@ -130,7 +130,7 @@ class ProgressFile:
             frames=agent.step * loop.frames_per_step,
             episodes=agent.episodes,
             updates=agent.updates,
-            epsilon=float(agent.epsilon(loop.envs.num_envs).mean()),
+            epsilon=float(agent.epsilons(loop.envs.num_envs).mean()),
             steps_per_second=speed,
             seconds_left=left,
             wall_seconds=now - loop.wall_start,

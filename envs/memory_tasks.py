@@ -95,9 +95,10 @@ class RepeatPrevious(gymnasium.Env[Vector, np.signedinteger[Any]]):
     After Morad et al. 2023, "POPGym: Benchmarking Partially Observable Reinforcement Learning".
     The symbols are drawn independently and uniformly; the observation is the newest, float32 [num_values], one-hot.
     An episode takes `length` steps and ends terminated. The first `delay` answers bring 0; from then on a right one
-    brings 1 / (length − delay) and a wrong one −1 / ((num_values − 1) · (length − delay)).
+    brings 1 and a wrong one −1 / (num_values − 1). (POPGym divides them so that the optimum is 1; then they would be
+    smaller than what a network's first values are apart by chance.)
 
-    The optimal return is 1, up to rounding. Without memory every policy has 0 in expectation, if the delay is not 0.
+    The optimal return is length − delay, 56. Without memory every policy has 0 in expectation, if the delay is not 0.
 
     Args:
         num_values: how many symbols there are, 2 or more.
@@ -138,7 +139,7 @@ class RepeatPrevious(gymnasium.Env[Vector, np.signedinteger[Any]]):
         reward, colour = 0.0, _GREY
         if len(self._shown) > self.delay:
             is_right = self._shown[0] == action
-            reward = (1.0 if is_right else -1.0 / (self.num_values - 1)) / (self.length - self.delay)
+            reward = 1.0 if is_right else -1.0 / (self.num_values - 1)
             colour = _GREEN if is_right else _RED
         self._answer = int(action), colour
         return self._draw(), reward, self._steps >= self.length, False, {}

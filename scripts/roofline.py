@@ -64,7 +64,7 @@ def update_cost(work: Work, device: torch.device) -> Cost:
             "precision": work.precision,
         }
     )
-    learner, batch = DQN(OBSERVATIONS, ACTIONS, config, device=device).learner, random_batch(work.batch_size, device)
+    learner, batch = DQN(OBSERVATIONS, ACTIONS, config, device=device).learner, random_batch(config, device)
     learner.update(batch)  # the optimiser makes its state
     with FlopCounterMode(display=False) as counter:
         learner.update(batch)

@@ -12,10 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from pixelq.agents import AgentConfig
+from pixelq.agents.build import make_network
 from pixelq.agents.games import Games
 from pixelq.agents.learner import has_bfloat16
 from pixelq.agents.samplers import PrioritizedSampler
+from pixelq.agents.windows import Sequences
 from pixelq.scripts import benchmark
 from pixelq.scripts.command_line import optional_value
 from pixelq.scripts.main import main
@@ -24,6 +28,7 @@ from pixelq.scripts.sampling_cost import filled_replay
 from pixelq.scripts.speed import Measured
 from pixelq.scripts.startup_cost import startup_seconds
 from pixelq.scripts.step_cost import PARTS, REST, milliseconds_per_step, timed_parts
+from pixelq.scripts.update_cost import lstm_flop, random_batch
 from pixelq.scripts.work import Work, update_ratio
 
 TIANSHOU = pytest.mark.skipif(importlib.util.find_spec("tianshou") is None, reason="tianshou is not installed")
@@ -380,6 +385,50 @@ def test_update_costs_of_presets(tmp_path: Path, capfd: pytest.CaptureFixture[st
         seconds = result["milliseconds_per_update"] / 1e3
         assert result["gflop_per_second"] == pytest.approx(result["gflop_per_update"] / seconds)
     assert "GFLOP" in capfd.readouterr().out
+
+
+def test_the_update_of_an_lstm_counts_its_arithmetic(tmp_path: Path) -> None:
+    """By hand: 32 sequences of 10 + 1 steps, of which all are learned from; the LSTM takes 3,136 features to 512."""
+    file = tmp_path / "updates.json"
+    flags = ["--updates", "drqn", "--device", "cpu", "--turns", "1", "--seconds", "0.1", "--json", str(file)]
+    assert main(["benchmark", *flags]) == 0
+    (drqn,) = json.loads(file.read_text())["updates"]
+    rows = 32 * 11
+    lstm = 2 * 4 * 512 * (3_136 + 512) * rows * 4  # the target forward, the online forward, and back by two ways
+    first, others = 20 * 20 * 32 * 64, 9 * 9 * 64 * 512 + 7 * 7 * 64 * 576
+    head = 512 * 6 * 32 * (10 + 3 * 10)  # at the ten steps that are learned from, and at those n steps on
+    expected = 2 * (rows * (3 * first + 4 * others) + head) + lstm
+    assert drqn["gflop_per_update"] == pytest.approx(expected / 1e9, rel=1e-6)
+    assert drqn["lstm_share_of_gflop"] == pytest.approx(lstm / expected, rel=1e-6)
+    assert drqn["drawn_per_second"] == pytest.approx(32e3 / drqn["milliseconds_per_update"])
+
+
+@pytest.mark.parametrize("burn_in", [0, 3])
+def test_an_lstms_arithmetic_is_that_of_its_steps(burn_in: int) -> None:
+    """As PyTorch counts it of single steps, whose matrix products it sees."""
+    config = AgentConfig(lstm=8, sequence_length=6, sequence_period=3, burn_in=burn_in, batch_size=4, frame_stack=1)
+    batch = random_batch(config, torch.device("cpu"))
+    assert isinstance(batch, Sequences)
+    network = make_network((1, 84, 84), 6, config, 0)
+    assert network.lstm is not None
+    width = network.lstm.cell.input_size
+    by_input, by_state = (torch.randn(4 * 8, size, requires_grad=True) for size in (width, 8))
+    x = torch.randn(7, 4, width, requires_grad=True)  # 6 steps, and the one after them
+
+    def unroll(steps: torch.Tensor) -> torch.Tensor:
+        hidden, memory = torch.zeros(4, 8, requires_grad=True), torch.zeros(4, 8)
+        for step in steps:
+            i, f, g, o = (step @ by_input.T + hidden @ by_state.T).chunk(4, 1)
+            memory = f.sigmoid() * memory + i.sigmoid() * g.tanh()
+            hidden = o.sigmoid() * memory.tanh()
+        return hidden
+
+    with FlopCounterMode(display=False) as counter:
+        with torch.no_grad():
+            unroll(x)  # the target network
+            unroll(x[:burn_in])
+        unroll(x[burn_in:]).sum().backward()
+    assert lstm_flop(network, batch) == counter.get_total_flops()
 
 
 def test_the_update_of_fractions_can_be_counted(tmp_path: Path) -> None:

@@ -132,10 +132,10 @@ class Repeating:
 
 
 @given(st.integers(2, 9), st.integers(0, 12), st.integers(1, 40), st.integers(0, 2**31))
-def test_the_optimal_return_of_repeating_is_one(num_values, delay, answers, seed):
+def test_the_optimal_return_of_repeating_is_one_for_each_answer(num_values, delay, answers, seed):
     env = RepeatPrevious(num_values, delay, delay + answers)
     total, *others = play(env, seed, Repeating(delay))
-    assert total == pytest.approx(1.0, abs=1e-12)
+    assert total == answers
     assert others == [delay + answers, True, False]
 
 
@@ -148,7 +148,7 @@ def test_every_answer_is_judged_by_the_symbol_of_so_many_steps_before(num_values
         observation, reward, terminated, truncated, info = env.step(action)
         expected = 0.0
         if t >= delay:
-            expected = 1 / answers if action == symbols[t - delay] else -1 / ((num_values - 1) * answers)
+            expected = 1.0 if action == symbols[t - delay] else -1 / (num_values - 1)
         assert reward == pytest.approx(expected, abs=1e-15)
         assert (terminated, truncated, info) == (t == delay + answers - 1, False, {})
         symbols.append(observation.argmax())
@@ -158,7 +158,7 @@ def test_every_answer_is_judged_by_the_symbol_of_so_many_steps_before(num_values
 @pytest.mark.parametrize("policy", [lambda observation: 2, lambda observation: int(observation.argmax())])
 def test_without_memory_repeating_gives_nothing(policy):
     returns = [play(RepeatPrevious(), seed, policy)[0] for seed in range(400)]
-    deviation = np.sqrt(1 / 3 / 56)  # of the mean of 56 answers, of which each is 1 or −1/3
+    deviation = np.sqrt(56 / 3)  # of the sum of 56 answers, of which each is 1 or −1/3
     assert np.std(returns) == pytest.approx(deviation, rel=0.2)
     assert np.mean(returns) == pytest.approx(0.0, abs=4 * deviation / 20)  # four standard errors
 
@@ -187,7 +187,7 @@ def test_gymnasium_accepts_it(env_id):
         check_env(gymnasium.make(env_id, render_mode="rgb_array").unwrapped, skip_close_check=True)
 
 
-@pytest.mark.parametrize(("env_id", "size", "best", "length"), [(IDS[0], 4, 4.0, 51), (IDS[1], 4, 1.0, 64)])
+@pytest.mark.parametrize(("env_id", "size", "best", "length"), [(IDS[0], 4, 4.0, 51), (IDS[1], 4, 56.0, 64)])
 def test_as_a_vector_environment(env_id, size, best, length):
     envs = make_vec(env_id, 6, seed=1)
     assert envs.single_observation_space == Box(0, 1, (size,), np.float32)

@@ -171,9 +171,7 @@ def test_a_run_with_memory_in_a_flickering_game_goes_on_exactly(
     assert agent.flicker == 0.5
     assert agent.episodes > 3
     assert_same(tmp_path / "whole", tmp_path / "killed")
-    discrepancies = column(tmp_path / "whole" / "metrics.csv", "q_discrepancy")
-    assert len(discrepancies) == 8
-    assert all(value > 0 for value in discrepancies)
+    assert column(tmp_path / "whole" / "metrics.csv", "q_discrepancy")[0] > 0
 
 
 # --- what cannot be put back, and what may change ---------------------------------------------------------------------

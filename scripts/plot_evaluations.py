@@ -1,0 +1,51 @@
+"""Draws evaluations of several runs into a picture: ``python -m pixelq.scripts.plot_evaluations RUN … --out FILE``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pixelq.agents.curves import Line, plot_evaluations
+from pixelq.scripts.command_line import UsageError, check_writable, parse
+
+
+@dataclass(frozen=True)
+class PlotArgs:
+    """Draw mean returns of evaluations: a panel for each environment, a curve for each agent, over its seeds."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
+    """Folders of runs; agents are told apart by their settings."""
+    out: Path
+    """The PNG."""
+    line: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A level to draw, as ENV=RETURN=NAME; may be given again."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parses the command line and draws."""
+    args = parse(PlotArgs, "plot_evaluations", list(arguments))
+    if not args.runs:
+        raise UsageError("no run is given; give the folder of one or more")
+    check_writable(args.out, "--out")
+    plot_evaluations(args.runs, args.out, [_line(text) for text in args.line])
+    print(args.out)
+
+
+def _line(text: str) -> Line:
+    env, _, rest = text.partition("=")
+    value, _, name = rest.partition("=")
+    try:
+        return Line(env, float(value), name)
+    except ValueError:
+        raise UsageError(f"--line is {text!r:.80}; it must be ENV=RETURN=NAME, such as CartPole-v1=500=best") from None
+
+
+if __name__ == "__main__":
+    from pixelq.scripts.main import run
+
+    sys.exit(run("plot_evaluations"))
