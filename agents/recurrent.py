@@ -13,7 +13,7 @@ from pixelq.agents.replay import Replay
 from pixelq.agents.windows import Batch, Sequences, SequenceWindow, Stretch
 from pixelq.networks import QNetwork
 
-HISTORY = 400
+HISTORY = 200
 """Most steps before a sequence that are gone through again to know the state that the network would have now."""
 PROBES = 4
 """Sequences whose q-values are compared for a row of metrics."""

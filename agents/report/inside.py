@@ -39,11 +39,12 @@ class Moment:
 def inside_section(agent: DQN, episode: RecordedEpisode) -> Section:
     """The section of what an agent's network computes in the states of an episode."""
     is_image = len(agent.observation_space.shape or ()) in (2, 3)
-    is_stack = is_atari(agent.env_id or "")
+    is_stack = is_atari(agent.env_id or "") and agent.observation_space.shape[0] > 1
     states = len(episode.states)
     values = {
         "is_image": is_image,
         "is_stack": is_stack,
+        "has_memory": agent.network.lstm is not None,
         "filters": _filters(agent),
         "moments": [_look(agent, episode, moment) for moment in chosen_moments(episode)] if is_image else [],
         "palette": data_uri(heat(np.linspace(0, 1, 128)[None])),

@@ -1,0 +1,141 @@
+"""Agents with memory by all three doors: trained from the command line, evaluated and filmed, used as a library."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pixelq.agents import DQN, preset
+from pixelq.agents.film import Game, evaluation_game
+from pixelq.agents.recording import record_episode
+from pixelq.agents.report.inside import inside_section
+from pixelq.agents.report.page import render
+from pixelq.agents.run_log import read_run
+from pixelq.envs import make_vec
+from tests.runs import run_here
+
+SMALL = "--num-envs 4 --agent.lstm 8 --agent.hidden 8 --agent.batch-size 4 --agent.replay-capacity 2000 --device cpu"
+SHORT = "--agent.sequence-length 12 --agent.sequence-period 6 --agent.burn-in 2 --agent.learning-starts 200"
+FEW = "--evaluation-episodes 2 --final-episodes 3 --evaluate-every 400 --log-every 100 --agent.train-every 16"
+FLAGS = f"--preset quick_recurrent {SMALL} {SHORT} {FEW}".split()
+
+
+def small(**fields: Any) -> Any:
+    sizes = {"lstm": 8, "hidden": 8, "sequence_length": 12, "sequence_period": 6, "burn_in": 2}
+    return dataclasses.replace(preset("quick_recurrent"), **(sizes | fields))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("memory") / "run"
+    ended = run_here(["train", "--env", "pixelq/TMaze-v0", "--steps", "800", *FLAGS, "--out", str(out)])
+    assert ended.code == 0, ended
+    return out
+
+
+def test_a_run_tells_of_its_memory(run: Path) -> None:
+    config, metrics, evaluations = read_run(run)
+    assert (config["agent"]["lstm"], config["agent"]["sequence_length"]) == (8, 12)
+    assert [row["step"] for row in evaluations] == ["400", "800"]
+    discrepancies = [float(row["q_discrepancy"]) for row in metrics if row["q_discrepancy"]]
+    assert len(discrepancies) == len(metrics) == 8
+    assert discrepancies[0] == pytest.approx(0.0, abs=1e-4)  # nothing was learned yet
+    assert max(discrepancies[3:]) > 1e-4
+
+
+def test_it_goes_on_as_if_it_had_not_been_stopped(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "halved"
+    arguments = ["train", "--env", "pixelq/TMaze-v0", *FLAGS, "--out", str(out)]
+    assert run_here([*arguments, "--steps", "400"]).code == 0
+    assert run_here(["train", "--resume", "--out", str(out), "--steps", "800"]).code == 0
+    assert json.loads((out / "config.json").read_text())["resumed"][0]["exact"]
+    one, other = (DQN.load(path / "checkpoints" / "latest", "cpu") for path in (run, out))
+    assert one.step == other.step == 800
+    for weights, others in zip(one.network.parameters(), other.network.parameters(), strict=True):
+        assert torch.equal(weights, others)
+
+
+def test_evaluate_plays_with_memory(run: Path, tmp_path: Path) -> None:
+    scores, again = tmp_path / "scores.json", tmp_path / "again.json"
+    for file in (scores, again):
+        ended = run_here(["evaluate", str(run), "--episodes", "5", "--device", "cpu", "--json", str(file)])
+        assert ended.code == 0, ended
+    figures = json.loads(scores.read_text())
+    assert figures["returns"] == json.loads(again.read_text())["returns"]
+    assert len(figures["returns"]) == 5
+
+
+def test_a_flickering_game_is_evaluated_as_it_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "pong"
+    flags = [*FLAGS, "--flicker", "0.5", "--agent.encoder", "der", "--agent.learning-starts", "5000"]
+    few = ["--steps", "40", "--evaluate-every", "1000", "--evaluation-episodes", "1", "--final-episodes", "1"]
+    made: list[tuple[int, float]] = []
+    from pixelq.scripts import scoring, train
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        envs = make_vec(*arguments, **options)
+        made.append((envs.frame_stack, envs.flicker))
+        return envs
+
+    for module in (scoring, train):
+        monkeypatch.setattr(module, "make_vec", noted)
+    monkeypatch.setattr(scoring, "evaluate", lambda *_, **__: evaluation_of_nothing())
+    monkeypatch.setattr("pixelq.agents.loop.evaluate", lambda *_, **__: evaluation_of_nothing())
+    ended = run_here(["train", "--env", "ALE/Pong-v5", *flags, *few, "--out", str(out)])
+    assert ended.code == 0, ended
+    assert made == [(1, 0.5)] * 3  # training, its evaluations, the final one
+    agent = DQN.load(out, "cpu")
+    assert agent.flicker == 0.5
+    game = evaluation_game(agent, "ALE/Pong-v5", None, None, 0)
+    assert (game.frame_stack, game.flicker) == (1, 0.5)
+
+
+def evaluation_of_nothing() -> Any:
+    from pixelq.agents import Evaluation
+
+    return Evaluation("ALE/Pong-v5", (0.0,), (1,))
+
+
+def test_a_recorded_episode_has_the_values_of_a_player_with_memory() -> None:
+    envs = make_vec("pixelq/RepeatPrevious-v0", 1, seed=0)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, small(), device="cpu", seed=0)
+    episode = record_episode(agent, Game("pixelq/RepeatPrevious-v0", seed=3))
+    obs, state = make_vec("pixelq/RepeatPrevious-v0", 1, seed=3).reset()[0], None
+    assert np.array_equal(episode.observations[0], obs[0])
+    for t in range(len(episode.actions)):
+        action, state = agent.predict(episode.observations[t], state, np.array([t == 0]))
+        assert action == episode.actions[t]
+    apart = np.abs(episode.q_values - agent.q_values(episode.observations).numpy()).max(1)
+    assert apart[0] == pytest.approx(0.0, abs=1e-6)  # an episode's first
+    assert apart[1:].min() > 1e-4  # the others have a past
+
+
+def test_the_report_says_what_its_single_states_are() -> None:
+    envs = make_vec("pixelq/Catch-v0", 1, seed=0)
+    for lstm in (8, None):
+        config = small(lstm=lstm, lstm_last_action=lstm is not None)
+        agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu", seed=0)
+        agent.env_id = "pixelq/Catch-v0"
+        page = render("", "", [inside_section(agent, record_episode(agent, Game("pixelq/Catch-v0")))])
+        assert ("each taken for an episode's first" in page.replace("&#39;", "'")) == (lstm is not None)
+
+
+def test_saved_for_acting_it_remembers_alike(tmp_path: Path) -> None:
+    envs = make_vec("pixelq/TMaze-v0", 3, seed=0)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, small(), device="cpu", seed=0)
+    agent.save(tmp_path / "agent", for_acting=True)
+    loaded = DQN.load(tmp_path / "agent", "cpu")
+    obs, states = envs.reset()[0], [None, None]
+    for _ in range(20):
+        actions = []
+        for i, player in enumerate((agent, loaded)):
+            action, states[i] = player.predict(obs, states[i])  # type: ignore[call-overload]
+            actions.append(action)
+        assert np.array_equal(*actions)
+        obs = envs.step(actions[0])[0]
+    for one, other in zip(*states, strict=True):  # type: ignore[arg-type]
+        assert np.array_equal(one, other)
