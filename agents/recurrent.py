@@ -78,10 +78,7 @@ def features_of(batch: Batch | Sequences) -> TransitionFeatures | SequenceFeatur
 def remembered(network: QNetwork, stretch: Stretch, burn_in: int) -> Tensor:
     """Features [W − burn_in, B, H] at the steps of a stretch after the burn-in, through which no gradient goes."""
     if burn_in > 0:
-        # Without autocast's cache, which would keep weights that were cast here, where they get no gradient.
-        kind = stretch.obs.device.type
-        enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-        with torch.no_grad(), torch.autocast(kind, dtype, enabled, cache_enabled=False):
+        with torch.no_grad():
             _, state = network.remember(*stretch.steps(0, burn_in, stretch.state))
         stretch = stretch.steps(burn_in, len(stretch.obs), state)
     return network.remember(*stretch)[0]

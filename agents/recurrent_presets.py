@@ -74,8 +74,8 @@ def r2d2() -> AgentConfig:
 def quick_recurrent() -> AgentConfig:
     """R2D2's parts for a first result on small hardware: a small memory that reads the last action; 16 environments.
 
-    Ours; the memory tasks that it solves are in docs/results. What it learns from is mostly new: an LSTM that goes over
-    the same few episodes again and again learns them by heart.
+    Ours; the memory tasks that it solves are in docs/results. What it learns from is mostly new, as an LSTM that goes
+    over the same few episodes again and again learns them by heart; and all 80 steps of a sequence have a gradient.
     """
     return AgentConfig(
         lstm=128,
@@ -85,11 +85,11 @@ def quick_recurrent() -> AgentConfig:
         sequence_length=80,
         sequence_period=40,
         sequence_state="stored",
-        burn_in=8,
+        burn_in=0,
         double=True,
         gamma=0.98,
         batch_size=16,
-        learning_rate=2e-3,
+        learning_rate=1e-3,
         learning_rate_end=1e-4,
         learning_rate_steps=800_000,
         max_grad_norm=10.0,

@@ -17,7 +17,7 @@ from pixelq.agents.learner import Learner
 from pixelq.agents.recurrent import HISTORY, features_of, q_discrepancy
 from pixelq.agents.schedules import epsilon_ladder
 from pixelq.agents.windows import Sequences, SequenceWindow
-from pixelq.envs import make_vec
+from pixelq.envs import EnvironmentFailed, make_vec
 from tests import reference as ref
 
 Array = NDArray[np.float64]
@@ -284,6 +284,10 @@ def test_an_agent_without_memory_has_no_discrepancy() -> None:
 
 def test_predict_goes_on_from_the_state_that_it_returned() -> None:
     agent, _ = trained(lstm_last_reward=False)
+    with torch.no_grad():  # so that neither action is always the better one
+        out = agent.network.head.streams.advantage.out
+        out.bias.zero_()
+        out.weight.copy_(torch.randn(out.weight.shape, generator=torch.Generator().manual_seed(1)))
     obs = np.random.default_rng(0).normal(size=(6, 3, 4)).astype(np.float32)
     starts = np.zeros((6, 3), dtype=bool)
     starts[0], starts[3, 1] = True, True
@@ -294,6 +298,7 @@ def test_predict_goes_on_from_the_state_that_it_returned() -> None:
     assert state is not None
     assert [part.shape for part in state] == [(3, 5), (3, 5), (3,)]
     assert (state[2] == actions[-1]).all()
+    assert 3 <= actions.sum() <= 15  # of 18
     network = NumpyNetwork(agent.network)
     for b in range(3):
         memory = (np.zeros(5), np.zeros(5))
@@ -307,6 +312,30 @@ def test_predict_goes_on_from_the_state_that_it_returned() -> None:
             assert actions[t, b] == q.argmax()
         np.testing.assert_allclose(state[0][b], memory[0], atol=1e-5)
         np.testing.assert_allclose(state[1][b], memory[1], atol=1e-5)
+
+
+def test_environments_that_are_made_anew_begin_with_a_new_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    envs = make_vec("CartPole-v1", 2, seed=0)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, CONFIG, device="cpu", seed=0)
+    starts, calls = [], 0
+    explore, recv = agent.explore, envs.recv
+
+    def noted(obs: Any, memory: Any) -> Any:
+        starts.append((memory.episode_start.tolist(), bool(memory.state[0].any())))
+        return explore(obs, memory)
+
+    def failing() -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise EnvironmentFailed("on purpose")
+        return recv()
+
+    monkeypatch.setattr(agent, "explore", noted)
+    monkeypatch.setattr(envs, "recv", failing)
+    agent.learn(envs, 14)
+    assert starts == [([True, True], False)] + [([False, False], True)] * 4 + [([True, True], False)] + starts[6:]
+    assert [start for start, _ in starts[6:]] == [[False, False]] * len(starts[6:])
 
 
 def test_one_observation_has_a_state_of_one_row() -> None:

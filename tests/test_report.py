@@ -223,7 +223,7 @@ class TestCurves:
         paths = [write_run(tmp_path / str(seed), seed=seed, mean=mean) for seed, mean in enumerate((0.0, 10.0))]
         table = paths[1] / "metrics.csv"  # of a run that took a tenth longer: in hours its rows lie between the other's
         rows = table.read_text().splitlines()
-        slower = [f"{head},{float(wall) * 1.1:.1f},0" for head, wall, _ in (row.rsplit(",", 2) for row in rows[1:])]
+        slower = [f"{head},{float(wall) * 1.1:.1f},0," for head, wall, *_ in (row.rsplit(",", 3) for row in rows[1:])]
         table.write_text("\n".join([rows[0], *slower]) + "\n")
         (group,) = read_groups(paths)
         curve = training_curve(group.runs, "return_mean", "hours")
