@@ -65,7 +65,7 @@ class LSTM(nn.Module):
                 f"unroll needs x [T, B, D] and episode_start [T, B], but they are {list(x.shape)} and "
                 f"{list(episode_start.shape)}."
             )
-        if is_capturing():
+        if is_capturing(x):
             resets = list(range(1, len(x)))
         else:
             resets = (1 + episode_start[1:].any(1).nonzero().squeeze(1)).tolist()
@@ -83,6 +83,6 @@ class LSTM(nn.Module):
         return out, (hidden.squeeze(0), memory.squeeze(0))
 
 
-def is_capturing() -> bool:
-    """Whether a CUDA graph is being captured."""
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+def is_capturing(x: Tensor) -> bool:
+    """Whether what is done to `x` is being captured as a CUDA graph."""
+    return x.is_cuda and torch.cuda.is_current_stream_capturing()

@@ -100,7 +100,7 @@ def test_while_a_graph_is_captured_an_unroll_asks_for_no_value(monkeypatch: pyte
     expected = lstm.unroll(x, state, episode_start)
     seen: list[int] = []
     lstm.cell.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
-    monkeypatch.setattr("pixelq.networks.lstm.is_capturing", lambda: True)
+    monkeypatch.setattr("pixelq.networks.lstm.is_capturing", lambda x: True)
     torch.testing.assert_close(lstm.unroll(x, state, episode_start), expected, rtol=0, atol=1e-6)
     assert seen == [1] * 6
 

@@ -58,7 +58,7 @@ class Tape(TorchDispatchMode):
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "classic"])
 def test_an_update_is_the_same_sequence_of_operations_at_any_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a CUDA graph asks for: no value of a tensor is asked, and no number or memory differs between updates."""
-    monkeypatch.setattr("pixelq.networks.lstm.is_capturing", lambda: True)
+    monkeypatch.setattr("pixelq.networks.lstm.is_capturing", lambda x: True)
     config = small(preset(name), learning_rate_steps=1000, priority_beta_steps=1000)
     agent = filled(config)
     rng = np.random.default_rng(1)
