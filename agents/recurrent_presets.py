@@ -74,18 +74,18 @@ def r2d2() -> AgentConfig:
 def quick_recurrent() -> AgentConfig:
     """R2D2's parts for a first result on small hardware: a small memory that reads the last action; 16 environments.
 
-    Ours; the memory tasks that it solves are in docs/results. What it learns from is mostly new, as an LSTM that goes
-    over the same few episodes again and again learns them by heart; and all 80 steps of a sequence have a gradient.
+    Ours. What it learns from is mostly new, as an LSTM that goes over the same few episodes again and again learns them
+    by heart.
     """
     return AgentConfig(
         lstm=128,
         lstm_last_action=True,
         hidden=128,
         frame_stack=1,
-        sequence_length=80,
+        sequence_length=100,
         sequence_period=40,
         sequence_state="stored",
-        burn_in=0,
+        burn_in=20,
         double=True,
         gamma=0.98,
         batch_size=16,
