@@ -84,7 +84,7 @@ def plot_evaluations(
     from matplotlib.figure import Figure  # half a second to import
 
     panels = curves_by_env(runs)
-    figure = Figure(figsize=(4.6 * len(panels), 4.0), dpi=120, layout="constrained")
+    figure = Figure(figsize=(6.4 * len(panels), 4.2), dpi=120, layout="constrained")
     for axes, (env, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for curve, color in zip(curves, COLORS * len(curves), strict=False):
             steps = curve.steps / 1e3
