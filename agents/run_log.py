@@ -114,7 +114,7 @@ class RunLog:
         for name, columns in TABLES.items():
             path = self.out / f"{name}.csv"
             if step > 0:
-                _cut_after(path, step)
+                _cut_after(path, step, columns)
             else:
                 replace_file(path, (",".join(columns) + "\n").encode())
         (self.out / FINAL_EVALUATION).unlink(missing_ok=True)
@@ -261,11 +261,12 @@ def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-def _cut_after(path: Path, last_step: int) -> None:
-    """Cuts a table off after the rows up to a step."""
+def _cut_after(path: Path, last_step: int, columns: list[str]) -> None:
+    """Cuts a table off after the rows up to a step; columns that an earlier version did not have are empty."""
     header, lines = _whole_lines(path)
-    kept = [line for line in lines if int(line.split(",")[0]) <= last_step]
-    replace_file(path, ("\n".join([header, *kept]) + "\n").encode())
+    missing = columns[header.count(",") + 1 :]
+    kept = [line + "," * len(missing) for line in lines if int(line.split(",")[0]) <= last_step]
+    replace_file(path, ("\n".join([",".join([header, *missing]), *kept]) + "\n").encode())
 
 
 def _whole_lines(path: Path) -> tuple[str, list[str]]:

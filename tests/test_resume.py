@@ -20,6 +20,7 @@ from pixelq.agents.checkpoint import ROWS
 from pixelq.agents.files import replace_folder
 from pixelq.agents.replay_files import ReplayFiles
 from pixelq.agents.run_checkpoints import newest_checkpoint
+from pixelq.agents.run_log import read_run
 from pixelq.envs import PROTOCOLS, ClassicVec, Protocol, make_vec
 from tests.runs import assert_same, column, contents
 
@@ -265,6 +266,22 @@ def test_more_steps_give_the_same_weights(tmp_path: Path) -> None:
     last = max(name.split("/")[1] for name in ours if name.startswith("checkpoints/step_"))
     for file in ("network.safetensors", "learner.safetensors", "agent.json", "rows.zst"):
         assert ours[f"checkpoints/{last}/{file}"] == theirs[f"checkpoints/{last}/{file}"], file
+
+
+def test_a_table_of_a_version_with_fewer_columns_goes_on_with_all(tmp_path: Path) -> None:
+    trained = Trained()
+    assert trained.train(tmp_path / "run", 300) is not None
+    path = tmp_path / "run" / "metrics.csv"
+    before = path.read_text().splitlines()
+    assert before[0].endswith(",restarts,q_discrepancy")
+    path.write_text("".join(line.rpartition(",")[0] + "\n" for line in before))
+    assert trained.train(tmp_path / "run", 500) is not None
+    after = path.read_text().splitlines()
+    assert (
+        after[: len(before) - 1] == before[:-1]
+    )  # the last row, of the first end, is within the interval that went on
+    assert {line.count(",") for line in after} == {before[0].count(",")}
+    assert [int(row["step"]) for row in read_run(tmp_path / "run").metrics][-1] == 500
 
 
 def test_a_run_is_resumed_with_environments_like_its_own(tmp_path: Path) -> None:
