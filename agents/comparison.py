@@ -116,11 +116,13 @@ def returns_by_million(metrics: Iterable[Mapping[str, str]]) -> list[tuple[int, 
 
 
 def differences(config: Mapping[str, Any], settings: AgentConfig) -> dict[str, Any]:
-    """What a run's config.json has other than these settings, the game's own actions and, on Atari, sticky ones."""
+    """What a run's config.json has other than these settings, a game's own actions, steady and with sticky ones."""
     agent = config["agent"]
     different = {name: agent[name] for name, value in settings.to_dict().items() if agent.get(name, value) != value}
     if config["protocol"] not in ("sticky", GYMNASIUM.name):
         different["protocol"] = config["protocol"]
     if config.get("full_action_space"):
         different["full_action_space"] = True
+    if config.get("flicker"):
+        different["flicker"] = config["flicker"]
     return different

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pixelq.agents.run_log import InvalidRun, RunFiles, read_run
+from pixelq.agents.report.records import Group, Run, read_groups
+from pixelq.agents.run_log import InvalidRun
+from pixelq.agents.scores import SAME_RESULT
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # told apart by the colour-blind
-IGNORED = frozenset({"cuda_graph"})
-"""Settings that make no other agent."""
 
 
 class Line(NamedTuple):
@@ -36,40 +36,41 @@ class Curve(NamedTuple):
 def curves_by_env(runs: Sequence[str | os.PathLike[str]]) -> dict[str, list[Curve]]:
     """The curves of runs by environment; agents are called after the settings by which they differ there.
 
+    Which runs are one agent's is as in a report: those that differ in their seed alone.
+
     Raises:
-        InvalidRun: a folder holds no run, or one without evaluations.
+        InvalidRun: a folder holds no run or one without evaluations, or two are the same agent's with the same seed,
+            or an agent's were evaluated at other steps.
     """
-    read = [read_run(run) for run in runs]
-    for run, files in zip(runs, read, strict=True):
-        if not files.evaluations:
-            raise InvalidRun(f"{run} has not been evaluated yet; let it go on first")
-    panels: dict[str, list[RunFiles]] = {}
-    for files in read:
-        panels.setdefault(str(files.config["env"]), []).append(files)
-    return {env: _curves(members) for env, members in panels.items()}
+    panels: dict[str, list[Group]] = {}
+    for group in read_groups(runs):
+        for run in group.runs:
+            if not len(run.evaluations["step"]):
+                raise InvalidRun(f"{run.path} has not been evaluated yet; let it go on first")
+        panels.setdefault(group.env, []).append(group)
+    return {env: _curves(groups) for env, groups in panels.items()}
 
 
-def _curves(members: Sequence[RunFiles]) -> list[Curve]:
-    agents = [files.config["agent"] for files in members]
-    differing = [name for name in agents[0] if name not in IGNORED and len({str(a.get(name)) for a in agents}) > 1]
-    groups: dict[str, list[RunFiles]] = {}
-    for files in members:
-        groups.setdefault(_name(files.config, differing), []).append(files)
-    return [_curve(name, group) for name, group in groups.items()]
+def _curves(groups: Sequence[Group]) -> list[Curve]:
+    agents = [group.runs[0].config["agent"] for group in groups]
+    differing = [name for name in agents[0] if name not in SAME_RESULT and len({str(a.get(name)) for a in agents}) > 1]
+    names = [", ".join(f"{name} {agent.get(name)}" for name in differing) for agent in agents]
+    if not all(names) or len(set(names)) < len(names):  # apart by their rules or their length
+        names = [group.agent for group in groups]
+    if len(groups) == 1:
+        names = [groups[0].preset]
+    return [_curve(name, group.runs) for name, group in zip(names, groups, strict=True)]
 
 
-def _name(config: Mapping[str, Any], differing: Sequence[str]) -> str:
-    settings = [f"{name} {config['agent'].get(name)}" for name in differing]
-    return ", ".join(settings) or str(config.get("preset", "custom"))
-
-
-def _curve(name: str, group: Sequence[RunFiles]) -> Curve:
-    by_step = [{int(row["step"]): float(row["mean"]) for row in files.evaluations} for files in group]
+def _curve(name: str, runs: Sequence[Run]) -> Curve:
     # Steps are multiples of the number of environments, and so a few apart from seed to seed: by place, not by step.
-    length = min(map(len, by_step))
-    steps = np.array([sorted(values)[:length] for values in by_step]).mean(0).astype(np.int64)
-    means = np.array([[values[step] for step in sorted(values)[:length]] for values in by_step])
-    return Curve(name, len(group), steps, means)
+    length = min(len(run.evaluations["step"]) for run in runs)
+    steps, means = (np.array([run.evaluations[column][:length] for run in runs]) for column in ("step", "mean"))
+    if 2 * np.ptp(steps, 0).max() > np.diff(steps, axis=1, prepend=0).min():
+        raise InvalidRun(
+            f"{' and '.join(str(run.path) for run in runs)} were evaluated at different steps; draw them one by one"
+        )
+    return Curve(name, len(runs), steps.mean(0).astype(np.int64), means)
 
 
 def plot_evaluations(
@@ -78,7 +79,7 @@ def plot_evaluations(
     """Draws mean returns of evaluations, the mean over seeds and from the worst to the best, into a PNG.
 
     Raises:
-        InvalidRun: a folder holds no run, or one without evaluations.
+        InvalidRun: as `curves_by_env`.
         OSError: the file cannot be written.
     """
     from matplotlib.figure import Figure  # half a second to import

@@ -25,6 +25,7 @@ def describe(
         "version": version("pixelq"),
         "env": agent.env_id,
         "protocol": agent.protocol,
+        "flicker": agent.flicker,
         "num_envs": envs.num_envs,
         "seed": agent.seed,
         "steps": last_step,

@@ -1,8 +1,13 @@
-"""Devices by name."""
+"""Devices by name, and how arrays get there."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from pixelq.agents.config import InvalidConfig
 
@@ -26,3 +31,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"device {device} was asked for, but PyTorch finds no CUDA GPU for it here; use auto or cpu"
         )
     return resolved
+
+
+def sent(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array's copy on a device, for which a GPU is not waited: what lies in pageable memory would stop the host."""
+    tensor = torch.from_numpy(np.array(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -48,8 +48,9 @@ class Learner:
     def __init__(self, network: QNetwork, config: AgentConfig, seed: int = 0) -> None:
         self.config = config
         self.network = network
-        self.target_network = copy.deepcopy(network).requires_grad_(False)
         self.device = next(network.parameters()).device
+        # A copy scatters an LSTM's weights, which cuDNN wants in one piece; `to` puts them together again.
+        self.target_network = copy.deepcopy(network).requires_grad_(False).to(self.device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         wants_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(self.device))
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bfloat16)

@@ -19,7 +19,7 @@ from pixelq.agents.interval import Interval
 from pixelq.agents.options import LearnOptions, RunUnwritable, TrainingDiverged
 from pixelq.agents.progress import ProgressLine
 from pixelq.agents.progress_file import ProgressFile
-from pixelq.agents.recurrent import q_discrepancy
+from pixelq.agents.recurrent import q_discrepancy_of_row
 from pixelq.agents.resume import restore_run, run_state
 from pixelq.agents.run_checkpoints import RunCheckpoints
 from pixelq.agents.run_log import RunLog
@@ -226,7 +226,7 @@ class Loop:
             "updates": agent.updates,
             "wall_seconds": wall_seconds,
             "restarts": self.restarts,
-            "q_discrepancy": q_discrepancy(agent.network, self.replay),
+            "q_discrepancy": q_discrepancy_of_row(agent, self.replay, len(self.interval.losses)),
             **self.interval.row(agent.step, wall_seconds),
         }
         if self.log is not None:

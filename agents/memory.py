@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixelq.agents.device import sent
 from pixelq.agents.restore import fitting
 from pixelq.networks import LastStep, LSTMState, Noise, QNetwork
 
@@ -40,16 +41,21 @@ class Memory:
         self._is_final: NDArray[np.bool_] = np.zeros(self.num_envs, dtype=bool)  # what is shown ended an episode
 
     def read(self, network: QNetwork, obs: Tensor, noise: Noise | None = None) -> Tensor:
-        """Q-values [N, A] at observations [N, *observation], which the memory takes in."""
+        """Q-values [N, A] at observations [N, *observation], which the memory takes in.
+
+        Raises:
+            ValueError: it is the memory of another number of environments.
+        """
+        if len(obs) != self.num_envs:
+            raise ValueError(f"this memory is of {self.num_envs} environments, but there are {len(obs)} observations")
         value, self.state = network.step(obs, self.state, self.episode_start, self.last, noise)
         return network.head.q(value)
 
     def step(self, action: NDArray[Any], reward: NDArray[Any], done: NDArray[np.bool_]) -> None:
         """Takes in what a step of next-step-autoreset environments brought: actions, raw rewards and ends, [N] each."""
-        self.episode_start = torch.from_numpy(self._is_final).to(self.device)
+        self.episode_start = sent(self._is_final, self.device)
         self.last = LastStep(
-            torch.as_tensor(action, dtype=torch.int64, device=self.device),
-            torch.as_tensor(reward, dtype=torch.float32, device=self.device),
+            sent(np.asarray(action, np.int64), self.device), sent(np.asarray(reward, np.float32), self.device)
         )
         self._is_final = done.copy()
 
@@ -82,12 +88,17 @@ def memory_of(
     """The memory of a policy's state, or a new one.
 
     Raises:
-        ValueError: the state is another policy's, or of another number of environments.
+        ValueError: the state is another policy's, or of another number of environments, as episode_start may be.
     """
     memory = Memory(network, num_envs)
+    starts = np.zeros(num_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool)
+    if starts.shape != (num_envs,):
+        raise ValueError(f"episode_start has shape {starts.shape}; it must be ({num_envs},)")
     if state is None:
         return memory
     own = state_of(memory)
+    if not isinstance(state, tuple | list):
+        raise ValueError(f"the state is {state!r:.80}; it must be what predict returned")
     shapes = [np.shape(part) for part in state]
     if shapes != [part.shape for part in own]:
         raise ValueError(f"the state has shapes {shapes}; it must be what predict returned for {num_envs} observations")
@@ -95,9 +106,6 @@ def memory_of(
         torch.as_tensor(np.asarray(part, part_of_own.dtype)).to(memory.device)
         for part, part_of_own in zip(state, own, strict=True)
     )
-    starts = np.zeros(num_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool)
-    if starts.shape != (num_envs,):
-        raise ValueError(f"episode_start has shape {starts.shape}; it must be ({num_envs},)")
     memory.state, memory.last = (hidden, cell), LastStep(action, memory.last.reward)
     memory.episode_start = torch.from_numpy(starts).to(memory.device)
     return memory
@@ -106,4 +114,4 @@ def memory_of(
 def state_of(memory: Memory, action: NDArray[np.int64] | None = None) -> PolicyState:
     """The memory as a policy's state, after the action [N] that was taken."""
     hidden, cell = (part.cpu().numpy() for part in memory.state)
-    return hidden, cell, np.zeros(memory.num_envs, dtype=np.int64) if action is None else action
+    return hidden, cell, np.zeros(memory.num_envs, dtype=np.int64) if action is None else action.copy()

@@ -6,6 +6,8 @@ Distributed Reinforcement Learning" (R2D2), sections 2.3 and 3.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -13,10 +15,15 @@ from pixelq.agents.replay import Replay
 from pixelq.agents.windows import Batch, Sequences, SequenceWindow, Stretch
 from pixelq.networks import QNetwork
 
+if TYPE_CHECKING:
+    from pixelq.agents.dqn import DQN
+
 HISTORY = 200
 """Most steps before a sequence that are gone through again to know the state that the network would have now."""
 PROBES = 4
 """Sequences whose q-values are compared for a row of metrics."""
+PROBE_EVERY = 100
+"""Updates between two such comparisons; fewer change little."""
 
 
 class TransitionFeatures:
@@ -114,11 +121,14 @@ def priorities(priority: Tensor, batch: Batch | Sequences, eta: float) -> Tensor
 
 @torch.no_grad()
 def q_discrepancy(network: QNetwork, replay: Replay) -> float | None:
-    """ΔQ = ‖q(h) − q(ĥ)‖₂ / max |q(ĥ)| at the first step after the burn-in, a mean over some sequences of the replay.
+    """‖q(h) − q(h*)‖₂ / max |q(h*)| at the first step after the burn-in, a mean over some sequences of the replay.
 
-    h is the state that learning begins with, from the stored one (or zeros) through the burn-in; ĥ the one that the
-    network would have if it had gone through the episode with its present weights (R2D2, section 3, figure 1). It goes
-    through at most ``HISTORY`` steps, or what the replay has of them. None where there is no sequence to compare.
+    h is the state that learning begins with, from the stored one (or zeros) through the burn-in; h* the one that the
+    network would have if it had gone through the episode with its present weights. It goes through at most ``HISTORY``
+    steps, or what the replay has of them. None where there is no sequence to compare.
+
+    So it tells how stale the states are that are learned from. R2D2's ΔQ (section 3, figure 1) asks for the same, but
+    compares the state after an unroll with the stored one that acting had there, with the weights of then.
 
     Args:
         network: the online network; noisy layers without noise.
@@ -130,7 +140,18 @@ def q_discrepancy(network: QNetwork, replay: Replay) -> float | None:
     rows = torch.from_numpy(window.starts(replay.first, replay.time - window.ahead))
     row = rows[torch.linspace(0, len(rows) - 1, min(PROBES, len(rows))).long()].to(replay.device)  # [P]
     batch = window.gather(row)
-    burned_in = remembered(network, batch.stretch, batch.burn_in)[0]  # [P, H]
+    stretch = batch.stretch.steps(0, batch.burn_in + 1, batch.stretch.state)
+    burned_in = remembered(network, stretch, batch.burn_in)[0]  # [P, H]
     truth = remembered(network, window.history(row, HISTORY), HISTORY - 1)[0]
     q, true_q = (network.head.q(network.head(features)).float() for features in (burned_in, truth))  # [P, A]
     return float(((q - true_q).norm(dim=1) / true_q.abs().amax(1).clamp(min=1e-6)).mean())
+
+
+def q_discrepancy_of_row(agent: DQN, replay: Replay, updates: int) -> float | None:
+    """``q_discrepancy`` for a row of metrics with the last so many updates; None if no comparison falls into it.
+
+    It is made after the first update, and then in the rows with each ``PROBE_EVERY``-th: to go through so much history
+    again costs as much as to act some hundred times.
+    """
+    before, now = (-(-count // PROBE_EVERY) for count in (agent.updates - updates, agent.updates))
+    return q_discrepancy(agent.network, replay) if before < now else None

@@ -36,7 +36,9 @@ def r2d2() -> AgentConfig:
 
     The paper has 256 environments that play 16,640 steps a second, and 5 updates in it: an update for 3,328 steps.
     Its 100,000 sequences overlap by half and hold 4M steps, which are 28 GB; the first update waits for 5,000 of them.
-    It stores priorities with actors that lag; here a new sequence has the greatest priority so far.
+    A sequence is 40 steps of burn-in and 80 that are learned from; gradients are clipped as in Ape-X.
+    Other than there: one frame, where the paper still stacks four; a game's own actions unless all 18 are asked for;
+    and a new sequence has the greatest priority so far, where the paper's actors, which lag, work out its own.
     """
     train_every = 3_328
     return AgentConfig(
@@ -44,7 +46,7 @@ def r2d2() -> AgentConfig:
         lstm_last_action=True,
         lstm_last_reward=True,
         frame_stack=1,
-        sequence_length=80,
+        sequence_length=120,
         sequence_period=40,
         sequence_state="stored",
         burn_in=40,
@@ -62,6 +64,7 @@ def r2d2() -> AgentConfig:
         batch_size=64,
         learning_rate=1e-4,
         adam_epsilon=1e-3,
+        max_grad_norm=40.0,
         replay_capacity=4_000_000,
         learning_starts=200_000,
         train_every=train_every,
@@ -75,28 +78,29 @@ def quick_recurrent() -> AgentConfig:
     """R2D2's parts for a first result on small hardware: a small memory that reads the last action; 16 environments.
 
     Ours. What it learns from is mostly new, as an LSTM that goes over the same few episodes again and again learns them
-    by heart.
+    by heart. The streams of a dueling head keep what an action is worth apart from what the rest of an episode brings.
     """
     return AgentConfig(
         lstm=128,
         lstm_last_action=True,
         hidden=128,
         frame_stack=1,
-        sequence_length=100,
+        sequence_length=80,
         sequence_period=40,
         sequence_state="stored",
-        burn_in=20,
+        burn_in=8,
         double=True,
-        gamma=0.98,
-        batch_size=16,
-        learning_rate=1e-3,
+        dueling=True,
+        gamma=0.95,
+        batch_size=8,
+        learning_rate=2e-3,
         learning_rate_end=1e-4,
-        learning_rate_steps=800_000,
+        learning_rate_steps=400_000,
         max_grad_norm=10.0,
         reward_clip=None,
         replay_capacity=100_000,
         learning_starts=2_000,
-        train_every=128,
+        train_every=64,
         target_update_every=8_000,
         epsilon_end=0.02,
         epsilon_steps=50_000,

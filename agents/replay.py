@@ -250,7 +250,7 @@ class Replay:
             "first": torch.tensor(self.first),
             "age": torch.from_numpy(self._age),
             "is_final": torch.from_numpy(self._is_final),
-            **({"states": self.window.states.cpu()} if isinstance(self.window, SequenceWindow) else {}),
+            **({"states": self.window.kept_states().cpu()} if isinstance(self.window, SequenceWindow) else {}),
             **{f"sampler.{name}": tensor for name, tensor in self.sampler.state().items()},
         }
 
@@ -269,6 +269,7 @@ class Replay:
         self._age, self._is_final = age.numpy().copy(), is_final.numpy().copy()
         self._is_observed = False
         if isinstance(self.window, SequenceWindow):
-            self.window.states.copy_(fitting(state, "states", self.window.states))
+            kept = self.window.kept_states()
+            kept.copy_(fitting(state, "states", kept))
         starts = self.window.starts(first, max(first, time - self.window.ahead))
         self.sampler.load_state(torch.from_numpy(starts).to(self.device), part(state, "sampler"))

@@ -95,7 +95,7 @@ class RunLog:
             InvalidRun: one is another.
         """
         for own, new in ((self.config, description), (self.config["agent"], description["agent"])):
-            for name in ("env", "protocol", "seed") if new is description else new.keys() - {"cuda_graph"}:
+            for name in ("env", "protocol", "flicker", "seed") if new is description else new.keys() - {"cuda_graph"}:
                 if own.get(name, new[name]) != new[name]:
                     raise InvalidRun(
                         f"the run in {self.out} has {name} {own[name]!r:.80}, not {new[name]!r:.80}; go on with its own"

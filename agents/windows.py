@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixelq.agents.config import InvalidConfig
 from pixelq.agents.returns import n_step_return
 from pixelq.agents.ring import Ring
 from pixelq.networks import LastStep, LSTMState
@@ -137,6 +139,9 @@ class SequenceWindow:
         burn_in: of these steps, the first ones from which only the memory's state is taken.
         state_size: H.
         stores: the states that acting had at the starts are kept; else sequences start with zeros.
+
+    Raises:
+        InvalidConfig: the memory for the states cannot be had.
     """
 
     unit = "a sequence"
@@ -148,7 +153,14 @@ class SequenceWindow:
         self.length, self.period, self.burn_in = length, period, burn_in
         self.behind, self.ahead = max(ring.frame_stack - 1, 1), length + returns.n_step - 1  # 1: the last step
         shape = (ring.length // period if stores else 0, ring.num_envs, 2, state_size)
-        self.states = torch.zeros(shape, device=ring.device)  # h and c
+        try:
+            self.states = torch.zeros(shape, device=ring.device)  # h and c
+        except RuntimeError as error:
+            size = 4 * math.prod(shape) / 1e9
+            raise InvalidConfig(
+                f"no memory for {size:.1f} GB of stored states; lower replay_capacity or lstm, or have a greater "
+                "sequence_period"
+            ) from error
         self._zero = torch.zeros((2, state_size), device=ring.device)
         self._offsets = torch.arange(length + returns.n_step, device=ring.device)[:, None] * ring.num_envs  # [W, 1]
         self._learned = torch.arange(length - burn_in, device=ring.device)[:, None]  # [U, 1]
@@ -164,6 +176,10 @@ class SequenceWindow:
         slot, rest = divmod(self.ring.time % self.ring.length, self.period)
         if rest == 0 and len(self.states):
             torch.stack(state, 1, out=self.states[slot])
+
+    def kept_states(self) -> Tensor:
+        """Those of the slots that have been written [slots, N, 2, H], to be read or written."""
+        return self.states[: self.ring.time // self.period + 1]
 
     def gather(self, row: Tensor) -> Sequences:
         """The sequences that start at rows [B] (int64), whose windows must be complete."""

@@ -43,7 +43,11 @@ class LSTM(nn.Module):
 
         The state of a row whose episode starts at this very step is zeroed before `x` is read. Nothing here depends
         on the data's values, so it compiles and can be captured in a CUDA graph.
+
+        Raises:
+            ValueError: `episode_start` is not [B], or the state is of another number of rows.
         """
+        self._check(x, state, episode_start, "step needs x [B, D] and episode_start [B]")
         out, state = self._run(x.unsqueeze(0), state, episode_start)
         return out.squeeze(0), state
 
@@ -58,13 +62,10 @@ class LSTM(nn.Module):
         steps are taken one after the other.
 
         Raises:
-            ValueError: `episode_start` is not [T, B]; batch-first windows would silently mix time and rows.
+            ValueError: `episode_start` is not [T, B], as batch-first windows would silently mix time and rows; or the
+                state is of another number of rows.
         """
-        if episode_start.shape != x.shape[:2]:
-            raise ValueError(
-                f"unroll needs x [T, B, D] and episode_start [T, B], but they are {list(x.shape)} and "
-                f"{list(episode_start.shape)}."
-            )
+        self._check(x, state, episode_start, "unroll needs x [T, B, D] and episode_start [T, B]")
         if is_capturing(x):
             resets = list(range(1, len(x)))
         else:
@@ -74,6 +75,15 @@ class LSTM(nn.Module):
             out, state = self._run(x[start:stop], state, episode_start[start])
             outs.append(out)
         return torch.cat(outs) if len(outs) > 1 else outs[0], state
+
+    def _check(self, x: Tensor, state: LSTMState, episode_start: Tensor, needed: str) -> None:
+        """See that nothing is broadcast: one row's start or state would be taken for all rows'."""
+        if episode_start.shape != x.shape[:-1]:
+            raise ValueError(f"{needed}, but they are {list(x.shape)} and {list(episode_start.shape)}.")
+        shape = (x.shape[-2], self.out_features)
+        if any(part.shape != shape for part in state):
+            shapes = " and ".join(str(list(part.shape)) for part in state)
+            raise ValueError(f"The state is {shapes}; it must be two of {list(shape)}.")
 
     def _run(self, x: Tensor, state: LSTMState, episode_start: Tensor) -> tuple[Tensor, LSTMState]:
         """Zero the state where `episode_start` [B], then read all of x [T, B, D] in one call."""

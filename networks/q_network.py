@@ -32,7 +32,8 @@ class QNetwork(nn.Module):
         last_reward: the LSTM also reads the hyperbolic tangent of the last reward.
 
     Raises:
-        ValueError: a last action or reward is asked for without an LSTM that could read it.
+        ValueError: a last action or reward is asked for without an LSTM that could read it, or what one part gives is
+            not of the size that the next one reads.
     """
 
     def __init__(
@@ -47,6 +48,14 @@ class QNetwork(nn.Module):
         super().__init__()
         if lstm is None and (last_action or last_reward):
             raise ValueError("last_action and last_reward are read by an LSTM: give one, or leave them out.")
+        given = encoder.out_features
+        if lstm is not None:
+            given += last_action * head.streams.num_actions + last_reward
+            if lstm.cell.input_size != given:
+                raise ValueError(f"The LSTM reads {lstm.cell.input_size} numbers, but is given {given}.")
+            given = lstm.out_features
+        if head.streams.in_features != given:
+            raise ValueError(f"The head reads {head.streams.in_features} numbers, but is given {given}.")
         self.encoder = encoder
         self.head = head
         self.lstm = lstm
@@ -101,7 +110,8 @@ class QNetwork(nn.Module):
         Time comes first. Encoder and head see all T · B rows as one batch.
 
         Raises:
-            ValueError: the network reads the last action or reward, and `last` [T, B] is not given.
+            ValueError: the network reads the last action or reward, and `last` [T, B] is not given or of another
+                shape; or state or episode_start are, see `LSTM.unroll`.
         """
         features, state = self.remember(obs, state, episode_start, last)
         return self.head(features), state
@@ -119,6 +129,11 @@ class QNetwork(nn.Module):
             return features
         if last is None:
             raise ValueError("This QNetwork reads the last action or reward; give last=LastStep(action, reward).")
+        if not last.action.shape == last.reward.shape == features.shape[:-1]:
+            raise ValueError(
+                f"last is {list(last.action.shape)} and {list(last.reward.shape)}; it must be "
+                f"{list(features.shape[:-1])}, as the observations are."
+            )
         goes_on, dtype = ~episode_start.unsqueeze(-1), self._memory().dtype
         parts = [features.to(dtype)]
         if self.last_action:

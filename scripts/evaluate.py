@@ -212,8 +212,9 @@ def describe(score: Score) -> str:
     """The figures in a few lines for people, beside random play and a person, and published agents by their rules."""
     result = score.evaluation
     low, high = result.ci95
+    rules = f"{score.protocol}, {score.flicker:.0%} of the pictures black" if score.flicker else score.protocol
     lines = [
-        f"{result.env} · {score.mark} checkpoint (step {score.request.step:,}) · {score.protocol} · "
+        f"{result.env} · {score.mark} checkpoint (step {score.request.step:,}) · {rules} · "
         f"{counted(result.episodes, 'episode')}",
         f"  mean return  {result.mean:.1f}   95% interval {low:.1f} to {high:.1f}",
         f"  median       {result.median:.1f}   standard deviation {result.std:.1f}",
@@ -222,8 +223,8 @@ def describe(score: Score) -> str:
     if result.human_normalized is not None:
         lines.append(f"  human-normalised {100 * result.human_normalized:.0f}% (0% is random play, 100% a person)")
     for row in baselines(result.env, result.mean, score.frames):
-        if row.std is not None and score.protocol != "sticky":
-            continue  # the published agents have sticky actions
+        if row.std is not None and (score.protocol != "sticky" or score.flicker):
+            continue  # the published agents have sticky actions, and see every picture
         spread = "" if row.std is None else f" ± {row.std:.1f} at {score.frames / 1e6:.1f} million frames"
         ratio = "" if row.ratio is None else f"   {row.ratio:.2f} times as far above random play"
         where = {None: "", True: ", inside the spread", False: ", outside the spread"}[row.is_inside]

@@ -26,7 +26,7 @@ from pixelq.scripts.evaluate import describe
 from pixelq.scripts.scoring import checkpoints_of, request_of, score
 from pixelq.scripts.train import COUNTS, TrainArgs
 
-FLAGS = ("env", "preset", "num_envs", "seed", "protocol", "full_action_space", *COUNTS)
+FLAGS = ("env", "preset", "num_envs", "seed", "protocol", "full_action_space", "flicker", *COUNTS)
 """Of the training, beside the agent's."""
 
 
@@ -84,7 +84,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def command_of(config: Mapping[str, Any]) -> str:
     """The command line of a run's config.json, without device and folder."""
-    changed = {name: config[name] for name in FLAGS if config[name] != getattr(TrainArgs(), name)}
+    defaults = vars(TrainArgs())
+    changed = {name: config[name] for name in FLAGS if config.get(name, defaults[name]) != defaults[name]}
     if config["protocol"] not in PROTOCOLS:  # no Atari game
         del changed["protocol"]
     changed = {"env": config["env"], "preset": config["preset"], "steps": config["steps"]} | changed

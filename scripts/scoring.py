@@ -71,6 +71,7 @@ class Score:
         frames: of the emulator, that it had learned for.
         protocol: by whose rules it was played.
         evaluation: returns and lengths.
+        flicker: probability that a picture was black.
     """
 
     request: Request
@@ -78,6 +79,7 @@ class Score:
     frames: int
     protocol: str
     evaluation: Evaluation
+    flicker: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """JSON values: what ``pixelq evaluate --json`` writes."""
@@ -99,6 +101,7 @@ class Score:
             "frames": self.frames,
             "seed": self.request.seed,
             "weights": self.request.weights,
+            "flicker": self.flicker,
         }
 
 
@@ -193,7 +196,7 @@ def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[
     finally:
         envs.close()
     frames = request.step * envs.frames_per_step
-    return agent, Score(request, mark_of(request.checkpoint), frames, envs.protocol.name, result)
+    return agent, Score(request, mark_of(request.checkpoint), frames, envs.protocol.name, result, agent.flicker)
 
 
 class ScoreFile:

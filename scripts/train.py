@@ -247,7 +247,6 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
         description={
             "preset": args.preset,
             "full_action_space": args.full_action_space,
-            "flicker": args.flicker,
             "final_episodes": args.final_episodes,
         },
     )

@@ -120,9 +120,9 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
     assert other.published.agent == "DQN"
     assert {"munchausen", "learning_rate"} <= set(other.differs)
     config = json.loads((tmp_path / "a" / "config.json").read_text())
-    config |= {"protocol": "nature", "full_action_space": True, "agent": preset("iqn").to_dict()}
+    config |= {"protocol": "nature", "full_action_space": True, "flicker": 0.5, "agent": preset("iqn").to_dict()}
     (tmp_path / "a" / "config.json").write_text(json.dumps(config))
-    assert compare_run(tmp_path / "a").differs == ("protocol", "full_action_space")
+    assert compare_run(tmp_path / "a").differs == ("protocol", "full_action_space", "flicker")
 
 
 def test_the_command_prints_draws_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -303,11 +303,11 @@ NUMBERS: dict[str, dict[str, Any]] = {
     | {"lstm": 512, "hidden": 0, "lstm_last_action": False, "lstm_last_reward": False}
     | {"sequence_length": 10, "sequence_period": 1, "sequence_state": "zero", "burn_in": 0},
     "r2d2": {"lstm": 512, "hidden": 512, "lstm_last_action": True, "lstm_last_reward": True}  # Kapturowski et al. 2019
-    | {"sequence_length": 80, "sequence_period": 40, "sequence_state": "stored", "burn_in": 40, "frame_stack": 1}
+    | {"sequence_length": 80 + 40, "sequence_period": 40, "sequence_state": "stored", "burn_in": 40, "frame_stack": 1}
     | {"double": True, "dueling": True, "value_rescaling": True, "reward_clip": None, "loss": "squared"}
     | {"n_step": 5, "gamma": 0.997, "prioritized": True, "priority_alpha": 0.9, "priority_beta": 0.6}
     | {"priority_beta_steps": None, "priority_eta": 0.9, "batch_size": 64, "encoder": "nature"}
-    | {"optimizer": "adam", "learning_rate": 1e-4, "adam_epsilon": 1e-3, "max_grad_norm": None}
+    | {"optimizer": "adam", "learning_rate": 1e-4, "adam_epsilon": 1e-3, "max_grad_norm": 40.0}
     | {"replay_capacity": 100_000 * 40, "learning_starts": 5_000 * 40, "epsilon_ladder": True}
     | {"train_every": 256 * 260 // 4 // 5, "target_update_every": 2_500 * 3_328},
 }

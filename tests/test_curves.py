@@ -1,5 +1,6 @@
 """Evaluations of several runs in one picture: which runs are one agent's, what is drawn of them, and refusals."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,31 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         err = capsys.readouterr().err
         assert message in err
         assert err.count("\n") == 1
+
+
+def test_games_played_otherwise_are_other_curves(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / str(seed), "dqn", "ALE/Pong-v5", seed, 10.0 * (seed + 1)) for seed in range(3)]
+    for folder, change in ((runs[1], {"flicker": 0.5}), (runs[2], {"protocol": "nature"})):
+        config = json.loads((folder / "config.json").read_text()) | change
+        (folder / "config.json").write_text(json.dumps(config))
+    (curves,) = curves_by_env(runs).values()
+    found = {curve.name: (curve.seeds, curve.means[0, 4]) for curve in curves}
+    assert found == {
+        "dqn": (1, 20.0),
+        "dqn, flicker 0.5": (1, 40.0),
+        "dqn, protocol nature": (1, 60.0),
+    }
+
+
+def test_a_seed_twice_and_other_steps_are_refused(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / str(place), "dqn", "CartPole-v1", seed) for place, seed in enumerate((0, 0, 1))]
+    assert curves_by_env([runs[0], runs[0]])["CartPole-v1"][0].seeds == 1  # one folder, given twice
+    with pytest.raises(InvalidRun, match="are both dqn on CartPole-v1 with seed 0"):
+        curves_by_env(runs)
+    table = runs[2] / "evaluations.csv"
+    table.write_text(table.read_text().replace("\n200000,", "\n250000,").replace("\n300000,", "\n310000,"))
+    with pytest.raises(InvalidRun, match="were evaluated at different steps; draw them one by one"):
+        curves_by_env([runs[0], runs[2]])
 
 
 def test_a_run_without_evaluations_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from pixelq.agents import DQN, PRESETS, AgentConfig, evaluate, preset
 from pixelq.envs import make_vec
+from pixelq.envs.memory_tasks import RepeatPrevious
 
 LENGTH, GAMMA, COST, EPSILON = 10, 0.9, 0.2, 0.3
 
@@ -44,6 +45,7 @@ class Chain(gymnasium.Env[np.ndarray, np.int64]):
 
 gymnasium.register("tests/Chain-v0", entry_point=lambda **_: Chain(COST))
 gymnasium.register("tests/FreeChain-v0", entry_point=lambda **_: Chain(0.0))
+gymnasium.register("tests/Repeat-v0", entry_point=lambda **_: RepeatPrevious(num_values=2, delay=2, length=12))
 STATES = np.eye(LENGTH, dtype=np.float32)
 TOLERANCE = 0.08
 UNCORRECTED = 0.12  # qrdqn's priorities have no importance weights: what is random in a return is biased
@@ -159,6 +161,15 @@ def test_one_step_and_n_step_agree(name: str) -> None:
     agents = [trained("tests/FreeChain-v0", scaled_down(name, n_step=n), 5_000) for n in (1, 3)]
     one, three = (agent.q_values(STATES).numpy() for agent in agents)
     np.testing.assert_allclose(one, three, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(("lstm", "least", "most"), [(16, 9.5, 10.0), (None, -2.5, 2.5)])
+def test_only_with_memory_is_the_symbol_before_last_named(lstm: int | None, least: float, most: float) -> None:
+    """Two symbols and ten answers that count: 10 is the optimum, and 0 what every policy without memory has."""
+    config = scaled_down("quick_recurrent", lstm_last_action=False, gamma=0.5, learning_rate=5e-3, train_every=16)
+    config = dataclasses.replace(config, lstm=lstm)
+    agent = trained("tests/Repeat-v0", config, 8_000)
+    assert least <= evaluate(agent, make_vec("tests/Repeat-v0", 4, seed=1), 40).mean <= most
 
 
 def test_rescaled_values_are_those_of_the_chain() -> None:

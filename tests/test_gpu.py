@@ -30,9 +30,19 @@ COMBINED = ["nature", "qrdqn", "iqn", "fqf", "munchausen", "rainbow", "btr", "dr
 
 def moved_and_apart(one: DQN, other: DQN, start: DQN) -> tuple[float, float]:
     """How far the values of random pixels have moved, and how far two agents' lie apart (root of the squares' sum)."""
-    obs = np.random.default_rng(2).integers(256, size=(64, *PIXELS.shape), dtype=np.uint8)
-    before, values, others = (agent.q_values(obs) for agent in (start, one, other))
+    before, values, others = (values_over_time(agent) for agent in (start, one, other))
     return float((values - before).norm()), float((values - others).norm())
+
+
+def values_over_time(agent: DQN) -> torch.Tensor:
+    """Of random pixels in 16 games at 4 steps, which an agent with memory goes through one after the other."""
+    memory, nothing = agent.make_memory(16), np.zeros(16)
+    values = []
+    for obs in np.random.default_rng(2).integers(256, size=(4, 16, *PIXELS.shape), dtype=np.uint8):
+        values.append(agent.q_values(obs, memory))
+        if memory is not None:
+            memory.step(nothing, nothing, nothing.astype(bool))
+    return torch.cat(values)
 
 
 @pytest.mark.parametrize("name", COMBINED)
@@ -68,10 +78,13 @@ def test_nothing_waits_for_the_device_but_the_actions(name: str) -> None:
     updater = make_updater(agent.learner, agent.replay)
     for _ in range(EAGER_UPDATES + 1):
         updater()
+    memory = agent.make_memory(2)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(10):
             updater()
+            if memory is not None:
+                memory.step(np.zeros(2), np.zeros(2), np.zeros(2, bool))
             step_on(agent, 1, np.random.default_rng(0))
             agent.replay.observe(np.zeros((2, *PIXELS.shape), np.uint8))
             agent.replay.latest()
@@ -116,11 +129,13 @@ def test_bfloat16_stays_near_float32(head: str) -> None:
     assert 0 < apart < 0.1 * moved
 
 
-@pytest.mark.parametrize("name", ["quick", "rainbow"])
+@pytest.mark.parametrize("name", ["quick", "rainbow", "quick_recurrent"])
 def test_trains_saves_and_goes_on(name: str, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"replay_capacity": 5000, "learning_starts": 500, "target_update_every": 200}
+    if preset(name).lstm is not None:
+        changes |= {"sequence_length": 20, "sequence_period": 10, "burn_in": 4}
     config = dataclasses.replace(preset(name), **changes)
-    envs = make_vec("ALE/Pong-v5", num_envs=8, seed=0)
+    envs = make_vec("ALE/Pong-v5", num_envs=8, seed=0, frame_stack=config.frame_stack)
     agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cuda", seed=0)
     agent.learn(envs, 2000, tmp_path / "run")
     assert agent.updates == (agent.step - 500) // config.train_every
@@ -147,7 +162,9 @@ def test_a_reset_network_is_captured_anew() -> None:
     envs.close()
 
 
-@pytest.mark.parametrize("parts", ["scalar", "prioritized", "noisy categorical", "quantile munchausen", "bfloat16"])
+@pytest.mark.parametrize(
+    "parts", ["scalar", "prioritized", "noisy categorical", "quantile munchausen", "bfloat16", "memory"]
+)
 def test_a_killed_run_goes_on_exactly_with_deterministic_algorithms(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: str
 ) -> None:

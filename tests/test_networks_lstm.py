@@ -174,6 +174,36 @@ def test_initial_state_and_shape_error() -> None:
         lstm.unroll(torch.zeros(7, 3, 4), (h, c), torch.zeros(3, 7, dtype=torch.bool))
 
 
+def test_nothing_is_broadcast_over_rows_or_steps() -> None:
+    lstm, x, no = LSTM(4, 5), torch.zeros(2, 4), torch.zeros(2, dtype=torch.bool)
+    with pytest.raises(
+        ValueError, match=r"step needs x \[B, D\] and episode_start \[B\], but they are \[2, 4\] and \[1\]"
+    ):
+        lstm.step(x, lstm.initial_state(2), no[:1])
+    for call in (
+        lambda state: lstm.step(x, state, no),
+        lambda state: lstm.unroll(x.expand(3, 2, 4), state, no.expand(3, 2)),
+    ):
+        with pytest.raises(ValueError, match=r"The state is \[1, 5\] and \[1, 5\]; it must be two of \[2, 5\]"):
+            call(lstm.initial_state(1))
+    network = QNetwork(MLP(4, ()), ScalarHead(ActionStreams(5, 3, hidden=0)), LSTM(7, 5), last_action=True)
+    last = LastStep(torch.zeros(2, dtype=torch.int64), torch.zeros(2))
+    with pytest.raises(ValueError, match=r"last is \[2\] and \[2\]; it must be \[3, 2\]"):
+        network.unroll(x.expand(3, 2, 4), network.initial_state(2), no.expand(3, 2), last)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [((5, 5), "LSTM reads 5 numbers, but is given 8"), ((8, 6), "head reads 5 numbers, but is given 6")],
+)
+def test_parts_of_other_sizes_are_refused(sizes: tuple[int, int], message: str) -> None:
+    head = ScalarHead(ActionStreams(5, 3, hidden=0))
+    with pytest.raises(ValueError, match=message):
+        QNetwork(MLP(4, (8,)), head, LSTM(*sizes))
+    with pytest.raises(ValueError, match="head reads 5 numbers, but is given 8"):
+        QNetwork(MLP(4, (8,)), head)
+
+
 def test_recurrent_q_network_unroll_equals_steps() -> None:
     encoder = make_encoder("minatar", (6, 6, 3))
     network = QNetwork(encoder, ScalarHead(ActionStreams(5, 4, hidden=8, dueling=True)), LSTM(encoder.out_features, 5))

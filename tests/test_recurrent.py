@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from pixelq.agents import DQN, AgentConfig, InvalidConfig
+from pixelq.agents import DQN, AgentConfig, InvalidConfig, recurrent
 from pixelq.agents.build import make_network
 from pixelq.agents.evaluation import evaluate
 from pixelq.agents.learner import Learner
@@ -336,6 +336,36 @@ def test_environments_that_are_made_anew_begin_with_a_new_memory(monkeypatch: py
     agent.learn(envs, 14)
     assert starts == [([True, True], False)] + [([False, False], True)] * 4 + [([True, True], False)] + starts[6:]
     assert [start for start, _ in starts[6:]] == [[False, False]] * len(starts[6:])
+
+
+def test_wrong_states_are_refused_in_a_sentence() -> None:
+    agent, _ = trained()
+    obs = np.zeros((2, 4), np.float32)
+    with pytest.raises(ValueError, match="the state is 3; it must be what predict returned"):
+        agent.predict(obs, 3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"episode_start has shape \(3,\); it must be \(2,\)"):
+        agent.predict(obs, None, np.zeros(3, dtype=bool))
+    with pytest.raises(ValueError, match="this memory is of 3 environments, but there are 2 observations"):
+        agent.q_values(obs, agent.make_memory(3))
+
+
+def test_actions_may_be_changed_without_changing_the_state() -> None:
+    agent, _ = trained()
+    actions, state = agent.predict(np.zeros((2, 4), np.float32))
+    before = actions.copy()
+    actions[:] = 7
+    assert state is not None
+    assert state[2].tolist() == before.tolist()
+
+
+def test_the_discrepancy_is_told_after_the_first_and_each_hundredth_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recurrent, "q_discrepancy", lambda *_: 0.5)
+    agent, _ = trained()
+    told = []
+    for updates, new in ((0, 0), (1, 1), (99, 98), (100, 1), (101, 1), (350, 249), (400, 50), (401, 1)):
+        agent.updates = updates
+        told.append(recurrent.q_discrepancy_of_row(agent, agent.replay, new))  # type: ignore[arg-type]
+    assert told == [None, 0.5, None, None, 0.5, 0.5, None, 0.5]
 
 
 def test_one_observation_has_a_state_of_one_row() -> None:

@@ -42,9 +42,9 @@ def test_a_run_tells_of_its_memory(run: Path) -> None:
     assert (config["agent"]["lstm"], config["agent"]["sequence_length"]) == (8, 12)
     assert [row["step"] for row in evaluations] == ["400", "800"]
     discrepancies = [float(row["q_discrepancy"]) for row in metrics if row["q_discrepancy"]]
-    assert len(discrepancies) == len(metrics) == 8
-    assert discrepancies[0] == pytest.approx(0.0, abs=1e-4)  # nothing was learned yet
-    assert max(discrepancies[3:]) > 1e-4
+    assert len(metrics) == 8
+    assert len(discrepancies) == 1  # with the first update; there are fewer than a hundred more
+    assert 1e-4 < discrepancies[0] < 1
 
 
 def test_it_goes_on_as_if_it_had_not_been_stopped(run: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pixelq.agents.report.page import Section
 from pixelq.agents.report.records import Group, Run
 from pixelq.agents.words import hours
 
-NOT_OF_THE_AGENT = {"protocol": "sticky", "full_action_space": False}
+NOT_OF_THE_AGENT = {"protocol": "sticky", "full_action_space": False, "flicker": 0.0}
 
 
 def settings_section(groups: Sequence[Group]) -> Section:
