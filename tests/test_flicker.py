@@ -1,16 +1,19 @@
 """Atari observations of any depth, and frames that the player does not get to see."""
 
 import dataclasses
+import json
 import zlib
 
 import gymnasium
 import numpy as np
 import pytest
 
+from pixelq.agents import DQN, AgentConfig, InvalidRun
 from pixelq.agents.replay import Replay
 from pixelq.envs import PROTOCOLS, ClassicVec, InvalidEnv, Protocol, make_filmed, make_vec
 from pixelq.envs import anchors as anchors_module
 from pixelq.envs.flicker import uniform
+from pixelq.scripts.main import run
 
 BREAKOUT = "ALE/Breakout-v5"  # no frame of it is black by itself
 ODD = Protocol("odd", 0.4, 10, True, 0.0, 150)  # sticky, with no-ops, life losses and a time limit of 38 steps
@@ -253,3 +256,30 @@ def test_other_environments_do_not_flicker():
     envs = make_vec("CartPole-v1", 2, frame_stack=7)
     assert (envs.frame_stack, envs.flicker, ClassicVec.flicker) == (1, 0.0, 0.0)
     assert envs.reset()[0].shape == (2, 4)
+
+
+def test_a_run_begun_in_python_goes_on_flickering(tmp_path, capsys):
+    shape = {
+        "batch_size": 4,
+        "learning_starts": 64,
+        "replay_capacity": 500,
+        "hidden": 8,
+        "encoder": "der",
+        "frame_stack": 1,
+    }
+
+    def games(flicker):
+        return make_vec("ALE/Pong-v5", 2, seed=0, frame_stack=1, flicker=flicker)
+
+    envs = games(0.25)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, AgentConfig(**shape), device="cpu", seed=0)
+    agent.learn(envs, 60, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["flicker"] == 0.25
+    with pytest.raises(InvalidRun, match=r"has flicker 0\.25, not 0\.0; go on with its own"):
+        DQN.load(tmp_path / "run", "cpu").learn(games(0.0), 60, tmp_path / "run", resume=True)
+    few = ["--evaluation-episodes", "1", "--final-episodes", "1", "--evaluate-every", "10000"]
+    assert run("train", ["--resume", "--out", str(tmp_path / "run"), "--steps", "120", *few]) == 0
+    assert DQN.load(tmp_path / "run", "cpu").flicker == 0.25
+    out = capsys.readouterr().out
+    assert "sticky, 25% of the pictures black" in out
+    assert "at 0.0 million frames" not in out  # no published agent beside it
