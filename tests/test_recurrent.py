@@ -349,6 +349,18 @@ def test_wrong_states_are_refused_in_a_sentence() -> None:
         agent.q_values(obs, agent.make_memory(3))
 
 
+def test_a_memory_keeps_what_it_was_told_whatever_becomes_of_the_arrays() -> None:
+    agent, _ = trained()
+    memory = agent.make_memory(2)
+    assert memory is not None
+    action, reward, done = np.array([1, 0]), np.ones(2, np.float32), np.array([True, False])
+    memory.step(action, reward, done)
+    action[:], reward[:], done[:] = 7, 9.0, True
+    assert (memory.last.action.tolist(), memory.last.reward.tolist()) == ([1, 0], [1.0, 1.0])
+    memory.step(action, reward, done)
+    assert memory.episode_start.tolist() == [True, False]
+
+
 def test_actions_may_be_changed_without_changing_the_state() -> None:
     agent, _ = trained()
     actions, state = agent.predict(np.zeros((2, 4), np.float32))
