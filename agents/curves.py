@@ -98,7 +98,8 @@ def plot_evaluations(
                 axes.annotate(line.name, (1.0, line.value), xycoords=("axes fraction", "data"), ha="right", va="bottom")
         axes.set(xlabel="thousand steps", ylabel="mean return of evaluations", title=env)
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize="small")
+        axes.margins(y=0.08)  # room for a line's name
+        axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14))
     if title is not None:
         figure.suptitle(title)
     figure.savefig(path, format="png")
