@@ -24,6 +24,11 @@ def pixels_to_float(pixels: Tensor) -> Tensor:
     """
     if pixels.dim() == 4:
         pixels = pixels.contiguous(memory_format=torch.channels_last)  # while a pixel is but a byte
+        if pixels.shape[1] == 1:
+            # Of one channel both orders are the same but for a stride, by which PyTorch tells which one is meant; it
+            # would take the slow one here, for all convolutions that follow.
+            _, _, height, width = pixels.shape
+            pixels = pixels.as_strided(pixels.shape, (height * width, 1, width, 1))
     if pixels.dtype != torch.uint8:  # a type is static, so these branches do not break a graph
         return pixels.float()
     kind = pixels.device.type

@@ -307,6 +307,20 @@ def test_importing_networks_pulls_in_no_rl_loop() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.parametrize("pixels", [torch.randint(256, (3, 1, 40, 36), dtype=torch.uint8), torch.rand(1, 1, 40, 36)])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_one_channel_lies_channels_last_too(pixels: torch.Tensor, autocast: bool) -> None:
+    """Which only its stride tells; a first convolution takes five times as long for its gradient in the other order."""
+    shown = pixels[:, :, ::2].expand(-1, 1, -1, -1)  # of any strides
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        scaled = pixels_to_float(shown)
+        maps = torch.nn.Conv2d(1, 2, 3)(scaled)
+    assert scaled.stride() == (20 * 36, 1, 36, 1)
+    assert maps.is_contiguous(memory_format=torch.channels_last)
+    expected = shown.float() / (255 if pixels.dtype == torch.uint8 else 1)
+    torch.testing.assert_close(scaled.float(), expected, rtol=0, atol=4e-3 if autocast else 0)
+
+
 def test_pixels_are_scaled_exactly_and_lie_channels_last() -> None:
     pixels = torch.arange(256, dtype=torch.uint8).view(1, 4, 8, 8)
     scaled = pixels_to_float(pixels)
