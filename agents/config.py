@@ -142,11 +142,11 @@ class AgentConfig:
     value_rescaling: bool = False
     """The scalar head learns h(return), h(x) = sign(x)(√(|x| + 1) − 1) + 0.001x (Kapturowski et al. 2019)."""
     lstm: int | None = None
-    """Units of an LSTM between encoder and head; None for no memory (nor any effect of what follows up to burn_in)."""
+    """Units of an LSTM between encoder and head; None for none, and then sequence_length to burn_in have no effect."""
     lstm_last_action: bool = False
     """The LSTM also reads the last action."""
     lstm_last_reward: bool = False
-    """The LSTM also reads the last reward's hyperbolic tangent; ``predict`` is not told it, and takes 0."""
+    """The LSTM also reads the last reward's hyperbolic tangent, which ``predict`` must be told."""
     sequence_length: int = 80
     """Steps of a sequence that is drawn from the replay, burn-in included; its last return reaches n_step further."""
     sequence_period: int = 40

@@ -157,6 +157,8 @@ class DQN:
         state: PolicyState | None = None,
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = True,
+        *,
+        reward: NDArray[Any] | None = None,
     ) -> tuple[NDArray[np.int64], PolicyState | None]:
         """Actions, by the protocol of stable-baselines3.
 
@@ -165,6 +167,7 @@ class DQN:
             state: what the last call returned; None at the beginning. A policy without memory hands it back.
             episode_start: bool [B], where an episode, and so the memory, begins; None: nowhere but at the beginning.
             deterministic: greedy; else as ``explore`` acts at the present step of learning.
+            reward: raw rewards [B] of the last step, for a policy with ``lstm_last_reward``; None: 0, with a warning.
 
         Returns:
             actions int64 [B] (or [], for one observation), and the state.
@@ -173,13 +176,9 @@ class DQN:
             ValueError: the observation does not fit the observation space, or the state is another policy's.
         """
         obs, is_single = self._batched(np.asarray(observation))
-        memory = None
-        if self.network.lstm is not None:
-            memory = memory_of(self.network, len(obs), state, episode_start)
+        memory = memory_of(self.network, len(obs), state, episode_start, reward)
         actions = self.act(obs, 0.0, memory) if deterministic else self.explore(obs, memory)
-        if memory is not None:
-            state = state_of(memory, actions)
-        return (actions[0] if is_single else actions), state
+        return (actions[0] if is_single else actions), (state if memory is None else state_of(memory, actions))
 
     def _batched(self, obs: NDArray[Any]) -> tuple[NDArray[Any], bool]:
         """Observations [B, *observation] and whether there was but one."""

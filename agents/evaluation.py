@@ -11,6 +11,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from pixelq.agents.exploration import epsilon_greedy
+from pixelq.agents.games import check_resets
 from pixelq.envs import fact, human_normalized_score
 
 if TYPE_CHECKING:
@@ -86,11 +87,12 @@ def evaluate(
         played: called after each episode that counts.
 
     Raises:
-        ValueError: episodes is less than 1.
+        ValueError: episodes is less than 1, or the environments do not reset in the next step.
         InterruptedError: ``should_stop`` said so.
     """
     if episodes < 1:
         raise ValueError(f"episodes is {episodes}; it must be at least 1")
+    check_resets(envs)
     num_envs = envs.num_envs
     quota = np.full(num_envs, episodes // num_envs)
     quota[: episodes % num_envs] += 1

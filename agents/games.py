@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from pixelq.agents.config import InvalidConfig
-from pixelq.envs import fact
+from pixelq.envs import fact, is_atari
 
 if TYPE_CHECKING:
     from pixelq.agents.dqn import DQN
@@ -21,15 +23,32 @@ def check_games(agent: DQN, envs: VectorEnv) -> None:
     Raises:
         InvalidConfig: they reset in another way, or their observations and actions are not the agent's.
     """
-    mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-    if mode != AutoresetMode.NEXT_STEP:
-        raise InvalidConfig(f"the environments reset with {mode}; they must be made with AutoresetMode.NEXT_STEP")
+    check_resets(envs)
     if not agent.fits(envs):
         raise InvalidConfig("the environments' spaces are not the agent's; make the agent from these environments")
 
 
+def check_resets(envs: VectorEnv) -> None:
+    """Sees that environments show the observation that ends an episode, and are reset by the step after it.
+
+    Raises:
+        InvalidConfig: they reset in another way.
+    """
+    mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+    if mode != AutoresetMode.NEXT_STEP:
+        raise InvalidConfig(f"the environments reset with {mode}; they must be made with AutoresetMode.NEXT_STEP")
+
+
 def note_games(agent: DQN, envs: VectorEnv) -> None:
-    """Writes down with an agent what it is trained in."""
+    """Writes down with an agent what it is trained in; Atari games decide on the configuration's ``frame_stack``."""
+    asked_for, stack = agent.config.frame_stack, fact(envs, "frame_stack", agent.config.frame_stack)
+    if is_atari(fact(envs, "env_id", "")) and stack != asked_for:
+        agent.config = dataclasses.replace(agent.config, frame_stack=stack)
+        warnings.warn(
+            f"frame_stack is {asked_for} in the configuration and {stack} in the environments: it is {stack} now; "
+            f"for {asked_for} make them with make_vec(..., frame_stack={asked_for})",
+            stacklevel=5,  # whoever called learn
+        )
     agent.env_id = fact(envs, "env_id", None)
     agent.protocol = getattr(fact(envs, "protocol", None), "name", None)
     agent.flicker = fact(envs, "flicker", 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -83,17 +84,26 @@ PolicyState = tuple[NDArray[Any], ...]
 
 
 def memory_of(
-    network: QNetwork, num_envs: int, state: PolicyState | None, episode_start: NDArray[np.bool_] | None
-) -> Memory:
-    """The memory of a policy's state, or a new one.
+    network: QNetwork,
+    num_envs: int,
+    state: PolicyState | None,
+    episode_start: NDArray[np.bool_] | None,
+    reward: NDArray[Any] | None,
+) -> Memory | None:
+    """The memory of a policy's state, or a new one; None for a network without an LSTM.
 
     Raises:
-        ValueError: the state is another policy's, or of another number of environments, as episode_start may be.
+        ValueError: the state is another policy's, or of another number of environments, as episode_start and reward
+            may be.
     """
+    if network.lstm is None:
+        return None
     memory = Memory(network, num_envs)
     starts = np.zeros(num_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool)
-    if starts.shape != (num_envs,):
-        raise ValueError(f"episode_start has shape {starts.shape}; it must be ({num_envs},)")
+    rewards = np.zeros(num_envs, dtype=np.float32) if reward is None else np.asarray(reward, dtype=np.float32)
+    for name, given in (("episode_start", starts), ("reward", rewards)):
+        if given.shape != (num_envs,):
+            raise ValueError(f"{name} has shape {given.shape}; it must be ({num_envs},)")
     if state is None:
         return memory
     own = state_of(memory)
@@ -102,11 +112,13 @@ def memory_of(
     shapes = [np.shape(part) for part in state]
     if shapes != [part.shape for part in own]:
         raise ValueError(f"the state has shapes {shapes}; it must be what predict returned for {num_envs} observations")
+    if reward is None and network.last_reward and not starts.all():
+        warnings.warn("the policy reads the last reward and takes it for 0; give predict reward=[B]", stacklevel=3)
     hidden, cell, action = (
         torch.as_tensor(np.asarray(part, part_of_own.dtype)).to(memory.device)
         for part, part_of_own in zip(state, own, strict=True)
     )
-    memory.state, memory.last = (hidden, cell), LastStep(action, memory.last.reward)
+    memory.state, memory.last = (hidden, cell), LastStep(action, torch.from_numpy(rewards).to(memory.device))
     memory.episode_start = torch.from_numpy(starts).to(memory.device)
     return memory
 

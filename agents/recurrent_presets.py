@@ -9,7 +9,9 @@ def drqn() -> AgentConfig:
     """DRQN, Hausknecht & Stone 2015 (arXiv:1507.06527): one frame, an LSTM in place of the hidden layer; ``nature``.
 
     Sequences of 10 steps from random places, which start with a state of zeros and all of which are learned from, out
-    of 400,000 rows. The paper's ADADELTA at a rate of 0.1 is Adam at DQN's rate here; the rest is DQN's.
+    of 400,000 rows. Other than there: all places are as probable, where the paper draws an episode first; a sequence
+    goes on through an episode's end with a new state; it is the gradient's norm that is held to 10; and ADADELTA at a
+    rate of 0.1 is Adam at DQN's rate. The rest is DQN's.
     """
     return AgentConfig(
         lstm=512,
@@ -34,13 +36,18 @@ def drqn() -> AgentConfig:
 def r2d2() -> AgentConfig:
     """R2D2, Kapturowski et al. 2019 (openreview r1lyTjAqYX), table 2, for any number of environments; ``sticky``.
 
-    The paper has 256 environments that play 16,640 steps a second, and 5 updates in it: an update for 3,328 steps.
-    Its 100,000 sequences overlap by half and hold 4M steps, which are 28 GB; the first update waits for 5,000 of them.
-    A sequence is 40 steps of burn-in and 80 that are learned from; gradients are clipped as in Ape-X.
+    The paper has 256 environments that each play 260 steps a second, which we take for frames, and 5 updates in it: an
+    update for 3,328 of our steps. Its 100,000 sequences overlap by half and hold 4M steps, which are 28 GB; the first
+    update waits for 5,000 of them. A sequence is 40 steps of burn-in and 80 that are learned from. The loss is a mean
+    over these of δ², where its authors' code in Acme sums ½δ² (Hoffman et al. 2020): Adam's ε, 1e-3, and the norm to
+    which gradients are clipped, 40 as in Ape-X, are divided by what lies between.
     Other than there: one frame, where the paper still stacks four; a game's own actions unless all 18 are asked for;
-    and a new sequence has the greatest priority so far, where the paper's actors, which lag, work out its own.
+    sequences go on through an episode's end with a new state; a new sequence has the greatest priority so far, where
+    the paper's actors, which lag, work out its own; and the last reward is read as its hyperbolic tangent. Importance
+    weights have table 2's exponent, though section 2.3 says that they were left out.
     """
     train_every = 3_328
+    smaller = 80 / 2  # a loss than Acme's, and its gradient
     return AgentConfig(
         lstm=512,
         lstm_last_action=True,
@@ -63,8 +70,8 @@ def r2d2() -> AgentConfig:
         priority_eta=0.9,
         batch_size=64,
         learning_rate=1e-4,
-        adam_epsilon=1e-3,
-        max_grad_norm=40.0,
+        adam_epsilon=1e-3 / smaller,
+        max_grad_norm=40.0 / smaller,
         replay_capacity=4_000_000,
         learning_starts=200_000,
         train_every=train_every,

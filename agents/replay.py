@@ -140,12 +140,12 @@ class Replay:
         """Begins a row of each environment with what it shows, [N, *observation]; of a stack the newest frame crosses.
 
         From here on the transitions that end at this observation can be sampled. ``state`` is a memory's before it has
-        read the observation, (h, c) [N, H] each; it is stored where a sequence starts.
+        read the observation, (h, c) [N, H] each; it is stored where a sequence starts, and zeros without one.
         """
         self._drop_before(self.time + 1 - self.length + self.window.behind)
         self.ring.begin(obs, self._age)
         self._is_observed = True
-        if state is not None and isinstance(self.window, SequenceWindow):
+        if isinstance(self.window, SequenceWindow):
             self.window.keep_state(state)
         self._offer(self.time - self.window.ahead)
 

@@ -57,8 +57,6 @@ def restore_run(loop: Loop) -> dict[str, Any]:
     learn_from = loop.learn_from
     state, arrays, lost = loop.checkpoints.read(step)
     try:
-        if count(state, "num_envs") != loop.envs.num_envs:
-            raise ValueError(f"it has {state['num_envs']} environments, not {loop.envs.num_envs}")
         loop.learn_from, loop.restarts = (count(state, name) for name in ("learn_from", "restarts"))
         loop.steps_owed = count(state, "steps_owed", most=loop.agent.config.train_every - 1)
         loop.evaluation_due = bool(state["evaluation_due"])

@@ -26,7 +26,7 @@ from pixelq.agents.checkpoint import (
 from pixelq.agents.files import CHECKSUMS, digest_of_file, read_checksums, remove_folder, sync, tidy
 from pixelq.agents.replay import Replay
 from pixelq.agents.replay_files import LostReplay, ReplayFiles
-from pixelq.agents.restore import part
+from pixelq.agents.restore import count, part
 
 if TYPE_CHECKING:
     from pixelq.agents.dqn import DQN
@@ -82,6 +82,8 @@ class RunCheckpoints:
             raise InvalidCheckpoint(f"{folder} is not there; resume with the agent of one of the run's checkpoints")
         state, arrays = read_run_state(folder), read_run_arrays(folder)
         try:
+            if count(state, "num_envs") != self.replay.num_envs:
+                raise ValueError(f"it has {state['num_envs']} environments, not {self.replay.num_envs}")
             replay_state = part(arrays, "replay")
             self.files.read(folder, int(replay_state["time"]))
             self.replay.load_state(replay_state)

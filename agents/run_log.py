@@ -94,8 +94,13 @@ class RunLog:
         Raises:
             InvalidRun: one is another.
         """
-        for own, new in ((self.config, description), (self.config["agent"], description["agent"])):
-            for name in ("env", "protocol", "flicker", "seed") if new is description else new.keys() - {"cuda_graph"}:
+        of_agent = description["agent"].keys() - {"cuda_graph", "frame_stack"}  # of which the observations' shape tells
+        of_run = ("env", "protocol", "flicker", "seed")
+        for own, new, names in (
+            (self.config, description, of_run),
+            (self.config["agent"], description["agent"], of_agent),
+        ):
+            for name in names:
                 if own.get(name, new[name]) != new[name]:
                     raise InvalidRun(
                         f"the run in {self.out} has {name} {own[name]!r:.80}, not {new[name]!r:.80}; go on with its own"
@@ -224,7 +229,11 @@ def read_config(run: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8
         raise InvalidRun(f"{run} is damaged ({one_line(error)}); give another run's folder") from error
     is_description = isinstance(config, dict) and {"env", "protocol", "agent"} <= config.keys()
-    if not is_description or not all(isinstance(config.get(name, kind()), kind) for name, kind in _KINDS.items()):
+    if (
+        not is_description
+        or not all(isinstance(config.get(name, kind()), kind) for name, kind in _KINDS.items())
+        or not (isinstance(flicker := config.get("flicker", 0.0), int | float) and 0 <= flicker < 1)
+    ):
         raise InvalidRun(f"{run / 'config.json'} does not describe a run; give a run's folder")
     return config
 

@@ -16,7 +16,7 @@ def linear(step: int, first: int, steps: int, start: float, end: float) -> float
 
 def epsilon_at(config: AgentConfig, step: int) -> float:
     """ε at an agent step: its start up to learning_starts, then linear over epsilon_steps; 0 from epsilon_off on."""
-    if config.epsilon_off is not None and step >= config.epsilon_off:
+    if _is_off(config, step):
         return 0.0
     return linear(step, config.learning_starts, config.epsilon_steps, config.epsilon_start, config.epsilon_end)
 
@@ -33,7 +33,13 @@ def epsilon_ladder(num_envs: int) -> NDArray[np.float64]:
 
 def epsilons_at(config: AgentConfig, step: int, num_envs: int) -> NDArray[np.float64]:
     """ε of each environment [N] at an agent step."""
-    return epsilon_ladder(num_envs) if config.epsilon_ladder else np.full(num_envs, epsilon_at(config, step))
+    if config.epsilon_ladder and not _is_off(config, step):
+        return epsilon_ladder(num_envs)
+    return np.full(num_envs, epsilon_at(config, step))
+
+
+def _is_off(config: AgentConfig, step: int) -> bool:
+    return config.epsilon_off is not None and step >= config.epsilon_off
 
 
 def learning_rate_at(config: AgentConfig, step: int) -> float:

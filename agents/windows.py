@@ -171,11 +171,11 @@ class SequenceWindow:
         rows: NDArray[np.int64] = (times[:, None] * self.ring.num_envs + np.arange(self.ring.num_envs)).reshape(-1)
         return rows
 
-    def keep_state(self, state: LSTMState) -> None:
-        """Stores the states [N, H] before the time step that was begun last, if sequences start there."""
+    def keep_state(self, state: LSTMState | None) -> None:
+        """Stores the states [N, H] before the time step that was begun last, if sequences start there; None: zeros."""
         slot, rest = divmod(self.ring.time % self.ring.length, self.period)
         if rest == 0 and len(self.states):
-            torch.stack(state, 1, out=self.states[slot])
+            torch.stack(state or self._zeros(self.ring.num_envs), 1, out=self.states[slot])
 
     def kept_states(self) -> Tensor:
         """Those of the slots that have been written [slots, N, 2, H], to be read or written."""

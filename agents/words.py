@@ -39,6 +39,11 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
+def rules(protocol: str, flicker: float) -> str:
+    """What was played by: ``sticky``, and how many pictures were black where some were."""
+    return f"{protocol}, {flicker:.0%} of the pictures black" if flicker else protocol
+
+
 def hours(seconds: float) -> str:
     """A time: ``2 h 21 min``, ``4 min 48 s``, ``12 s``."""
     whole = round(seconds)

@@ -11,7 +11,13 @@ from pixelq.envs.make import make_filmed, make_vec
 from pixelq.envs.masking import MaskObservation
 from pixelq.envs.memory_tasks import RepeatPrevious, TMaze
 from pixelq.envs.protocols import GYMNASIUM, PROTOCOLS, Protocol
-from pixelq.envs.published import PUBLISHED_AGENTS, PUBLISHED_SOURCE, PublishedCurve, published_curve
+from pixelq.envs.published import (
+    PUBLISHED_AGENTS,
+    PUBLISHED_SOURCE,
+    PublishedCurve,
+    has_published_rules,
+    published_curve,
+)
 from pixelq.envs.toy import Catch
 
 __all__ = [
@@ -35,6 +41,7 @@ __all__ = [
     "RepeatPrevious",
     "TMaze",
     "fact",
+    "has_published_rules",
     "human_normalized_score",
     "id_of",
     "is_atari",

@@ -60,6 +60,11 @@ def published_curve(env_id_or_game: str, agent: str) -> PublishedCurve | None:
     return PublishedCurve(agent, frames, mean, std, seeds.astype(np.int64))
 
 
+def has_published_rules(protocol: str, flicker: float = 0.0) -> bool:
+    """Whether a game was played as the published agents played it: with sticky actions, and every picture seen."""
+    return protocol == "sticky" and not flicker
+
+
 @cache
 def _lines() -> list[str]:
     """The table's lines, with the Nature network's rows only: read once, as a report asks for many curves."""

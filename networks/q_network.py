@@ -103,7 +103,12 @@ class QNetwork(nn.Module):
         return self.head(features, noise), state
 
     def unroll(
-        self, obs: Tensor, state: LSTMState, episode_start: Tensor, last: LastStep | None = None
+        self,
+        obs: Tensor,
+        state: LSTMState,
+        episode_start: Tensor,
+        last: LastStep | None = None,
+        noise: Noise | None = None,
     ) -> tuple[Any, LSTMState]:
         """Map obs [T, B, *shape], the first state and episode_start [T, B] bool to values [T, B, …] and the last state.
 
@@ -114,7 +119,7 @@ class QNetwork(nn.Module):
                 shape; or state or episode_start are, see `LSTM.unroll`.
         """
         features, state = self.remember(obs, state, episode_start, last)
-        return self.head(features), state
+        return self.head(features, noise), state
 
     def remember(
         self, obs: Tensor, state: LSTMState, episode_start: Tensor, last: LastStep | None = None

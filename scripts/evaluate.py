@@ -19,8 +19,8 @@ from pixelq.agents.baselines import baselines
 from pixelq.agents.box import Policy, policies
 from pixelq.agents.device import resolve_device
 from pixelq.agents.film import evaluation_game, film_episode
-from pixelq.agents.words import counted
-from pixelq.envs import InvalidEnv, make_filmed
+from pixelq.agents.words import counted, rules
+from pixelq.envs import InvalidEnv, has_published_rules, make_filmed
 from pixelq.scripts.command_line import (
     STDOUT,
     UsageError,
@@ -199,7 +199,7 @@ def _line(figures: dict[str, Any]) -> str:
     parts = [
         figures["env"],
         f"{figures['mark']} checkpoint (step {figures['step']:,})",
-        figures["protocol"],
+        rules(figures["protocol"], figures["flicker"]),
         counted(figures["episodes"], "episode"),
         f"mean return {figures['mean']:.1f} ({low:.1f} to {high:.1f})",
         *([] if human is None else [f"human-normalised {100 * human:.0f}%"]),
@@ -212,10 +212,9 @@ def describe(score: Score) -> str:
     """The figures in a few lines for people, beside random play and a person, and published agents by their rules."""
     result = score.evaluation
     low, high = result.ci95
-    rules = f"{score.protocol}, {score.flicker:.0%} of the pictures black" if score.flicker else score.protocol
     lines = [
-        f"{result.env} · {score.mark} checkpoint (step {score.request.step:,}) · {rules} · "
-        f"{counted(result.episodes, 'episode')}",
+        f"{result.env} · {score.mark} checkpoint (step {score.request.step:,}) · "
+        f"{rules(score.protocol, score.flicker)} · {counted(result.episodes, 'episode')}",
         f"  mean return  {result.mean:.1f}   95% interval {low:.1f} to {high:.1f}",
         f"  median       {result.median:.1f}   standard deviation {result.std:.1f}",
         f"  mean length  {sum(result.lengths) / result.episodes:.0f} steps",
@@ -223,8 +222,8 @@ def describe(score: Score) -> str:
     if result.human_normalized is not None:
         lines.append(f"  human-normalised {100 * result.human_normalized:.0f}% (0% is random play, 100% a person)")
     for row in baselines(result.env, result.mean, score.frames):
-        if row.std is not None and (score.protocol != "sticky" or score.flicker):
-            continue  # the published agents have sticky actions, and see every picture
+        if row.std is not None and not has_published_rules(score.protocol, score.flicker):
+            continue
         spread = "" if row.std is None else f" ± {row.std:.1f} at {score.frames / 1e6:.1f} million frames"
         ratio = "" if row.ratio is None else f"   {row.ratio:.2f} times as far above random play"
         where = {None: "", True: ", inside the spread", False: ", outside the spread"}[row.is_inside]

@@ -29,6 +29,7 @@ def write_run(
     *,
     is_finished: bool = True,
     protocol: str = "sticky",
+    flicker: float = 0.0,
     **settings: Any,
 ) -> Path:
     """A run of 500,000 steps whose rows, of 10,000 steps and two episodes each, follow ``level``.
@@ -41,6 +42,7 @@ def write_run(
         "version": "0.2.0",
         "env": env,
         "protocol": protocol,
+        "flicker": flicker,
         "seed": seed,
         "steps": STEPS,
         "evaluate_every": EVERY,

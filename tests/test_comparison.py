@@ -210,4 +210,8 @@ def test_a_runs_curve_shows_the_published_one(tmp_path: Path, monkeypatch: pytes
     plot_run(write_run(tmp_path / "a", "qrdqn", MILLIONS))
     plot_run(write_run(tmp_path / "b", "quick", MILLIONS))
     plot_run(write_run(tmp_path / "c", "classic", MILLIONS, "CartPole-v1"))
+    flickering = write_run(tmp_path / "d", "quick", MILLIONS)
+    config = json.loads((flickering / "config.json").read_text())
+    (flickering / "config.json").write_text(json.dumps(config | {"flicker": 0.5}))
+    plot_run(flickering)
     assert drawn == [("QR-DQN", 2.5), ("DQN", 2.5)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
-from pixelq.agents import DQN, AgentConfig, Evaluation, evaluate
+from pixelq.agents import DQN, AgentConfig, Evaluation, evaluate, preset
 from pixelq.envs import human_normalized_score, make_vec
 
 
@@ -49,6 +49,14 @@ def test_short_episodes_are_not_counted_more_often() -> None:
 def test_as_many_episodes_as_asked_for(episodes: int) -> None:
     agent, envs = an_agent("tests/LongIsGood-v0")
     assert len(evaluate(agent, envs, episodes).returns) == episodes
+
+
+def test_environments_that_show_no_last_observation_are_refused() -> None:
+    mode = {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}
+    envs = gymnasium.make_vec("CartPole-v1", 2, "sync", vector_kwargs=mode)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, preset("classic"), device="cpu")
+    with pytest.raises(ValueError, match="they must be made with AutoresetMode"):
+        evaluate(agent, envs, 1)
 
 
 def test_no_episode_is_refused() -> None:

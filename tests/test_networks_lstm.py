@@ -225,6 +225,18 @@ def test_recurrent_q_network_unroll_equals_steps() -> None:
         network.q(obs[0])
 
 
+def test_an_unroll_is_noisy_like_its_steps() -> None:
+    streams = ActionStreams(5, 4, hidden=8, noisy_sigma=0.5)
+    network = QNetwork(MLP(3, (6,)), ScalarHead(streams), LSTM(6, 5))
+    obs, starts, noise = torch.randn(5, 2, 3), torch.rand(5, 2) < 0.4, network.draw_noise(1)
+    value, _ = network.unroll(obs, network.initial_state(2), starts, noise=noise)
+    state = network.initial_state(2)
+    for t in range(5):
+        step_value, state = network.step(obs[t], state, starts[t], noise=noise)
+        torch.testing.assert_close(value[t], step_value, rtol=0, atol=1e-6)
+    assert not torch.allclose(value, network.unroll(obs, network.initial_state(2), starts)[0], atol=1e-3)
+
+
 def test_the_network_can_learn_to_remember() -> None:
     """The answer is the first observation of the episode, four steps ago: impossible without memory."""
     network = QNetwork(MLP(2, (8,)), ScalarHead(ActionStreams(16, 2, hidden=0)), LSTM(8, 16))

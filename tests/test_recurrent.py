@@ -1,6 +1,8 @@
 """Learning with memory: targets and priorities against float64 numpy code, burn-in, states, and what acting carries."""
 
+import copy
 import dataclasses
+import warnings
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,13 @@ from pixelq.agents.evaluation import evaluate
 from pixelq.agents.learner import Learner
 from pixelq.agents.recurrent import HISTORY, features_of, q_discrepancy
 from pixelq.agents.schedules import epsilon_ladder
-from pixelq.agents.windows import Sequences, SequenceWindow
+from pixelq.agents.windows import Batch, Sequences, SequenceWindow
 from pixelq.envs import EnvironmentFailed, make_vec
+from pixelq.networks import MLP, QNetwork
 from tests import reference as ref
 
 Array = NDArray[np.float64]
+ALONE = {"lstm": None, "lstm_last_action": False, "lstm_last_reward": False}
 CONFIG = AgentConfig(
     encoder="mlp",
     hidden=0,
@@ -136,6 +140,56 @@ def test_an_update_is_that_of_numpy(rescaling: bool, double: bool, prioritized: 
     priority = 0.7 * size.max(0) + 0.3 * size.sum(0) / is_step.sum(0)
     np.testing.assert_allclose(update.priority.numpy(), priority, rtol=1e-4, atol=1e-6)
     assert update.q_mean.item() == pytest.approx((taken * is_step).sum() / is_step.sum(), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("head", ["scalar", "categorical", "quantile", "implicit", "fqf"])
+@pytest.mark.parametrize("rule", ["max", "double", "munchausen"])
+@pytest.mark.parametrize("noisy", [False, True])
+def test_an_update_is_that_of_transitions_between_what_single_steps_remember(head: Any, rule: str, noisy: bool) -> None:
+    """Of any head, by any rule: as if the LSTM's outputs, step by step, were what a head alone observes."""
+    fields: Any = {
+        "atoms": 11,
+        "v_min": -5.0,
+        "v_max": 20.0,
+        "quantiles": 7,
+        "cosines": 8,
+        "hidden": 16,
+        "dueling": True,
+    }
+    fields |= {"double": True} if rule == "double" else {"munchausen": True} if rule == "munchausen" else {}
+    agent, _ = trained(steps=300, head=head, noisy=noisy, prioritized=True, train_every=60, **fields)
+    network, target_network = agent.learner.network, agent.learner.target_network
+    target_network.head = make_network((4,), 2, agent.config, seed=9).head.requires_grad_(False)
+    target_network.encoder, target_network.lstm = network.encoder, network.lstm  # so that both heads observe the same
+    batch = gathered(agent)
+    assert not batch.is_step.all()
+    assert batch.weight is not None
+    stretch, state, found = batch.stretch, batch.stretch.state, []
+    with torch.no_grad():
+        for t in range(len(stretch.obs)):
+            features, state = network.remember(*stretch.steps(t, t + 1, state))
+            found.append(features[0])
+    seen, columns = torch.stack(found)[agent.config.burn_in :], torch.arange(batch.is_step.shape[1])
+    mask = batch.is_step / batch.is_step.sum() * batch.is_step.numel()
+
+    heads = Learner(QNetwork(MLP(5, ()), copy.deepcopy(network.head)), dataclasses.replace(agent.config, **ALONE))
+    heads.target_network.head = target_network.head
+    heads.generator.set_state(agent.learner.generator.get_state())
+    expected = heads.update(
+        Batch(
+            obs=seen[: len(batch.is_step)].flatten(0, 1),
+            action=batch.action,
+            reward=batch.reward,
+            discount=batch.discount,
+            next_obs=seen[batch.next_step, columns].flatten(0, 1),
+            weight=(mask * batch.weight).flatten(),
+        )
+    )
+    update = agent.learner.update(batch)
+    torch.testing.assert_close(update.loss, expected.loss, rtol=1e-4, atol=1e-6)
+    size = expected.priority.view_as(batch.is_step) * batch.is_step
+    priority = 0.9 * size.amax(0) + 0.1 * size.sum(0) / batch.is_step.sum(0)
+    torch.testing.assert_close(update.priority, priority, rtol=1e-4, atol=1e-6)
 
 
 # --- burn-in ----------------------------------------------------------------------------------------------------------
@@ -338,6 +392,28 @@ def test_environments_that_are_made_anew_begin_with_a_new_memory(monkeypatch: py
     assert [start for start, _ in starts[6:]] == [[False, False]] * len(starts[6:])
 
 
+def test_predict_is_told_rewards_or_warns() -> None:
+    agent, _ = trained()
+    obs, reward = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32), np.array([1.0, -2.0, 0.5])
+    memory = agent.make_memory(3)
+    assert memory is not None
+    first = agent.act(obs, 0.0, memory)
+    memory.step(first, reward, np.zeros(3, dtype=bool))
+    agent.act(obs, 0.0, memory)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is to be told before the first step
+        actions, state = agent.predict(obs)
+        _, after = agent.predict(obs, state, np.zeros(3, dtype=bool), reward=reward)
+    assert actions.tolist() == first.tolist()
+    assert after is not None
+    np.testing.assert_array_equal(after[0], memory.state[0].numpy())
+    with pytest.warns(UserWarning, match="reads the last reward and takes it for 0") as told:
+        _, without = agent.predict(obs, state)
+    assert told[0].filename == __file__
+    assert without is not None
+    assert (without[0] != after[0]).any()
+
+
 def test_wrong_states_are_refused_in_a_sentence() -> None:
     agent, _ = trained()
     obs = np.zeros((2, 4), np.float32)
@@ -347,6 +423,12 @@ def test_wrong_states_are_refused_in_a_sentence() -> None:
         agent.predict(obs, None, np.zeros(3, dtype=bool))
     with pytest.raises(ValueError, match="this memory is of 3 environments, but there are 2 observations"):
         agent.q_values(obs, agent.make_memory(3))
+
+
+def test_rewards_of_another_number_of_environments_are_refused() -> None:
+    agent, _ = trained()
+    with pytest.raises(ValueError, match=r"reward has shape \(3,\); it must be \(2,\)"):
+        agent.predict(np.zeros((2, 4), np.float32), reward=np.zeros(3))
 
 
 def test_a_memory_keeps_what_it_was_told_whatever_becomes_of_the_arrays() -> None:
@@ -384,7 +466,7 @@ def test_one_observation_has_a_state_of_one_row() -> None:
     agent, _ = trained()
     action, state = agent.predict(np.zeros(4, np.float32))
     assert action.shape == ()
-    again, _ = agent.predict(np.zeros(4, np.float32), state, np.array([True]))
+    again, _ = agent.predict(np.zeros(4, np.float32), state, np.array([True]), reward=np.zeros(1))
     assert again == action
     assert state is not None
     with pytest.raises(ValueError, match="must be what predict returned for 2 observations"):
@@ -476,8 +558,10 @@ def test_the_ladder_of_exploration() -> None:
     assert epsilon_ladder(1) == pytest.approx([0.4**4.5])
     agent, _ = trained(epsilon_ladder=True)
     assert agent.epsilons(3) == pytest.approx([0.4, 0.4**4.5, 0.4**8])
+    agent.config = dataclasses.replace(agent.config, epsilon_off=agent.step)
+    assert agent.epsilons(3).tolist() == [0, 0, 0]
+    agent.config = dataclasses.replace(agent.config, epsilon_off=agent.step + 1)
     obs = np.tile(np.zeros(4, np.float32), (4000, 1))
-    agent.config = dataclasses.replace(agent.config, epsilon_ladder=True)
     explored = agent.explore(obs) != agent.act(obs, 0.0)  # half of the random actions are the greedy one
     quarters = explored.reshape(4, 1000).mean(1)
     ladder = epsilon_ladder(4000).reshape(4, 1000).mean(1) / 2
@@ -488,13 +572,11 @@ def test_the_ladder_of_exploration() -> None:
 
 
 @pytest.mark.parametrize("head", ["scalar", "categorical", "quantile", "implicit", "fqf"])
-@pytest.mark.parametrize("rule", ["max", "double", "munchausen"])
 @pytest.mark.parametrize("noisy", [False, True])
-def test_every_head_learns_with_memory(head: Any, rule: str, noisy: bool) -> None:
+def test_every_head_learns_with_memory(head: Any, noisy: bool) -> None:
     """Several updates on the same sequences bring the loss down."""
-    fields = {"double": {"double": True}, "munchausen": {"munchausen": True}}.get(rule, {})
     sizes: Any = {"atoms": 11, "quantiles": 7, "cosines": 8, "dueling": True, "prioritized": True, "hidden": 16}
-    agent, _ = trained(steps=100, head=head, noisy=noisy, learning_rate=5e-3, **fields, **sizes)
+    agent, _ = trained(steps=100, head=head, noisy=noisy, learning_rate=5e-3, **sizes)
     batch = gathered(agent)
     losses = [agent.learner.update(batch).loss.item() for _ in range(60)]
     assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])

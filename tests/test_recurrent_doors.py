@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,26 @@ def test_the_report_says_what_its_single_states_are() -> None:
         agent.env_id = "pixelq/Catch-v0"
         page = render("", "", [inside_section(agent, record_episode(agent, Game("pixelq/Catch-v0")))])
         assert ("each taken for an episode's first" in page.replace("&#39;", "'")) == (lstm is not None)
+
+
+def test_the_environments_decide_how_many_frames_are_stacked(tmp_path: Path) -> None:
+    """What is trained is what config.json says, so that a run goes on from the command line."""
+    envs = make_vec("ALE/Pong-v5", 1, seed=0)
+    config = small(encoder="der", learning_starts=50)
+    assert config.frame_stack == 1
+    agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu", seed=0)
+    with pytest.warns(UserWarning, match="frame_stack is 1 in the configuration and 4 in the environments") as told:
+        agent.learn(envs, 20, tmp_path / "run")
+    assert told[0].filename == __file__
+    assert agent.config == dataclasses.replace(config, frame_stack=4)
+    assert read_run(tmp_path / "run").config["agent"]["frame_stack"] == 4
+    saved = DQN.load(tmp_path / "run" / "checkpoints" / "latest", "cpu")
+    assert saved.fits(make_vec("ALE/Pong-v5", 1, seed=0, frame_stack=saved.config.frame_stack))
+    single = make_vec("ALE/Pong-v5", 1, seed=0, frame_stack=1)
+    one = DQN(single.single_observation_space, single.single_action_space, config, device="cpu", seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one.learn(single, 5)
 
 
 def test_saved_for_acting_it_remembers_alike(tmp_path: Path) -> None:

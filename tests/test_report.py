@@ -25,6 +25,8 @@ from tests.report_runs import STEPS, level, write_run, write_suite
 from tests.runs import run_here
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+OTHER_RULES: list[dict[str, Any]] = [{"protocol": "nature"}, {"flicker": 0.5}]
+"""By which the published agents did not play."""
 
 
 def rows_of(section: Section | None, table: int = 0) -> dict[str, dict[str, Any]]:
@@ -271,8 +273,9 @@ class TestCurves:
         np.testing.assert_allclose(shown["C51"]["mean"], expected.mean[:3], rtol=1e-5)
         np.testing.assert_allclose(shown["C51"]["high"], (expected.mean + expected.std)[:3], rtol=1e-5)
 
-    def test_published_curves_have_sticky_actions(self, tmp_path: Path) -> None:
-        groups = read_groups([write_run(tmp_path / "run", protocol="nature")])
+    @pytest.mark.parametrize("rules", OTHER_RULES)
+    def test_published_curves_are_of_their_own_rules(self, tmp_path: Path, rules: dict[str, Any]) -> None:
+        groups = read_groups([write_run(tmp_path / "run", **rules)])
         assert curves_section(groups).data[0]["published"] == []
 
     def test_a_single_runs_evaluations_have_their_own_intervals(self, tmp_path: Path) -> None:
@@ -356,9 +359,18 @@ class TestStanding:
         assert rows_of(standing_section(read_groups([folder])))["DQN"]["verdict"] == "inside the spread"
         assert "the learning curves lay training beside training" in make_report([folder])
 
-    def test_other_protocols_have_no_published_rows(self, tmp_path: Path) -> None:
-        groups = read_groups([write_run(tmp_path / "run", protocol="nature")])
-        assert set(rows_of(standing_section(groups))) == {"random play", "a person"}
+    @pytest.mark.parametrize("rules", OTHER_RULES)
+    def test_other_rules_have_no_published_rows(self, tmp_path: Path, rules: dict[str, Any]) -> None:
+        groups = read_groups([write_run(tmp_path / "run", **rules)])
+        section = standing_section(groups)
+        assert section is not None
+        assert set(rows_of(section)) == {"random play", "a person"}
+        assert not section.values["tables"][0]["has_published"]
+        told = "sticky, 50% of the pictures black" if "flicker" in rules else "nature"
+        assert section.values["tables"][0]["protocol"] == told
+        page = make_report([tmp_path / "run"])
+        assert f"1 run · protocol {told}" in page
+        assert "sticky actions and see every picture, so they are not laid beside it" in page
 
     def test_environments_without_references_are_left_out(self, tmp_path: Path) -> None:
         groups = read_groups([write_run(tmp_path / "run", "classic", "CartPole-v1", protocol="gymnasium")])
@@ -439,12 +451,14 @@ class TestAcross:
         assert section is not None
         assert section.values["published_at"] == "2.0 million"
 
-    def test_published_agents_do_not_stand_beside_other_protocols(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("rules", OTHER_RULES)
+    def test_published_agents_do_not_stand_beside_other_rules(self, tmp_path: Path, rules: dict[str, Any]) -> None:
         envs = ("ALE/Pong-v5", "ALE/Qbert-v5")
-        paths = [write_run(tmp_path / env[4:], env=env, protocol="nature") for env in envs]
+        paths = [write_run(tmp_path / env[4:], env=env, **rules) for env in envs]
         section = across_section(read_groups(paths))
         assert section is not None
-        assert [agent["name"] for agent in section.data["agents"]] == ["dqn, protocol nature"]
+        ((rule, value),) = rules.items()
+        assert [agent["name"] for agent in section.data["agents"]] == [f"dqn, {rule} {value}"]
         assert section.values["published_at"] is None
 
     def test_profiles_fall_from_all_to_none(self, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pixelq.agents.film import Game, evaluation_game
 from pixelq.agents.recording import RecordedEpisode, record_episode
 from pixelq.agents.report import episode as episode_module
 from pixelq.agents.report import insight as insight_module
+from pixelq.agents.report.episode import rules_of
 from pixelq.agents.report.inside import channels_of, chosen_moments, inside_section
 from pixelq.agents.report.insight import insight_sections, policy_of
 from pixelq.agents.report.page import Section, render
@@ -176,6 +177,12 @@ class TestRules:
         agent.protocol = own
         game = evaluation_game(agent, "ALE/Pong-v5", protocol, epsilon, 7)
         assert game == Game("ALE/Pong-v5", expected[0], True, expected[1], derived_seed(7, "evaluation"))
+
+    def test_in_words(self) -> None:
+        assert rules_of(Game("ALE/Pong-v5", epsilon=0.05)) == "ALE/Pong-v5, protocol sticky, ε = 0.05, seed 0"
+        said = rules_of(Game("ALE/Pong-v5", "nature", seed=3, flicker=0.5))
+        assert said == "ALE/Pong-v5, protocol nature, 50% of the pictures black, greedy, seed 3"
+        assert rules_of(Game("CartPole-v1")) == "CartPole-v1, greedy, seed 0"
 
     def test_of_others(self) -> None:
         assert evaluation_game(counting_agent(), COUNTED, None, None, 0).epsilon == 0

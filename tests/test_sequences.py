@@ -129,7 +129,10 @@ def play(sequencing: Sequencing) -> Iterator[tuple[Replay, SequenceRecorder]]:
     for _ in range(scenario.steps):
         state = torch.randn(scenario.num_envs, 2, STATE_SIZE, generator=draws)
         if rng.random() < scenario.p_cut and recorder.rows[0]:
-            replay.observe(obs, (state[:, 0], state[:, 1]))
+            if rng.random() < 0.5:
+                replay.observe(obs, (state[:, 0], state[:, 1]))
+            else:  # the row begins with the cut, which knows no state
+                state = torch.zeros_like(state)
             replay.cut(obs)
             recorder.cut(obs)
             recorder.states.append(state)

@@ -258,6 +258,13 @@ class TestServer:
         assert told["published"]["frames"] == [5e5, 1.5e6, 2.5e6, 3.5e6, 4.5e6]  # as far as the run is to go
         assert told["final"] is None
 
+    def test_a_flickering_run_has_no_published_curve(self, server: Server) -> None:
+        told = json.loads((server.run / "config.json").read_text())
+        (server.run / "config.json").write_text(json.dumps(told | {"flicker": 0.25}))
+        told = server.data()
+        assert told["run"]["protocol"] == "sticky, 25% of the pictures black"
+        assert told["published"] is None
+
     def test_only_what_is_new(self, server: Server) -> None:
         told = server.data("?since=480000&evaluated=400000")
         assert [row[0] for row in told["metrics"]] == [490_000, 500_000]

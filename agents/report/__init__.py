@@ -16,7 +16,7 @@ from pixelq.agents.report.page import Section, render
 from pixelq.agents.report.records import Group, Run, read_groups
 from pixelq.agents.report.settings import machines_section, settings_section
 from pixelq.agents.report.standing import standing_section, summary_section
-from pixelq.agents.words import counted
+from pixelq.agents.words import counted, rules
 
 __all__ = ["ReportOptions", "make_report", "write_report"]
 
@@ -127,5 +127,5 @@ def _title(groups: Sequence[Group]) -> str:
 
 def _subtitle(groups: Sequence[Group]) -> str:
     count = sum(len(group.runs) for group in groups)
-    protocols = ", ".join(dict.fromkeys(group.protocol for group in groups))
+    protocols = ", ".join(dict.fromkeys(rules(group.protocol, group.flicker) for group in groups))
     return f"{counted(count, 'run')} · protocol {protocols}"

@@ -56,8 +56,7 @@ def across_section(groups: Sequence[Group]) -> Section | None:
     except InvalidRun as error:
         return Section("across", "Over all games", {"problem": str(error)})
     shortest = min(run.frames for group, _ in scored for run in group.runs)
-    is_sticky = any(group.protocol == "sticky" for group in groups)  # as the published agents were trained
-    published = _published(shortest, matrices) if is_sticky else {}
+    published = _published(shortest, matrices) if any(group.has_published_rules for group in groups) else {}
     four = aggregates(matrices.scores | published)
     names = [*matrices.scores, *published]
     data = {

@@ -162,8 +162,8 @@ def _chart(env: str, groups: Sequence[Group], colours: dict[str, int]) -> dict[s
 
 def _published(env: str, groups: Sequence[Group]) -> list[dict[str, Any]]:
     """The published curves as far as the runs go; those of the runs' own presets, or else DQN's, are seen at first."""
-    if not any(group.protocol == "sticky" for group in groups):
-        return []  # they have sticky actions
+    if not any(group.has_published_rules for group in groups):
+        return []
     frames = max(run.frames for group in groups for run in group.runs)
     seen = {PUBLISHED_AS[group.preset] for group in groups if group.preset in PUBLISHED_AS} or {"DQN"}
     found = []

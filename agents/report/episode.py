@@ -10,7 +10,7 @@ from pixelq.agents.film import Game
 from pixelq.agents.recording import RecordedEpisode
 from pixelq.agents.report.page import Section
 from pixelq.agents.report.pictures import bounded_film
-from pixelq.agents.words import number
+from pixelq.agents.words import number, rules
 from pixelq.envs import is_atari
 
 NAME = "episode"
@@ -50,5 +50,5 @@ def no_episode_section(problem: str) -> Section:
 def rules_of(game: Game) -> str:
     """By what rules it was played, for people."""
     chance = f"ε = {game.epsilon:g}" if game.epsilon else "greedy"
-    protocol = f"protocol {game.protocol}, " if is_atari(game.env_id) else ""
+    protocol = f"protocol {rules(game.protocol, game.flicker)}, " if is_atari(game.env_id) else ""
     return f"{game.env_id}, {protocol}{chance}, seed {game.seed}"

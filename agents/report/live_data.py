@@ -17,7 +17,8 @@ from pixelq.agents.comparison import MILLION, PUBLISHED_AS
 from pixelq.agents.progress_file import EVALUATING, FINISHED, TRAINING, read_progress
 from pixelq.agents.run_log import FINAL_EVALUATION, InvalidRun, read_config
 from pixelq.agents.scores import read_evaluation
-from pixelq.envs import published_curve
+from pixelq.agents.words import rules
+from pixelq.envs import has_published_rules, published_curve
 
 COLUMNS = {
     "metrics": ("step", "frames", "return_mean", "loss", "q_mean", "epsilon", "steps_per_second", "wall_seconds"),
@@ -173,7 +174,8 @@ def _description(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     device = hardware.get("device") if isinstance(hardware, dict) else None
     if device in (None, "cpu") and isinstance(hardware, dict):
         device = hardware.get("cpu") or device
-    texts = {"env": config["env"], "protocol": config["protocol"], "preset": config.get("preset", "custom")}
+    protocol = rules(str(config["protocol"]), config.get("flicker", 0.0))
+    texts = {"env": config["env"], "protocol": protocol, "preset": config.get("preset", "custom")}
     return {
         "name": run.resolve().name,
         **{name: str(text) for name, text in texts.items()},
@@ -186,7 +188,7 @@ def _description(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _published(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """The published curve of the run's preset, or of DQN, as far as the run is to go; None where there is none."""
-    if config["protocol"] != "sticky":
+    if not has_published_rules(config["protocol"], config.get("flicker", 0.0)):
         return None
     agent = PUBLISHED_AS.get(str(config.get("preset")), "DQN")
     curve = published_curve(str(config["env"]), agent)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pixelq.agents.run_log import FINAL_EVALUATION, TABLES, InvalidRun, read_run
 from pixelq.agents.scores import agent_of, read_evaluation
+from pixelq.envs import has_published_rules
 
 _KINDS = {
     "seed": (int, "a whole number"),
@@ -109,6 +110,16 @@ class Group:
     def preset(self) -> str:
         """The preset's name; ``custom`` without one."""
         return str(self.runs[0].config.get("preset", "custom"))
+
+    @property
+    def flicker(self) -> float:
+        """Probability that a picture was black."""
+        return float(self.runs[0].config.get("flicker", 0.0))
+
+    @property
+    def has_published_rules(self) -> bool:
+        """Whether the published agents played by the same rules."""
+        return has_published_rules(self.protocol, self.flicker)
 
 
 def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:

@@ -13,7 +13,7 @@ from pixelq.agents.baselines import Baseline, baselines
 from pixelq.agents.comparison import MILLION
 from pixelq.agents.report.page import Section
 from pixelq.agents.report.records import Group, Run, Score
-from pixelq.agents.words import count, hours, interval, number, percent, signed
+from pixelq.agents.words import count, hours, interval, number, percent, rules, signed
 from pixelq.envs import human_normalized_score, reference_score
 
 FRESH = "best checkpoint, fresh games"
@@ -126,8 +126,9 @@ def standing_section(groups: Sequence[Group]) -> Section | None:
                 "frames": count(score.frames),
                 "normalized": percent(human_normalized_score(group.env, score.mean)),
                 "rows": _beside(group, score),
-                "has_published": group.protocol == "sticky" and score.frames >= MILLION / 2,
-                "protocol": group.protocol,
+                "has_published": group.has_published_rules and score.frames >= MILLION / 2,
+                "protocol": rules(group.protocol, group.flicker),
+                "has_published_rules": group.has_published_rules,
             }
         )
     return Section("standing", "Beside others", {"tables": tables}) if tables else None
@@ -143,8 +144,8 @@ def _beside(group: Group, score: GroupScore) -> list[dict[str, str]]:
     called = {"random": "random play", "human": "a person"}
     rows = []
     for row in baselines(group.env, score.mean, score.frames):
-        if row.std is not None and group.protocol != "sticky":
-            continue  # the published agents have sticky actions
+        if row.std is not None and not group.has_published_rules:
+            continue
         rows.append(
             {
                 "name": called.get(row.name, row.name),
