@@ -63,6 +63,8 @@ class EvaluateArgs:
     protocol: Literal["sticky", "nature", "100k"] | None = None
     """Atari rules and ε: sticky (Machado et al. 2018, ε 0.001), nature (Mnih et al. 2015, ε 0.05) or 100k (van Hasselt
     et al. 2019, ε 0.001; 100 episodes of the last checkpoint); None for those of the training."""
+    flicker: float | None = None
+    """Probability, in [0, 1), that a frame of an Atari game is black; None for that of the training."""
     seed: int = 0
     """Of the games and of the random actions."""
     device: str = "auto"
@@ -155,7 +157,7 @@ def _requests(args: EvaluateArgs) -> list[Request]:
         raise UsageError(
             "no RUN_OR_CHECKPOINT is given; give a run's folder or a checkpoint, or demo, which comes with pixelq"
         )
-    options: dict[str, Any] = {"protocol": args.protocol, "seed": args.seed, "device": args.device}
+    options: dict[str, Any] = {name: getattr(args, name) for name in ("protocol", "flicker", "seed", "device")}
     checkpoints = [checkpoint for path in args.checkpoints for checkpoint in checkpoints_of(path, args.which)]
     requests = [request_of(checkpoint, args.episodes, **options) for checkpoint in dict.fromkeys(checkpoints)]
     if args.suite is not None:
@@ -214,7 +216,7 @@ def describe(score: Score) -> str:
     low, high = result.ci95
     lines = [
         f"{result.env} · {score.mark} checkpoint (step {score.request.step:,}) · "
-        f"{rules(score.protocol, score.flicker)} · {counted(result.episodes, 'episode')}",
+        f"{rules(score.protocol, score.request.flicker)} · {counted(result.episodes, 'episode')}",
         f"  mean return  {result.mean:.1f}   95% interval {low:.1f} to {high:.1f}",
         f"  median       {result.median:.1f}   standard deviation {result.std:.1f}",
         f"  mean length  {sum(result.lengths) / result.episodes:.0f} steps",
@@ -222,7 +224,7 @@ def describe(score: Score) -> str:
     if result.human_normalized is not None:
         lines.append(f"  human-normalised {100 * result.human_normalized:.0f}% (0% is random play, 100% a person)")
     for row in baselines(result.env, result.mean, score.frames):
-        if row.std is not None and not has_published_rules(score.protocol, score.flicker):
+        if row.std is not None and not has_published_rules(score.protocol, score.request.flicker):
             continue
         spread = "" if row.std is None else f" ± {row.std:.1f} at {score.frames / 1e6:.1f} million frames"
         ratio = "" if row.ratio is None else f"   {row.ratio:.2f} times as far above random play"
@@ -235,6 +237,7 @@ def _film(agent: DQN, result: Score, folder: Path, seed: int) -> None:
     """Films one more episode."""
     name = f"{result.request.env.split('/')[-1]}-step{result.request.step}-seed{seed}.mp4"
     game = evaluation_game(agent, result.request.env, result.request.protocol, None, seed)
+    game = dataclasses.replace(game, flicker=result.request.flicker)
     total = film_episode(agent, game, folder / name)
     print(f"filmed an episode of return {total:g}: {folder / name}", file=sys.stderr)
 

@@ -14,13 +14,13 @@ from pixelq.agents.box import find_policy, is_boxed
 from pixelq.agents.checkpoint import NETWORK, find_checkpoint, read_checkpoint
 from pixelq.agents.files import digest_of_file, read_regular, write_synced
 from pixelq.agents.film import has_full_action_space, stacked_frames
-from pixelq.agents.restore import count
+from pixelq.agents.restore import count, number
 from pixelq.agents.seeds import derived_seed
 from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec
 from pixelq.scripts.command_line import Failure, UsageError
 
 NUM_ENVS = 8
-KEY = ("env", "weights", "step", "protocol", "episodes", "seed")
+KEY = ("env", "weights", "step", "protocol", "episodes", "seed", "flicker")
 """By which the score of a request is known again."""
 FIELDS = {*KEY, "checkpoint", "mark", "frames", "returns", "mean", "ci95", "human_normalized"}
 """What a line of a file of scores has at least."""
@@ -43,6 +43,7 @@ class Request:
         episodes: full ones.
         seed: of the games and of the random actions.
         device: ``auto``, ``cpu`` or ``cuda``.
+        flicker: probability that a picture is black.
     """
 
     checkpoint: Path
@@ -53,12 +54,13 @@ class Request:
     episodes: int
     seed: int = 0
     device: str = "auto"
+    flicker: float = 0.0
 
     @property
     def key(self) -> tuple[Any, ...]:
         """What a score must have in common with this, in the order of ``KEY``."""
         rules = self.protocol if is_atari(self.env) else GYMNASIUM.name
-        return self.env, self.weights, self.step, rules, self.episodes, self.seed
+        return self.env, self.weights, self.step, rules, self.episodes, self.seed, self.flicker
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,6 @@ class Score:
         frames: of the emulator, that it had learned for.
         protocol: by whose rules it was played.
         evaluation: returns and lengths.
-        flicker: probability that a picture was black.
     """
 
     request: Request
@@ -79,7 +80,6 @@ class Score:
     frames: int
     protocol: str
     evaluation: Evaluation
-    flicker: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """JSON values: what ``pixelq evaluate --json`` writes."""
@@ -101,14 +101,20 @@ class Score:
             "frames": self.frames,
             "seed": self.request.seed,
             "weights": self.request.weights,
-            "flicker": self.flicker,
+            "flicker": self.request.flicker,
         }
 
 
 def request_of(
-    checkpoint: Path, episodes: int, *, protocol: str | None = None, seed: int = 0, device: str = "auto"
+    checkpoint: Path,
+    episodes: int,
+    *,
+    protocol: str | None = None,
+    flicker: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
 ) -> Request:
-    """What is to be played of a checkpoint; without ``protocol`` by the rules of its training.
+    """What is to be played of a checkpoint; without ``protocol`` and ``flicker`` by the rules of its training.
 
     Raises:
         InvalidCheckpoint: it is damaged, or does not say in which environment it was trained.
@@ -125,10 +131,12 @@ def request_of(
         raise UsageError(f"{checkpoint} was trained with a protocol of its own, {own!r:.80}; give --protocol")
     try:
         step = count(state, "step")
+        own_flicker = number(state, "flicker", 1.0) if "flicker" in state else 0.0  # which older ones lack
     except ValueError as error:
         raise InvalidCheckpoint(f"{checkpoint} does not describe an agent of this version: {error}") from error
     rules = protocol or (own if own in PROTOCOLS else "sticky")
-    return Request(checkpoint, str(env), weights, step, rules, episodes, seed, device)
+    flicker = own_flicker if flicker is None else flicker
+    return Request(checkpoint, str(env), weights, step, rules, episodes, seed, device, flicker)
 
 
 def checkpoints_of(path: Path, which: str | None) -> list[Path]:
@@ -184,7 +192,7 @@ def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[
         request.protocol,
         full_action_space=has_full_action_space(agent),
         frame_stack=stacked_frames(agent),
-        flicker=agent.flicker,
+        flicker=request.flicker,
     )
     try:
         if not agent.fits(envs):
@@ -196,7 +204,7 @@ def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[
     finally:
         envs.close()
     frames = request.step * envs.frames_per_step
-    return agent, Score(request, mark_of(request.checkpoint), frames, envs.protocol.name, result, agent.flicker)
+    return agent, Score(request, mark_of(request.checkpoint), frames, envs.protocol.name, result)
 
 
 class ScoreFile:
@@ -220,7 +228,7 @@ class ScoreFile:
             rest = text[len(whole) :]
             if rest[: len(BEGINNING)] != BEGINNING[: len(rest)]:  # no line of ours that a crash cut off
                 raise ValueError(rest)
-            scores = [json.loads(line) for line in whole.splitlines()]
+            scores = [{"flicker": 0.0} | json.loads(line) for line in whole.splitlines()]  # which older ones lack
             if not all(values.keys() >= FIELDS for values in scores):
                 raise ValueError("a field is missing")
             self.scores: dict[tuple[Any, ...], dict[str, Any]] = {

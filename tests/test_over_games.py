@@ -57,6 +57,21 @@ def evaluate(*words: Any) -> Any:
     return run_here(command)
 
 
+def test_a_score_is_known_again_by_its_flicker(runs: list[Path], tmp_path: Path) -> None:
+    file = tmp_path / "scores.jsonl"
+    for flags, played in (([], [0.0]), (["--flicker", "0.5"], [0.5]), (["--flicker", "0"], []), ([], [])):
+        PLAYED.clear()
+        ended = evaluate(runs[0], "--results", file, *flags)
+        assert ended.code == 0, ended
+        assert [request.flicker for request in PLAYED] == played
+    older = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line.pop("flicker") for line in older] == [0.0, 0.5]
+    file.write_text(json.dumps(older[0]) + "\n")  # as a file from before there was any
+    PLAYED.clear()
+    assert evaluate(runs[0], "--results", file).code == 0
+    assert PLAYED == []
+
+
 def test_aggregates_of_a_suite(runs: list[Path]) -> None:
     ended = evaluate(*runs, "--suite", "atari5", "--json")
     assert ended.code == 0, ended.err

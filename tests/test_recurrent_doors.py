@@ -94,6 +94,19 @@ def test_a_flickering_game_is_evaluated_as_it_was_trained(tmp_path: Path, monkey
     game = evaluation_game(agent, "ALE/Pong-v5", None, None, 0)
     assert (game.frame_stack, game.flicker) == (1, 0.5)
 
+    filmed: list[float] = []
+    monkeypatch.setattr("pixelq.scripts.evaluate.film_episode", lambda _, game, __: filmed.append(game.flicker) or 0.0)
+    for flicker in (0.25, 0.0):
+        words = ["--flicker", str(flicker), "--json", str(tmp_path / "scores.json"), "--video", str(tmp_path)]
+        ended = run_here(["evaluate", str(out), *words, "--device", "cpu"])
+        assert ended.code == 0, ended
+        assert json.loads((tmp_path / "scores.json").read_text())["flicker"] == flicker
+        assert ("sticky, 25% of the pictures black" in ended.out) == (flicker == 0.25)
+    assert made[3:] == [(1, 0.25), (1, 0.0)]
+    assert filmed == [0.25, 0.0]
+    ended = run_here(["evaluate", str(out), "--flicker", "1"])
+    assert (ended.code, "flicker must be a probability" in ended.err) == (2, True), ended
+
 
 def evaluation_of_nothing() -> Any:
     from pixelq.agents import Evaluation
