@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pixelq.agents.memory import Memory, joined
 from pixelq.networks import FractionHead
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class FeatureMaps:
     """[filters, height, width], after the ReLU where one follows at once or after a normalisation; else before any."""
 
 
-def last_hidden(agent: DQN, obs: NDArray[Any]) -> NDArray[np.float32]:
+def last_hidden(agent: DQN, obs: NDArray[Any], memories: Sequence[Memory] | None = None) -> NDArray[np.float32]:
     """Activations [B, H] of the last hidden layer at observations [B, *observation], without noise in noisy layers.
 
     They are what the last linear layer is given. A dueling head has two such layers: first come the units of the
@@ -41,12 +42,20 @@ def last_hidden(agent: DQN, obs: NDArray[Any]) -> NDArray[np.float32]:
     An implicit head has activations for each fraction τ. They are averaged as its quantiles are for a q-value: over K
     midpoints (IQN), or weighted by the lengths of the proposed intervals (FQF).
 
+    Args:
+        agent: whose network it is.
+        obs: the observations.
+        memories: [B], what an agent with an LSTM remembered before each; None: they are episodes' first.
+
     Raises:
         ValueError: the observations do not fit the observation space, or there are none.
     """
     if not len(obs):
         raise ValueError("there is no observation; give at least one")
-    return np.concatenate([_last_hidden(agent, obs[i : i + BATCH]) for i in range(0, len(obs), BATCH)])
+    batches = [slice(i, i + BATCH) for i in range(0, len(obs), BATCH)]
+    return np.concatenate(
+        [_last_hidden(agent, obs[i], None if memories is None else joined(memories[i])) for i in batches]
+    )
 
 
 def first_filters(agent: DQN) -> NDArray[np.float32]:
@@ -82,12 +91,12 @@ def feature_maps(agent: DQN, obs: NDArray[Any]) -> tuple[FeatureMaps, ...]:
     )
 
 
-def _last_hidden(agent: DQN, obs: NDArray[Any]) -> NDArray[np.float32]:
+def _last_hidden(agent: DQN, obs: NDArray[Any], memory: Memory | None) -> NDArray[np.float32]:
     streams = agent.network.head.streams
     head = agent.network.get_submodule("head")
     layers = [stream.out for stream in (streams.advantage, streams.state_value) if stream is not None]
     with _watched([head, *layers]) as passes:
-        agent.q_values(obs)
+        agent.q_values(obs, memory)
     hidden = torch.cat([passes[layer].input for layer in layers], -1)  # [B, H], or [B, K, H] with K fractions
     if isinstance(head, FractionHead):
         tau: Tensor = passes[head].output.fractions.tau  # [B, K + 1]

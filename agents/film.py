@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelq.agents.exploration import epsilon_greedy
+from pixelq.agents.memory import Memory, joined
 from pixelq.agents.run_log import InvalidRun
 from pixelq.agents.seeds import derived_seed
 from pixelq.envs import PROTOCOLS, ClassicVec, FilmedAtari, is_atari, make_filmed
@@ -90,6 +91,7 @@ class PlayedStep(NamedTuple):
     q_values: NDArray[np.float32]  # [A]
     action: int
     reward: float  # raw
+    memory: Memory | None  # what the agent remembered before it saw the observation; None without an LSTM
 
 
 def film_episode(agent: DQN, game: Game, path: Path) -> float:
@@ -131,6 +133,7 @@ def play_episode(
         while not done:
             if film is not None:
                 film.append_data(_enlarged(picture))
+            remembered = None if memory is None else joined([memory])
             q_values = agent.q_values(obs, memory)  # [1, A]
             greedy = q_values.argmax(1).cpu().numpy()
             actions = epsilon_greedy(greedy, agent.num_actions, epsilon, rng)
@@ -141,7 +144,7 @@ def play_episode(
                 memory.step(actions, reward, terminated | truncated)
             if done and film is not None:
                 film.append_data(_enlarged(picture))
-            yield PlayedStep(before, seen, q_values[0].cpu().numpy(), int(actions[0]), float(reward[0]))
+            yield PlayedStep(before, seen, q_values[0].cpu().numpy(), int(actions[0]), float(reward[0]), remembered)
 
 
 def frames_per_second(envs: FilmedAtari | ClassicVec) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,23 @@ class Memory:
         self._is_final = given.pop("is_final").numpy().copy()
         hidden, memory, self.episode_start, action, reward = (tensor.to(self.device) for tensor in given.values())
         self.state, self.last = (hidden, memory), LastStep(action, reward)
+
+
+def joined(memories: Sequence[Memory]) -> Memory:
+    """The memory of all environments of several, in their order, [ΣN]; they do not change with it.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if not memories:
+        raise ValueError("there is no memory to join; give at least one")
+    whole = copy.copy(memories[0])
+    hidden, cell = (torch.cat(parts) for parts in zip(*(memory.state for memory in memories), strict=True))
+    action, reward = (torch.cat(parts) for parts in zip(*(memory.last for memory in memories), strict=True))
+    whole.num_envs, whole.state, whole.last = len(hidden), (hidden, cell), LastStep(action, reward)
+    whole.episode_start = torch.cat([memory.episode_start for memory in memories])
+    whole._is_final = np.concatenate([memory._is_final for memory in memories])
+    return whole
 
 
 PolicyState = tuple[NDArray[Any], ...]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelq.agents.evaluation import evaluate
 from pixelq.agents.film import Game, PlayedStep, frames_per_second, play_episode
+from pixelq.agents.memory import Memory
 from pixelq.envs import make_filmed, make_vec
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class RecordedEpisode:
     """[S, *observation], as the agent is given them."""
     pictures: NDArray[np.uint8]
     """[S, height, width, 3], the screen in colour, at most 256 pixels high."""
+    memories: tuple[Memory, ...] | None = None
+    """[S], what the agent remembered before each of the observations; None without an LSTM."""
 
     @property
     def values(self) -> NDArray[np.float32]:
@@ -90,8 +93,9 @@ def record_episode(
         actions=np.array(actions, np.int64),
         rewards=np.array(rewards, np.float64),
         states=np.array(list(kept), np.int64),
-        observations=np.stack([observation for observation, _ in kept.values()]),
-        pictures=np.stack([picture for _, picture in kept.values()]),
+        observations=np.stack([state.observation for state in kept.values()]),
+        pictures=np.stack([state.picture for state in kept.values()]),
+        memories=_all_of(state.memory for state in kept.values()),
     )
 
 
@@ -121,8 +125,16 @@ def best_seed(agent: DQN, game: Game, episodes: int) -> tuple[int, tuple[float, 
     return game.seed + int(np.argmax(returns)), tuple(returns)
 
 
-def states_of(episodes: Iterable[RecordedEpisode], most: int = MOST_STATES) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Observations [N, *observation] and pictures [N, height, width, 3] of one game's episodes, at most N = ``most``.
+class States(NamedTuple):
+    """States of one or more episodes."""
+
+    observations: NDArray[Any]  # [N, *observation]
+    pictures: NDArray[np.uint8]  # [N, height, width, 3]
+    memories: tuple[Memory, ...] | None  # [N]
+
+
+def states_of(episodes: Iterable[RecordedEpisode], most: int = MOST_STATES) -> States:
+    """The states of one agent's episodes of one game, at most N = ``most``.
 
     Where there are more, they are taken evenly over all, in order.
 
@@ -135,14 +147,21 @@ def states_of(episodes: Iterable[RecordedEpisode], most: int = MOST_STATES) -> t
     count = sum(len(episode.states) for episode in episodes)
     chosen = np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)  # [N]
     observations = np.concatenate([episode.observations for episode in episodes])
-    return observations[chosen], np.concatenate([episode.pictures for episode in episodes])[chosen]
+    pictures = np.concatenate([episode.pictures for episode in episodes])
+    memories = [memory for episode in episodes for memory in episode.memories or ()]
+    return States(observations[chosen], pictures[chosen], tuple(memories[i] for i in chosen) if memories else None)
 
 
-_Kept = dict[int, tuple[NDArray[Any], NDArray[np.uint8]]]
+def _all_of(memories: Iterable[Memory | None]) -> tuple[Memory, ...] | None:
+    """The memories, if the agent has any."""
+    return tuple(memory for memory in memories if memory is not None) or None
+
+
+_Kept = dict[int, PlayedStep]
 
 
 def _collect(steps: Iterable[PlayedStep], most: int) -> tuple[list[NDArray[np.float32]], list[int], list[float], _Kept]:
-    """Q-values, actions and rewards of all steps, and observations and pictures of at most so many, by step."""
+    """Q-values, actions and rewards of all steps, and at most so many of the steps, with smaller pictures."""
     if most < 1:
         raise ValueError(f"most_states is {most}; it must be at least 1")
     q_values: list[NDArray[np.float32]] = []
@@ -162,5 +181,5 @@ def _collect(steps: Iterable[PlayedStep], most: int) -> tuple[list[NDArray[np.fl
             if t % apart:
                 continue
         thin = -(-step.picture.shape[0] // TALLEST)
-        kept[t] = (step.observation, step.picture[::thin, ::thin].copy())
+        kept[t] = step._replace(picture=step.picture[::thin, ::thin].copy())
     return q_values, actions, rewards, kept

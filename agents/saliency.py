@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixelq.agents.memory import Memory, joined
 from pixelq.networks.encoders import image_layout
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Saliency:
     """[height, width], ½ ‖Q − Q'‖², summed over actions."""
 
 
-def saliency(agent: DQN, obs: NDArray[Any]) -> Saliency | None:
+def saliency(agent: DQN, obs: NDArray[Any], memory: Memory | None = None) -> Saliency | None:
     """Saliency by perturbation at one observation [*observation]; None where that is no image.
 
     Greydanus et al. (2018), "Visualizing and Understanding Atari Agents", equations 1 to 3: at each point of a grid
@@ -41,6 +42,11 @@ def saliency(agent: DQN, obs: NDArray[Any]) -> Saliency | None:
     mask of σ = 5 around the point, 1 in its middle. All channels are blurred alike, so all frames of a stack. Q-values
     take the place of the logits of the paper's policy. Between the points the map is interpolated linearly. Images with
     a side below 36 pixels have stride 1 and masks of σ = 1.
+
+    Args:
+        agent: whose values they are.
+        obs: the observation.
+        memory: what an agent with an LSTM remembered before it, which stays as it was; None: it is an episode's first.
 
     Raises:
         ValueError: the observation does not fit the observation space, or is a batch.
@@ -61,7 +67,8 @@ def saliency(agent: DQN, obs: NDArray[Any]) -> Saliency | None:
         masks = torch.stack([gaussian_mask(height, width, *point, sigma) for point in points[start : start + BATCH]])
         perturbed = channels + (blurred - channels) * masks.unsqueeze(1)  # [B, C, H, W]
         # The image itself goes along, so that rounding cannot differ between the two.
-        q = agent.q_values(_observations(torch.cat([channels[None], perturbed]), obs)).cpu()  # [1 + B, A]
+        images = _observations(torch.cat([channels[None], perturbed]), obs)
+        q = agent.q_values(images, None if memory is None else joined([memory] * len(images))).cpu()  # [1 + B, A]
         value = q.max(1).values
         changes.append(torch.stack([(value[1:] - value[0]).square(), (q[1:] - q[0]).square().sum(1)]) / 2)
     grid = torch.cat(changes, 1).view(2, len(rows), len(columns))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pixelq.agents.activations import BATCH, last_hidden
 from pixelq.agents.extras import MissingExtra
+from pixelq.agents.memory import Memory, joined
 
 if TYPE_CHECKING:
     from pixelq.agents.dqn import DQN
@@ -31,22 +34,25 @@ class StateMap:
     """[K], indices of states that lie far apart on the plane, for thumbnails."""
 
 
-def map_states(agent: DQN, obs: NDArray[Any], *, thumbnails: int = 16) -> StateMap:
+def map_states(
+    agent: DQN, obs: NDArray[Any], memories: Sequence[Memory] | None = None, *, thumbnails: int = 16
+) -> StateMap:
     """The map of observations [N, *observation], as Mnih et al. (2015), figure 4, have it; see ``embed``.
 
     Args:
         agent: whose last hidden layer and values are shown.
         obs: such as ``states_of`` gives; a thousand take some seconds.
+        memories: [N], as ``states_of`` gives them too; see ``last_hidden``.
         thumbnails: K, at most; fewer where there are fewer states.
 
     Raises:
         MissingExtra: scikit-learn is not installed.
         ValueError: there are fewer than 4 observations, or they do not fit the observation space.
     """
-    positions = embed(last_hidden(agent, obs))
-    values = np.concatenate(
-        [agent.q_values(obs[i : i + BATCH]).cpu().numpy().max(1) for i in range(0, len(obs), BATCH)]
-    )
+    positions = embed(last_hidden(agent, obs, memories))
+    batches = [slice(i, i + BATCH) for i in range(0, len(obs), BATCH)]
+    q = [agent.q_values(obs[i], None if memories is None else joined(memories[i])) for i in batches]
+    values = torch.cat(q).amax(1).cpu().numpy()
     return StateMap(positions, values, spread(positions, thumbnails))
 
 

@@ -150,7 +150,8 @@ def test_high_pictures_are_thinned_and_low_ones_are_not(monkeypatch: pytest.Monk
 def test_states_of_several_episodes(lengths: list[int], most: int) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         episodes = [counted(monkeypatch, length) for length in lengths]
-    observations, pictures = states_of(episodes, most)
+    observations, pictures, memories = states_of(episodes, most)
+    assert memories is None
     everything = np.concatenate([np.arange(length) for length in lengths])
     count = min(most, len(everything))
     assert len(observations) == count
@@ -474,7 +475,9 @@ def test_representatives_are_spread(points: list[tuple[int, int]], count: int) -
 
 def test_the_map_of_an_episode() -> None:
     agent = an_agent(dueling=True)
-    observations, _ = states_of([record_episode(agent, Game(CATCH, epsilon=0.5, seed=seed)) for seed in range(9)], 70)
+    observations, _, _ = states_of(
+        [record_episode(agent, Game(CATCH, epsilon=0.5, seed=seed)) for seed in range(9)], 70
+    )
     found = map_states(agent, observations, thumbnails=5)
     assert found.positions.shape == (70, 2)
     np.testing.assert_array_equal(found.positions, embed(last_hidden(agent, observations)))

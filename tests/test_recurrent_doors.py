@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from pixelq.agents import DQN, preset
+from pixelq.agents.activations import last_hidden
 from pixelq.agents.film import Game, evaluation_game
-from pixelq.agents.recording import record_episode
-from pixelq.agents.report.inside import inside_section
-from pixelq.agents.report.page import render
+from pixelq.agents.memory import joined
+from pixelq.agents.recording import record_episode, states_of
+from pixelq.agents.report.inside import chosen_moments, inside_section
 from pixelq.agents.run_log import read_run
+from pixelq.agents.saliency import gaussian_blur, gaussian_mask, saliency
+from pixelq.agents.state_map import embed, map_states
 from pixelq.envs import make_vec
 from tests.runs import run_here
 
@@ -128,14 +131,83 @@ def test_a_recorded_episode_has_the_values_of_a_player_with_memory() -> None:
     assert apart[1:].min() > 1e-4  # the others have a past
 
 
-def test_the_report_says_what_its_single_states_are() -> None:
-    envs = make_vec("pixelq/Catch-v0", 1, seed=0)
-    for lstm in (8, None):
-        config = small(lstm=lstm, lstm_last_action=lstm is not None)
-        agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu", seed=0)
-        agent.env_id = "pixelq/Catch-v0"
-        page = render("", "", [inside_section(agent, record_episode(agent, Game("pixelq/Catch-v0")))])
-        assert ("each taken for an episode's first" in page.replace("&#39;", "'")) == (lstm is not None)
+def remembering(env_id: str = "pixelq/Catch-v0", **fields: Any) -> DQN:
+    envs = make_vec(env_id, 1, seed=0)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, small(**fields), device="cpu", seed=0)
+    agent.env_id = env_id
+    return agent
+
+
+@pytest.mark.parametrize("head", ["scalar", "implicit"])
+def test_what_looks_at_states_remembers_what_was_before_them(head: Any) -> None:
+    agent = remembering(head=head, cosines=8, dueling=False)
+    episodes = [record_episode(agent, Game("pixelq/Catch-v0", epsilon=0.5, seed=seed)) for seed in range(3)]
+    observations, _, memories = states_of(episodes)
+    assert memories is not None
+    assert len(memories) == len(observations) == 27
+    q = np.concatenate([episode.q_values for episode in episodes])
+    q_now = agent.q_values(observations, joined(memories)).numpy()
+    np.testing.assert_allclose(q_now, q, atol=1e-6)
+    assert np.abs(agent.q_values(observations).numpy() - q)[1:9].max() > 1e-4
+    found = map_states(agent, observations, memories, thumbnails=3)
+    np.testing.assert_allclose(found.values, q.max(1), atol=1e-6)
+    hidden = last_hidden(agent, observations, memories)
+    out = agent.network.head.streams.advantage.out
+    with torch.no_grad():
+        of_hidden = out(torch.from_numpy(hidden)).numpy()  # linear, so that the mean over fractions may come first
+    np.testing.assert_allclose(of_hidden.reshape(q.shape), q, atol=1e-5)
+    np.testing.assert_array_equal(found.positions, embed(hidden))
+    few = states_of(episodes, 5)
+    assert few.memories is not None
+    np.testing.assert_allclose(
+        agent.q_values(few.observations, joined(few.memories)).numpy(), q[[0, 6, 13, 20, 26]], atol=1e-6
+    )
+
+
+def test_saliency_is_that_of_the_moment() -> None:
+    agent = remembering()
+    episode = record_episode(agent, Game("pixelq/Catch-v0", seed=1))
+    assert episode.memories is not None
+    memory, image = episode.memories[5], episode.observations[5]
+    before = joined([memory])
+    found = saliency(agent, image, memory)
+    assert found is not None
+    for kept, now in zip((*before.state, *before.last), (*memory.state, *memory.last), strict=True):
+        assert torch.equal(kept, now)
+    pixels = torch.from_numpy(image).float()
+    blurred = gaussian_blur(pixels, 3.0)
+    for row, column in ((0, 0), (9, 2), (4, 4)):
+        mask = gaussian_mask(10, 5, row, column, 1.0)
+        changed = (pixels + (blurred - pixels) * mask).round().to(torch.uint8).numpy()
+        q = agent.q_values(changed[None], joined([memory])).numpy()[0]
+        assert found.q_values[row, column] == pytest.approx(((q - episode.q_values[5]) ** 2).sum() / 2, abs=1e-9)
+    section = inside_section(agent, episode)
+    (moment,) = [m for m in section.values["moments"] if "the highest value" in m["why"]]
+    index = chosen_moments(episode)[section.values["moments"].index(moment)].index
+    most = saliency(agent, episode.observations[index], episode.memories[index])
+    assert most is not None
+    assert moment["saliency"][1]["most"] == f"{most.q_values.max():.3g}"
+    alone = saliency(agent, episode.observations[index])
+    assert alone is not None
+    assert moment["saliency"][1]["most"] != f"{alone.q_values.max():.3g}"
+    np.testing.assert_allclose(section.data["values"], episode.q_values.max(1), rtol=1e-5)
+
+
+def test_memories_are_joined_in_their_order() -> None:
+    agent = remembering()
+    memories = [agent.make_memory(n) for n in (1, 2)]
+    obs = np.random.default_rng(0).integers(256, size=(3, *agent.observation_space.shape), dtype=np.uint8)
+    for memory, seen in zip(memories, (obs[:1], obs[1:]), strict=True):
+        assert memory is not None
+        agent.q_values(seen, memory)
+        memory.step(np.arange(len(seen)), np.ones(len(seen)), np.zeros(len(seen), dtype=bool))
+    whole = joined(memories)  # type: ignore[arg-type]
+    assert whole.num_envs == 3
+    assert whole.last.action.tolist() == [0, 0, 1]
+    alone = [agent.q_values(seen, memory) for seen, memory in zip((obs[:1], obs[1:]), memories, strict=True)]
+    torch.testing.assert_close(agent.q_values(obs, whole), torch.cat(alone))
+    with pytest.raises(ValueError, match="no memory to join"):
+        joined([])
 
 
 def test_the_environments_decide_how_many_frames_are_stacked(tmp_path: Path) -> None:

@@ -44,7 +44,6 @@ def inside_section(agent: DQN, episode: RecordedEpisode) -> Section:
     values = {
         "is_image": is_image,
         "is_stack": is_stack,
-        "has_memory": agent.network.lstm is not None,
         "filters": _filters(agent),
         "moments": [_look(agent, episode, moment) for moment in chosen_moments(episode)] if is_image else [],
         "palette": data_uri(heat(np.linspace(0, 1, 128)[None])),
@@ -98,7 +97,7 @@ def _look(agent: DQN, episode: RecordedEpisode, moment: Moment) -> dict[str, Any
     """What the page shows of a moment."""
     step, observation = int(episode.states[moment.index]), episode.observations[moment.index]
     inputs = grey(channels_of(observation))
-    found = saliency(agent, observation)
+    found = saliency(agent, observation, None if episode.memories is None else episode.memories[moment.index])
     assert found is not None  # it is an image
     action = int(episode.actions[step])
     return {
@@ -143,7 +142,8 @@ def _heats(found: Saliency) -> list[dict[str, Any]]:
 
 def _map(agent: DQN, episode: RecordedEpisode) -> dict[str, Any]:
     """The map of states as JSON values, with a sheet of all their pictures."""
-    found = map_states(agent, episode.observations, thumbnails=min(THUMBNAILS, len(episode.states) // 4))
+    thumbnails = min(THUMBNAILS, len(episode.states) // 4)
+    found = map_states(agent, episode.observations, episode.memories, thumbnails=thumbnails)
     pictures = shrunk(episode.pictures, TALLEST)
     return {
         "x": np.round(found.positions[:, 0], 3).tolist(),
