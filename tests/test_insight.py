@@ -328,7 +328,7 @@ class Looking(DQN):
         super().__init__(Box(0, 255, shape, dtype), Discrete(len(weights)), config, device="cpu")
         self.seen, self.weights, self.most = seen, torch.tensor(weights), 0
 
-    def q_values(self, obs: NDArray[Any]) -> Tensor:
+    def q_values(self, obs: NDArray[Any], memory: Any = None) -> Tensor:
         assert obs.shape[1:] == self.observation_space.shape
         assert obs.dtype == self.observation_space.dtype
         self.most = max(self.most, len(obs))
