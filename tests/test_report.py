@@ -273,6 +273,19 @@ class TestCurves:
         np.testing.assert_allclose(shown["C51"]["mean"], expected.mean[:3], rtol=1e-5)
         np.testing.assert_allclose(shown["C51"]["high"], (expected.mean + expected.std)[:3], rtol=1e-5)
 
+    def test_how_stale_a_memory_is_can_be_chosen_where_there_is_one(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path / "run", "r2d2")
+        section = curves_section(read_groups([run]))
+        assert "q_discrepancy" not in section.values["measures"]
+        header, *lines = (run / "metrics.csv").read_text().splitlines()
+        lines[4] = lines[4].removesuffix(",") + ",0.25"
+        assert header.endswith(",q_discrepancy")
+        (run / "metrics.csv").write_text("\n".join([header, *lines]) + "\n")
+        section = curves_section(read_groups([run]))
+        assert section.values["measures"]["q_discrepancy"] == "relative error of q-values from stored states"
+        curve = section.data[0]["series"][0]["q_discrepancy"]["frames"]
+        assert [value for value in curve["mean"] if value is not None] == [0.25]
+
     @pytest.mark.parametrize("rules", OTHER_RULES)
     def test_published_curves_are_of_their_own_rules(self, tmp_path: Path, rules: dict[str, Any]) -> None:
         groups = read_groups([write_run(tmp_path / "run", **rules)])

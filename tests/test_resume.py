@@ -157,12 +157,16 @@ def test_an_atari_run_goes_on_exactly(
     assert len(list((tmp_path / "whole" / "checkpoints" / "replay").iterdir())) > 3
 
 
+@pytest.mark.parametrize(
+    ("env", "protocol", "frame_stack"), [("ALE/Pong-v5", SHORT, 1), ("ALE/Breakout-v5", "nature", 3)]
+)
 def test_a_run_with_memory_in_a_flickering_game_goes_on_exactly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: str, protocol: Protocol | str, frame_stack: int
 ) -> None:
     monkeypatch.setattr("pixelq.envs.anchors.ANCHOR_EVERY", 120)
-    config = dataclasses.replace(TINY, encoder="der", train_every=40, replay_capacity=600, **MEMORY)
-    trained = Trained("ALE/Pong-v5", config, protocol=SHORT, atari={"frame_stack": 1, "flicker": 0.5})
+    fields = MEMORY | {"frame_stack": frame_stack}
+    config = dataclasses.replace(TINY, encoder="der", train_every=40, replay_capacity=600, **fields)
+    trained = Trained(env, config, protocol=protocol, atari={"frame_stack": frame_stack, "flicker": 0.5})
     options = {"evaluate_every": 400, "evaluation_episodes": 1, "checkpoint_every": 150, "log_every": 100}
     assert trained.train(tmp_path / "whole", 800, **options) is not None
     for kill_at in (200, 120):
