@@ -87,7 +87,7 @@ def remembered(network: QNetwork, stretch: Stretch, burn_in: int) -> Tensor:
     if burn_in > 0:
         with torch.no_grad():
             _, state = network.remember(*stretch.steps(0, burn_in, stretch.state))
-        torch.clear_autocast_cache()  # where PyTorch before 2.10 has the weights cast without gradient, and would again
+        torch.clear_autocast_cache()  # some PyTorch would take the weights from there again, cast without gradient
         stretch = stretch.steps(burn_in, len(stretch.obs), state)
     return network.remember(*stretch)[0]
 
