@@ -86,6 +86,8 @@ def quick_recurrent() -> AgentConfig:
 
     Ours. What it learns from is mostly new, as an LSTM that goes over the same few episodes again and again learns them
     by heart. The streams of a dueling head keep what an action is worth apart from what the rest of an episode brings.
+    Its rate is for vectors: on Pong's pixels all units of an encoder fell silent at 3e-4 already. There take ``quick``
+    with an LSTM, layer_norm and a rate of 1e-4, as docs/results does.
     """
     return AgentConfig(
         lstm=128,
