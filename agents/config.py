@@ -80,7 +80,7 @@ class AgentConfig:
     epsilon_steps: int = 1_000_000
     """Steps, counted from learning_starts, in which ε goes from its start to its end, linearly."""
     epsilon_ladder: bool = False
-    """Environment i of N has its own ε, 0.4^(1 + 7i/(N − 1)), at all times, in place of the schedule (R2D2)."""
+    """Environment i of N has its own ε, 0.4^(1 + 7i/(N − 1)), in place of the schedule, until epsilon_off (R2D2)."""
     epsilon_off: int | None = None
     """Step from which on ε is 0, as noisy layers explore by themselves; None: never."""
     reward_clip: float | None = 1.0
@@ -142,11 +142,11 @@ class AgentConfig:
     value_rescaling: bool = False
     """The scalar head learns h(return), h(x) = sign(x)(√(|x| + 1) − 1) + 0.001x (Kapturowski et al. 2019)."""
     lstm: int | None = None
-    """Units of an LSTM between encoder and head; None for none, and then sequence_length to burn_in have no effect."""
+    """Units of an LSTM between encoder and head; None: no memory, and sequence_length to burn_in have no effect."""
     lstm_last_action: bool = False
     """The LSTM also reads the last action."""
     lstm_last_reward: bool = False
-    """The LSTM also reads the last reward's hyperbolic tangent, which ``predict`` must be told."""
+    """The LSTM also reads the last reward, through tanh; ``predict`` wants it raw."""
     sequence_length: int = 80
     """Steps of a sequence that is drawn from the replay, burn-in included; its last return reaches n_step further."""
     sequence_period: int = 40
@@ -158,7 +158,7 @@ class AgentConfig:
     priority_eta: float = 0.9
     """Priority of a sequence: η · max + (1 − η) · mean of its steps' (no effect without an LSTM)."""
     frame_stack: int = 4
-    """Frames in an observation of an Atari game, for whoever makes the environments; an agent takes any."""
+    """Frames in an observation of an Atari game, for whoever makes the environments; learning sets it to theirs."""
     reset_every: int | None = None
     """Updates between resets: a new head, the encoder shrunk towards a new one (Schwarzer et al. 2023); None: never."""
     reset_shrink: float = 0.5

@@ -23,7 +23,7 @@ from pixelq.agents.exploration import epsilon_greedy
 from pixelq.agents.learner import Learner
 from pixelq.agents.memory import Memory, PolicyState, memory_of, state_of
 from pixelq.agents.replay import Replay
-from pixelq.agents.restore import count, number, observations, restore_generator, unbounded_box
+from pixelq.agents.restore import count, flicker_of, observations, restore_generator, unbounded_box
 from pixelq.agents.schedules import epsilons_at
 from pixelq.networks import Noise, QNetwork
 
@@ -167,13 +167,14 @@ class DQN:
             state: what the last call returned; None at the beginning. A policy without memory hands it back.
             episode_start: bool [B], where an episode, and so the memory, begins; None: nowhere but at the beginning.
             deterministic: greedy; else as ``explore`` acts at the present step of learning.
-            reward: raw rewards [B] of the last step, for a policy with ``lstm_last_reward``; None: 0, with a warning.
+            reward: [B], raw, of the last step, for a policy with ``lstm_last_reward``; None: 0, with a warning.
 
         Returns:
             actions int64 [B] (or [], for one observation), and the state.
 
         Raises:
-            ValueError: the observation does not fit the observation space, or the state is another policy's.
+            ValueError: the observation does not fit the observation space, the state is another policy's, or what
+                is given is of another number of environments.
         """
         obs, is_single = self._batched(np.asarray(observation))
         memory = memory_of(self.network, len(obs), state, episode_start, reward)
@@ -293,7 +294,7 @@ class DQN:
             agent.rng.bit_generator.state = state["rng"]
             agent.step, agent.updates, agent.episodes = (count(state, name) for name in ("step", "updates", "episodes"))
             agent.env_id, agent.protocol = (None if state[n] is None else str(state[n]) for n in ("env", "protocol"))
-            agent.flicker = number(state, "flicker", 1.0) if "flicker" in state else 0.0  # which older ones lack
+            agent.flicker = flicker_of(state)
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
             raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error
         return agent

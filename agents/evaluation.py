@@ -87,7 +87,7 @@ def evaluate(
         played: called after each episode that counts.
 
     Raises:
-        ValueError: episodes is less than 1, or the environments do not reset in the next step.
+        ValueError: episodes is less than 1, or the environments have no next-step autoreset.
         InterruptedError: ``should_stop`` said so.
     """
     if episodes < 1:

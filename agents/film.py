@@ -66,7 +66,9 @@ def stacked_frames(agent: DQN) -> int:
     return agent.observation_space.shape[0] if len(agent.observation_space.shape) == 3 else 1
 
 
-def evaluation_game(agent: DQN, env_id: str, protocol: str | None, epsilon: float | None, seed: int) -> Game:
+def evaluation_game(
+    agent: DQN, env_id: str, protocol: str | None, epsilon: float | None, seed: int, flicker: float | None = None
+) -> Game:
     """What an agent plays of an environment when it is evaluated, in games that no training has seen.
 
     Args:
@@ -75,12 +77,14 @@ def evaluation_game(agent: DQN, env_id: str, protocol: str | None, epsilon: floa
         protocol: Atari rules; None for those of the training, or ``sticky`` where these have no name.
         epsilon: probability of a random action; None for the protocol's in evaluations.
         seed: of the evaluation.
+        flicker: probability that a picture is black; None for that of the training.
     """
     rules = protocol or (agent.protocol if agent.protocol in PROTOCOLS else "sticky") or "sticky"
     if epsilon is None:
         epsilon = PROTOCOLS[rules].evaluation_epsilon if is_atari(env_id) and rules in PROTOCOLS else 0.0
     seed = derived_seed(seed, "evaluation")
-    return Game(env_id, rules, has_full_action_space(agent), epsilon, seed, stacked_frames(agent), agent.flicker)
+    flicker = agent.flicker if flicker is None else flicker
+    return Game(env_id, rules, has_full_action_space(agent), epsilon, seed, stacked_frames(agent), flicker)
 
 
 class PlayedStep(NamedTuple):

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pixelq.agents.dqn import DQN
 
 
-def check_games(agent: DQN, envs: VectorEnv) -> None:
-    """Sees that an agent can learn in these environments.
+def check_games(agent: DQN, envs: VectorEnv, evaluation_envs: VectorEnv | None = None) -> None:
+    """Sees that an agent can learn, and be evaluated, in these environments.
 
     Raises:
         InvalidConfig: they reset in another way, or their observations and actions are not the agent's.
@@ -26,6 +26,10 @@ def check_games(agent: DQN, envs: VectorEnv) -> None:
     check_resets(envs)
     if not agent.fits(envs):
         raise InvalidConfig("the environments' spaces are not the agent's; make the agent from these environments")
+    if evaluation_envs is not None:
+        check_resets(evaluation_envs)
+        if not agent.fits(evaluation_envs):
+            raise InvalidConfig("the evaluation environments' spaces are not the agent's; make them like the others")
 
 
 def check_resets(envs: VectorEnv) -> None:
@@ -40,13 +44,13 @@ def check_resets(envs: VectorEnv) -> None:
 
 
 def note_games(agent: DQN, envs: VectorEnv) -> None:
-    """Writes down with an agent what it is trained in; Atari games decide on the configuration's ``frame_stack``."""
+    """Notes what an agent is trained in; ``config.frame_stack`` becomes that of Atari environments, with a warning."""
     asked_for, stack = agent.config.frame_stack, fact(envs, "frame_stack", agent.config.frame_stack)
     if is_atari(fact(envs, "env_id", "")) and stack != asked_for:
-        agent.config = dataclasses.replace(agent.config, frame_stack=stack)
+        agent.config = agent.learner.config = dataclasses.replace(agent.config, frame_stack=stack)
         warnings.warn(
-            f"frame_stack is {asked_for} in the configuration and {stack} in the environments: it is {stack} now; "
-            f"for {asked_for} make them with make_vec(..., frame_stack={asked_for})",
+            f"the configuration said frame_stack {asked_for}, but the environments stack {stack}; now it says {stack}. "
+            f"For {asked_for}, make them with make_vec(..., frame_stack={asked_for}), and the agent from them",
             stacklevel=5,  # whoever called learn
         )
     agent.env_id = fact(envs, "env_id", None)

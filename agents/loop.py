@@ -37,7 +37,7 @@ def train(agent: DQN, envs: VectorEnv, steps: int, options: LearnOptions) -> Non
     """Trains ``agent`` for ``steps`` more steps; see ``DQN.learn``."""
     if steps < (0 if options.resume else 1):  # 0: what the run's last step left undone
         raise InvalidConfig(f"steps is {steps}; it must be at least 1")
-    check_games(agent, envs)
+    check_games(agent, envs, options.evaluation_envs)
     loop = Loop(agent, envs, options, agent.step + steps)  # a signal ends this at once: there is nothing to save
     try:
         with stop_signals() as loop.received:

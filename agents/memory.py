@@ -82,7 +82,7 @@ class Memory:
 
 
 def joined(memories: Sequence[Memory]) -> Memory:
-    """The memory of all environments of several, in their order, [ΣN]; they do not change with it.
+    """One memory of all the environments of several, in order, [ΣN]; the originals stay as they are.
 
     Raises:
         ValueError: there is none.
@@ -118,8 +118,8 @@ def memory_of(
     if network.lstm is None:
         return None
     memory = Memory(network, num_envs)
-    starts = np.zeros(num_envs, dtype=bool) if episode_start is None else np.asarray(episode_start, dtype=bool)
-    rewards = np.zeros(num_envs, dtype=np.float32) if reward is None else np.asarray(reward, dtype=np.float32)
+    starts = np.zeros(num_envs, dtype=bool) if episode_start is None else np.atleast_1d(episode_start).astype(bool)
+    rewards = np.zeros(num_envs, np.float32) if reward is None else np.atleast_1d(reward).astype(np.float32)
     for name, given in (("episode_start", starts), ("reward", rewards)):
         if given.shape != (num_envs,):
             raise ValueError(f"{name} has shape {given.shape}; it must be ({num_envs},)")
@@ -132,7 +132,8 @@ def memory_of(
     if shapes != [part.shape for part in own]:
         raise ValueError(f"the state has shapes {shapes}; it must be what predict returned for {num_envs} observations")
     if reward is None and network.last_reward and not starts.all():
-        warnings.warn("the policy reads the last reward and takes it for 0; give predict reward=[B]", stacklevel=3)
+        sentence = "this policy reads the last reward; predict was not given it and takes 0: pass it raw as reward="
+        warnings.warn(sentence, stacklevel=3)
     hidden, cell, action = (
         torch.as_tensor(np.asarray(part, part_of_own.dtype)).to(memory.device)
         for part, part_of_own in zip(state, own, strict=True)

@@ -87,7 +87,7 @@ def remembered(network: QNetwork, stretch: Stretch, burn_in: int) -> Tensor:
     if burn_in > 0:
         with torch.no_grad():
             _, state = network.remember(*stretch.steps(0, burn_in, stretch.state))
-        torch.clear_autocast_cache()  # some PyTorch would take the weights from there again, cast without gradient
+        torch.clear_autocast_cache()  # some versions of PyTorch reuse the weights cast here, which have no gradient
         stretch = stretch.steps(burn_in, len(stretch.obs), state)
     return network.remember(*stretch)[0]
 
@@ -128,9 +128,9 @@ def q_discrepancy(network: QNetwork, replay: Replay) -> float | None:
     network would have if it had gone through the episode with its present weights. It goes through at most ``HISTORY``
     steps, or what the replay has of them. None where there is no sequence to compare.
 
-    So it tells how stale the states are that are learned from. R2D2's ΔQ (section 3, figure 1) asks for the same, but
-    compares the state after an unroll with the stored one that acting had there, with the weights of then, at the first
-    step and at the last, and divides by the greatest q-value of h.
+    So it tells how stale the states are that are learned from. R2D2's ΔQ (section 3, figure 1) asks for the same at a
+    sequence's first and last step. It compares with the state that was stored there while acting, with the weights of
+    then, and divides by max |q(h)|.
 
     Args:
         network: the online network; noisy layers without noise.

@@ -9,9 +9,9 @@ def drqn() -> AgentConfig:
     """DRQN, Hausknecht & Stone 2015 (arXiv:1507.06527): one frame, an LSTM in place of the hidden layer; ``nature``.
 
     Sequences of 10 steps from random places, which start with a state of zeros and all of which are learned from, out
-    of 400,000 rows. Other than there: all places are as probable, where the paper draws an episode first; a sequence
-    goes on through an episode's end with a new state; it is the gradient's norm that is held to 10; and ADADELTA at a
-    rate of 0.1 is Adam at DQN's rate. The rest is DQN's.
+    of 400,000 rows. Unlike in the paper, all places are equally likely, where it draws an episode first; a sequence
+    goes on through an episode's end with a new state; the gradient is clipped by its norm, at 10; and in place of
+    ADADELTA at a rate of 0.1 stands Adam at DQN's. The rest is DQN's.
     """
     return AgentConfig(
         lstm=512,
@@ -36,18 +36,18 @@ def drqn() -> AgentConfig:
 def r2d2() -> AgentConfig:
     """R2D2, Kapturowski et al. 2019 (openreview r1lyTjAqYX), table 2, for any number of environments; ``sticky``.
 
-    The paper has 256 environments that each play 260 steps a second, which we take for frames, and 5 updates in it: an
-    update for 3,328 of our steps. Its 100,000 sequences overlap by half and hold 4M steps, which are 28 GB; the first
-    update waits for 5,000 of them. A sequence is 40 steps of burn-in and 80 that are learned from. The loss is a mean
-    over these of δ², where its authors' code in Acme sums ½δ² (Hoffman et al. 2020): Adam's ε, 1e-3, and the norm to
-    which gradients are clipped, 40 as in Ape-X, are divided by what lies between.
-    Other than there: one frame, where the paper still stacks four; a game's own actions unless all 18 are asked for;
-    sequences go on through an episode's end with a new state; a new sequence has the greatest priority so far, where
-    the paper's actors, which lag, work out its own; and the last reward is read as its hyperbolic tangent. Importance
-    weights have table 2's exponent, though section 2.3 says that they were left out.
+    The paper has 256 environments at 260 frames a second each (so we read its "steps") and 5 updates a second: one for
+    3,328 agent steps. Its 100,000 sequences overlap by half and hold 4M steps, which with the states are 29 GB; the
+    first update waits for 5,000 of them. A sequence is 40 steps of burn-in and 80 that are learned from. The loss is
+    the mean of δ² over these, where its authors' Acme sums ½δ² (Hoffman et al. 2020), 40 times as much; Adam's ε, 1e-3,
+    and the norm at which gradients are clipped, 40 as in Ape-X, are divided by that.
+    Unlike in the paper, there is one frame, not four; a game has its own actions unless all 18 are asked for; sequences
+    go on through an episode's end with a new state; a new sequence has the greatest priority so far, where the paper's
+    actors, which lag, work out its own; and the last reward is read through tanh. Importance weights have table 2's
+    exponent, though section 2.3 says that they were left out.
     """
     train_every = 3_328
-    smaller = 80 / 2  # a loss than Acme's, and its gradient
+    acme_to_ours = 80 / 2  # of the losses, and so of the gradients
     return AgentConfig(
         lstm=512,
         lstm_last_action=True,
@@ -70,8 +70,8 @@ def r2d2() -> AgentConfig:
         priority_eta=0.9,
         batch_size=64,
         learning_rate=1e-4,
-        adam_epsilon=1e-3 / smaller,
-        max_grad_norm=40.0 / smaller,
+        adam_epsilon=1e-3 / acme_to_ours,
+        max_grad_norm=40.0 / acme_to_ours,
         replay_capacity=4_000_000,
         learning_starts=200_000,
         train_every=train_every,
@@ -86,8 +86,8 @@ def quick_recurrent() -> AgentConfig:
 
     Ours. What it learns from is mostly new, as an LSTM that goes over the same few episodes again and again learns them
     by heart. The streams of a dueling head keep what an action is worth apart from what the rest of an episode brings.
-    Its rate is for vectors: on Pong's pixels all units of an encoder fell silent at 3e-4 already. There take ``quick``
-    with an LSTM, layer_norm and a rate of 1e-4, as docs/results does.
+    Its rate is for vectors: on Pong's pixels all units of an encoder fell silent at 3e-4 already. For pixels take
+    ``quick``, whose rate is 1e-4, with an LSTM and layer_norm; docs/results has its run.
     """
     return AgentConfig(
         lstm=128,

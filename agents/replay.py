@@ -140,7 +140,7 @@ class Replay:
         """Begins a row of each environment with what it shows, [N, *observation]; of a stack the newest frame crosses.
 
         From here on the transitions that end at this observation can be sampled. ``state`` is a memory's before it has
-        read the observation, (h, c) [N, H] each; it is stored where a sequence starts, and zeros without one.
+        read the observation, (h, c) [N, H] each; it is stored where a sequence starts; None: zeros.
         """
         self._drop_before(self.time + 1 - self.length + self.window.behind)
         self.ring.begin(obs, self._age)

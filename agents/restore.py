@@ -57,6 +57,15 @@ def number(values: Mapping[str, Any], name: str, most: float = 2**62) -> float:
     return float(value)
 
 
+def flicker_of(values: Mapping[str, Any]) -> float:
+    """The probability that a picture was black, which older checkpoints do not have: 0.
+
+    Raises:
+        ValueError: it is no such probability.
+    """
+    return number(values, "flicker", 1.0) if "flicker" in values else 0.0
+
+
 def observations(values: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and type of the observations that JSON values describe.
 

@@ -94,7 +94,7 @@ class RunLog:
         Raises:
             InvalidRun: one is another.
         """
-        of_agent = description["agent"].keys() - {"cuda_graph", "frame_stack"}  # of which the observations' shape tells
+        of_agent = description["agent"].keys() - {"cuda_graph", "frame_stack"}  # fits() sees to the stack
         of_run = ("env", "protocol", "flicker", "seed")
         for own, new, names in (
             (self.config, description, of_run),

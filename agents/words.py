@@ -41,7 +41,7 @@ def counted(number: int, thing: str) -> str:
 
 def rules(protocol: str, flicker: float) -> str:
     """What was played by: ``sticky``, and how many pictures were black where some were."""
-    return f"{protocol}, {flicker:.0%} of the pictures black" if flicker else protocol
+    return f"{protocol} with {100 * flicker:g}% of the pictures black" if flicker else protocol
 
 
 def hours(seconds: float) -> str:

@@ -64,7 +64,7 @@ class EvaluateArgs:
     """Atari rules and ε: sticky (Machado et al. 2018, ε 0.001), nature (Mnih et al. 2015, ε 0.05) or 100k (van Hasselt
     et al. 2019, ε 0.001; 100 episodes of the last checkpoint); None for those of the training."""
     flicker: float | None = None
-    """Probability, in [0, 1), that a frame of an Atari game is black; None for that of the training."""
+    """Probability, in [0, 1), that a frame is black, Atari only; None for that of the training."""
     seed: int = 0
     """Of the games and of the random actions."""
     device: str = "auto"
@@ -236,8 +236,8 @@ def describe(score: Score) -> str:
 def _film(agent: DQN, result: Score, folder: Path, seed: int) -> None:
     """Films one more episode."""
     name = f"{result.request.env.split('/')[-1]}-step{result.request.step}-seed{seed}.mp4"
-    game = evaluation_game(agent, result.request.env, result.request.protocol, None, seed)
-    game = dataclasses.replace(game, flicker=result.request.flicker)
+    request = result.request
+    game = evaluation_game(agent, request.env, request.protocol, None, seed, request.flicker)
     total = film_episode(agent, game, folder / name)
     print(f"filmed an episode of return {total:g}: {folder / name}", file=sys.stderr)
 

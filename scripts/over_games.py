@@ -36,8 +36,11 @@ def check_suite(suite: str, requests: Iterable[Request]) -> None:
     marks = {mark_of(request.checkpoint) for request in requests}
     if {"best", "last"} <= marks:
         raise UsageError("some policies are their runs' best and some the last; give --which best or --which last")
-    unplayed = {"step": 0, "mean": 0.0}
-    facts = [{"env": r.env, "protocol": r.protocol, "checkpoint": str(r.checkpoint)} | unplayed for r in requests]
+    facts = [
+        {"env": r.env, "protocol": r.protocol, "flicker": r.flicker, "checkpoint": str(r.checkpoint)}
+        | {"step": 0, "mean": 0.0}  # nothing is played yet
+        for r in requests
+    ]
     score_matrices([score_of(request.checkpoint, fact) for request, fact in zip(requests, facts, strict=True)])
 
 

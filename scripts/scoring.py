@@ -14,7 +14,7 @@ from pixelq.agents.box import find_policy, is_boxed
 from pixelq.agents.checkpoint import NETWORK, find_checkpoint, read_checkpoint
 from pixelq.agents.files import digest_of_file, read_regular, write_synced
 from pixelq.agents.film import has_full_action_space, stacked_frames
-from pixelq.agents.restore import count, number
+from pixelq.agents.restore import count, flicker_of
 from pixelq.agents.seeds import derived_seed
 from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec
 from pixelq.scripts.command_line import Failure, UsageError
@@ -118,7 +118,7 @@ def request_of(
 
     Raises:
         InvalidCheckpoint: it is damaged, or does not say in which environment it was trained.
-        UsageError: its protocol has no name.
+        UsageError: its protocol has no name, or it cannot play with such a flicker.
     """
     folder = find_policy(checkpoint)
     state, weights = read_checkpoint(folder).state, digest_of_file(folder / NETWORK)
@@ -129,9 +129,13 @@ def request_of(
         )
     if protocol is None and own not in (*PROTOCOLS, GYMNASIUM.name):
         raise UsageError(f"{checkpoint} was trained with a protocol of its own, {own!r:.80}; give --protocol")
+    if flicker is not None and not 0 <= flicker < 1:
+        raise UsageError(f"--flicker is {flicker:g}; it must be a probability in [0, 1)")
+    if flicker and not is_atari(str(env)):
+        raise UsageError(f"{checkpoint} plays {env:.80}, and only Atari games flicker; leave out --flicker")
     try:
         step = count(state, "step")
-        own_flicker = number(state, "flicker", 1.0) if "flicker" in state else 0.0  # which older ones lack
+        own_flicker = flicker_of(state)
     except ValueError as error:
         raise InvalidCheckpoint(f"{checkpoint} does not describe an agent of this version: {error}") from error
     rules = protocol or (own if own in PROTOCOLS else "sticky")
@@ -229,8 +233,8 @@ class ScoreFile:
             if rest[: len(BEGINNING)] != BEGINNING[: len(rest)]:  # no line of ours that a crash cut off
                 raise ValueError(rest)
             scores = [{"flicker": 0.0} | json.loads(line) for line in whole.splitlines()]  # which older ones lack
-            if not all(values.keys() >= FIELDS for values in scores):
-                raise ValueError("a field is missing")
+            if not all(values.keys() >= FIELDS and isinstance(values["flicker"], int | float) for values in scores):
+                raise ValueError("a field is missing or wrong")
             self.scores: dict[tuple[Any, ...], dict[str, Any]] = {
                 tuple(values[name] for name in KEY): values for values in scores
             }

@@ -169,6 +169,12 @@ def test_what_cannot_be_compared_is_said_in_a_line(tmp_path: Path, capsys: pytes
     words = write_run(tmp_path / "words", "dqn", [{**MILLIONS[0], "frames": "many"}])
     agent = write_run(tmp_path / "agent", "dqn", MILLIONS)
     (agent / "config.json").write_text(json.dumps({"env": "ALE/Pong-v5", "protocol": "sticky", "agent": 3}))
+    flicker = write_run(tmp_path / "flicker", "dqn", MILLIONS)
+    told = json.loads((flicker / "config.json").read_text())
+    for wrong in ("half", None, 1.0, -0.5, float("nan")):
+        (flicker / "config.json").write_text(json.dumps(told | {"flicker": wrong}))
+        assert main(["compare", str(flicker)]) == 2
+        assert "does not describe a run" in capsys.readouterr().err
     for arguments, sentence in (
         ([], "no run is given"),
         ([str(tmp_path / "nothing")], "holds no run"),

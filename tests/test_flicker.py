@@ -281,5 +281,5 @@ def test_a_run_begun_in_python_goes_on_flickering(tmp_path, capsys):
     assert run("train", ["--resume", "--out", str(tmp_path / "run"), "--steps", "120", *few]) == 0
     assert DQN.load(tmp_path / "run", "cpu").flicker == 0.25
     out = capsys.readouterr().out
-    assert "sticky, 25% of the pictures black" in out
+    assert "sticky with 25% of the pictures black" in out
     assert "at 0.0 million frames" not in out  # no published agent beside it

@@ -64,6 +64,10 @@ def test_a_score_is_known_again_by_its_flicker(runs: list[Path], tmp_path: Path)
         ended = evaluate(runs[0], "--results", file, *flags)
         assert ended.code == 0, ended
         assert [request.flicker for request in PLAYED] == played
+    ended = evaluate(*runs, "--suite", "atari5", "--flicker", "0.5")
+    assert "dqn, evaluated with flicker 0.5 · " in ended.out, ended
+    ended = evaluate(runs[0], "--flicker", "1.5")
+    assert (ended.code, "--flicker is 1.5; it must be a probability in [0, 1)" in ended.err) == (2, True), ended
     older = [json.loads(line) for line in file.read_text().splitlines()]
     assert [line.pop("flicker") for line in older] == [0.0, 0.5]
     file.write_text(json.dumps(older[0]) + "\n")  # as a file from before there was any

@@ -407,7 +407,7 @@ def test_predict_is_told_rewards_or_warns() -> None:
     assert actions.tolist() == first.tolist()
     assert after is not None
     np.testing.assert_array_equal(after[0], memory.state[0].numpy())
-    with pytest.warns(UserWarning, match="reads the last reward and takes it for 0") as told:
+    with pytest.warns(UserWarning, match="reads the last reward; predict was not given it and takes 0") as told:
         _, without = agent.predict(obs, state)
     assert told[0].filename == __file__
     assert without is not None
@@ -427,6 +427,8 @@ def test_wrong_states_are_refused_in_a_sentence() -> None:
 
 def test_rewards_of_another_number_of_environments_are_refused() -> None:
     agent, _ = trained()
+    _, state = agent.predict(np.zeros(4, np.float32))
+    agent.predict(np.zeros(4, np.float32), state, reward=1.0)  # type: ignore[arg-type]  # one, as Gymnasium gives it
     with pytest.raises(ValueError, match=r"reward has shape \(3,\); it must be \(2,\)"):
         agent.predict(np.zeros((2, 4), np.float32), reward=np.zeros(3))
 

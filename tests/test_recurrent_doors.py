@@ -104,11 +104,11 @@ def test_a_flickering_game_is_evaluated_as_it_was_trained(tmp_path: Path, monkey
         ended = run_here(["evaluate", str(out), *words, "--device", "cpu"])
         assert ended.code == 0, ended
         assert json.loads((tmp_path / "scores.json").read_text())["flicker"] == flicker
-        assert ("sticky, 25% of the pictures black" in ended.out) == (flicker == 0.25)
+        assert ("sticky with 25% of the pictures black" in ended.out) == (flicker == 0.25)
     assert made[3:] == [(1, 0.25), (1, 0.0)]
     assert filmed == [0.25, 0.0]
     ended = run_here(["evaluate", str(out), "--flicker", "1"])
-    assert (ended.code, "flicker must be a probability" in ended.err) == (2, True), ended
+    assert (ended.code, "--flicker is 1; it must be a probability in [0, 1)" in ended.err) == (2, True), ended
 
 
 def evaluation_of_nothing() -> Any:
@@ -216,13 +216,19 @@ def test_the_environments_decide_how_many_frames_are_stacked(tmp_path: Path) -> 
     config = small(encoder="der", learning_starts=50)
     assert config.frame_stack == 1
     agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu", seed=0)
-    with pytest.warns(UserWarning, match="frame_stack is 1 in the configuration and 4 in the environments") as told:
+    with pytest.warns(UserWarning, match="said frame_stack 1, but the environments stack 4; now it says 4") as told:
         agent.learn(envs, 20, tmp_path / "run")
     assert told[0].filename == __file__
-    assert agent.config == dataclasses.replace(config, frame_stack=4)
+    assert agent.config == agent.learner.config == dataclasses.replace(config, frame_stack=4)
     assert read_run(tmp_path / "run").config["agent"]["frame_stack"] == 4
     saved = DQN.load(tmp_path / "run" / "checkpoints" / "latest", "cpu")
     assert saved.fits(make_vec("ALE/Pong-v5", 1, seed=0, frame_stack=saved.config.frame_stack))
+    path = tmp_path / "run" / "config.json"  # as earlier versions wrote it
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps(told | {"agent": told["agent"] | {"frame_stack": 1}}))
+    saved.learn(envs, 5, tmp_path / "run", resume=True)
+    assert read_run(tmp_path / "run").config["agent"]["frame_stack"] == 4
+
     single = make_vec("ALE/Pong-v5", 1, seed=0, frame_stack=1)
     one = DQN(single.single_observation_space, single.single_action_space, config, device="cpu", seed=0)
     with warnings.catch_warnings():

@@ -15,7 +15,7 @@ from pixelq.agents import InvalidRun
 from pixelq.agents.aggregates import aggregates, atari57_median, probability_of_improvement
 from pixelq.agents.report import ReportOptions, make_report, read_groups, write_report
 from pixelq.agents.report.across import across_section
-from pixelq.agents.report.curves import BINS, bin_means, curves_section, evaluation_curve, training_curve
+from pixelq.agents.report.curves import BINS, OF_MEMORY, bin_means, curves_section, evaluation_curve, training_curve
 from pixelq.agents.report.page import Section, content_security_policy, json_in_script, render
 from pixelq.agents.report.settings import machines_section, settings_section
 from pixelq.agents.report.standing import score_of_group, standing_section, summary_section
@@ -282,7 +282,7 @@ class TestCurves:
         assert header.endswith(",q_discrepancy")
         (run / "metrics.csv").write_text("\n".join([header, *lines]) + "\n")
         section = curves_section(read_groups([run]))
-        assert section.values["measures"]["q_discrepancy"] == "relative error of q-values from stored states"
+        assert section.values["measures"]["q_discrepancy"] == OF_MEMORY["q_discrepancy"]
         curve = section.data[0]["series"][0]["q_discrepancy"]["frames"]
         assert [value for value in curve["mean"] if value is not None] == [0.25]
 
@@ -379,7 +379,7 @@ class TestStanding:
         assert section is not None
         assert set(rows_of(section)) == {"random play", "a person"}
         assert not section.values["tables"][0]["has_published"]
-        told = "sticky, 50% of the pictures black" if "flicker" in rules else "nature"
+        told = "sticky with 50% of the pictures black" if "flicker" in rules else "nature"
         assert section.values["tables"][0]["protocol"] == told
         page = make_report([tmp_path / "run"])
         assert f"1 run · protocol {told}" in page

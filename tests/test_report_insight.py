@@ -181,7 +181,7 @@ class TestRules:
     def test_in_words(self) -> None:
         assert rules_of(Game("ALE/Pong-v5", epsilon=0.05)) == "ALE/Pong-v5, protocol sticky, ε = 0.05, seed 0"
         said = rules_of(Game("ALE/Pong-v5", "nature", seed=3, flicker=0.5))
-        assert said == "ALE/Pong-v5, protocol nature, 50% of the pictures black, greedy, seed 3"
+        assert said == "ALE/Pong-v5, protocol nature with 50% of the pictures black, greedy, seed 3"
         assert rules_of(Game("CartPole-v1")) == "CartPole-v1, greedy, seed 0"
 
     def test_of_others(self) -> None:

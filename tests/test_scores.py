@@ -137,6 +137,10 @@ def test_an_evaluations_file_finds_its_run(tmp_path: Path) -> None:
         assert score.path == file
     change(elsewhere, protocol="nature")
     assert read_score(elsewhere).agent == "c51, evaluated as nature"
+    change(elsewhere, protocol="sticky", flicker=0.5)
+    assert read_score(elsewhere).agent == "c51, evaluated with flicker 0.5"
+    change(elsewhere, flicker=0.0)
+    assert read_score(elsewhere).agent == "c51"
     run.rename(tmp_path / "moved")
     with pytest.raises(InvalidRun, match=r"elsewhere.json is of a run that is not at .*run; put the file into"):
         read_score(elsewhere)

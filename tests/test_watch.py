@@ -262,7 +262,7 @@ class TestServer:
         told = json.loads((server.run / "config.json").read_text())
         (server.run / "config.json").write_text(json.dumps(told | {"flicker": 0.25}))
         told = server.data()
-        assert told["run"]["protocol"] == "sticky, 25% of the pictures black"
+        assert told["run"]["protocol"] == "sticky with 25% of the pictures black"
         assert told["published"] is None
 
     def test_only_what_is_new(self, server: Server) -> None:

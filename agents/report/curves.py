@@ -22,8 +22,8 @@ MEASURES = {
     "q_mean": "mean q-value",
     "steps_per_second": "steps per second",
 }
-OF_MEMORY = {"q_discrepancy": "relative error of q-values from stored states"}
-"""Shown where an agent has a memory."""
+OF_MEMORY = {"q_discrepancy": "relative error of q-values where learning from a sequence begins"}
+"""Of agents with memory."""
 PER_EPISODE = ("return_mean", "length_mean")
 """Means over the episodes that ended in a row, so that a row counts by them."""
 Array = NDArray[np.float64]
@@ -47,9 +47,9 @@ def curves_section(groups: Sequence[Group]) -> Section:
     colours = {agent: i for i, agent in enumerate(dict.fromkeys(group.agent for group in groups))}
     envs = list(dict.fromkeys(group.env for group in groups))
     runs = [run for group in groups for run in group.runs]
-    data = [_chart(env, [group for group in groups if group.env == env], colours) for env in envs]
-    charts = [{"env": chart["env"], "is_atari": chart["is_atari"]} for chart in data]
     measures = MEASURES | (OF_MEMORY if any(np.isfinite(run.metrics["q_discrepancy"]).any() for run in runs) else {})
+    data = [_chart(env, [group for group in groups if group.env == env], colours, measures) for env in envs]
+    charts = [{"env": chart["env"], "is_atari": chart["is_atari"]} for chart in data]
     values = {"charts": charts, "measures": measures, "source": PUBLISHED_SOURCE}
     return Section("curves", "Learning curves", values, data)
 
@@ -138,7 +138,7 @@ def _over_seeds(x: Array, values: Array) -> Curve:
     return Curve(x, mean, std, seeds)
 
 
-def _chart(env: str, groups: Sequence[Group], colours: dict[str, int]) -> dict[str, Any]:
+def _chart(env: str, groups: Sequence[Group], colours: dict[str, int], measures: Iterable[str]) -> dict[str, Any]:
     """What the script draws of one environment, as JSON values."""
     reference = reference_score(env)
     is_atari = any(run.frames_per_step > 1 for group in groups for run in group.runs)
@@ -155,7 +155,7 @@ def _chart(env: str, groups: Sequence[Group], colours: dict[str, int]) -> dict[s
                 "evaluation": {axis: _evaluations_as_json(group.runs, axis) for axis in axes},
                 **{
                     measure: {axis: _as_json(training_curve(group.runs, measure, axis)) for axis in axes}
-                    for measure in MEASURES | OF_MEMORY
+                    for measure in measures
                 },
             }
             for group in groups

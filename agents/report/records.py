@@ -125,9 +125,9 @@ class Group:
 def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
     """Reads runs' folders, each once, and groups them by environment and agent, in the order of their first run.
 
-    Runs of different protocols are different agents; the protocol is in the name where it is not ``sticky``. So are
-    runs of one agent to different numbers of steps, or in different numbers of environments at once; these are then
-    in their names.
+    Runs of different protocols are different agents; the protocol is in the name where it is not ``sticky``, and
+    flicker where there is any. So are runs of one agent to different numbers of steps, or in different numbers of
+    environments at once; these are then in their names.
 
     Raises:
         InvalidRun: no run is given, or one cannot be read, or two are the same agent's with the same seed.
