@@ -24,6 +24,8 @@ class PlotArgs:
     """The PNG."""
     line: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A level to draw, as ENV=RETURN=NAME; may be given again."""
+    name: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """What to call the agent of a run, as FOLDER=NAME; may be given again. Others are called after their settings."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
     if not args.runs:
         raise UsageError("no run is given; give the folder of one or more")
     check_writable(args.out, "--out")
-    plot_evaluations(args.runs, args.out, [_line(text) for text in args.line])
+    plot_evaluations(args.runs, args.out, [_line(text) for text in args.line], names=dict(map(_name, args.name)))
     print(args.out)
 
 
@@ -43,6 +45,13 @@ def _line(text: str) -> Line:
         return Line(env, float(value), name)
     except ValueError:
         raise UsageError(f"--line is {text!r:.80}; it must be ENV=RETURN=NAME, such as CartPole-v1=500=best") from None
+
+
+def _name(text: str) -> tuple[str, str]:
+    folder, _, name = text.partition("=")
+    if not name:
+        raise UsageError(f"--name is {text!r:.80}; it must be FOLDER=NAME, such as pong-1=without memory")
+    return folder, name
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == f"{out}\n"
     for wrong, message in (
         ([*paths, "--out", str(out), "--line", "500"], "--line is '500'; it must be ENV=RETURN=NAME"),
+        ([*paths, "--out", str(out), "--name", "memory"], "--name is 'memory'; it must be FOLDER=NAME"),
         (["--out", str(out)], "no run is given"),
         ([str(tmp_path), "--out", str(out)], "holds no run"),
     ):
@@ -83,6 +84,25 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         err = capsys.readouterr().err
         assert message in err
         assert err.count("\n") == 1
+
+
+def test_agents_are_called_as_asked_for_and_long_names_are_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels: list[str] = []
+
+    def saved(figure: Figure, *_: object, **__: object) -> None:
+        labels.extend(text.get_text() for axes in figure.axes for text in axes.get_legend().get_texts())
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    paths = [str(path) for path in runs_of(tmp_path)]
+    long = "a name of more than seventy characters, which is more than fits below a panel of a picture"
+    names = ["--name", "CartPole-v1-1=with memory", "--name", f"TMaze-v0-plain={long}"]
+    assert run("plot_evaluations", [*paths, "--out", str(tmp_path / "curves.png"), *names]) == 0
+    first, second, third, fourth = labels
+    assert (first, second, third) == ("with memory, 2 seeds", "lstm None, 1 seed", "lstm 128, 2 seeds")
+    assert fourth.replace("\n", " ") == f"{long}, 1 seed"
+    assert max(map(len, fourth.split("\n"))) <= 70
 
 
 def test_games_played_otherwise_are_other_curves(tmp_path: Path) -> None:
