@@ -52,10 +52,14 @@ def last_hidden(agent: DQN, obs: NDArray[Any], memories: Sequence[Memory] | None
     """
     if not len(obs):
         raise ValueError("there is no observation; give at least one")
-    batches = [slice(i, i + BATCH) for i in range(0, len(obs), BATCH)]
-    return np.concatenate(
-        [_last_hidden(agent, obs[i], None if memories is None else joined(memories[i])) for i in batches]
-    )
+    return np.concatenate([_last_hidden(agent, *batch) for batch in in_batches(obs, memories)])
+
+
+def in_batches(obs: NDArray[Any], memories: Sequence[Memory] | None) -> Iterator[tuple[NDArray[Any], Memory | None]]:
+    """Observations [N, *observation] and what was remembered before each, a few at once, as ``q_values`` takes them."""
+    for start in range(0, len(obs), BATCH):
+        rows = slice(start, start + BATCH)
+        yield obs[rows], None if memories is None else joined(memories[rows])
 
 
 def first_filters(agent: DQN) -> NDArray[np.float32]:

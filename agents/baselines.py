@@ -7,7 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from pixelq.agents.comparison import MILLION, SPREAD, deviations
-from pixelq.envs import PUBLISHED_AGENTS, human_normalized_score, published_curve, reference_score
+from pixelq.envs import (
+    PUBLISHED_AGENTS,
+    has_published_rules,
+    human_normalized_score,
+    published_curve,
+    reference_score,
+)
 
 
 class Baseline(NamedTuple):
@@ -33,7 +39,9 @@ class Baseline(NamedTuple):
         return None if self.deviations is None else abs(self.deviations) <= SPREAD
 
 
-def baselines(env_id_or_game: str, mean: float, frames: int) -> tuple[Baseline, ...]:
+def baselines(
+    env_id_or_game: str, mean: float, frames: int, protocol: str = "sticky", flicker: float = 0.0
+) -> tuple[Baseline, ...]:
     """Lays a mean raw return after a number of emulator frames beside random play, a person and the published agents.
 
     The ratio is (run − random) / (baseline − random), which is that of the human-normalised scores. Raw returns have
@@ -43,13 +51,15 @@ def baselines(env_id_or_game: str, mean: float, frames: int) -> tuple[Baseline, 
     A published value is the mean over the training episodes in a million frames and belongs to their middle; between
     two middles it is interpolated, as is its spread. ε is 1 in the first frames and falls to 0.01 in the first million,
     so that early on an evaluation looks better beside them than it is; `compare_run` lays training beside training.
-    They have sticky actions. Before the first million's middle, after the last million and on games that were not
-    published there are none of them.
+    They have sticky actions and see every picture. By other rules, before the first million's middle, after the last
+    million and on games that were not published there are none of them.
 
     Args:
         env_id_or_game: environment id or ROM name.
         mean: of the run's evaluation.
         frames: at which the evaluated policy was saved.
+        protocol: by whose rules it was evaluated.
+        flicker: probability that a picture was black.
 
     Returns:
         random, human, and then the agents; those that are known.
@@ -58,7 +68,7 @@ def baselines(env_id_or_game: str, mean: float, frames: int) -> tuple[Baseline, 
     rows = []
     if reference is not None:
         rows += [_row(env_id_or_game, mean, name, score) for name, score in reference._asdict().items()]
-    for agent in PUBLISHED_AGENTS:
+    for agent in PUBLISHED_AGENTS if has_published_rules(protocol, flicker) else ():
         curve = published_curve(env_id_or_game, agent)
         if curve is None:
             continue

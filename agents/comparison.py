@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pixelq.agents.config import AgentConfig
 from pixelq.agents.presets import PRESETS
 from pixelq.agents.run_log import InvalidRun, read_run
-from pixelq.envs import GYMNASIUM, PublishedCurve, published_curve
+from pixelq.envs import GYMNASIUM, PublishedCurve, has_published_rules, published_curve
 
 PUBLISHED_AS = {"dqn": "DQN", "c51": "C51", "qrdqn": "QR-DQN", "iqn": "IQN", "rainbow_dopamine": "Rainbow"}
 """Presets with the settings of a published agent, and its name; any other preset is laid beside DQN."""
@@ -89,6 +89,17 @@ def compare_run(run: str | os.PathLike[str]) -> Comparison:
         raise InvalidRun(f"{run} has not played a million frames (250,000 steps) yet; let it go on first")
     differs = tuple(differences(config, PRESETS[likeness]()))
     return Comparison(Path(run).name, config["env"], name, curve, differs, millions)
+
+
+def published_beside(config: Mapping[str, Any]) -> PublishedCurve | None:
+    """The published curve of a run's preset, or of DQN; None where there is none, or of other rules than the run's.
+
+    Args:
+        config: the run's config.json.
+    """
+    if not has_published_rules(config["protocol"], config.get("flicker", 0.0)):
+        return None
+    return published_curve(str(config["env"]), PUBLISHED_AS.get(str(config.get("preset")), "DQN"))
 
 
 def returns_by_million(metrics: Iterable[Mapping[str, str]]) -> list[tuple[int, int, float]]:

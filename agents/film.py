@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelq.agents.exploration import epsilon_greedy
-from pixelq.agents.memory import Memory, joined
+from pixelq.agents.memory import Memory
 from pixelq.agents.run_log import InvalidRun
 from pixelq.agents.seeds import derived_seed
 from pixelq.envs import PROTOCOLS, ClassicVec, FilmedAtari, is_atari, make_filmed
@@ -137,7 +138,7 @@ def play_episode(
         while not done:
             if film is not None:
                 film.append_data(_enlarged(picture))
-            remembered = None if memory is None else joined([memory])
+            remembered = copy.copy(memory)  # which a step does not change: a memory's arrays are replaced as it goes on
             q_values = agent.q_values(obs, memory)  # [1, A]
             greedy = q_values.argmax(1).cpu().numpy()
             actions = epsilon_greedy(greedy, agent.num_actions, epsilon, rng)

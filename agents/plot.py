@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pixelq.agents.comparison import MILLION, PUBLISHED_AS, SPREAD, Comparison
+from pixelq.agents.comparison import MILLION, SPREAD, Comparison, published_beside
 from pixelq.agents.run_log import read_run
 from pixelq.agents.words import rules
-from pixelq.envs import PUBLISHED_SOURCE, PublishedCurve, has_published_rules, published_curve, reference_score
+from pixelq.envs import PUBLISHED_SOURCE, PublishedCurve, reference_score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
 
     config, metrics, evaluations = read_run(run)
     metrics = [row for row in metrics if row["return_mean"]]
-    reference, flicker = reference_score(config["env"]), config.get("flicker", 0.0)
+    reference = reference_score(config["env"])
     frames_per_step = next((int(row["frames"]) // max(1, int(row["step"])) for row in metrics), 1)
     unit, scale = ("thousand steps", 1e-3) if frames_per_step == 1 else ("million frames", frames_per_step / MILLION)
 
@@ -58,14 +58,14 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
     if reference:
         axes.axhline(reference.random, color=REFERENCE, ls=":", lw=1, label=f"random {reference.random:g}")
         axes.axhline(reference.human, color=REFERENCE, ls="--", lw=1, label=f"human {reference.human:g}")
-    if has_published_rules(config["protocol"], flicker) and steps:
-        published = published_curve(config["env"], PUBLISHED_AS.get(config.get("preset", ""), "DQN"))
-        if published is not None:
-            _draw_published(axes, published, PUBLISHED, up_to=steps[-1])
+    played_by = rules(config["protocol"], config.get("flicker", 0.0))
+    published = published_beside(config)
+    if published is not None and steps:
+        _draw_published(axes, published, PUBLISHED, up_to=steps[-1])
     axes.set(
         xlabel=unit,
         ylabel="mean return",
-        title=f"{config['env']} · {rules(config['protocol'], flicker)} · {config.get('preset', 'custom')}",
+        title=f"{config['env']} · {played_by} · {config.get('preset', 'custom')}",
     )
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

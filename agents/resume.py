@@ -24,7 +24,6 @@ def run_state(loop: Loop, obs: NDArray[Any]) -> tuple[dict[str, Any], dict[str, 
     """JSON values and arrays of a loop whose environments show ``obs`` [N, *observation]."""
     interval, arrays = loop.interval.state()
     state = {
-        "num_envs": loop.envs.num_envs,
         "learn_from": loop.learn_from,
         "steps_owed": loop.steps_owed,
         "restarts": loop.restarts,

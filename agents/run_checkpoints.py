@@ -63,6 +63,7 @@ class RunCheckpoints:
         blocks, rows = self.files.write()
         arrays = arrays | {f"replay.{name}": tensor for name, tensor in self.replay.state().items()}
         checkpoint = agent.checkpoint()
+        state = {"num_envs": self.replay.num_envs} | state
         checkpoint.run = RunState(state, arrays, rows, blocks)
         write_checkpoint(self.path(agent.step), checkpoint)
         self.point("latest", agent.step)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pixelq.agents.activations import BATCH, last_hidden
+from pixelq.agents.activations import in_batches, last_hidden
 from pixelq.agents.extras import MissingExtra
-from pixelq.agents.memory import Memory, joined
+from pixelq.agents.memory import Memory
 
 if TYPE_CHECKING:
     from pixelq.agents.dqn import DQN
@@ -50,9 +50,8 @@ def map_states(
         ValueError: there are fewer than 4 observations, or they do not fit the observation space.
     """
     positions = embed(last_hidden(agent, obs, memories))
-    batches = [slice(i, i + BATCH) for i in range(0, len(obs), BATCH)]
-    q = [agent.q_values(obs[i], None if memories is None else joined(memories[i])) for i in batches]
-    values = torch.cat(q).amax(1).cpu().numpy()
+    q = torch.cat([agent.q_values(*batch) for batch in in_batches(obs, memories)])  # [N, A]
+    values = q.amax(1).cpu().numpy()
     return StateMap(positions, values, spread(positions, thumbnails))
 
 

@@ -1,4 +1,4 @@
-"""Numbers as pages and terminals say them."""
+"""Numbers and rules as pages and terminals say them."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def checkpoint_costs(env: str, rows: int, num_envs: int, device: torch.device) -
             if crossed(EVERY, agent.step - num_envs, agent.step) or agent.step >= 1.5 * rows:
                 games = {f"games.{key}": torch.from_numpy(value) for key, value in envs.get_state().items()}
                 start = time.perf_counter()
-                checkpoints.write(agent, {"num_envs": num_envs}, games)
+                checkpoints.write(agent, {}, games)
                 seconds = time.perf_counter() - start
                 written.append({"step": agent.step, "seconds": seconds, "bytes": _bytes(Path(name))})
         start = time.perf_counter()

@@ -20,7 +20,7 @@ from pixelq.agents.box import Policy, policies
 from pixelq.agents.device import resolve_device
 from pixelq.agents.film import evaluation_game, film_episode
 from pixelq.agents.words import counted, rules
-from pixelq.envs import InvalidEnv, has_published_rules, make_filmed
+from pixelq.envs import InvalidEnv, make_filmed
 from pixelq.scripts.command_line import (
     STDOUT,
     UsageError,
@@ -223,9 +223,7 @@ def describe(score: Score) -> str:
     ]
     if result.human_normalized is not None:
         lines.append(f"  human-normalised {100 * result.human_normalized:.0f}% (0% is random play, 100% a person)")
-    for row in baselines(result.env, result.mean, score.frames):
-        if row.std is not None and not has_published_rules(score.protocol, score.request.flicker):
-            continue
+    for row in baselines(result.env, result.mean, score.frames, score.protocol, score.request.flicker):
         spread = "" if row.std is None else f" ± {row.std:.1f} at {score.frames / 1e6:.1f} million frames"
         ratio = "" if row.ratio is None else f"   {row.ratio:.2f} times as far above random play"
         where = {None: "", True: ", inside the spread", False: ", outside the spread"}[row.is_inside]

@@ -307,12 +307,8 @@ NUMBERS: dict[str, dict[str, Any]] = {
     | {"double": True, "dueling": True, "value_rescaling": True, "reward_clip": None, "loss": "squared"}
     | {"n_step": 5, "gamma": 0.997, "prioritized": True, "priority_alpha": 0.9, "priority_beta": 0.6}
     | {"priority_beta_steps": None, "priority_eta": 0.9, "batch_size": 64, "encoder": "nature"}
-    | {
-        "optimizer": "adam",
-        "learning_rate": 1e-4,
-        "adam_epsilon": 1e-3 / 40,
-        "max_grad_norm": 1.0,
-    }  # Acme's / 40
+    # Acme's numbers over 40, as its loss is 40 times this one
+    | {"optimizer": "adam", "learning_rate": 1e-4, "adam_epsilon": 1e-3 / 40, "max_grad_norm": 1.0}
     | {"replay_capacity": 100_000 * 40, "learning_starts": 5_000 * 40, "epsilon_ladder": True}
     | {"train_every": 256 * 260 // 4 // 5, "target_update_every": 2_500 * 3_328},
 }

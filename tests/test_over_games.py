@@ -74,6 +74,9 @@ def test_a_score_is_known_again_by_its_flicker(runs: list[Path], tmp_path: Path)
     PLAYED.clear()
     assert evaluate(runs[0], "--results", file).code == 0
     assert PLAYED == []
+    file.write_text(json.dumps(older[0] | {"flicker": "half"}) + "\n")
+    ended = evaluate(runs[0], "--results", file)
+    assert (ended.code, "holds something else than scores" in ended.err) == (2, True), ended
 
 
 def test_aggregates_of_a_suite(runs: list[Path]) -> None:

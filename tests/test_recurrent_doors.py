@@ -71,6 +71,8 @@ def test_evaluate_plays_with_memory(run: Path, tmp_path: Path) -> None:
     figures = json.loads(scores.read_text())
     assert figures["returns"] == json.loads(again.read_text())["returns"]
     assert len(figures["returns"]) == 5
+    ended = run_here(["evaluate", str(run), "--flicker", "0.5"])
+    assert (ended.code, "only Atari games flicker; leave out --flicker" in ended.err) == (2, True), ended
 
 
 def test_a_flickering_game_is_evaluated_as_it_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pixelq.agents.comparison import MILLION, PUBLISHED_AS
+from pixelq.agents.comparison import MILLION, published_beside
 from pixelq.agents.progress_file import EVALUATING, FINISHED, TRAINING, read_progress
 from pixelq.agents.run_log import FINAL_EVALUATION, InvalidRun, read_config
 from pixelq.agents.scores import read_evaluation
 from pixelq.agents.words import rules
-from pixelq.envs import has_published_rules, published_curve
 
 COLUMNS = {
     "metrics": ("step", "frames", "return_mean", "loss", "q_mean", "epsilon", "steps_per_second", "wall_seconds"),
@@ -188,17 +187,14 @@ def _description(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _published(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """The published curve of the run's preset, or of DQN, as far as the run is to go; None where there is none."""
-    if not has_published_rules(config["protocol"], config.get("flicker", 0.0)):
-        return None
-    agent = PUBLISHED_AS.get(str(config.get("preset")), "DQN")
-    curve = published_curve(str(config["env"]), agent)
+    curve = published_beside(config)
     if curve is None:
         return None
     steps = _count(config.get("steps")) or 0
     shown = curve.frames_millions - 1 <= max(4 * steps / MILLION, 1.0)
     middle, mean, std = ((column[shown]) for column in (curve.middle_millions, curve.mean, curve.std))
     return {
-        "agent": agent,
+        "agent": curve.agent,
         "frames": (middle * MILLION).tolist(),
         "mean": mean.round(3).tolist(),
         "low": (mean - std).round(3).tolist(),

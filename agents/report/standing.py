@@ -142,19 +142,15 @@ def _verdict(row: Baseline) -> str:
 
 def _beside(group: Group, score: GroupScore) -> list[dict[str, str]]:
     called = {"random": "random play", "human": "a person"}
-    rows = []
-    for row in baselines(group.env, score.mean, score.frames):
-        if row.std is not None and not group.has_published_rules:
-            continue
-        rows.append(
-            {
-                "name": called.get(row.name, row.name),
-                "mean": number(row.mean) + ("" if row.std is None else f" ± {number(row.std)}"),
-                "seeds": "" if row.seeds is None else str(row.seeds),
-                "normalized": percent(row.human_normalized),
-                "ratio": "–" if row.ratio is None else f"{row.ratio:.2f}".replace("-", "−"),
-                "deviations": "" if row.deviations is None else signed(row.deviations),
-                "verdict": _verdict(row),
-            }
-        )
-    return rows
+    return [
+        {
+            "name": called.get(row.name, row.name),
+            "mean": number(row.mean) + ("" if row.std is None else f" ± {number(row.std)}"),
+            "seeds": "" if row.seeds is None else str(row.seeds),
+            "normalized": percent(row.human_normalized),
+            "ratio": "–" if row.ratio is None else f"{row.ratio:.2f}".replace("-", "−"),
+            "deviations": "" if row.deviations is None else signed(row.deviations),
+            "verdict": _verdict(row),
+        }
+        for row in baselines(group.env, score.mean, score.frames, group.protocol, group.flicker)
+    ]
