@@ -1,14 +1,13 @@
 """Value-based agents: DQN, its configuration and presets, and evaluation."""
 
-from pixelq.agents.checkpoint import InvalidCheckpoint
-from pixelq.agents.config import AgentConfig, InvalidConfig
+from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.presets import PRESETS, preset
 from pixelq.agents.dqn import DQN
-from pixelq.agents.evaluation import Evaluation, evaluate
-from pixelq.agents.options import LearnOptions, RunUnwritable, TrainingDiverged
-from pixelq.agents.presets import PRESETS, preset
-from pixelq.agents.replay import Replay
-from pixelq.agents.run_log import InvalidRun
-from pixelq.agents.windows import Batch
+from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig, InvalidRun, RunUnwritable, TrainingDiverged
+from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
+from pixelq.agents.experience.batches import Batch
+from pixelq.agents.experience.replay import Replay
+from pixelq.agents.training.options import LearnOptions
 
 __all__ = [
     "DQN",

@@ -14,17 +14,18 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelq.agents.box import find_policy
-from pixelq.agents.build import check_weights, make_network, make_replay
-from pixelq.agents.checkpoint import Checkpoint, InvalidCheckpoint, one_line, read_checkpoint, write_checkpoint
-from pixelq.agents.config import AgentConfig, InvalidConfig
-from pixelq.agents.device import resolve_device
-from pixelq.agents.exploration import epsilon_greedy
-from pixelq.agents.learner import Learner
-from pixelq.agents.memory import Memory, PolicyState, memory_of, state_of
-from pixelq.agents.replay import Replay
-from pixelq.agents.restore import count, flicker_of, observations, restore_generator, unbounded_box
-from pixelq.agents.schedules import epsilons_at
+from pixelq.agents.acting.exploration import epsilon_greedy
+from pixelq.agents.acting.memory import Memory, PolicyState, memory_of, state_of
+from pixelq.agents.acting.network import check_weights, make_network
+from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.device import resolve_device
+from pixelq.agents.config.schedules import epsilons_at
+from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig
+from pixelq.agents.experience.replay import Replay, make_replay
+from pixelq.agents.learning.learner import Learner
+from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint, write_checkpoint
+from pixelq.agents.storage.pretrained import find_policy
+from pixelq.agents.storage.validation import count, flicker_of, observations, restore_generator, unbounded_box
 from pixelq.networks import Noise, QNetwork
 
 
@@ -207,8 +208,8 @@ class DQN:
             InvalidRun: ``out`` cannot be written or holds another run.
             TrainingDiverged: the loss is no longer finite; the last good checkpoint is kept.
         """
-        from pixelq.agents.loop import train
-        from pixelq.agents.options import LearnOptions
+        from pixelq.agents.training.loop import train
+        from pixelq.agents.training.options import LearnOptions
 
         train(self, envs, steps, LearnOptions(out=None if out is None else Path(out), **options))
         return self

@@ -1,12 +1,13 @@
 """Environments as numpy arrays: Atari on ale_py's native vector environment, and any small Gymnasium id."""
 
 from pixelq.envs.atari import AtariVec
-from pixelq.envs.classic import ClassicVec
+from pixelq.envs.catch import Catch
 from pixelq.envs.errors import EnvironmentFailed, InvalidEnv
-from pixelq.envs.facts import fact
 from pixelq.envs.film import FilmedAtari
 from pixelq.envs.games import ATARI5, ATARI26, ATARI57, REFERENCE_SCORES, human_normalized_score, reference_score
+from pixelq.envs.gymnasium_vec import ClassicVec
 from pixelq.envs.ids import id_of, is_atari
+from pixelq.envs.interface import fact
 from pixelq.envs.make import make_filmed, make_vec
 from pixelq.envs.masking import MaskObservation
 from pixelq.envs.memory_tasks import RepeatPrevious, TMaze
@@ -18,7 +19,6 @@ from pixelq.envs.published import (
     has_published_rules,
     published_curve,
 )
-from pixelq.envs.toy import Catch
 
 __all__ = [
     "ATARI5",

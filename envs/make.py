@@ -6,9 +6,9 @@ import gymnasium
 import numpy as np
 
 from pixelq.envs.atari import AtariVec
-from pixelq.envs.classic import ClassicVec
 from pixelq.envs.errors import InvalidEnv, reason
 from pixelq.envs.film import FilmedAtari
+from pixelq.envs.gymnasium_vec import ClassicVec
 from pixelq.envs.ids import check_id, is_atari
 from pixelq.envs.protocols import Protocol, resolve_protocol
 

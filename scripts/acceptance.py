@@ -17,14 +17,15 @@ from statistics import median
 from typing import Any, Literal
 
 from pixelq.agents import preset
-from pixelq.agents.description import hardware
-from pixelq.agents.device import resolve_device
-from pixelq.agents.plot import plot_run
-from pixelq.agents.run_log import read_run
+from pixelq.agents.config.device import resolve_device
+from pixelq.agents.errors import UserError
+from pixelq.agents.results.plots import plot_run
+from pixelq.agents.runs.machine import hardware
+from pixelq.agents.runs.tables import read_run
 from pixelq.scripts.benchmark import check_entries, presets_of
-from pixelq.scripts.command_line import UsageError, check_least, make_folder, parse, write_json
-from pixelq.scripts.sampling_cost import LEAST_ROWS
-from pixelq.scripts.work import least_capacity
+from pixelq.scripts.benchmarks.sampling_cost import LEAST_ROWS
+from pixelq.scripts.benchmarks.work import least_capacity
+from pixelq.scripts.command_line import check_least, make_folder, parse, write_json
 
 POLL = 1.0
 """Seconds between two looks at a training run."""
@@ -100,7 +101,7 @@ def _most(seconds: float, part: str) -> float:
 
 def _check(args: AcceptanceArgs, device: Any) -> None:
     if not 0.1 <= args.minutes <= 24 * 60:
-        raise UsageError(f"--minutes is {args.minutes}; it must be from 0.1 to {24 * 60}")
+        raise UserError(f"--minutes is {args.minutes}; it must be from 0.1 to {24 * 60}")
     check_least(
         ("--num-envs", args.num_envs, 1),
         ("--replay-capacity", args.replay_capacity, least_capacity(args.num_envs)),
@@ -108,9 +109,9 @@ def _check(args: AcceptanceArgs, device: Any) -> None:
         ("--evaluate-every", args.evaluate_every, 1),
     )
     if (args.out / "summary.json").exists():
-        raise UsageError(f"{args.out} holds an earlier acceptance; use another --out")
+        raise UserError(f"{args.out} holds an earlier acceptance; use another --out")
     if not math.isfinite(args.target):
-        raise UsageError(f"--target is {args.target}; it must be a finite number")
+        raise UserError(f"--target is {args.target}; it must be a finite number")
     preset(args.preset)
     presets_of(args.updates)
     check_entries(args.against, device)

@@ -17,27 +17,20 @@ import torch
 from rich.console import Console
 
 from pixelq.agents import PRESETS, preset
-from pixelq.agents.device import resolve_device
-from pixelq.agents.learner import has_bfloat16
+from pixelq.agents.config.device import resolve_device
+from pixelq.agents.errors import UserError
+from pixelq.agents.learning.learner import has_bfloat16
 from pixelq.envs.ids import check_id, is_atari
-from pixelq.scripts.checkpoint_cost import checkpoint_costs, show_checkpoints
-from pixelq.scripts.command_line import (
-    STDOUT,
-    UsageError,
-    check_least,
-    check_writable,
-    optional_value,
-    parse,
-    write_json,
-)
-from pixelq.scripts.peers import ENTRIES, OURS, OURS_BFLOAT16, OWN, PEERS, serve
-from pixelq.scripts.roofline import measure_peaks
-from pixelq.scripts.sampling_cost import LEAST_ROWS, sampling_costs, show_sampling
-from pixelq.scripts.speed import Measured, show, summarize, title
-from pixelq.scripts.startup_cost import show_startup, startup_costs
-from pixelq.scripts.step_cost import draw_steps
-from pixelq.scripts.update_cost import show_costs, update_costs
-from pixelq.scripts.work import Work, least_capacity
+from pixelq.scripts.benchmarks.checkpoint_cost import checkpoint_costs, show_checkpoints
+from pixelq.scripts.benchmarks.peers import ENTRIES, OURS, OURS_BFLOAT16, OWN, PEERS, serve
+from pixelq.scripts.benchmarks.roofline import measure_peaks
+from pixelq.scripts.benchmarks.sampling_cost import LEAST_ROWS, sampling_costs, show_sampling
+from pixelq.scripts.benchmarks.speed import Measured, show, summarize, title
+from pixelq.scripts.benchmarks.startup_cost import show_startup, startup_costs
+from pixelq.scripts.benchmarks.step_cost import draw_steps
+from pixelq.scripts.benchmarks.update_cost import show_costs, update_costs
+from pixelq.scripts.benchmarks.work import Work, least_capacity
+from pixelq.scripts.command_line import STDOUT, check_least, check_writable, optional_value, parse, write_json
 
 PICTURES = (".png", ".pdf", ".svg")
 
@@ -114,7 +107,7 @@ def main(arguments: Sequence[str]) -> None:
 def _check(args: BenchmarkArgs) -> None:
     """Sees before anything is measured whether it can be."""
     if not 0 < args.seconds < math.inf:
-        raise UsageError(f"--seconds is {args.seconds}; it must be a positive number")
+        raise UserError(f"--seconds is {args.seconds}; it must be a positive number")
     modes = {
         "--updates": args.updates is not None,
         "--sampling": args.sampling is not None,
@@ -123,10 +116,10 @@ def _check(args: BenchmarkArgs) -> None:
     }
     chosen = [flag for flag, is_given in modes.items() if is_given]
     if len(chosen) > 1:
-        raise UsageError(f"{chosen[0]} and {chosen[1]} measure different things; give one of them")
+        raise UserError(f"{chosen[0]} and {chosen[1]} measure different things; give one of them")
     if args.picture is not None and (chosen or args.picture.suffix not in PICTURES):
         also = f" without {chosen[0]}" if chosen else ""
-        raise UsageError(f"--picture is {args.picture}; it must be a file that ends in {', '.join(PICTURES)}{also}")
+        raise UserError(f"--picture is {args.picture}; it must be a file that ends in {', '.join(PICTURES)}{also}")
     check_least(
         ("--turns", args.turns, 1),
         ("--num-envs", args.num_envs, 1),
@@ -136,7 +129,7 @@ def _check(args: BenchmarkArgs) -> None:
     )
     check_id(args.env)
     if not is_atari(args.env):
-        raise UsageError(f"--env is {args.env}; it must be an Atari game, such as ALE/Pong-v5")
+        raise UserError(f"--env is {args.env}; it must be an Atari game, such as ALE/Pong-v5")
     for path, flag in ((args.json, "--json"), (args.picture, "--picture")):
         if path not in (None, STDOUT):
             check_writable(path, flag)
@@ -156,20 +149,20 @@ def check_entries(against: str, device: torch.device) -> list[str]:
     """The names in --against, if each of these libraries is there.
 
     Raises:
-        UsageError: one is not known or not there.
+        UserError: one is not known or not there.
     """
     peers = list(dict.fromkeys(name.strip() for name in against.split(",")))
     known = [*PEERS, OURS_BFLOAT16]
     for name in peers:
         if name not in known:
-            raise UsageError(f"--against does not know {name!r}; there are {', '.join(known)}")
+            raise UserError(f"--against does not know {name!r}; there are {', '.join(known)}")
         if name == OURS_BFLOAT16 and not has_bfloat16(device):
-            raise UsageError(f"--against has {name}, but this {device.type} does not compute in bfloat16; leave it out")
+            raise UserError(f"--against has {name}, but this {device.type} does not compute in bfloat16; leave it out")
         for module, requirement in ENTRIES[name].needs.items():
             try:
                 importlib.import_module(module)
             except ImportError:
-                raise UsageError(f"{name} needs {module}: pip install {requirement}") from None
+                raise UserError(f"{name} needs {module}: pip install {requirement}") from None
     return peers
 
 

@@ -13,27 +13,21 @@ from typing import Any, TypeVar
 
 import tyro
 
+from pixelq.agents.errors import UserError
+
 STDOUT = Path("-")
 """What ``--json`` without a file means."""
 Args = TypeVar("Args")
-
-
-class UsageError(ValueError):
-    """A command line that cannot be understood; the message says which part."""
-
-
-class Failure(RuntimeError):
-    """Something failed that the command line is not to blame for; the message says what."""
 
 
 def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args | None = None) -> Args:
     """The dataclass that a command line describes; ``--help`` prints the flags and exits.
 
     Raises:
-        UsageError: the command line does not fit.
+        UserError: the command line does not fit.
     """
     if "" in arguments:
-        raise UsageError(f"an argument is empty; give it a value or leave it out; pixelq {verb} --help lists the flags")
+        raise UserError(f"an argument is empty; give it a value or leave it out; pixelq {verb} --help lists the flags")
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
@@ -42,7 +36,7 @@ def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args |
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UsageError(_one_line(errors.getvalue(), verb)) from None
+        raise UserError(_one_line(errors.getvalue(), verb)) from None
 
 
 def optional_value(arguments: Sequence[str], flag: str, missing: str = str(STDOUT)) -> list[str]:
@@ -59,30 +53,30 @@ def check_least(*counts: tuple[str, int | None, int]) -> None:
     """Sees that the value of each flag (flag, value, least) is at least that; None is no value.
 
     Raises:
-        UsageError: one is not.
+        UserError: one is not.
     """
     for flag, value, least in counts:
         if value is not None and value < least:
-            raise UsageError(f"{flag} is {value}; it must be at least {least}")
+            raise UserError(f"{flag} is {value}; it must be at least {least}")
 
 
 def make_folder(folder: Path, flag: str) -> None:
     """Makes a folder if it is not there.
 
     Raises:
-        UsageError: it cannot be made.
+        UserError: it cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{folder} cannot be written ({error.strerror}); use another {flag} folder") from error
+        raise UserError(f"{folder} cannot be written ({error.strerror}); use another {flag} folder") from error
 
 
 def check_writable(path: Path, flag: str) -> None:
     """Makes the file's folder, and sees beforehand whether the file can be written; it is left as it was.
 
     Raises:
-        UsageError: it cannot.
+        UserError: it cannot.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +85,7 @@ def check_writable(path: Path, flag: str) -> None:
         if is_new:
             path.unlink()
     except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}); use another {flag} file") from error
+        raise UserError(f"{path} cannot be written ({error.strerror}); use another {flag} file") from error
 
 
 def write_json(values: Any, path: Path, indent: int | None = None) -> None:

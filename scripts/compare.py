@@ -13,10 +13,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from pixelq.agents.comparison import SPREAD, Comparison, compare_run
-from pixelq.agents.plot import plot_comparisons
+from pixelq.agents.errors import UserError
+from pixelq.agents.results.comparison import SPREAD, Comparison, compare_run
+from pixelq.agents.results.plots import plot_comparisons
 from pixelq.envs import PUBLISHED_SOURCE
-from pixelq.scripts.command_line import STDOUT, UsageError, check_writable, optional_value, parse, write_json
+from pixelq.scripts.command_line import STDOUT, check_writable, optional_value, parse, write_json
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     """Parses the command line, compares and prints."""
     args = parse(CompareArgs, "compare", optional_value(list(arguments), "--json"))
     if not args.runs:
-        raise UsageError("no run is given; give the folder of one or more")
+        raise UserError("no run is given; give the folder of one or more")
     for flag, path in (("--out", args.out), ("--json", args.json)):
         if path not in (None, STDOUT):
             check_writable(path, flag)

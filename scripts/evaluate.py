@@ -15,32 +15,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pixelq.agents import DQN
-from pixelq.agents.baselines import baselines
-from pixelq.agents.box import Policy, policies
-from pixelq.agents.device import resolve_device
-from pixelq.agents.film import evaluation_game, film_episode
-from pixelq.agents.words import counted, rules
+from pixelq.agents.config.device import resolve_device
+from pixelq.agents.errors import UserError
+from pixelq.agents.evaluation.episode import evaluation_game, film_episode
+from pixelq.agents.evaluation.players import score_all
+from pixelq.agents.evaluation.scoring import Request, Score, ScoreFile, checkpoints_of, mark_of, request_of, score
+from pixelq.agents.results.baselines import baselines
+from pixelq.agents.results.formatting import counted, rules
+from pixelq.agents.results.suites import check_suite, describe_aggregates, over_games
+from pixelq.agents.storage.pretrained import Policy, policies
 from pixelq.envs import InvalidEnv, make_filmed
 from pixelq.scripts.command_line import (
     STDOUT,
-    UsageError,
     check_least,
     check_writable,
     make_folder,
     optional_value,
     parse,
     write_json,
-)
-from pixelq.scripts.over_games import check_suite, describe_aggregates, over_games
-from pixelq.scripts.players import score_all
-from pixelq.scripts.scoring import (
-    Request,
-    Score,
-    ScoreFile,
-    checkpoints_of,
-    mark_of,
-    request_of,
-    score,
 )
 
 
@@ -91,10 +83,10 @@ def main(arguments: Sequence[str]) -> None:
     requests = _requests(args)
     if args.video is not None:
         if not _is_single(args):
-            raise UsageError("--video films one policy; name one checkpoint, without --results and --which both")
+            raise UserError("--video films one policy; name one checkpoint, without --results and --which both")
         _check_film(requests[0].env)
     if args.json is not None and args.json == args.results:
-        raise UsageError(f"--json and --results are both {args.json}; give two files")
+        raise UserError(f"--json and --results are both {args.json}; give two files")
     if args.json not in (None, STDOUT):
         check_writable(args.json, "--json")
     if args.video is not None:
@@ -112,7 +104,7 @@ def main(arguments: Sequence[str]) -> None:
 def _list(args: EvaluateArgs) -> None:
     """Prints what comes with the package."""
     if dataclasses.replace(args, list=False, json=None) != EvaluateArgs(()):
-        raise UsageError("--list plays nothing; give nothing else with it but --json, or leave it out")
+        raise UserError("--list plays nothing; give nothing else with it but --json, or leave it out")
     found = policies()
     if args.json is not None:
         if args.json != STDOUT:
@@ -154,7 +146,7 @@ def _is_single(args: EvaluateArgs) -> bool:
 def _requests(args: EvaluateArgs) -> list[Request]:
     """What is to be played, all of it seen to be there before anything is."""
     if not args.checkpoints:
-        raise UsageError(
+        raise UserError(
             "no RUN_OR_CHECKPOINT is given; give a run's folder or a checkpoint, or demo, which comes with pixelq"
         )
     options: dict[str, Any] = {name: getattr(args, name) for name in ("protocol", "flicker", "seed", "device")}
@@ -244,12 +236,12 @@ def _check_film(env_id: str) -> None:
     """Sees that an environment draws pictures.
 
     Raises:
-        UsageError: it does not.
+        UserError: it does not.
     """
     try:
         make_filmed(env_id).close()
     except InvalidEnv as error:
-        raise UsageError(f"{error}; leave out --video") from error
+        raise UserError(f"{error}; leave out --video") from error
 
 
 def _bar(what: str, total: int, done: int = 0) -> Progress:

@@ -57,10 +57,8 @@ def run(verb: str, arguments: Sequence[str] | None = None) -> int:
 
 def _run(verb: str, arguments: Sequence[str] | None) -> int:
     from pixelq.agents import InvalidCheckpoint, InvalidConfig, InvalidRun, RunUnwritable, TrainingDiverged
-    from pixelq.agents.aggregates import InvalidScores
-    from pixelq.agents.extras import MissingExtra
+    from pixelq.agents.errors import InvalidScores, MissingExtra, RunFailed, UserError
     from pixelq.envs import EnvironmentFailed, InvalidEnv
-    from pixelq.scripts.command_line import Failure, UsageError
 
     try:
         module = importlib.import_module(f"pixelq.scripts.{verb}")
@@ -72,11 +70,11 @@ def _run(verb: str, arguments: Sequence[str] | None) -> int:
         InvalidRun,
         InvalidScores,
         MissingExtra,
-        UsageError,
+        UserError,
     ) as error:
         print(f"pixelq {verb}: {error}", file=sys.stderr)
         return 2
-    except (EnvironmentFailed, Failure, RunUnwritable, TrainingDiverged) as error:
+    except (EnvironmentFailed, RunFailed, RunUnwritable, TrainingDiverged) as error:
         print(f"pixelq {verb}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -14,16 +14,17 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pixelq.agents import DQN, preset
-from pixelq.agents.box import ALIASES, CARD, CONFIG, EVALUATION, FOLDER
-from pixelq.agents.checkpoint import agent_files
-from pixelq.agents.comparison import differences
-from pixelq.agents.files import replace_folder
-from pixelq.agents.run_log import read_run
-from pixelq.agents.words import counted, hours, interval, percent
+from pixelq.agents.errors import RunFailed, UserError
+from pixelq.agents.evaluation.scoring import checkpoints_of, request_of, score
+from pixelq.agents.results.comparison import differences
+from pixelq.agents.results.formatting import counted, hours, interval, percent
+from pixelq.agents.runs.tables import read_run
+from pixelq.agents.storage.checkpoint import agent_files
+from pixelq.agents.storage.files import replace_folder
+from pixelq.agents.storage.pretrained import ALIASES, CARD, CONFIG, EVALUATION, FOLDER
 from pixelq.envs import PROTOCOLS
-from pixelq.scripts.command_line import Failure, UsageError, check_least, parse
+from pixelq.scripts.command_line import check_least, parse
 from pixelq.scripts.evaluate import describe
-from pixelq.scripts.scoring import checkpoints_of, request_of, score
 from pixelq.scripts.train import COUNTS, TrainArgs
 
 FLAGS = ("env", "preset", "num_envs", "seed", "protocol", "full_action_space", "flicker", *COUNTS)
@@ -55,10 +56,10 @@ def main(arguments: Sequence[str]) -> None:
     args = parse(PackArgs, "pack", arguments)
     check_least(("--episodes", args.episodes, 1), ("--seed", args.seed, 0))
     if re.fullmatch(r"[a-z][a-z0-9_]*", args.name) is None or args.name in ALIASES:
-        raise UsageError(f"--name is {args.name!r:.80}; it must be small letters, digits and _, and no alias")
+        raise UserError(f"--name is {args.name!r:.80}; it must be small letters, digits and _, and no alias")
     config, metrics, _ = read_run(args.run)
     if "preset" not in config:
-        raise UsageError(f"{args.run} was not trained by pixelq train, so no command tells how; give another run")
+        raise UserError(f"{args.run} was not trained by pixelq train, so no command tells how; give another run")
     config["command"] = command_of(config)
     (checkpoint,) = checkpoints_of(args.run, args.which)
     files = agent_files(DQN.load(checkpoint, "cpu").checkpoint(for_acting=True))
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
         args.into.mkdir(parents=True, exist_ok=True)
         replace_folder(args.into / args.name, files)
     except OSError as error:
-        raise Failure(f"{args.into / args.name} cannot be written ({error.strerror})") from error
+        raise RunFailed(f"{args.into / args.name} cannot be written ({error.strerror})") from error
     size = sum(map(len, files.values()))
     print(f"{describe(result)}\n\n  policy  {args.into / args.name}   ({size / 1e6:.1f} MB)")
 

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import tyro
 
-from pixelq.agents.curves import Line, plot_evaluations
-from pixelq.scripts.command_line import UsageError, check_writable, parse
+from pixelq.agents.errors import UserError
+from pixelq.agents.results.curves import Line, plot_evaluations
+from pixelq.scripts.command_line import check_writable, parse
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     """Parses the command line and draws."""
     args = parse(PlotArgs, "plot_evaluations", list(arguments))
     if not args.runs:
-        raise UsageError("no run is given; give the folder of one or more")
+        raise UserError("no run is given; give the folder of one or more")
     check_writable(args.out, "--out")
     plot_evaluations(args.runs, args.out, [_line(text) for text in args.line], names=dict(map(_name, args.name)))
     print(args.out)
@@ -44,13 +45,13 @@ def _line(text: str) -> Line:
     try:
         return Line(env, float(value), name)
     except ValueError:
-        raise UsageError(f"--line is {text!r:.80}; it must be ENV=RETURN=NAME, such as CartPole-v1=500=best") from None
+        raise UserError(f"--line is {text!r:.80}; it must be ENV=RETURN=NAME, such as CartPole-v1=500=best") from None
 
 
 def _name(text: str) -> tuple[str, str]:
     folder, _, name = text.partition("=")
     if not name:
-        raise UsageError(f"--name is {text!r:.80}; it must be FOLDER=NAME, such as pong-1=without memory")
+        raise UserError(f"--name is {text!r:.80}; it must be FOLDER=NAME, such as pong-1=without memory")
     return folder, name
 
 

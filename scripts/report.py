@@ -12,10 +12,11 @@ from typing import Annotated
 
 import tyro
 
-from pixelq.agents.device import resolve_device
-from pixelq.agents.files import read_regular
+from pixelq.agents.config.device import resolve_device
+from pixelq.agents.errors import RunFailed, UserError
 from pixelq.agents.report import ReportOptions, write_report
-from pixelq.scripts.command_line import Failure, UsageError, check_least, check_writable, parse
+from pixelq.agents.storage.files import read_regular
+from pixelq.scripts.command_line import check_least, check_writable, parse
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,19 @@ def main(arguments: Sequence[str]) -> None:
     """Parses the command line, makes the report and says where it is."""
     args = parse(ReportArgs, "report", list(arguments))
     if not args.runs:
-        raise UsageError("no run is given; give the folder of one or more")
+        raise UserError("no run is given; give the folder of one or more")
     check_least(("--episodes", args.episodes, 0), ("--seed", args.seed, 0))
     resolve_device(args.device)
     price = args.price_per_hour
     if price is not None and not (math.isfinite(price) and price >= 0):
-        raise UsageError(f"--price-per-hour is {price}; it must be a number from 0 on")
+        raise UserError(f"--price-per-hour is {price}; it must be a number from 0 on")
     _check_replaceable(args.out)
     check_writable(args.out, "--out")
     options = ReportOptions(args.film, args.episodes, args.seed, args.device, price)
     try:
         write_report(args.runs, args.out, options, tell=lambda what: print(what, file=sys.stderr))
     except OSError as error:
-        raise Failure(f"{args.out} cannot be written ({error.strerror})") from error
+        raise RunFailed(f"{args.out} cannot be written ({error.strerror})") from error
     print(f"report: {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
 
 
@@ -66,14 +67,14 @@ def _check_replaceable(out: Path) -> None:
     """Sees that no file but a page is written over, such as one of the run's own, or a device.
 
     Raises:
-        UsageError: one would be.
+        UserError: one would be.
     """
     try:
         start = read_regular(out)[:100] if os.path.exists(out) else b""
     except OSError as error:
-        raise UsageError(f"{out} cannot be written ({error.strerror}); use another --out file") from error
+        raise UserError(f"{out} cannot be written ({error.strerror}); use another --out file") from error
     if start and not start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        raise UsageError(f"{out} is there already and is no page; use another --out file")
+        raise UserError(f"{out} is there already and is no page; use another --out file")
 
 
 if __name__ == "__main__":

@@ -16,17 +16,18 @@ from typing import Any, Literal, get_type_hints
 import torch
 
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, RunUnwritable, preset
-from pixelq.agents.checkpoint import AGENT, MOST_JSON, one_line, read_run_state
-from pixelq.agents.device import resolve_device
-from pixelq.agents.files import read_regular, replace_file
-from pixelq.agents.plot import plot_run
-from pixelq.agents.run_checkpoints import newest_checkpoint
-from pixelq.agents.run_log import FINAL_EVALUATION, TABLES, read_run
-from pixelq.agents.seeds import derived_seed
+from pixelq.agents.config.device import resolve_device
+from pixelq.agents.config.seeds import derived_seed
+from pixelq.agents.errors import UserError
+from pixelq.agents.evaluation.scoring import Score, checkpoints_of, request_of, score
+from pixelq.agents.results.plots import plot_run
+from pixelq.agents.runs.checkpoints import newest_checkpoint
+from pixelq.agents.runs.tables import FINAL_EVALUATION, TABLES, read_run
+from pixelq.agents.storage.checkpoint import AGENT, MOST_JSON, one_line, read_run_state
+from pixelq.agents.storage.files import read_regular, replace_file
 from pixelq.envs import PROTOCOLS, is_atari, make_vec
-from pixelq.scripts.command_line import UsageError, check_least, parse
+from pixelq.scripts.command_line import check_least, parse
 from pixelq.scripts.evaluate import describe
-from pixelq.scripts.scoring import Score, checkpoints_of, request_of, score
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _use_deterministic_algorithms(args: TrainArgs) -> None:
         (args.agent.head == "fqf", "--agent.head fqf"),  # whose fractions are a running sum
     ):
         if lacking and resolve_device(args.device).type == "cuda":
-            raise UsageError(f"PyTorch has no deterministic {what} on a GPU; leave out --deterministic or that")
+            raise UserError(f"PyTorch has no deterministic {what} on a GPU; leave out --deterministic or that")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums only with a fixed workspace
     torch.use_deterministic_algorithms(True)
 
@@ -126,7 +127,7 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
     try:
         chosen = chooser.parse_known_args(list(arguments))[0]
     except argparse.ArgumentError as error:
-        raise UsageError(str(error)) from None
+        raise UserError(str(error)) from None
     if not chosen.resume:
         return TrainArgs(preset=chosen.preset, agent=preset(chosen.preset))
     if chosen.out is None:
@@ -166,7 +167,7 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
 def _start(args: TrainArgs) -> None:
     """Trains a new agent."""
     if args.num_envs > args.agent.replay_capacity:  # said before so many environments are made
-        raise UsageError(f"--num-envs is {args.num_envs:,}, more than the replay's {args.agent.replay_capacity:,} rows")
+        raise UserError(f"--num-envs is {args.num_envs:,}, more than the replay's {args.agent.replay_capacity:,} rows")
     name = f"{args.env.split('/')[-1]}-{args.preset}-seed{args.seed}-{datetime.now():%Y%m%d-%H%M%S}"
     args = dataclasses.replace(args, out=args.out or Path("runs") / name)
     envs = _make_envs(args, args.num_envs, args.seed)

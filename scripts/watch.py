@@ -11,8 +11,9 @@ from typing import Annotated
 
 import tyro
 
-from pixelq.agents.report.live import allowed_hosts, is_any, listen, make_app, make_server
-from pixelq.scripts.command_line import UsageError, parse
+from pixelq.agents.errors import UserError
+from pixelq.agents.report.watch import allowed_hosts, is_any, listen, make_app, make_server
+from pixelq.scripts.command_line import parse
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,15 @@ def main(arguments: Sequence[str]) -> None:
     """Parses the command line and serves the page until a signal comes."""
     args = parse(WatchArgs, "watch", list(arguments))
     if not 0 <= args.port <= 65535:
-        raise UsageError(f"--port is {args.port}; it must be from 0 to 65535")
+        raise UserError(f"--port is {args.port}; it must be from 0 to 65535")
     for name in args.allow_host:
         if "*" in name or "/" in name:
-            raise UsageError(f"--allow-host is {name!r}; give a name or an address alone, such as train.example.org")
+            raise UserError(f"--allow-host is {name!r}; give a name or an address alone, such as train.example.org")
     try:
         listening = listen(args.host, args.port)
     except (OSError, UnicodeError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(
+        raise UserError(
             f"{args.host} port {args.port} cannot be listened at ({reason}); give another --host or --port"
         ) from error
     with listening:

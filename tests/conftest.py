@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from tests.runs import BLOCKS, Nursery, train, unfinished
+from tests.support.runs import BLOCKS, Nursery, train, unfinished
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -50,7 +50,7 @@ def stopped(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def browser() -> "Iterator[Browser]":
     """Chromium without a window."""
-    from tests.browser import start_browser  # what opens no page needs no Playwright
+    from tests.support.browser import start_browser  # what opens no page needs no Playwright
 
     with start_browser() as chromium:
         yield chromium

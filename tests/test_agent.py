@@ -14,12 +14,12 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidConfig, InvalidRun, LearnOptions, TrainingDiverged
-from pixelq.agents.checkpoint import find_checkpoint
-from pixelq.agents.files import CHECKSUMS
-from pixelq.agents.plot import plot_run
-from pixelq.agents.run_checkpoints import RunCheckpoints
+from pixelq.agents.results.plots import plot_run
+from pixelq.agents.runs.checkpoints import RunCheckpoints
+from pixelq.agents.storage.checkpoint import find_checkpoint
+from pixelq.agents.storage.files import CHECKSUMS
 from pixelq.envs import fact, make_vec
-from tests.small_agents import seal
+from tests.support.small_agents import seal
 
 PIXELS = Box(0, 255, (4, 84, 84), np.uint8)
 SMALL = AgentConfig(hidden=16, learning_starts=64, replay_capacity=1_000, train_every=4, n_step=2, epsilon_steps=100)

@@ -65,11 +65,11 @@ def rooms_seen(module: str) -> set[str]:
 def test_the_reader_reads_everything() -> None:
     assert {room(module) for module in FILES} == set(PACKAGES)
     assert len(FILES) > 35
-    assert "pixelq.agents.replay" in imports("pixelq.agents.dqn")
-    assert "pixelq.agents.loop" in imports("pixelq.agents.dqn")  # inside a function
-    assert "pixelq.agents.loop" not in imports("pixelq.agents.dqn", with_functions=False)
-    assert "pixelq.agents.dqn" not in imports("pixelq.agents.loop")  # for type checkers
-    assert "pixelq.agents.dqn" in imports("pixelq.agents.loop", with_types=True)
+    assert "pixelq.agents.experience.replay" in imports("pixelq.agents.dqn")
+    assert "pixelq.agents.training.loop" in imports("pixelq.agents.dqn")  # inside a function
+    assert "pixelq.agents.training.loop" not in imports("pixelq.agents.dqn", with_functions=False)
+    assert "pixelq.agents.dqn" not in imports("pixelq.agents.training.loop")  # for type checkers
+    assert "pixelq.agents.dqn" in imports("pixelq.agents.training.loop", with_types=True)
     assert "pixelq.agents.report.page" in imports("pixelq.agents.report")  # a package inside a package
 
 
@@ -104,8 +104,10 @@ def test_importing_has_no_cycle() -> None:
 
 
 def test_a_cycle_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TREES, "pixelq.agents.config", ast.parse("from pixelq.agents.dqn import DQN"))
-    with pytest.raises(pytest.fail.Exception, match=r"pixelq.agents.config.*pixelq.agents.dqn|dqn.*config"):
+    monkeypatch.setitem(TREES, "pixelq.agents.config.agent_config", ast.parse("from pixelq.agents.dqn import DQN"))
+    with pytest.raises(
+        pytest.fail.Exception, match=r"pixelq.agents.config.agent_config.*pixelq.agents.dqn|dqn.*config"
+    ):
         test_importing_has_no_cycle()
 
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from pixelq.agents import DQN, AgentConfig, preset
-from pixelq.agents.activations import feature_maps, first_filters, last_hidden
-from pixelq.agents.saliency import saliency
-from pixelq.agents.state_map import map_states
-from pixelq.agents.updates import EAGER_UPDATES, CapturedUpdate, make_updater, update_from_replay
+from pixelq.agents.insight.activations import feature_maps, first_filters, last_hidden
+from pixelq.agents.insight.saliency import saliency
+from pixelq.agents.insight.state_map import map_states
+from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate, make_updater, update_from_replay
 from pixelq.envs import make_vec
 from pixelq.networks import LSTM
-from tests.runs import assert_same
-from tests.small_agents import PIXELS, SMALL, filled, small, step_on
-from tests.test_resume import PARTS, TINY, Trained
+from tests.support.runs import assert_same
+from tests.support.small_agents import PIXELS, SMALL, filled, small, step_on
+from tests.training.test_resume import PARTS, TINY, Trained
 
 pytestmark = [
     pytest.mark.gpu,

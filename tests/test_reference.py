@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import reference as ref
-from tests.reference import FloatArray
+from tests.support import reference as ref
+from tests.support.reference import FloatArray
 
 INTS = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 RNG_SEEDS = st.integers(0, 2**32 - 1)

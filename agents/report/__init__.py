@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pixelq.agents.checkpoint import InvalidCheckpoint
-from pixelq.agents.files import replace_file
+from pixelq.agents.errors import InvalidCheckpoint
 from pixelq.agents.report.across import across_section
 from pixelq.agents.report.curves import curves_section
 from pixelq.agents.report.page import Section, render
-from pixelq.agents.report.records import Group, Run, read_groups
 from pixelq.agents.report.settings import machines_section, settings_section
 from pixelq.agents.report.standing import standing_section, summary_section
-from pixelq.agents.words import counted, rules
+from pixelq.agents.results.formatting import counted, rules
+from pixelq.agents.results.records import Group, Run, read_groups
+from pixelq.agents.storage.files import replace_file
 
 __all__ = ["ReportOptions", "make_report", "write_report"]
 

@@ -1,6 +1,6 @@
 """Agents over several games: aggregates with intervals, performance profiles, probability of improvement, Atari-5.
 
-Agarwal et al. 2021 (arXiv:2108.13264); see `pixelq.agents.aggregates`.
+Agarwal et al. 2021 (arXiv:2108.13264); see `pixelq.agents.results.aggregates`.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelq.agents.aggregates import (
+from pixelq.agents.errors import InvalidRun
+from pixelq.agents.report.page import Section
+from pixelq.agents.report.standing import GroupScore, score_of_group
+from pixelq.agents.results.aggregates import (
     Estimate,
     aggregates,
     atari57_median,
     performance_profiles,
     probability_of_improvement,
 )
-from pixelq.agents.baselines import baselines
-from pixelq.agents.report.page import Section
-from pixelq.agents.report.records import Group
-from pixelq.agents.report.standing import GroupScore, score_of_group
-from pixelq.agents.run_log import InvalidRun
-from pixelq.agents.scores import RunScore, ScoreMatrices, score_matrices
-from pixelq.agents.words import count
+from pixelq.agents.results.baselines import baselines
+from pixelq.agents.results.formatting import count
+from pixelq.agents.results.records import Group
+from pixelq.agents.results.scores import RunScore, ScoreMatrices, score_matrices
 from pixelq.envs import ATARI5, PUBLISHED_AGENTS, human_normalized_score
 from pixelq.envs.games import game_of
 

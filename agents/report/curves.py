@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelq.agents.comparison import MILLION, PUBLISHED_AS
 from pixelq.agents.report.page import Section
-from pixelq.agents.report.records import Group, Run
+from pixelq.agents.results.comparison import MILLION, PUBLISHED_AS
+from pixelq.agents.results.records import Group, Run
 from pixelq.envs import PUBLISHED_AGENTS, PUBLISHED_SOURCE, published_curve, reference_score
 
 BINS = 120

@@ -6,11 +6,11 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-from pixelq.agents.film import Game
-from pixelq.agents.recording import RecordedEpisode
+from pixelq.agents.evaluation.episode import Game
+from pixelq.agents.insight.recording import RecordedEpisode
 from pixelq.agents.report.page import Section
 from pixelq.agents.report.pictures import bounded_film
-from pixelq.agents.words import number, rules
+from pixelq.agents.results.formatting import number, rules
 from pixelq.envs import is_atari
 
 NAME = "episode"

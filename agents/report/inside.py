@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelq.agents.activations import feature_maps, first_filters
 from pixelq.agents.dqn import DQN
-from pixelq.agents.recording import RecordedEpisode
+from pixelq.agents.insight.activations import feature_maps, first_filters
+from pixelq.agents.insight.recording import RecordedEpisode
+from pixelq.agents.insight.saliency import Saliency, saliency
+from pixelq.agents.insight.state_map import LEAST_STATES, map_states
 from pixelq.agents.report.page import Section
 from pixelq.agents.report.pictures import data_uri, grey, grid, heat, sheet, shrunk, signed_grey
-from pixelq.agents.saliency import Saliency, saliency
-from pixelq.agents.state_map import LEAST_STATES, map_states
-from pixelq.agents.words import number, signed
+from pixelq.agents.results.formatting import number, signed
 from pixelq.envs import is_atari
 from pixelq.networks.encoders import image_layout
 

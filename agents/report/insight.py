@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pixelq.agents.checkpoint import InvalidCheckpoint
 from pixelq.agents.dqn import DQN
-from pixelq.agents.film import evaluation_game
-from pixelq.agents.recording import best_seed, record_episode
+from pixelq.agents.errors import InvalidCheckpoint
+from pixelq.agents.evaluation.episode import evaluation_game
+from pixelq.agents.insight.recording import best_seed, record_episode
 from pixelq.agents.report.episode import episode_section, no_episode_section
 from pixelq.agents.report.inside import inside_section
 from pixelq.agents.report.page import Section

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from pixelq.agents.extras import MissingExtra
+from pixelq.agents.errors import MissingExtra
 
 SCRIPTS = ("curves", "across", "episode", "inside")
 """Sections that have a script, ``templates/NAME.js``."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from pixelq.agents.comparison import MILLION, differences
-from pixelq.agents.config import AgentConfig
-from pixelq.agents.presets import PRESETS
+from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.presets import PRESETS
 from pixelq.agents.report.page import Section
-from pixelq.agents.report.records import Group, Run
-from pixelq.agents.words import hours
+from pixelq.agents.results.comparison import MILLION, differences
+from pixelq.agents.results.formatting import hours
+from pixelq.agents.results.records import Group, Run
 
 NOT_OF_THE_AGENT = {"protocol": "sticky", "full_action_space": False, "flicker": 0.0}
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from pixelq.agents.baselines import Baseline, baselines
-from pixelq.agents.comparison import MILLION
 from pixelq.agents.report.page import Section
-from pixelq.agents.report.records import Group, Run, Score
-from pixelq.agents.words import count, hours, interval, number, percent, rules, signed
+from pixelq.agents.results.baselines import Baseline, baselines
+from pixelq.agents.results.comparison import MILLION
+from pixelq.agents.results.formatting import count, hours, interval, number, percent, rules, signed
+from pixelq.agents.results.records import Group, Run, Score
 from pixelq.envs import human_normalized_score, reference_score
 
 FRESH = "best checkpoint, fresh games"

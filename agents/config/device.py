@@ -1,0 +1,39 @@
+"""Devices by name, and how arrays get there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixelq.agents.errors import InvalidConfig
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The PyTorch device of a name; ``auto`` is the GPU where there is one.
+
+    Raises:
+        InvalidConfig: there is no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise InvalidConfig(f"unknown device {device!r}; use auto, cpu or cuda") from error
+    if resolved.type not in ("cpu", "cuda"):
+        raise InvalidConfig(f"device {device!r} is not supported; use auto, cpu or cuda")
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise InvalidConfig(
+            f"device {device} was asked for, but PyTorch finds no CUDA GPU for it here; use auto or cpu"
+        )
+    return resolved
+
+
+def sent(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array's copy on a device, for which a GPU is not waited: what lies in pageable memory would stop the host."""
+    tensor = torch.from_numpy(np.array(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

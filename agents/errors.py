@@ -1,0 +1,60 @@
+"""The errors of this package: what a user can mend, and what ends a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class UserError(ValueError):
+    """The input is wrong. The message says what is wrong and what would be right; the command line exits with 2."""
+
+
+class RunFailed(RuntimeError):
+    """Something failed that the input is not to blame for; the command line exits with 1."""
+
+
+class InvalidConfig(UserError):
+    """A configuration that cannot be run."""
+
+
+class InvalidCheckpoint(UserError):
+    """A checkpoint that is missing, damaged or of another agent."""
+
+
+class LostReplay(InvalidCheckpoint):
+    """A block of the replay is damaged. The run can go on without it, with an empty replay."""
+
+
+class InvalidRun(UserError):
+    """A run folder that cannot be used."""
+
+
+class InvalidScores(UserError):
+    """Scores that the statistics are not made for."""
+
+
+class MissingExtra(UserError, ImportError):
+    """An optional dependency is not installed; the message says how to install it."""
+
+
+class TrainingDiverged(RunFailed):
+    """The loss or a weight is no longer finite; the message names the step."""
+
+
+class RunUnwritable(RunFailed):
+    """A run folder can no longer be written, for example because the disk is full.
+
+    Args:
+        out: The folder.
+        error: What the operating system reported.
+        when: How far the run had come.
+        kept: The end of the sentence, about the last checkpoint.
+    """
+
+    def __init__(self, out: Path | None, error: OSError, when: str, kept: str = "") -> None:
+        super().__init__(out, error, when, kept)
+        self.out, self.error, self.when, self.kept = out, error, when, kept
+
+    def __str__(self) -> str:
+        what = f"{self.out} can no longer be written ({self.error.strerror}), {self.when}"
+        return f"{what}; --resume goes on when it can{self.kept}"

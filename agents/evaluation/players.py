@@ -1,0 +1,97 @@
+"""Scores of many policies at once, each played in a process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+
+import torch
+
+from pixelq.agents.errors import RunFailed
+from pixelq.agents.evaluation.scoring import Request, Score, score
+
+
+def score_all(requests: Sequence[Request], processes: int) -> Iterator[Score]:
+    """Plays many checkpoints, so many at once, and yields each score as it is there.
+
+    Raises:
+        InvalidCheckpoint, InvalidEnv: see ``score``; of the first that fails.
+        RunFailed: a process was killed.
+    """
+    if processes == 1:
+        yield from (score(request)[1] for request in requests)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would share the emulator's threads
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    waiting = list(reversed(requests))
+    players = {}
+    try:
+        for _ in range(min(processes, len(requests))):
+            ours, theirs = context.Pipe()
+            player = context.Process(target=_play, args=(theirs, threads), daemon=True)
+            player.start()
+            theirs.close()  # so that the pipe ends with the player
+            players[ours] = player
+            _send(ours, waiting.pop())
+        for _ in requests:
+            connection = wait(list(players))[0]
+            assert isinstance(connection, Connection)
+            result = _receive(connection)
+            if waiting:
+                _send(connection, waiting.pop())
+            else:
+                players.pop(connection)
+                connection.close()
+            if isinstance(result, Exception):
+                raise result
+            yield result
+    finally:
+        for player in players.values():
+            player.kill()  # an episode may take minutes
+
+
+def _send(connection: Connection, request: Request) -> None:
+    with suppress(BrokenPipeError):  # whoever was killed is noticed when the answer is waited for
+        connection.send(request)
+
+
+def _receive(connection: Connection) -> Score | Exception:
+    try:
+        result: Score | Exception = connection.recv()
+    except (EOFError, OSError) as error:
+        raise RunFailed(
+            "a process that played was killed, perhaps for lack of memory; give fewer --processes"
+        ) from error
+    return result
+
+
+def _play(connection: Connection, threads: int) -> None:
+    """Answers requests until the pipe ends, in a process of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback; the parent says what there is to say
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError):
+        while True:
+            connection.send(_answer(connection.recv()))
+
+
+def _answer(request: Request) -> Score | Exception:
+    try:
+        return score(request)[1]
+    except Exception as error:
+        error.add_note("".join(traceback.format_exception(error)))  # a traceback does not pass through a pipe
+        return error
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed does not tell those who play."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

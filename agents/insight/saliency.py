@@ -1,0 +1,122 @@
+"""Where in an image a policy looks: how much its values change when a part of the image is blurred."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixelq.agents.acting.memory import Memory, joined
+from pixelq.networks.encoders import image_layout
+
+if TYPE_CHECKING:
+    from pixelq.agents.dqn import DQN
+
+BATCH = 64
+BLUR = 3.0  # σ_A of the paper, pixels
+STRIDE, MASK = 5, 5.0  # of the paper's grid and masks, pixels
+SMALL = 36  # images with a side below this have every pixel in their grid, and masks of σ = 1
+TRUNCATE = 4.0  # standard deviations, where a Gaussian ends
+
+
+@dataclass(frozen=True)
+class Saliency:
+    """How much the values at one observation depend on each place of the image [height, width]."""
+
+    value: NDArray[np.float32]
+    """[height, width], ½ (V − V')², V the greatest q-value, in squared units of the return."""
+    q_values: NDArray[np.float32]
+    """[height, width], ½ ‖Q − Q'‖², summed over actions."""
+
+
+def saliency(agent: DQN, obs: NDArray[Any], memory: Memory | None = None) -> Saliency | None:
+    """Saliency by perturbation at one observation [*observation]; None where that is no image.
+
+    Greydanus et al. (2018), "Visualizing and Understanding Atari Agents", equations 1 to 3: at each point of a grid
+    with stride 5, the image I becomes I ⊙ (1 − M) + A ⊙ M, where A is the image blurred with σ = 3 and M a Gaussian
+    mask of σ = 5 around the point, 1 in its middle. All channels are blurred alike, so all frames of a stack. Q-values
+    take the place of the logits of the paper's policy. Between the points the map is interpolated linearly. Images with
+    a side below 36 pixels have stride 1 and masks of σ = 1.
+
+    Args:
+        agent: whose values they are.
+        obs: the observation.
+        memory: what an agent with an LSTM remembered before it, which stays as it was; None: it is an episode's first.
+
+    Raises:
+        ValueError: the observation does not fit the observation space, or is a batch.
+    """
+    shape = agent.observation_space.shape
+    if np.shape(obs) != shape:
+        raise ValueError(f"the observation has shape {np.shape(obs)}; it must be {shape}")
+    if len(shape) not in (2, 3):
+        return None
+    channels = _channels_first(obs)  # [C, H, W]
+    height, width = channels.shape[1:]
+    stride, sigma = (STRIDE, MASK) if min(height, width) >= SMALL else (1, 1.0)
+    blurred = gaussian_blur(channels, BLUR)
+    rows, columns = range(0, height, stride), range(0, width, stride)
+    points = [(row, column) for row in rows for column in columns]
+    changes = []
+    for start in range(0, len(points), BATCH):
+        masks = torch.stack([gaussian_mask(height, width, *point, sigma) for point in points[start : start + BATCH]])
+        perturbed = channels + (blurred - channels) * masks.unsqueeze(1)  # [B, C, H, W]
+        # The image itself goes along, so that rounding cannot differ between the two.
+        images = _observations(torch.cat([channels[None], perturbed]), obs)
+        q = agent.q_values(images, None if memory is None else joined([memory] * len(images))).cpu()  # [1 + B, A]
+        value = q.max(1).values
+        changes.append(torch.stack([(value[1:] - value[0]).square(), (q[1:] - q[0]).square().sum(1)]) / 2)
+    grid = torch.cat(changes, 1).view(2, len(rows), len(columns))
+    of_value, of_q = _upsampled(grid, stride, height, width).numpy()
+    return Saliency(of_value, of_q)
+
+
+def gaussian_mask(height: int, width: int, row: int, column: int, sigma: float) -> Tensor:
+    """exp(−d² / 2σ²) [height, width] at distance d from a pixel, which has 1."""
+    down = (torch.arange(height) - row).square().unsqueeze(1)
+    across = (torch.arange(width) - column).square()
+    return torch.exp(-(down + across) / (2 * sigma**2))
+
+
+def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
+    """Images [C, H, W] blurred with a Gaussian that ends at 4σ, beyond their edges as at the edge."""
+    radius = int(TRUNCATE * sigma + 0.5)
+    kernel = torch.exp(-torch.arange(-radius, radius + 1).square() / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    padded = F.pad(images.unsqueeze(1), (radius,) * 4, mode="replicate")  # [C, 1, H + 2r, W + 2r]
+    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1)).squeeze(1)
+
+
+def _channels_first(obs: NDArray[Any]) -> Tensor:
+    """One observation of any layout as float32 [C, H, W]."""
+    image = torch.from_numpy(np.asarray(obs, np.float32))
+    match image_layout(image.shape):
+        case "HW":
+            return image.unsqueeze(0)
+        case "HWC":
+            return image.permute(2, 0, 1)
+        case "CHW":
+            return image
+
+
+def _observations(images: Tensor, like: NDArray[Any]) -> NDArray[Any]:
+    """Images float32 [B, C, H, W] as observations of the layout and type of one [*observation]."""
+    match image_layout(like.shape):
+        case "HW":
+            images = images.squeeze(1)
+        case "HWC":
+            images = images.permute(0, 2, 3, 1)
+    is_pixels = like.dtype == np.uint8
+    return (images.round() if is_pixels else images).numpy().astype(like.dtype)
+
+
+def _upsampled(grid: Tensor, stride: int, height: int, width: int) -> Tensor:
+    """[N, h, w] at pixels 0, stride, 2 · stride, … as [N, height, width]; the last pixels are as the grid's last."""
+    size = tuple((count - 1) * stride + 1 for count in grid.shape[1:])
+    between = F.interpolate(grid.unsqueeze(0), size=size, mode="bilinear", align_corners=True)
+    return F.pad(between, (0, width - size[1], 0, height - size[0]), mode="replicate").squeeze(0)

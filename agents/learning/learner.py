@@ -1,0 +1,169 @@
+"""The learner: one update of the online network from one batch, and the target network."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.experience.batches import Batch, Sequences, features_of, mean_of, priorities
+from pixelq.agents.learning.optimizers import (
+    drop_subnormals,
+    limit_norm,
+    load_optimizer_tensors,
+    make_fraction_optimizer,
+    make_optimizer,
+    optimizer_tensors,
+)
+from pixelq.agents.learning.resets import shrink_and_perturb
+from pixelq.agents.learning.targets import greedy_policy, munchausen_reward, soft_policy
+from pixelq.agents.storage.validation import fitting, restore_generator
+from pixelq.networks import FractionHead, QNetwork
+
+SUBNORMALS_EVERY = 200
+"""Updates between two looks for moments that slow a CPU; one takes the time of two optimiser steps."""
+
+
+class Update(NamedTuple):
+    """What an update tells, left on the device so that nothing waits for it."""
+
+    loss: Tensor  # [] mean loss of the batch, importance weights included
+    q_mean: Tensor  # [] mean value of the actions taken
+    priority: Tensor  # [B] new priorities of the batch's rows
+
+
+class Learner:
+    """Q-learning with a target network (Mnih et al. 2015, Algorithm 1), for every head and target rule.
+
+    Args:
+        network: the online network; the target network starts as its copy.
+        config: hyperparameters.
+        seed: of the noise and of the fractions that a loss draws.
+    """
+
+    def __init__(self, network: QNetwork, config: AgentConfig, seed: int = 0) -> None:
+        self.config = config
+        self.network = network
+        self.device = next(network.parameters()).device
+        # A copy scatters an LSTM's weights, which cuDNN wants in one piece; `to` puts them together again.
+        self.target_network = copy.deepcopy(network).requires_grad_(False).to(self.device)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        wants_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(self.device))
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bfloat16)
+        self.captured: Any = None  # the update as a graph, and the replay that it draws from; see ``make_updater``
+        self._make_optimizers()
+
+    def _make_optimizers(self) -> None:
+        head = self.network.head
+        fractions = list(head.proposal.parameters()) if isinstance(head, FractionHead) else []
+        others = [p for p in self.network.parameters() if all(p is not fraction for fraction in fractions)]
+        self.optimizers = {"optimizer": make_optimizer(self.config, others)}
+        if fractions:
+            self.optimizers["fraction_optimizer"] = make_fraction_optimizer(self.config, fractions)
+
+    def update(self, batch: Batch | Sequences) -> Update:
+        """One gradient step on the head's loss between Z(s, a) and r + discount · Σₐ π(a|s′) Z_target(s′, a)."""
+        network, target_network, config = self.network, self.target_network, self.config
+        features = features_of(batch)
+        with torch.no_grad(), self.autocast:
+            next_value = self._value(target_network, features.after(target_network))
+            next_q = target_network.head.q(next_value)  # [B, A]
+            reward, next_policy = batch.reward, greedy_policy(next_q)
+            if config.double:
+                next_policy = greedy_policy(network.head.q(self._value(network, features.after(network))))
+            if config.munchausen:
+                q = target_network.head.q(self._value(target_network, features.now(target_network)))
+                reward, next_policy = self._munchausen(batch, q, next_q)
+        with self.autocast:
+            value = self._value(network, features.now(network))
+            losses, priority, q_taken = network.head.loss(
+                value, batch.action, reward, batch.discount, next_value, next_policy, self.generator
+            )
+        loss = mean_of(losses, batch, batch.weight)
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if config.max_grad_norm is not None:
+            limit_norm(self.optimizers["optimizer"], config.max_grad_norm)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        return Update(loss.detach(), mean_of(q_taken, batch), priorities(priority, batch, config.priority_eta))
+
+    def _value(self, network: QNetwork, features: Tensor) -> Any:
+        """The head's representation of the values, under noise of its own that the batch shares."""
+        return network.head(features, network.draw_noise(1, self.generator))
+
+    def _munchausen(self, batch: Batch | Sequences, q: Tensor, next_q: Tensor) -> tuple[Tensor, Tensor]:
+        """Reward [B] and next policy [B, A] of Munchausen DQN, from the target network's q at both states."""
+        alpha, temperature = self.config.munchausen_alpha, self.config.munchausen_temperature
+        reward = munchausen_reward(
+            batch.reward,
+            batch.discount,
+            batch.action,
+            q,
+            next_q,
+            alpha=alpha,
+            temperature=temperature,
+            clip=self.config.munchausen_clip,
+        )
+        return reward, soft_policy(next_q, temperature)
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Sets the step size of everything but FQF's fractions."""
+        for group in self.optimizers["optimizer"].param_groups:
+            group["lr"].fill_(learning_rate)  # in place: a captured update reads it there
+
+    def drop_subnormals(self, updates: int) -> None:
+        """Keeps a CPU fast: after each 200th update drops the moments that have decayed to next to nothing."""
+        if self.device.type == "cpu" and updates % SUBNORMALS_EVERY == 0:
+            for optimizer in self.optimizers.values():
+                drop_subnormals(optimizer)
+
+    def sync_target(self) -> None:
+        """Copies the online network to the target network."""
+        self.target_network.load_state_dict(self.network.state_dict())
+
+    def reset(self, fresh: QNetwork) -> None:
+        """Resets the online network towards ``fresh``, copies it to the target network and forgets the moments.
+
+        BBF resets the target network by itself and keeps the encoder's moments (Schwarzer et al. 2023).
+        """
+        shrink_and_perturb(self.network, fresh.to(self.device), self.config.reset_shrink)
+        self.sync_target()
+        self._make_optimizers()
+        self.captured = None  # it would go on with the old moments
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The learner's state beyond the online network: target network, optimisers, generator."""
+        tensors = {f"target.{name}": tensor for name, tensor in self.target_network.state_dict().items()}
+        for part, optimizer in self.optimizers.items():
+            tensors |= {f"{part}.{name}": tensor for name, tensor in optimizer_tensors(optimizer).items()}
+        return tensors | {"generator.state": self.generator.get_state()}
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Puts back what ``tensors`` gave.
+
+        Raises:
+            LookupError, ValueError, RuntimeError: they are those of another learner.
+        """
+        parts: dict[str, dict[str, Tensor]] = {"target": {}, "generator": {}, **{part: {} for part in self.optimizers}}
+        for name, tensor in tensors.items():
+            part, _, key = name.partition(".")
+            parts[part][key] = tensor
+        for name, like in self.target_network.state_dict().items():
+            fitting(parts["target"], name, like)
+        self.target_network.load_state_dict(parts["target"])
+        for part, optimizer in self.optimizers.items():
+            load_optimizer_tensors(optimizer, parts[part])
+        restore_generator(self.generator, parts["generator"], "state")
+        self.captured = None
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies matrices in bfloat16 by itself, and not by emulation."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

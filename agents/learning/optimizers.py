@@ -1,0 +1,128 @@
+"""Optimisers: Adam from PyTorch, and the centred RMSProp that PyTorch does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.storage.validation import fitting, part
+
+
+class CentredRMSProp(torch.optim.Optimizer):
+    """RMSProp divided by the running standard deviation, ε under the root, as in Mnih et al. 2015.
+
+    ``m ← ρm + (1−ρ)g;  v ← ρv + (1−ρ)g²;  w ← w − α g / √(v − m² + ε)``. PyTorch's centred RMSProp adds ε outside
+    the root instead, which lets the step grow a hundredfold where the gradients are small.
+
+    Args:
+        params: to be changed.
+        lr: α, a tensor [] or a number.
+        decay: ρ.
+        eps: ε.
+    """
+
+    grad_scale: Tensor | None = None
+    """The gradients are divided by this [] first, as PyTorch's fused optimisers do by theirs."""
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: Tensor | float, decay: float, eps: float) -> None:
+        super().__init__(params, {"lr": lr, "decay": decay, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One step along the gradients in ``.grad``."""
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            for p in params:
+                if not self.state[p]:
+                    self.state[p] = {"mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
+            grads = [p.grad for p in params if p.grad is not None]
+            if self.grad_scale is not None:
+                grads = list(torch._foreach_div(grads, self.grad_scale))
+            means = [self.state[p]["mean"] for p in params]
+            squares = [self.state[p]["square"] for p in params]
+            torch._foreach_lerp_(means, grads, 1 - group["decay"])
+            torch._foreach_mul_(squares, group["decay"])
+            torch._foreach_addcmul_(squares, grads, grads, 1 - group["decay"])
+            deviations = torch._foreach_addcmul(squares, means, means, -1)
+            torch._foreach_clamp_min_(deviations, 0.0)  # a variance, but rounding can make it negative
+            torch._foreach_add_(deviations, group["eps"])
+            torch._foreach_sqrt_(deviations)
+            steps = torch._foreach_div(grads, deviations)
+            torch._foreach_mul_(steps, group["lr"])
+            torch._foreach_sub_(params, steps)
+
+
+def make_optimizer(config: AgentConfig, params: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """The configuration's optimiser over the parameters; its step size is a tensor on their device."""
+    device = params[0].device
+    learning_rate = torch.tensor(config.learning_rate, device=device)
+    if config.optimizer == "rmsprop":
+        return CentredRMSProp(params, learning_rate, config.rmsprop_decay, config.rmsprop_epsilon)
+    kind = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
+    return kind(
+        params,
+        lr=learning_rate,
+        eps=config.adam_epsilon,
+        weight_decay=config.weight_decay,
+        fused=True,
+        capturable=device.type == "cuda",
+    )
+
+
+def make_fraction_optimizer(config: AgentConfig, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimiser of FQF's fractions: centred RMSProp with decay 0.95 and ε 1e-5, as Yang et al. 2019 program it."""
+    return CentredRMSProp(params, config.fraction_learning_rate, decay=0.95, eps=1e-5)
+
+
+def limit_norm(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
+    """Lets the optimiser's next step divide the gradients by max(1, ‖g‖ / max_norm), ‖g‖ their Euclidean norm.
+
+    The optimiser divides while it reads them: PyTorch's own clipping is one more pass over all of them.
+    """
+    grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    scale = (nn.utils.get_total_norm(grads) / max_norm).clamp(min=1.0)
+    optimizer.grad_scale = scale  # type: ignore[attr-defined]
+
+
+@torch.no_grad()
+def drop_subnormals(optimizer: torch.optim.Optimizer) -> None:
+    """Sets moments to zero whose size is below float32's least normal number, 1.2e-38.
+
+    The moments of a weight that gets no gradient any more, such as a silent unit's, decay until they are there, and
+    rounding keeps them from zero. They move no weight, but a processor takes ten times as long over each of them.
+    """
+    for moments in optimizer.state.values():
+        for moment in moments.values():
+            moment.masked_fill_(moment.abs() < torch.finfo(moment.dtype).tiny, 0.0)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """The optimiser's state as named tensors: ``"<parameter>.<moment>"``."""
+    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": tensor for index, moments in state.items() for name, tensor in moments.items()}
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """Puts back what ``optimizer_tensors`` gave; hyperparameters stay those of the optimiser.
+
+    Raises:
+        ValueError: the tensors are those of other parameters.
+    """
+    params = {str(i): p for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"])}
+    moments = {"mean", "square"} if isinstance(optimizer, CentredRMSProp) else {"step", "exp_avg", "exp_avg_sq"}
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for index in {key.partition(".")[0] for key in tensors}:
+        if index not in params or part(tensors, index).keys() != moments:
+            raise ValueError(f"the moments of parameter {index:.80} are those of another optimiser")
+        param, found = params[index], state.setdefault(int(index), {})
+        for name in moments:
+            if name == "step":
+                found[name] = fitting(tensors, f"{index}.{name}", torch.zeros(())).clone()
+            else:
+                # In the parameter's own order in memory, as fused kernels take all of them as plain rows of numbers.
+                found[name] = torch.empty_like(param).copy_(fitting(tensors, f"{index}.{name}", param))
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,129 @@
+"""The replay on disk: its rows in compressed blocks, each written once, so that a checkpoint adds only what is new."""
+
+from __future__ import annotations
+
+from pixelq.agents.errors import LostReplay
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import zstandard
+from torch import Tensor
+
+from pixelq.agents.storage.checkpoint import ROWS, pack_tensors, read_files, unpack_tensors
+from pixelq.agents.errors import InvalidCheckpoint
+from pixelq.agents.storage.files import digest, read_checksums, replace_file
+from pixelq.agents.experience.ring import Ring
+
+BLOCK_BYTES = 2**23
+"""Bytes of a block before compression, if a time step is not larger. A part of the format; four times as many took
+twice the time, most of it for pages that had not been touched before."""
+HEADER_BYTES = 2**16
+"""Most bytes that a block has beside its rows."""
+LEVEL = 3
+"""Of zstandard: level 6 makes blocks a third smaller and takes thrice the time."""
+FOLDER = "replay"
+
+
+
+
+class ReplayFiles:
+    """The rows of a ring in the folder ``replay`` beside a run's checkpoints.
+
+    A block holds the time steps up to a multiple of ``steps`` and is never changed. The steps after the last block
+    are in each checkpoint itself.
+
+    Args:
+        checkpoints: the folder of the run's checkpoints.
+        ring: what is written and read.
+    """
+
+    def __init__(self, checkpoints: Path, ring: Ring) -> None:
+        self.checkpoints, self.ring = checkpoints, ring
+        self.steps = max(1, BLOCK_BYTES // ring.step_bytes)
+        self.digests: dict[int, str] = {}  # of the blocks written, by the time step after their last
+
+    def write(self) -> tuple[dict[str, str], bytes]:
+        """Writes the blocks that are new.
+
+        Returns:
+            the digests of all blocks that the ring needs, by their path from a checkpoint; the rows after them, packed.
+        """
+        ring, steps = self.ring, self.steps
+        oldest = max(0, ring.time - ring.length)
+        ends = range((oldest // steps + 1) * steps, ring.time + 1, steps)
+        for end in ends:
+            if end not in self.digests:
+                data = pack(ring.read(max(oldest, end - steps), end))
+                path = self.checkpoints / FOLDER / _name(end)
+                path.parent.mkdir(exist_ok=True)
+                replace_file(path, data)
+                self.digests[end] = digest(data)
+        self.digests = {end: self.digests[end] for end in ends}
+        blocks = {f"../{FOLDER}/{_name(end)}": value for end, value in self.digests.items()}
+        return blocks, pack(ring.read(max(oldest, ring.time // steps * steps), ring.time))
+
+    def read(self, folder: Path, end: int) -> None:
+        """Puts the rows of a checkpoint, of the time steps before ``end``, into the ring.
+
+        Raises:
+            LostReplay: a block is missing or damaged.
+            InvalidCheckpoint: the rows in the checkpoint itself are damaged.
+            ValueError: the rows are not those of such a ring, or not all that it needs.
+        """
+        ring, reached = self.ring, max(0, end - self.ring.length)
+        digests = read_checksums(folder)
+        blocks = sorted((int(match[1]), name) for name in digests if (match := _BLOCK.fullmatch(name)))
+        ends, names = zip(*blocks, (end, ROWS), strict=True)
+        files = read_files(folder, names)
+        for block_end, name in zip(ends, names, strict=True):
+            try:
+                _, data = next(files)
+            except InvalidCheckpoint as error:
+                raise error if name == ROWS else LostReplay(str(error)) from error
+            rows = unpack(folder / name, data, ring)
+            begin = block_end - len(rows["action"]) if rows.keys() >= {"action"} and rows["action"].dim() else block_end
+            if not begin <= reached <= block_end <= end:
+                raise ValueError(f"the rows of {name} do not follow those before them")
+            ring.write(reached, {field: tensor[reached - begin :] for field, tensor in rows.items()})
+            reached = block_end
+        self.digests = {block_end: digests[name] for block_end, name in blocks}
+
+    def remove_unneeded(self, checkpoints: list[Path]) -> None:
+        """Removes the blocks that none of these checkpoints names."""
+        needed: set[str] = set()
+        for folder in checkpoints:
+            with suppress(OSError, ValueError):  # one without its checksums is never resumed
+                needed |= read_checksums(folder).keys()
+        for path in (self.checkpoints / FOLDER).glob("rows_*.zst"):
+            if f"../{FOLDER}/{path.name}" not in needed:
+                path.unlink()
+
+
+def pack(rows: dict[str, Tensor]) -> bytes:
+    """Rows as the compressed bytes of a safetensors file."""
+    return zstandard.ZstdCompressor(level=LEVEL).compress(pack_tensors(rows))
+
+
+def unpack(path: Path, data: bytes, ring: Ring) -> dict[str, Tensor]:
+    """The rows that ``pack`` was given; what they claim to take is checked before it is taken.
+
+    Raises:
+        InvalidCheckpoint: they are damaged, or more than a block of such a ring.
+    """
+    try:
+        size = zstandard.get_frame_parameters(data).content_size
+        if size > max(BLOCK_BYTES, ring.step_bytes) + HEADER_BYTES:
+            raise InvalidCheckpoint(f"{path} is damaged (it claims {size:,} bytes); use another checkpoint")
+        unpacked = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise InvalidCheckpoint(f"{path} is damaged ({error}); use another checkpoint") from error
+    return unpack_tensors(path, unpacked)
+
+
+def _name(end: int) -> str:
+    return f"rows_{end:012d}.zst"
+
+
+_BLOCK = re.compile(rf"\.\./{FOLDER}/rows_(\d{{12}})\.zst")

@@ -1,0 +1,89 @@
+"""What the checkpoints of a long run cost: seconds each, bytes on the disk, and seconds to read one back."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from pixelq.agents import DQN, preset
+from pixelq.agents.config.schedules import crossed
+from pixelq.agents.runs.checkpoints import RunCheckpoints
+from pixelq.agents.runs.machine import hardware
+from pixelq.envs import make_vec
+
+EVERY = 50_000
+"""Steps between checkpoints, as ``pixelq train`` has them."""
+KEEP = 3
+SHARE = 0.02
+"""Most of the training's time that checkpoints are meant to take."""
+
+
+def checkpoint_costs(env: str, rows: int, num_envs: int, device: torch.device) -> dict[str, Any]:
+    """Plays at random until a replay of so many rows is full, and half as long again; writes checkpoints meanwhile.
+
+    The agent is the preset ``rainbow``'s, whose priorities are in each checkpoint too.
+    """
+    envs = make_vec(env, num_envs, seed=0)
+    config = dataclasses.replace(preset("rainbow"), replay_capacity=rows)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, config, device=device)
+    replay, rng = agent.make_replay(num_envs, envs.frame_stack), np.random.default_rng(0)
+    written: list[dict[str, float]] = []
+    with tempfile.TemporaryDirectory() as name:
+        checkpoints = RunCheckpoints(Path(name), replay, KEEP)
+        obs, _ = envs.reset()
+        while agent.step < 1.5 * rows:
+            actions = rng.integers(agent.num_actions, size=num_envs)
+            next_obs, reward, terminated, truncated, info = envs.step(actions)
+            replay.add(obs, actions, reward, terminated, truncated, info.get("life_lost"))
+            obs, agent.step = next_obs, agent.step + num_envs
+            if crossed(EVERY, agent.step - num_envs, agent.step) or agent.step >= 1.5 * rows:
+                games = {f"games.{key}": torch.from_numpy(value) for key, value in envs.get_state().items()}
+                start = time.perf_counter()
+                checkpoints.write(agent, {}, games)
+                seconds = time.perf_counter() - start
+                written.append({"step": agent.step, "seconds": seconds, "bytes": _bytes(Path(name))})
+        start = time.perf_counter()
+        checkpoints.read(agent.step)
+        reading = time.perf_counter() - start
+    envs.close()
+    typical = median(entry["seconds"] for entry in written)
+    return {
+        "hardware": hardware(agent.device),
+        "device": agent.device.type,
+        "env": env,
+        "rows": replay.rows,
+        "num_envs": num_envs,
+        "replay_bytes": replay.nbytes,
+        "checkpoint_every": EVERY,
+        "keep": KEEP,
+        "seconds": typical,
+        "bytes": written[-1]["bytes"],
+        "seconds_to_read": reading,
+        "steps_per_second_at_2_percent": SHARE * EVERY / typical,
+        "checkpoints": written,
+    }
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def show_checkpoints(figures: dict[str, Any], console: Console) -> None:
+    """Prints the figures."""
+    seconds = [entry["seconds"] for entry in figures["checkpoints"]]
+    console.print(
+        f"{figures['env']} · replay of {figures['rows']:,} rows, {figures['replay_bytes'] / 1e9:.2f} GB · "
+        f"a checkpoint every {figures['checkpoint_every']:,} steps\n"
+        f"  to write   {figures['seconds']:.2f} s (median; {min(seconds):.2f} to {max(seconds):.2f}), "
+        f"2% of training at {figures['steps_per_second_at_2_percent']:,.0f} steps/s\n"
+        f"  on disk    {figures['bytes'] / 1e6:,.0f} MB with {figures['keep']} checkpoints kept\n"
+        f"  to read    {figures['seconds_to_read']:.1f} s, the games apart"
+    )

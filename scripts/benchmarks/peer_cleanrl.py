@@ -1,0 +1,146 @@
+"""CleanRL's DQN for Atari, which is a script and no package: its loop, written anew from its published description."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from pixelq.scripts.benchmarks.work import Work, update_ratio
+
+if TYPE_CHECKING:
+    import gymnasium
+    from torch import nn
+
+
+class CleanRL:
+    """The loop of ``dqn_atari.py``: gymnasium's vector environment with stable-baselines3's wrappers and replay.
+
+    Its loss is the mean squared error and its gradient is not clipped. The script plays one game; here several make as
+    many updates for each of their steps. Its replay keeps next observations in the same array.
+    """
+
+    def __init__(self, work: Work, device: str) -> None:
+        import gymnasium
+        import numpy as np
+        import torch
+        from stable_baselines3.common.buffers import ReplayBuffer
+
+        random.seed(work.seed)
+        np.random.seed(work.seed)  # noqa: NPY002  # the replay draws from it
+        torch.manual_seed(work.seed)
+        self.work, self.device = work, device
+        self.envs = gymnasium.vector.SyncVectorEnv(
+            [lambda: game(work.env) for _ in range(work.num_envs)],
+            autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP,  # the only one when the script was written
+        )
+        observations, actions = self.envs.single_observation_space, self.envs.single_action_space
+        assert isinstance(actions, gymnasium.spaces.Discrete)
+        self.network = q_network(int(actions.n)).to(device)
+        self.target = q_network(int(actions.n)).to(device)
+        self.target.load_state_dict(self.network.state_dict())
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=work.learning_rate, eps=work.adam_epsilon)
+        self.replay = ReplayBuffer(
+            work.replay_capacity,
+            observations,
+            actions,
+            device,
+            n_envs=work.num_envs,
+            optimize_memory_usage=True,
+            handle_timeout_termination=False,
+        )
+        actions.seed(work.seed)
+        self.observations, _ = self.envs.reset(seed=work.seed)
+        self.train_freq, self.gradient_steps = update_ratio(work.num_envs, work.train_every)
+        self.steps = self.trained_steps = self.updates = 0
+
+    def learn(self, steps: int) -> None:
+        """Trains on from where the games are."""
+        work, end = self.work, self.steps + steps
+        while self.steps < end:
+            filled = self.steps >= work.replay_capacity
+            self._play(work.epsilon if filled else 1.0)
+            if not filled:
+                continue
+            self.trained_steps += 1
+            if self.trained_steps % self.train_freq == 0:
+                for _ in range(self.gradient_steps):
+                    self._update()
+            if self.steps % work.target_update_every < work.num_envs:
+                self.target.load_state_dict(self.network.state_dict())
+
+    def counts(self) -> tuple[int, int]:
+        """Steps and updates."""
+        return self.steps, self.updates
+
+    def _play(self, epsilon: float) -> None:
+        """One step of all games into the replay; one coin for all, as in the script."""
+        import numpy as np
+        import torch
+
+        if random.random() < epsilon:
+            actions = np.array([self.envs.single_action_space.sample() for _ in range(self.envs.num_envs)])
+        else:
+            with torch.no_grad():
+                values = self.network(torch.tensor(self.observations, device=self.device) / 255.0)
+            actions = values.argmax(1).cpu().numpy()
+        following, rewards, terminated, truncated, infos = self.envs.step(actions)
+        last = following.copy()
+        for env in np.flatnonzero(terminated | truncated):
+            last[env] = infos["final_obs"][env]
+        self.replay.add(self.observations, last, actions, rewards, terminated, [{}] * self.envs.num_envs)
+        self.observations = following
+        self.steps += self.envs.num_envs
+
+    def _update(self) -> None:
+        import torch
+        from torch.nn import functional as F
+
+        batch = self.replay.sample(self.work.batch_size)
+        with torch.no_grad():
+            best = self.target(batch.next_observations / 255.0).max(1).values
+            target = batch.rewards.flatten() + self.work.gamma * best * (1 - batch.dones.flatten())
+        value = self.network(batch.observations / 255.0).gather(1, batch.actions).squeeze(1)
+        loss = F.mse_loss(value, target)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.updates += 1
+
+
+def q_network(actions: int) -> nn.Module:
+    """The convolutions of Mnih et al. 2015 on values up to 1."""
+    from torch import nn
+
+    return nn.Sequential(
+        nn.Conv2d(4, 32, 8, stride=4),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 4, stride=2),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(3136, 512),
+        nn.ReLU(),
+        nn.Linear(512, actions),
+    )
+
+
+def game(env_id: str) -> gymnasium.Env[Any, Any]:
+    """One game under the script's wrappers, which play by the protocol ``nature``."""
+    import ale_py  # noqa: F401  # registers the games
+    import gymnasium
+    from gymnasium import wrappers
+    from stable_baselines3.common import atari_wrappers
+
+    env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, frameskip=1, repeat_action_probability=0.0)
+    meanings = env.unwrapped.get_action_meanings()  # type: ignore[attr-defined]
+    env = wrappers.RecordEpisodeStatistics(env)
+    env = atari_wrappers.NoopResetEnv(env, noop_max=30)
+    env = atari_wrappers.MaxAndSkipEnv(env, skip=4)
+    env = atari_wrappers.EpisodicLifeEnv(env)
+    if "FIRE" in meanings:
+        env = atari_wrappers.FireResetEnv(env)
+    env = atari_wrappers.ClipRewardEnv(env)
+    env = wrappers.ResizeObservation(env, (84, 84))
+    env = wrappers.GrayscaleObservation(env)
+    return wrappers.FrameStackObservation(env, 4)

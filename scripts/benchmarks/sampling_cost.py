@@ -1,0 +1,113 @@
+"""What drawing a batch from a full replay costs, beside a plain gather of the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from pixelq.agents import Replay
+from pixelq.agents.experience.samplers import PrioritizedSampler
+from pixelq.agents.runs.machine import hardware
+from pixelq.scripts.benchmarks.timing import seconds_in_turns
+from pixelq.scripts.benchmarks.update_cost import OBSERVATIONS
+
+BATCH_SIZES = (32, 256)
+N_STEP = 3
+LEAST_ROWS = 10_000
+EPISODE = 1_000  # steps
+
+
+def filled_replay(rows: int, num_envs: int, device: torch.device) -> Replay:
+    """A full replay of random pixels, with prioritised sampling and random priorities."""
+    replay = Replay(
+        OBSERVATIONS.shape,
+        np.dtype(np.uint8),
+        capacity=rows,
+        num_envs=num_envs,
+        frame_stack=OBSERVATIONS.shape[0],
+        n_step=N_STEP,
+        reward_clip=1.0,
+        prioritized=True,
+        device=device,
+    )
+    rng = np.random.default_rng(0)
+    obs = rng.integers(256, size=(num_envs, *OBSERVATIONS.shape), dtype=np.uint8)
+    action, reward, never = np.zeros(num_envs, np.int64), np.ones(num_envs, np.float32), np.zeros(num_envs, bool)
+    for _ in range(replay.length):
+        replay.add(obs, action, reward, rng.random(num_envs) < 1 / EPISODE, never)
+    everything = torch.arange(replay.rows, device=device)
+    replay.sampler.update(everything, torch.rand(replay.rows, device=device))
+    return replay
+
+
+def sampling_costs(rows: int, num_envs: int, device: torch.device, turns: int, seconds: float) -> dict[str, Any]:
+    """Measures each way of drawing in turn, ``turns`` times for ``seconds`` all together; milliseconds are medians."""
+    replay = filled_replay(rows, num_envs, device)
+    ways = {(batch_size, name): way for batch_size in BATCH_SIZES for name, way in _ways(replay, batch_size).items()}
+    for way in ways.values():
+        way()
+    took = seconds_in_turns(ways, device, turns, seconds / len(ways))
+    return {
+        "hardware": hardware(device),
+        "device": device.type,
+        "rows": replay.rows,
+        "replay_gigabytes": replay.nbytes / 1e9,
+        "turns": turns,
+        "milliseconds": {
+            str(batch_size): {name: 1e3 * median(took[batch_size, name]) for size, name in ways if size == batch_size}
+            for batch_size in BATCH_SIZES
+        },
+    }
+
+
+def _ways(replay: Replay, batch_size: int) -> dict[str, Callable[[], object]]:
+    """What is measured, by name."""
+    prioritized = replay.sampler
+    assert isinstance(prioritized, PrioritizedSampler)
+    uniform = prioritized.everything
+    generator = torch.Generator(replay.device).manual_seed(0)
+    frames = 2 * batch_size * replay.frame_stack  # of a batch's observations and next observations
+
+    def plain_gather() -> object:
+        index = torch.randint(replay.rows, (frames,), generator=generator, device=replay.device)
+        return replay.ring.frames.index_select(0, index)
+
+    def update() -> None:
+        rows, _ = prioritized.sample(batch_size)
+        prioritized.update(rows, torch.rand(batch_size, device=replay.device))
+
+    def batch_from(sampler: Any) -> Callable[[], object]:
+        def sample() -> object:
+            replay.sampler = sampler
+            return replay.sample(batch_size)
+
+        return sample
+
+    return {
+        "plain index_select of as many frames": plain_gather,
+        "rows, uniform": lambda: uniform.sample(batch_size),
+        "rows, prioritised": lambda: prioritized.sample(batch_size),
+        "rows, prioritised, and new priorities": update,
+        "batch, uniform": batch_from(uniform),
+        "batch, prioritised": batch_from(prioritized),
+    }
+
+
+def show_sampling(figures: dict[str, Any], console: Console) -> None:
+    """Prints a table of the figures."""
+    table = Table(
+        title=f"{figures['rows']:,} rows of 84×84 frames, {figures['replay_gigabytes']:.2f} GB · {figures['device']}",
+        caption=f"Median ms. A batch: stacks of 4 frames, {N_STEP}-step returns, next stacks.",
+    )
+    table.add_column("")
+    for batch_size in BATCH_SIZES:
+        table.add_column(f"batch of {batch_size}", justify="right")
+    for name in figures["milliseconds"][str(BATCH_SIZES[0])]:
+        table.add_row(name, *(f"{figures['milliseconds'][str(size)][name]:.3f}" for size in BATCH_SIZES))
+    console.print(table)

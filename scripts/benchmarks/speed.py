@@ -1,0 +1,127 @@
+"""Figures of the benchmark's turns, and how they are printed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from pixelq.agents.runs.machine import hardware
+from pixelq.scripts.benchmarks.peers import ENTRIES, OURS_BFLOAT16, OWN, Turn
+from pixelq.scripts.benchmarks.roofline import update_cost
+from pixelq.scripts.benchmarks.work import Work
+
+
+class Measured(NamedTuple):
+    """What the turns gave."""
+
+    runs: dict[str, list[Turn]]
+    """Of each entry."""
+    parts: dict[str, dict[str, float]]
+    """Milliseconds per step in each part of the loop, of our own entries."""
+    peaks: dict[str, float]
+    """Of the machine; see ``measure_peaks``."""
+
+
+def summarize(measured: Measured, work: Work, device: torch.device) -> dict[str, Any]:
+    """The figures as JSON values; a ratio is our median of steps per second over the peer's."""
+    results: list[dict[str, Any]] = []
+    for name, turns in measured.runs.items():
+        speeds = [turn.steps / turn.seconds for turn in turns]
+        result: dict[str, Any] = {
+            "name": name,
+            "version": ENTRIES[name].version(),
+            "steps_per_second": median(speeds),
+            "updates_per_second": median(turn.updates / turn.seconds for turn in turns),
+            "peak_memory_mib": max(turn.peak_memory_mib for turn in turns),
+            "runs": speeds,
+            "steps": sum(turn.steps for turn in turns),
+            "updates": sum(turn.updates for turn in turns),
+            "seconds": sum(turn.seconds for turn in turns),
+        }
+        if device.type == "cuda":
+            result["peak_device_memory_mib"] = max(turn.peak_device_memory_mib or 0.0 for turn in turns)
+        results.append(result)
+    cost = update_cost(work, device)
+    own = [result for result in results if result["name"] in OWN]
+    for result in own:
+        precision = "bfloat16" if result["name"] == OURS_BFLOAT16 else "float32"
+        bound = measured.peaks[f"gflop_per_second_{precision}"] / cost.gflop
+        result["precision"], result["updates_per_second_bound"] = precision, bound
+        result["share_of_bound"] = result["updates_per_second"] / bound
+    peers = results[1:]
+    return {
+        "hardware": hardware(device),
+        "device": device.type,
+        "work": asdict(work),
+        "results": results,
+        "ratios": {peer["name"]: results[0]["steps_per_second"] / peer["steps_per_second"] for peer in peers},
+        "ratio_runs": {
+            one["name"]: {
+                peer["name"]: [a / b for a, b in zip(one["runs"], peer["runs"], strict=True)]
+                for peer in peers
+                if peer["name"] not in OWN
+            }
+            for one in own
+        },
+        "update": asdict(cost),
+        "peaks": measured.peaks,
+        "milliseconds_per_step": measured.parts,
+    }
+
+
+def title(figures: dict[str, Any]) -> str:
+    """The work in one line."""
+    work = figures["work"]
+    return (
+        f"{work['env']} · {work['num_envs']} environments · batch {work['batch_size']} · an update per "
+        f"{work['train_every']} steps · {figures['device']}"
+    )
+
+
+def show(figures: dict[str, Any], console: Console) -> None:
+    """Prints the figures: a table, the bounds, and the parts of a step."""
+    table = Table(
+        title=title(figures),
+        caption="steps/s: median (min–max) over turns; a step is four frames. Peak MiB: of the process, with "
+        f"{figures['work']['replay_capacity']:,} rows of replay.",
+    )
+    table.add_column("name")
+    for heading in ("version", "steps/s", "updates/s", "peak MiB"):
+        table.add_column(heading, justify="right")
+    for result in figures["results"]:
+        runs = result["runs"]
+        table.add_row(
+            result["name"],
+            result["version"],
+            f"{result['steps_per_second']:,.0f} ({min(runs):,.0f}–{max(runs):,.0f})",
+            f"{result['updates_per_second']:,.0f}",
+            f"{result['peak_memory_mib']:,.0f}",
+        )
+    console.print(table)
+    speeds = {result["name"]: result["steps_per_second"] for result in figures["results"]}
+    for one, peers in figures["ratio_runs"].items():
+        for peer, over_turns in peers.items():
+            spread = f"({min(over_turns):.2f}–{max(over_turns):.2f} over turns)"
+            console.print(f"{one} over {peer}: {speeds[one] / speeds[peer]:.2f} {spread}")
+    update, peaks, hardware_ = figures["update"], figures["peaks"], figures["hardware"]
+    console.print(f"an update: {update['gflop']:.2f} GFLOP; its operations read and write {update['gigabytes']:.2f} GB")
+    for result in figures["results"]:
+        if "share_of_bound" in result:
+            precision = result["precision"]
+            console.print(
+                f"{result['name']}: {result['share_of_bound']:.0%} of the {result['updates_per_second_bound']:,.0f} "
+                f"updates/s that arithmetic alone would allow "
+                f"({peaks['gflop_per_second_' + precision]:,.0f} GFLOP/s {precision} measured)"
+            )
+    for name, parts in figures["milliseconds_per_step"].items():
+        console.print(f"{name}, ms a step: " + ", ".join(f"{part} {ms:.2f}" for part, ms in parts.items()))
+    console.print(
+        f"{hardware_['cpu']}, {hardware_['cores']} cores, {hardware_['device']}; memory copies "
+        f"{peaks['gigabytes_per_second']:.0f} GB/s",
+        style="dim",
+    )

@@ -1,0 +1,143 @@
+"""What one update of each preset costs: milliseconds, and the arithmetic of its matrix products and convolutions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import median
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from pixelq.agents import DQN, AgentConfig, Batch, preset
+from pixelq.agents.experience.batches import Sequences
+from pixelq.agents.experience.replay import make_replay
+from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate
+from pixelq.agents.learning.learner import Learner, Update
+from pixelq.agents.results.formatting import percent
+from pixelq.agents.runs.machine import hardware
+from pixelq.networks import QNetwork
+from pixelq.scripts.benchmarks.timing import seconds_in_turns
+
+OBSERVATIONS = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+ACTIONS = gymnasium.spaces.Discrete(6)  # Pong's
+
+
+def random_batch(config: AgentConfig, device: torch.device) -> Batch | Sequences:
+    """Transitions, or sequences, of random pixels on the device, as a replay draws them."""
+    stack, num_envs = config.frame_stack, config.batch_size
+    steps = stack + config.n_step + 1
+    if config.lstm is not None:
+        steps = config.sequence_length + config.n_step + 2 * config.sequence_period + 2
+    small = dataclasses.replace(config, replay_capacity=(steps + config.sequence_period) * num_envs)
+    replay = make_replay(
+        (stack, 84, 84) if stack > 1 else (1, 84, 84),
+        np.dtype(np.uint8),
+        small,
+        num_envs=num_envs,
+        frame_stack=stack,
+        device=device,
+        seed=0,
+    )
+    rng, never = np.random.default_rng(0), np.zeros(num_envs, dtype=bool)
+    for _ in range(steps):
+        obs = rng.integers(256, size=(num_envs, stack, 84, 84), dtype=np.uint8)
+        replay.add(obs, rng.integers(int(ACTIONS.n), size=num_envs), rng.normal(size=num_envs), never, never)
+    return replay.sample(config.batch_size)
+
+
+def lstm_flop(network: QNetwork, batch: Sequences) -> int:
+    """Multiplications and additions of an LSTM's matrix products in an update; PyTorch's counter passes them over.
+
+    A step of one environment takes 2 · 4H · (D + H), and going back as much for the inputs and as much for the weights.
+    The target network goes through all W steps, the online network too, and back through those after the burn-in.
+    """
+    assert network.lstm is not None
+    cell = network.lstm.cell
+    forward = 2 * 4 * cell.hidden_size * (cell.input_size + cell.hidden_size)
+    steps, batch_size = batch.stretch.episode_start.shape
+    return forward * batch_size * (steps + steps + 2 * (steps - batch.burn_in))
+
+
+def update_costs(names: Sequence[str], device: torch.device, turns: int, seconds: float) -> dict[str, Any]:
+    """Measures the presets in turn, ``turns`` times for ``seconds`` and an update at least; medians are over all."""
+    agents = {name: _agent(preset(name), device) for name in names}
+    batches = {name: random_batch(agent.config, device) for name, agent in agents.items()}
+    flop: dict[str, int] = {}
+    of_lstm = dict.fromkeys(names, 0)
+    for name, agent in agents.items():
+        with FlopCounterMode(display=False) as counter:  # the first update, which also warms up
+            agent.learner.update(batches[name])
+        batch = batches[name]
+        if isinstance(batch, Sequences):
+            of_lstm[name] = lstm_flop(agent.network, batch)
+        flop[name] = counter.get_total_flops() + of_lstm[name]
+    ways = {name: _way(agent.learner, batches[name]) for name, agent in agents.items()}
+    took = seconds_in_turns(ways, device, turns, seconds)
+    results = []
+    for name, agent in agents.items():
+        config, typical = agent.config, median(took[name])
+        results.append(
+            {
+                "preset": name,
+                "head": config.head,
+                "batch_size": config.batch_size,
+                "precision": config.precision,
+                "parameters": sum(p.numel() for p in agent.network.parameters()),
+                "milliseconds_per_update": typical * 1e3,
+                "gflop_per_update": flop[name] / 1e9,
+                "gflop_per_second": flop[name] / 1e9 / typical,
+                "lstm_share_of_gflop": of_lstm[name] / flop[name],
+                "drawn_per_second": config.batch_size / typical,
+                "updates": len(took[name]),
+            }
+        )
+    return {"hardware": hardware(device), "device": device.type, "turns": turns, "updates": results}
+
+
+def _agent(config: AgentConfig, device: torch.device) -> DQN:
+    observations = gymnasium.spaces.Box(0, 255, (config.frame_stack, 84, 84), np.uint8)
+    return DQN(observations, ACTIONS, config, device=device, seed=0)
+
+
+def _way(learner: Learner, batch: Batch | Sequences) -> Callable[[], Update]:
+    """The update as training runs it: on a GPU as a graph, which is captured here."""
+    update = partial(learner.update, batch)
+    if learner.device.type != "cuda":
+        return update
+    captured = CapturedUpdate(update, (learner.generator,), learner.device)
+    for _ in range(EAGER_UPDATES + 1):
+        captured()
+    return captured
+
+
+def show_costs(figures: dict[str, Any], console: Console) -> None:
+    """Prints a table of the figures."""
+    table = Table(
+        title=f"one update of 84×84 pictures and {int(ACTIONS.n)} actions · {figures['device']}",
+        caption="ms: median. GFLOP: multiplications and additions of matrix products and convolutions, as counted by "
+        "PyTorch, and an LSTM's; forward, backward and target passes. drawn: transitions, or sequences, a second.",
+    )
+    table.add_column("preset")
+    table.add_column("head")
+    for title in ("batch", "parameters", "ms", "drawn", "GFLOP", "GFLOP/s", "LSTM's"):
+        table.add_column(title, justify="right")
+    for result in figures["updates"]:
+        table.add_row(
+            result["preset"],
+            result["head"],
+            str(result["batch_size"]),
+            f"{result['parameters']:,}",
+            f"{result['milliseconds_per_update']:.1f}",
+            f"{result['drawn_per_second']:,.0f}",
+            f"{result['gflop_per_update']:.2f}",
+            f"{result['gflop_per_second']:,.0f}",
+            percent(result["lstm_share_of_gflop"]) if result["lstm_share_of_gflop"] else "",
+        )
+    console.print(table)

@@ -1,0 +1,257 @@
+"""Scores of many policies: which checkpoint is meant, what is played again, and that processes change nothing."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pixelq.agents import DQN, AgentConfig, Evaluation, InvalidCheckpoint
+from pixelq.agents.errors import UserError
+from pixelq.agents.evaluation.players import score_all
+from pixelq.agents.evaluation.scoring import KEY, Request, ScoreFile, checkpoints_of, mark_of, request_of, score
+from pixelq.envs import make_vec
+from tests.support.runs import TINY, run_here, words
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of Catch whose best checkpoint is not its last."""
+    out = tmp_path_factory.mktemp("scored") / "run"
+    ended = run_here(["train", *words(TINY, steps=600, evaluate_every=150, out=out)])
+    assert ended.code == 0, ended.err
+    best, first = out / "checkpoints" / "best", min((out / "checkpoints").glob("step_*"))
+    best.unlink()
+    best.symlink_to(first.name)
+    return out
+
+
+def steps(paths: list[Path]) -> list[int]:
+    return [int(path.name.removeprefix("step_")) for path in paths]
+
+
+def test_which_checkpoint_is_meant(run: Path, tmp_path: Path) -> None:
+    kept = sorted((run / "checkpoints").glob("step_*"))
+    assert len(kept) >= 3
+    first, last = kept[0], kept[-1]
+    assert checkpoints_of(run, None) == checkpoints_of(run, "best") == [first]
+    assert checkpoints_of(run, "last") == [last]
+    assert checkpoints_of(run, "both") == [first, last]
+    assert checkpoints_of(run / "checkpoints" / "latest", None) == [last]
+    assert [mark_of(path) for path in kept] == ["best", *(path.name for path in kept[1:-1]), "last"]
+    with pytest.raises(UserError, match="is a checkpoint and no run; leave out --which"):
+        checkpoints_of(last, "last")
+    with pytest.raises(InvalidCheckpoint, match="does not exist"):
+        checkpoints_of(tmp_path / "nothing", "both")
+    one = tmp_path / "one"
+    shutil.copytree(run, one, symlinks=True)
+    (one / "checkpoints" / "best").unlink()
+    (one / "checkpoints" / "best").symlink_to(last.name)
+    assert steps(checkpoints_of(one, "both")) == steps([last])
+    assert mark_of(one / "checkpoints" / last.name) == "best and last"
+
+
+def test_a_score_is_that_of_its_checkpoint(run: Path) -> None:
+    (last,) = checkpoints_of(run, "last")
+    counted = []
+    agent, found = score(request_of(last, 5, seed=4, device="cpu"), played=lambda: counted.append(1))
+    values = found.to_json()
+    assert agent.step == values["step"] == values["frames"] == 600
+    assert (values["mark"], values["episodes"], values["seed"]) == ("last", 5, 4)
+    assert len(counted) == len(values["returns"]) == 5
+    assert set(values["returns"]) <= {-1.0, 1.0}
+    assert values["lengths"] == (9,) * 5
+    assert tuple(values[name] for name in KEY) == found.request.key
+
+
+def test_the_frames_of_an_atari_step_are_four(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def play(_: DQN, envs: Any, episodes: int, *, epsilon: float, **__: Any) -> Evaluation:
+        asked.update(protocol=envs.protocol, epsilon=epsilon)
+        return Evaluation(envs.env_id, (-20.0,) * episodes, (900,) * episodes)
+
+    monkeypatch.setattr("pixelq.agents.evaluation.scoring.evaluate", play)
+    envs = make_vec("ALE/Pong-v5", 1, 0, "nature")
+    agent = DQN(envs.single_observation_space, envs.single_action_space, AgentConfig(encoder="mlp", hidden=4))
+    agent.env_id, agent.protocol, agent.step = "ALE/Pong-v5", "nature", 1_000
+    agent.save(tmp_path / "pong")
+    for protocol, played, epsilon in ((None, "nature", 0.05), ("sticky", "sticky", 0.001), ("100k", "100k", 0.001)):
+        request = request_of(tmp_path / "pong", 2, protocol=protocol, device="cpu")
+        values = score(request)[1].to_json()
+        assert (values["step"], values["frames"], values["protocol"]) == (1_000, 4_000, played)
+        assert (asked["protocol"].name, asked["epsilon"]) == (played, epsilon)
+        assert values["mark"] == "pong"  # it is no run's
+    assert (asked["protocol"].repeat_action_probability, asked["protocol"].noop_max) == (0.0, 30)
+    agent.protocol = "mine"
+    agent.save(tmp_path / "mine")
+    with pytest.raises(UserError, match="a protocol of its own, 'mine'; give --protocol"):
+        request_of(tmp_path / "mine", 2)
+    assert request_of(tmp_path / "mine", 2, protocol="nature").protocol == "nature"
+
+
+def requests_of(run: Path, episodes: int = 3) -> list[Request]:
+    return [request_of(path, episodes, device="cpu") for path in checkpoints_of(run, "both")]
+
+
+def test_a_link_is_followed_wherever_it_leads(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = sorted((run / "checkpoints").glob("step_*"))
+    other = tmp_path / "other"
+    shutil.copytree(kept[-1], other / kept[0].name)  # bears the name of what the link leads to
+    (other / "mine").symlink_to(kept[0])
+    assert [path.resolve() for path in checkpoints_of(other / "mine", None)] == [kept[0].resolve()]
+    monkeypatch.chdir(kept[1])
+    assert [path.resolve() for path in checkpoints_of(Path(), None)] == [kept[1].resolve()]
+    (tmp_path / "run").symlink_to(run)
+    assert checkpoints_of(tmp_path / "run", "last") == [tmp_path / "run" / "checkpoints" / kept[-1].name]
+
+
+def test_the_best_is_the_best_or_nothing(run: Path, tmp_path: Path) -> None:
+    young = Path(shutil.copytree(run, tmp_path / "young", symlinks=True))
+    (young / "checkpoints" / "best").unlink()
+    assert checkpoints_of(young, None) == checkpoints_of(young, "last")
+    with pytest.raises(UserError, match="has no best checkpoint yet; give --which last"):
+        checkpoints_of(young, "best")
+
+
+def test_equal_weights_of_other_steps_are_other_policies(run: Path, tmp_path: Path) -> None:
+    last, best = (checkpoints_of(run, which)[0] for which in ("last", "best"))
+    agent = DQN.load(last, "cpu")
+    agent.step = 7
+    agent.save(tmp_path / "seven")
+    requests = [request_of(path, 1, device="cpu") for path in (last, tmp_path / "seven", best)]
+    assert requests[0].weights == requests[1].weights
+    assert [request.step for request in requests] == [600, 7, int(best.name[5:])]
+    assert len({request.key for request in requests}) == 3
+
+
+def test_processes_change_nothing(run: Path) -> None:
+    requests = requests_of(run)
+    alone = {result.request: result.to_json() for result in score_all(requests, 1)}
+    beside = {result.request: result.to_json() for result in score_all(requests, 2)}
+    assert alone == beside
+    assert len({values["weights"] for values in alone.values()}) == 2
+
+
+def test_what_fails_in_a_process_is_told_of(run: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(checkpoints_of(run, "last")[0], tmp_path / "broken"))
+    requests = [*requests_of(run), request_of(broken, 3, device="cpu")]
+    (broken / "network.safetensors").write_bytes(b"")
+    with pytest.raises(InvalidCheckpoint, match=r"network\.safetensors is not what was written"):
+        list(score_all(requests, 2))
+
+
+def test_a_broken_evaluation_goes_on(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "new" / "scores.jsonl"
+    command = ["evaluate", str(run), "--which", "both", "--episodes", "3", "--processes", "1", "--device", "cpu"]
+    whole = run_here([*command, "--results", str(file)])
+    assert whole.code == 0, whole.err
+    lines = file.read_text().splitlines(keepends=True)
+    assert [json.loads(line)["mark"] for line in lines] == ["best", "last"]
+    assert [line.split(" · ")[1][:5] for line in whole.out.splitlines()] == ["best ", "last "]
+    assert [line.split(" · ")[2] for line in whole.out.splitlines()] == ["gymnasium"] * 2
+
+    file.write_text(lines[0] + lines[1][:40])  # it died while it wrote the second
+    played = []
+    monkeypatch.setattr(
+        "pixelq.agents.evaluation.players.score", lambda request: played.append(request.checkpoint) or score(request)
+    )
+    again = run_here([*command, "--results", str(file)])
+    assert again.out == whole.out
+    assert file.read_text() == "".join(lines)
+    assert played == checkpoints_of(run, "last")
+
+    for other in (["--seed", "1"], ["--episodes", "4"]):  # is another evaluation
+        played.clear()
+        assert run_here([*command, "--results", str(file), *other]).code == 0
+        assert len(played) == 2
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved, symlinks=True)
+    played.clear()
+    elsewhere = run_here([*command[:1], str(moved), *command[2:], "--results", str(file)])
+    assert elsewhere.out == whole.out.replace(str(run), str(moved))
+    assert played == []
+
+
+@pytest.mark.parametrize("text", ["not JSON\n", "[1]\n", '{"env": "x"}\n', "\xff\n", "one line of notes"])
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match="holds something else than scores; use another --results file"):
+        ScoreFile(path)
+    assert path.read_bytes() == text.encode("latin-1")
+
+
+def test_json_of_several_is_a_list_in_the_order_asked_for(run: Path) -> None:
+    last, best = (str(checkpoints_of(run, which)[0]) for which in ("last", "best"))
+    command = ["evaluate", last, best, last, "--episodes", "2", "--device", "cpu", "--processes", "2", "--json"]
+    ended = run_here(command)
+    assert ended.code == 0, ended.err
+    assert [values["checkpoint"] for values in json.loads(ended.out)] == [last, best]
+
+
+def test_wrong_input(run: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        ([], "no RUN_OR_CHECKPOINT is given; give a run's folder or a checkpoint"),
+        ([str(run), str(tmp_path / "no")], f"{tmp_path / 'no'} does not exist"),
+        (
+            [str(run), "--which", "both", "--video", str(tmp_path / "v")],
+            "--video films one policy; name one checkpoint",
+        ),
+        ([str(run), "--results", "r", "--video", str(tmp_path / "v")], "--video films one policy; name one checkpoint"),
+        ([str(run), "--results", "r", "--json", "r"], "--json and --results are both r; give two files"),
+        ([str(run), "--processes", "0"], "--processes is 0; it must be at least 1"),
+        ([str(run), "--results", "/dev/null/scores"], "cannot be written (File exists); use another --results"),
+    ):
+        ended = run_here(["evaluate", *arguments, "--device", "cpu"])
+        assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1), ended
+        assert message in ended.err
+    assert not (tmp_path / "v").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL), (None, 1)]
+)
+def test_the_end_of_one_process_is_that_of_all(run: Path, tmp_path: Path, number: int | None, code: int) -> None:
+    """Of the one that a signal is sent to, or of one of those that play."""
+    command = [sys.executable, "-m", "pixelq.scripts.main", "evaluate", str(run), "--which", "both", "--device", "cpu"]
+    command += ["--episodes", "10000000", "--processes", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 200
+    children: list[int] = []
+    try:
+        while sum(seconds_of(child) > 6.0 for child in children) < 2:  # they play, as importing takes less
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+            children = children_of(process.pid)
+        if number == signal.SIGINT:  # which a terminal sends to all
+            os.killpg(process.pid, number)
+        else:
+            os.kill(process.pid if number else max(children, key=seconds_of), number or signal.SIGKILL)
+        _, said = process.communicate(timeout=60)
+        assert ("a process that played was killed" in said) == (number is None)
+        assert process.returncode == code
+        assert "Traceback" not in said
+        while any(Path(f"/proc/{child}").exists() for child in children):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def seconds_of(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

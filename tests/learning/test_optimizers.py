@@ -1,0 +1,187 @@
+"""Optimisers against their papers' formulas in double precision."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pixelq.agents import AgentConfig
+from pixelq.agents.learning.optimizers import (
+    CentredRMSProp,
+    drop_subnormals,
+    limit_norm,
+    load_optimizer_tensors,
+    make_fraction_optimizer,
+    make_optimizer,
+    optimizer_tensors,
+)
+
+Weights = list[NDArray[np.float64]]
+RMSPROP = AgentConfig(optimizer="rmsprop", learning_rate=2.5e-4, rmsprop_decay=0.95, rmsprop_epsilon=1e-5)
+ADAM = AgentConfig(optimizer="adam", learning_rate=6.25e-5, adam_epsilon=1.5e-4)
+
+
+def start_and_gradients(steps: int = 20) -> tuple[Weights, list[Weights]]:
+    """Weights of three shapes, so small that float32 keeps their moves, and gradients from tiny ones to large ones."""
+    rng = np.random.default_rng(0)
+    shapes = [(3, 4), (5,), (2, 3, 2)]
+    scales = [1e-4, 1e-2, 3.0]
+    start = [rng.normal(0, 1e-3, shape).astype(np.float32).astype(np.float64) for shape in shapes]
+    return start, [
+        [scale * (1 + rng.normal(size=shape)) for shape, scale in zip(shapes, scales, strict=True)]
+        for _ in range(steps)
+    ]
+
+
+def centred_rmsprop(config: AgentConfig, w: Weights, gradients: list[Weights]) -> Weights:
+    """Mnih et al. 2015, as in their program: the squared mean is taken off, and ε is under the root."""
+    rho, epsilon = config.rmsprop_decay, config.rmsprop_epsilon
+    m, v = [np.zeros_like(x) for x in w], [np.zeros_like(x) for x in w]
+    for g in gradients:
+        for i in range(len(w)):
+            m[i] = rho * m[i] + (1 - rho) * g[i]
+            v[i] = rho * v[i] + (1 - rho) * g[i] ** 2
+            w[i] = w[i] - config.learning_rate * g[i] / np.sqrt(v[i] - m[i] ** 2 + epsilon)
+    return w
+
+
+def adam(config: AgentConfig, w: Weights, gradients: list[Weights]) -> Weights:
+    """Kingma & Ba 2015, Algorithm 1; with decay, Loshchilov & Hutter 2019, Algorithm 2."""
+    m, v = [np.zeros_like(x) for x in w], [np.zeros_like(x) for x in w]
+    for t, g in enumerate(gradients, start=1):
+        for i in range(len(w)):
+            m[i] = 0.9 * m[i] + 0.1 * g[i]
+            v[i] = 0.999 * v[i] + 0.001 * g[i] ** 2
+            w[i] = w[i] - config.learning_rate * config.weight_decay * w[i]
+            m_hat, v_hat = m[i] / (1 - 0.9**t), v[i] / (1 - 0.999**t)
+            w[i] = w[i] - config.learning_rate * m_hat / (np.sqrt(v_hat) + config.adam_epsilon)
+    return w
+
+
+def parameters(values: Weights, dtype: torch.dtype) -> list[nn.Parameter]:
+    return [nn.Parameter(torch.tensor(value, dtype=dtype)) for value in values]
+
+
+def apply(optimizer: torch.optim.Optimizer, params: list[nn.Parameter], gradients: list[Weights]) -> None:
+    for step in gradients:
+        for param, gradient in zip(params, step, strict=True):
+            param.grad = torch.tensor(gradient, dtype=param.dtype)
+        optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("config", "formula"),
+    [(RMSPROP, centred_rmsprop), (ADAM, adam), (dataclasses.replace(ADAM, weight_decay=30.0), adam)],
+    ids=["rmsprop", "adam", "adam with weight decay"],
+)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)], ids=str)
+def test_twenty_steps_equal_the_formula(
+    config: AgentConfig, formula: Callable[..., Weights], dtype: torch.dtype, tolerance: float
+) -> None:
+    start, gradients = start_and_gradients()
+    params = parameters(start, dtype)
+    apply(make_optimizer(config, params), params, gradients)
+    for param, before, expected in zip(params, start, formula(config, list(start), gradients), strict=True):
+        moved = param.detach().double().numpy() - before
+        np.testing.assert_allclose(moved, expected - before, atol=tolerance * np.abs(expected - before).max())
+
+
+def test_adam_is_the_fused_one() -> None:
+    assert make_optimizer(ADAM, parameters([np.zeros(2)], torch.float32)).defaults["fused"] is True
+
+
+def test_rmsprop_step_stays_finite_when_the_variance_rounds_below_zero() -> None:
+    gradient = np.linspace(0.5, 1500, 1000)
+    params = parameters([np.zeros(1000)], torch.float32)
+    apply(make_optimizer(RMSPROP, params), params, [[gradient]] * 400)
+    assert params[0].isfinite().all()
+    assert (params[0] < 0).all()
+
+
+def test_rmsprop_leaves_parameters_without_gradient_alone() -> None:
+    params = parameters([np.ones(2), np.ones(3)], torch.float32)
+    optimizer = CentredRMSProp(params, lr=0.1, decay=0.9, eps=0.01)
+    params[1].grad = torch.ones(3)
+    optimizer.step()
+    assert params[0].tolist() == [1, 1]
+    # m = 0.1, v = 0.1: the step is 0.1 / √(0.1 − 0.01 + 0.01)
+    torch.testing.assert_close(params[1].detach(), torch.full((3,), 1 - 0.1 / 0.1**0.5))
+
+
+@pytest.mark.parametrize("config", [RMSPROP, ADAM], ids=["rmsprop", "adam"])
+def test_state_as_tensors_continues_bit_for_bit(config: AgentConfig) -> None:
+    start, gradients = start_and_gradients()
+    params = parameters(start, torch.float32)
+    optimizer = make_optimizer(config, params)
+    apply(optimizer, params, gradients[:10])
+    middle = [param.detach().double().numpy() for param in params]
+    state: dict[str, Any] = {name: tensor.clone() for name, tensor in optimizer_tensors(optimizer).items()}
+    assert len(state) == len(params) * (2 if config is RMSPROP else 3)
+    apply(optimizer, params, gradients[10:])
+    for _ in range(2):  # the second time shows whether the first changed the tensors that it was given
+        again = parameters(middle, torch.float32)
+        optimizer = make_optimizer(config, again)
+        load_optimizer_tensors(optimizer, state)
+        apply(optimizer, again, gradients[10:])
+        assert all(torch.equal(a, b) for a, b in zip(params, again, strict=True))
+
+
+def test_fractions_learn_by_the_centred_rmsprop() -> None:
+    optimizer = make_fraction_optimizer(AgentConfig(head="fqf"), [nn.Parameter(torch.zeros(3))])
+    assert isinstance(optimizer, CentredRMSProp)
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["decay"], group["eps"]) == (2.5e-9, 0.95, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"weight_decay": 0.1}, {"optimizer": "rmsprop"}], ids=["adam", "adamw", "rmsprop"]
+)
+def test_a_limited_norm_is_a_step_with_scaled_gradients(changes: dict[str, Any]) -> None:
+    config = AgentConfig(learning_rate=1e-2, **changes)
+    weight, other = (torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
+    one, expected = make_optimizer(config, [weight]), make_optimizer(config, [other])
+    # Of norms 5, 10 and 5, limited to 2.5: halved, quartered, and one within its limit.
+    for gradient, limit, scale in (([3.0, 4.0], 2.5, 0.5), ([8.0, -6.0], 2.5, 0.25), ([-4.0, 3.0], 10.0, 1.0)):
+        weight.grad = torch.tensor(gradient)
+        other.grad = torch.tensor(gradient) * scale
+        limit_norm(one, limit)
+        one.step()
+        expected.step()
+        torch.testing.assert_close(weight, other, rtol=1e-6, atol=1e-7)
+        for name, moment in expected.state[other].items():
+            torch.testing.assert_close(one.state[weight][name], moment, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("config", [RMSPROP, ADAM], ids=["rmsprop", "adam"])
+def test_moments_of_a_silent_weight_are_dropped_and_move_nothing(config: AgentConfig) -> None:
+    """After its last gradient a first moment rounds to a number below 1.2e-38 for ever; without, to zero."""
+    moment = "mean" if config is RMSPROP else "exp_avg"
+    start = [np.array([0.5, 0.5])]
+    gradients = [[np.array([1e-3, 1e-3])]] + [[np.array([0.0, 1e-3])]] * 2200
+    kept, dropped = parameters(start, torch.float32), parameters(start, torch.float32)
+    optimizer, other = make_optimizer(config, kept), make_optimizer(config, dropped)
+    for first in range(0, len(gradients), 200):
+        apply(optimizer, kept, gradients[first : first + 200])
+        apply(other, dropped, gradients[first : first + 200])
+        drop_subnormals(other)
+        assert torch.equal(kept[0], dropped[0])
+    assert 0 < optimizer.state[kept[0]][moment][0] < 1.2e-38
+    assert other.state[dropped[0]][moment][0] == 0
+    assert other.state[dropped[0]][moment][1] == optimizer.state[kept[0]][moment][1] > 1e-4
+
+
+def test_what_is_dropped_ends_at_the_least_normal_number() -> None:
+    param = nn.Parameter(torch.zeros(6))
+    optimizer = make_optimizer(ADAM, [param])
+    param.grad = torch.ones(6)
+    optimizer.step()
+    tiny = 2.0**-126
+    optimizer.state[param]["exp_avg"] = torch.tensor([tiny, -tiny, tiny / 2, -tiny / 2, 2.0**-149, -3.0])
+    drop_subnormals(optimizer)
+    assert optimizer.state[param]["exp_avg"].tolist() == [tiny, -tiny, 0, 0, 0, -3]
+    assert optimizer.state[param]["step"] == 1

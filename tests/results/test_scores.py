@@ -1,0 +1,179 @@
+"""Scores gathered from runs' files: which run is in which row and column, and what is said of runs that do not fit."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixelq.agents import InvalidRun, preset
+from pixelq.agents.results.scores import RunScore, gather_scores, read_score, score_matrices
+from pixelq.agents.runs.tables import FINAL_EVALUATION
+from pixelq.envs import ATARI57, human_normalized_score, id_of
+
+RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+
+
+def write_run(
+    folder: Path, name: str = "dqn", game: str = "pong", seed: int = 0, mean: float = 0.0, **changes: Any
+) -> Path:
+    """A finished run's folder; a keyword of its configuration changes that, any other one the agent's settings."""
+    folder.mkdir()
+    env = changes.pop("env", None) or id_of(game)
+    config: dict[str, Any] = {"env": env, "protocol": "sticky", "seed": seed, "steps": 1_000, "preset": name}
+    config |= {key: changes.pop(key) for key in list(changes) if key in ("protocol", "steps", "full_action_space")}
+    config["agent"] = {**(preset(name).to_dict() if name != "custom" else {}), **changes}
+    evaluation = {
+        "env": env,
+        "protocol": config["protocol"],
+        "checkpoint": str(folder / "checkpoints" / "step_0000000900"),
+        "step": 900,
+        "mean": mean,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / FINAL_EVALUATION).write_text(json.dumps(evaluation))
+    return folder
+
+
+def change(file: Path, **values: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_a_run_that_was_made_long_ago_is_read() -> None:
+    score = read_score(RESULTS / "pong-quick")  # whose checkpoint is no longer where the file says
+    assert (score.agent, score.game, score.seed, score.steps, score.frames) == ("quick", "pong", 0, 10**6, 4_000_012)
+    assert score.mean == pytest.approx(15.2667, abs=1e-4)
+    assert score.human_normalized == pytest.approx((15.2667 + 20.7) / 35.3, abs=1e-4)
+    assert gather_scores([RESULTS / "pong-quick"]).scores["quick"].shape == (1, 1)
+
+
+def test_runs_are_grouped_by_agent_game_and_seed(tmp_path: Path) -> None:
+    wanted: dict[tuple[str, int, str], float] = {}
+    runs = []
+    for name, seeds in (("dqn", (3, 1)), ("iqn", (7,))):
+        for seed in seeds:
+            for game in ("qbert", "breakout"):
+                wanted[name, seed, game] = len(runs) * 10.0
+                runs.append(write_run(tmp_path / str(len(runs)), name, game, seed, len(runs) * 10.0))
+    found = gather_scores(runs[::-1])
+    assert found.games == ("breakout", "qbert")
+    assert found.seeds == {"dqn": (1, 3), "iqn": (7,)}
+    for name, matrix in found.scores.items():
+        for row, seed in zip(matrix, found.seeds[name], strict=True):
+            assert row.tolist() == [human_normalized_score(game, wanted[name, seed, game]) for game in found.games]
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.sets(st.integers(0, 9), min_size=1, max_size=4), min_size=1),
+    st.sets(st.sampled_from(ATARI57), min_size=1, max_size=4),
+    st.randoms(use_true_random=False),
+)
+def test_every_score_is_in_its_cell(seeds: dict[str, set[int]], games: set[str], random: Any) -> None:
+    runs = [
+        RunScore(Path(), agent, game, seed, 5, 0, 0.0, ord(agent) + seed / 16 + 1000 * ATARI57.index(game))
+        for agent, its_seeds in seeds.items()
+        for seed in its_seeds
+        for game in games
+    ]
+    random.shuffle(runs)
+    found = score_matrices(runs)
+    assert list(found.games) == sorted(games, key=ATARI57.index)
+    assert found.scores.keys() == seeds.keys()
+    for agent, matrix in found.scores.items():
+        rows, columns = np.array(sorted(seeds[agent])), np.array([ATARI57.index(game) for game in found.games])
+        np.testing.assert_array_equal(matrix, ord(agent) + rows[:, None] / 16 + 1000 * columns)
+    left_out, rest = runs[0], runs[1:]
+    has_seed = any(run.agent == left_out.agent and run.seed == left_out.seed for run in rest)
+    if has_seed and any(run.game == left_out.game for run in rest):
+        with pytest.raises(InvalidRun, match=f"{left_out.agent} lacks seed {left_out.seed} on {left_out.game};"):
+            score_matrices(rest)
+
+
+def test_what_is_lacking_is_named(tmp_path: Path) -> None:
+    cells = [(game, seed) for game in ("pong", "qbert") for seed in (0, 1)]
+    runs = [write_run(tmp_path / f"{game}{seed}", game=game, seed=seed) for game, seed in cells]
+    with pytest.raises(InvalidRun, match=r"^dqn lacks seed 1 on qbert; every agent needs each of its seeds on each"):
+        gather_scores(runs[:3])
+    other = write_run(tmp_path / "other", "c51", "alien", 5)
+    with pytest.raises(InvalidRun, match=r"^dqn lacks seed 0 on alien, dqn lacks seed 1 on alien, c51 .* and 1 more;"):
+        gather_scores([*runs, other])
+    twin = write_run(tmp_path / "twin", game="pong", seed=1)
+    with pytest.raises(InvalidRun, match=r"pong1/.* and .*twin/.* are both dqn on pong with seed 1; give one of them"):
+        gather_scores([*runs, twin])
+    with pytest.raises(InvalidRun, match="no run is given"):
+        gather_scores([])
+
+
+def test_agents_are_named_by_what_differs_from_the_preset(tmp_path: Path) -> None:
+    def name(*arguments: Any, **changes: Any) -> str:
+        return read_score(write_run(tmp_path / str(len(list(tmp_path.iterdir()))), *arguments, **changes)).agent
+
+    assert name("iqn") == "iqn"
+    assert name("dqn", n_step=3, double=True) == "dqn, n_step 3, double True"
+    assert name("dqn", protocol="nature", full_action_space=True) == "dqn, protocol nature, full_action_space True"
+    assert name("custom", gamma=0.5) == "custom, gamma 0.5"
+    assert name("dqn", cuda_graph=not preset("dqn").cuda_graph) == "dqn"  # the same agent, only faster
+
+
+def test_runs_of_different_lengths_are_apart(tmp_path: Path) -> None:
+    long = [write_run(tmp_path / f"long{seed}", seed=seed, steps=2_000) for seed in (0, 1)]
+    short = write_run(tmp_path / "short")
+    assert gather_scores(long).seeds == {"dqn": (0, 1)}
+    assert gather_scores([*long, short]).seeds == {"dqn, 2,000 steps": (0, 1), "dqn, 1,000 steps": (0,)}
+
+
+def test_an_evaluations_file_finds_its_run(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "c51", "breakout", 4, 1.7)
+    beside, elsewhere = run / "again.json", tmp_path / "elsewhere.json"
+    for file in (beside, elsewhere):
+        file.write_text((run / FINAL_EVALUATION).read_text())
+        change(file, mean=30.5, step=500)
+        score = read_score(file)
+        assert score[1:] == ("c51", "breakout", 4, 1_000, 2_000, 30.5, 1.0)
+        assert score.path == file
+    change(elsewhere, protocol="nature")
+    assert read_score(elsewhere).agent == "c51, evaluated as nature"
+    change(elsewhere, protocol="sticky", flicker=0.5)
+    assert read_score(elsewhere).agent == "c51, evaluated with flicker 0.5"
+    change(elsewhere, flicker=0.0)
+    assert read_score(elsewhere).agent == "c51"
+    run.rename(tmp_path / "moved")
+    with pytest.raises(InvalidRun, match=r"elsewhere.json is of a run that is not at .*run; put the file into"):
+        read_score(elsewhere)
+    assert read_score(tmp_path / "moved").agent == "c51"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "sentence"),
+    [
+        (FINAL_EVALUATION, None, "cannot be read (No such file or directory); let the run end"),
+        (FINAL_EVALUATION, "{", "final_evaluation.json is damaged"),
+        (FINAL_EVALUATION, "[]", "does not describe an evaluation"),
+        (FINAL_EVALUATION, {"mean": "high"}, "does not describe an evaluation"),
+        (FINAL_EVALUATION, {"mean": float("nan")}, "does not describe an evaluation"),
+        (FINAL_EVALUATION, {"step": None}, "does not describe an evaluation"),
+        (FINAL_EVALUATION, {"env": "ALE/Alien-v5"}, "on ALE/Alien-v5, and its run plays ALE/Pong-v5"),
+        ("config.json", "{", "is damaged"),
+        ("config.json", {"seed": None}, "names no seed or no steps"),
+    ],
+)
+def test_files_that_are_no_evaluation_of_a_run(tmp_path: Path, file: str, text: Any, sentence: str) -> None:
+    run = write_run(tmp_path / "run")
+    if text is None:
+        (run / file).unlink()
+    elif isinstance(text, str):
+        (run / file).write_text(text)
+    else:
+        change(run / file, **text)
+    with pytest.raises(InvalidRun, match=re.escape(sentence)) as caught:
+        read_score(run)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_game_without_human_score_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRun, match="of which no human score is known; give Atari runs"):
+        read_score(write_run(tmp_path / "a", "classic", env="CartPole-v1"))
