@@ -1,5 +1,7 @@
-# make train   trains on Pong for about five minutes; ENV=, STEPS=, PRESET= and ARGS= pass through
-# make test    lint, types and tests, as CI runs them
+# make train       trains on Pong for about five minutes; ENV=, STEPS=, PRESET= and ARGS= pass through
+# make test        lint, types and tests, as CI runs them
+# make test-slow   the full forms of the tests that CI runs in short: hours
+# make coverage    which lines and branches the tests run; the pages are in build/coverage
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,8 +11,9 @@ STEPS ?= 40000
 PRESET ?= quick
 ARGS ?=
 PACKAGES := agents envs networks scripts
+SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
-.PHONY: train test lint types unit clean
+.PHONY: train test test-slow coverage lint types unit clean
 
 train: $(VENV)/installed
 	$(BIN)/pixelq train --env $(ENV) --steps $(STEPS) --preset $(PRESET) $(ARGS)
@@ -29,7 +32,15 @@ types: $(VENV)/installed
 		--namespace-packages --explicit-package-bases $(PACKAGES:%=-p pixelq.%)
 
 unit: $(VENV)/installed
-	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+	$(BIN)/pytest $(SIDE_BY_SIDE)
+
+# One test at a time, as some of them measure memory and speed.
+test-slow: $(VENV)/installed
+	$(BIN)/pytest -m 'slow and not gpu' --durations=20
+	PIXELQ_FUZZ=100000 $(BIN)/pytest -s tests/faults/test_fuzz.py
+
+coverage: $(VENV)/installed
+	$(BIN)/pytest $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered --cov-report=html
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

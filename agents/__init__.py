@@ -1,27 +1,39 @@
-"""Value-based agents: DQN, its configuration and presets, and evaluation."""
+"""Value-based agents: DQN and its family, their configuration and presets, and evaluation."""
 
+from pixelq.agents.acting.policy import Policy
+from pixelq.agents.agent import Agent
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.presets import PRESETS, preset
 from pixelq.agents.dqn import DQN
-from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig, InvalidRun, RunUnwritable, TrainingDiverged
+from pixelq.agents.errors import (
+    InvalidCheckpoint,
+    InvalidConfig,
+    InvalidRun,
+    RunFailed,
+    RunUnwritable,
+    TrainingDiverged,
+    UserError,
+)
 from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
 from pixelq.agents.experience.batches import Batch
 from pixelq.agents.experience.replay import Replay
-from pixelq.agents.training.options import LearnOptions
 
 __all__ = [
     "DQN",
     "PRESETS",
+    "Agent",
     "AgentConfig",
     "Batch",
     "Evaluation",
     "InvalidCheckpoint",
     "InvalidConfig",
     "InvalidRun",
-    "LearnOptions",
+    "Policy",
     "Replay",
+    "RunFailed",
     "RunUnwritable",
     "TrainingDiverged",
+    "UserError",
     "evaluate",
     "preset",
 ]

@@ -1,17 +1,29 @@
-"""Environments as numpy arrays: Atari on ale_py's native vector environment, and any small Gymnasium id."""
+"""Vector environments as NumPy arrays: Atari on ale_py's native vector environment, and other Gymnasium ids."""
 
 from pixelq.envs.atari import AtariVec
 from pixelq.envs.catch import Catch
 from pixelq.envs.errors import EnvironmentFailed, InvalidEnv
 from pixelq.envs.film import FilmedAtari
 from pixelq.envs.games import ATARI5, ATARI26, ATARI57, REFERENCE_SCORES, human_normalized_score, reference_score
-from pixelq.envs.gymnasium_vec import ClassicVec
+from pixelq.envs.gymnasium_vec import GymnasiumVec
 from pixelq.envs.ids import id_of, is_atari
-from pixelq.envs.interface import fact
+from pixelq.envs.interface import (
+    BackgroundStepping,
+    Restartable,
+    Restorable,
+    background_stepping,
+    env_id,
+    fact,
+    frame_stack_of,
+    frames_per_step,
+    protocol_of,
+    restartable,
+    restorable,
+)
 from pixelq.envs.make import make_filmed, make_vec
 from pixelq.envs.masking import MaskObservation
 from pixelq.envs.memory_tasks import RepeatPrevious, TMaze
-from pixelq.envs.protocols import GYMNASIUM, PROTOCOLS, Protocol
+from pixelq.envs.protocols import GYMNASIUM, PROTOCOLS, Protocol, resolve_protocol, with_flicker
 from pixelq.envs.published import (
     PUBLISHED_AGENTS,
     PUBLISHED_SOURCE,
@@ -30,23 +42,35 @@ __all__ = [
     "PUBLISHED_SOURCE",
     "REFERENCE_SCORES",
     "AtariVec",
+    "BackgroundStepping",
     "Catch",
-    "ClassicVec",
     "EnvironmentFailed",
     "FilmedAtari",
+    "GymnasiumVec",
     "InvalidEnv",
     "MaskObservation",
     "Protocol",
     "PublishedCurve",
     "RepeatPrevious",
+    "Restartable",
+    "Restorable",
     "TMaze",
+    "background_stepping",
+    "env_id",
     "fact",
+    "frame_stack_of",
+    "frames_per_step",
     "has_published_rules",
     "human_normalized_score",
     "id_of",
     "is_atari",
     "make_filmed",
     "make_vec",
+    "protocol_of",
     "published_curve",
     "reference_score",
+    "resolve_protocol",
+    "restartable",
+    "restorable",
+    "with_flicker",
 ]

@@ -25,9 +25,10 @@ from pixelq.envs.checks import (
 from pixelq.envs.errors import InvalidEnv
 from pixelq.envs.flicker import DEEPEST_STACK, Flicker
 from pixelq.envs.ids import check_id, screen_size
-from pixelq.envs.protocols import NO_LIMIT, Protocol
+from pixelq.envs.protocols import NO_LIMIT, Protocol, with_flicker
 
 FRAMES_PER_STEP = 4
+"""Emulator frames in an agent step."""
 
 Observations = NDArray[np.uint8]
 Rewards = NDArray[np.float32]
@@ -38,32 +39,34 @@ Step = tuple[Observations, Rewards, Flags, Flags, dict[str, Any]]
 class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
     """N copies of one game with the preprocessing of Mnih et al. 2015, stepped synchronously.
 
-    An agent step is four frames, the last two max-pooled; an observation is a stack of S grey pictures of 84×84, one a
-    step, uint8 [N, S, 84, 84], the newest last. Rewards are the raw game's, float32 [N]; flags are bool [N].
+    An agent step is four frames, the last two max-pooled. An observation is a stack of S grey pictures of 84×84, one
+    per step, uint8 [N, S, 84, 84], the newest last. Rewards are the raw game's, float32 [N]; flags are bool [N].
 
-    Episodes restart by themselves, one step late (`AutoresetMode.NEXT_STEP`): the step that ends an episode returns
-    its final observation; the next one ignores that environment's action and returns reward 0, no flag and the new
-    episode's first observation. `terminated` and `truncated` are never both set.
+    Episodes restart automatically, one step late (`AutoresetMode.NEXT_STEP`): the step that ends an episode returns
+    its final observation; the next step ignores that environment's action and returns reward 0, no flag and the first
+    observation of the new episode. `terminated` and `truncated` are never both set.
 
-    `info` holds int32 arrays [N] `env_id`, `lives`, `frame_number` and `episode_frame_number`, and, where the
-    protocol ends the return at a lost life, bool [N] `life_lost`: a life was lost, and the game goes on.
-    `frame_number` counts from the last anchor: after each `ANCHOR_EVERY` steps a new episode has a new seed.
+    `info` holds int32 arrays [N] `env_id`, `lives`, `frame_number` and `episode_frame_number`. Where the protocol ends
+    the return at a lost life, it also holds `life_lost`, bool [N]: a life was lost, and the game continues.
+    `frame_number` counts from the last anchor: after `ANCHOR_EVERY` steps the next episode gets a new seed.
 
     `step(actions)` equals `send(actions)` and `recv()`; between the two the games run in the background.
 
     Args:
-        env_id: a Gymnasium id `ALE/*-v5`; its own keyword arguments but the ROM are replaced by the protocol's.
-        num_envs: how many copies, N.
-        seed: non-negative; the same seed gives the same games to the bit, for any number of threads.
-        protocol: stickiness, no-ops, life losses and the time limit.
-        full_action_space: all 18 joystick actions in place of the game's own.
-        num_threads: emulation threads, 0 for as many as the machine has cores.
-        frame_stack: pictures in an observation, S, 1 to 16; those from before the episode are blank.
-        flicker: probability in [0, 1) that a step's picture is blank, as in `Flicker`; the game is the same.
-        colour: observations are the screen alone, uint8 [N, 1, height, width, 3], for filming, without flicker.
+        env_id: A Gymnasium id `ALE/*-v5`. Of its own keyword arguments only the ROM is used; the protocol replaces the
+            others.
+        num_envs: Number of copies N.
+        seed: Non-negative seed. The same seed gives the same games to the bit, for any number of threads.
+        protocol: Stickiness, no-ops, life losses, time limit and flicker. Flicker hides frames (see `Flicker`); the
+            game stays the same.
+        full_action_space: Whether to use all 18 joystick actions instead of the game's own.
+        num_threads: Number of emulation threads, 0 for one per core of the machine.
+        frame_stack: Number of pictures S in an observation, 1 to 16; those from before the episode are black.
+        colour: Whether observations are the screen alone, uint8 [N, 1, height, width, 3], for filming. They do not
+            flicker.
 
     Raises:
-        InvalidEnv: when an argument is out of range or the game cannot be played alone.
+        InvalidEnv: If an argument is out of range or the game has no single-player mode.
     """
 
     frames_per_step: int = FRAMES_PER_STEP
@@ -78,44 +81,17 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         full_action_space: bool = False,
         num_threads: int = 0,
         frame_stack: int = 4,
-        flicker: float = 0.0,
         colour: bool = False,
     ) -> None:
         check_id(env_id)
         self.spec = gymnasium.spec(env_id)
         self.env_id = env_id
-        self.protocol = protocol
+        self.protocol = with_flicker(protocol, 0.0) if colour else protocol
         self.num_envs = checked_count("num_envs", num_envs, least=1)
         bases = spread_seeds(seed, self.num_envs)
-        game: str = self.spec.kwargs["game"]
-        height, width = screen_size(game) if colour else (84, 84)
         self.frame_stack = 1 if colour else checked_count("frame_stack", frame_stack, least=1, most=DEEPEST_STACK)
-        self._flicker = Flicker(0.0 if colour else flicker, self.num_envs, self.frame_stack)
-        self.flicker = self._flicker.probability
-        self._native: AtariVectorEnv | None = AtariVectorEnv(
-            game,
-            self.num_envs,
-            batch_size=self.num_envs,
-            num_threads=checked_count("num_threads", num_threads, least=0),
-            thread_affinity_offset=-1,
-            # The native limit mixes an old and a new screen in the final observation, so the limit is ours.
-            max_num_frames_per_episode=NO_LIMIT,
-            repeat_action_probability=protocol.repeat_action_probability,
-            full_action_space=full_action_space,
-            continuous=False,
-            autoreset_mode=AutoresetMode.NEXT_STEP,
-            img_height=height,
-            img_width=width,
-            grayscale=not colour,
-            stack_num=self.frame_stack,
-            frameskip=FRAMES_PER_STEP,
-            maxpool=True,
-            noop_max=protocol.noop_max,
-            episodic_life=False,  # it restarts the whole game at each lost life
-            life_loss_info=False,
-            reward_clipping=False,
-            use_fire_reset=False,
-        )
+        self._flicker = Flicker(self.protocol.flicker, self.num_envs, self.frame_stack)
+        self._native: AtariVectorEnv | None = self._make(full_action_space, num_threads, colour)
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self.single_observation_space = self._native.single_observation_space
         self.single_action_space = self._native.single_action_space
@@ -123,7 +99,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self.action_space = self._native.action_space
         self.action_meanings = tuple(action.name for action in self._native.ale.get_action_set())
         self._num_actions = len(self.action_meanings)
-        self._game = repr((env_id, protocol, self.action_meanings, *self._flicker.options))
+        self._game = _game_text(env_id, protocol, self.action_meanings, self._flicker.options)
         self._log = ActionLog(bases, self._num_actions)
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -131,20 +107,31 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self._is_sent = False
         self._frames = np.zeros(self.num_envs, np.int64)  # of each episode, after the no-ops
         self._lives = np.zeros(self.num_envs, np.int32)
-        self._truncated = np.zeros(self.num_envs, np.bool_)  # of the previous step, as `_done`
+        self._truncated = np.zeros(self.num_envs, np.bool_)  # at the previous step, like `_done`
         self._done = np.zeros(self.num_envs, np.bool_)
+
+    @property
+    def flicker(self) -> float:
+        """Probability, per agent step, that the newest frame is black."""
+        return self.protocol.flicker
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observations, dict[str, Any]]:
-        """Starts a new episode in every environment.
+        """Start a new episode in every environment.
 
-        Without a seed the first call uses the constructor's, and later ones go on with the generators as they are.
+        Args:
+            seed: Non-negative seed. Without one, the first call uses the constructor's seed, and later calls leave the
+                random generators as they are.
+            options: None or empty.
+
+        Returns:
+            The observations and `info`.
 
         Raises:
-            InvalidEnv: when the seed is negative.
-            ValueError: when there are options.
-            RuntimeError: between `send` and `recv`, after `close`, or in another process or thread.
+            InvalidEnv: If the seed is negative.
+            ValueError: If there are options.
+            RuntimeError: Between `send` and `recv`, after `close`, or in another process or thread.
         """
         checked_options(options)
         bases = None if seed is None else spread_seeds(seed, self.num_envs)
@@ -160,16 +147,19 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         return observations, info
 
     def step(self, actions: NDArray[np.int64]) -> Step:
-        """Plays `actions` [N] for four frames each; see the class for what it returns, `send` and `recv` for errors."""
+        """Play actions [N] for four frames each.
+
+        The class describes the results; `send` and `recv` describe the errors.
+        """
         self.send(actions)
         return self.recv()
 
     def send(self, actions: NDArray[np.int64]) -> None:
-        """Starts playing `actions`, integers [N], and returns at once.
+        """Start playing actions, integers [N], and return at once.
 
         Raises:
-            ValueError: when the actions have the wrong type, shape or range.
-            RuntimeError: before the first `reset`, twice in a row, after `close`, or in another process or thread.
+            ValueError: If the actions have the wrong type, shape or range.
+            RuntimeError: Before the first `reset`, twice in a row, after `close`, or in another process or thread.
         """
         checked = checked_actions(actions, self.num_envs, self._num_actions)
         with self._exclusive() as native:
@@ -180,10 +170,10 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             self._send(native, checked)
 
     def recv(self) -> Step:
-        """Waits for the step that `send` started and returns it.
+        """Wait for the step that `send` started, and return its results.
 
         Raises:
-            RuntimeError: without a `send` before it, after `close`, or in another process or thread.
+            RuntimeError: Without a `send` before it, after `close`, or in another process or thread.
         """
         with self._exclusive() as native:
             if not self._is_sent:
@@ -191,38 +181,46 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             return self._receive(native, self._log.due(self._done))
 
     def get_state(self) -> dict[str, NDArray[Any]]:
-        """What `set_state` needs to put the games where they are now: plain arrays, a byte for each step to play again.
+        """Return the state of the games, from which `set_state` restores them exactly.
+
+        Returns:
+            Plain arrays, with one byte for each step that restoring has to play again.
 
         Raises:
-            RuntimeError: before the first `reset`, between `send` and `recv`, or where `send` raises it.
+            RuntimeError: Before the first `reset`, between `send` and `recv`, after `close`, or in another process or
+                thread.
         """
         with self._exclusive() as native:
             require_reset(self._is_reset)
             require_received("get_state", self._is_sent)
-            return self._log.get_state(self._look(native)[1])
+            return self._log.get_state(self._observe(native)[1])
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> Observations:
-        """Puts the games where they were at `get_state`, and returns the observations that were the last then.
+        """Restore the games from a state, and return the observations that were the latest then.
 
-        Whatever follows is the same to the bit. Up to `ANCHOR_EVERY` steps and an episode are played again for it. The
-        arguments of both environments must be the same, but for the seed and `num_threads`.
+        All later steps are the same to the bit. Up to `ANCHOR_EVERY` steps and one episode are played again to restore
+        a game.
+
+        Args:
+            state: A state from `get_state` of environments made with the same arguments; the seed and `num_threads`
+                may differ.
 
         Raises:
-            InvalidEnv: when `state` is damaged or of another game; in the latter case `reset` is needed before a step.
-            RuntimeError: between `send` and `recv`, after `close`, or in another process or thread.
+            InvalidEnv: If the state is damaged or of another game; in the latter case `reset` is needed before a step.
+            RuntimeError: Between `send` and `recv`, after `close`, or in another process or thread.
         """
         log, crcs = ActionLog.from_state(state, self.num_envs, self._num_actions)
         with self._exclusive() as native:
             require_received("set_state", self._is_sent)
             self._is_reset = False
-            native.reset()  # only then can single ones be reset
+            native.reset()  # needed before single environments can be reset
             for event in log.replay():
                 if isinstance(event, tuple):
                     self._begin(native, *event)
                 else:
                     self._send(native, event)
                     self._receive(native, np.zeros_like(self._done))
-            observations, crcs_now = self._look(native)
+            observations, crcs_now = self._observe(native)
             if (crcs_now != crcs).any():
                 why = "the state is of other arguments or another ale_py"
                 raise InvalidEnv(f"{self.env_id!r} did not play the same again; {why}")
@@ -231,11 +229,39 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         return observations
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Ends the emulation threads."""
+        """End the emulation threads."""
         self._native = None
 
+    def _make(self, full_action_space: bool, num_threads: int, colour: bool) -> AtariVectorEnv:
+        game: str = gymnasium.spec(self.env_id).kwargs["game"]
+        height, width = screen_size(game) if colour else (84, 84)
+        return AtariVectorEnv(
+            game,
+            self.num_envs,
+            batch_size=self.num_envs,
+            num_threads=checked_count("num_threads", num_threads, least=0),
+            thread_affinity_offset=-1,
+            # The native limit mixes an old and a new screen in the final observation, so this class has its own.
+            max_num_frames_per_episode=NO_LIMIT,
+            repeat_action_probability=self.protocol.repeat_action_probability,
+            full_action_space=full_action_space,
+            continuous=False,
+            autoreset_mode=AutoresetMode.NEXT_STEP,
+            img_height=height,
+            img_width=width,
+            grayscale=not colour,
+            stack_num=self.frame_stack,
+            frameskip=FRAMES_PER_STEP,
+            maxpool=True,
+            noop_max=self.protocol.noop_max,
+            episodic_life=False,  # it would restart the whole game at each lost life
+            life_loss_info=False,
+            reward_clipping=False,
+            use_fire_reset=False,
+        )
+
     def _begin(self, native: AtariVectorEnv, seeds: Ints, mask: Flags) -> tuple[Observations, dict[str, Any]]:
-        """Starts a new episode where `mask` [N] is set, with the generator seeded if the seed in [N] is not −1."""
+        """Start a new episode where `mask` [N] is set, with a new seed where the one in `seeds` [N] is not −1."""
         observations, info = native.reset(seed=seeds[mask], options={"reset_mask": mask})
         self._flicker.advance(observations, seeds, mask)
         self._frames[mask] = 0
@@ -245,18 +271,19 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         return observations, info
 
     def _send(self, native: AtariVectorEnv, actions: Ints) -> None:
-        actions[self._truncated] = 0  # played only until `_receive` restarts the game, but it moves the generator
+        actions[self._truncated] = 0  # played until `_receive` restarts the game, and advances the random generator
         native.send(actions)
         self._is_sent = True
 
     def _receive(self, native: AtariVectorEnv, renewed: Flags) -> Step:
-        """Receives a step, in which the environments in `renewed` [N], all done before, get a new anchor."""
+        """Receive a step in which the environments in `renewed` [N], all done before, get a new anchor."""
         observations, rewards, terminated, _, info = native.recv()
         self._is_sent = False
         restarted = self._truncated | renewed
         seeds = self._log.renew(renewed)
         if restarted.any():
-            # For those that our time limit ended, what the native autoreset does for the others; or that with a seed.
+            # Episodes that the time limit of this class ended: the native autoreset does the same for the others.
+            # Environments with a new anchor: a reset with its seed.
             first_observations, first_info = native.reset(seed=seeds[restarted], options={"reset_mask": restarted})
             observations[restarted] = first_observations[restarted]
             rewards[restarted] = 0
@@ -275,9 +302,9 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self._done[:] = terminated | truncated
         return observations, rewards.astype(np.float32), terminated, truncated, info
 
-    def _look(self, native: AtariVectorEnv) -> tuple[Observations, NDArray[np.uint32]]:
-        """The current observations, and a checksum [N] of them, of the counters and of what game it is."""
-        # A reset of none returns how all of them are.
+    def _observe(self, native: AtariVectorEnv) -> tuple[Observations, NDArray[np.uint32]]:
+        """Return the current observations, and checksums [N] of them, of the counters and of the game's settings."""
+        # A reset with an empty mask returns the present state of all environments.
         observations, info = native.reset(options={"reset_mask": np.zeros(self.num_envs, np.bool_)})
         counts = np.stack([*info.values(), self._frames, self._done], axis=1)  # [N, 6]
         self._flicker.hide(observations)
@@ -285,7 +312,11 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
 
     @contextmanager
     def _exclusive(self) -> Iterator[AtariVectorEnv]:
-        """The native environment, for uses of it that would otherwise hang or silently go wrong."""
+        """Yield the native environment, unless using it now would hang or silently go wrong.
+
+        Raises:
+            RuntimeError: After `close`, in another process, or while another thread uses it.
+        """
         if os.getpid() != self._pid:
             raise RuntimeError("the environment was made in another process; make one in this process")
         if not self._lock.acquire(blocking=False):
@@ -296,3 +327,24 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             yield self._native
         finally:
             self._lock.release()
+
+
+def _game_text(
+    env_id: str, protocol: Protocol, action_meanings: tuple[str, ...], options: tuple[()] | tuple[int, float]
+) -> str:
+    """Return the text of a game's settings in the checksums of states.
+
+    Saved runs depend on every character of it. It is the `repr` of a tuple from before protocols had a flicker, which
+    stands among the options instead.
+    """
+    names = (
+        "name",
+        "repeat_action_probability",
+        "noop_max",
+        "life_loss_ends_return",
+        "evaluation_epsilon",
+        "max_frames",
+    )
+    rules = ", ".join(f"{name}={getattr(protocol, name)!r}" for name in names)
+    ending = "".join(f", {option!r}" for option in options)
+    return f"({env_id!r}, Protocol({rules}), {action_meanings!r}{ending})"

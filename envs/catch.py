@@ -1,4 +1,4 @@
-"""A game small enough to be solved in seconds, with pixels all the same."""
+"""Catch: a game of pixels that is small enough to be solved in seconds."""
 
 from typing import Any
 
@@ -7,36 +7,37 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
+from pixelq.envs.checks import checked_render_mode
 from pixelq.envs.errors import InvalidEnv
 
 LEFT, STAY, RIGHT = 0, 1, 2
 
 
 class Catch(gymnasium.Env[NDArray[np.uint8], np.signedinteger[Any]]):
-    """A ball falls one row a step from a random column; a paddle on the bottom row should be under it.
+    """A ball falls from a random column, one row per step; a paddle on the bottom row must catch it.
 
     After Osband et al. 2020, "Behaviour Suite for Reinforcement Learning". The observation is uint8
-    [1, rows, columns]: 255 at ball and paddle, 0 elsewhere. The paddle starts in the middle and moves LEFT, STAYs or
-    moves RIGHT. An episode takes rows − 1 steps; the last gives +1 for a catch and −1 for a miss, the others 0.
+    [1, rows, columns]: 255 at ball and paddle, 0 elsewhere. The paddle starts in the middle; the actions are LEFT,
+    STAY and RIGHT. An episode takes rows − 1 steps; the last gives +1 for a catch and −1 for a miss, the others 0.
     The optimal return is exactly +1, because the paddle has time to reach every column.
 
     Args:
-        rows: height, which includes the paddle's row.
-        columns: width; at most 2 · rows − 1, so that every ball can be caught.
+        rows: Height, including the paddle's row.
+        columns: Width, at most 2 · rows − 1, so that every ball can be caught.
         render_mode: `rgb_array` or None.
 
     Raises:
-        InvalidEnv: when some ball could not be caught, or the render mode is another.
+        InvalidEnv: If some ball could not be caught, or the render mode is invalid.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012  (Gymnasium's attribute)
 
     def __init__(self, rows: int = 10, columns: int = 5, render_mode: str | None = None) -> None:
-        if rows < 2 or not 1 <= columns <= 2 * rows - 1:
-            raise InvalidEnv(f"Catch needs 2 rows or more and 1 to 2 · rows − 1 columns, not {rows} and {columns}")
-        if render_mode not in (None, "rgb_array"):
-            raise InvalidEnv(f"Catch renders as 'rgb_array', not {render_mode!r}")
-        self.rows, self.columns, self.render_mode = rows, columns, render_mode
+        if rows < 2:
+            raise InvalidEnv(f"rows must be at least 2, got {rows}")
+        if not 1 <= columns <= 2 * rows - 1:
+            raise InvalidEnv(f"columns must be in [1, {2 * rows - 1}] (at most 2 · rows − 1), got {columns}")
+        self.rows, self.columns, self.render_mode = rows, columns, checked_render_mode(render_mode)
         self.observation_space = Box(0, 255, (1, rows, columns), np.uint8)
         self.action_space = Discrete(3)
         self._ball_row = self._ball_column = self._paddle = 0
@@ -44,7 +45,7 @@ class Catch(gymnasium.Env[NDArray[np.uint8], np.signedinteger[Any]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        """A new ball on the top row, in a column drawn from `np_random`."""
+        """Start an episode with a ball on the top row, in a column drawn from `np_random`."""
         super().reset(seed=seed)
         self._ball_row = 0
         self._ball_column = int(self.np_random.integers(self.columns))
@@ -52,7 +53,7 @@ class Catch(gymnasium.Env[NDArray[np.uint8], np.signedinteger[Any]]):
         return self._observe(), {}
 
     def step(self, action: int | np.signedinteger[Any]) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
-        """Moves the paddle, stopping at the walls, and then the ball."""
+        """Move the paddle, which stops at the walls, and then the ball."""
         self._paddle = min(max(self._paddle + int(action) - STAY, 0), self.columns - 1)
         self._ball_row += 1
         terminated = self._ball_row == self.rows - 1
@@ -60,7 +61,7 @@ class Catch(gymnasium.Env[NDArray[np.uint8], np.signedinteger[Any]]):
         return self._observe(), reward, terminated, False, {}
 
     def render(self) -> NDArray[np.uint8]:
-        """The observation in white on black, uint8 [16 · rows, 16 · columns, 3]."""
+        """Return the observation in white on black, uint8 [16 · rows, 16 · columns, 3]."""
         grey = np.kron(self._observe()[0], np.ones((16, 16), np.uint8))
         return np.repeat(grey[..., None], 3, axis=-1)
 

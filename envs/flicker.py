@@ -1,57 +1,53 @@
-"""Frames that the player does not get to see."""
+"""Black frames: Atari observations from which some frames are hidden."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelq.envs.anchors import Ints
-from pixelq.envs.errors import InvalidEnv
 
 DEEPEST_STACK = 16
-"""No observation of an Atari game has more frames than this."""
+"""Largest number of frames in an observation of an Atari game."""
 
 Flags = NDArray[np.bool_]
 
 
 class Flicker:
-    """For each of N environments, which frames of its stack of S are blank.
+    """Black frames in the stacks of N environments, S frames each.
 
-    Each step's newest frame is blank with the given probability, and stays so while it moves through the stack: the
+    Each step's newest frame is black with the given probability, and stays black while it moves through the stack: the
     flickering games of Hausknecht and Stone 2015, "Deep Recurrent Q-Learning for Partially Observable MDPs".
 
-    The coins are a function of the seed of the environment's last anchor and of the steps and resets since, so whoever
-    plays a log of them again (`pixelq.envs.anchors`) sees the same frames.
+    Which frames are black is a function of the seed of the environment's last anchor and of the number of steps and
+    resets since, so that replaying a log of them (`pixelq.envs.anchors`) shows the same frames again.
 
     Args:
-        probability: of a blank frame, in [0, 1).
-        num_envs: N.
-        frame_stack: S.
-
-    Raises:
-        InvalidEnv: when the probability is out of range.
+        probability: Probability of a black frame, in [0, 1); see `Protocol.flicker`.
+        num_envs: Number of environments N.
+        frame_stack: Number of frames S in an observation.
     """
 
     def __init__(self, probability: float, num_envs: int, frame_stack: int) -> None:
-        is_number = isinstance(probability, int | float | np.number) and not isinstance(probability, bool)
-        if not is_number or not 0.0 <= probability < 1.0:
-            raise InvalidEnv(f"flicker must be a probability in [0, 1), not {probability!r}")
-        self.probability = float(probability)
+        self.probability = probability
         self._seeds = np.zeros(num_envs, np.int64)
-        self._steps = np.zeros(num_envs, np.int64)  # and resets since the anchor
-        self._blank = np.zeros((num_envs, frame_stack), np.bool_)
+        self._steps = np.zeros(num_envs, np.int64)  # steps and resets since the anchor
+        self._black = np.zeros((num_envs, frame_stack), np.bool_)
 
     @property
     def options(self) -> tuple[()] | tuple[int, float]:
-        """Depth and probability, to tell states apart; nothing for four steady frames, which old states are of."""
-        shown = (self._blank.shape[1], self.probability)
-        return () if shown == (4, 0.0) else shown
+        """Frame stack and probability, which checksums of states include.
+
+        Empty for four frames without flicker: states saved before the two options existed are of those.
+        """
+        options = (self._black.shape[1], self.probability)
+        return () if options == (4, 0.0) else options
 
     def advance(self, observations: NDArray[np.uint8], seeds: Ints, moved: Flags) -> None:
-        """Tosses the coins of new frames, and hides what is blank of the observations that they are in.
+        """Draw which of the new frames are black, and hide the black frames of observations.
 
         Args:
-            observations: uint8 [N, S, height, width], changed in place.
-            seeds: int64 [N], of those that have a new anchor in it; −1 for the others.
-            moved: bool [N], stepped or reset, and therefore with a new frame.
+            observations: Observations, uint8 [N, S, height, width], changed in place.
+            seeds: Seeds of environments with a new anchor, int64 [N]; −1 for the others.
+            moved: Environments that were stepped or reset and therefore have a new frame, bool [N].
         """
         if not self.probability:
             return
@@ -59,21 +55,22 @@ class Flicker:
         is_anchor = seeds >= 0
         self._seeds[is_anchor] = seeds[is_anchor]
         self._steps[is_anchor] = 0
-        # After a reset the older places are blank by themselves, so what was blank before it may stay there.
-        self._blank[moved, :-1] = self._blank[moved, 1:]
-        self._blank[moved, -1] = (uniform(self._seeds, self._steps) < self.probability)[moved]
+        # After a reset the older frames of the stack are black anyway, so their flags need no reset.
+        self._black[moved, :-1] = self._black[moved, 1:]
+        self._black[moved, -1] = (uniform(self._seeds, self._steps) < self.probability)[moved]
         self.hide(observations)
 
     def hide(self, observations: NDArray[np.uint8]) -> None:
-        """Blanks frames of the current observations, uint8 [N, S, height, width], in place."""
+        """Make the black frames of the current observations black, uint8 [N, S, height, width], in place."""
         if self.probability:
-            observations[self._blank] = 0
+            observations[self._black] = 0
 
 
 def uniform(seeds: Ints, steps: Ints) -> NDArray[np.float64]:
-    """Numbers in [0, 1), one for each pair of a seed in [0, 2³¹) and a step in [0, 2³²).
+    """Return a number in [0, 1) for each pair of a seed in [0, 2³¹) and a step in [0, 2³²).
 
-    They are outputs of one SplitMix64 generator (Steele et al. 2014), of which each seed has 2³² in a row for its own.
+    The numbers are outputs of one SplitMix64 generator (Steele et al. 2014), in which each seed owns 2³² consecutive
+    outputs.
     """
     words = (seeds.astype(np.uint64) << np.uint64(32)) + steps.astype(np.uint64) + np.uint64(1)
     words *= np.uint64(0x9E3779B97F4A7C15)

@@ -1,6 +1,6 @@
-"""The Atari benchmark's games, its smaller suites, and the scores that results are normalised by.
+"""Games of the Atari benchmark, its smaller suites, and the reference scores for normalising results.
 
-Games bear their ROM's name, as in `ms_pacman`; `pixelq.envs.id_of` gives the environment id.
+Games are named after their ROM, as in `ms_pacman`; `pixelq.envs.id_of` returns the environment id.
 """
 
 from typing import NamedTuple
@@ -12,9 +12,9 @@ class ReferenceScore(NamedTuple):
     """Mean game scores over episodes that start with 1 to 30 no-ops and last at most 30 minutes."""
 
     random: float
-    """Of a player who presses uniformly random buttons."""
+    """Score of a uniformly random policy."""
     human: float
-    """Of a professional games tester."""
+    """Score of a professional games tester."""
 
 
 REFERENCE_SCORES: dict[str, ReferenceScore] = {
@@ -78,9 +78,10 @@ REFERENCE_SCORES: dict[str, ReferenceScore] = {
     "yars_revenge": ReferenceScore(3092.9, 54576.9),
     "zaxxon": ReferenceScore(32.5, 9173.3),
 }
+"""Random and human scores of the 57 games by ROM name."""
 
 ATARI57: tuple[str, ...] = tuple(REFERENCE_SCORES)
-"""The 57 games of the full benchmark."""
+"""Games of the full benchmark."""
 
 ATARI26: tuple[str, ...] = (
     "alien",
@@ -110,24 +111,24 @@ ATARI26: tuple[str, ...] = (
     "seaquest",
     "up_n_down",
 )
-"""The 26 games of the 100k benchmark (Kaiser et al. 2020, "Model Based Reinforcement Learning for Atari")."""
+"""Games of the 100k benchmark (Kaiser et al. 2020, "Model Based Reinforcement Learning for Atari")."""
 
 ATARI5: tuple[str, ...] = ("battle_zone", "double_dunk", "name_this_game", "phoenix", "qbert")
-"""Five games whose scores predict the median over all 57 (Aitchison et al. 2023, "Atari-5")."""
+"""Games whose scores predict the median over all 57 (Aitchison et al. 2023, "Atari-5")."""
 
 
 def game_of(env_id_or_game: str) -> str:
-    """The ROM name of an environment id; anything else as it is."""
+    """Return the ROM name of an Atari environment id; any other string is returned unchanged."""
     spec = gymnasium.registry.get(env_id_or_game)
     return spec.kwargs.get("game", env_id_or_game) if spec else env_id_or_game
 
 
 def reference_score(env_id_or_game: str) -> ReferenceScore | None:
-    """The random and human scores of an environment id or a ROM name; None for a game without references."""
+    """Return the random and human scores of an environment id or a ROM name, or None for a game without them."""
     return REFERENCE_SCORES.get(game_of(env_id_or_game))
 
 
 def human_normalized_score(env_id_or_game: str, score: float) -> float | None:
-    """The score on a scale where the random player has 0 and the human 1; None for a game without references."""
+    """Return a score on the scale where random play has 0 and the human 1, or None for a game without references."""
     reference = reference_score(env_id_or_game)
     return (score - reference.random) / (reference.human - reference.random) if reference else None

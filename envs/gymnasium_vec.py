@@ -1,4 +1,4 @@
-"""Any Gymnasium environment with Discrete actions and Box observations, in the shape that Atari has here."""
+"""Vector environments of any Gymnasium id with Discrete actions and Box observations."""
 
 import zlib
 from collections.abc import Iterator, Mapping
@@ -23,30 +23,31 @@ from pixelq.envs.checks import (
 )
 from pixelq.envs.errors import EnvironmentFailed, InvalidEnv, reason
 from pixelq.envs.protocols import GYMNASIUM, Protocol
-from pixelq.envs.seat import Env, Seat
 
+Env = gymnasium.Env[Any, np.int64]
 Step = tuple[NDArray[Any], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
 
-class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
-    """N copies of one Gymnasium environment, stepped in turn in this process, restarting as `AtariVec` does.
+class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
+    """N copies of one Gymnasium environment, stepped one after another in this process.
 
-    Observations are [N, *shape] as the environment gives them, rewards float32 [N], flags bool [N].
+    Observations are [N, *shape] as the environment returns them, rewards float32 [N], flags bool [N]. Episodes restart
+    automatically, one step late, as in `AtariVec`.
 
-    An error that an environment raises while it is played becomes `EnvironmentFailed`; `restart` goes on after it.
+    An error that an environment raises while it is played becomes `EnvironmentFailed`; `restart` continues after it.
 
     Args:
-        env_id: a Gymnasium id.
-        num_envs: how many copies, N.
-        seed: non-negative.
-        render_mode: `rgb_array` for `frame`.
+        env_id: A Gymnasium id.
+        num_envs: Number of copies N.
+        seed: Non-negative seed.
+        render_mode: `rgb_array` for the method `frame`, otherwise None.
 
     Raises:
-        InvalidEnv: when an argument is out of range, or the environment's spaces or dependencies are not there.
+        InvalidEnv: If an argument is out of range, a dependency is missing, or the actions are not Discrete or the
+            observations not a Box.
     """
 
     frame_stack: int = 1
-    flicker: float = 0.0
     frames_per_step: int = 1
     protocol: Protocol = GYMNASIUM
 
@@ -75,21 +76,34 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self._log = ActionLog(bases, self._num_actions)
         self._everywhere = np.ones(self.num_envs, np.bool_)
         self._done = np.zeros(self.num_envs, np.bool_)
-        self._crcs = [0] * self.num_envs  # of all that was returned since the anchors
-        self._outcome: NDArray[Any] = np.zeros((self.num_envs, 3))  # reward and flags of a step
+        self._crcs = [0] * self.num_envs  # checksums of all results since the anchors
+        self._outcome: NDArray[Any] = np.zeros((self.num_envs, 3))  # reward and flags of the latest step
         self._is_reset = False
         self._sent: NDArray[np.int64] | None = None
+
+    @property
+    def flicker(self) -> float:
+        """Probability that a frame is black, which is 0."""
+        return self.protocol.flicker
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Starts a new episode in every environment, with the constructor's seed the first time.
+        """Start a new episode in every environment.
+
+        Args:
+            seed: Non-negative seed. Without one, the first call uses the constructor's seed, and later calls leave the
+                random generators as they are.
+            options: None or empty.
+
+        Returns:
+            The observations and `info`.
 
         Raises:
-            InvalidEnv: when the seed is negative.
-            ValueError: when there are options.
-            RuntimeError: between `send` and `recv`, or after `close`.
-            EnvironmentFailed: when an environment raises an error.
+            InvalidEnv: If the seed is negative.
+            ValueError: If there are options.
+            RuntimeError: Between `send` and `recv`, or after `close`.
+            EnvironmentFailed: If an environment raises an error.
         """
         checked_options(options)
         self._require_open()
@@ -101,16 +115,16 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             return self._begin(self._log.reset(anew=anew), self._everywhere)
 
     def step(self, actions: NDArray[np.int64]) -> Step:
-        """One step with `actions` [N]; errors as in `send`."""
+        """Play actions [N]; `send` and `recv` describe the errors."""
         self.send(actions)
         return self.recv()
 
     def send(self, actions: NDArray[np.int64]) -> None:
-        """Keeps `actions`, integers [N], for `recv`.
+        """Keep actions, integers [N], for `recv`.
 
         Raises:
-            ValueError: when the actions have the wrong type, shape or range.
-            RuntimeError: before the first `reset`, twice in a row, or after `close`.
+            ValueError: If the actions have the wrong type, shape or range.
+            RuntimeError: Before the first `reset`, twice in a row, or after `close`.
         """
         checked = checked_actions(actions, self.num_envs, self._num_actions)
         self._require_open()
@@ -120,11 +134,11 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self._sent = checked
 
     def recv(self) -> Step:
-        """Plays what was sent.
+        """Play the actions that were sent, and return the results of the step.
 
         Raises:
-            RuntimeError: without a `send` before it, or after `close`.
-            EnvironmentFailed: when an environment raises an error; `restart` or `reset` is needed before a step.
+            RuntimeError: Without a `send` before it, or after `close`.
+            EnvironmentFailed: If an environment raises an error; `restart` or `reset` is needed before another step.
         """
         self._require_open()
         if self._sent is None:
@@ -135,31 +149,36 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             return self._play(actions, self._log.due(self._done))
 
     def restart(self) -> NDArray[Any]:
-        """Makes the environments anew, as after an error, and starts an episode with a new seed in each.
+        """Create the environments again, for instance after an error, and start an episode with a new seed in each.
 
-        It returns their observations [N, *shape]. What was sent and not received is forgotten, and an error in closing
-        the old environments is ignored.
+        Actions that were sent and not received are dropped, and an error in closing the old environments is ignored.
+
+        Returns:
+            The first observations [N, *shape].
 
         Raises:
-            RuntimeError: after `close`.
-            EnvironmentFailed: when an environment raises an error.
-            InvalidEnv: when the environments can no longer be made.
+            RuntimeError: After `close`.
+            EnvironmentFailed: If an environment raises an error.
+            InvalidEnv: If the environments can no longer be made.
         """
         self._require_open()
         self._is_reset = False
         self._sent = None
-        for seat in self._seats:
+        for env in self._singles:
             with suppress(Exception):
-                seat.close()
+                env.close()
         self._envs.closed = True
         self._envs = self._make()
         return self.reset()[0]
 
     def get_state(self) -> dict[str, NDArray[Any]]:
-        """What `set_state` needs to put the environments where they are now: plain arrays, a byte a step.
+        """Return the state of the environments, from which `set_state` restores them exactly.
+
+        Returns:
+            Plain arrays, with one byte for each step that restoring has to play again.
 
         Raises:
-            RuntimeError: before the first `reset`, between `send` and `recv`, or after `close`.
+            RuntimeError: Before the first `reset`, between `send` and `recv`, or after `close`.
         """
         self._require_open()
         require_reset(self._is_reset)
@@ -167,15 +186,18 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         return self._log.get_state(np.array(self._crcs, np.uint32))
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """Puts the environments where they were at `get_state`, and returns the observations that were the last then.
+        """Restore the environments from a state, and return the observations that were the latest then.
 
-        The steps since their anchors are played again for it, so environments can be restored that a seed and the
-        actions determine. It is checked that they return again what they did.
+        The steps since the anchors are played again, which works for environments that a seed and the actions
+        determine. Checksums verify that the results are the same as before.
+
+        Args:
+            state: A state from `get_state` of the same number of copies of the same environment.
 
         Raises:
-            InvalidEnv: when `state` is damaged, or the environments do not play the same again; in the latter case
+            InvalidEnv: If the state is damaged, or the environments do not play the same again; in the latter case
                 `reset` is needed before a step.
-            RuntimeError: between `send` and `recv`, or after `close`.
+            RuntimeError: Between `send` and `recv`, or after `close`.
         """
         self._require_open()
         require_received("set_state", self._sent is not None)
@@ -195,10 +217,10 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         return observations
 
     def frame(self) -> NDArray[np.uint8]:
-        """The first environment's picture, uint8 [height, width, 3].
+        """Return the picture of the first environment, uint8 [height, width, 3].
 
         Raises:
-            RuntimeError: without a render mode, before the first `reset`, or after `close`.
+            RuntimeError: Without a render mode, before the first `reset`, or after `close`.
         """
         self._require_open()
         if self.render_mode is None:
@@ -209,17 +231,17 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         return np.asarray(pictures[0] if pictures else None, np.uint8)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Closes the environments."""
+        """Close the environments."""
         self._envs.close(**kwargs)
 
     def _make(self) -> SyncVectorEnv:
         # Not every constructor takes a render mode.
         drawing: dict[str, Any] = {} if self.render_mode is None else {"render_mode": self.render_mode}
-        self._seats: list[Seat] = []
+        self._singles: list[_ReplayableEnv] = []
 
-        def seated(env: Env) -> Seat:
-            self._seats.append(Seat(env))
-            return self._seats[-1]
+        def wrapped(env: Env) -> _ReplayableEnv:
+            self._singles.append(_ReplayableEnv(env))
+            return self._singles[-1]
 
         try:
             return gymnasium.make_vec(  # type: ignore[return-value]  # "sync" says so
@@ -227,14 +249,14 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
                 self.num_envs,
                 vectorization_mode="sync",
                 vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
-                wrappers=[seated],
+                wrappers=[wrapped],
                 **drawing,
             )
         except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
             raise InvalidEnv(f"{self.env_id!r} cannot be made: {reason(error)}") from error
 
     def _begin(self, seeds: Ints, mask: NDArray[np.bool_]) -> tuple[NDArray[Any], dict[str, Any]]:
-        """Starts a new episode where `mask` [N] is set, with the generator seeded if the seed in [N] is not −1."""
+        """Start a new episode where `mask` [N] is set, with a new seed where the one in `seeds` [N] is not −1."""
         self._seed(seeds)
         observations, info = self._envs.reset(options={"reset_mask": mask})
         self._outcome[:] = 0
@@ -243,7 +265,7 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         return observations, info
 
     def _play(self, actions: Ints, renewed: NDArray[np.bool_]) -> Step:
-        """A step, in which the environments in `renewed` [N], all done before, get a new anchor."""
+        """Play a step in which the environments in `renewed` [N], all done before, get a new anchor."""
         if renewed.any():
             self._seed(self._log.renew(renewed))
         observations, rewards, terminated, truncated, info = self._envs.step(actions + self._first_action)
@@ -254,38 +276,42 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         return observations, rewards.astype(np.float32), terminated, truncated, info
 
     def _seed(self, seeds: Ints) -> None:
-        """Gives the next reset of each environment its seed in [N], −1 for none, and starts its checksum anew."""
+        """Set the seeds [N] of the next resets, −1 for none, and start the checksums of those environments again."""
         for k in np.flatnonzero(seeds >= 0):
-            self._seats[k].seed = int(seeds[k])
+            self._singles[k].next_seed = int(seeds[k])
             self._crcs[k] = zlib.crc32(self.env_id.encode())
 
     def _note(self, observations: NDArray[Any], mask: NDArray[np.bool_]) -> None:
-        """Adds what the environments in `mask` [N] returned to their checksums."""
+        """Add the latest results of the environments in `mask` [N] to their checksums."""
         for k, (is_new, shown, outcome) in enumerate(zip(mask.tolist(), observations, self._outcome, strict=True)):
             if is_new:
                 self._crcs[k] = zlib.crc32(outcome, zlib.crc32(shown, self._crcs[k]))
 
     def _replay(self, log: ActionLog) -> NDArray[Any]:
-        """Plays what is in the log, and returns the last observations [N, *shape]."""
-        observations, _ = self._begin(np.full(self.num_envs, -1), self._everywhere)  # only then single ones can be
+        """Play the steps and resets of a log, and return the last observations [N, *shape]."""
+        # A reset of all environments is needed before single ones can be reset.
+        observations, _ = self._begin(np.full(self.num_envs, -1), self._everywhere)
         waiting = self._everywhere.copy()
         try:
             for event in log.replay():
                 if isinstance(event, tuple):
                     observations, _ = self._begin(*event)
                     waiting &= event[0] < 0
-                    for seat, is_idle in zip(self._seats, waiting.tolist(), strict=True):
-                        seat.is_idle = is_idle
+                    for env, is_idle in zip(self._singles, waiting.tolist(), strict=True):
+                        env.is_idle = is_idle
                 else:
                     observations = self._play(event, ~self._everywhere)[0]
         finally:
-            for seat in self._seats:
-                seat.is_idle = False
+            for env in self._singles:
+                env.is_idle = False
         return observations
 
     @contextmanager
     def _playing(self) -> Iterator[None]:
-        """Whatever interrupts a reset or a step, nobody knows where the environments are until the next reset."""
+        """Turn errors of the environments into `EnvironmentFailed`.
+
+        Whatever interrupts a reset or a step leaves the environments in an unknown state until the next reset.
+        """
         self._is_reset = False
         try:
             yield
@@ -298,3 +324,37 @@ class ClassicVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     def _require_open(self) -> None:
         if self.closed:
             raise RuntimeError("the environment is closed; make a new one")
+
+
+class _ReplayableEnv(gymnasium.Wrapper[Any, np.int64, Any, np.int64]):
+    """Wrapper whose next reset has a given seed, whoever calls it, and which can skip steps.
+
+    Gymnasium's vector environment resets its environments by itself and without seeds.
+
+    Args:
+        env: The environment.
+
+    Attributes:
+        next_seed: Seed of the next reset alone, or None.
+        is_idle: Whether steps are skipped.
+    """
+
+    def __init__(self, env: Env) -> None:
+        super().__init__(env)
+        self.next_seed: int | None = None
+        self.is_idle = False
+        self._observation: Any = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset with `next_seed`; the arguments are ignored."""
+        seed, self.next_seed = self.next_seed, None
+        self._observation, info = self.env.reset(seed=seed)
+        return self._observation, info
+
+    def step(self, action: np.int64) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step the environment; an idle one returns its last observation again."""
+        if self.is_idle:
+            return self._observation, 0.0, False, False, {}
+        result = self.env.step(action)
+        self._observation = result[0]
+        return result

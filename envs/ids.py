@@ -1,4 +1,4 @@
-"""Which environment ids can be played, and sentences for those that cannot."""
+"""Environment ids: which can be played, and clear errors for those that cannot."""
 
 import difflib
 import re
@@ -11,22 +11,23 @@ from pixelq.envs.errors import InvalidEnv
 gymnasium.register_envs(ale_py)
 
 NOT_SINGLE_PLAYER = frozenset({"combat", "joust", "mazecraze", "warlords"})
-"""Games that ale_py has a ROM but no single-player mode for; its vector environment ends the process on them."""
+"""Games for which ale_py has a ROM but no single-player mode; its vector environment kills the process on them."""
 
 
 def check_id(env_id: str) -> None:
-    """Accepts an id that Gymnasium knows, except the Atari ids of before `ALE/*-v5`.
+    """Check that an id is known to Gymnasium, and is not one of the older Atari ids that `ALE/*-v5` replaced.
 
     Raises:
-        InvalidEnv: with the id that was probably meant.
+        InvalidEnv: If it is not; the message names the id that was probably meant.
     """
     if is_atari(env_id) and _plain(env_id) in NOT_SINGLE_PLAYER:
         raise InvalidEnv(f"{env_id!r} has no single-player mode; choose another game")
     spec = gymnasium.registry.get(env_id)
-    if spec is None and ":" in env_id:  # Gymnasium's `module:id`, which imports the module
+    if spec is None and ":" in env_id:  # Gymnasium's `module:id`; it imports the module
         return
     if spec is None:
-        known = sorted(gymnasium.registry, key=lambda name: "/" not in name)  # of two CartPoles, the one without jax
+        # Of the two CartPoles, the one without jax comes last and replaces the other.
+        known = sorted(gymnasium.registry, key=lambda name: "/" not in name)
         names = {_plain(name): name for name in known if not _is_old_atari(name)}
         near = difflib.get_close_matches(_plain(env_id), names, n=1)
         hint = f"did you mean {names[near[0]]!r}?" if near else "give an id that Gymnasium knows, such as 'ALE/Pong-v5'"
@@ -36,15 +37,15 @@ def check_id(env_id: str) -> None:
 
 
 def is_atari(env_id: str) -> bool:
-    """Whether the id is one of ale_py's `ALE/*-v5`."""
+    """Return whether an id is one of ale_py's `ALE/*-v5`."""
     return env_id.startswith("ALE/")
 
 
 def id_of(game: str) -> str:
-    """The `ALE/*-v5` id of a ROM name: `ms_pacman` gives `ALE/MsPacman-v5`.
+    """Return the `ALE/*-v5` id of a ROM name: `ms_pacman` gives `ALE/MsPacman-v5`.
 
     Raises:
-        InvalidEnv: when no id has that ROM.
+        InvalidEnv: If no id has that ROM.
     """
     for env_id, spec in gymnasium.registry.items():
         if is_atari(env_id) and spec.kwargs["game"] == game:
@@ -53,7 +54,7 @@ def id_of(game: str) -> str:
 
 
 def screen_size(game: str) -> tuple[int, int]:
-    """Height and width of the game's screen in pixels: 210×160 for most, taller for a few."""
+    """Return height and width of a game's screen in pixels: 210×160 for most games, taller for a few."""
     emulator = ale_py.ALEInterface()
     emulator.loadROM(ale_py.roms.get_rom_path(game))  # type: ignore[arg-type]  # the id was checked
     height, width = emulator.getScreenDims()
@@ -65,6 +66,9 @@ def _is_old_atari(env_id: str) -> bool:
 
 
 def _plain(env_id: str) -> str:
-    """The id without what people get wrong: namespace, version, case, underscores, old Atari suffixes."""
+    """Return an id without the parts that are easily mistaken.
+
+    Those are namespace, version, case, underscores and the suffixes of older Atari ids.
+    """
     bare = env_id.rsplit("/", 1)[-1].lower().replace("_", "")
     return re.sub(r"(-ram)?(noframeskip|deterministic)?(-v\d+)?$", "", bare)

@@ -1,14 +1,105 @@
-"""What pixelq's environments say of themselves beyond Gymnasium's interface."""
+"""Abilities and metadata of environments beyond Gymnasium's interface.
 
-from typing import Any
+The functions for abilities look at the class of the environments and not at the instance. A wrapper that hands
+attribute access on to the environments inside it seems to have their methods, but calling those would bypass the
+wrapper's own `step`. A wrapper has an ability only if its class defines the methods.
+"""
 
+import typing
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
 from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from pixelq.envs.protocols import Protocol
+
+
+@typing.runtime_checkable
+class BackgroundStepping(typing.Protocol):
+    """Environments that can play a step in the background: `step(actions)` equals `send(actions)` and `recv()`."""
+
+    def send(self, actions: NDArray[np.int64]) -> None:
+        """Start a step with actions, integers [N], and return at once."""
+
+    def recv(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Wait for the step that `send` started, and return what `step` returns."""
+
+
+@typing.runtime_checkable
+class Restorable(typing.Protocol):
+    """Environments with an exact state, from which they continue bit for bit."""
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """Return the state as plain arrays."""
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Restore a state and return the observations that were the latest then."""
+
+
+@typing.runtime_checkable
+class Restartable(typing.Protocol):
+    """Environments that can be created again after one of them failed."""
+
+    def restart(self) -> NDArray[Any]:
+        """Create the environments again, start new episodes, and return the first observations."""
+
+
+def background_stepping(envs: object) -> BackgroundStepping | None:
+    """Return the environments if their class has `send` and `recv`, otherwise None."""
+    return cast(BackgroundStepping, envs) if issubclass(type(envs), BackgroundStepping) else None
+
+
+def restorable(envs: object) -> Restorable | None:
+    """Return the environments if their class has `get_state` and `set_state`, otherwise None."""
+    return cast(Restorable, envs) if issubclass(type(envs), Restorable) else None
+
+
+def restartable(envs: object) -> Restartable | None:
+    """Return the environments if their class has `restart`, otherwise None."""
+    return cast(Restartable, envs) if issubclass(type(envs), Restartable) else None
+
+
+def env_id(envs: VectorEnv[Any, Any, Any]) -> str | None:
+    """Return the id that the environments were made from, or None where it is unknown."""
+    value = _metadata(envs, "env_id", None)
+    return value if isinstance(value, str) else None
+
+
+def protocol_of(envs: VectorEnv[Any, Any, Any]) -> Protocol | None:
+    """Return the protocol that the environments are played under, or None where it is unknown."""
+    value = _metadata(envs, "protocol", None)
+    return value if isinstance(value, Protocol) else None
+
+
+def frame_stack_of(envs: VectorEnv[Any, Any, Any], default: int = 1) -> int:
+    """Return the number of frames in an observation.
+
+    Args:
+        envs: Vector environments, wrapped or not.
+        default: Value to return where the number is unknown.
+    """
+    value = _metadata(envs, "frame_stack", default)
+    return int(value) if isinstance(value, int | np.integer) else default
+
+
+def frames_per_step(envs: VectorEnv[Any, Any, Any]) -> int:
+    """Return the number of emulator frames in an agent step, 1 where it is unknown."""
+    value = _metadata(envs, "frames_per_step", 1)
+    return int(value) if isinstance(value, int | np.integer) else 1
 
 
 def fact(envs: VectorEnv[Any, Any, Any], name: str, default: Any) -> Any:
-    """An attribute of ``make_vec``'s environments, such as ``frame_stack``, also through Gymnasium's wrappers.
+    """Return an attribute of the environments by its name; use the typed functions above in new code."""
+    return _metadata(envs, name, default)
 
-    The default for environments that do not have it, and for wrappers that change the observations.
+
+def _metadata(envs: VectorEnv[Any, Any, Any], name: str, default: Any) -> Any:
+    """Return an attribute of the environments or of those inside Gymnasium's wrappers.
+
+    The default stands for environments without the attribute, and for environments inside wrappers that change the
+    observation space, because it may no longer hold for what an agent sees.
     """
     if hasattr(envs, name):
         return getattr(envs, name)

@@ -1,4 +1,4 @@
-"""From an environment id to a vector environment, with or without a colour picture to film."""
+"""Vector environments from an environment id, with or without a colour picture to film."""
 
 import warnings
 
@@ -8,9 +8,9 @@ import numpy as np
 from pixelq.envs.atari import AtariVec
 from pixelq.envs.errors import InvalidEnv, reason
 from pixelq.envs.film import FilmedAtari
-from pixelq.envs.gymnasium_vec import ClassicVec
+from pixelq.envs.gymnasium_vec import GymnasiumVec
 from pixelq.envs.ids import check_id, is_atari
-from pixelq.envs.protocols import Protocol, resolve_protocol
+from pixelq.envs.protocols import Protocol, resolve_protocol, with_flicker
 
 
 def make_vec(
@@ -22,42 +22,41 @@ def make_vec(
     full_action_space: bool = False,
     num_threads: int = 0,
     frame_stack: int = 4,
-    flicker: float = 0.0,
-) -> AtariVec | ClassicVec:
-    """N copies of an environment as one `gymnasium.vector.VectorEnv`.
+    flicker: float | None = None,
+) -> AtariVec | GymnasiumVec:
+    """Make N copies of an environment as one `gymnasium.vector.VectorEnv`.
 
-    Ids that come with this package: `pixelq/Catch-v0`; and, for players with memory, `pixelq/TMaze-v0`,
+    Ids that come with this package are `pixelq/Catch-v0` and, for agents with memory, `pixelq/TMaze-v0`,
     `pixelq/RepeatPrevious-v0` and `pixelq/CartPoleWithoutVelocities-v0`.
 
     Args:
         id: `ALE/*-v5`, or any Gymnasium id with Discrete actions and a Box observation.
-        num_envs: how many copies, N.
-        seed: non-negative; two different seeds share no environment.
-        protocol: `sticky`, `nature`, `100k` or a `Protocol`; only Atari games differ by it.
-        full_action_space: Atari only: all 18 joystick actions in place of the game's own.
-        num_threads: Atari only: emulation threads, 0 for as many as the machine has cores.
-        frame_stack: Atari only, ignored by others: pictures in an observation, 1 to 16.
-        flicker: Atari only: probability in [0, 1) that a step's picture is blank (Hausknecht and Stone 2015).
+        num_envs: Number of copies N.
+        seed: Non-negative seed; two different seeds share no environment.
+        protocol: `sticky`, `nature`, `100k`, one of them with flicker as in `sticky+flicker=0.5`, or a `Protocol`.
+            Only Atari games depend on it.
+        full_action_space: Atari only: whether to use all 18 joystick actions instead of the game's own.
+        num_threads: Atari only: number of emulation threads, 0 for one per core of the machine.
+        frame_stack: Atari only, ignored for others: number of pictures in an observation, 1 to 16.
+        flicker: Atari only: probability in [0, 1), per step, that the newest frame is black (Hausknecht and Stone
+            2015), in place of the protocol's. None keeps the protocol's.
 
     Raises:
-        InvalidEnv: when there is no such environment or protocol, it cannot be played here, or what is no Atari game is
-            to flicker.
+        InvalidEnv: If there is no such environment or protocol, an argument is out of range, the environment cannot be
+            made, or one that is no Atari game is to flicker.
     """
-    resolved = resolve_protocol(protocol)
-    check_id(id)
+    rules = _rules(id, protocol, flicker)
     if is_atari(id):
         return AtariVec(
             id,
             num_envs,
             seed,
-            resolved,
+            rules,
             full_action_space=full_action_space,
             num_threads=num_threads,
             frame_stack=frame_stack,
-            flicker=flicker,
         )
-    _check_steady(flicker)
-    return ClassicVec(id, num_envs, seed)
+    return GymnasiumVec(id, num_envs, seed)
 
 
 def make_filmed(
@@ -67,37 +66,51 @@ def make_filmed(
     *,
     full_action_space: bool = False,
     frame_stack: int = 4,
-    flicker: float = 0.0,
-) -> FilmedAtari | ClassicVec:
-    """What `make_vec` makes of one environment and the same arguments, playing the same, with a method `frame()`.
+    flicker: float | None = None,
+) -> FilmedAtari | GymnasiumVec:
+    """Make one environment that plays the same as that of `make_vec` and has a method `frame()`.
 
-    `frame()` is the current picture in colour, uint8 [height, width, 3]; it does not flicker.
+    `frame()` returns the current picture in colour, uint8 [height, width, 3], without flicker. The arguments are those
+    of `make_vec`.
 
     Raises:
-        InvalidEnv: as `make_vec`, and when the environment draws no picture.
+        InvalidEnv: As in `make_vec`, and if the environment draws no picture.
+    """
+    rules = _rules(id, protocol, flicker)
+    if is_atari(id):
+        return FilmedAtari(id, seed, rules, full_action_space=full_action_space, frame_stack=frame_stack)
+    GymnasiumVec(id, 1, seed).close()  # raises a clear error for whatever has nothing to do with drawing
+    _check_draws(id)
+    return GymnasiumVec(id, 1, seed, render_mode="rgb_array")
+
+
+def _rules(env_id: str, protocol: str | Protocol, flicker: float | None) -> Protocol:
+    """Return the protocol with the given flicker, or its own for None.
+
+    Raises:
+        InvalidEnv: If there is no such environment or protocol, the flicker is out of range, or an environment that is
+            no Atari game is to flicker.
     """
     resolved = resolve_protocol(protocol)
-    check_id(id)
-    if is_atari(id):
-        return FilmedAtari(
-            id, seed, resolved, full_action_space=full_action_space, frame_stack=frame_stack, flicker=flicker
-        )
-    _check_steady(flicker)
-    ClassicVec(id, 1, seed).close()  # says what is wrong, if it is not the drawing
-    _check_draws(id)
-    return ClassicVec(id, 1, seed, render_mode="rgb_array")
-
-
-def _check_steady(flicker: float) -> None:
-    if flicker != 0.0:
-        raise InvalidEnv("only Atari games flicker; leave flicker out")
+    check_id(env_id)
+    if not is_atari(env_id):
+        if (resolved.flicker if flicker is None else flicker) != 0.0:
+            raise InvalidEnv("only Atari games flicker; leave flicker out")
+        return resolved
+    return resolved if flicker is None else with_flicker(resolved, flicker)
 
 
 def _check_draws(env_id: str) -> None:
-    """Draws one picture, because an environment says only then that it cannot or that a package is missing."""
+    """Check that an environment draws pictures.
+
+    It draws one picture, because environments report only then that they cannot, or that a package is missing.
+
+    Raises:
+        InvalidEnv: If it draws none.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Gymnasium warns of is told by the error
+            warnings.simplefilter("ignore")  # the error below says what Gymnasium warns of
             env = gymnasium.make(env_id, render_mode="rgb_array")
             env.reset(seed=0)
             picture = env.render()

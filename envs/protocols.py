@@ -1,42 +1,63 @@
-"""Evaluation protocols: which Atari game exactly is being played, as the papers define it."""
+"""Evaluation protocols: the rules under which an Atari game is played, as the papers define them."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from pixelq.envs.errors import InvalidEnv
 
-NO_LIMIT = 1_000_000_000  # frames; 193 days of play at 60 Hz, and still safe in the emulator's 32-bit counters
+NO_LIMIT = 1_000_000_000
+"""Frame limit that no episode reaches: 193 days of play at 60 Hz, and still safe in the emulator's 32-bit counters."""
+
+_FLICKER = re.compile(r"flicker=([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What makes two scores in the same game comparable.
+    """Rules that two scores in the same game must share to be comparable.
 
     Raises:
-        InvalidEnv: when a field is outside its range.
+        InvalidEnv: If a field is outside its range.
     """
 
     name: str
-    """What runs and reports call it."""
+    """Name of the protocol in runs and reports."""
     repeat_action_probability: float
-    """Probability, per frame, that the emulator repeats the previous action instead of the one given; in [0, 1)."""
+    """Probability, per frame, that the emulator repeats the previous action instead of the given one; in [0, 1)."""
     noop_max: int
-    """An episode starts with 1 to this many frames without input, drawn uniformly; 0 for none."""
+    """Largest number of frames without input at the start of an episode, drawn uniformly from 1; 0 for none."""
     life_loss_ends_return: bool
-    """Whether a lost life counts as the end of the return while learning; the game itself goes on."""
+    """Whether a lost life counts as the end of the return while learning; the game itself continues."""
     evaluation_epsilon: float
     """Probability, per agent step, of a uniformly random action during evaluation; in [0, 1]."""
     max_frames: int
-    """Emulator frames after the no-ops at which an episode is truncated."""
+    """Number of emulator frames after the no-ops at which an episode is truncated."""
+    flicker: float = 0.0
+    """Probability, per agent step, that the newest frame is black; in [0, 1).
+
+    These are the flickering games of Hausknecht and Stone 2015, "Deep Recurrent Q-Learning for Partially Observable
+    MDPs".
+    """
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.repeat_action_probability < 1.0:
-            raise InvalidEnv(f"repeat_action_probability must be in [0, 1), not {self.repeat_action_probability}")
+            raise InvalidEnv(f"repeat_action_probability must be in [0, 1), got {self.repeat_action_probability}")
         if self.noop_max < 0:
-            raise InvalidEnv(f"noop_max must be 0 or more, not {self.noop_max}")
+            raise InvalidEnv(f"noop_max must be at least 0, got {self.noop_max}")
         if not 0.0 <= self.evaluation_epsilon <= 1.0:
-            raise InvalidEnv(f"evaluation_epsilon must be in [0, 1], not {self.evaluation_epsilon}")
+            raise InvalidEnv(f"evaluation_epsilon must be in [0, 1], got {self.evaluation_epsilon}")
         if not 1 <= self.max_frames <= NO_LIMIT:
-            raise InvalidEnv(f"max_frames must be from 1 to {NO_LIMIT}, not {self.max_frames}")
+            raise InvalidEnv(f"max_frames must be in [1, {NO_LIMIT}], got {self.max_frames}")
+        is_number = isinstance(self.flicker, int | float | np.number) and not isinstance(self.flicker, bool)
+        if not is_number or not 0.0 <= self.flicker < 1.0:
+            raise InvalidEnv(f"flicker must be a probability in [0, 1), got {self.flicker!r}")
+        object.__setattr__(self, "flicker", float(self.flicker))  # a plain float, so that it can be written as JSON
+
+    @property
+    def rules(self) -> str:
+        """Name of the protocol and, where frames flicker, the probability: `sticky`, `sticky+flicker=0.5`."""
+        return f"{self.name}+flicker={self.flicker}" if self.flicker else self.name
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -48,19 +69,45 @@ PROTOCOLS: dict[str, Protocol] = {
     # (BBF); settings as in Dopamine's labs/atari_100k.
     "100k": Protocol("100k", 0.0, 30, True, 0.001, 108_000),
 }
+"""Protocols by name."""
 
 GYMNASIUM = Protocol("gymnasium", 0.0, 0, False, 0.0, NO_LIMIT)
-"""What every environment other than Atari runs under: as Gymnasium registered it, evaluated greedily."""
+"""Protocol of every environment other than Atari: as Gymnasium registered it, evaluated greedily."""
 
 
 def resolve_protocol(protocol: str | Protocol) -> Protocol:
-    """The protocol of that name, or the one given.
+    """Return the protocol with the given name or rules.
+
+    Args:
+        protocol: A name of `PROTOCOLS`; the rules of one with flicker, as in `sticky+flicker=0.5`; or a `Protocol`,
+            which is returned unchanged.
 
     Raises:
-        InvalidEnv: when no protocol bears the name.
+        InvalidEnv: If no protocol has that name, or the flicker is not a probability in [0, 1).
     """
     if isinstance(protocol, Protocol):
         return protocol
-    if protocol not in PROTOCOLS:
-        raise InvalidEnv(f"unknown protocol {protocol!r}; the protocols are {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[protocol]
+    name, plus, suffix = protocol.partition("+") if isinstance(protocol, str) else (protocol, "", "")
+    if name not in PROTOCOLS:
+        raise InvalidEnv(f"unknown protocol {name!r}; the protocols are {', '.join(PROTOCOLS)}")
+    if not plus:
+        return PROTOCOLS[name]
+    flicker = _FLICKER.fullmatch(suffix)
+    if flicker is None:
+        raise InvalidEnv(f"protocol must be a name or NAME+flicker=P, such as '{name}+flicker=0.5', got {protocol!r}")
+    return with_flicker(name, float(flicker[1]))
+
+
+def with_flicker(protocol: str | Protocol, flicker: float) -> Protocol:
+    """Return the protocol with another probability of black frames.
+
+    Args:
+        protocol: A protocol, or its name or rules.
+        flicker: Probability in [0, 1) that a frame is black, in place of the protocol's own.
+
+    Raises:
+        InvalidEnv: If no protocol has that name, or `flicker` is out of range.
+    """
+    resolved = resolve_protocol(protocol)
+    changed = replace(resolved, flicker=flicker)
+    return resolved if changed == resolved else changed

@@ -1,7 +1,7 @@
-"""Published learning curves, to lay a run beside.
+"""Published learning curves, for comparison with runs.
 
-`dopamine_atari.csv.gz` holds those of the Dopamine project's baselines on 60 Atari games (Castro et al. 2018,
-arXiv:1812.06110), averaged over their seeds. Its source is under the Apache License 2.0: `dopamine_atari.LICENSE`.
+`dopamine_atari.csv.gz` holds the curves of the Dopamine project's baselines on 60 Atari games (Castro et al. 2018,
+arXiv:1812.06110), averaged over their seeds. The source is under the Apache License 2.0: `dopamine_atari.LICENSE`.
 """
 
 import csv
@@ -17,7 +17,9 @@ from pixelq.envs.games import game_of
 
 PUBLISHED_AGENTS = ("DQN", "C51", "QR-DQN", "IQN", "Rainbow")
 """Names of the published agents; Rainbow is Dopamine's, without double, dueling and noisy layers."""
+
 PUBLISHED_SOURCE = "Castro et al. 2018"
+"""Citation of the published curves."""
 
 
 @dataclass(frozen=True)
@@ -25,29 +27,34 @@ class PublishedCurve:
     """Mean raw return of the training episodes in each of M intervals, with sticky actions and whole episodes."""
 
     agent: str
+    """Name of the agent, one of `PUBLISHED_AGENTS`."""
     frames_millions: NDArray[np.float64]
-    """[M], the interval's end; it begins where the one before ends."""
+    """Ends of the intervals in million frames, [M]; an interval begins where the one before it ends."""
     mean: NDArray[np.float64]
-    """[M], over seeds."""
+    """Means over seeds, [M]."""
     std: NDArray[np.float64]
-    """[M], over seeds."""
+    """Standard deviations over seeds, [M]."""
     seeds: NDArray[np.int64]
-    """[M], how many."""
+    """Numbers of seeds, [M]."""
 
     @property
     def middle_millions(self) -> NDArray[np.float64]:
-        """[M], the interval's middle in million frames, where its mean belongs."""
+        """Middles of the intervals in million frames, [M]: where to plot the means."""
         return self.frames_millions - 0.5
 
 
 def published_curve(env_id_or_game: str, agent: str) -> PublishedCurve | None:
-    """The published curve of an agent with the Nature network; None for a game without one.
+    """Return the published curve of an agent with the Nature network, or None for a game without one.
+
+    Args:
+        env_id_or_game: An environment id or a ROM name.
+        agent: A name of `PUBLISHED_AGENTS`.
 
     Raises:
-        ValueError: no agent of `PUBLISHED_AGENTS` has that name.
+        ValueError: If no published agent has that name.
     """
     if agent not in PUBLISHED_AGENTS:
-        raise ValueError(f"no curve of {agent!r} is published; there are {', '.join(PUBLISHED_AGENTS)}")
+        raise ValueError(f"agent must be one of {', '.join(PUBLISHED_AGENTS)}, got {agent!r}")
     game = game_of(env_id_or_game)
     header, *lines = _lines()
     rows = list(csv.DictReader([header, *(line for line in lines if line.startswith(f"{game},nature,{agent},"))]))
@@ -60,14 +67,22 @@ def published_curve(env_id_or_game: str, agent: str) -> PublishedCurve | None:
     return PublishedCurve(agent, frames, mean, std, seeds.astype(np.int64))
 
 
-def has_published_rules(protocol: str, flicker: float = 0.0) -> bool:
-    """Whether a game was played as the published agents played it: with sticky actions, and every picture seen."""
-    return protocol == "sticky" and not flicker
+def has_published_rules(rules: str, flicker: float = 0.0) -> bool:
+    """Return whether a game was played as by the published agents: with sticky actions and without flicker.
+
+    Args:
+        rules: Rules as in `Protocol.rules`.
+        flicker: Probability of black frames, for callers that have it apart from the rules.
+    """
+    return rules == "sticky" and not flicker
 
 
 @cache
 def _lines() -> list[str]:
-    """The table's lines, with the Nature network's rows only: read once, as a report asks for many curves."""
+    """Return the header and the Nature network's rows of the table.
+
+    They are read once, because a report asks for many curves.
+    """
     packed = (files("pixelq.envs") / "dopamine_atari.csv.gz").read_bytes()
     header, *lines = gzip.decompress(packed).decode().splitlines()
     return [header, *(line for line in lines if ",nature," in line)]

@@ -1,10 +1,10 @@
-"""Networks for value-based reinforcement learning: encoders, memory and value heads. Torch only."""
+"""Networks for value-based reinforcement learning: encoders, LSTM and value heads. They need PyTorch only."""
 
 from pixelq.networks.base import Encoder, Init
 from pixelq.networks.categorical import CategoricalHead
 from pixelq.networks.cnn import DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
 from pixelq.networks.encoders import make_encoder
-from pixelq.networks.heads import ScalarHead, ValueHead
+from pixelq.networks.heads import HeadLoss, ScalarHead, Target, ValueHead
 from pixelq.networks.implicit import FractionHead, ImplicitHead, QuantileFunction
 from pixelq.networks.lstm import LSTM, LSTMState
 from pixelq.networks.mlp import MLP
@@ -21,6 +21,7 @@ __all__ = [
     "DataEfficientCNN",
     "Encoder",
     "FractionHead",
+    "HeadLoss",
     "ImpalaCNN",
     "ImplicitHead",
     "Init",
@@ -34,6 +35,7 @@ __all__ = [
     "QuantileFunction",
     "QuantileHead",
     "ScalarHead",
+    "Target",
     "ValueHead",
     "make_encoder",
 ]

@@ -1,4 +1,4 @@
-"""What every encoder shares: its one attribute, pixel scaling, normalisation and weight initialisation."""
+"""Parts that encoders share: their base class, pixel scaling, normalisation and weight initialisation."""
 
 import math
 from typing import Literal, get_args
@@ -12,27 +12,28 @@ Init = Literal["torch", "xavier", "fan_in"]
 
 
 class Encoder(nn.Module):
-    """Anything that maps observations [B, *shape] to features [B, out_features]; it holds no behaviour of its own."""
+    """Base class of encoders, modules that map observations [B, *shape] to features [B, out_features]."""
 
     out_features: int
 
 
 def pixels_to_float(pixels: Tensor) -> Tensor:
-    """Scale uint8 pixels to [0, 1] in float32, or in autocast's type; any other type is cast to float32 and not scaled.
+    """Scale uint8 pixels to [0, 1]; any other type is cast to float32 and not scaled.
 
-    Images [B, C, H, W] come out channels-last, the order in which convolutions are fastest.
+    The result is float32, or autocast's type where uint8 is scaled under autocast. Images [B, C, H, W] are returned
+    channels-last, the order in which convolutions are fastest.
     """
     if pixels.dim() == 4:
-        pixels = pixels.contiguous(memory_format=torch.channels_last)  # while a pixel is but a byte
+        pixels = pixels.contiguous(memory_format=torch.channels_last)  # while a pixel is still one byte
         if pixels.shape[1] == 1:
-            # Of one channel both orders are the same but for a stride, by which PyTorch tells which one is meant; it
-            # would take the slow one here, for all convolutions that follow.
+            # With one channel both orders differ only in a stride, from which PyTorch infers the order. It would infer
+            # the slow one here, for all convolutions that follow.
             _, _, height, width = pixels.shape
             pixels = pixels.as_strided(pixels.shape, (height * width, 1, width, 1))
     if pixels.dtype != torch.uint8:  # a type is static, so these branches do not break a graph
         return pixels.float()
     kind = pixels.device.type
-    # In autocast's type at once, and divided in place: no array more than the result.
+    # Cast straight to autocast's type and divided in place, so that no array is made besides the result.
     return pixels.to(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32).div_(255)
 
 
@@ -40,17 +41,17 @@ def initialize(module: nn.Module, init: Init) -> None:
     """Initialise the linear and convolutional layers of `module` in place.
 
     Args:
-        module: the layers of any depth.
-        init: "torch" keeps PyTorch's default, weights and biases uniform in ±1/√fan_in, which was Torch7's and so
-            that of Mnih et al. (2015). The other two are Dopamine's (Castro et al. 2018) and set biases to zero:
-            "xavier" draws weights uniformly in ±√(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, equation 16), as its
-            DQN does; "fan_in" in ±√(√3 / fan_in), as its distributional agents do.
+        module: A module with such layers at any depth.
+        init: "torch" keeps PyTorch's default, weights and biases uniform in ±1/√fan_in, which was also the default of
+            Torch7 and so that of Mnih et al. (2015). The other two are Dopamine's (Castro et al. 2018) and set biases
+            to zero: "xavier" draws weights uniformly in ±√(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, equation
+            16), as its DQN does; "fan_in" in ±√(√3 / fan_in), as its distributional agents do.
 
     Raises:
-        ValueError: `init` is none of the three.
+        ValueError: If `init` is unknown.
     """
     if init not in get_args(Init):
-        raise ValueError(f"Unknown init {init!r}: it is one of {', '.join(get_args(Init))}.")
+        raise ValueError(f"init must be one of {', '.join(get_args(Init))}, got {init!r}")
     if init == "torch":
         return
     for layer in module.modules():
@@ -69,50 +70,50 @@ class SpectralNorm(nn.Module):
 
     Miyato et al. (2018), "Spectral Normalization for Generative Adversarial Networks", section 2.1 and algorithm 1:
     σ ≈ ‖W v‖, and one power iteration v ← Wᵀ W v / ‖Wᵀ W v‖ for each update lets v follow the changing W. The gradient
-    goes through σ, and v is a constant to it.
+    goes through σ, and treats v as a constant.
 
-    It iterates only where a gradient is taken: in training mode, with gradients enabled, for a weight that requires
-    them. So acting, evaluation and the target network change nothing, and their passes are repeatable; PyTorch's
-    own iterates at every pass in training mode. v starts from a singular value decomposition, not from random
-    numbers, so the weights that a seed gives are those of the same network without normalisation.
+    Power iteration runs only where a gradient is taken: in training mode, with gradients enabled, for a weight that
+    requires them. So acting, evaluation and the target network change nothing, and their passes are repeatable;
+    `torch.nn.utils.parametrizations.spectral_norm` iterates at every pass in training mode. v starts from a singular
+    value decomposition, not from random numbers, so a seed gives the same weights with and without normalisation.
 
     Args:
-        weight: its initial value [out, ...], to start v from.
+        weight: The initial weight [out, ...], from which v is computed.
     """
 
-    v: Tensor  # [in · kernel], the first right singular vector
+    v: Tensor  # [in · kernel], estimate of the first right singular vector
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.register_buffer("v", torch.linalg.svd(weight.detach().flatten(1), full_matrices=False).Vh[0].clone())
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Map the weight [out, ...] to the normalised one, in float32 under autocast too."""
+        """Return the normalised weight [out, ...], computed in float32 under autocast too."""
         with torch.autocast("cpu" if weight.is_meta else weight.device.type, enabled=False):
             matrix = weight.flatten(1)  # [out, in · kernel]
             if self.training and torch.is_grad_enabled() and weight.requires_grad:
                 with torch.no_grad():
                     self.v.copy_(F.normalize(matrix.mT @ (matrix @ self.v), dim=0))
-            # The copy lets a second pass iterate before the first one's backward has read its v.
+            # The copy lets a second forward pass update v before the backward pass of the first has read it.
             sigma: Tensor = (matrix @ self.v.clone()).norm()
             return weight / sigma
 
 
 def with_spectral_norm(layer: nn.Conv2d) -> nn.Conv2d:
-    """Normalise the weight of `layer` in place by `SpectralNorm`, and return it; its bias stays as it is."""
+    """Normalise the weight of `layer` in place by `SpectralNorm` and return the layer; its bias stays as it is."""
     register_parametrization(layer, "weight", SpectralNorm(layer.weight))
     return layer
 
 
 def image_relu(channels: int, layer_norm: bool) -> list[nn.Module]:
-    """Return a ReLU for images [B, channels, H, W], after layer normalisation (Ba et al. 2016) if asked for.
+    """Return a ReLU for images [B, channels, H, W], preceded by layer normalisation (Ba et al. 2016) if asked for.
 
-    Mean and variance are each image's, over channels and pixels together, and scale and shift each channel's. (PQN's
-    JAX code, Gallici et al. 2025, normalises the channels of each pixel by themselves.)
+    Each image has one mean and one variance, over channels and pixels together; each channel has its own scale and
+    shift. (PQN's JAX code, Gallici et al. 2025, instead normalises each pixel over its channels.)
     """
     return [nn.GroupNorm(1, channels), nn.ReLU()] if layer_norm else [nn.ReLU()]
 
 
 def vector_relu(features: int, layer_norm: bool) -> list[nn.Module]:
-    """Return a ReLU for vectors [B, features], after layer normalisation (Ba et al. 2016) if asked for."""
+    """Return a ReLU for vectors [B, features], preceded by layer normalisation (Ba et al. 2016) if asked for."""
     return [nn.LayerNorm(features), nn.ReLU()] if layer_norm else [nn.ReLU()]

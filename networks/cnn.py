@@ -1,9 +1,9 @@
 """Convolutional encoders: Nature DQN's, data-efficient Rainbow's, IMPALA's and MinAtar's.
 
-All take images [B, C, H, W], scale uint8 by 1/255 themselves and take other types as they are (cast to float32).
-With `features=None` the dense layer is left out and the features are the flattened convolution: a value head brings
-its own hidden layer, since dueling streams, noisy layers and IQN each need it there. With `layer_norm` every ReLU, the
-dense layer's too, comes after layer normalisation; see `pixelq.networks.base.image_relu`.
+All take images [B, C, H, W], scale uint8 by 1/255 and cast other types to float32 without scaling. With
+`features=None` the dense layer is left out and the features are the flattened convolution: a value head has its own
+hidden layer, since dueling streams, noisy layers and IQN each need it there. With `layer_norm` layer normalisation
+precedes every ReLU, including that of the dense layer; see `pixelq.networks.base.image_relu`.
 """
 
 from collections.abc import Sequence
@@ -25,27 +25,28 @@ Padding = Literal["valid", "same"]
 
 
 def _image_shape(shape: Sequence[int], network: str, smallest: int = 1) -> tuple[int, int, int]:
+    """Return channels, height and width of an image shape, both sides of which must be at least `smallest`."""
     if len(shape) != 3:
-        raise ValueError(f"{network} needs images [channels, height, width], but the shape is {list(shape)}.")
+        raise ValueError(f"input_shape of {network} must be [channels, height, width], got {list(shape)}")
     channels, height, width = (int(size) for size in shape)
     if min(channels, height, width) < 1:
-        raise ValueError(f"{network} needs images of at least one pixel and channel, but the shape is {list(shape)}.")
+        raise ValueError(f"input_shape of {network} must be at least 1 in every dimension, got {list(shape)}")
     if min(height, width) < smallest:
-        raise ValueError(f"{network} needs images of at least {smallest}×{smallest}, but they are {height}×{width}.")
+        raise ValueError(f"images for {network} must be at least {smallest}×{smallest}, got {height}×{width}")
     return channels, height, width
 
 
 def _dense(in_features: int, features: int | None, layer_norm: bool) -> tuple[nn.Sequential, int]:
-    """Return the dense ReLU layer that ends an encoder, or nothing, and the width of its output."""
+    """Return the dense ReLU layer that ends an encoder, empty without `features`, and the width of its output."""
     if features is None:
         return nn.Sequential(), in_features
     if features < 1:
-        raise ValueError(f"features must be at least 1, or None to leave the dense layer out, but it is {features}.")
+        raise ValueError(f"features must be at least 1, got {features}; use None to leave the dense layer out")
     return nn.Sequential(nn.Linear(in_features, features), *vector_relu(features, layer_norm)), features
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return the zeros before and after one dimension under TensorFlow's and JAX's SAME padding.
+    """Return the number of zeros before and after one dimension under TensorFlow's and JAX's SAME padding.
 
     The output has ⌈size / stride⌉ entries; where the total is odd, the extra zero comes after.
     """
@@ -56,12 +57,12 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 def _convolutions(
     shape: tuple[int, int, int], table: Sequence[tuple[int, int, int]], *, padding: Padding, layer_norm: bool
 ) -> tuple[nn.Sequential, int]:
-    """Return convolutions of (filters, kernel, stride), a ReLU after each, and the width of their output, flattened."""
+    """Return convolutions of (filters, kernel, stride), a ReLU after each, and the width of their flattened output."""
     channels, height, width = shape
     layers: list[nn.Module] = []
     for filters, kernel, stride in table:
         if padding == "same":
-            # Conv2d pads both sides alike, and SAME does not: 21 → 11 at stride 2 takes 1 before and 2 after.
+            # Conv2d pads both sides alike, but SAME may not: 21 → 11 at stride 2 takes 1 before and 2 after.
             top_bottom, left_right = (same_padding(size, kernel, stride) for size in (height, width))
             layers.append(nn.ZeroPad2d((*left_right, *top_bottom)))
             height, width = height + sum(top_bottom), width + sum(left_right)
@@ -78,13 +79,13 @@ class NatureCNN(Encoder):
 
     Args:
         input_shape: [C, H, W] of one observation.
-        features: width of the dense layer; None leaves it out.
+        features: Width of the dense layer; None leaves it out.
         padding: "valid" is the paper's; "same" is TensorFlow's and JAX's SAME, which Dopamine's network uses.
         init: "torch" is the paper's, "xavier" Dopamine's; see `pixelq.networks.base.initialize`.
-        layer_norm: normalise before each ReLU, as PQN does (Gallici et al. 2025).
+        layer_norm: Whether to normalise before each ReLU, as PQN does (Gallici et al. 2025).
 
     Raises:
-        ValueError: not an image, an image below 36×36 with padding "valid", or an unknown option.
+        ValueError: If `input_shape` is not an image's, or below 36×36 with padding "valid", or an option is unknown.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class NatureCNN(Encoder):
     ) -> None:
         super().__init__()
         if padding not in ("valid", "same"):
-            raise ValueError(f"Unknown padding {padding!r}: it is 'valid' or 'same'.")
+            raise ValueError(f"padding must be 'valid' or 'same', got {padding!r}")
         shape = _image_shape(input_shape, "NatureCNN", smallest=36 if padding == "valid" else 1)
         table = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
         self.convolutions, flat = _convolutions(shape, table, padding=padding, layer_norm=layer_norm)
@@ -113,19 +114,19 @@ class NatureCNN(Encoder):
 
 
 class DataEfficientCNN(Encoder):
-    """Data-efficient Rainbow's: van Hasselt, Hessel & Aslanides (2019), "When to use parametric models in RL?".
+    """The network of data-efficient Rainbow (van Hasselt et al. 2019, "When to use parametric models in RL?").
 
-    Convolutions 32×5×5 stride 5 and 64×5×5 stride 5, then a dense layer; a ReLU after each. Without padding, as in the
-    port that others build on, Kaixhin/Rainbow.
+    Convolutions 32×5×5 stride 5 and 64×5×5 stride 5, then a dense layer; a ReLU after each. There is no padding, as in
+    Kaixhin/Rainbow, the reimplementation that others build on.
     Input [B, C, H, W], output [B, out_features]; 84×84 images flatten to 576 features.
 
     Args:
         input_shape: [C, H, W] of one observation.
-        features: width of the dense layer; None leaves it out.
-        layer_norm: normalise before each ReLU.
+        features: Width of the dense layer; None leaves it out.
+        layer_norm: Whether to normalise before each ReLU.
 
     Raises:
-        ValueError: not an image, or an image below 25×25.
+        ValueError: If `input_shape` is not an image's, or below 25×25.
     """
 
     def __init__(self, input_shape: Sequence[int], features: int | None = 256, *, layer_norm: bool = False) -> None:
@@ -143,7 +144,7 @@ class DataEfficientCNN(Encoder):
 
 
 class _ResidualBlock(nn.Module):
-    """x + conv(relu(conv(relu(x)))), the channels and the size unchanged."""
+    """Residual block x + conv(relu(conv(relu(x)))), which keeps the number of channels and the size."""
 
     def __init__(self, channels: int, spectral: bool, layer_norm: bool) -> None:
         super().__init__()
@@ -166,22 +167,25 @@ class ImpalaCNN(Encoder):
     then a ReLU and a dense ReLU layer. Input [B, C, H, W], output [B, out_features]; 84×84 images flatten to
     3,872 × `width` features. Every layer pads by 1 on each side, which gives the sizes of the paper's SAME padding.
 
-    The options but the last are those of Beyond The Rainbow (Clark et al. 2025), whose network has width 2 and both.
+    `width`, `spectral_norm` and `adaptive_pool` are options of Beyond The Rainbow (Clark et al. 2025), whose network
+    has width 2 and uses both others.
 
     Args:
         input_shape: [C, H, W] of one observation.
-        width: multiplies the channels of every stage.
-        features: width of the dense layer; None leaves it out.
-        spectral_norm: divide the weight of each convolution in a residual block by its largest singular value; those
-            that open the stages stay as they are, as in its authors' code. See `pixelq.networks.base.SpectralNorm`.
-        adaptive_pool: max-pool the last images to p×p, 6 in the paper, for 32 · `width` · p² features whatever the
-            size of the observation; where they are smaller than p×p, their pixels are repeated.
-        layer_norm: normalise before each ReLU: inside the residual branches, never on the sum that the next block adds
-            to, and before the ReLU that ends the last stage.
+        width: Factor that multiplies the channels of every stage.
+        features: Width of the dense layer; None leaves it out.
+        spectral_norm: Whether to divide the weight of each convolution in a residual block by its largest singular
+            value. The first convolution of each stage is not normalised, as in the code of the authors of Beyond The
+            Rainbow. See `pixelq.networks.base.SpectralNorm`.
+        adaptive_pool: Size p to which the last feature maps are max-pooled (6 in Beyond The Rainbow), which gives
+            32 · `width` · p² features for observations of any size; where the maps are smaller than p×p, their pixels
+            are repeated. None leaves it out.
+        layer_norm: Whether to normalise before each ReLU: inside the residual branches, never on the sum that the next
+            block adds to, and before the ReLU that ends the last stage.
 
     Raises:
-        ValueError: not an image, an image below 8×8 (three halvings leave one pixel), or a width or an adaptive_pool
-            below 1.
+        ValueError: If `input_shape` is not an image's, or below 8×8 (which three halvings reduce to one pixel), or
+            `width` or `adaptive_pool` is below 1.
     """
 
     def __init__(
@@ -197,9 +201,9 @@ class ImpalaCNN(Encoder):
         super().__init__()
         channels, image_height, image_width = _image_shape(input_shape, "ImpalaCNN", smallest=8)
         if width < 1:
-            raise ValueError(f"ImpalaCNN's width must be at least 1, but it is {width}.")
+            raise ValueError(f"width must be at least 1, got {width}")
         if adaptive_pool is not None and adaptive_pool < 1:
-            raise ValueError(f"adaptive_pool must be at least 1, or None to leave it out, but it is {adaptive_pool}.")
+            raise ValueError(f"adaptive_pool must be at least 1, got {adaptive_pool}; use None to leave it out")
         layers: list[nn.Module] = []
         for filters in (16 * width, 32 * width, 32 * width):
             layers += [nn.Conv2d(channels, filters, 3, padding=1), nn.MaxPool2d(3, stride=2, padding=1)]
@@ -227,11 +231,11 @@ class MinAtarCNN(Encoder):
 
     Args:
         input_shape: [C, H, W] of one observation.
-        features: width of the dense layer; None leaves it out.
-        layer_norm: normalise before each ReLU, as PQN does (Gallici et al. 2025).
+        features: Width of the dense layer; None leaves it out.
+        layer_norm: Whether to normalise before each ReLU, as PQN does (Gallici et al. 2025).
 
     Raises:
-        ValueError: not an image, or an image below 3×3.
+        ValueError: If `input_shape` is not an image's, or below 3×3.
     """
 
     def __init__(self, input_shape: Sequence[int], features: int | None = 128, *, layer_norm: bool = False) -> None:

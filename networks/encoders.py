@@ -1,4 +1,4 @@
-"""Encoders by name, for whatever shape an environment gives."""
+"""Encoders by name, for observations of any shape."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Layout = Literal["CHW", "HWC", "HW"]
 
 
 class _InLayout(Encoder):
-    """Bring images [B, *layout] to [B, C, H, W] and hand them to `encoder`."""
+    """Encoder of images in another layout, which it permutes to [B, C, H, W] for `encoder`."""
 
     def __init__(self, encoder: Encoder, layout: Layout) -> None:
         super().__init__()
@@ -24,24 +24,25 @@ class _InLayout(Encoder):
         self.out_features = encoder.out_features
 
     def forward(self, x: Tensor) -> Tensor:
+        """Encode images [B, *layout] as features [B, out_features]."""
         features: Tensor = self.encoder(x.unsqueeze(1) if self.layout == "HW" else x.permute(0, 3, 1, 2))
         return features
 
 
 def image_layout(shape: Sequence[int]) -> Layout:
-    """Say which dimension of an image shape holds the channels.
+    """Return the layout of an image shape: which of its dimensions, if any, holds the channels.
 
     Two dimensions are "HW". Three are channels-last, "HWC", where the last is smaller than both others, as in
-    [210, 160, 3] and [10, 10, 7]; else channels-first, "CHW". This misreads only images with at least as many
-    channels as pixels on a side, such as [10, 10, 10] channels-last: permute those before.
+    [210, 160, 3] and [10, 10, 7]; otherwise channels-first, "CHW". This is wrong only for images with at least as many
+    channels as pixels on a side, such as [10, 10, 10] channels-last: permute those first.
 
     Raises:
-        ValueError: the shape has neither two nor three dimensions.
+        ValueError: If the shape has neither two nor three dimensions.
     """
     if len(shape) == 2:
         return "HW"
     if len(shape) != 3:
-        raise ValueError(f"An image has two or three dimensions, but the shape is {list(shape)}.")
+        raise ValueError(f"an image must have two or three dimensions, got shape {list(shape)}")
     return "HWC" if shape[2] < min(shape[0], shape[1]) else "CHW"
 
 
@@ -57,42 +58,41 @@ def make_encoder(
     layer_norm: bool = False,
     init: Init | None = None,
 ) -> Encoder:
-    """Build an encoder for observations of `shape`; it maps [B, *shape] to [B, encoder.out_features].
+    """Return an encoder for observations of `shape`, which maps [B, *shape] to [B, encoder.out_features].
 
     Args:
         name: "mlp"; "nature" (Mnih et al. 2015); "dopamine" (the same with SAME padding and Xavier initialisation,
             Castro et al. 2018); "impala" (Espeholt et al. 2018); "minatar" (Young & Tian 2019); "der", data-efficient
             Rainbow's (van Hasselt et al. 2019); or "auto": "nature" for images of at least 36×36, "minatar" for smaller
             ones, "mlp" for vectors and anything else.
-        shape: of one observation, without the batch: a vector, [C, H, W], [H, W, C] or [H, W]; `image_layout` tells
-            them apart.
-        hidden: width of the MLP's layer, or of each of its layers; the others do not use it.
-        features: width of the dense layer that ends a convolutional encoder; None ends it with the flattened
-            convolution, as a value head brings its own hidden layer. The MLP does not use it.
-        width, spectral_norm, adaptive_pool: of "impala" alone; see `ImpalaCNN`.
-        layer_norm: normalise before each ReLU of the encoder, whichever it is.
-        init: of "nature" and "dopamine", see `pixelq.networks.base.initialize`; None for "torch" and "xavier".
+        shape: Shape of one observation, without the batch: a vector, [C, H, W], [H, W, C] or [H, W]; `image_layout`
+            tells the images apart.
+        hidden: Width of the MLP's layer, or the widths of its layers; other encoders ignore it.
+        features: Width of the dense layer that ends a convolutional encoder; None ends it with the flattened
+            convolution, as a value head has its own hidden layer. The MLP ignores it.
+        width, spectral_norm, adaptive_pool: Options of "impala" only; see `ImpalaCNN`.
+        layer_norm: Whether to normalise before each ReLU of the encoder.
+        init: Initialisation of "nature" and "dopamine", see `pixelq.networks.base.initialize`; None for their own,
+            "torch" and "xavier". Other encoders ignore it.
 
     Raises:
-        ValueError: the name is unknown, a CNN is asked for what is no image, the image is too small for it, or an
-            option of "impala" is given and the encoder is another.
+        ValueError: If the name is unknown, a CNN is asked for observations that are not images or are too small for
+            it, or an option of "impala" is given for another encoder.
     """
     if name not in ENCODERS:
-        raise ValueError(f"Unknown encoder {name!r}: it is one of {', '.join(ENCODERS)}.")
+        raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, got {name!r}")
     shape = tuple(int(size) for size in shape)
     if name == "auto":
         name = _automatic(shape)
     options = {"width": width != 1, "spectral_norm": spectral_norm, "adaptive_pool": adaptive_pool is not None}
     given = [option for option, is_given in options.items() if is_given]
     if given and name != "impala":
-        raise ValueError(f"{given[0]} is for the encoder 'impala', but the encoder is {name!r}.")
+        raise ValueError(f"encoder must be 'impala' to use {given[0]}, got {name!r}")
     if name == "mlp":
         widths = (hidden,) if isinstance(hidden, int) else hidden
         return MLP(math.prod(shape), widths, layer_norm=layer_norm)
     if len(shape) not in (2, 3):
-        raise ValueError(
-            f"The encoder {name!r} needs images of two or three dimensions, but the shape is {list(shape)}."
-        )
+        raise ValueError(f"encoder {name!r} needs images of 2 or 3 dimensions, got shape {list(shape)}; use 'mlp'")
     layout = image_layout(shape)
     if layout == "HW":
         shape = (1, *shape)
@@ -113,7 +113,7 @@ def make_encoder(
 
 
 def _automatic(shape: tuple[int, ...]) -> str:
-    """Name the encoder for a shape: a CNN where two or three dimensions are large enough for its kernels."""
+    """Return the name of the encoder for a shape: a CNN if it is an image large enough for the kernels, else "mlp"."""
     if len(shape) not in (2, 3):
         return "mlp"
     sides = {"HW": shape, "HWC": shape[:2], "CHW": shape[1:]}[image_layout(shape)]
@@ -121,6 +121,7 @@ def _automatic(shape: tuple[int, ...]) -> str:
 
 
 def _make_cnn(name: str, shape: Sequence[int], features: int | None, layer_norm: bool, init: Init | None) -> Encoder:
+    """Return the convolutional encoder of that name, other than "impala", for images [C, H, W]."""
     if name == "nature":
         return NatureCNN(shape, features, layer_norm=layer_norm, init=init or "torch")
     if name == "dopamine":

@@ -1,4 +1,4 @@
-"""The implicit heads, IQN and FQF: the quantile function itself, asked at whatever fractions."""
+"""The implicit heads, IQN and FQF: the quantile function itself, evaluated at any fractions."""
 
 from typing import NamedTuple
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from pixelq.networks.base import Init, initialize
-from pixelq.networks.heads import HeadLoss, check_outputs, check_shapes
-from pixelq.networks.quantile import absolute_error, midpoints, of_action, quantile_huber_loss, target_quantiles
+from pixelq.networks.heads import HeadLoss, Target, check_outputs, of_action
+from pixelq.networks.quantile import absolute_error, midpoints, quantile_huber_loss, target_quantiles
 from pixelq.networks.streams import ActionStreams, Noise
 
 
@@ -19,10 +19,10 @@ class CosineEmbedding(nn.Module):
     Args:
         features: D, width of the features that the embedding multiplies.
         cosines: C.
-        init: see `pixelq.networks.base.initialize`.
+        init: See `pixelq.networks.base.initialize`.
 
     Raises:
-        ValueError: there is no cosine.
+        ValueError: If `cosines` is below 1.
     """
 
     order: Tensor
@@ -30,7 +30,7 @@ class CosineEmbedding(nn.Module):
     def __init__(self, features: int, cosines: int = 64, init: Init = "torch") -> None:
         super().__init__()
         if cosines < 1:
-            raise ValueError(f"cosines must be at least 1, but it is {cosines}.")
+            raise ValueError(f"cosines must be at least 1, got {cosines}")
         self.register_buffer("order", torch.pi * torch.arange(1, cosines + 1), persistent=False)  # [C]
         self.linear = nn.Linear(cosines, features)
         initialize(self, init)
@@ -41,7 +41,7 @@ class CosineEmbedding(nn.Module):
 
 
 class QuantileFunction(NamedTuple):
-    """The return's quantile function at B states: what an implicit head makes of their features."""
+    """The return's quantile function at B states, which an implicit head makes of their features."""
 
     streams: ActionStreams
     embedding: CosineEmbedding
@@ -49,29 +49,29 @@ class QuantileFunction(NamedTuple):
     noise: Noise | None
 
     def at(self, tau: Tensor) -> Tensor:
-        """Return the quantiles [B, A, N] at fractions [B, N], or [1, N], the same for all."""
+        """Return the quantiles [B, A, N] at fractions [B, N], or at [1, N], which all states share."""
         together = self.features.unsqueeze(-2) * self.embedding(tau)  # [B, N, D]
         quantiles: Tensor = self.streams(together, self.noise).squeeze(-1)  # [B, N, A]
         return quantiles.mT
 
 
 class ImplicitHead(nn.Module):
-    """Implicit quantile networks: a fraction τ goes in, the return's τ-quantile of each action comes out.
+    """Implicit quantile networks: map a fraction τ to the τ-quantile of each action's return.
 
     Dabney et al. (2018b), "Implicit Quantile Networks for Distributional Reinforcement Learning". The greedy policy
     (below their equation 3) takes K midpoints in place of K draws: the same mean with less variance, and a policy that
     is a function of the observation.
 
     Args:
-        streams: the dense layers, with one output for each action.
-        samples: N, fractions drawn for the online network's quantiles in the loss.
-        target_samples: N', fractions drawn for the target's.
-        policy_samples: K, fractions of a q-value.
-        cosines: width of the fraction's embedding.
-        kappa: threshold of the quantile Huber loss; 0 for the plain quantile loss.
+        streams: The dense layers, with one output for each action.
+        samples: N, number of fractions drawn for the online network's quantiles in the loss.
+        target_samples: N', number of fractions drawn for the target's.
+        policy_samples: K, number of fractions of a q-value.
+        cosines: Number of cosines in the embedding of a fraction.
+        kappa: Threshold of the quantile Huber loss; 0 for the plain quantile loss.
 
     Raises:
-        ValueError: a number of fractions or cosines is not positive, or the streams have several outputs.
+        ValueError: If a number of fractions or cosines is below 1, or the streams do not have one output.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class ImplicitHead(nn.Module):
         check_outputs(streams, 1)
         if min(samples, target_samples, policy_samples) < 1:
             raise ValueError(
-                "samples, target_samples and policy_samples must be at least 1, but they are "
-                f"{samples}, {target_samples} and {policy_samples}."
+                "samples, target_samples and policy_samples must be at least 1, got "
+                f"{samples}, {target_samples} and {policy_samples}"
             )
         self.samples, self.target_samples, self.policy_samples = samples, target_samples, policy_samples
         self.kappa = kappa
@@ -97,69 +97,60 @@ class ImplicitHead(nn.Module):
         self.embedding = CosineEmbedding(streams.in_features, cosines, streams.init)
 
     def forward(self, features: Tensor, noise: Noise | None = None) -> QuantileFunction:
-        """Return the quantile function at features [B, D]; nothing is computed until it is asked."""
+        """Return the quantile function at features [B, D]; nothing is computed before its `at` is called."""
         return QuantileFunction(self.streams, self.embedding, features, noise)
 
     def q(self, value: QuantileFunction) -> Tensor:
         """Return the means [B, A] of the quantiles at K midpoints."""
         return value.at(midpoints(self.policy_samples, value.features.device).unsqueeze(0)).mean(-1)
 
-    def loss(
-        self,
-        value: QuantileFunction,
-        action: Tensor,
-        reward: Tensor,
-        discount: Tensor,
-        next_value: QuantileFunction,
-        next_policy: Tensor,
-        generator: torch.Generator | None = None,
-    ) -> HeadLoss:
+    def loss(self, value: QuantileFunction, target: Target, generator: torch.Generator | None = None) -> HeadLoss:
         """Return the quantile Huber loss [B], summed over N and averaged over N', and |δ| likewise as priority.
 
-        See `ValueHead.loss`; the fractions are drawn anew for each row from `generator`. The priority is that of Beyond
-        The Rainbow (Clark et al. 2025).
+        Each row has its own fractions, drawn from `generator`. The priority is that of Beyond The Rainbow (Clark et
+        al. 2025). See `ValueHead.loss`.
         """
-        check_shapes(self.streams.num_actions, action, reward, discount, next_policy)
-        device = value.features.device
-        tau = torch.rand(*action.shape, self.samples, device=device, generator=generator)
-        next_tau = torch.rand(*action.shape, self.target_samples, device=device, generator=generator)
+        target.check_shapes(self.streams.num_actions)
+        rows, device = target.action.shape, value.features.device
+        tau = torch.rand(*rows, self.samples, device=device, generator=generator)
+        next_tau = torch.rand(*rows, self.target_samples, device=device, generator=generator)
         with torch.no_grad():
-            target = target_quantiles(reward, discount, next_value.at(next_tau), next_policy)  # [B, N']
-        quantiles = of_action(value.at(tau), action)  # [B, N]
-        loss = quantile_huber_loss(quantiles, tau, target, self.kappa)
-        return HeadLoss(loss, absolute_error(quantiles, target), quantiles.detach().mean(-1))
+            targets = target_quantiles(target, target.next_value.at(next_tau))  # [B, N']
+        quantiles = of_action(value.at(tau), target.action)  # [B, N]
+        loss = quantile_huber_loss(quantiles, tau, targets, self.kappa)
+        return HeadLoss(loss, absolute_error(quantiles, targets), quantiles.detach().mean(-1))
 
 
 class Fractions(NamedTuple):
-    """Fractions that are proposed for B states."""
+    """Fractions proposed for B states."""
 
     tau: Tensor  # [B, N + 1], from 0 to 1
-    middle: Tensor  # [B, N], τ̂ between each and the next
-    entropy: Tensor  # [B], of the steps between them
+    middle: Tensor  # [B, N], τ̂ halfway between neighbours
+    entropy: Tensor  # [B], of the steps between neighbours
 
 
 class ProposedQuantileFunction(NamedTuple):
-    """A quantile function and the fractions at which FQF asks it."""
+    """A quantile function and the fractions at which FQF evaluates it."""
 
     function: QuantileFunction
     fractions: Fractions
 
 
 class FractionHead(nn.Module):
-    """Fully parameterised quantile function: IQN's network, asked at fractions that are learned too.
+    """Fully parameterised quantile function: IQN's network, evaluated at fractions that are learned too.
 
     Yang et al. (2019), "Fully Parameterized Quantile Function for Distributional Reinforcement Learning", Algorithm 1.
     The fractions follow the gradient of the 1-Wasserstein distance (proposition 1) and not that of the quantile loss;
-    their parameters are `proposal`'s, for an optimiser of their own.
+    their parameters are `proposal`'s, which need a separate optimiser.
 
     Args:
-        streams: the dense layers, with one output for each action.
+        streams: The dense layers, with one output for each action.
         fractions: N.
-        entropy: coefficient of the fractions' entropy in their loss.
-        cosines, kappa: see `ImplicitHead`.
+        entropy: Coefficient of the fractions' entropy in their loss.
+        cosines, kappa: See `ImplicitHead`.
 
     Raises:
-        ValueError: a number of fractions or cosines is not positive, or the streams have several outputs.
+        ValueError: If the number of fractions or cosines is below 1, or the streams do not have one output.
     """
 
     def __init__(
@@ -174,7 +165,7 @@ class FractionHead(nn.Module):
         super().__init__()
         check_outputs(streams, 1)
         if fractions < 1:
-            raise ValueError(f"fractions must be at least 1, but it is {fractions}.")
+            raise ValueError(f"fractions must be at least 1, got {fractions}")
         self.entropy, self.kappa = entropy, kappa
         self.streams = streams
         self.embedding = CosineEmbedding(streams.in_features, cosines, streams.init)
@@ -183,7 +174,7 @@ class FractionHead(nn.Module):
         nn.init.zeros_(self.proposal.bias)
 
     def forward(self, features: Tensor, noise: Noise | None = None) -> ProposedQuantileFunction:
-        """Return the quantile function at features [B, D] and its fractions; the encoder learns nothing from these."""
+        """Return the quantile function at features [B, D] and its fractions, which pass the encoder no gradient."""
         log_steps = self.proposal(features.detach()).float().log_softmax(-1)  # [B, N]
         steps = log_steps.exp()
         tau = torch.cat([torch.zeros_like(steps[..., :1]), steps.cumsum(-1)], -1)
@@ -197,29 +188,25 @@ class FractionHead(nn.Module):
         return (value.function.at(middle) * tau.diff(dim=-1).unsqueeze(-2)).sum(-1)
 
     def loss(
-        self,
-        value: ProposedQuantileFunction,
-        action: Tensor,
-        reward: Tensor,
-        discount: Tensor,
-        next_value: ProposedQuantileFunction,
-        next_policy: Tensor,
-        generator: torch.Generator | None = None,
+        self, value: ProposedQuantileFunction, target: Target, generator: torch.Generator | None = None
     ) -> HeadLoss:
-        """Return the quantile Huber loss [B], with the fractions' gradient beside its own, and |δ| as priority.
+        """Return the quantile Huber loss [B], to which the fractions' gradient is added, and |δ| as priority.
 
-        Online and target quantiles are taken at the same τ̂, those of the state (Algorithm 1). The fractions' loss has
-        a gradient and the value 0, as no number measures it. See `ValueHead.loss`.
+        Online and target quantiles are taken at the same τ̂, those of the state (Algorithm 1). The fractions' loss
+        contributes its gradient only: it is defined by that gradient, so it is shifted to have the value 0. See
+        `ValueHead.loss`.
         """
-        check_shapes(self.streams.num_actions, action, reward, discount, next_policy)
+        target.check_shapes(self.streams.num_actions)
+        # Quantiles of the online and the target network
         tau, middle, entropy = value.fractions
         middle = middle.detach()
-        quantiles = of_action(value.function.at(middle), action)  # [B, N]
+        quantiles = of_action(value.function.at(middle), target.action)  # [B, N]
         with torch.no_grad():
-            target = target_quantiles(reward, discount, next_value.function.at(middle), next_policy)
-            between = of_action(value.function.at(tau.detach()[..., 1:-1]), action)  # [B, N − 1], F⁻¹(τᵢ)
+            targets = target_quantiles(target, target.next_value.function.at(middle))  # [B, N]
+            between = of_action(value.function.at(tau.detach()[..., 1:-1]), target.action)  # [B, N − 1], F⁻¹(τᵢ)
             gradient = 2 * between - quantiles[..., 1:] - quantiles[..., :-1]  # ∂W₁/∂τᵢ
-        loss = quantile_huber_loss(quantiles, middle, target, self.kappa)
+        # Losses of the quantiles and of the fractions
+        loss = quantile_huber_loss(quantiles, middle, targets, self.kappa)
         fraction_loss = (gradient * tau[..., 1:-1]).sum(-1) - self.entropy * entropy
         q = (quantiles.detach() * tau.detach().diff(dim=-1)).sum(-1)
-        return HeadLoss(loss + fraction_loss - fraction_loss.detach(), absolute_error(quantiles, target), q)
+        return HeadLoss(loss + fraction_loss - fraction_loss.detach(), absolute_error(quantiles, targets), q)

@@ -9,18 +9,19 @@ from pixelq.networks.base import Encoder, Init, initialize, pixels_to_float, vec
 
 
 class MLP(Encoder):
-    """Linear layers, each followed by a ReLU, with layer normalisation between the two if asked for.
+    """Linear layers, each followed by layer normalisation, if asked for, and a ReLU.
 
     Input [B, *shape] of any type, flattened and cast to float32 (not scaled); output [B, out_features].
 
     Args:
-        in_features: the number of values in one observation.
-        hidden: the width of each layer; the last is `out_features`. Empty: the flattened observation itself.
-        init: see `pixelq.networks.base.initialize`.
-        layer_norm: normalise before each ReLU (Ba et al. 2016).
+        in_features: Number of values in one observation.
+        hidden: Width of each layer; the last is `out_features`. With no layers the features are the flattened
+            observation.
+        init: See `pixelq.networks.base.initialize`.
+        layer_norm: Whether to normalise before each ReLU (Ba et al. 2016).
 
     Raises:
-        ValueError: a width is not positive, or `init` is unknown.
+        ValueError: If a width is below 1, or `init` is unknown.
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class MLP(Encoder):
         super().__init__()
         widths = [in_features, *hidden]
         if min(widths) < 1:
-            raise ValueError(f"Every width of an MLP must be at least 1, but they are {widths}.")
+            raise ValueError(f"in_features and hidden must be at least 1, got {in_features} and {widths[1:]}")
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), *vector_relu(fan_out, layer_norm)]

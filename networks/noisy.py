@@ -1,4 +1,4 @@
-"""Noisy linear layers (Fortunato et al. 2018). The noise is an argument, so a forward pass has no hidden state."""
+"""Noisy linear layers (Fortunato et al. 2018). Their noise is an argument, so a forward pass has no hidden state."""
 
 import math
 from typing import NamedTuple
@@ -9,21 +9,21 @@ from torch import Tensor, nn
 
 
 class LayerNoise(NamedTuple):
-    """Factorised noise of one layer; R is 1 for noise that a whole batch shares, or B for a row each."""
+    """Factorised noise of one layer; R is 1 if the whole batch shares it, or B for different noise in each row."""
 
     input: Tensor  # [R, in]
     output: Tensor  # [R, out]
 
 
 class NoisyLinear(nn.Module):
-    """y = (μ_w + σ_w ⊙ ε_w) x + μ_b + σ_b ⊙ ε_b with ε_w = ε_out ε_inᵀ, which has rank one, and ε_b = ε_out.
+    """Linear layer y = (μ_w + σ_w ⊙ ε_w) x + μ_b + σ_b ⊙ ε_b with ε_w = ε_out ε_inᵀ, of rank one, and ε_b = ε_out.
 
     Fortunato et al. (2018), "Noisy Networks for Exploration", equations 9 to 11, and section 3.2 for the initial
     values: μ uniform in ±1/√in, σ = `sigma` / √in.
 
     Args:
-        in_features, out_features: widths.
-        sigma: σ₀ of the paper, which takes 0.5.
+        in_features, out_features: Widths.
+        sigma: σ₀ of the paper, where it is 0.5.
     """
 
     def __init__(self, in_features: int, out_features: int, sigma: float = 0.5) -> None:
@@ -36,13 +36,13 @@ class NoisyLinear(nn.Module):
         self.bias_sigma = nn.Parameter(torch.full((out_features,), sigma * bound))
 
     def forward(self, x: Tensor, noise: LayerNoise | None = None) -> Tensor:
-        """Map [B, ..., in] to [B, ..., out]; without noise by the means μ alone, which is the greedy policy's layer."""
+        """Map [B, ..., in] to [B, ..., out]; without noise by the means μ alone, as the greedy policy does."""
         if noise is None:
             return F.linear(x, self.weight, self.bias)
-        if len(noise.input) == 1:  # one noise: one weight, and one product for however many rows
+        if len(noise.input) == 1:  # shared noise: one weight, and one product for all rows
             weight = torch.addcmul(self.weight, self.weight_sigma, noise.output.mT * noise.input)
             return F.linear(x, weight, torch.addcmul(self.bias, self.bias_sigma, noise.output[0]))
-        # ε_out ε_inᵀ needs no matrix for each row: (σ ⊙ ε_out ε_inᵀ) x = ε_out ⊙ σ (ε_in ⊙ x).
+        # No matrix ε_out ε_inᵀ is needed for each row: (σ ⊙ ε_out ε_inᵀ) x = ε_out ⊙ σ (ε_in ⊙ x).
         between = (1,) * (x.dim() - 2)
         noise_in = noise.input.view(-1, *between, self.in_features)
         noise_out = noise.output.view(-1, *between, self.out_features)
@@ -50,7 +50,7 @@ class NoisyLinear(nn.Module):
         return F.linear(x, self.weight, self.bias) + noisy
 
     def draw_noise(self, rows: int, generator: torch.Generator | None = None) -> LayerNoise:
-        """Draw f(ε) of standard normal ε with f(x) = sign(x) √|x|: [rows, in] and [rows, out]."""
+        """Draw noise f(ε) with f(x) = sign(x) √|x| and standard normal ε: [rows, in] and [rows, out]."""
         drawn = torch.randn(rows, self.in_features + self.out_features, device=self.weight.device, generator=generator)
         scaled = drawn.sign() * drawn.abs().sqrt()
         return LayerNoise(scaled[:, : self.in_features], scaled[:, self.in_features :])

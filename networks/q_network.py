@@ -1,4 +1,4 @@
-"""The whole value network: encoder, optional LSTM, head."""
+"""The whole value network: encoder, optional LSTM and head."""
 
 from typing import Any, NamedTuple
 
@@ -12,28 +12,28 @@ from pixelq.networks.streams import Noise
 
 
 class LastStep(NamedTuple):
-    """What an LSTM may be told of the step before; [B], or [T, B] for T steps. Ignored where an episode starts."""
+    """Action and reward of the previous step, [B], or [T, B] for T steps; ignored where an episode starts."""
 
-    action: Tensor  # int64, the action that led here
-    reward: Tensor  # float32, what it brought, raw
+    action: Tensor  # int64, the previous action
+    reward: Tensor  # float32, the unclipped reward that followed
 
 
 class QNetwork(nn.Module):
-    """encoder → (LSTM) → head.
+    """A value network: encoder → (LSTM) → head.
 
-    Without an LSTM, call it or `q`; with one, use `step` and `unroll`, which carry its state.
+    Without an LSTM, call the network or `q`; with one, use `step` and `unroll`, which take and return its state.
 
     Args:
-        encoder: observations [B, *shape] to features [B, D].
-        head: features to values; its `in_features` is the LSTM's `out_features`, or the encoder's without an LSTM.
-        lstm: memory between the two, as in R2D2 (Kapturowski et al. 2019); its `in_features` is the encoder's
+        encoder: Maps observations [B, *shape] to features [B, D].
+        head: Maps features to values; its `in_features` is the LSTM's `out_features`, or the encoder's without an LSTM.
+        lstm: Memory between the two, as in R2D2 (Kapturowski et al. 2019); its `in_features` is the encoder's
             `out_features`, plus the number of actions with `last_action`, plus 1 with `last_reward`.
-        last_action: the LSTM also reads the last action, one-hot.
-        last_reward: the LSTM also reads the hyperbolic tangent of the last reward.
+        last_action: Whether the LSTM also reads the last action, one-hot.
+        last_reward: Whether the LSTM also reads the hyperbolic tangent of the last reward.
 
     Raises:
-        ValueError: a last action or reward is asked for without an LSTM that could read it, or what one part gives is
-            not of the size that the next one reads.
+        ValueError: If `last_action` or `last_reward` is set without an LSTM, or the output size of one part is not the
+            input size of the next.
     """
 
     def __init__(
@@ -47,28 +47,32 @@ class QNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if lstm is None and (last_action or last_reward):
-            raise ValueError("last_action and last_reward are read by an LSTM: give one, or leave them out.")
+            raise ValueError("last_action and last_reward need an LSTM; give one or leave them out")
         given = encoder.out_features
         if lstm is not None:
             given += last_action * head.streams.num_actions + last_reward
             if lstm.cell.input_size != given:
-                raise ValueError(f"The LSTM reads {lstm.cell.input_size} numbers, but is given {given}.")
+                raise ValueError(f"in_features of the LSTM must be {given}, got {lstm.cell.input_size}")
             given = lstm.out_features
         if head.streams.in_features != given:
-            raise ValueError(f"The head reads {head.streams.in_features} numbers, but is given {given}.")
+            raise ValueError(f"in_features of the head must be {given}, got {head.streams.in_features}")
         self.encoder = encoder
         self.head = head
         self.lstm = lstm
         self.last_action, self.last_reward = last_action, last_reward
 
     def forward(self, obs: Tensor, noise: Noise | None = None) -> Any:
-        """Map observations [B, *shape] to the head's representation of their values; noise is `draw_noise`'s.
+        """Map observations [B, *shape] to the head's representation of their values.
+
+        Args:
+            obs: [B, *shape].
+            noise: Noise from `draw_noise`; None for the greedy policy's layers.
 
         Raises:
-            TypeError: the network has an LSTM, whose state this call could not carry.
+            TypeError: If the network has an LSTM, whose state this call cannot pass on.
         """
         if self.lstm is not None:
-            raise TypeError("A QNetwork with an LSTM has no stateless forward: call step or unroll.")
+            raise TypeError("a QNetwork with an LSTM has no stateless forward; call step or unroll")
         return self.head(self.encoder(obs), noise)
 
     def q(self, obs: Tensor, noise: Noise | None = None) -> Tensor:
@@ -76,14 +80,16 @@ class QNetwork(nn.Module):
         return self.head.q(self(obs, noise))
 
     def draw_noise(self, rows: int, generator: torch.Generator | None = None) -> Noise | None:
-        """Draw noise for one forward pass: 1 row that the batch shares, or a row for each of its rows.
+        """Draw noise for one forward pass, or return None if no layer is noisy.
 
-        None where no layer is noisy.
+        Args:
+            rows: 1 for noise that the whole batch shares, or the batch size for different noise in each row.
+            generator: Source of random numbers; None for PyTorch's global generator.
         """
         return self.head.streams.draw_noise(rows, generator)
 
     def initial_state(self, batch: int) -> LSTMState:
-        """Return the LSTM's zero state for `batch` rows: (h [B, H], c [B, H])."""
+        """Return the LSTM's state of zeros for `batch` rows: (h [batch, H], c [batch, H])."""
         return self._memory().initial_state(batch)
 
     def step(
@@ -96,7 +102,7 @@ class QNetwork(nn.Module):
     ) -> tuple[Any, LSTMState]:
         """Map obs [B, *shape], the state and episode_start [B] bool to the head's values and the new state.
 
-        `last` [B] is needed where the network reads it; see `unroll`.
+        `last` [B] is needed if the network has `last_action` or `last_reward`; see `unroll`.
         """
         inputs = self._inputs(self.encoder(obs), episode_start, last)
         features, state = self._memory().step(inputs, state, episode_start)  # [B, H]
@@ -112,11 +118,11 @@ class QNetwork(nn.Module):
     ) -> tuple[Any, LSTMState]:
         """Map obs [T, B, *shape], the first state and episode_start [T, B] bool to values [T, B, …] and the last state.
 
-        Time comes first. Encoder and head see all T · B rows as one batch.
+        Time comes first. Encoder and head process all T · B rows as one batch.
 
         Raises:
-            ValueError: the network reads the last action or reward, and `last` [T, B] is not given or of another
-                shape; or state or episode_start are, see `LSTM.unroll`.
+            ValueError: If the network has `last_action` or `last_reward` and `last` is missing or not [T, B], or the
+                shape of `state` or `episode_start` is wrong; see `LSTM.unroll`.
         """
         features, state = self.remember(obs, state, episode_start, last)
         return self.head(features, noise), state
@@ -124,20 +130,20 @@ class QNetwork(nn.Module):
     def remember(
         self, obs: Tensor, state: LSTMState, episode_start: Tensor, last: LastStep | None = None
     ) -> tuple[Tensor, LSTMState]:
-        """Return what the head is given at each step, features [T, B, H], and the last state; see `unroll`."""
+        """Return the features [T, B, H] that the head reads at each step, and the last state; see `unroll`."""
         features = self.encoder(obs.flatten(0, 1)).unflatten(0, obs.shape[:2])  # [T, B, D]
         return self._memory().unroll(self._inputs(features, episode_start, last), state, episode_start)
 
     def _inputs(self, features: Tensor, episode_start: Tensor, last: LastStep | None) -> Tensor:
-        """Features [..., D] and, where the network reads them, last action and reward."""
+        """Return features [..., D], followed by the last action and reward if the network reads them."""
         if not (self.last_action or self.last_reward):
             return features
         if last is None:
-            raise ValueError("This QNetwork reads the last action or reward; give last=LastStep(action, reward).")
+            raise ValueError("last must be a LastStep for a QNetwork with last_action or last_reward, got None")
         if not last.action.shape == last.reward.shape == features.shape[:-1]:
             raise ValueError(
-                f"last is {list(last.action.shape)} and {list(last.reward.shape)}; it must be "
-                f"{list(features.shape[:-1])}, as the observations are."
+                f"last.action and last.reward must be {list(features.shape[:-1])}, as the observations are, got "
+                f"{list(last.action.shape)} and {list(last.reward.shape)}"
             )
         goes_on, dtype = ~episode_start.unsqueeze(-1), self._memory().dtype
         parts = [features.to(dtype)]
@@ -149,6 +155,7 @@ class QNetwork(nn.Module):
         return torch.cat(parts, -1)
 
     def _memory(self) -> LSTM:
+        """Return the LSTM, or raise a TypeError if there is none."""
         if self.lstm is None:
-            raise TypeError("A QNetwork without an LSTM has no state: call it, or q.")
+            raise TypeError("a QNetwork without an LSTM has no state; call the network, or q")
         return self.lstm

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pixelq.networks.heads import HeadLoss, check_shapes, huber
+from pixelq.networks.heads import HeadLoss, Target, huber, of_action
 from pixelq.networks.streams import ActionStreams, Noise
 
 
@@ -19,9 +19,9 @@ def quantile_huber_loss(quantiles: Tensor, tau: Tensor, target: Tensor, kappa: f
 
     Args:
         quantiles: [B, N], with the gradient.
-        tau: [B, N] or [N], the fractions that they belong to.
+        tau: [B, N] or [N] fractions of the quantiles.
         target: [B, M] samples of the target's distribution, all of the same weight; without gradient.
-        kappa: threshold of the Huber loss.
+        kappa: Threshold of the Huber loss.
     """
     error = target.detach().unsqueeze(-2) - quantiles.unsqueeze(-1)  # [B, N, M]
     distance = error.abs() if kappa == 0 else huber(error, kappa) / kappa
@@ -34,25 +34,18 @@ def absolute_error(quantiles: Tensor, target: Tensor) -> Tensor:
     return (target.unsqueeze(-2) - quantiles.detach().unsqueeze(-1)).abs().mean(-1).sum(-1)
 
 
-def target_quantiles(reward: Tensor, discount: Tensor, next_quantiles: Tensor, next_policy: Tensor) -> Tensor:
-    """Return r + γ Σ_a π(a|s') z'(s', a), quantile by quantile: [B, M].
+def target_quantiles(target: Target, next_quantiles: Tensor) -> Tensor:
+    """Return r + γ Σ_a π(a|s') z'(s', a), quantile by quantile: [B, M] without gradient.
 
-    For a one-hot policy this is the distribution of the action chosen; for a softmax it is the target of
+    For a one-hot policy this is the distribution of the chosen action; for a softmax it is the target of
     Munchausen-IQN (Vieillard et al. 2020, appendix B.1), which averages quantiles and not distributions.
 
     Args:
-        reward, discount: [B].
-        next_quantiles: [B, A, M].
-        next_policy: [B, A].
+        target: Reward, discount and next policy; its `next_value` is not read.
+        next_quantiles: [B, A, M] quantiles z' of the next state.
     """
-    expected = (next_policy.unsqueeze(-1) * next_quantiles).sum(-2)  # [B, M]
-    return (reward.unsqueeze(-1) + discount.unsqueeze(-1) * expected).detach()
-
-
-def of_action(quantiles: Tensor, action: Tensor) -> Tensor:
-    """Return the quantiles [B, N] of the actions [B] among [B, A, N]."""
-    index = action[..., None, None].expand(*action.shape, 1, quantiles.shape[-1])
-    return quantiles.gather(-2, index).squeeze(-2)
+    expected = (target.next_policy.unsqueeze(-1) * next_quantiles).sum(-2)  # [B, M]
+    return (target.reward.unsqueeze(-1) + target.discount.unsqueeze(-1) * expected).detach()
 
 
 class QuantileHead(nn.Module):
@@ -61,8 +54,8 @@ class QuantileHead(nn.Module):
     Dabney et al. (2018a), "Distributional Reinforcement Learning with Quantile Regression", Algorithm 1.
 
     Args:
-        streams: the dense layers, with N outputs for each action; their fractions are the midpoints of N equal parts.
-        kappa: threshold of the quantile Huber loss; 0 for the plain quantile loss.
+        streams: The dense layers, with N outputs for each action; their fractions are the midpoints of N equal parts.
+        kappa: Threshold of the quantile Huber loss; 0 for the plain quantile loss.
     """
 
     tau: Tensor
@@ -81,19 +74,9 @@ class QuantileHead(nn.Module):
         """Return the means [B, A] of quantiles [B, A, N]."""
         return value.mean(-1)
 
-    def loss(
-        self,
-        value: Tensor,
-        action: Tensor,
-        reward: Tensor,
-        discount: Tensor,
-        next_value: Tensor,
-        next_policy: Tensor,
-        generator: torch.Generator | None = None,
-    ) -> HeadLoss:
-        """Return the quantile Huber loss [B], summed over N; it is the priority too. See `ValueHead.loss`."""
-        check_shapes(value.shape[-2], action, reward, discount, next_policy)
-        target = target_quantiles(reward, discount, next_value, next_policy)
-        quantiles = of_action(value, action)  # [B, N]
-        loss = quantile_huber_loss(quantiles, self.tau, target, self.kappa)
+    def loss(self, value: Tensor, target: Target, generator: torch.Generator | None = None) -> HeadLoss:
+        """Return the quantile Huber loss [B], summed over N, which is the priority too; see `ValueHead.loss`."""
+        target.check_shapes(self.streams.num_actions)
+        quantiles = of_action(value, target.action)  # [B, N]
+        loss = quantile_huber_loss(quantiles, self.tau, target_quantiles(target, target.next_value), self.kappa)
         return HeadLoss(loss, loss.detach(), quantiles.detach().mean(-1))

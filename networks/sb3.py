@@ -1,7 +1,9 @@
-"""Our encoders as features extractors of stable-baselines3; nothing else in this package imports it.
+"""Our encoders as features extractors of stable-baselines3; no other file of this package imports that library.
 
-PPO("CnnPolicy", env, policy_kwargs=dict(
-    features_extractor_class=SB3Extractor, features_extractor_kwargs=dict(encoder="impala")))
+For example:
+
+    PPO("CnnPolicy", env, policy_kwargs=dict(
+        features_extractor_class=SB3Extractor, features_extractor_kwargs=dict(encoder="impala")))
 """
 
 import gymnasium as gym
@@ -12,28 +14,27 @@ from pixelq.networks.encoders import make_encoder
 
 
 class SB3Extractor(BaseFeaturesExtractor):
-    """An encoder of `make_encoder`, in front of any policy of stable-baselines3.
+    """An encoder of `make_encoder` as the features extractor of any policy of stable-baselines3.
 
-    stable-baselines3 decides about scaling, and the extractor leaves it to that. Everything arrives as float32:
-    uint8 images of three dimensions and bounds 0 to 255 already divided by 255, unless the policy has
-    `normalize_images=False`, and anything else, such as a [H, W] image, as it is. Our encoders scale uint8 only, so no
-    pixel is scaled twice.
+    Scaling is left to stable-baselines3, which passes all observations as float32. It has already divided uint8 images
+    of three dimensions with bounds 0 and 255 by 255, unless the policy has `normalize_images=False`, and leaves
+    anything else, such as a [H, W] image, unscaled. Our encoders scale only uint8, so no pixel is scaled twice.
 
-    PPO and A2C initialise the extractor's layers anew, orthogonally; `ortho_init=False` in `policy_kwargs` keeps the
-    encoder's own initialisation, and DQN keeps it always.
+    PPO and A2C reinitialise the extractor's layers orthogonally; `ortho_init=False` in `policy_kwargs` keeps the
+    encoder's own initialisation. DQN always keeps it.
 
     Args:
-        observation_space: a Box; images are channels-first by then, as stable-baselines3 transposes them.
-        encoder: a name that `make_encoder` knows.
-        features_dim: width of the dense layer that ends the encoder, of the MLP too.
+        observation_space: A Box; its images are channels-first, as stable-baselines3 transposes them before.
+        encoder: A name that `make_encoder` accepts.
+        features_dim: Width of the dense layer that ends the encoder, or of the MLP's layer.
 
     Raises:
-        ValueError: the space is not a Box, or `make_encoder` cannot build that encoder for its shape.
+        ValueError: If the space is not a Box, or `make_encoder` cannot build that encoder for its shape.
     """
 
     def __init__(self, observation_space: gym.Space, encoder: str = "auto", features_dim: int = 512) -> None:  # type: ignore[type-arg]
         if not isinstance(observation_space, gym.spaces.Box):
-            raise ValueError(f"SB3Extractor needs a Box of observations, but the space is {observation_space}.")
+            raise ValueError(f"observation_space must be a Box, got {observation_space}")
         super().__init__(observation_space, features_dim)
         self.encoder = make_encoder(encoder, observation_space.shape, hidden=features_dim, features=features_dim)
 

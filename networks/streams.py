@@ -1,4 +1,4 @@
-"""The dense layers of every value head: hidden layer and outputs, in one stream or dueling, noisy or not."""
+"""The dense layers of every value head: a hidden layer and outputs, in one stream or dueling, noisy or not."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from pixelq.networks.noisy import LayerNoise, NoisyLinear
 class StreamNoise(NamedTuple):
     """Noise of one stream's layers."""
 
-    hidden: LayerNoise | None  # None where there is no hidden layer
+    hidden: LayerNoise | None  # None without a hidden layer
     out: LayerNoise
 
 
@@ -24,7 +24,7 @@ class Noise(NamedTuple):
 
 
 class Stream(nn.Module):
-    """linear → (layer norm) → ReLU → linear, [..., D] to [..., out]; without a hidden layer the last alone."""
+    """Layers linear → (layer norm) → ReLU → linear, [..., D] to [..., out]; only the last without a hidden layer."""
 
     def __init__(
         self, in_features: int, out_features: int, hidden: int | None, noisy_sigma: float | None, layer_norm: bool
@@ -39,12 +39,13 @@ class Stream(nn.Module):
         if self.hidden is not None:
             x = _apply(self.hidden, x, noise and noise.hidden)
             x = torch.relu(x if self.norm is None else self.norm(x))
-        # The eight bits of bfloat16 would round values by more than actions differ; this layer is small.
+        # bfloat16 has eight significant bits, and would round values by more than they differ between actions. This
+        # layer is small.
         with torch.autocast(x.device.type, enabled=False):
             return _apply(self.out, x.to(self.out.weight.dtype), noise and noise.out)
 
     def draw_noise(self, rows: int, generator: torch.Generator | None) -> StreamNoise | None:
-        """Draw noise for `rows` rows; None where the layers are not noisy."""
+        """Draw noise for `rows` rows, or return None if the layers are not noisy."""
         if not isinstance(self.out, NoisyLinear):
             return None
         hidden = self.hidden.draw_noise(rows, generator) if isinstance(self.hidden, NoisyLinear) else None
@@ -52,22 +53,22 @@ class Stream(nn.Module):
 
 
 class ActionStreams(nn.Module):
-    """`outputs` numbers for each action: features [..., D] to [..., A, outputs].
+    """Dense layers of a head, with `outputs` numbers for each action: features [..., D] to [..., A, outputs].
 
     Args:
         in_features: D.
         num_actions: A.
-        outputs: numbers for each action: 1 for a mean, atoms or quantiles for a distribution.
-        hidden: width of the hidden ReLU layer; 0 or None leaves it out.
-        dueling: split into two streams, each with its own hidden layer, V + A − mean over actions of A
+        outputs: Number of outputs for each action: 1 for a mean, the number of atoms or quantiles for a distribution.
+        hidden: Width of the hidden ReLU layer; 0 or None leaves it out.
+        dueling: Whether to split into two streams, each with its own hidden layer, V + A − mean over actions of A
             (Wang et al. 2016, equation 9; without their scaling of the gradient into the encoder). For a
-            distribution each output is combined by itself, before any softmax (Hessel et al. 2018, "Rainbow").
-        noisy_sigma: noisy layers with this σ₀ (Fortunato et al. 2018); None for plain ones.
-        layer_norm: normalise before the hidden ReLU (Ba et al. 2016).
-        init: see `pixelq.networks.base.initialize`; noisy layers have their own.
+            distribution each output is combined separately, before any softmax (Hessel et al. 2018, "Rainbow").
+        noisy_sigma: σ₀ of noisy layers (Fortunato et al. 2018); None for plain layers.
+        layer_norm: Whether to normalise before the hidden ReLU (Ba et al. 2016).
+        init: See `pixelq.networks.base.initialize`; noisy layers have their own initialisation.
 
     Raises:
-        ValueError: a width is not positive, or `init` is unknown.
+        ValueError: If a width is too small, or `init` is unknown.
     """
 
     def __init__(
@@ -85,8 +86,8 @@ class ActionStreams(nn.Module):
         super().__init__()
         if min(in_features, num_actions, outputs) < 1 or (hidden or 0) < 0:
             raise ValueError(
-                "A value head needs in_features, num_actions and outputs of at least 1 and hidden of at least 0, but "
-                f"they are {in_features}, {num_actions}, {outputs} and {hidden}."
+                "in_features, num_actions and outputs must be at least 1 and hidden at least 0, got "
+                f"{in_features}, {num_actions}, {outputs} and {hidden}"
             )
         self.in_features, self.num_actions, self.outputs = in_features, num_actions, outputs
         self.init = init  # for the layers that a head adds
@@ -96,7 +97,7 @@ class ActionStreams(nn.Module):
         initialize(self, init)
 
     def forward(self, features: Tensor, noise: Noise | None = None) -> Tensor:
-        """Map features [B, ..., D] to [B, ..., A, outputs]; noise of B rows belongs to the rows of the batch."""
+        """Map features [B, ..., D] to [B, ..., A, outputs]; noise of B rows has one row for each row of the batch."""
         advantage = self.advantage(features, noise and noise.advantage)
         advantage = advantage.unflatten(-1, (self.num_actions, self.outputs))  # [..., A, K]
         if self.state_value is None:
@@ -105,9 +106,11 @@ class ActionStreams(nn.Module):
         return state_value + advantage - advantage.mean(-2, keepdim=True)  # type: ignore[no-any-return]
 
     def draw_noise(self, rows: int, generator: torch.Generator | None = None) -> Noise | None:
-        """Draw noise for one forward pass: 1 row that the batch shares, or a row for each of its rows.
+        """Draw noise for one forward pass, or return None if the layers are not noisy.
 
-        None where the layers are not noisy.
+        Args:
+            rows: 1 for noise that the whole batch shares, or the batch size for different noise in each row.
+            generator: Source of random numbers; None for PyTorch's global generator.
         """
         advantage = self.advantage.draw_noise(rows, generator)
         if advantage is None:
@@ -116,11 +119,13 @@ class ActionStreams(nn.Module):
 
 
 def _linear(in_features: int, out_features: int, noisy_sigma: float | None) -> nn.Linear | NoisyLinear:
+    """Return a plain linear layer, or a noisy one if `noisy_sigma` is given."""
     if noisy_sigma is None:
         return nn.Linear(in_features, out_features)
     return NoisyLinear(in_features, out_features, noisy_sigma)
 
 
 def _apply(layer: nn.Linear | NoisyLinear, x: Tensor, noise: LayerNoise | None) -> Tensor:
+    """Apply a layer, with its noise if it is a noisy one."""
     out: Tensor = layer(x, noise) if isinstance(layer, NoisyLinear) else layer(x)
     return out

@@ -1,30 +1,43 @@
-"""Command lines from dataclasses, by tyro, with errors of one line."""
+"""Command lines from dataclasses, parsed by tyro, with errors of one line."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import dataclasses
+import inspect
 import io
 import itertools
 import json
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
 from pixelq.agents.errors import UserError
 
 STDOUT = Path("-")
-"""What ``--json`` without a file means."""
+"""File that `--json` without a value stands for."""
 Args = TypeVar("Args")
 
 
 def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args | None = None) -> Args:
-    """The dataclass that a command line describes; ``--help`` prints the flags and exits.
+    """Return the dataclass that a command line describes; `--help` prints the flags and exits.
+
+    Nested dataclasses whose fields name a group in their metadata are shown by `--help` in these groups.
+
+    Args:
+        kind: The dataclass.
+        verb: Name of the command after `pixelq`.
+        arguments: The command line without the command.
+        default: Values of flags that are not given; None for the defaults of the dataclass.
 
     Raises:
-        UserError: the command line does not fit.
+        UserError: If the command line does not fit.
     """
     if "" in arguments:
         raise UserError(f"an argument is empty; give it a value or leave it out; pixelq {verb} --help lists the flags")
@@ -32,7 +45,7 @@ def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args |
     try:
         with contextlib.redirect_stderr(errors):
             start = tyro.MISSING_NONPROP if default is None else default
-            return tyro.cli(kind, prog=f"pixelq {verb}", args=list(arguments), default=start)
+            return tyro.cli(kind, prog=f"pixelq {verb}", args=list(arguments), default=start, registry=_grouping(kind))
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
@@ -109,3 +122,67 @@ def _one_line(box: str, verb: str) -> str:
     if sentence.startswith("Unrecognized options") and "Perhaps you meant" not in sentence:
         sentence += f"; pixelq {verb} --help lists the flags"
     return sentence
+
+
+def _grouping(kind: type) -> ConstructorRegistry:
+    """Return tyro's rules for those fields of a dataclass that are themselves dataclasses with groups of fields."""
+    registry, texts = ConstructorRegistry(), _field_docstrings(kind)
+    for name, nested in get_type_hints(kind).items():
+        if dataclasses.is_dataclass(nested) and all("group" in field.metadata for field in dataclasses.fields(nested)):
+            registry.struct_rule(_group_rule(nested, name, texts.get(name, "")))
+    return registry
+
+
+def _group_rule(kind: Any, prefix: str, text: str) -> Callable[[StructTypeInfo], StructConstructorSpec | None]:
+    """Return tyro's rule that makes a dataclass from one part for each group of its fields.
+
+    tyro's help has a section for each part. The flags are `--PREFIX.FIELD`, as without parts.
+
+    Args:
+        kind: The dataclass.
+        prefix: Name of the field that holds it.
+        text: Help text of that field, which is shown above its first group.
+    """
+
+    def rule(info: StructTypeInfo) -> StructConstructorSpec | None:
+        if info.type is not kind:
+            return None
+        parts = [
+            StructFieldSpec(f"part{i}", Annotated[part, _title(prefix, group, "" if i else text)], part())  # type: ignore[arg-type]
+            for i, (group, part) in enumerate(_parts(kind, prefix, info.default).items())
+        ]
+        return StructConstructorSpec(join, tuple(parts))
+
+    def join(**parts: Any) -> Any:
+        return kind(**{name: value for part in parts.values() for name, value in vars(part).items()})
+
+    return rule
+
+
+def _title(prefix: str, group: str, text: str) -> Any:
+    return tyro.conf.arg(name=f"{prefix}: {group}", prefix_name=False, help=text)
+
+
+def _parts(kind: Any, prefix: str, default: Any) -> dict[str, Any]:
+    """Return, by group, a dataclass of the fields of that group, whose defaults are the values of `default`."""
+    hints, texts = get_type_hints(kind), _field_docstrings(kind)
+    groups: dict[str, list[tuple[str, Any, Any]]] = {}
+    for field in dataclasses.fields(kind):
+        hint = Annotated[hints[field.name], tyro.conf.arg(name=f"{prefix}.{field.name}", prefix_name=False)]
+        value = dataclasses.field(default=getattr(default, field.name), metadata={"help": texts.get(field.name)})
+        groups.setdefault(field.metadata["group"], []).append((field.name, hint, value))
+    return {group: dataclasses.make_dataclass(kind.__name__, fields) for group, fields in groups.items()}
+
+
+def _field_docstrings(kind: type) -> dict[str, str]:
+    """Return the string literals below the fields of a dataclass, by field; none where the source is missing."""
+    try:
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    except (OSError, TypeError):
+        return {}
+    assert isinstance(definition, ast.ClassDef)
+    texts = {}
+    for field, below in itertools.pairwise(definition.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+            texts[field.target.id] = " ".join(str(ast.literal_eval(below.value)).split())
+    return texts

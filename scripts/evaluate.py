@@ -14,16 +14,16 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pixelq.agents import DQN
+from pixelq.agents import Policy
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.errors import UserError
 from pixelq.agents.evaluation.episode import evaluation_game, film_episode
 from pixelq.agents.evaluation.players import score_all
 from pixelq.agents.evaluation.scoring import Request, Score, ScoreFile, checkpoints_of, mark_of, request_of, score
 from pixelq.agents.results.baselines import baselines
-from pixelq.agents.results.formatting import counted, rules
+from pixelq.agents.results.formatting import describe_rules, pluralize
 from pixelq.agents.results.suites import check_suite, describe_aggregates, over_games
-from pixelq.agents.storage.pretrained import Policy, policies
+from pixelq.agents.storage.pretrained import PretrainedPolicy, pretrained_policies
 from pixelq.envs import InvalidEnv, make_filmed
 from pixelq.scripts.command_line import (
     STDOUT,
@@ -105,17 +105,17 @@ def _list(args: EvaluateArgs) -> None:
     """Prints what comes with the package."""
     if dataclasses.replace(args, list=False, json=None) != EvaluateArgs(()):
         raise UserError("--list plays nothing; give nothing else with it but --json, or leave it out")
-    found = policies()
+    found = pretrained_policies()
     if args.json is not None:
         if args.json != STDOUT:
             check_writable(args.json, "--json")
         write_json([dataclasses.asdict(each) for each in found], args.json)
     if args.json != STDOUT:
-        print(describe_box(found))
+        print(describe_pretrained(found))
 
 
-def describe_box(found: Sequence[Policy]) -> str:
-    """What comes with the package, as a table for people that says how to use it."""
+def describe_pretrained(found: Sequence[PretrainedPolicy]) -> str:
+    """Return a table of the pretrained policies for people, with a line on how to use one."""
     rows = [("name", "environment", "steps", "frames", "mean return (95% interval)", "played", "size")]
     for each in found:
         low, high = each.ci95
@@ -126,7 +126,7 @@ def describe_box(found: Sequence[Policy]) -> str:
                 f"{each.steps:,}",
                 f"{each.frames:,}",
                 f"{each.mean:.1f} ({low:.1f} to {high:.1f})",
-                f"{counted(each.episodes, 'episode')}, {each.protocol}",
+                f"{pluralize(each.episodes, 'episode')}, {each.protocol}",
                 f"{each.size / 1e6:.1f} MB",
             )
         )
@@ -160,11 +160,11 @@ def _requests(args: EvaluateArgs) -> list[Request]:
 def _evaluate_one(request: Request, args: EvaluateArgs) -> dict[str, Any]:
     """Plays one policy, with a bar that counts its episodes, and films it where that is asked for."""
     with _bar("episodes", request.episodes) as bar:
-        agent, result = score(request, played=lambda: bar.advance(bar.task_ids[0]))
+        policy, result = score(request, played=lambda: bar.advance(bar.task_ids[0]))
     if args.json != STDOUT:
         print(describe(result))
     if args.video is not None:
-        _film(agent, result, args.video, args.seed)
+        _film(policy, result, args.video, args.seed)
     return result.to_json()
 
 
@@ -193,8 +193,8 @@ def _line(figures: dict[str, Any]) -> str:
     parts = [
         figures["env"],
         f"{figures['mark']} checkpoint (step {figures['step']:,})",
-        rules(figures["protocol"], figures["flicker"]),
-        counted(figures["episodes"], "episode"),
+        describe_rules(figures["protocol"]),
+        pluralize(figures["episodes"], "episode"),
         f"mean return {figures['mean']:.1f} ({low:.1f} to {high:.1f})",
         *([] if human is None else [f"human-normalised {100 * human:.0f}%"]),
         figures["checkpoint"],
@@ -208,14 +208,14 @@ def describe(score: Score) -> str:
     low, high = result.ci95
     lines = [
         f"{result.env} · {score.mark} checkpoint (step {score.request.step:,}) · "
-        f"{rules(score.protocol, score.request.flicker)} · {counted(result.episodes, 'episode')}",
+        f"{describe_rules(score.protocol)} · {pluralize(result.episodes, 'episode')}",
         f"  mean return  {result.mean:.1f}   95% interval {low:.1f} to {high:.1f}",
         f"  median       {result.median:.1f}   standard deviation {result.std:.1f}",
         f"  mean length  {sum(result.lengths) / result.episodes:.0f} steps",
     ]
     if result.human_normalized is not None:
         lines.append(f"  human-normalised {100 * result.human_normalized:.0f}% (0% is random play, 100% a person)")
-    for row in baselines(result.env, result.mean, score.frames, score.protocol, score.request.flicker):
+    for row in baselines(result.env, result.mean, score.frames, score.protocol):
         spread = "" if row.std is None else f" ± {row.std:.1f} at {score.frames / 1e6:.1f} million frames"
         ratio = "" if row.ratio is None else f"   {row.ratio:.2f} times as far above random play"
         where = {None: "", True: ", inside the spread", False: ", outside the spread"}[row.is_inside]
@@ -223,12 +223,12 @@ def describe(score: Score) -> str:
     return "\n".join(lines)
 
 
-def _film(agent: DQN, result: Score, folder: Path, seed: int) -> None:
+def _film(policy: Policy, result: Score, folder: Path, seed: int) -> None:
     """Films one more episode."""
     name = f"{result.request.env.split('/')[-1]}-step{result.request.step}-seed{seed}.mp4"
     request = result.request
-    game = evaluation_game(agent, request.env, request.protocol, None, seed, request.flicker)
-    total = film_episode(agent, game, folder / name)
+    game = evaluation_game(policy, request.env, request.protocol, None, seed)
+    total = film_episode(policy, game, folder / name)
     print(f"filmed an episode of return {total:g}: {folder / name}", file=sys.stderr)
 
 

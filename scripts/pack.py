@@ -1,4 +1,4 @@
-"""``python -m pixelq.scripts.pack RUN``: puts a run's policy into the box, for those who make the package."""
+"""``python -m pixelq.scripts.pack RUN``: adds a run's policy to the pretrained ones, for the makers of the package."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import tyro
 from pixelq.agents import DQN, preset
 from pixelq.agents.errors import RunFailed, UserError
 from pixelq.agents.evaluation.scoring import checkpoints_of, request_of, score
-from pixelq.agents.results.comparison import differences
-from pixelq.agents.results.formatting import counted, hours, interval, percent
+from pixelq.agents.results.formatting import format_duration, format_interval, format_percent, pluralize
+from pixelq.agents.results.records import differences
 from pixelq.agents.runs.tables import read_run
 from pixelq.agents.storage.checkpoint import agent_files
 from pixelq.agents.storage.files import replace_folder
@@ -48,7 +48,7 @@ class PackArgs:
     seed: int = 0
     """Of the games and of the random actions."""
     into: Path = FOLDER
-    """The box: the folder of all policies."""
+    """Folder of the pretrained policies."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
     config["command"] = command_of(config)
     (checkpoint,) = checkpoints_of(args.run, args.which)
     files = agent_files(DQN.load(checkpoint, "cpu").checkpoint(for_acting=True))
-    print(f"playing {counted(args.episodes, 'episode')} of {config['env']} ...", file=sys.stderr)
+    print(f"playing {pluralize(args.episodes, 'episode')} of {config['env']} ...", file=sys.stderr)
     _, result = score(request_of(checkpoint, args.episodes, protocol=args.protocol, seed=args.seed))
     figures = result.to_json() | {"checkpoint": args.name, "mark": args.name}  # not where it lay on this machine
     seconds = max(
@@ -108,17 +108,18 @@ def card(name: str, config: Mapping[str, Any], figures: Mapping[str, Any], secon
     different = differences(config, preset(config["preset"]))
     settings = ", ".join(key if value is True else f"{key} {value}" for key, value in different.items())
     called = " or ".join(f"`{each}`" for each in (*(a for a, of in ALIASES.items() if of == name), name))
-    threads = counted(used["torch_threads"], "thread")
+    threads, episodes = pluralize(used["torch_threads"], "thread"), pluralize(figures["episodes"], "episode")
+    normalized = format_percent(human)
     device = used["cpu"] if used["device"] == "cpu" else f"{used['device']} and {used['cpu']}"
     rows = {
         "name": called,
         "environment": f"`{config['env']}`, trained under the protocol `{config['protocol']}`",
         "agent": f"preset `{config['preset']}`" + (f" with {settings}" if settings else ""),
         "trained for": f"{step:,} steps ({figures['frames']:,} frames) of seed {config['seed']}, evaluations included "
-        f"{hours(seconds)} on {device}, {threads}, PyTorch {used['torch']}, pixelq {config['version']}",
-        "mean return": f"{interval(figures['mean'], *figures['ci95'])} over {counted(figures['episodes'], 'episode')} "
+        f"{format_duration(seconds)} on {device}, {threads}, PyTorch {used['torch']}, pixelq {config['version']}",
+        "mean return": f"{format_interval(figures['mean'], *figures['ci95'])} over {episodes} "
         f"under `{figures['protocol']}`, 95% interval; in games that neither training nor the choice of the best saw",
-        "human-normalised": "unknown" if human is None else f"{percent(human)} (0% is random play, 100% a person)",
+        "human-normalised": "unknown" if human is None else f"{normalized} (0% is random play, 100% a person)",
         "licence": "MIT, as the package; it holds numbers that were learned, and nothing of the game",
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())

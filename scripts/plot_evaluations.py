@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from pixelq.agents.errors import UserError
-from pixelq.agents.results.curves import Line, plot_evaluations
+from pixelq.agents.results.plots import Line, plot_evaluations
 from pixelq.scripts.command_line import check_writable, parse
 
 

@@ -25,7 +25,9 @@ from pixelq.agents.runs.checkpoints import newest_checkpoint
 from pixelq.agents.runs.tables import FINAL_EVALUATION, TABLES, read_run
 from pixelq.agents.storage.checkpoint import AGENT, MOST_JSON, one_line, read_run_state
 from pixelq.agents.storage.files import read_regular, replace_file
-from pixelq.envs import PROTOCOLS, is_atari, make_vec
+from pixelq.agents.storage.validation import check_types
+from pixelq.agents.storage.rules import rules_of
+from pixelq.envs import PROTOCOLS, is_atari, make_vec, resolve_protocol, with_flicker
 from pixelq.scripts.command_line import check_least, parse
 from pixelq.scripts.evaluate import describe
 
@@ -140,11 +142,12 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
             raise KeyError(*missing)
         if saved["env"] is None:
             raise InvalidRun(f"{chosen.out} was trained in environments without an id; resume it from Python")
-        names = kinds.keys() & saved.keys() - {"agent", "device"}
-        flags = {name: _checked(name, saved[name], kinds[name]) for name in names}
+        names = kinds.keys() & saved.keys() - {"agent", "device", "protocol", "flicker"}
+        flags = {name: saved[name] for name in names}
+        # A choice among names is text.
+        check_types(flags, {name: kinds[name] if isinstance(kinds[name], type) else str for name in names})
         flags["agent"] = AgentConfig.from_dict(saved["agent"])
-        if saved["protocol"] not in PROTOCOLS:  # no Atari game
-            del flags["protocol"]
+        flags |= _protocol_flags(rules_of(saved))
         return TrainArgs(**flags)
     except OSError as error:
         raise InvalidRun(f"{chosen.out} holds no run to resume; leave out --resume to start one") from error
@@ -156,12 +159,12 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
         ) from error
 
 
-def _checked(name: str, value: Any, kind: Any) -> Any:
-    """A value of config.json, if it is of the flag's type."""
-    kind = kind if isinstance(kind, type) else str  # a choice among names
-    if type(value) is not kind:
-        raise TypeError(f"{name} is {value!r}")
-    return value
+def _protocol_flags(rules: str | None) -> dict[str, Any]:
+    """Return the flags that give the rules of a run; none outside Atari."""
+    if rules is None or rules.partition("+")[0] not in PROTOCOLS:
+        return {}
+    protocol = resolve_protocol(rules)
+    return {"protocol": protocol.name, "flicker": protocol.flicker}
 
 
 def _start(args: TrainArgs) -> None:
@@ -183,7 +186,7 @@ def _resume(args: TrainArgs) -> None:
         _check_has_no_checkpoint_yet(args.out)
         return _start(args)
     agent = DQN.load(newest, args.device)
-    protocol = args.protocol if is_atari(args.env) else agent.protocol
+    protocol = with_flicker(args.protocol, args.flicker).rules if is_atari(args.env) else agent.protocol
     config = dataclasses.replace(agent.config, cuda_graph=args.agent.cuda_graph)
     if (agent.env_id, agent.protocol, agent.seed, config) != (args.env, protocol, args.seed, args.agent):
         raise InvalidCheckpoint(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from tests.support.runs import BLOCKS, Nursery, train, unfinished
+from tests.support.runs import BLOCKS, Harness, train, unfinished
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -21,28 +21,28 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
+def harness() -> Iterator[Harness]:
     """Runs commands."""
-    server = Nursery()
+    server = Harness()
     yield server
     server.close()
 
 
 @pytest.fixture(scope="session")
-def whole(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(harness: Harness, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of Catch that nothing stopped."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    ended = nursery.run(train(out), BLOCKS)
+    ended = harness.run(train(out), BLOCKS)
     assert ended.code == 0, ended.err
     assert unfinished(out) == []
     return out
 
 
 @pytest.fixture(scope="session")
-def stopped(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stopped(harness: Harness, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of Catch as SIGTERM left it in its first evaluation."""
     out = tmp_path_factory.mktemp("stopped") / "run"
-    ended = nursery.run(train(out), BLOCKS, ["stop_in_evaluation", {"number": signal.SIGTERM, "evaluation": 1}])
+    ended = harness.run(train(out), BLOCKS, ["stop_in_evaluation", {"number": signal.SIGTERM, "evaluation": 1}])
     assert ended.code == 128 + signal.SIGTERM, ended.err
     return out
 

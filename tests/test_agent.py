@@ -198,7 +198,7 @@ def test_a_run_means_its_best_checkpoint_else_its_latest(tmp_path: Path) -> None
     def names() -> list[str]:
         return sorted(path.name.replace("000000000", "") for path in checkpoints.iterdir())
 
-    with pytest.raises(InvalidCheckpoint, match="holds no checkpoint"):
+    with pytest.raises(InvalidCheckpoint, match="no checkpoint in"):
         find_checkpoint(tmp_path / "run")
     for agent.step in (1, 2, 3):
         run.write(agent, {}, {})

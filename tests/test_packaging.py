@@ -118,7 +118,7 @@ main(["presets"])
     assert {line.split()[0] for line in lines[4:]} >= {"nature", "dqn", "quick"}
 
 
-def test_the_policy_in_the_box_plays_from_the_installed_wheel(target: Path, tmp_path: Path) -> None:
+def test_a_pretrained_policy_plays_from_the_installed_wheel(target: Path, tmp_path: Path) -> None:
     """And nothing is written beside it, where users may have no right to."""
 
     def files() -> dict[Path, int]:
@@ -127,9 +127,9 @@ def test_the_policy_in_the_box_plays_from_the_installed_wheel(target: Path, tmp_
     before = files()
     program = """
 from pixelq.agents import DQN
-from pixelq.agents.box import policy
+from pixelq.agents.storage.pretrained import pretrained_folder
 from pixelq.scripts.main import main
-print(policy("demo"), DQN.load("demo", "cpu").step)
+print(pretrained_folder("demo"), DQN.load("demo", "cpu").step)
 main(["evaluate", "--list"])
 main(["evaluate", "demo", "--episodes", "1", "--device", "cpu", "--results", "scores.jsonl"])
 """

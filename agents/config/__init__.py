@@ -1,1 +1,1 @@
-"""config."""
+"""Configuration: hyperparameters and their presets, schedules, seeds and devices."""

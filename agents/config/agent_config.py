@@ -1,205 +1,221 @@
-"""The configuration of an agent: one frozen dataclass, one field per fact."""
+"""The configuration of an agent: one frozen dataclass with one field per hyperparameter."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import inf
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from pixelq.agents.errors import InvalidConfig
 
-Encoder = Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der"]
-Head = Literal["scalar", "categorical", "quantile", "implicit", "fqf"]
-
+Group = Literal[
+    "returns and targets",
+    "replay and updates",
+    "optimiser",
+    "exploration",
+    "head",
+    "prioritised replay",
+    "memory",
+    "encoder",
+    "resets",
+    "arithmetic",
+]
+"""Subject of a field; `pixelq train --help` shows the fields of one group together."""
 
 MOST = 10**12
-"""No count may be greater: beyond it arithmetic would overflow somewhere before memory ends."""
-
-
+"""Greatest value of every count: beyond it, arithmetic would overflow somewhere before memory runs out."""
 FARTHEST = 1e38
-"""No number may lie farther from 0: float32 ends at 3.4e38."""
+"""Greatest absolute value of every number: float32 ends at 3.4e38."""
+
+
+def setting(
+    default: Any,
+    group: Group,
+    unit: str = "",
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+) -> Any:
+    """Return a dataclass field whose metadata holds its group, unit and range.
+
+    Counts are also limited by `MOST`, and all other numbers by `FARTHEST`.
+
+    Args:
+        default: Default value.
+        group: Subject, under which command-line help lists the field.
+        unit: What the value is counted or measured in; empty for a pure number.
+        least: Smallest allowed value.
+        above: Lower bound that is itself not allowed.
+        most: Greatest allowed value.
+    """
+    metadata = {"group": group, "unit": unit, "least": least, "above": above, "most": most}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """Hyperparameters of a DQN agent; all counts are agent steps, summed over environments.
+    """Hyperparameters of a DQN agent; all counts of steps are agent steps, summed over environments.
 
-    An Atari agent step is four frames. ``dataclasses.replace`` changes a field; every value is checked when the
-    object is built.
+    One agent step is four frames on Atari. Use `dataclasses.replace` to change a field; every value is checked when
+    the object is built. The metadata of each field holds its group, unit and range; see `setting`.
 
     Raises:
-        InvalidConfig: a value outside its range, or a combination that makes no sense.
+        InvalidConfig: If a value is outside its range, or a combination of values makes no sense.
     """
 
-    gamma: float = 0.99
+    gamma: float = setting(0.99, "returns and targets", least=0.0, most=1.0)
     """Discount of one agent step, in [0, 1]."""
-    n_step: int = 1
-    """Rewards summed before bootstrapping (Sutton 1988); never across an episode's end."""
-    batch_size: int = 32
+    n_step: int = setting(1, "returns and targets", "steps", least=1)
+    """Rewards summed before bootstrapping (Sutton 1988); never across the end of an episode."""
+    batch_size: int = setting(32, "replay and updates", "transitions", least=1)
     """Transitions in an update; with an LSTM, sequences."""
-    replay_capacity: int = 1_000_000
+    replay_capacity: int = setting(1_000_000, "replay and updates", "rows", least=1)
     """Rows in the replay, summed over environments; a row is one step (7.06 kB on Atari)."""
-    learning_starts: int = 50_000
+    learning_starts: int = setting(50_000, "replay and updates", "steps", least=1)
     """Steps taken before the first update; ε decays from here on."""
-    train_every: int = 4
-    """Steps between one occasion to update and the next."""
-    gradient_steps: int = 1
-    """Updates on each occasion; gradient_steps / train_every is the replay ratio."""
-    target_update_every: int = 10_000
+    train_every: int = setting(4, "replay and updates", "steps", least=1)
+    """Steps between two occasions to update."""
+    gradient_steps: int = setting(1, "replay and updates", "updates", least=1)
+    """Updates on each occasion; `gradient_steps` / `train_every` is the replay ratio."""
+    target_update_every: int = setting(10_000, "returns and targets", "steps", least=1)
     """Steps between two copies of the online network to the target network."""
-    learning_rate: float = 2.5e-4
+    learning_rate: float = setting(2.5e-4, "optimiser", above=0.0)
     """Step size of the optimiser."""
-    learning_rate_end: float = 0.0
-    """Step size at the end of its decay (no effect while learning_rate_steps is None)."""
-    learning_rate_steps: int | None = None
-    """Steps, counted from learning_starts, in which the step size goes to its end, linearly; None keeps it."""
-    weight_decay: float = 0.0
+    learning_rate_end: float = setting(0.0, "optimiser", least=0.0)
+    """Step size at the end of its decay (no effect while `learning_rate_steps` is None)."""
+    learning_rate_steps: int | None = setting(None, "optimiser", "steps", least=1)
+    """Steps of the linear decay to `learning_rate_end`, counted from `learning_starts`; None for a constant rate."""
+    weight_decay: float = setting(0.0, "optimiser", least=0.0)
     """Decoupled weight decay of Adam (Loshchilov & Hutter 2019); 0 for none."""
-    optimizer: Literal["adam", "rmsprop"] = "adam"
+    optimizer: Literal["adam", "rmsprop"] = setting("adam", "optimiser")
     """Adam (Kingma & Ba 2015), or the centred RMSProp of Mnih et al. 2015."""
-    adam_epsilon: float = 1e-8
+    adam_epsilon: float = setting(1e-8, "optimiser", above=0.0)
     """Adam's ε, added to the root of the second moment."""
-    rmsprop_decay: float = 0.95
+    rmsprop_decay: float = setting(0.95, "optimiser", least=0.0, most=1.0)
     """Decay of both running moments of the centred RMSProp."""
-    rmsprop_epsilon: float = 0.01 / 32**2
+    rmsprop_epsilon: float = setting(0.01 / 32**2, "optimiser", above=0.0)
     """ε of the centred RMSProp, under the root, for gradients that are means over a batch."""
-    max_grad_norm: float | None = None
-    """The gradient's Euclidean norm is scaled down to this; None for no limit."""
-    loss: Literal["huber", "squared"] = "huber"
+    max_grad_norm: float | None = setting(None, "optimiser", above=0.0)
+    """Euclidean norm to which larger gradients are scaled down; None for no limit."""
+    loss: Literal["huber", "squared"] = setting("huber", "returns and targets")
     """Loss of a TD error δ: Huber with threshold 1 (½δ² inside), or δ²."""
-    epsilon_start: float = 1.0
-    """Probability of a random action up to learning_starts."""
-    epsilon_end: float = 0.1
+    epsilon_start: float = setting(1.0, "exploration", least=0.0, most=1.0)
+    """Probability of a random action up to `learning_starts`."""
+    epsilon_end: float = setting(0.1, "exploration", least=0.0, most=1.0)
     """Probability of a random action at the end of the decay and after it."""
-    epsilon_steps: int = 1_000_000
-    """Steps, counted from learning_starts, in which ε goes from its start to its end, linearly."""
-    epsilon_ladder: bool = False
-    """Environment i of N has its own ε, 0.4^(1 + 7i/(N − 1)), in place of the schedule, until epsilon_off (R2D2)."""
-    epsilon_off: int | None = None
-    """Step from which on ε is 0, as noisy layers explore by themselves; None: never."""
-    reward_clip: float | None = 1.0
-    """Rewards are clipped to ± this for learning only; None for raw rewards."""
-    double: bool = False
-    """The online network selects the next action, the target network values it (van Hasselt et al. 2016)."""
-    dueling: bool = False
+    epsilon_steps: int = setting(1_000_000, "exploration", "steps", least=1)
+    """Steps of the linear decay of ε from its start to its end, counted from `learning_starts`."""
+    epsilon_ladder: bool = setting(False, "exploration")
+    """Give environment i of N a constant ε of 0.4^(1 + 7i/(N − 1)), until `epsilon_off`, and no schedule (R2D2)."""
+    epsilon_off: int | None = setting(None, "exploration", "steps", least=1)
+    """Step from which on ε is 0, because noisy layers explore by themselves; None for never."""
+    reward_clip: float | None = setting(1.0, "returns and targets", above=0.0)
+    """Limit to which rewards are clipped on either side, for learning only; None for raw rewards."""
+    double: bool = setting(False, "returns and targets")
+    """Select the next action by the online network, value it by the target network (van Hasselt et al. 2016)."""
+    dueling: bool = setting(False, "head")
     """Separate streams for the state's value and the actions' advantages (Wang et al. 2016)."""
-    noisy: bool = False
-    """Noisy layers in the head, with noise for acting and for each update (Fortunato et al. 2018)."""
-    noisy_sigma: float = 0.5
-    """Initial scale σ₀ of the noise (no effect while noisy is False)."""
-    head: Head = "scalar"
+    noisy: bool = setting(False, "exploration")
+    """Noisy layers in the head, with new noise for acting and for each update (Fortunato et al. 2018)."""
+    noisy_sigma: float = setting(0.5, "exploration", least=0.0)
+    """Initial scale σ₀ of the noise (no effect while `noisy` is False)."""
+    head: Literal["scalar", "categorical", "quantile", "implicit", "fqf"] = setting("scalar", "head")
     """What is predicted of the return: mean, categorical (C51), quantile (QR-DQN), implicit (IQN), or fqf."""
-    atoms: int = 51
+    atoms: int = setting(51, "head", least=2)
     """Atoms of the categorical head."""
-    v_min: float = -10.0
+    v_min: float = setting(-10.0, "head")
     """Least return of the categorical head's support."""
-    v_max: float = 10.0
+    v_max: float = setting(10.0, "head")
     """Greatest return of the categorical head's support."""
-    quantiles: int = 200
+    quantiles: int = setting(200, "head", least=1)
     """Quantiles of the quantile head; fractions that the fqf head proposes."""
-    tau_samples: int = 64
+    tau_samples: int = setting(64, "head", least=1)
     """Fractions drawn for the online network in a loss of the implicit head, N."""
-    tau_samples_target: int = 64
-    """Fractions drawn for the target in it, N'."""
-    tau_samples_policy: int = 32
+    tau_samples_target: int = setting(64, "head", least=1)
+    """Fractions drawn for the target in a loss of the implicit head, N'."""
+    tau_samples_policy: int = setting(32, "head", least=1)
     """Fractions behind a q-value of the implicit head, K."""
-    cosines: int = 64
+    cosines: int = setting(64, "head", least=1)
     """Width of the cosine embedding of the implicit and fqf heads."""
-    kappa: float = 1.0
+    kappa: float = setting(1.0, "head", least=0.0)
     """Threshold of the quantile Huber loss; 0 for the plain quantile loss."""
-    fraction_learning_rate: float = 2.5e-9
+    fraction_learning_rate: float = setting(2.5e-9, "head", above=0.0)
     """Step size of the RMSProp that learns the fqf head's fractions (Yang et al. 2019)."""
-    fraction_entropy: float = 0.0
+    fraction_entropy: float = setting(0.0, "head", least=0.0)
     """Coefficient of the entropy that keeps the fqf head's fractions apart."""
-    prioritized: bool = False
+    prioritized: bool = setting(False, "prioritised replay")
     """Proportional prioritised replay (Schaul et al. 2016)."""
-    priority_alpha: float = 0.5
-    """Exponent of the priorities (no effect while prioritized is False, like all that begin with priority)."""
-    priority_beta: float = 0.4
+    priority_alpha: float = setting(0.5, "prioritised replay", least=0.0, most=1.0)
+    """Exponent of the priorities (like all `priority` settings, no effect while `prioritized` is False)."""
+    priority_beta: float = setting(0.4, "prioritised replay", least=0.0, most=1.0)
     """Initial exponent of the importance weights."""
-    priority_beta_end: float = 1.0
-    """Exponent of the importance weights at the end of its growth (no effect while priority_beta_steps is None)."""
-    priority_beta_steps: int | None = None
-    """Steps, counted from learning_starts, in which that exponent goes to its end, linearly; None keeps it."""
-    priority_epsilon: float = 1e-6
-    """Added to every priority, so that none is 0."""
-    priority_uniform: float = 0.0
-    """Share of uniform draws that is mixed in."""
-    munchausen: bool = False
+    priority_beta_end: float = setting(1.0, "prioritised replay", least=0.0, most=1.0)
+    """Exponent of the importance weights at the end of its growth (no effect while `priority_beta_steps` is None)."""
+    priority_beta_steps: int | None = setting(None, "prioritised replay", "steps", least=1)
+    """Steps of the exponent's linear growth to its end, counted from `learning_starts`; None for a constant one."""
+    priority_epsilon: float = setting(1e-6, "prioritised replay", least=0.0)
+    """Constant added to every priority, so that none is 0."""
+    priority_uniform: float = setting(0.0, "prioritised replay", least=0.0, most=1.0)
+    """Share of rows that are drawn uniformly instead."""
+    munchausen: bool = setting(False, "returns and targets")
     """Scaled log-policy in the reward, soft maximum in the target (Vieillard et al. 2020)."""
-    munchausen_alpha: float = 0.9
-    """Scale of the log-policy in the reward (no effect while munchausen is False, like the next two)."""
-    munchausen_temperature: float = 0.03
+    munchausen_alpha: float = setting(0.9, "returns and targets", least=0.0, most=1.0)
+    """Scale of the log-policy in the reward (no effect while `munchausen` is False, like the next two)."""
+    munchausen_temperature: float = setting(0.03, "returns and targets", "return", above=0.0)
     """Temperature τ of the softmax policy, in units of the (clipped) return."""
-    munchausen_clip: float = -1.0
+    munchausen_clip: float = setting(-1.0, "returns and targets", most=0.0)
     """Least value of τ log π in the reward, l₀."""
-    value_rescaling: bool = False
+    value_rescaling: bool = setting(False, "returns and targets")
     """The scalar head learns h(return), h(x) = sign(x)(√(|x| + 1) − 1) + 0.001x (Kapturowski et al. 2019)."""
-    lstm: int | None = None
-    """Units of an LSTM between encoder and head; None: no memory, and sequence_length to burn_in have no effect."""
-    lstm_last_action: bool = False
-    """The LSTM also reads the last action."""
-    lstm_last_reward: bool = False
-    """The LSTM also reads the last reward, through tanh; ``predict`` wants it raw."""
-    sequence_length: int = 80
-    """Steps of a sequence that is drawn from the replay, burn-in included; its last return reaches n_step further."""
-    sequence_period: int = 40
-    """Steps of an environment between the starts of two sequences; less than sequence_length and they overlap."""
-    sequence_state: Literal["stored", "zero"] = "stored"
+    lstm: int | None = setting(None, "memory", "units", least=1)
+    """Units of an LSTM between encoder and head; None for no LSTM, and no effect of the settings of sequences."""
+    lstm_last_action: bool = setting(False, "memory")
+    """Let the LSTM read the last action too."""
+    lstm_last_reward: bool = setting(False, "memory")
+    """Let the LSTM read the last reward too, through tanh; `predict` takes it raw."""
+    sequence_length: int = setting(80, "memory", "steps", least=1)
+    """Steps of a sequence drawn from the replay, burn-in included; its last return reaches `n_step` steps further."""
+    sequence_period: int = setting(40, "memory", "steps", least=1)
+    """Steps of an environment between the starts of two sequences; if less than `sequence_length`, they overlap."""
+    sequence_state: Literal["stored", "zero"] = setting("stored", "memory")
     """State at a sequence's start: the one that acting had there, or zeros (Kapturowski et al. 2019, section 3)."""
-    burn_in: int = 40
-    """First steps of a sequence, from which only the LSTM's state is taken; 0 for none."""
-    priority_eta: float = 0.9
+    burn_in: int = setting(40, "memory", "steps", least=0)
+    """First steps of a sequence, which only warm up the LSTM's state and are not learned from; 0 for none."""
+    priority_eta: float = setting(0.9, "prioritised replay", least=0.0, most=1.0)
     """Priority of a sequence: η · max + (1 − η) · mean of its steps' (no effect without an LSTM)."""
-    frame_stack: int = 4
-    """Frames in an observation of an Atari game, for whoever makes the environments; learning sets it to theirs."""
-    reset_every: int | None = None
+    frame_stack: int = setting(4, "encoder", "frames", least=1, most=16)
+    """Frames in an observation of an Atari game, read when environments are made; learning sets it to theirs."""
+    reset_every: int | None = setting(None, "resets", "updates", least=1)
     """Updates between resets: a new head, the encoder shrunk towards a new one (Schwarzer et al. 2023); None: never."""
-    reset_shrink: float = 0.5
+    reset_shrink: float = setting(0.5, "resets", least=0.0, most=1.0)
     """Share of the encoder's weights that a reset keeps (BBF 0.5, SR-SPR 0.8); the rest comes from a new encoder."""
-    encoder: Encoder = "auto"
+    encoder: Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der"] = setting("auto", "encoder")
     """Network from observation to features; auto takes mlp for vectors, nature for images, minatar for small ones."""
-    encoder_width: int = 1
-    """Multiplies the channels of the impala encoder."""
-    spectral_norm: bool = False
+    encoder_width: int = setting(1, "encoder", least=1)
+    """Factor of the channels of the impala encoder."""
+    spectral_norm: bool = setting(False, "encoder")
     """Spectral normalisation of the impala encoder's residual blocks (Miyato et al. 2018)."""
-    adaptive_pool: int | None = None
-    """The impala encoder ends with a max-pool to this many pixels a side (6 in Clark et al. 2025); None for none."""
-    layer_norm: bool = False
+    adaptive_pool: int | None = setting(None, "encoder", "pixels", least=1)
+    """Side of the max-pooled image at the end of the impala encoder (6 in Clark et al. 2025); None for no pooling."""
+    layer_norm: bool = setting(False, "encoder")
     """Layer normalisation before each ReLU of encoder and head (Ba et al. 2016)."""
-    hidden: int = 512
+    hidden: int = setting(512, "encoder", "units", least=0)
     """Units in the hidden layer of the head, and of the MLP encoder; 0 leaves both out."""
-    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    precision: Literal["float32", "bfloat16", "auto"] = setting("float32", "arithmetic")
     """Arithmetic of an update's matrix products; auto takes bfloat16 where the hardware computes in it."""
-    cuda_graph: bool = True
+    cuda_graph: bool = setting(True, "arithmetic")
     """On a GPU, launch an update as one captured graph (no effect on a CPU)."""
 
     def __post_init__(self) -> None:
-        self._check_values()
-        self._check_combinations()
-
-    def _check_values(self) -> None:
         hints = get_type_hints(type(self))
-        for name, hint in hints.items():
-            value = getattr(self, name)
-            if value is None and hint in (int | None, float | None):
-                continue
-            if hint in (int, int | None):
-                least = _LEAST.get(name, 1)
-                self._require(name, _is_count(value) and value >= least, f"an integer of at least {least}", hint)
-                self._require(name, value <= MOST, f"at most {MOST:,}", hint)
-            elif hint is bool:
-                self._require(name, isinstance(value, bool), "True or False")
-            elif hint in (float, float | None):
-                condition, requirement = _RANGES[name]
-                self._require(name, _is_number(value) and condition(value), requirement, hint)
-                self._require(name, abs(value) <= FARTHEST, f"within ±{FARTHEST:g}", hint)
-            else:
-                self._require(name, value in get_args(hint), f"one of {', '.join(get_args(hint))}")
+        for field in fields(self):
+            requirement = _violated(getattr(self, field.name), hints[field.name], field.metadata)
+            self._require(field.name, requirement is None, str(requirement))
+        self._check_combinations()
 
     def _check_combinations(self) -> None:
         self._require("epsilon_end", self.epsilon_end <= self.epsilon_start, "at most epsilon_start")
@@ -207,41 +223,37 @@ class AgentConfig:
         self._require("v_min", bool(np.float32(self.v_min) < np.float32(self.v_max)), "less than v_max")
         self._require("burn_in", self.burn_in < self.sequence_length, "less than sequence_length")
         self._require("sequence_period", self.sequence_period <= self.sequence_length, "at most sequence_length")
-        self._require("frame_stack", self.frame_stack <= 16, "at most 16")
         for name in ("lstm_last_action", "lstm_last_reward"):
             self._require(name, self.lstm is not None or not getattr(self, name), "False without an lstm")
-        scalar = self.head == "scalar"
-        self._require("loss", scalar or self.loss == "huber", "huber: squared errors are for the scalar head")
-        self._require("value_rescaling", scalar or not self.value_rescaling, "False: it is for the scalar head")
+        is_scalar = self.head == "scalar"
+        self._require("loss", is_scalar or self.loss == "huber", "huber unless the head is scalar")
+        self._require("value_rescaling", is_scalar or not self.value_rescaling, "False unless the head is scalar")
         self._require(
             "double",
             not (self.double and self.munchausen),
             "False with munchausen, whose soft maximum selects no action",
         )
         self._require(
-            "weight_decay",
-            self.weight_decay == 0 or self.optimizer == "adam",
-            "0 with rmsprop; take the optimizer adam",
+            "weight_decay", self.weight_decay == 0 or self.optimizer == "adam", "0 with the optimizer rmsprop"
         )
         for name, default in (("encoder_width", 1), ("spectral_norm", False), ("adaptive_pool", None)):
             is_default = getattr(self, name) == default
-            self._require(name, is_default or self.encoder == "impala", f"{default}, or the encoder impala")
+            self._require(name, is_default or self.encoder == "impala", f"{default} unless the encoder is impala")
 
-    def _require(self, name: str, condition: bool, requirement: str, hint: object = None) -> None:
+    def _require(self, name: str, condition: bool, requirement: str) -> None:
         if not condition:
-            also = " or None" if hint in (int | None, float | None) else ""
-            raise InvalidConfig(f"{name} is {getattr(self, name)!r:.80}; it must be {requirement}{also}")
+            raise InvalidConfig(f"{name} must be {requirement}, got {getattr(self, name)!r:.80}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON values."""
+        """Return the fields as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> AgentConfig:
-        """The configuration that ``to_dict`` gave.
+        """Return the configuration whose `to_dict` gave these values; missing fields take their defaults.
 
         Raises:
-            InvalidConfig: an unknown field, or a value that is out of its range.
+            InvalidConfig: If a field is unknown, or a value is outside its range.
         """
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
@@ -249,46 +261,35 @@ class AgentConfig:
         return cls(**values)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _violated(value: Any, hint: Any, metadata: Mapping[str, Any]) -> str | None:
+    """Return the requirement of a field that a value does not meet, or None if it meets all."""
+    if hint is bool:
+        return None if isinstance(value, bool) else "True or False"
+    if get_origin(hint) is Literal:
+        return None if value in get_args(hint) else f"one of {', '.join(get_args(hint))}"
+    is_optional, is_count = hint in (int | None, float | None), hint in (int, int | None)
+    if value is None and is_optional:
+        return None
+    requirement = None
+    least, above, most = metadata["least"], metadata["above"], metadata["most"]
+    if not isinstance(value, int if is_count else int | float) or isinstance(value, bool):
+        requirement = "an integer" if is_count else "a number"
+    elif not _is_in_range(value, least, above, most):
+        requirement = _range(least, above, most)
+    elif is_count and value > MOST:
+        requirement = f"at most {MOST:,}"
+    elif not is_count and not abs(value) <= FARTHEST:  # NaN too
+        requirement = f"within ±{FARTHEST:g}"
+    return f"{requirement} or None" if requirement and is_optional else requirement
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is_in_range(value: float, least: float | None, above: float | None, most: float | None) -> bool:
+    return (least is None or value >= least) and (above is None or value > above) and (most is None or value <= most)
 
 
-_LEAST = {"atoms": 2, "burn_in": 0, "hidden": 0}
-"""The least value of those counts that are not at least 1."""
-_Range = tuple[Callable[[float], bool], str]
-_POSITIVE: _Range = (lambda x: 0 < x < inf, "a positive number")
-_AT_LEAST_0: _Range = (lambda x: 0 <= x < inf, "a number of at least 0")
-_FRACTION: _Range = (lambda x: 0 <= x <= 1, "in [0, 1]")
-_RANGES: dict[str, _Range] = {
-    "gamma": _FRACTION,
-    "learning_rate": _POSITIVE,
-    "learning_rate_end": _AT_LEAST_0,
-    "weight_decay": _AT_LEAST_0,
-    "adam_epsilon": _POSITIVE,
-    "rmsprop_decay": _FRACTION,
-    "rmsprop_epsilon": _POSITIVE,
-    "max_grad_norm": _POSITIVE,
-    "epsilon_start": _FRACTION,
-    "epsilon_end": _FRACTION,
-    "reward_clip": _POSITIVE,
-    "noisy_sigma": _AT_LEAST_0,
-    "v_min": (lambda x: -inf < x < inf, "a finite number"),
-    "v_max": (lambda x: -inf < x < inf, "a finite number"),
-    "kappa": _AT_LEAST_0,
-    "fraction_learning_rate": _POSITIVE,
-    "fraction_entropy": _AT_LEAST_0,
-    "priority_alpha": _FRACTION,
-    "priority_beta": _FRACTION,
-    "priority_beta_end": _FRACTION,
-    "priority_epsilon": _AT_LEAST_0,
-    "priority_uniform": _FRACTION,
-    "priority_eta": _FRACTION,
-    "munchausen_alpha": _FRACTION,
-    "munchausen_temperature": _POSITIVE,
-    "munchausen_clip": (lambda x: -inf < x <= 0, "a finite number of at most 0"),
-    "reset_shrink": _FRACTION,
-}
+def _range(least: float | None, above: float | None, most: float | None) -> str:
+    """Return a range as it stands after "must be"."""
+    if least is not None and most is not None:
+        return f"in [{least:g}, {most:g}]"
+    limits = (("at least", least), ("greater than", above), ("at most", most))
+    return " and ".join(f"{words} {limit:g}" for words, limit in limits if limit is not None)

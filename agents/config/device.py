@@ -1,4 +1,4 @@
-"""Devices by name, and how arrays get there."""
+"""Devices by name, and transfers to them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pixelq.agents.errors import InvalidConfig
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """The PyTorch device of a name; ``auto`` is the GPU where there is one.
+    """Return the PyTorch device of a name; `auto` is the GPU where there is one, and else the CPU.
 
     Raises:
-        InvalidConfig: there is no such device here.
+        InvalidConfig: If this machine has no such device, or it is not supported.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -27,13 +27,14 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if resolved.type not in ("cpu", "cuda"):
         raise InvalidConfig(f"device {device!r} is not supported; use auto, cpu or cuda")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
-        raise InvalidConfig(
-            f"device {device} was asked for, but PyTorch finds no CUDA GPU for it here; use auto or cpu"
-        )
+        raise InvalidConfig(f"no CUDA GPU for device {device}, PyTorch finds none here; use auto or cpu")
     return resolved
 
 
 def sent(array: NDArray[Any], device: torch.device) -> Tensor:
-    """An array's copy on a device, for which a GPU is not waited: what lies in pageable memory would stop the host."""
+    """Return a copy of an array on a device, without waiting for a GPU.
+
+    The copy goes through pinned memory, because a transfer from pageable memory would block the host.
+    """
     tensor = torch.from_numpy(np.array(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

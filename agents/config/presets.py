@@ -1,4 +1,7 @@
-"""Presets: functions that return a configuration with the settings of a source."""
+"""Presets: functions that return a configuration with the settings of a source.
+
+The first line of each docstring is what `pixelq presets` prints.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,23 @@ from dataclasses import replace
 from typing import Any
 
 from pixelq.agents.config.agent_config import AgentConfig
-from pixelq.agents.config.recurrent_presets import drqn, quick_recurrent, r2d2
 from pixelq.agents.errors import InvalidConfig
+
+# Dopamine: priorities are the square roots of the losses, weights those of the inverse probabilities.
+_DOPAMINE_PRIORITIES: dict[str, Any] = {
+    "prioritized": True,
+    "priority_alpha": 0.5,
+    "priority_beta": 0.5,
+    "priority_epsilon": 1e-10,
+}
 
 
 def nature() -> AgentConfig:
-    """DQN, Mnih et al. 2015 (doi:10.1038/nature14236), Extended Data Table 1; run it with the protocol ``nature``.
+    """DQN, Mnih et al. 2015 (doi:10.1038/nature14236), Extended Data Table 1; run it with the protocol `nature`.
 
-    The table counts the target network's period, 10,000, in updates; the authors' program counts agent steps, and
-    so does this preset. ε decays after learning_starts, as in that program. RMSProp's 0.01 applies to gradients
-    summed over the batch; ours are means, hence 0.01/32².
+    The table counts the period of the target network, 10,000, in updates. The authors' program counts agent steps,
+    and so does this preset. ε decays after `learning_starts`, as in that program. The table's 0.01 of RMSProp is for
+    gradients summed over the batch; ours are means, hence 0.01/32².
     """
     return AgentConfig(
         optimizer="rmsprop",
@@ -36,11 +46,11 @@ def nature() -> AgentConfig:
 
 
 def dqn() -> AgentConfig:
-    """DQN with Adam as the Dopamine baselines run it (Castro et al. 2018, arXiv:1812.06110); protocol ``sticky``.
+    """DQN with Adam as the Dopamine baselines run it (Castro et al. 2018, arXiv:1812.06110); protocol `sticky`.
 
-    That is the repository's JAX program; the paper itself has RMSProp and the Huber loss. Its encoder pads as
-    TensorFlow's SAME and starts Xavier-uniform, its loss is the squared TD error. ``pixelq compare`` lays a run
-    beside its published curve.
+    The settings are those of Dopamine's JAX program; the paper itself has RMSProp and the Huber loss. The encoder
+    pads like TensorFlow's SAME and is initialised Xavier-uniform; the loss is the squared TD error. `pixelq compare`
+    plots a run beside the published curve.
     """
     return AgentConfig(
         optimizer="adam",
@@ -58,27 +68,28 @@ def dqn() -> AgentConfig:
 
 
 def double() -> AgentConfig:
-    """Double DQN, van Hasselt et al. 2016 (arXiv:1509.06461), with DQN's settings unchanged; protocol ``nature``.
+    """Double DQN, van Hasselt et al. 2016 (arXiv:1509.06461), with DQN's settings unchanged; protocol `nature`.
 
-    Their tuned version copies the target every 30,000 steps, ends at ε 0.01 and shares one bias among the actions.
+    The paper's tuned version copies the target every 30,000 steps, ends at ε 0.01 and shares one bias among the
+    actions.
     """
     return replace(nature(), double=True)
 
 
 def dueling() -> AgentConfig:
-    """Dueling Double DQN, Wang et al. 2016 (arXiv:1511.06581), section 4.2; protocol ``nature``.
+    """Dueling Double DQN, Wang et al. 2016 (arXiv:1511.06581), section 4.2; protocol `nature`.
 
-    The paper calls its rate slightly lower than 2.5e-4 without a number; this is the one that it gives for dueling
-    with prioritised replay. Its scaling of the gradient into the encoder by 1/√2 is left out.
+    The paper calls its learning rate slightly lower than 2.5e-4 without a number; the rate here is the one that it
+    gives for dueling with prioritised replay. Its scaling of the gradient into the encoder by 1/√2 is left out.
     """
     return replace(double(), dueling=True, learning_rate=6.25e-5, max_grad_norm=10.0)
 
 
 def per() -> AgentConfig:
-    """Prioritised Double DQN, proportional, Schaul et al. 2016 (arXiv:1511.05952), appendix B.2; protocol ``nature``.
+    """Prioritised Double DQN, proportional, Schaul et al. 2016 (arXiv:1511.05952), appendix B.2; protocol `nature`.
 
-    On the tuned Double DQN (target every 30,000 steps, ε to 0.01), whose one bias for all actions is left out. A
-    quarter of its rate; α 0.6, β from 0.4 to 1 at step 50M.
+    It is based on the tuned Double DQN (target every 30,000 steps, ε to 0.01), without the one bias for all actions.
+    The learning rate is a quarter of Double DQN's; α is 0.6, and β grows from 0.4 to 1 at step 50M.
     """
     tuned = replace(double(), target_update_every=30_000, epsilon_end=0.01)
     config = replace(tuned, learning_rate=2.5e-4 / 4, prioritized=True, priority_alpha=0.6)
@@ -86,17 +97,18 @@ def per() -> AgentConfig:
 
 
 def c51() -> AgentConfig:
-    """C51, Bellemare et al. 2017 (arXiv:1707.06887), as the Dopamine baselines run it; protocol ``sticky``.
+    """C51, Bellemare et al. 2017 (arXiv:1707.06887), as the Dopamine baselines run it; protocol `sticky`.
 
-    The paper has the same rate and Adam ε, but starts at step 50,000, copies the target every 10,000 and lets ε fall
-    over 1M steps, without sticky actions. The published curve is probably one of DQN's slower rate (6.25e-5, Adam ε
-    1.5e-4), which Dopamine's JAX program had until January 2024: it learns half as fast as their curve before it.
+    The paper has the same learning rate and Adam ε, but starts at step 50,000, copies the target every 10,000 steps
+    and decays ε over 1M steps, without sticky actions. The published curve is probably that of DQN's slower rate
+    (6.25e-5, Adam ε 1.5e-4), which Dopamine's JAX program had until January 2024: it learns half as fast as their
+    earlier curve.
     """
     return replace(dqn(), loss="huber", head="categorical", learning_rate=2.5e-4, adam_epsilon=0.01 / 32)
 
 
 def qrdqn() -> AgentConfig:
-    """QR-DQN, Dabney et al. 2018 (arXiv:1710.10044), as the Dopamine baselines run it; protocol ``sticky``.
+    """QR-DQN, Dabney et al. 2018 (arXiv:1710.10044), as the Dopamine baselines run it; protocol `sticky`.
 
     The paper has one-step returns and uniform replay. Dopamine's program computes importance weights only after the
     update, so that none reaches the loss: hence β 0.
@@ -106,9 +118,9 @@ def qrdqn() -> AgentConfig:
 
 
 def iqn() -> AgentConfig:
-    """IQN, Dabney et al. 2018 (arXiv:1806.06923), as the Dopamine baselines run it; protocol ``sticky``.
+    """IQN, Dabney et al. 2018 (arXiv:1806.06923), as the Dopamine baselines run it; protocol `sticky`.
 
-    The paper has one-step returns, starts at step 50,000, copies the target every 10,000 and lets ε fall over 1M
+    The paper has one-step returns, starts at step 50,000, copies the target every 10,000 steps and decays ε over 1M
     steps, without sticky actions.
     """
     config = replace(dqn(), loss="huber", head="implicit", n_step=3, learning_rate=5e-5, adam_epsilon=0.01 / 32)
@@ -116,9 +128,9 @@ def iqn() -> AgentConfig:
 
 
 def fqf() -> AgentConfig:
-    """FQF, Yang et al. 2019 (arXiv:1911.02140), section 4.2, as the authors' program runs it; protocol ``nature``.
+    """FQF, Yang et al. 2019 (arXiv:1911.02140), section 4.2, as the authors' program runs it; protocol `nature`.
 
-    It is built on Dopamine's IQN. The program's fractions learn at 5e-11 or 5e-10, the paper's at 2.5e-9.
+    It is built on Dopamine's IQN. The fractions learn at 2.5e-9, as in the paper; the program has 5e-11 or 5e-10.
     """
     config = replace(dqn(), loss="huber", head="fqf", quantiles=32, fraction_learning_rate=2.5e-9)
     config = replace(config, learning_rate=5e-5, adam_epsilon=0.01 / 32)
@@ -126,20 +138,20 @@ def fqf() -> AgentConfig:
 
 
 def munchausen() -> AgentConfig:
-    """Munchausen DQN, Vieillard et al. 2020 (arXiv:2007.14430), α 0.9, τ 0.03, l₀ −1; protocol ``sticky``."""
+    """Munchausen DQN, Vieillard et al. 2020 (arXiv:2007.14430), α 0.9, τ 0.03, l₀ −1; protocol `sticky`."""
     return replace(dqn(), loss="huber", munchausen=True, learning_rate=5e-5, adam_epsilon=0.01 / 32)
 
 
 def munchausen_iqn() -> AgentConfig:
-    """Munchausen IQN, Vieillard et al. 2020 (arXiv:2007.14430), one-step returns; protocol ``sticky``."""
+    """Munchausen IQN, Vieillard et al. 2020 (arXiv:2007.14430), one-step returns; protocol `sticky`."""
     return replace(iqn(), munchausen=True, n_step=1)
 
 
 def rainbow() -> AgentConfig:
-    """Rainbow, Hessel et al. 2018 (arXiv:1710.02298), table 1; protocol ``nature``.
+    """Rainbow, Hessel et al. 2018 (arXiv:1710.02298), table 1; protocol `nature`.
 
-    Frames of the table are given as steps here: four to one. β reaches 1 at the paper's last step, 50M. DQN Zoo and
-    Dopamine start the noise at σ₀ 0.1; DQN Zoo limits the gradient's norm to 10.
+    The table counts frames; four frames are one step here. β reaches 1 at the paper's last step, 50M. DQN Zoo and
+    Dopamine start the noise at σ₀ 0.1; DQN Zoo limits the gradient norm to 10.
     """
     return AgentConfig(
         head="categorical",
@@ -163,15 +175,15 @@ def rainbow() -> AgentConfig:
 
 
 def rainbow_dopamine() -> AgentConfig:
-    """Rainbow without double, dueling and noise, as the Dopamine baselines run it (Castro et al. 2018); ``sticky``."""
+    """Rainbow without double, dueling and noise, as the Dopamine baselines run it (Castro et al. 2018); `sticky`."""
     return replace(dqn(), loss="huber", head="categorical", n_step=3, **_DOPAMINE_PRIORITIES)
 
 
 def der() -> AgentConfig:
-    """Data-efficient Rainbow, van Hasselt et al. 2019 (arXiv:1906.05243); protocol ``nature``.
+    """Data-efficient Rainbow, van Hasselt et al. 2019 (arXiv:1906.05243); protocol `nature`.
 
-    For 100,000 steps: an update each step, twenty-step returns and a small encoder. σ₀ and the limit of the
-    gradient's norm are those of a public program (Kaixhin/Rainbow).
+    It is for 100,000 steps: an update each step, twenty-step returns and a small encoder. σ₀ and the limit of the
+    gradient norm are those of a public program (Kaixhin/Rainbow).
     """
     return replace(
         rainbow(),
@@ -190,11 +202,11 @@ def der() -> AgentConfig:
 
 
 def btr() -> AgentConfig:
-    """Beyond The Rainbow, Clark et al. 2025 (arXiv:2411.03820); run it with 64 environments and protocol ``sticky``.
+    """Beyond The Rainbow, Clark et al. 2025 (arXiv:2411.03820); run it with 64 environments and protocol `sticky`.
 
-    As the paper says it, and Rainbow's β, of which it says nothing, to 1 at step 50M (200M frames). ε is off from step
-    25M. Its program takes α in place of β in the weights, log π(a|s) from the online network, cosines from i = 0, and
-    an exponential decay of ε from step 0.
+    The settings are the paper's. It does not give β, which is Rainbow's and reaches 1 at step 50M (200M frames). ε is
+    off from step 25M. The authors' program differs: it takes α instead of β in the weights, log π(a|s) from the online
+    network, cosines from i = 0, and an exponential decay of ε from step 0.
     """
     return AgentConfig(
         head="implicit",
@@ -233,7 +245,7 @@ def btr() -> AgentConfig:
 def quick() -> AgentConfig:
     """DQN for a first result on small hardware: three-step returns, a faster rate, earlier targets, a small replay.
 
-    Ours; Pong in a million steps is in docs/results.
+    The settings are our own; docs/results shows Pong in a million steps.
     """
     return AgentConfig(
         n_step=3,
@@ -252,7 +264,7 @@ def quick() -> AgentConfig:
 def classic() -> AgentConfig:
     """DQN for vectors and short episodes, such as CartPole: a small network that learns fast from raw rewards.
 
-    Ours, from the settings of rl-baselines3-zoo (Raffin 2020) with three-step returns, a slower rate and
+    The settings are our own, from those of rl-baselines3-zoo (Raffin 2020) with three-step returns, a slower rate and
     a smaller replay, since returns over old random actions mislead.
     """
     return AgentConfig(
@@ -270,13 +282,118 @@ def classic() -> AgentConfig:
     )
 
 
-# Priorities are the roots of the losses, and the weights the roots of the inverse probabilities.
-_DOPAMINE_PRIORITIES: dict[str, Any] = {
-    "prioritized": True,
-    "priority_alpha": 0.5,
-    "priority_beta": 0.5,
-    "priority_epsilon": 1e-10,
-}
+def drqn() -> AgentConfig:
+    """DRQN, Hausknecht & Stone 2015 (arXiv:1507.06527): one frame, an LSTM in place of the hidden layer; `nature`.
+
+    Sequences of 10 steps are drawn from random places in 400,000 rows. They start with a state of zeros, and all their
+    steps are learned from. Differences from the paper: all places are equally likely, where the paper draws an episode
+    first; a sequence continues past the end of an episode with a new state; the gradient is clipped to a norm of 10;
+    and Adam at DQN's learning rate replaces ADADELTA at a rate of 0.1. The other settings are DQN's.
+    """
+    return AgentConfig(
+        lstm=512,
+        hidden=0,
+        frame_stack=1,
+        sequence_length=10,
+        sequence_period=1,
+        sequence_state="zero",
+        burn_in=0,
+        learning_rate=2.5e-4,
+        max_grad_norm=10.0,
+        replay_capacity=400_000,
+        learning_starts=50_000,
+        train_every=4,
+        target_update_every=10_000,
+        epsilon_end=0.1,
+        epsilon_steps=1_000_000,
+        encoder="nature",
+    )
+
+
+def r2d2() -> AgentConfig:
+    """R2D2, Kapturowski et al. 2019 (openreview r1lyTjAqYX), table 2, for any number of environments; `sticky`.
+
+    The paper has 256 environments at 260 frames a second each (as we read its "steps") and 5 updates a second, which
+    is one update for 3,328 agent steps. Its 100,000 sequences overlap by half and hold 4M steps, which take 29 GB with
+    the states; the first update waits for 5,000 of them. A sequence is 40 steps of burn-in and 80 that are learned
+    from. The loss is the mean of δ² over these, where the authors' Acme sums ½δ² (Hoffman et al. 2020), 40 times as
+    much; Adam's ε, 1e-3, and the gradient norm limit, 40 as in Ape-X, are divided by that.
+
+    Differences from the paper: there is one frame, not four; a game has its own actions unless all 18 are asked for;
+    sequences continue past the end of an episode with a new state; a new sequence has the greatest priority so far,
+    where the paper's actors, which lag behind, compute its own; and the last reward is read through tanh. Importance
+    weights have table 2's exponent, though section 2.3 says that they were left out.
+    """
+    train_every = 3_328
+    acme_to_ours = 80 / 2  # ratio of the losses, and so of the gradients
+    return AgentConfig(
+        lstm=512,
+        lstm_last_action=True,
+        lstm_last_reward=True,
+        frame_stack=1,
+        sequence_length=120,
+        sequence_period=40,
+        sequence_state="stored",
+        burn_in=40,
+        double=True,
+        dueling=True,
+        value_rescaling=True,
+        reward_clip=None,
+        loss="squared",
+        n_step=5,
+        gamma=0.997,
+        prioritized=True,
+        priority_alpha=0.9,
+        priority_beta=0.6,
+        priority_eta=0.9,
+        batch_size=64,
+        learning_rate=1e-4,
+        adam_epsilon=1e-3 / acme_to_ours,
+        max_grad_norm=40.0 / acme_to_ours,
+        replay_capacity=4_000_000,
+        learning_starts=200_000,
+        train_every=train_every,
+        target_update_every=2_500 * train_every,
+        epsilon_ladder=True,
+        encoder="nature",
+    )
+
+
+def quick_recurrent() -> AgentConfig:
+    """R2D2's parts for a first result on small hardware: a small memory that reads the last action; 16 environments.
+
+    The settings are our own. The replay is small, so that most of what is learned from is new: an LSTM that sees the
+    same few episodes again and again learns them by heart. The streams of a dueling head separate what an action is
+    worth from what the rest of an episode brings. The learning rate is for vectors: on Pong's pixels, all units of an
+    encoder fell silent already at 3e-4. For pixels, use `quick`, whose rate is 1e-4, with an LSTM and `layer_norm`;
+    docs/results shows its run.
+    """
+    return AgentConfig(
+        lstm=128,
+        lstm_last_action=True,
+        hidden=128,
+        frame_stack=1,
+        sequence_length=80,
+        sequence_period=40,
+        sequence_state="stored",
+        burn_in=8,
+        double=True,
+        dueling=True,
+        gamma=0.95,
+        batch_size=8,
+        learning_rate=2e-3,
+        learning_rate_end=1e-4,
+        learning_rate_steps=400_000,
+        max_grad_norm=10.0,
+        reward_clip=None,
+        replay_capacity=100_000,
+        learning_starts=2_000,
+        train_every=64,
+        target_update_every=8_000,
+        epsilon_end=0.02,
+        epsilon_steps=50_000,
+    )
+
 
 PRESETS: dict[str, Callable[[], AgentConfig]] = {
     function.__name__: function
@@ -286,13 +403,14 @@ PRESETS: dict[str, Callable[[], AgentConfig]] = {
         *(drqn, r2d2, quick_recurrent),
     )
 }
+"""Presets by name: the functions that make their configurations."""
 
 
 def preset(name: str) -> AgentConfig:
-    """The configuration of the preset of that name.
+    """Return the configuration of the preset with a name.
 
     Raises:
-        InvalidConfig: there is no such preset.
+        InvalidConfig: If there is no such preset.
     """
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1)

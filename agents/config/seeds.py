@@ -1,8 +1,8 @@
-"""Seeds of games, so that those played for one purpose are not played for another."""
+"""Seeds: those of an agent's random generators, and those of the environments it plays in."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,37 @@ PURPOSES = ("training", "resumed training", "choice of the best", "evaluation")
 Purpose = Literal["resumed training", "choice of the best", "evaluation"]
 
 
+class AgentSeeds(NamedTuple):
+    """Seeds of an agent's random generators, all derived from one seed."""
+
+    network: int
+    """Seed of the initial weights."""
+    actions: int
+    """Seed of random actions."""
+    replay: int
+    """Seed of the draws from the replay."""
+    noise: int
+    """Seed of the noise that noisy layers draw for acting."""
+    learner: int
+    """Seed of the noise and fractions that updates draw."""
+    resets: int
+    """Seed of the weights to which resets move the network."""
+
+
+def agent_seeds(seed: int) -> AgentSeeds:
+    """Return the seeds of an agent's random generators."""
+    return AgentSeeds(*np.random.SeedSequence(seed).generate_state(6, np.uint32).tolist())
+
+
 def derived_seed(seed: int, purpose: Purpose, part: int = 0) -> int:
-    """A seed for another purpose than training, which takes ``seed`` itself; ``part`` tells several apart."""
+    """Return the seed of environments for another purpose than training.
+
+    Training takes `seed` itself. No two purposes share a seed, so that games played for one are not played for
+    another.
+
+    Args:
+        seed: Seed of the run.
+        purpose: What the environments are for.
+        part: Number that tells several sets of environments for one purpose apart.
+    """
     return int(np.random.SeedSequence([seed, PURPOSES.index(purpose), part]).generate_state(1, np.uint32)[0])

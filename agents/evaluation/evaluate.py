@@ -1,30 +1,32 @@
-"""Evaluation: full episodes of a fixed policy, every environment with the same quota."""
+"""Full episodes of a fixed policy, with the same quota for every environment."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from pixelq.agents.acting.exploration import epsilon_greedy
+from pixelq.agents.acting.policy import Policy
 from pixelq.agents.errors import InvalidConfig
-from pixelq.envs import fact, human_normalized_score
-
-if TYPE_CHECKING:
-    from pixelq.agents.dqn import DQN
+from pixelq.envs import human_normalized_score
+from pixelq.envs.interface import env_id
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Raw returns and lengths (agent steps) of evaluation episodes, and their statistics."""
+    """Raw returns and lengths of evaluation episodes, and their statistics."""
 
     env: str
+    """ID of the environment; empty if it has none."""
     returns: tuple[float, ...]
+    """[episodes]"""
     lengths: tuple[int, ...]
+    """[episodes], agent steps."""
 
     @property
     def episodes(self) -> int:
@@ -43,7 +45,7 @@ class Evaluation:
 
     @property
     def std(self) -> float:
-        """Standard deviation of the returns (divisor: episodes)."""
+        """Standard deviation of the returns (divisor: number of episodes)."""
         return float(np.std(self.returns))
 
     @property
@@ -56,12 +58,25 @@ class Evaluation:
 
     @property
     def human_normalized(self) -> float | None:
-        """(mean − random) / (human − random); None outside the 57 games."""
+        """(mean − random) / (human − random); None outside the 57 Atari games."""
         return human_normalized_score(self.env, self.mean)
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns of evaluations.csv after the step."""
+        low, high = self.ci95
+        return {
+            "episodes": self.episodes,
+            "mean": self.mean,
+            "median": self.median,
+            "std": self.std,
+            "ci95_low": low,
+            "ci95_high": high,
+            "human_normalized": self.human_normalized,
+        }
 
 
 def evaluate(
-    agent: DQN,
+    policy: Policy,
     envs: VectorEnv,
     episodes: int,
     *,
@@ -71,44 +86,45 @@ def evaluate(
     should_stop: Callable[[], bool] = lambda: False,
     played: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Plays ``episodes`` full episodes and returns them in the order: environment by environment.
+    """Play full episodes and return them environment by environment.
 
-    Each environment plays a quota fixed beforehand, so that short episodes, which end first, are not counted more
-    often than long ones.
+    Each environment plays a quota that is fixed beforehand, so that short episodes, which end first, are not counted
+    more often than long ones.
 
     Args:
-        agent: its greedy policy is played.
-        envs: next-step-autoreset environments; reset here.
-        episodes: how many.
-        epsilon: probability of a random action.
-        seed: of the random actions.
-        games_seed: of the games; None: the environments go on with their own generators.
-        should_stop: asked at every step.
-        played: called after each episode that counts.
+        policy: The policy, whose greedy actions are played.
+        envs: Environments with next-step autoreset; they are reset here.
+        episodes: Number of episodes.
+        epsilon: Probability of a random action.
+        seed: Seed of the random actions.
+        games_seed: Seed of the environments; None lets them go on with their own generators.
+        should_stop: Asked at every step.
+        played: Called after each episode that counts.
 
     Raises:
-        ValueError: episodes is less than 1, or the environments have no next-step autoreset.
-        InterruptedError: ``should_stop`` said so.
+        ValueError: If `episodes` is less than 1, or the environments do not have next-step autoreset.
+        InterruptedError: If `should_stop` returns True.
     """
     if episodes < 1:
-        raise ValueError(f"episodes is {episodes}; it must be at least 1")
+        raise ValueError(f"episodes must be at least 1, got {episodes}")
     check_resets(envs)
+    # Quotas
     num_envs = envs.num_envs
     quota = np.full(num_envs, episodes // num_envs)
     quota[: episodes % num_envs] += 1
-    rng = np.random.default_rng(seed)
     finished: list[list[tuple[float, int]]] = [[] for _ in range(num_envs)]
+    # Play
+    rng = np.random.default_rng(seed)
     returns, lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
     done: NDArray[np.bool_] = np.zeros(num_envs, dtype=bool)
-    num_actions = agent.num_actions
-    memory = agent.make_memory(num_envs)
+    memory = policy.make_memory(num_envs)
     obs, _ = envs.reset(seed=games_seed)
     while any(len(episodes_of) < n for episodes_of, n in zip(finished, quota, strict=True)):
         if should_stop():
             raise InterruptedError("the evaluation was stopped")
-        actions = epsilon_greedy(agent.act(obs, 0.0, memory), num_actions, epsilon, rng)
+        actions = epsilon_greedy(policy.act(obs, 0.0, memory), policy.num_actions, epsilon, rng)
         obs, reward, terminated, truncated, _ = envs.step(actions)
-        lengths += ~done  # the step after an end only resets
+        lengths += ~done  # the step after an episode's end only resets
         returns += reward
         done = terminated | truncated
         if memory is not None:
@@ -118,16 +134,17 @@ def evaluate(
             if len(finished[i]) <= quota[i]:
                 played()
             returns[i], lengths[i] = 0.0, 0
+    # Episodes beyond the quota do not count
     counted = [episode for episodes_of, n in zip(finished, quota, strict=True) for episode in episodes_of[:n]]
-    return Evaluation(fact(envs, "env_id", ""), tuple(r for r, _ in counted), tuple(n for _, n in counted))
+    return Evaluation(env_id(envs) or "", tuple(r for r, _ in counted), tuple(n for _, n in counted))
 
 
 def check_resets(envs: VectorEnv) -> None:
-    """Sees that environments show the observation that ends an episode, and are reset by the step after it.
+    """Check that environments return the observation that ends an episode, and are reset by the step after it.
 
     Raises:
-        InvalidConfig: they reset in another way.
+        InvalidConfig: If they reset in another way.
     """
     mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
     if mode != AutoresetMode.NEXT_STEP:
-        raise InvalidConfig(f"the environments reset with {mode}; they must be made with AutoresetMode.NEXT_STEP")
+        raise InvalidConfig(f"the environments' autoreset mode must be AutoresetMode.NEXT_STEP, got {mode}")

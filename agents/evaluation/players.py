@@ -1,4 +1,4 @@
-"""Scores of many policies at once, each played in a process."""
+"""Scores of many policies at once, each played in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pixelq.agents.evaluation.scoring import Request, Score, score
 
 
 def score_all(requests: Sequence[Request], processes: int) -> Iterator[Score]:
-    """Plays many checkpoints, so many at once, and yields each score as it is there.
+    """Play many checkpoints, `processes` at once, and yield each score when it is ready.
 
     Raises:
-        InvalidCheckpoint, InvalidEnv: see ``score``; of the first that fails.
-        RunFailed: a process was killed.
+        InvalidCheckpoint, InvalidEnv: See `score`; raised for the first that fails.
+        RunFailed: If a process was killed.
     """
     if processes == 1:
         yield from (score(request)[1] for request in requests)
@@ -57,7 +57,7 @@ def score_all(requests: Sequence[Request], processes: int) -> Iterator[Score]:
 
 
 def _send(connection: Connection, request: Request) -> None:
-    with suppress(BrokenPipeError):  # whoever was killed is noticed when the answer is waited for
+    with suppress(BrokenPipeError):  # a killed process is noticed when its answer is awaited
         connection.send(request)
 
 
@@ -72,8 +72,8 @@ def _receive(connection: Connection) -> Score | Exception:
 
 
 def _play(connection: Connection, threads: int) -> None:
-    """Answers requests until the pipe ends, in a process of its own."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback; the parent says what there is to say
+    """Answer requests until the pipe ends; the main function of a process."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback; the parent reports it
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError):
@@ -90,7 +90,7 @@ def _answer(request: Request) -> Score | Exception:
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed does not tell those who play."""
+    """End this process when its parent ends, which a killed parent cannot ask for."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,4 +1,4 @@
-"""Scores of saved policies: which checkpoint is meant, its full episodes in fresh games, and files of scores."""
+"""Scores of saved policies: which checkpoint is meant, its evaluation, and files of scores."""
 
 from __future__ import annotations
 
@@ -9,41 +9,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixelq.agents import DQN, Evaluation, InvalidCheckpoint, evaluate
+from pixelq.agents.acting.policy import Policy
 from pixelq.agents.config.seeds import derived_seed
-from pixelq.agents.errors import RunFailed, UserError
-from pixelq.agents.evaluation.episode import has_full_action_space, stacked_frames
+from pixelq.agents.errors import InvalidCheckpoint, RunFailed, UserError
+from pixelq.agents.evaluation.episode import evaluation_rules, has_full_action_space, stacked_frames
+from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
 from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_checkpoint
 from pixelq.agents.storage.files import digest_of_file, read_regular, write_synced
-from pixelq.agents.storage.pretrained import find_policy, is_boxed
-from pixelq.agents.storage.validation import count, flicker_of
+from pixelq.agents.storage.pretrained import find_policy, is_pretrained
+from pixelq.agents.storage.rules import rules_of
+from pixelq.agents.storage.validation import count
 from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec
 
 NUM_ENVS = 8
-KEY = ("env", "weights", "step", "protocol", "episodes", "seed", "flicker")
-"""By which the score of a request is known again."""
+KEY = ("env", "weights", "step", "protocol", "episodes", "seed")
+"""Entries of a score that identify its request."""
 FIELDS = {*KEY, "checkpoint", "mark", "frames", "returns", "mean", "ci95", "human_normalized"}
-"""What a line of a file of scores has at least."""
+"""Entries that each line of a file of scores has at least."""
 BEGINNING = '{"env": "'
-"""Of each of its lines."""
+"""Beginning of each of its lines."""
 MARKS = {"best": "best", "latest": "last"}
-"""Links of a run's checkpoints, and what they are called."""
+"""Names of the checkpoints to which the links of a run point."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be played.
+    """What to play.
 
     Attributes:
-        checkpoint: its folder, or its name in the box.
-        env: the id of the environment that it was trained in.
-        weights: digest of its network, by which it is known wherever it lies.
-        step: agent steps that it had learned for.
-        protocol: by whose rules; outside Atari it makes no difference.
-        episodes: full ones.
-        seed: of the games and of the random actions.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        flicker: probability that a picture is black.
+        checkpoint: Folder of the checkpoint, or name of a pretrained policy.
+        env: ID of the environment of its training.
+        weights: Digest of its network, which identifies it wherever it lies.
+        step: Agent step at which it was written.
+        protocol: Rules to play by, such as `sticky+flicker=0.5`; only Atari games depend on them.
+        episodes: Number of full episodes.
+        seed: Seed of the games and of the random actions.
+        device: `auto`, `cpu` or `cuda`.
     """
 
     checkpoint: Path
@@ -54,13 +55,12 @@ class Request:
     episodes: int
     seed: int = 0
     device: str = "auto"
-    flicker: float = 0.0
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What a score must have in common with this, in the order of ``KEY``."""
+        """Values of `KEY` that a score of this request has."""
         rules = self.protocol if is_atari(self.env) else GYMNASIUM.name
-        return self.env, self.weights, self.step, rules, self.episodes, self.seed, self.flicker
+        return self.env, self.weights, self.step, rules, self.episodes, self.seed
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class Score:
     """How good a checkpoint is.
 
     Attributes:
-        request: what was played.
-        mark: ``best``, ``last`` or ``best and last`` of its run; its own name if it is neither.
-        frames: of the emulator, that it had learned for.
-        protocol: by whose rules it was played.
-        evaluation: returns and lengths.
+        request: What was played.
+        mark: `best`, `last` or `best and last` of its run; the checkpoint's name if it is neither.
+        frames: Number of emulator frames that it had learned for.
+        protocol: Rules that it was played by.
+        evaluation: Returns and lengths.
     """
 
     request: Request
@@ -82,7 +82,7 @@ class Score:
     evaluation: Evaluation
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values: what ``pixelq evaluate --json`` writes."""
+        """Return JSON values, as `pixelq evaluate --json` writes them."""
         result = self.evaluation
         return {
             "env": result.env,
@@ -101,7 +101,6 @@ class Score:
             "frames": self.frames,
             "seed": self.request.seed,
             "weights": self.request.weights,
-            "flicker": self.request.flicker,
         }
 
 
@@ -114,48 +113,46 @@ def request_of(
     seed: int = 0,
     device: str = "auto",
 ) -> Request:
-    """What is to be played of a checkpoint; without ``protocol`` and ``flicker`` by the rules of its training.
+    """Return what to play of a checkpoint; without `protocol` and `flicker`, by the rules of its training.
 
     Raises:
-        InvalidCheckpoint: it is damaged, or does not say in which environment it was trained.
-        UserError: its protocol has no name, or it cannot play with such a flicker.
+        InvalidCheckpoint: If it is damaged, or does not say in which environment it was trained.
+        UserError: If its protocol has no known name, or it cannot be played with that flicker.
     """
     folder = find_policy(checkpoint)
-    state, weights = read_checkpoint(folder).state, digest_of_file(folder / NETWORK)
-    env, own = state.get("env"), state.get("protocol")
+    state, weights = read_checkpoint(folder, learner=False).state, digest_of_file(folder / NETWORK)
+    env = state.get("env")
     if env is None:
         raise InvalidCheckpoint(
             f"{checkpoint} does not say which environment it was trained in; evaluate it from Python"
         )
-    if protocol is None and own not in (*PROTOCOLS, GYMNASIUM.name):
-        raise UserError(f"{checkpoint} was trained with a protocol of its own, {own!r:.80}; give --protocol")
-    if flicker is not None and not 0 <= flicker < 1:
-        raise UserError(f"--flicker is {flicker:g}; it must be a probability in [0, 1)")
-    if flicker and not is_atari(str(env)):
-        raise UserError(f"{checkpoint} plays {env:.80}, and only Atari games flicker; leave out --flicker")
     try:
-        step = count(state, "step")
-        own_flicker = flicker_of(state)
+        step, own = count(state, "step"), rules_of(state)
     except ValueError as error:
         raise InvalidCheckpoint(f"{checkpoint} does not describe an agent of this version: {error}") from error
-    rules = protocol or (own if own in PROTOCOLS else "sticky")
-    flicker = own_flicker if flicker is None else flicker
-    return Request(checkpoint, str(env), weights, step, rules, episodes, seed, device, flicker)
+    if protocol is None and (own or "").partition("+")[0] not in (*PROTOCOLS, GYMNASIUM.name):
+        raise UserError(f"{checkpoint} was trained with a protocol of its own, {own!r:.80}; give --protocol")
+    if flicker is not None and not 0 <= flicker < 1:
+        raise UserError(f"--flicker must be a probability in [0, 1), got {flicker:g}")
+    if flicker and not is_atari(str(env)):
+        raise UserError(f"{checkpoint} plays {env:.80}, and only Atari games flicker; leave out --flicker")
+    rules = evaluation_rules(own, protocol, flicker)
+    return Request(checkpoint, str(env), weights, step, rules, episodes, seed, device)
 
 
 def checkpoints_of(path: Path, which: str | None) -> list[Path]:
-    """The checkpoints that are meant by a run or checkpoint, and by ``best``, ``last`` or ``both`` of a run.
+    """Return the checkpoints that a run or checkpoint, and `best`, `last` or `both` of a run, stand for.
 
-    A name in the box stays a name, so that what is said of the policy does not depend on where the package lies.
+    The name of a pretrained policy stays a name, so that what is said of it does not depend on where the package lies.
 
     Raises:
-        InvalidCheckpoint: there are none.
-        UserError: ``which`` is given for a checkpoint, or asks for a best one that is not there.
+        InvalidCheckpoint: If there are none.
+        UserError: If `which` is given for a checkpoint, or asks for a best one that is missing.
     """
     is_run = os.path.isdir(path / "checkpoints")
     if which is not None and not is_run and find_policy(path):
-        raise UserError(f"{path} is a checkpoint and no run; leave out --which")
-    if is_boxed(path):
+        raise UserError(f"{path} is a checkpoint and not a run; leave out --which")
+    if is_pretrained(path):
         return [path]
     found = [find_checkpoint(path / "checkpoints" / "latest")] if which in ("last", "both") else []
     if which != "last":
@@ -166,13 +163,13 @@ def checkpoints_of(path: Path, which: str | None) -> list[Path]:
 
 
 def _without_link(folder: Path) -> Path:
-    """What a link in a run leads to, beside it; of another link, and of ``.``, the whole path."""
+    """Return what a link in a run leads to, as a path beside the link; of another link, and of `.`, the full path."""
     target = folder.resolve()
     return folder.with_name(target.name) if folder.name and folder.parent.resolve() == target.parent else target
 
 
 def mark_of(checkpoint: Path) -> str:
-    """What a checkpoint is to its run; its folder's name if that is nothing special."""
+    """Return which of its run's checkpoints it is; its folder's name if it is neither the best nor the last."""
     marks = [mark for link, mark in MARKS.items() if _leads_to(checkpoint.parent / link, checkpoint)]
     return " and ".join(marks) or checkpoint.name
 
@@ -181,47 +178,46 @@ def _leads_to(link: Path, folder: Path) -> bool:
     return link.is_symlink() and link.resolve() == folder.resolve()
 
 
-def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[DQN, Score]:
-    """Plays a checkpoint in fresh games of its environment; ``played`` is called after each episode that counts.
+def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[Policy, Score]:
+    """Play a checkpoint in fresh games of its environment; `played` is called after each episode that counts.
 
     Raises:
-        InvalidCheckpoint: it cannot be loaded, or its environment is not here what it was.
-        InvalidEnv: there is no such environment.
+        InvalidCheckpoint: If it cannot be loaded, or its environment is not the same here.
+        InvalidEnv: If there is no such environment.
     """
-    agent = DQN.load(request.checkpoint, request.device)
+    policy = Policy.load(request.checkpoint, request.device)
     envs = make_vec(
         request.env,
         min(NUM_ENVS, request.episodes),
         derived_seed(request.seed, "evaluation"),
         request.protocol,
-        full_action_space=has_full_action_space(agent),
-        frame_stack=stacked_frames(agent),
-        flicker=request.flicker,
+        full_action_space=has_full_action_space(policy),
+        frame_stack=stacked_frames(policy),
     )
     try:
-        if not agent.fits(envs):
+        if not policy.fits(envs):
             raise InvalidCheckpoint(
                 f"{request.checkpoint} was trained on other observations or actions than {request.env} has here"
             )
         epsilon = envs.protocol.evaluation_epsilon
-        result = evaluate(agent, envs, request.episodes, epsilon=epsilon, seed=request.seed, played=played)
+        result = evaluate(policy, envs, request.episodes, epsilon=epsilon, seed=request.seed, played=played)
     finally:
         envs.close()
     frames = request.step * envs.frames_per_step
-    return agent, Score(request, mark_of(request.checkpoint), frames, envs.protocol.name, result)
+    return policy, Score(request, mark_of(request.checkpoint), frames, envs.protocol.rules, result)
 
 
 class ScoreFile:
-    """A file of scores, a line of JSON each, on which a broken evaluation can go on.
+    """A file of scores, one line of JSON each, with which an interrupted evaluation can go on.
 
     Args:
-        path: made if it is not there; half a line at its end, which a crash leaves, is cut off.
+        path: The file; created if it is missing. Half a line at its end, which a crash leaves, is cut off.
 
     Attributes:
-        scores: what it held, by ``Request.key``.
+        scores: JSON values of the scores that it held, by `Request.key`.
 
     Raises:
-        UserError: it cannot be written, or holds something else.
+        UserError: If it cannot be written, or holds something else.
     """
 
     def __init__(self, path: Path) -> None:
@@ -230,11 +226,12 @@ class ScoreFile:
             text = read_regular(path).decode() if path.exists() else ""
             whole = text[: text.rfind("\n") + 1]
             rest = text[len(whole) :]
-            if rest[: len(BEGINNING)] != BEGINNING[: len(rest)]:  # no line of ours that a crash cut off
+            if rest[: len(BEGINNING)] != BEGINNING[: len(rest)]:  # not a line of ours that a crash cut off
                 raise ValueError(rest)
-            scores = [{"flicker": 0.0} | json.loads(line) for line in whole.splitlines()]  # which older ones lack
-            if not all(values.keys() >= FIELDS and isinstance(values["flicker"], int | float) for values in scores):
-                raise ValueError("a field is missing or wrong")
+            scores = [json.loads(line) for line in whole.splitlines()]
+            if not all(values.keys() >= FIELDS for values in scores):
+                raise ValueError("a field is missing")
+            scores = [values | {"protocol": rules_of(values)} for values in scores]  # 0.1.0 wrote flicker apart
             self.scores: dict[tuple[Any, ...], dict[str, Any]] = {
                 tuple(values[name] for name in KEY): values for values in scores
             }
@@ -246,10 +243,10 @@ class ScoreFile:
             raise UserError(f"{path} holds something else than scores; use another --results file") from error
 
     def append(self, score: Score) -> None:
-        """Adds a score.
+        """Append a score.
 
         Raises:
-            RunFailed: it cannot be written.
+            RunFailed: If it cannot be written.
         """
         try:
             with self.path.open("a") as file:
@@ -258,5 +255,5 @@ class ScoreFile:
                 os.fsync(file.fileno())
         except OSError as error:
             raise RunFailed(
-                f"{self.path} can no longer be written ({error.strerror}); it goes on when it can"
+                f"{self.path} can no longer be written ({error.strerror}); evaluate again to go on"
             ) from error

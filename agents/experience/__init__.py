@@ -1,1 +1,1 @@
-"""experience."""
+"""Experience: the replay, and the batches that an update learns from."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pixelq.agents.acting.memory import Memory, joined
+from pixelq.agents.acting.policy import Policy
 from pixelq.networks import FractionHead
-
-if TYPE_CHECKING:
-    from pixelq.agents.dqn import DQN
 
 BATCH = 64  # observations at once, of which an implicit head makes 64 · K rows
 
@@ -34,7 +32,7 @@ class FeatureMaps:
     """[filters, height, width], after the ReLU where one follows at once or after a normalisation; else before any."""
 
 
-def last_hidden(agent: DQN, obs: NDArray[Any], memories: Sequence[Memory] | None = None) -> NDArray[np.float32]:
+def last_hidden(policy: Policy, obs: NDArray[Any], memories: Sequence[Memory] | None = None) -> NDArray[np.float32]:
     """Activations [B, H] of the last hidden layer at observations [B, *observation], without noise in noisy layers.
 
     They are what the last linear layer is given. A dueling head has two such layers: first come the units of the
@@ -43,7 +41,7 @@ def last_hidden(agent: DQN, obs: NDArray[Any], memories: Sequence[Memory] | None
     midpoints (IQN), or weighted by the lengths of the proposed intervals (FQF).
 
     Args:
-        agent: whose network it is.
+        policy: whose network it is.
         obs: the observations.
         memories: [B], what an agent with an LSTM remembered before each; None: they are episodes' first.
 
@@ -52,7 +50,7 @@ def last_hidden(agent: DQN, obs: NDArray[Any], memories: Sequence[Memory] | None
     """
     if not len(obs):
         raise ValueError("there is no observation; give at least one")
-    return np.concatenate([_last_hidden(agent, *batch) for batch in in_batches(obs, memories)])
+    return np.concatenate([_last_hidden(policy, *batch) for batch in in_batches(obs, memories)])
 
 
 def in_batches(obs: NDArray[Any], memories: Sequence[Memory] | None) -> Iterator[tuple[NDArray[Any], Memory | None]]:
@@ -62,15 +60,15 @@ def in_batches(obs: NDArray[Any], memories: Sequence[Memory] | None) -> Iterator
         yield obs[rows], None if memories is None else joined(memories[rows])
 
 
-def first_filters(agent: DQN) -> NDArray[np.float32]:
+def first_filters(policy: Policy) -> NDArray[np.float32]:
     """Weights [out, in, height, width] of the first convolution; [0, 0, 0, 0] for an encoder without convolutions."""
-    for layer in agent.network.encoder.modules():
+    for layer in policy.network.encoder.modules():
         if isinstance(layer, nn.Conv2d):
             return _array(layer.weight)
     return np.zeros((0, 0, 0, 0), np.float32)
 
 
-def feature_maps(agent: DQN, obs: NDArray[Any]) -> tuple[FeatureMaps, ...]:
+def feature_maps(policy: Policy, obs: NDArray[Any]) -> tuple[FeatureMaps, ...]:
     """Feature maps of every convolutional layer at one observation [*observation], in the order of computation.
 
     Empty for an encoder without convolutions.
@@ -78,29 +76,29 @@ def feature_maps(agent: DQN, obs: NDArray[Any]) -> tuple[FeatureMaps, ...]:
     Raises:
         ValueError: the observation does not fit the observation space, or is a batch.
     """
-    if np.shape(obs) != agent.observation_space.shape:
-        raise ValueError(f"the observation has shape {np.shape(obs)}; it must be {agent.observation_space.shape}")
+    if np.shape(obs) != policy.observation_space.shape:
+        raise ValueError(f"the observation has shape {np.shape(obs)}; it must be {policy.observation_space.shape}")
     convolutions: dict[nn.Module, nn.Conv2d] = {}  # by the layer whose output is shown
-    for sequence in agent.network.encoder.modules():
+    for sequence in policy.network.encoder.modules():
         if isinstance(sequence, nn.Sequential):
             layers = list(sequence)
             for i, layer in enumerate(layers):
                 if isinstance(layer, nn.Conv2d):
                     convolutions[_rectified(layers[i:])] = layer
     with _watched(convolutions) as passes:
-        agent.q_values(obs)
+        policy.q_values(obs)
     return tuple(
         FeatureMaps(f"{number}: {'×'.join(map(str, convolutions[layer].kernel_size))}", _array(through.output[0]))
         for number, (layer, through) in enumerate(passes.items(), start=1)
     )
 
 
-def _last_hidden(agent: DQN, obs: NDArray[Any], memory: Memory | None) -> NDArray[np.float32]:
-    streams = agent.network.head.streams
-    head = agent.network.get_submodule("head")
+def _last_hidden(policy: Policy, obs: NDArray[Any], memory: Memory | None) -> NDArray[np.float32]:
+    streams = policy.network.head.streams
+    head = policy.network.get_submodule("head")
     layers = [stream.out for stream in (streams.advantage, streams.state_value) if stream is not None]
     with _watched([head, *layers]) as passes:
-        agent.q_values(obs, memory)
+        policy.q_values(obs, memory)
     hidden = torch.cat([passes[layer].input for layer in layers], -1)  # [B, H], or [B, K, H] with K fractions
     if isinstance(head, FractionHead):
         tau: Tensor = passes[head].output.fractions.tau  # [B, K + 1]

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelq.agents.acting.memory import Memory
+from pixelq.agents.acting.policy import Policy
 from pixelq.agents.evaluation.episode import Game, PlayedStep, frames_per_second, play_episode
 from pixelq.agents.evaluation.evaluate import evaluate
 from pixelq.envs import make_filmed, make_vec
-
-if TYPE_CHECKING:
-    from pixelq.agents.dqn import DQN
 
 MOST_STATES = 1000
 TALLEST = 256  # pixels; pictures that are higher are thinned by a whole factor
@@ -62,12 +60,12 @@ class RecordedEpisode:
 
 
 def record_episode(
-    agent: DQN, game: Game, path: Path | None = None, *, most_states: int = MOST_STATES
+    policy: Policy, game: Game, path: Path | None = None, *, most_states: int = MOST_STATES
 ) -> RecordedEpisode:
     """Plays one episode as ``film_episode`` does, and records it.
 
     Args:
-        agent: its greedy policy is played.
+        policy: its greedy policy is played.
         game: what is played.
         path: of the mp4; None films nothing.
         most_states: S is at most this; an episode that is longer keeps every 2nd, 4th, … of its states.
@@ -79,7 +77,7 @@ def record_episode(
     """
     envs = make_filmed(game.env_id, **game.arguments)
     try:
-        steps = play_episode(agent, envs, path, epsilon=game.epsilon, seed=game.seed)
+        steps = play_episode(policy, envs, path, epsilon=game.epsilon, seed=game.seed)
         q_values, actions, rewards, kept = _collect(steps, most_states)
         fps, action_names = frames_per_second(envs), tuple(envs.action_meanings)
     finally:
@@ -99,7 +97,7 @@ def record_episode(
     )
 
 
-def best_seed(agent: DQN, game: Game, episodes: int) -> tuple[int, tuple[float, ...]]:
+def best_seed(policy: Policy, game: Game, episodes: int) -> tuple[int, tuple[float, ...]]:
     """Plays the game with the seeds from its own on, without pictures, and says which had the greatest return.
 
     ``record_episode`` of the same game with that seed plays the same episode again, if the environment is
@@ -119,7 +117,7 @@ def best_seed(agent: DQN, game: Game, episodes: int) -> tuple[int, tuple[float, 
     for seed in range(game.seed, game.seed + episodes):
         envs = make_vec(game.env_id, 1, **(game.arguments | {"seed": seed}), num_threads=1)
         try:
-            returns += evaluate(agent, envs, 1, epsilon=game.epsilon, seed=seed).returns
+            returns += evaluate(policy, envs, 1, epsilon=game.epsilon, seed=seed).returns
         finally:
             envs.close()
     return game.seed + int(np.argmax(returns)), tuple(returns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelq.agents.acting.memory import Memory, joined
+from pixelq.agents.acting.policy import Policy
 from pixelq.networks.encoders import image_layout
-
-if TYPE_CHECKING:
-    from pixelq.agents.dqn import DQN
 
 BATCH = 64
 BLUR = 3.0  # σ_A of the paper, pixels
@@ -34,7 +32,7 @@ class Saliency:
     """[height, width], ½ ‖Q − Q'‖², summed over actions."""
 
 
-def saliency(agent: DQN, obs: NDArray[Any], memory: Memory | None = None) -> Saliency | None:
+def saliency(policy: Policy, obs: NDArray[Any], memory: Memory | None = None) -> Saliency | None:
     """Saliency by perturbation at one observation [*observation]; None where that is no image.
 
     Greydanus et al. (2018), "Visualizing and Understanding Atari Agents", equations 1 to 3: at each point of a grid
@@ -44,14 +42,14 @@ def saliency(agent: DQN, obs: NDArray[Any], memory: Memory | None = None) -> Sal
     a side below 36 pixels have stride 1 and masks of σ = 1.
 
     Args:
-        agent: whose values they are.
+        policy: whose values they are.
         obs: the observation.
         memory: what an agent with an LSTM remembered before it, which stays as it was; None: it is an episode's first.
 
     Raises:
         ValueError: the observation does not fit the observation space, or is a batch.
     """
-    shape = agent.observation_space.shape
+    shape = policy.observation_space.shape
     if np.shape(obs) != shape:
         raise ValueError(f"the observation has shape {np.shape(obs)}; it must be {shape}")
     if len(shape) not in (2, 3):
@@ -68,7 +66,7 @@ def saliency(agent: DQN, obs: NDArray[Any], memory: Memory | None = None) -> Sal
         perturbed = channels + (blurred - channels) * masks.unsqueeze(1)  # [B, C, H, W]
         # The image itself goes along, so that rounding cannot differ between the two.
         images = _observations(torch.cat([channels[None], perturbed]), obs)
-        q = agent.q_values(images, None if memory is None else joined([memory] * len(images))).cpu()  # [1 + B, A]
+        q = policy.q_values(images, None if memory is None else joined([memory] * len(images))).cpu()  # [1 + B, A]
         value = q.max(1).values
         changes.append(torch.stack([(value[1:] - value[0]).square(), (q[1:] - q[0]).square().sum(1)]) / 2)
     grid = torch.cat(changes, 1).view(2, len(rows), len(columns))

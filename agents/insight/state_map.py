@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pixelq.agents.acting.memory import Memory
+from pixelq.agents.acting.policy import Policy
 from pixelq.agents.errors import MissingExtra
 from pixelq.agents.insight.activations import in_batches, last_hidden
-
-if TYPE_CHECKING:
-    from pixelq.agents.dqn import DQN
 
 PERPLEXITY = 30.0
 LEAST_STATES = 4
@@ -35,12 +33,12 @@ class StateMap:
 
 
 def map_states(
-    agent: DQN, obs: NDArray[Any], memories: Sequence[Memory] | None = None, *, thumbnails: int = 16
+    policy: Policy, obs: NDArray[Any], memories: Sequence[Memory] | None = None, *, thumbnails: int = 16
 ) -> StateMap:
     """The map of observations [N, *observation], as Mnih et al. (2015), figure 4, have it; see ``embed``.
 
     Args:
-        agent: whose last hidden layer and values are shown.
+        policy: whose last hidden layer and values are shown.
         obs: such as ``states_of`` gives; a thousand take some seconds.
         memories: [N], as ``states_of`` gives them too; see ``last_hidden``.
         thumbnails: K, at most; fewer where there are fewer states.
@@ -49,8 +47,8 @@ def map_states(
         MissingExtra: scikit-learn is not installed.
         ValueError: there are fewer than 4 observations, or they do not fit the observation space.
     """
-    positions = embed(last_hidden(agent, obs, memories))
-    q = torch.cat([agent.q_values(*batch) for batch in in_batches(obs, memories)])  # [N, A]
+    positions = embed(last_hidden(policy, obs, memories))
+    q = torch.cat([policy.q_values(*batch) for batch in in_batches(obs, memories)])  # [N, A]
     values = q.amax(1).cpu().numpy()
     return StateMap(positions, values, spread(positions, thumbnails))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
@@ -10,44 +11,44 @@ from pixelq.agents.experience.replay import Replay
 from pixelq.agents.learning.learner import Learner, Update
 
 EAGER_UPDATES = 3
-"""Updates before the capture: libraries choose their kernels and optimisers make their state in them."""
+"""Updates before the capture, in which libraries choose their kernels and optimisers create their state."""
 
 
 def update_from_replay(learner: Learner, replay: Replay) -> Update:
-    """Draws a batch, learns from it and gives its rows their new priorities."""
+    """Draw a batch, learn from it, and give its rows their new priorities."""
     batch = replay.sample(learner.config.batch_size)
     update = learner.update(batch)
     replay.update_priorities(batch, update.priority)
     return update
 
 
-def make_updater(learner: Learner, replay: Replay) -> Callable[[], Update]:
-    """``update_from_replay`` of these two, as fast as the device and the configuration allow.
+def make_update(learner: Learner, replay: Replay) -> Callable[[], Update]:
+    """Return `update_from_replay` of these two, as fast as the device and the configuration allow.
 
-    A capture is kept by the learner, for as long as what it has captured is there.
+    A captured update is kept by the learner for as long as what it has captured exists.
     """
+    update = partial(update_from_replay, learner, replay)
     if learner.device.type != "cuda" or not learner.config.cuda_graph:
-        return lambda: update_from_replay(learner, replay)
+        return update
     if learner.captured is not None and learner.captured[0] is replay:
-        updater: CapturedUpdate = learner.captured[1]
-        return updater
-    generators = (learner.generator, replay.sampler.generator)
-    updater = CapturedUpdate(lambda: update_from_replay(learner, replay), generators, learner.device)
-    learner.captured = replay, updater
-    return updater
+        captured: CapturedUpdate = learner.captured[1]
+        return captured
+    captured = CapturedUpdate(update, (learner.generator, replay.sampler.generator), learner.device)
+    learner.captured = replay, captured
+    return captured
 
 
 class CapturedUpdate:
-    """An update, launched as a whole: at batch 32 a GPU takes longer to be told than to compute.
+    """An update that is launched as a whole: at batch 32, launching single kernels takes a GPU longer than computing.
 
-    The first ``EAGER_UPDATES`` calls are ordinary updates; then the sequence of kernels is captured once and replayed.
+    The first `EAGER_UPDATES` calls are ordinary updates. Then the sequence of kernels is captured once and replayed.
     What changes between updates (the rows that may be drawn, step size, β, weights) lies in tensors that are written in
-    place. After ``Learner.reset``, which makes new ones, a new capture is needed.
+    place. After `Learner.reset`, which creates new ones, a new capture is needed.
 
     Args:
-        update: what to capture.
-        generators: of all random numbers that it draws, on the GPU.
-        device: the GPU.
+        update: The update to capture.
+        generators: Generators of all random numbers that it draws, on the GPU.
+        device: The GPU.
     """
 
     def __init__(
@@ -55,21 +56,21 @@ class CapturedUpdate:
     ) -> None:
         self.update, self.generators, self.device = update, generators, device
         self.calls = 0
-        self.captured: tuple[torch.cuda.CUDAGraph, Update] | None = None  # and what each replay of it writes anew
+        self.captured: tuple[torch.cuda.CUDAGraph, Update] | None = None  # the graph, and its outputs
 
     def __call__(self) -> Update:
-        """One update. Loss and mean value stay as they are; the priorities are those of the last call."""
+        """Run one update. Its loss and mean value stay as they are; its priorities are overwritten by the next call."""
         self.calls += 1
         if self.calls <= EAGER_UPDATES:
-            return self._on_a_stream_of_its_own()
+            return self._on_separate_stream()
         if self.captured is None:
             self.captured = self._capture()
         graph, result = self.captured
         graph.replay()
         return result._replace(loss=result.loss.clone(), q_mean=result.q_mean.clone())
 
-    def _on_a_stream_of_its_own(self) -> Update:
-        """An ordinary update where a capture would run, so that autograd remembers no other stream."""
+    def _on_separate_stream(self) -> Update:
+        """Run an ordinary update on the stream of a capture, so that autograd remembers no other one."""
         current, stream = torch.cuda.current_stream(self.device), self._stream()
         stream.wait_stream(current)
         with torch.cuda.stream(stream):

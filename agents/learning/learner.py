@@ -21,7 +21,7 @@ from pixelq.agents.learning.optimizers import (
 from pixelq.agents.learning.resets import shrink_and_perturb
 from pixelq.agents.learning.targets import greedy_policy, munchausen_reward, soft_policy
 from pixelq.agents.storage.validation import fitting, restore_generator
-from pixelq.networks import FractionHead, QNetwork
+from pixelq.networks import FractionHead, QNetwork, Target
 
 SUBNORMALS_EVERY = 200
 """Updates between two looks for moments that slow a CPU; one takes the time of two optimiser steps."""
@@ -79,9 +79,8 @@ class Learner:
                 reward, next_policy = self._munchausen(batch, q, next_q)
         with self.autocast:
             value = self._value(network, features.now(network))
-            losses, priority, q_taken = network.head.loss(
-                value, batch.action, reward, batch.discount, next_value, next_policy, self.generator
-            )
+            target = Target(batch.action, reward, batch.discount, next_value, next_policy)
+            losses, priority, q_taken = network.head.loss(value, target, self.generator)
         loss = mean_of(losses, batch, batch.weight)
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)

@@ -1,4 +1,4 @@
-"""Resets: a network that has learned much from little is made able to learn again."""
+"""Resets, which let a network that was updated very often go on learning."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pixelq.networks import QNetwork
 
 @torch.no_grad()
 def shrink_and_perturb(network: QNetwork, fresh: QNetwork, shrink: float) -> None:
-    """Moves encoder and memory towards a newly drawn one and replaces the head: θ ← λθ + (1 − λ)φ; θ_head ← φ_head.
+    """Move encoder and LSTM towards new weights, and replace the head: θ ← λθ + (1 − λ)φ; θ_head ← φ_head.
 
     Ash & Adams 2020 (shrink and perturb); D'Oro et al. 2023, SR-SPR, and Schwarzer et al. 2023, BBF.
 
     Args:
-        network: changed in place.
-        fresh: of the same shape, with new initial weights φ.
-        shrink: λ in [0, 1], what is kept of the encoder.
+        network: Network to change in place.
+        fresh: Network of the same shape with new initial weights φ.
+        shrink: λ in [0, 1], the share of the encoder that is kept.
     """
     for kept, drawn in ((network.encoder, fresh.encoder), (network.lstm, fresh.lstm)):
         if kept is not None and drawn is not None:

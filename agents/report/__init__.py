@@ -14,7 +14,7 @@ from pixelq.agents.report.curves import curves_section
 from pixelq.agents.report.page import Section, render
 from pixelq.agents.report.settings import machines_section, settings_section
 from pixelq.agents.report.standing import standing_section, summary_section
-from pixelq.agents.results.formatting import counted, rules
+from pixelq.agents.results.formatting import describe_rules, pluralize
 from pixelq.agents.results.records import Group, Run, read_groups
 from pixelq.agents.storage.files import replace_file
 
@@ -92,7 +92,7 @@ def _film_sections(groups: Sequence[Group], options: ReportOptions, tell: Callab
     path = options.film or run_to_film(groups)
     if path is None:
         return [no_episode_section("none of the runs' folders has a checkpoint")]
-    tell(f"playing {counted(options.episodes, 'episode')} with {path} ...")
+    tell(f"playing {pluralize(options.episodes, 'episode')} with {path} ...")
     try:
         return insight_sections(path, episodes=options.episodes, seed=options.seed, device=options.device)
     except InvalidCheckpoint as error:
@@ -127,5 +127,5 @@ def _title(groups: Sequence[Group]) -> str:
 
 def _subtitle(groups: Sequence[Group]) -> str:
     count = sum(len(group.runs) for group in groups)
-    protocols = ", ".join(dict.fromkeys(rules(group.protocol, group.flicker) for group in groups))
-    return f"{counted(count, 'run')} · protocol {protocols}"
+    protocols = ", ".join(dict.fromkeys(describe_rules(group.protocol, group.flicker) for group in groups))
+    return f"{pluralize(count, 'run')} · protocol {protocols}"

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.report.page import Section
-from pixelq.agents.report.standing import GroupScore, score_of_group
 from pixelq.agents.results.aggregates import (
     Estimate,
     aggregates,
@@ -21,12 +20,11 @@ from pixelq.agents.results.aggregates import (
     performance_profiles,
     probability_of_improvement,
 )
-from pixelq.agents.results.baselines import baselines
-from pixelq.agents.results.formatting import count
+from pixelq.agents.results.baselines import published_scores
+from pixelq.agents.results.formatting import format_count
 from pixelq.agents.results.records import Group
-from pixelq.agents.results.scores import RunScore, ScoreMatrices, score_matrices
-from pixelq.envs import ATARI5, PUBLISHED_AGENTS, human_normalized_score
-from pixelq.envs.games import game_of
+from pixelq.agents.results.scores import ScoreMatrices, run_scores, score_matrices
+from pixelq.envs import ATARI5
 
 METRICS = {
     "iqm": "interquartile mean",
@@ -38,17 +36,9 @@ THRESHOLDS = 121
 
 
 def across_section(groups: Sequence[Group]) -> Section | None:
-    """The section over games; None of a single game, and a sentence where seeds or games are lacking.
-
-    Raises:
-        MissingExtra: rliable is not there.
-    """
-    scored = [
-        (group, score)
-        for group in groups
-        if (score := score_of_group(group)) is not None and human_normalized_score(group.env, score.mean) is not None
-    ]
-    runs = _run_scores(scored)
+    """The section over games; None of a single game, and a sentence where seeds or games are lacking."""
+    scored = [(group, found) for group in groups if (found := run_scores(group))]
+    runs = [run for _, found in scored for run in found]
     if len({run.game for run in runs}) < 2:
         return None
     try:
@@ -56,7 +46,11 @@ def across_section(groups: Sequence[Group]) -> Section | None:
     except InvalidRun as error:
         return Section("across", "Over all games", {"problem": str(error)})
     shortest = min(run.frames for group, _ in scored for run in group.runs)
-    published = _published(shortest, matrices) if any(group.has_published_rules for group in groups) else {}
+    published: dict[str, NDArray[np.float64]] = {}
+    if any(group.has_published_rules for group in groups):
+        # At the end of the shortest run, and not where its best checkpoint was saved, which was chosen from all of it
+        found = published_scores(matrices.games, shortest)
+        published = {f"{agent}, published": scores for agent, scores in found.items()}
     four = aggregates(matrices.scores | published)
     names = [*matrices.scores, *published]
     data = {
@@ -85,36 +79,10 @@ def across_section(groups: Sequence[Group]) -> Section | None:
         ],
         "improvements": _improvements(matrices),
         "atari57": _atari57(matrices),
-        "published_at": count(shortest) if published else None,
+        "published_at": format_count(shortest) if published else None,
         "has_one_seed": any(len(seeds) == 1 for seeds in matrices.seeds.values()),
     }
     return Section("across", "Over all games", values, data)
-
-
-def _run_scores(scored: Sequence[tuple[Group, GroupScore]]) -> list[RunScore]:
-    """The score of each run of agents on Atari games."""
-    found = []
-    for group, scores in scored:
-        for run, score in zip(group.runs, scores.scores, strict=True):
-            normalized = human_normalized_score(group.env, score.mean)
-            assert normalized is not None
-            frames, seed = round(score.step * run.frames_per_step), int(run.config.get("seed") or 0)
-            steps, game = int(run.config.get("steps") or run.steps), game_of(group.env)
-            found.append(RunScore(run.path, group.agent, game, seed, steps, frames, score.mean, normalized))
-    return found
-
-
-def _published(frames: int, matrices: ScoreMatrices) -> dict[str, NDArray[np.float64]]:
-    """Scores [1, G] of the published agents at a number of frames, those that played all the games.
-
-    That of the shortest run, not that at which its best checkpoint was saved: it was chosen from all of the run.
-    """
-    games = [{row.name: row.human_normalized for row in baselines(game, 0.0, frames)} for game in matrices.games]
-    return {
-        f"{agent}, published": np.array([[scores[agent] for scores in games]], np.float64)
-        for agent in PUBLISHED_AGENTS
-        if all(agent in scores for scores in games)
-    }
 
 
 def _profiles(scores: Mapping[str, NDArray[np.float64]]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from pixelq.agents.evaluation.episode import Game
 from pixelq.agents.insight.recording import RecordedEpisode
 from pixelq.agents.report.page import Section
 from pixelq.agents.report.pictures import bounded_film
-from pixelq.agents.results.formatting import number, rules
+from pixelq.agents.results.formatting import describe_rules, format_score
 from pixelq.envs import is_atari
 
 NAME = "episode"
@@ -26,8 +26,8 @@ def episode_section(game: Game, episode: RecordedEpisode, returns: Sequence[floa
         "policy": policy,
         "steps": steps,
         "seconds": round(steps / episode.fps),
-        "total": number(episode.total),
-        "returns": [number(value) for value in sorted(returns)],
+        "total": format_score(episode.total),
+        "returns": [format_score(value) for value in sorted(returns)],
         "rules": rules_of(game),
         "has_film": film is not None,
     }
@@ -50,5 +50,5 @@ def no_episode_section(problem: str) -> Section:
 def rules_of(game: Game) -> str:
     """By what rules it was played, for people."""
     chance = f"ε = {game.epsilon:g}" if game.epsilon else "greedy"
-    protocol = f"protocol {rules(game.protocol, game.flicker)}, " if is_atari(game.env_id) else ""
+    protocol = f"protocol {describe_rules(game.protocol, game.flicker)}, " if is_atari(game.env_id) else ""
     return f"{game.env_id}, {protocol}{chance}, seed {game.seed}"

@@ -15,7 +15,7 @@ from pixelq.agents.insight.saliency import Saliency, saliency
 from pixelq.agents.insight.state_map import LEAST_STATES, map_states
 from pixelq.agents.report.page import Section
 from pixelq.agents.report.pictures import data_uri, grey, grid, heat, sheet, shrunk, signed_grey
-from pixelq.agents.results.formatting import number, signed
+from pixelq.agents.results.formatting import format_score, format_signed
 from pixelq.envs import is_atari
 from pixelq.networks.encoders import image_layout
 
@@ -69,9 +69,9 @@ def chosen_moments(episode: RecordedEpisode) -> list[Moment]:
     choose(q[:, -1].argmax(), "the highest value")
     choose(q[:, -1].argmin(), "the lowest value")
     if rewards.max() > max(0.0, rewards.min()):
-        choose(before(rewards.argmax()), f"before the greatest reward, {signed(rewards.max())}")
+        choose(before(rewards.argmax()), f"before the greatest reward, {format_signed(rewards.max())}")
     if rewards.min() < 0:
-        choose(before(rewards.argmin()), f"before the lowest reward, {signed(rewards.min())}")
+        choose(before(rewards.argmin()), f"before the lowest reward, {format_signed(rewards.min())}")
     if q.shape[1] > 1:
         choose((q[:, -1] - q[:, -2]).argmax(), "the clearest choice: one action stands out most")
     return [Moment(index, "; ".join(reasons[index])) for index in sorted(reasons)]
@@ -160,4 +160,4 @@ def _map(agent: DQN, episode: RecordedEpisode) -> dict[str, Any]:
 
 def _digits(value: Any) -> str:
     """Three digits that count."""
-    return f"{float(value):.3g}".replace("-", "−") if abs(value) < 1000 else number(float(value))
+    return f"{float(value):.3g}".replace("-", "−") if abs(value) < 1000 else format_score(float(value))

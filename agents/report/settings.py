@@ -11,9 +11,9 @@ import numpy as np
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.presets import PRESETS
 from pixelq.agents.report.page import Section
-from pixelq.agents.results.comparison import MILLION, differences
-from pixelq.agents.results.formatting import hours
-from pixelq.agents.results.records import Group, Run
+from pixelq.agents.results.comparison import MILLION
+from pixelq.agents.results.formatting import format_duration
+from pixelq.agents.results.records import Group, Run, differences
 
 NOT_OF_THE_AGENT = {"protocol": "sticky", "full_action_space": False, "flicker": 0.0}
 
@@ -65,9 +65,9 @@ def _machine(run: Run, price_per_hour: float | None) -> dict[str, str]:
         "hardware": f"{hardware['device']}; {cpu}" if is_gpu else cpu,
         "software": f"PyTorch {hardware.get('torch', '?')}, {threads} thread{'' if threads == 1 else 's'}",
         "version": str(run.config.get("version", "?")),
-        "time": hours(run.seconds),
+        "time": format_duration(run.seconds),
         "speed": f"{np.nanmedian(speeds):,.0f}" if np.isfinite(speeds).any() else "–",
-        "per_million": "–" if seconds is None else hours(seconds),
+        "per_million": "–" if seconds is None else format_duration(seconds),
         "cost": "–" if seconds is None or price_per_hour is None else f"{seconds / 3600 * price_per_hour:,.2f}",
     }
 

@@ -15,10 +15,11 @@ from typing import Any
 
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.results.comparison import MILLION, published_beside
-from pixelq.agents.results.formatting import rules
-from pixelq.agents.results.scores import read_evaluation
+from pixelq.agents.results.formatting import describe_rules
+from pixelq.agents.results.records import read_evaluation
 from pixelq.agents.runs.progress import EVALUATING, FINISHED, TRAINING, read_progress
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
+from pixelq.agents.storage.validation import is_count, is_number, number_in
 
 COLUMNS = {
     "metrics": ("step", "frames", "return_mean", "loss", "q_mean", "epsilon", "steps_per_second", "wall_seconds"),
@@ -174,7 +175,7 @@ def _description(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     device = hardware.get("device") if isinstance(hardware, dict) else None
     if device in (None, "cpu") and isinstance(hardware, dict):
         device = hardware.get("cpu") or device
-    protocol = rules(str(config["protocol"]), config.get("flicker", 0.0))
+    protocol = describe_rules(str(config["protocol"]), config.get("flicker", 0.0))
     texts = {"env": config["env"], "protocol": protocol, "preset": config.get("preset", "custom")}
     return {
         "name": run.resolve().name,
@@ -216,12 +217,8 @@ def _final(run: Path) -> dict[str, float] | None:
 
 
 def _number(cell: str) -> float | None:
-    try:
-        value = float(cell)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+    return value if is_number(value := number_in(cell)) else None
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
+    return value if is_count(value, most=2**53 - 1) else None  # JavaScript's integers end there

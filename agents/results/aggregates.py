@@ -1,23 +1,26 @@
-"""Statistics over runs and games, with intervals, as Agarwal et al. 2021 (arXiv:2108.13264) have them, by rliable.
+"""Aggregate statistics over runs and games with bootstrap intervals, after Agarwal et al. 2021 (arXiv:2108.13264).
 
-Scores are human-normalised: 0 is random play, 1 a person. Every interval is the 95% percentile interval of a
-stratified bootstrap: the runs of each game are drawn anew, each game's by themselves, the games stay. It tells what
-other seeds would give, not what other games would; of fewer than five runs or so it is too narrow. Of a single run
-there is none: drawing it again and again gives the same score, which says nothing about other seeds.
+Scores are human-normalised: 0 is random play, 1 is a human player. Every interval is the 95% percentile interval of a
+stratified bootstrap: the runs of each game are resampled with replacement, independently of the other games, and the
+games stay fixed. The interval says what other seeds would give, not what other games would; with fewer than about
+five runs it is too narrow. A single run has no interval: every resample is that run, which says nothing about other
+seeds. Estimates and intervals equal those of the authors' library rliable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pixelq.agents.errors import InvalidScores, MissingExtra
+from pixelq.agents.errors import InvalidScores
 
 RESAMPLES = 2_000
+"""Resamples of a bootstrap."""
+CONFIDENCE = 0.95
+"""Confidence level of every interval."""
 Matrix = NDArray[np.float64]
 """Scores [runs, games]."""
 
@@ -28,70 +31,66 @@ ATARI5_WEIGHTS = {
     "phoenix": 0.12412619402774641,
     "qbert": 0.08048518286466755,
 }
-"""Aitchison et al. 2023 (arXiv:2210.02019), to all digits in the first author's github.com/maitchison/PPO,
-plot_util.py; a least-squares fit to dataset.csv of github.com/maitchison/Atari-5, no intercept, gives them again."""
+"""Regression weights of Atari-5 (Aitchison et al. 2023, arXiv:2210.02019).
+
+All digits are from plot_util.py of the first author's github.com/maitchison/PPO; a least-squares fit without intercept
+to dataset.csv of github.com/maitchison/Atari-5 reproduces them.
+"""
 
 
 class Estimate(NamedTuple):
-    """A statistic and its 95% interval; of a single run the interval is None."""
+    """A statistic and its 95% interval; without an interval for a single run."""
 
     value: float
+    """Statistic of the scores."""
     low: float | None
+    """Lower end of the interval; None for a single run."""
     high: float | None
+    """Upper end of the interval; None for a single run."""
 
 
 class Aggregates(NamedTuple):
-    """How good an agent is over all its runs and games."""
+    """Performance of an agent over all its runs and games."""
 
     iqm: Estimate
-    """Interquartile mean: of all runs × games scores the mean without the lowest and the highest quarter."""
+    """Interquartile mean: mean of all runs × games scores without the lowest and the highest quarter."""
     median: Estimate
-    """Over games, of the mean over runs."""
+    """Median over games of the mean over runs."""
     mean: Estimate
+    """Mean over games of the mean over runs."""
     optimality_gap: Estimate
-    """How far scores stay below 1 in the mean, those above 1 counted as 1; less is better."""
+    """Mean amount by which scores fall short of 1, where scores above 1 count as 1; less is better."""
 
 
 class Profile(NamedTuple):
     """Fraction of all runs × games scores above each of T thresholds."""
 
     taus: NDArray[np.float64]
-    """[T]."""
+    """Thresholds [T]."""
     value: NDArray[np.float64]
-    """[T]."""
+    """Fractions [T]."""
     low: NDArray[np.float64] | None
-    """[T], of the 95% interval at each threshold by itself; None of a single run."""
+    """Lower ends [T] of the 95% intervals, each for its threshold alone; None for a single run."""
     high: NDArray[np.float64] | None
-    """[T]."""
+    """Upper ends [T]; None for a single run."""
 
 
 def aggregates(scores: Mapping[str, ArrayLike], *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Aggregates]:
-    """The four aggregates of each agent; the order of runs changes nothing, nor which other agents are there.
+    """Return the four aggregates of each agent.
+
+    The order of the runs and the presence of other agents make no difference.
 
     Args:
-        scores: human-normalised scores [runs, games] by agent, of the same games in the same order.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        scores: Human-normalised scores [runs, games] by agent, on the same games in the same order.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
 
     Raises:
-        InvalidScores: they are no such matrices, or hold NaN.
-        MissingExtra: rliable is not there.
+        InvalidScores: If the scores are not such matrices, or hold NaN.
     """
-    metrics = load_rliable().metrics
-
-    def four(matrix: Matrix) -> NDArray[np.float64]:
-        return np.array(
-            [
-                metrics.aggregate_iqm(matrix),
-                metrics.aggregate_median(matrix),
-                metrics.aggregate_mean(matrix),
-                metrics.aggregate_optimality_gap(matrix),
-            ]
-        )
-
     found = {}
     for name, matrix in _matrices(scores).items():
-        value, low, high = _estimate(four, (matrix,), resamples, seed)
+        value, low, high = _estimate(_four_aggregates, (matrix,), resamples, seed)
         found[name] = Aggregates(*(_as_estimate(value, low, high, i) for i in range(4)))
     return found
 
@@ -99,25 +98,24 @@ def aggregates(scores: Mapping[str, ArrayLike], *, resamples: int = RESAMPLES, s
 def performance_profiles(
     scores: Mapping[str, ArrayLike], taus: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Profile]:
-    """Of each agent, the fraction of scores above each threshold (Agarwal et al. 2021, equation 1).
+    """Return, for each agent, the fraction of scores above each threshold (Agarwal et al. 2021, equation 1).
 
     Args:
-        scores: as for ``aggregates``.
-        taus: thresholds [T].
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        scores: Human-normalised scores as in `aggregates`.
+        taus: Thresholds [T].
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
 
     Raises:
-        InvalidScores: they are no such matrices, or hold NaN.
-        MissingExtra: rliable is not there.
+        InvalidScores: If the scores are not such matrices, or hold NaN.
     """
     thresholds = np.asarray(taus, dtype=np.float64)
 
-    def above(matrix: Matrix) -> NDArray[np.float64]:  # rliable's own goes through a Python call a threshold
+    def fractions_above(matrix: Matrix) -> NDArray[np.float64]:
         return np.asarray((matrix.reshape(-1, 1) > thresholds).mean(0))
 
     return {
-        name: Profile(thresholds, *_estimate(above, (matrix,), resamples, seed))
+        name: Profile(thresholds, *_estimate(fractions_above, (matrix,), resamples, seed))
         for name, matrix in _matrices(scores).items()
     }
 
@@ -125,22 +123,22 @@ def performance_profiles(
 def probability_of_improvement(
     ours: ArrayLike, theirs: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Estimate:
-    """The probability that a run of ours scores more than one of theirs, mean over games; of equal scores, a half.
+    """Return the probability that a run of ours scores higher than one of theirs, averaged over games.
 
-    That is the Mann-Whitney U statistic over its maximum (Agarwal et al. 2021, section 4.3).
+    A tie counts as one half. This is the Mann-Whitney U statistic divided by its maximum (Agarwal et al. 2021,
+    section 4.3).
 
     Args:
-        ours: scores [runs, games].
-        theirs: [their runs, games], the same games in the same order.
-        resamples: of the bootstrap, which draws both.
-        seed: of the bootstrap.
+        ours: Scores [runs, games].
+        theirs: Scores [their runs, games], on the same games in the same order.
+        resamples: Number of bootstrap resamples of both.
+        seed: Seed of the bootstrap.
 
     Raises:
-        InvalidScores: they are no such matrices, or hold NaN.
-        MissingExtra: rliable is not there.
+        InvalidScores: If the scores are not such matrices, or hold NaN.
     """
 
-    def probability(x: Matrix, y: Matrix) -> NDArray[np.float64]:  # rliable's computes p-values too, for minutes
+    def probability(x: Matrix, y: Matrix) -> NDArray[np.float64]:
         above, same = x[:, None] > y[None], x[:, None] == y[None]  # [ours, theirs, games]
         return np.array([np.mean(above + 0.5 * same)])
 
@@ -149,64 +147,87 @@ def probability_of_improvement(
 
 
 def atari57_median(scores: ArrayLike, games: Sequence[str], *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
-    """The median over 57 Atari games, foretold from the five of Atari-5 (Aitchison et al. 2023, arXiv:2210.02019).
+    """Return the median over 57 Atari games, predicted from the five of Atari-5 (Aitchison et al. 2023).
 
-    log₁₀(1 + median) = Σ w · log₁₀(1 + max(0, score)), scores in percent and means over runs, w `ATARI5_WEIGHTS`. The
-    authors' cross-validated relative error is 10.4%, which is not in the interval; that is of the seeds alone. Of the
-    Dopamine project's five agents after 200 million frames (sticky actions, `pixelq.envs.published_curve`) it foretells
-    16% to 31% less than the median of the 55 games published.
+    log₁₀(1 + median) = Σ w · log₁₀(1 + max(0, score)), where scores are in percent and averaged over runs, and w is
+    `ATARI5_WEIGHTS`. The authors' cross-validated relative error of 10.4% is not part of the interval, which covers
+    the seeds alone. For the five agents of the Dopamine project after 200 million frames (sticky actions,
+    `pixelq.envs.published_curve`), the prediction is 16% to 31% below the median of the 55 published games.
 
     Args:
-        scores: human-normalised scores [runs, games].
-        games: the columns' ROM names, as in `pixelq.envs.ATARI5`; games beside the five are left out.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        scores: Human-normalised scores [runs, games].
+        games: ROM name of each column, as in `pixelq.envs.ATARI5`; games other than the five are ignored.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
 
     Raises:
-        InvalidScores: one of the five games is not there, or the scores are no such matrix, or hold NaN.
-        MissingExtra: rliable is not there.
+        InvalidScores: If one of the five games is missing, or the scores are not such a matrix, or hold NaN.
     """
     matrix = _matrices({"these runs": scores})["these runs"]
     if len(games) != matrix.shape[1]:
-        raise InvalidScores(f"there are {len(games)} games for scores on {matrix.shape[1]}; name each column's game")
-    lacking = [game for game in ATARI5_WEIGHTS if game not in games]
-    if lacking:
-        raise InvalidScores(f"Atari-5 needs scores on {', '.join(lacking)} too; give runs of all five games")
+        raise InvalidScores(f"games must name each of the {matrix.shape[1]} columns of scores, got {len(games)} names")
+    missing = [game for game in ATARI5_WEIGHTS if game not in games]
+    if missing:
+        raise InvalidScores(f"Atari-5 also needs scores on {', '.join(missing)}; give runs of all five games")
     weights = np.array(list(ATARI5_WEIGHTS.values()))
 
-    def median(matrix: Matrix) -> NDArray[np.float64]:
+    def predicted_median(matrix: Matrix) -> NDArray[np.float64]:
         percent = 100 * matrix.mean(0).clip(min=0)
         return np.array([(10 ** (weights @ np.log10(1 + percent)) - 1) / 100])
 
     five = matrix[:, [games.index(game) for game in ATARI5_WEIGHTS]]
-    return _as_estimate(*_estimate(median, (five,), resamples, seed), 0)
+    return _as_estimate(*_estimate(predicted_median, (five,), resamples, seed), 0)
 
 
-class _Rliable(NamedTuple):
-    library: Any
-    metrics: Any
+def _four_aggregates(matrix: Matrix) -> NDArray[np.float64]:
+    """Return interquartile mean, median, mean and optimality gap [4] of scores [runs, games]."""
+    quarter = matrix.size // 4
+    middle = slice(quarter, matrix.size - quarter)
+    game_means = matrix.mean(0)
+    return np.array(
+        [
+            np.partition(matrix, (middle.start, middle.stop - 1), axis=None)[middle].mean(),
+            np.median(game_means),
+            game_means.mean(),
+            1 - np.minimum(matrix, 1).mean(),
+        ]
+    )
 
 
-def load_rliable() -> _Rliable:
-    """rliable's modules, imported only where they are needed: a second, and an extra of ours.
+def _estimate(
+    statistic: Callable[..., NDArray[np.float64]], matrices: tuple[Matrix, ...], resamples: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Return a statistic [S] of one matrix, or of several that are resampled independently, and its interval's ends.
 
-    Raises:
-        MissingExtra: they cannot be imported.
+    `RandomState`, drawn from in this order, gives the same resamples as rliable.
     """
-    try:
-        from rliable import library, metrics
-    except ImportError as error:  # pandas 3 has no place for what arch looks for
-        raise MissingExtra(
-            f"statistics over runs need rliable, which cannot be imported ({error}); pip install 'pixelq[report]'"
-        ) from error
-    return _Rliable(library, metrics)
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1, got {resamples}")
+    value = statistic(*matrices)
+    if min(len(matrix) for matrix in matrices) == 1:
+        return value, None, None
+    rng = np.random.RandomState(seed)
+    resampled = np.empty((resamples, len(value)))
+    for row in resampled:
+        row[:] = statistic(*(_resample(matrix, rng) for matrix in matrices))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.percentile(resampled, (100 * tail, 100 * (1 - tail)), axis=0)
+    return value, low, high
+
+
+def _resample(matrix: Matrix, rng: np.random.RandomState) -> Matrix:
+    """Draw the runs of each game with replacement, independently of the other games."""
+    runs, games = matrix.shape
+    return matrix[rng.choice(runs, (runs, games)), np.arange(games)]
 
 
 def _matrices(scores: Mapping[str, ArrayLike]) -> dict[str, Matrix]:
-    """The scores as arrays, each game's runs in order of score: they are exchangeable, and so no other order counts.
+    """Return the scores as arrays, with the runs of each game sorted by score.
+
+    Runs are exchangeable; sorting them makes the intervals independent of the order in which they are given.
 
     Raises:
-        InvalidScores: they are no matrices of finite numbers, or not of the same games.
+        InvalidScores: If they are not matrices of finite numbers, or differ in their number of games.
     """
     matrices: dict[str, Matrix] = {}
     for name, values in scores.items():
@@ -214,57 +235,32 @@ def _matrices(scores: Mapping[str, ArrayLike]) -> dict[str, Matrix]:
             matrix = np.asarray(values, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise InvalidScores(
-                f"the scores of {name} are no matrix of runs by games; give numbers, as many runs of each game"
+                f"scores of {name} must be a matrix of numbers [runs, games]; give as many runs for each game"
             ) from error
         if matrix.ndim != 2 or not matrix.size:
             raise InvalidScores(
-                f"the scores of {name} have the shape {matrix.shape}; give one or more runs by one or more games"
+                f"scores of {name} must have the shape [runs, games] with at least one of each, got {matrix.shape}"
             )
         if not np.isfinite(matrix).all():
             run, game = np.argwhere(~np.isfinite(matrix))[0]
             raise InvalidScores(
-                f"the scores of {name} hold {matrix[run, game]} (run {run}, game {game}); leave that run or game out"
+                f"scores of {name} must be finite, got {matrix[run, game]} (run {run}, game {game}); "
+                "leave out that run or game"
             )
         first = next(iter(matrices), name)
         if matrix.shape[1] != matrices.get(first, matrix).shape[1]:
             raise InvalidScores(
-                f"there are {matrices[first].shape[1]} games of {first} and {matrix.shape[1]} of {name}; give the same"
+                f"scores of {first} and {name} must be on the same games, got {matrices[first].shape[1]} and "
+                f"{matrix.shape[1]} games"
             )
         matrices[name] = np.sort(matrix, axis=0)
     return matrices
 
 
-def _estimate(
-    statistic: Callable[..., NDArray[np.float64]], matrices: tuple[Matrix, ...], resamples: int, seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """A statistic [S] of one matrix, or of several that are resampled apart, and its interval's two ends."""
-    if resamples < 1:
-        raise ValueError(f"resamples is {resamples}; it must be at least 1")
-    library = load_rliable().library
-    if min(len(matrix) for matrix in matrices) == 1:
-        return statistic(*matrices), None, None
-    resampled = matrices[0] if len(matrices) == 1 else list(matrices)
-    with _numpy_seeded(seed):
-        values, intervals = library.get_interval_estimates({"": resampled}, statistic, reps=resamples)
-    low, high = intervals[""]
-    return values[""], low, high
-
-
-@contextmanager
-def _numpy_seeded(seed: int) -> Iterator[None]:
-    """Seeds NumPy's global generator, from which rliable draws whatever it is given, and puts it back as it was."""
-    before = np.random.get_state()  # noqa: NPY002
-    np.random.seed(seed)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(before)  # noqa: NPY002
-
-
 def _as_estimate(
     value: NDArray[np.float64], low: NDArray[np.float64] | None, high: NDArray[np.float64] | None, i: int
 ) -> Estimate:
-    """The i-th of several estimates."""
+    """Return the i-th of several estimates."""
     if low is None or high is None:
         return Estimate(float(value[i]), None, None)
     return Estimate(float(value[i]), float(low[i]), float(high[i]))

@@ -1,10 +1,12 @@
-"""What an evaluation is laid beside: the published agents at the same number of frames, random play, and a person."""
+"""Baselines of an evaluation: random play, a human player, and the published agents at the same number of frames."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixelq.agents.results.comparison import MILLION, SPREAD, deviations
 from pixelq.envs import (
@@ -17,52 +19,54 @@ from pixelq.envs import (
 
 
 class Baseline(NamedTuple):
-    """One baseline on a game, and where a run stands against it."""
+    """A baseline on a game, and how a run compares with it."""
 
     name: str
-    """``random``, ``human`` or one of `pixelq.envs.PUBLISHED_AGENTS`."""
+    """`random`, `human` or one of `pixelq.envs.PUBLISHED_AGENTS`."""
     mean: float
-    """Raw return."""
+    """Mean raw return of the baseline."""
     std: float | None
-    """Over seeds; None of random and human play."""
+    """Standard deviation over seeds; None for random and human play."""
     seeds: int | None
+    """Number of seeds; None for random and human play."""
     human_normalized: float | None
-    """None for a game without reference scores."""
+    """Human-normalised score of the baseline; None for a game without reference scores."""
     ratio: float | None
-    """How many times as far above random play as the baseline the run lies; below 0 where it is worse than random."""
+    """Score of the run above random play, divided by the baseline's; negative if the run is worse than random play."""
     deviations: float | None
-    """How many of the baseline's standard deviations over seeds the run lies above its mean."""
+    """Distance of the run above the baseline's mean, in the baseline's standard deviations over seeds."""
 
     @property
     def is_inside(self) -> bool | None:
-        """Whether the run lies within two of them; None where no spread is known."""
+        """Whether the run lies within `SPREAD` standard deviations of the mean; None if there is no deviation."""
         return None if self.deviations is None else abs(self.deviations) <= SPREAD
 
 
 def baselines(
     env_id_or_game: str, mean: float, frames: int, protocol: str = "sticky", flicker: float = 0.0
 ) -> tuple[Baseline, ...]:
-    """Lays a mean raw return after a number of emulator frames beside random play, a person and the published agents.
+    """Compare a mean raw return after a number of emulator frames with random play, a human and the published agents.
 
-    The ratio is (run − random) / (baseline − random), which is that of the human-normalised scores. Raw returns have
-    none that means anything: in Pong −10 is not half as good as −20. There is none either where the baseline itself
-    is within two standard deviations of random play: it has learnt nothing to be a multiple of.
+    The ratio is (run − random) / (baseline − random), which is the ratio of the human-normalised scores. A ratio of
+    raw returns would be meaningless: in Pong, −10 is not half as good as −20. There is no ratio where the baseline
+    itself is within two standard deviations of random play, because it has learned nothing to be a multiple of.
 
-    A published value is the mean over the training episodes in a million frames and belongs to their middle; between
-    two middles it is interpolated, as is its spread. ε is 1 in the first frames and falls to 0.01 in the first million,
-    so that early on an evaluation looks better beside them than it is; `compare_run` lays training beside training.
-    They have sticky actions and see every picture. By other rules, before the first million's middle, after the last
-    million and on games that were not published there are none of them.
+    A published value is the mean over the training episodes in a million frames and belongs to the middle of that
+    million; between two middles, the value and its spread are interpolated. In the published training, ε is 1 in the
+    first frames and falls to 0.01 during the first million, so that an early evaluation looks better beside these
+    values than it is; `compare_run` compares training with training. The published agents have sticky actions and see
+    every frame. They are left out under other rules, before the middle of the first million, after the last million,
+    and on games that were not published.
 
     Args:
-        env_id_or_game: environment id or ROM name.
-        mean: of the run's evaluation.
-        frames: at which the evaluated policy was saved.
-        protocol: by whose rules it was evaluated.
-        flicker: probability that a picture was black.
+        env_id_or_game: Environment id or ROM name.
+        mean: Mean raw return of the run's evaluation.
+        frames: Number of emulator frames at which the evaluated policy was saved.
+        protocol: Name of the protocol of the evaluation.
+        flicker: Probability that a frame was black.
 
     Returns:
-        random, human, and then the agents; those that are known.
+        The known ones of random play, human play and the published agents, in this order.
     """
     reference = reference_score(env_id_or_game)
     rows = []
@@ -80,10 +84,25 @@ def baselines(
     return tuple(rows)
 
 
+def published_scores(games: Sequence[str], frames: int) -> dict[str, NDArray[np.float64]]:
+    """Return the human-normalised scores [1, games] of the published agents that played all of the games.
+
+    Args:
+        games: ROM names.
+        frames: Number of emulator frames after which the scores are taken.
+    """
+    by_game = [{row.name: row.human_normalized for row in baselines(game, 0.0, frames)} for game in games]
+    return {
+        agent: np.array([[scores[agent] for scores in by_game]], np.float64)
+        for agent in PUBLISHED_AGENTS
+        if all(agent in scores for scores in by_game)
+    }
+
+
 def _row(
     env: str, mean: float, name: str, its_mean: float, std: float | None = None, seeds: int | None = None
 ) -> Baseline:
-    """A run's mean beside a baseline's."""
+    """Compare a run's mean with a baseline's."""
     reference = reference_score(env)
     ratio = None
     if reference is not None and its_mean - reference.random > SPREAD * (std or 0.0):

@@ -1,4 +1,4 @@
-"""A run beside published learning curves: the returns of its training episodes, a million frames at a time."""
+"""Runs beside published learning curves: returns of training episodes, a million frames at a time."""
 
 from __future__ import annotations
 
@@ -9,94 +9,107 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.presets import PRESETS
 from pixelq.agents.errors import InvalidRun
+from pixelq.agents.results.records import differences
 from pixelq.agents.runs.tables import read_run
-from pixelq.envs import GYMNASIUM, PublishedCurve, has_published_rules, published_curve
+from pixelq.envs import PublishedCurve, has_published_rules, published_curve
 
 PUBLISHED_AS = {"dqn": "DQN", "c51": "C51", "qrdqn": "QR-DQN", "iqn": "IQN", "rainbow_dopamine": "Rainbow"}
-"""Presets with the settings of a published agent, and its name; any other preset is laid beside DQN."""
+"""Published agents by the presets with their settings; runs of other presets are compared with DQN."""
 MILLION = 1_000_000
-SPREAD = 2.0  # standard deviations over seeds, within which a run is as the published ones
+"""Frames in a row of a published curve."""
+SPREAD = 2.0
+"""Standard deviations over seeds within which a run agrees with the published agent."""
 
 
 class Million(NamedTuple):
-    """One million frames of a run beside the same ones of the published agent."""
+    """Training episodes of a run in one million frames, beside the published agent's."""
 
     frames_millions: int
-    """The million's end."""
+    """End of the million."""
     episodes: int
-    """Training episodes that ended in it."""
+    """Number of training episodes that ended in it."""
     mean: float
-    """Their mean raw return."""
+    """Mean raw return of these episodes."""
     published_mean: float
+    """Published mean over seeds."""
     published_std: float
-    """Over the published seeds."""
+    """Published standard deviation over seeds."""
 
     @property
     def deviations(self) -> float:
-        """How many published standard deviations the run lies above the published mean."""
+        """Distance of the run above the published mean, in published standard deviations."""
         return deviations(self.mean - self.published_mean, self.published_std)
 
     @property
     def is_inside(self) -> bool:
-        """Whether the run lies within two of them."""
+        """Whether the run lies within `SPREAD` standard deviations of the published mean."""
         return abs(self.deviations) <= SPREAD
-
-
-def deviations(difference: float, std: float) -> float:
-    """A difference in standard deviations; infinite where the published seeds all agree and the difference is not 0."""
-    if std == 0:
-        return math.copysign(math.inf, difference) if difference else 0.0
-    return difference / std
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A run beside the curve of a published agent on the same game."""
+    """A run beside the curve of a published agent on the same game.
+
+    Attributes:
+        run: Name of the run folder.
+        env: Environment id.
+        preset: Name of the run's preset; `custom` without one.
+        published: Curve of the published agent.
+        differs: Settings in which the run differs from the published agent; if there are none, the two should agree.
+        millions: Whole millions of frames of the run.
+    """
 
     run: str
     env: str
     preset: str
     published: PublishedCurve
     differs: tuple[str, ...]
-    """Settings in which the run is not the published agent; empty where the two should agree."""
     millions: tuple[Million, ...]
-    """The run's whole millions of frames."""
+
+
+def deviations(difference: float, std: float) -> float:
+    """Return a difference in standard deviations; infinite if `std` is 0 and the difference is not."""
+    if std == 0:
+        return math.copysign(math.inf, difference) if difference else 0.0
+    return difference / std
 
 
 def compare_run(run: str | os.PathLike[str]) -> Comparison:
-    """Lays a run's folder beside the published curve of its preset, or of DQN for a preset without one.
+    """Compare a run folder with the published curve of its preset, or of DQN for other presets.
 
     Raises:
-        InvalidRun: the folder holds no run, its game has no published curve, or no million frames are whole.
+        InvalidRun: If there is no run in the folder, no curve is published for its game, or it has not completed a
+            million frames.
     """
     config, metrics, _ = read_run(run)
     name = str(config.get("preset", "custom"))
-    likeness = name if name in PUBLISHED_AS else "dqn"
-    curve = published_curve(str(config["env"]), PUBLISHED_AS[likeness])
+    published_preset = name if name in PUBLISHED_AS else "dqn"
+    curve = published_curve(str(config["env"]), PUBLISHED_AS[published_preset])
     if curve is None:
-        raise InvalidRun(f"no curve is published for {config['env']}, which {run} plays; give runs of Atari games")
+        raise InvalidRun(f"no curve is published for {config['env']}, the environment of {run}; give Atari runs")
     published = {int(end): row for end, *row in zip(curve.frames_millions, curve.mean, curve.std, strict=True)}
     try:
         returns = returns_by_million(metrics)
     except ValueError as error:
-        raise InvalidRun(f"{Path(run) / 'metrics.csv'} is damaged ({error}); give another run's folder") from error
+        raise InvalidRun(f"{Path(run) / 'metrics.csv'} is damaged ({error}); give another run") from error
     millions = tuple(
         Million(end, episodes, mean, *map(float, published[end])) for end, episodes, mean in returns if end in published
     )
     if not millions:
-        raise InvalidRun(f"{run} has not played a million frames (250,000 steps) yet; let it go on first")
-    differs = tuple(differences(config, PRESETS[likeness]()))
+        raise InvalidRun(f"{run} has not played a million frames (250,000 steps) yet; train it further first")
+    differs = tuple(differences(config, PRESETS[published_preset]()))
     return Comparison(Path(run).name, config["env"], name, curve, differs, millions)
 
 
 def published_beside(config: Mapping[str, Any]) -> PublishedCurve | None:
-    """The published curve of a run's preset, or of DQN; None where there is none, or of other rules than the run's.
+    """Return the published curve of a run's preset, or of DQN for other presets.
+
+    Returns None if no curve is published for the game, or the run's rules differ from the published agents'.
 
     Args:
-        config: the run's config.json.
+        config: Contents of the run's config.json.
     """
     if not has_published_rules(config["protocol"], config.get("flicker", 0.0)):
         return None
@@ -104,13 +117,13 @@ def published_beside(config: Mapping[str, Any]) -> PublishedCurve | None:
 
 
 def returns_by_million(metrics: Iterable[Mapping[str, str]]) -> list[tuple[int, int, float]]:
-    """End in millions of frames, number and mean return of the episodes that ended in each whole million.
+    """Return end (in millions), number and mean return of the episodes that ended in each whole million frames.
 
     Args:
-        metrics: rows of metrics.csv; one that reaches over a million's end counts where its middle lies.
+        metrics: Rows of metrics.csv; a row that reaches over the end of a million counts where its middle lies.
 
     Raises:
-        ValueError: a cell holds no number.
+        ValueError: If a cell is not a number.
     """
     episodes: dict[int, int] = {}
     totals: dict[int, float] = {}
@@ -125,16 +138,3 @@ def returns_by_million(metrics: Iterable[Mapping[str, str]]) -> list[tuple[int, 
     return [
         (end, episodes[end], totals[end] / episodes[end]) for end in sorted(totals) if end * MILLION <= frames_before
     ]
-
-
-def differences(config: Mapping[str, Any], settings: AgentConfig) -> dict[str, Any]:
-    """What a run's config.json has other than these settings, a game's own actions, steady and with sticky ones."""
-    agent = config["agent"]
-    different = {name: agent[name] for name, value in settings.to_dict().items() if agent.get(name, value) != value}
-    if config["protocol"] not in ("sticky", GYMNASIUM.name):
-        different["protocol"] = config["protocol"]
-    if config.get("full_action_space"):
-        different["full_action_space"] = True
-    if config.get("flicker"):
-        different["flicker"] = config["flicker"]
-    return different

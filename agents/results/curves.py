@@ -1,122 +1,209 @@
-"""Evaluations of several runs as one picture: a panel for each environment, a curve for each agent, over its seeds."""
+"""Learning curves: means and spreads over seeds of training episodes and of evaluations."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from textwrap import fill
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.results.records import Group, Run, read_groups
-from pixelq.agents.results.scores import SAME_RESULT
+from pixelq.agents.results.records import SPEED_ONLY, Group, Run, read_groups
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # told apart by the colour-blind
-
-LABEL = 70  # characters that fit below a panel
-
-
-class Line(NamedTuple):
-    """What is known of an environment's return."""
-
-    env: str
-    value: float
-    name: str
+BINS = 120
+"""Number of bins of a training curve."""
+HOUR = 3600.0
+"""Seconds in an hour."""
+PER_EPISODE = ("return_mean", "length_mean")
+"""Columns of metrics.csv that are means over the episodes of a row, by whose number the row is weighted."""
+Array = NDArray[np.float64]
+"""Numbers in double precision."""
 
 
 class Curve(NamedTuple):
-    """An agent's evaluations over its seeds, at the E steps that all of them have."""
+    """Statistics over seeds at P points."""
+
+    x: Array
+    """Places [P] in frames, steps or hours."""
+    mean: Array
+    """Means [P] over the seeds that have a value."""
+    std: Array
+    """Unbiased standard deviations [P] over these seeds; NaN for one seed."""
+    low: Array
+    """Lowest values [P]."""
+    high: Array
+    """Highest values [P]."""
+    seeds: NDArray[np.int64]
+    """Numbers of seeds [P]."""
+
+
+class AgentCurve(NamedTuple):
+    """Evaluations of an agent over its seeds, for a picture."""
 
     name: str
+    """Name of the agent among the others on its environment."""
     seeds: int
-    steps: np.ndarray[Any, np.dtype[np.int64]]  # [E]
-    means: np.ndarray[Any, np.dtype[np.float64]]  # [seeds, E]
+    """Number of its runs."""
+    curve: Curve
+    """Mean returns over steps."""
+
+
+def training_curve(runs: Iterable[Run], measure: str, axis: str) -> Curve:
+    """Return a column of metrics.csv in bins of equal width, averaged over the seeds that have a value there.
+
+    A row belongs to the bin of its middle, between its own end and the end of the row before it. It is weighted by
+    the episodes that ended in it if the column is a mean over episodes, and else by its length. Where one seed has a
+    value and another has none, the other one is interpolated between its neighbouring values; without that, the mean
+    would jump from seed to seed.
+
+    Args:
+        runs: One run for each seed.
+        measure: Name of the column.
+        axis: `frames`, `step` or `hours`.
+    """
+    rows = [_weighted_rows(run, measure, axis) for run in runs]
+    end = max((float(x[-1]) for x, _, _ in rows if len(x)), default=0.0)
+    edges = np.linspace(0.0, end or 1.0, BINS + 1)
+    binned = np.array([bin_means(x, y, weight, edges) for x, y, weight in rows])  # [N, BINS]
+    kept = np.isfinite(binned).any(0)
+    centers = ((edges[1:] + edges[:-1]) / 2)[kept]
+    return _over_seeds(centers, np.array([_interpolated(centers, values) for values in binned[:, kept]]))
+
+
+def evaluation_curve(runs: Sequence[Run], axis: str) -> Curve:
+    """Return the means of evaluations, averaged over the seeds that were evaluated at the same step.
+
+    Args:
+        runs: One run for each seed.
+        axis: `frames`, `step` or `hours`.
+    """
+    steps = np.unique(np.concatenate([run.evaluations["step"] for run in runs]))
+    found = np.full((len(runs), len(steps)), np.nan)
+    places, seeds = np.zeros((2, len(steps)))
+    for i, run in enumerate(runs):
+        at = np.searchsorted(steps, run.evaluations["step"])
+        found[i, at] = run.evaluations["mean"]
+        places[at] += _places(run, run.evaluations["step"], axis)
+        seeds[at] += 1
+    return _over_seeds(places / seeds, found)
 
 
 def curves_by_env(
     runs: Sequence[str | os.PathLike[str]], names: Mapping[str, str] | None = None
-) -> dict[str, list[Curve]]:
-    """The curves of runs by environment; agents are called after the settings by which they differ there.
+) -> dict[str, list[AgentCurve]]:
+    """Return the evaluation curve of each agent by environment, over the steps that all its seeds have reached.
 
-    Which runs are one agent's is as in a report: those that differ in their seed alone.
+    Runs are grouped into agents as in `read_groups`, and agents are named by the settings in which those on the same
+    environment differ.
 
     Args:
-        runs: their folders.
-        names: of agents, by the name of the folder of one of their runs.
+        runs: Run folders.
+        names: Names of agents to use instead, by the name of the folder of one of their runs.
 
     Raises:
-        InvalidRun: a folder holds no run or one without evaluations, or two are the same agent's with the same seed,
-            or an agent's were evaluated at other steps.
+        InvalidRun: If there is no run in a folder or it has no evaluations, two runs are of the same agent with the
+            same seed, or the runs of an agent were evaluated at different steps.
     """
     panels: dict[str, list[Group]] = {}
     for group in read_groups(runs):
         for run in group.runs:
             if not len(run.evaluations["step"]):
-                raise InvalidRun(f"{run.path} has not been evaluated yet; let it go on first")
+                raise InvalidRun(f"{run.path} has no evaluations yet; train it further first")
         panels.setdefault(group.env, []).append(group)
-    return {env: _curves(groups, names or {}) for env, groups in panels.items()}
+    return {
+        env: [
+            AgentCurve(name, len(group.runs), _common_evaluations(group.runs))
+            for name, group in zip(_names(groups, names or {}), groups, strict=True)
+        ]
+        for env, groups in panels.items()
+    }
 
 
-def _curves(groups: Sequence[Group], given: Mapping[str, str]) -> list[Curve]:
+def bin_means(x: Array, y: Array, weight: Array, edges: Array) -> Array:
+    """Return the weighted means [B] of values in bins; NaN where a bin has no weight.
+
+    Args:
+        x: Ends [R] of the intervals that the values belong to, rising; each begins at the end before, the first at 0.
+            A value belongs to the bin of the middle of its interval.
+        y: Values [R]; NaN has no weight.
+        weight: Weights [R].
+        edges: Edges [B + 1] of the bins.
+    """
+    middle = (x + np.concatenate([[0.0], x[:-1]])) / 2 if len(x) else x
+    is_valid = np.isfinite(y) & (weight > 0)
+    where = np.clip(np.searchsorted(edges, middle[is_valid], "right") - 1, 0, len(edges) - 2)
+    totals = np.bincount(where, weight[is_valid] * y[is_valid], len(edges) - 1)
+    weights = np.bincount(where, weight[is_valid], len(edges) - 1)
+    return np.asarray(np.divide(totals, weights, out=np.full(len(edges) - 1, np.nan), where=weights > 0))
+
+
+def _over_seeds(x: Array, values: Array) -> Curve:
+    """Return the statistics of values [N, P] of N seeds at P places, without places where no seed has a value."""
+    if not values.size:
+        empty = np.zeros(0)
+        return Curve(empty, empty, empty, empty, empty, np.zeros(0, np.int64))
+    is_valid = np.isfinite(values)
+    seeds = is_valid.sum(0)
+    kept = seeds > 0
+    x, values, is_valid, seeds = x[kept], values[:, kept], is_valid[:, kept], seeds[kept]
+    mean = np.where(is_valid, values, 0.0).sum(0) / seeds
+    squares = np.where(is_valid, (values - mean) ** 2, 0.0).sum(0)
+    std = np.sqrt(np.divide(squares, seeds - 1, out=np.full(len(x), np.nan), where=seeds > 1))
+    low, high = np.where(is_valid, values, np.inf).min(0), np.where(is_valid, values, -np.inf).max(0)
+    return Curve(x, mean, std, low, high, seeds)
+
+
+def _interpolated(x: Array, y: Array) -> Array:
+    """Return `y` [P] with straight lines in place of NaN between two values; NaN at either end stays."""
+    is_valid = np.isfinite(y)
+    return np.interp(x, x[is_valid], y[is_valid], np.nan, np.nan) if is_valid.any() else y
+
+
+def _weighted_rows(run: Run, measure: str, axis: str) -> tuple[Array, Array, Array]:
+    """Return the ends [R], values [R] and weights [R] of the rows of a run's metrics."""
+    metrics = run.metrics
+    total = metrics["episodes"] if measure in PER_EPISODE else metrics["step"]
+    return _places(run, metrics["step"], axis), metrics[measure], np.diff(total, prepend=0.0)
+
+
+def _places(run: Run, steps: Array, axis: str) -> Array:
+    """Return the places of a run's steps on an axis."""
+    if axis == "step":
+        return steps
+    if axis == "frames":
+        return steps * run.frames_per_step
+    return np.interp(steps, run.metrics["step"], run.metrics["wall_seconds"]) / HOUR if run.steps else steps * 0.0
+
+
+def _names(groups: Sequence[Group], given: Mapping[str, str]) -> list[str]:
+    """Return the names of the agents on one environment, for `curves_by_env`."""
     agents = [group.runs[0].config["agent"] for group in groups]
-    differing = [name for name in agents[0] if name not in SAME_RESULT and len({str(a.get(name)) for a in agents}) > 1]
+    differing = [name for name in agents[0] if name not in SPEED_ONLY and len({str(a.get(name)) for a in agents}) > 1]
     names = [", ".join(f"{name} {agent.get(name)}" for name in differing) for agent in agents]
-    if not all(names) or len(set(names)) < len(names):  # apart by their rules or their length
+    if not all(names) or len(set(names)) < len(names):  # they differ in their rules or their number of steps
         names = [group.agent for group in groups]
     if len(groups) == 1:
         names = [groups[0].preset]
     for i, group in enumerate(groups):
         names[i] = next((given[run.name] for run in group.runs if run.name in given), names[i])
-    return [_curve(name, group.runs) for name, group in zip(names, groups, strict=True)]
+    return names
 
 
-def _curve(name: str, runs: Sequence[Run]) -> Curve:
-    # Steps are multiples of the number of environments, and so a few apart from seed to seed: by place, not by step.
+def _common_evaluations(runs: Sequence[Run]) -> Curve:
+    """Return the curve of the evaluations that all of the runs have, over the mean of their steps.
+
+    Steps are multiples of the number of environments and can differ a little from seed to seed, so that evaluations
+    are matched by their number and not by their step.
+
+    Raises:
+        InvalidRun: If the steps of the seeds are further apart than half of the distance between two evaluations.
+    """
     length = min(len(run.evaluations["step"]) for run in runs)
     steps, means = (np.array([run.evaluations[column][:length] for run in runs]) for column in ("step", "mean"))
     if 2 * np.ptp(steps, 0).max() > np.diff(steps, axis=1, prepend=0).min():
         raise InvalidRun(
             f"{' and '.join(str(run.path) for run in runs)} were evaluated at different steps; draw them one by one"
         )
-    return Curve(name, len(runs), steps.mean(0).astype(np.int64), means)
-
-
-def plot_evaluations(
-    runs: Sequence[str | os.PathLike[str]],
-    path: Path,
-    lines: Sequence[Line] = (),
-    title: str | None = None,
-    names: Mapping[str, str] | None = None,
-) -> None:
-    """Draws mean returns of evaluations, the mean over seeds and from the worst to the best, into a PNG.
-
-    Agents are called as in ``curves_by_env``.
-
-    Raises:
-        InvalidRun: as `curves_by_env`.
-        OSError: the file cannot be written.
-    """
-    from matplotlib.figure import Figure  # half a second to import
-
-    panels = curves_by_env(runs, names)
-    figure = Figure(figsize=(6.4 * len(panels), 4.2), dpi=120, layout="constrained")
-    for axes, (env, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        for curve, color in zip(curves, COLORS * len(curves), strict=False):
-            steps = curve.steps / 1e3
-            label = f"{curve.name}, {curve.seeds} seed{'s' * (curve.seeds != 1)}"
-            axes.plot(steps, curve.means.mean(0), color=color, label=fill(label, LABEL))
-            axes.fill_between(steps, curve.means.min(0), curve.means.max(0), color=color, alpha=0.2, lw=0)
-        for line in lines:
-            if line.env == env:
-                axes.axhline(line.value, color="#666666", ls=":", lw=1)
-                axes.annotate(line.name, (1.0, line.value), xycoords=("axes fraction", "data"), ha="right", va="bottom")
-        axes.set(xlabel="thousand steps", ylabel="mean return of evaluations", title=env)
-        axes.grid(alpha=0.3)
-        axes.margins(y=0.08)  # room for a line's name
-        axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14))
-    if title is not None:
-        figure.suptitle(title)
-    figure.savefig(path, format="png")
+    return _over_seeds(np.floor(steps.mean(0)), means)

@@ -1,53 +1,55 @@
-"""Numbers and rules as pages and terminals say them."""
+"""Numbers and rules as text for pages and terminals."""
 
 from __future__ import annotations
 
 import math
 
 
-def number(value: float | None) -> str:
-    """A score: a decimal below a thousand, and none above."""
+def format_score(value: float | None) -> str:
+    """Return a score as text, with one decimal below a thousand and none above."""
     if value is None or not math.isfinite(value):
         return "–"
     return (f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}").replace("-", "−")
 
 
-def interval(value: float, low: float, high: float) -> str:
-    """``15.3 (14.0 to 16.5)``; the value alone where an end of the interval is not known."""
+def format_interval(value: float, low: float, high: float) -> str:
+    """Return a score and its interval as text, as in `15.3 (14.0 to 16.5)`; the score alone if an end is not finite."""
     if not (math.isfinite(low) and math.isfinite(high)):
-        return number(value)
-    return f"{number(value)} ({number(low)} to {number(high)})"
+        return format_score(value)
+    return f"{format_score(value)} ({format_score(low)} to {format_score(high)})"
 
 
-def signed(value: float) -> str:
-    """With its sign, even above 0."""
+def format_signed(value: float) -> str:
+    """Return a number as text with its sign, also if it is positive."""
     return f"{value:+,.1f}".replace("-", "−").replace("inf", "∞")
 
 
-def percent(share: float | None) -> str:
-    """A share of 1 in percent."""
-    return "–" if share is None or not math.isfinite(share) else f"{100 * share:.0f}%".replace("-", "−")
+def format_percent(fraction: float | None) -> str:
+    """Return a fraction as a percentage."""
+    return "–" if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.0f}%".replace("-", "−")
 
 
-def count(value: float) -> str:
-    """A count: ``4.0 million`` from a million on."""
+def format_count(value: float) -> str:
+    """Return a count as text: `149,999`, or `4.0 million` from a million on."""
     return f"{value / 1e6:,.1f} million" if value >= 1e6 else f"{value:,.0f}"
 
 
-def counted(number: int, thing: str) -> str:
-    """``1 episode``, ``2 episodes``."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def rules(protocol: str, flicker: float) -> str:
-    """What was played by: ``sticky``, and how many pictures were black where some were."""
-    return f"{protocol} with {100 * flicker:g}% of the pictures black" if flicker else protocol
-
-
-def hours(seconds: float) -> str:
-    """A time: ``2 h 21 min``, ``4 min 48 s``, ``12 s``."""
+def format_duration(seconds: float) -> str:
+    """Return a duration as text: `2 h 21 min`, `4 min 48 s`, `12 s`."""
     whole = round(seconds)
     if whole >= 3600:
         minutes = round(seconds / 60)
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+
+
+def pluralize(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 episode`, `2 episodes`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def describe_rules(rules: str, flicker: float = 0.0) -> str:
+    """Return the rules of a protocol in words, such as `sticky with 50% of the frames black`."""
+    name, _, own = rules.partition("+flicker=")
+    share = float(own) if own else flicker
+    return f"{name} with {100 * share:g}% of the frames black" if share else name

@@ -1,34 +1,52 @@
-"""Learning curves as pictures: of one run, and of runs beside the published ones."""
+"""PNG pictures of learning curves: one run, runs beside the published curves, and evaluations of several agents."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from textwrap import fill
+from typing import TYPE_CHECKING, NamedTuple
 
 from pixelq.agents.results.comparison import MILLION, SPREAD, Comparison, published_beside
-from pixelq.agents.results.formatting import rules
+from pixelq.agents.results.curves import curves_by_env
+from pixelq.agents.results.formatting import describe_rules, pluralize
 from pixelq.agents.runs.tables import read_run
 from pixelq.envs import PUBLISHED_SOURCE, PublishedCurve, reference_score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Told apart by the colour-blind, and in grey.
+# Colours that colour-blind readers can tell apart; those of a run's curve also differ in greyscale.
 TRAINING, EVALUATION, REFERENCE, PUBLISHED = "#7f9fbf", "#b2432f", "#666666", "#7a5f9a"
-AGENTS = {"DQN": "#0072b2", "C51": "#e69f00", "QR-DQN": "#d55e00", "IQN": "#009e73", "Rainbow": "#cc79a7"}
+PUBLISHED_COLORS = {"DQN": "#0072b2", "C51": "#e69f00", "QR-DQN": "#d55e00", "IQN": "#009e73", "Rainbow": "#cc79a7"}
+AGENT_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 MARKERS = "osD^v"
+"""Markers of the runs in a panel."""
+LABEL = 70
+"""Number of characters that fit below a panel."""
+
+
+class Line(NamedTuple):
+    """A known return of an environment, drawn as a horizontal line."""
+
+    env: str
+    """Environment id."""
+    value: float
+    """The return."""
+    name: str
+    """Text at the line."""
 
 
 def plot_run(run: str | os.PathLike[str]) -> Path:
-    """Draws the returns of training and evaluation episodes of a run's folder into its ``curve.png``.
+    """Draw the returns of training and evaluation episodes of a run into `curve.png` in its folder.
 
-    On Atari games under the protocol ``sticky``, the published curve of its preset, or of DQN, stands beside them.
+    On Atari games under the protocol `sticky`, the published curve of the run's preset, or of DQN for other presets,
+    is drawn beside them.
 
     Raises:
-        InvalidRun: the folder holds no run.
-        OSError: it cannot be written.
+        InvalidRun: If there is no run in the folder.
+        OSError: If the file cannot be written.
     """
     from matplotlib.figure import Figure  # half a second to import
 
@@ -37,9 +55,10 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
     reference = reference_score(config["env"])
     frames_per_step = next((int(row["frames"]) // max(1, int(row["step"])) for row in metrics), 1)
     unit, scale = ("thousand steps", 1e-3) if frames_per_step == 1 else ("million frames", frames_per_step / MILLION)
-
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
+
+    # The run
     steps = [float(row["step"]) * scale for row in metrics]
     axes.plot(steps, [float(row["return_mean"]) for row in metrics], color=TRAINING, lw=1, label="training episodes")
     if evaluations:
@@ -55,18 +74,17 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
             capsize=3,
             label=f"evaluation, {evaluations[-1]['episodes']} episodes, 95% interval",
         )
+
+    # What it can be compared with
     if reference:
         axes.axhline(reference.random, color=REFERENCE, ls=":", lw=1, label=f"random {reference.random:g}")
         axes.axhline(reference.human, color=REFERENCE, ls="--", lw=1, label=f"human {reference.human:g}")
-    played_by = rules(config["protocol"], config.get("flicker", 0.0))
     published = published_beside(config)
     if published is not None and steps:
         _draw_published(axes, published, PUBLISHED, up_to=steps[-1])
-    axes.set(
-        xlabel=unit,
-        ylabel="mean return",
-        title=f"{config['env']} · {played_by} · {config.get('preset', 'custom')}",
-    )
+
+    rules = describe_rules(config["protocol"], config.get("flicker", 0.0))
+    axes.set(xlabel=unit, ylabel="mean return", title=f"{config['env']} · {rules} · {config.get('preset', 'custom')}")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     path = Path(run) / "curve.png"
@@ -75,10 +93,10 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
 
 
 def plot_comparisons(comparisons: Sequence[Comparison], path: Path) -> None:
-    """Draws runs over the published curves, a panel for each game and published agent, into a PNG.
+    """Draw runs over the published curves into a PNG file, with a panel for each game and published agent.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: If the file cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -91,7 +109,7 @@ def plot_comparisons(comparisons: Sequence[Comparison], path: Path) -> None:
     grid = figure.subplots(rows, columns, squeeze=False).flat
     for axes, ((env, agent), members) in zip(grid, panels.items(), strict=False):
         up_to = 1 + max(member.millions[-1].frames_millions for member in members)
-        _draw_published(axes, members[0].published, AGENTS[agent], up_to)
+        _draw_published(axes, members[0].published, PUBLISHED_COLORS[agent], up_to)
         for member, marker in zip(members, MARKERS * len(members), strict=False):
             axes.plot(
                 [million.frames_millions - 0.5 for million in member.millions],
@@ -110,8 +128,52 @@ def plot_comparisons(comparisons: Sequence[Comparison], path: Path) -> None:
     figure.savefig(path, format="png")
 
 
+def plot_evaluations(
+    runs: Sequence[str | os.PathLike[str]],
+    path: Path,
+    lines: Sequence[Line] = (),
+    title: str | None = None,
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """Draw mean returns of evaluations into a PNG file: a panel for each environment, a curve for each agent.
+
+    A curve is the mean over seeds, in a band from the lowest to the highest seed.
+
+    Args:
+        runs: Run folders.
+        path: The PNG file.
+        lines: Horizontal lines to draw.
+        title: Title of the picture.
+        names: Names of agents, as in `curves_by_env`.
+
+    Raises:
+        InvalidRun: As in `curves_by_env`.
+        OSError: If the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    panels = curves_by_env(runs, names)
+    figure = Figure(figsize=(6.4 * len(panels), 4.2), dpi=120, layout="constrained")
+    for axes, (env, agents) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for (name, seeds, curve), color in zip(agents, AGENT_COLORS * len(agents), strict=False):
+            steps = curve.x / 1e3
+            axes.plot(steps, curve.mean, color=color, label=fill(f"{name}, {pluralize(seeds, 'seed')}", LABEL))
+            axes.fill_between(steps, curve.low, curve.high, color=color, alpha=0.2, lw=0)
+        for line in lines:
+            if line.env == env:
+                axes.axhline(line.value, color=REFERENCE, ls=":", lw=1)
+                axes.annotate(line.name, (1.0, line.value), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+        axes.set(xlabel="thousand steps", ylabel="mean return of evaluations", title=env)
+        axes.grid(alpha=0.3)
+        axes.margins(y=0.08)  # room for the name of a line
+        axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14))
+    if title is not None:
+        figure.suptitle(title)
+    figure.savefig(path, format="png")
+
+
 def _draw_published(axes: Axes, curve: PublishedCurve, color: str, up_to: float) -> None:
-    """The published mean, in the middle of each of its intervals up to a number of million frames, and its spread."""
+    """Draw a published mean and its spread, at the middle of each million frames up to a number of millions."""
     shown = curve.middle_millions <= up_to
     if not shown.any():
         return

@@ -1,10 +1,12 @@
-"""What a report is of: runs as arrays, and runs that differ in their seed alone put together."""
+"""Runs as arrays, named by their agent, and groups of runs that differ in nothing but their seed."""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,80 +14,94 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.presets import PRESETS
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.results.scores import agent_of, read_evaluation
 from pixelq.agents.runs.tables import FINAL_EVALUATION, TABLES, read_run
-from pixelq.envs import has_published_rules
+from pixelq.agents.storage.checkpoint import MOST_JSON, one_line
+from pixelq.agents.storage.files import read_regular
+from pixelq.envs import GYMNASIUM, has_published_rules
 
-_KINDS = {
+SPEED_ONLY = frozenset({"cuda_graph"})
+"""Settings that change the speed of training but not its scores."""
+Columns = dict[str, NDArray[np.float64]]
+"""Columns [rows] of a table by name; NaN where a cell is empty."""
+
+_TYPES = {
     "seed": (int, "a whole number"),
     "steps": (int, "a whole number"),
     "num_envs": (int, "a whole number"),
     "hardware": (dict, "an object"),
 }
-"""Of what a report takes from config.json."""
-Columns = dict[str, NDArray[np.float64]]
-"""A table by column, [rows] each; NaN where a cell is empty."""
+"""Types of the entries of config.json that records use, and what errors call them."""
 
 
 class Score(NamedTuple):
-    """The mean raw return of one evaluation."""
+    """Mean raw return of one evaluation."""
 
     mean: float
+    """Mean over its episodes."""
     low: float
-    """Of the 95% interval over its episodes."""
+    """Lower end of the 95% interval over its episodes."""
     high: float
+    """Upper end of the 95% interval over its episodes."""
     episodes: int
+    """Number of episodes."""
     step: int
-    """Agent steps that the policy had learned for."""
+    """Number of agent steps that the policy had been trained for."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder."""
+    """Contents of a run folder.
+
+    Attributes:
+        path: The folder, as the user named it.
+        config: Contents of config.json.
+        metrics: Columns of metrics.csv.
+        evaluations: Columns of evaluations.csv.
+        final: Evaluation of the best checkpoint in games that it was not chosen by; None before the run has finished.
+    """
 
     path: Path
     config: dict[str, Any]
     metrics: Columns
-    """Of metrics.csv, R rows."""
     evaluations: Columns
-    """Of evaluations.csv."""
     final: Score | None
-    """Of the best checkpoint in games that it was not chosen by; None before the run's end."""
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name of the folder."""
         return Path(os.path.abspath(self.path)).name
 
     @property
     def steps(self) -> int:
-        """Agent steps so far."""
+        """Number of agent steps so far."""
         return int(self.metrics["step"][-1]) if len(self.metrics["step"]) else 0
 
     @property
     def frames(self) -> int:
-        """Frames of the emulator so far."""
+        """Number of emulator frames so far."""
         return int(self.metrics["frames"][-1]) if len(self.metrics["frames"]) else 0
 
     @property
     def frames_per_step(self) -> float:
-        """Frames in an agent step; 1 before the first."""
+        """Number of frames in an agent step; 1 before the first step."""
         return self.frames / self.steps if self.steps else 1.0
 
     @property
     def seconds(self) -> float:
-        """Wall-clock time so far, evaluations among it."""
+        """Wall-clock time so far, including evaluations."""
         return float(self.metrics["wall_seconds"][-1]) if self.steps else 0.0
 
     @property
     def last(self) -> Score | None:
-        """The last evaluation during training."""
+        """Last evaluation during training."""
         return self._evaluation(-1) if len(self.evaluations["step"]) else None
 
     @property
     def best(self) -> Score | None:
-        """The evaluation by which the best checkpoint was chosen: the greatest of several, so it flatters."""
+        """Evaluation by which the best checkpoint was chosen; as the greatest of several, it is biased upwards."""
         means = self.evaluations["mean"]
         return self._evaluation(int(np.nan_to_num(means, nan=-np.inf).argmax())) if len(means) else None
 
@@ -98,49 +114,54 @@ class Run:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one agent on one environment, each with a seed of its own."""
+    """Runs of one agent on one environment, each with a different seed.
+
+    Attributes:
+        agent: Name of the preset and the settings that differ from it, as in `dqn, n_step 3`.
+        env: Environment id.
+        protocol: Name of the protocol that the runs were trained under.
+        runs: The N runs, ordered by seed.
+    """
 
     agent: str
-    """The preset and what differs from it: ``dqn, n_step 3``."""
     env: str
     protocol: str
     runs: tuple[Run, ...]
-    """N, by seed."""
 
     @property
     def preset(self) -> str:
-        """The preset's name; ``custom`` without one."""
+        """Name of the preset; `custom` without one."""
         return str(self.runs[0].config.get("preset", "custom"))
 
     @property
     def flicker(self) -> float:
-        """Probability that a picture was black."""
+        """Probability that a frame was black."""
         return float(self.runs[0].config.get("flicker", 0.0))
 
     @property
     def has_published_rules(self) -> bool:
-        """Whether the published agents played by the same rules."""
+        """Whether the published agents were trained under the same rules."""
         return has_published_rules(self.protocol, self.flicker)
 
 
 def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
-    """Reads runs' folders, each once, and groups them by environment and agent, in the order of their first run.
+    """Read run folders, each once, and group the runs by environment and agent, in the order of their first run.
 
-    Runs of different protocols are different agents; the protocol is in the name where it is not ``sticky``, and
-    flicker where there is any. So are runs of one agent to different numbers of steps, or in different numbers of
-    environments at once; these are then in their names.
+    Runs under different protocols belong to different agents. The protocol is part of the name unless it is `sticky`,
+    and so is flicker if there is any. Runs with different numbers of steps, or of environments at once, are also
+    different agents; these numbers are then part of their names.
 
     Raises:
-        InvalidRun: no run is given, or one cannot be read, or two are the same agent's with the same seed.
+        InvalidRun: If no run is given, one cannot be read, or two are of the same agent with the same seed.
     """
-    folders: dict[Path, Path] = {}  # as they are called, by where they are
+    folders: dict[Path, Path] = {}  # the path as given, by the resolved one
     for path in paths:
         folders.setdefault(Path(path).resolve(), Path(path))
     if not folders:
         raise InvalidRun("no run is given; give the folders of one or more")
     found = [load_run(folder) for folder in folders.values()]
     groups: dict[tuple[str, str, str], list[Run]] = {}
-    for run, agent in zip(found, _names(found), strict=True):
+    for run, agent in zip(found, _agent_names(found), strict=True):
         groups.setdefault((str(run.config["env"]), agent, str(run.config["protocol"])), []).append(run)
     for (env, agent, _), runs in groups.items():
         seen: dict[Any, Run] = {}
@@ -157,8 +178,81 @@ def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
     ]
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
-    """The agent of each run, with what of its training sets it apart from another run of the same agent."""
+def load_run(folder: Path) -> Run:
+    """Read one run folder.
+
+    Raises:
+        InvalidRun: If there is no run in it, or one of its files is damaged.
+    """
+    config, metrics, evaluations = read_run(folder)
+    for name, (kind, called) in _TYPES.items():
+        value = config.get(name)
+        if value is not None and type(value) is not kind:
+            raise InvalidRun(f"{name} in {folder / 'config.json'} must be {called}, got {value!r:.80}")
+    return Run(folder, config, _columns(metrics, "metrics"), _columns(evaluations, "evaluations"), _final_score(folder))
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """Read a file that `pixelq evaluate --json` wrote.
+
+    Raises:
+        InvalidRun: If the file is missing, or holds something else.
+    """
+    try:
+        evaluation = json.loads(read_regular(path, MOST_JSON))
+    except OSError as error:
+        raise InvalidRun(
+            f"{path} cannot be read ({error.strerror}); let the run finish, or give a file of pixelq evaluate --json"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidRun(f"{path} is damaged ({one_line(error)}); evaluate the run again") from error
+    kinds = {"env": str, "protocol": str, "checkpoint": str, "step": int, "mean": float | int}
+    if (
+        not isinstance(evaluation, dict)
+        or not all(isinstance(evaluation.get(name), kind) for name, kind in kinds.items())
+        or not abs(evaluation["mean"]) <= sys.float_info.max  # also NaN, and integers too large for a float
+    ):
+        raise InvalidRun(f"{path} does not describe an evaluation; give a file of pixelq evaluate --json")
+    return evaluation
+
+
+def differences(config: Mapping[str, Any], settings: AgentConfig) -> dict[str, Any]:
+    """Return the entries of a run's config.json that differ from an agent's settings under the default rules.
+
+    The default rules are the protocol `sticky` (`gymnasium` outside Atari), the game's minimal action set and no
+    flicker.
+
+    Args:
+        config: Contents of config.json.
+        settings: Settings to compare with.
+    """
+    agent = config["agent"]
+    different = {name: agent[name] for name, value in settings.to_dict().items() if agent.get(name, value) != value}
+    if config["protocol"] not in ("sticky", GYMNASIUM.name):
+        different["protocol"] = config["protocol"]
+    if config.get("full_action_space"):
+        different["full_action_space"] = True
+    if config.get("flicker"):
+        different["flicker"] = config["flicker"]
+    return different
+
+
+def agent_of(config: Mapping[str, Any]) -> str:
+    """Return the name of a run's agent: its preset, and the settings that differ from it.
+
+    A run without a preset is called `custom` and compared with the default settings.
+
+    Args:
+        config: Contents of config.json.
+    """
+    name = str(config.get("preset", "custom"))
+    settings = PRESETS[name]() if name in PRESETS else AgentConfig()
+    different = differences(config, settings)
+    return ", ".join([name, *(f"{key} {value}" for key, value in different.items() if key not in SPEED_ONLY)])
+
+
+def _agent_names(runs: Sequence[Run]) -> list[str]:
+    """Return the agent of each run, with the training options that tell runs of the same agent apart."""
     agents = [agent_of(run.config) for run in runs]
     names = agents
     for setting, unit in (("steps", "steps"), ("num_envs", "environments at once")):
@@ -171,21 +265,12 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return names
 
 
-def load_run(folder: Path) -> Run:
-    """Reads one run's folder.
+def _final_score(folder: Path) -> Score | None:
+    """Return the evaluation at the end of a run; None if the run has not finished.
 
     Raises:
-        InvalidRun: it holds no run, or a file of it is damaged.
+        InvalidRun: If the file is damaged.
     """
-    config, metrics, evaluations = read_run(folder)
-    for name, (kind, called) in _KINDS.items():
-        value = config.get(name)
-        if value is not None and type(value) is not kind:
-            raise InvalidRun(f"{folder / 'config.json'} has {name} {value!r:.80}; it must be {called}")
-    return Run(folder, config, _columns(metrics, "metrics"), _columns(evaluations, "evaluations"), _final(folder))
-
-
-def _final(folder: Path) -> Score | None:
     path = folder / FINAL_EVALUATION
     if not path.exists():
         return None
@@ -198,4 +283,5 @@ def _final(folder: Path) -> Score | None:
 
 
 def _columns(rows: list[dict[str, str]], table: str) -> Columns:
+    """Return the columns of a table, given its rows as text."""
     return {name: np.array([float(row.get(name) or "nan") for row in rows], np.float64) for name in TABLES[table]}

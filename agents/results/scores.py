@@ -1,10 +1,9 @@
-"""Human-normalised scores of runs, gathered from their files into a matrix of seeds by games for each agent."""
+"""Scores of runs, and of groups of runs over their seeds; human-normalised score matrices of seeds by games."""
 
 from __future__ import annotations
 
-import json
+import math
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,68 +12,140 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelq.agents.config.agent_config import AgentConfig
-from pixelq.agents.config.presets import PRESETS
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.results.comparison import differences
+from pixelq.agents.results.records import Group, Score, agent_of, read_evaluation
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
-from pixelq.agents.storage.checkpoint import MOST_JSON, one_line
-from pixelq.agents.storage.files import read_regular
 from pixelq.envs import ATARI57, human_normalized_score
 from pixelq.envs.atari import FRAMES_PER_STEP
 from pixelq.envs.games import game_of
 
-SAME_RESULT = frozenset({"cuda_graph"})
-"""Settings that change the speed and not the scores."""
+FINAL = "best checkpoint, fresh games"
+"""Name of the final evaluation, of the best checkpoint in games that it was not chosen by."""
+LAST = "last evaluation"
+"""Name of the last evaluation during training."""
+
+
+@dataclass(frozen=True)
+class GroupScore:
+    """Mean raw return of an agent on an environment.
+
+    Attributes:
+        mean: Mean over seeds of the means over episodes.
+        low: For one seed, the lower end of the 95% interval over its episodes; for several, one standard deviation
+            over seeds below the mean.
+        high: Upper end of the same interval.
+        frames: Number of emulator frames, averaged over seeds: those of the whole run for a best checkpoint, which is
+            chosen from all of it, or else those before the last evaluation.
+        source: Evaluations that it comes from: `FINAL`, or `LAST` for runs that have not finished.
+        scores: Score of each of the N seeds.
+    """
+
+    mean: float
+    low: float
+    high: float
+    frames: int
+    source: str
+    scores: tuple[Score, ...]
 
 
 class RunScore(NamedTuple):
-    """What one run came to on its game."""
+    """Score of one run on its Atari game."""
 
     path: Path
-    """The file with the evaluation."""
+    """File of the evaluation, or folder of the run."""
     agent: str
-    """The preset and what differs from it: ``dqn, n_step 3``."""
+    """Name of the preset and the settings that differ from it, as in `dqn, n_step 3`."""
     game: str
     """ROM name."""
     seed: int
+    """Seed of the run."""
     steps: int
-    """Agent steps that the run was to take."""
+    """Number of agent steps that the run was set to take."""
     frames: int
-    """At which the evaluated policy was saved."""
+    """Number of emulator frames at which the evaluated policy was saved."""
     mean: float
-    """Raw return, over the evaluation's episodes."""
+    """Mean raw return over the episodes of the evaluation."""
     human_normalized: float
+    """Human-normalised score: 0 is random play, 1 is a human player."""
 
 
 @dataclass(frozen=True)
 class ScoreMatrices:
-    """Scores of all agents on the same G games."""
+    """Scores of all agents on the same G games.
+
+    Attributes:
+        games: ROM names [G], in the order of `pixelq.envs.ATARI57`.
+        seeds: Seeds [N] by agent.
+        scores: Human-normalised scores [N, G] by agent, as `pixelq.agents.results.aggregates` takes them.
+    """
 
     games: tuple[str, ...]
-    """[G], ROM names in the order of `pixelq.envs.ATARI57`."""
     seeds: dict[str, tuple[int, ...]]
-    """[N], by agent."""
     scores: dict[str, NDArray[np.float64]]
-    """[N, G], human-normalised, by agent: what `pixelq.agents.results.aggregates` takes."""
+
+
+def score_of_group(group: Group) -> GroupScore | None:
+    """Return the score of a group of runs: their final evaluations, or the last ones if a run has not finished.
+
+    The greatest evaluation of each run is not used, because choosing it biases it upwards. Returns None if a run has
+    no evaluation with a finite mean.
+    """
+    for source, scores in ((FINAL, [run.final for run in group.runs]), (LAST, [run.last for run in group.runs])):
+        found = tuple(score for score in scores if score is not None and math.isfinite(score.mean))
+        if len(found) == len(group.runs):
+            mean, low, high = mean_over_seeds(found)
+            frames = [
+                run.frames if source == FINAL else score.step * run.frames_per_step
+                for score, run in zip(found, group.runs, strict=True)
+            ]
+            return GroupScore(mean, low, high, round(sum(frames) / len(frames)), source, found)
+    return None
+
+
+def mean_over_seeds(scores: Sequence[Score]) -> tuple[float, float, float]:
+    """Return the mean over seeds and an interval around it.
+
+    The interval of one seed is the one over its episodes; that of several is one standard deviation to each side.
+    """
+    if len(scores) == 1:
+        return scores[0].mean, scores[0].low, scores[0].high
+    means = np.array([score.mean for score in scores])
+    std = float(means.std(ddof=1))
+    return float(means.mean()), float(means.mean()) - std, float(means.mean()) + std
+
+
+def run_scores(group: Group) -> list[RunScore]:
+    """Return the score of each run of a group, as in `score_of_group`; none outside the 57 Atari games."""
+    of_group = score_of_group(group)
+    if of_group is None:
+        return []
+    found = []
+    for run, score in zip(group.runs, of_group.scores, strict=True):
+        normalized = human_normalized_score(group.env, score.mean)
+        if normalized is not None:
+            frames, seed = round(score.step * run.frames_per_step), int(run.config.get("seed") or 0)
+            steps, game = int(run.config.get("steps") or run.steps), game_of(group.env)
+            found.append(RunScore(run.path, group.agent, game, seed, steps, frames, score.mean, normalized))
+    return found
 
 
 def gather_scores(paths: Iterable[str | os.PathLike[str]]) -> ScoreMatrices:
-    """The score matrices of runs' folders and of files that ``pixelq evaluate --json`` wrote; see ``score_matrices``.
+    """Return the score matrices of run folders and of files that `pixelq evaluate --json` wrote.
 
     Raises:
-        InvalidRun: one cannot be read, or seeds or games are lacking.
+        InvalidRun: If one cannot be read, or the runs are not as `score_matrices` needs them.
     """
     return score_matrices([read_score(path) for path in paths])
 
 
 def read_score(path: str | os.PathLike[str]) -> RunScore:
-    """The score of a run's folder, by its final evaluation, or of an evaluation's file.
+    """Read the score of a run folder, from its final evaluation, or of an evaluation's file.
 
-    A file tells of no seed or preset; config.json beside it does, or the one in the folder of the run that it names.
+    The seed and the preset, which an evaluation's file does not contain, come from the config.json beside it, or from
+    the one in the folder of the run that the file names.
 
     Raises:
-        InvalidRun: there is no evaluation of a run on one of the 57 Atari games.
+        InvalidRun: If there is no evaluation of a run on one of the 57 Atari games.
     """
     path = Path(path)
     if path.is_dir():
@@ -83,22 +154,27 @@ def read_score(path: str | os.PathLike[str]) -> RunScore:
 
 
 def score_of(path: Path, evaluation: Mapping[str, Any]) -> RunScore:
-    """The score in the JSON values of an evaluation that stand, or might stand, in a file; see ``read_score``.
+    """Return the score in the JSON values of an evaluation.
+
+    Args:
+        path: File that the values are from, or that they could be written to; see `read_score`.
+        evaluation: The values.
 
     Raises:
-        InvalidRun: they are not of a run on one of the 57 Atari games.
+        InvalidRun: If they are not of a run on one of the 57 Atari games.
     """
     config = _config_of(path, evaluation["checkpoint"])
     if config["env"] != evaluation["env"]:
         raise InvalidRun(
-            f"{path} is an evaluation on {evaluation['env']}, and its run plays {config['env']}; give that run's own"
+            f"{path} is an evaluation on {evaluation['env']}, but its run was trained on {config['env']}; "
+            "give an evaluation of that run"
         )
     seed, steps = config.get("seed"), config.get("steps")
     if type(seed) is not int or type(steps) is not int:
-        raise InvalidRun(f"the config.json of {path} names no seed or no steps; give another run")
+        raise InvalidRun(f"the config.json of {path} has no seed or no steps; give another run")
     score = human_normalized_score(evaluation["env"], evaluation["mean"])
     if score is None:
-        raise InvalidRun(f"{path} is of {evaluation['env']}, of which no human score is known; give Atari runs")
+        raise InvalidRun(f"{path} is of {evaluation['env']}, which has no human score; give Atari runs")
     agent = agent_of(config)
     if evaluation["protocol"] != config["protocol"]:
         agent += f", evaluated as {evaluation['protocol']}"
@@ -110,13 +186,14 @@ def score_of(path: Path, evaluation: Mapping[str, Any]) -> RunScore:
 
 
 def score_matrices(runs: Sequence[RunScore]) -> ScoreMatrices:
-    """Runs grouped by agent, a row for each seed and a column for each game.
+    """Group runs by agent, with a row for each seed and a column for each game.
 
-    Agents of one name that were trained for different numbers of steps are apart, with the steps in their names.
+    Runs of one agent that were trained for different numbers of steps are different agents, with the steps in their
+    names.
 
     Raises:
-        InvalidRun: there is no run, two are of the same agent, game and seed, or an agent lacks a seed on a game
-            that it has on another, or that another agent played.
+        InvalidRun: If there is no run, if two are of the same agent, game and seed, or if an agent lacks a seed on a
+            game that it has on another game, or a game that another agent played.
     """
     if not runs:
         raise InvalidRun("no run is given; give the folders of one or more")
@@ -124,6 +201,8 @@ def score_matrices(runs: Sequence[RunScore]) -> ScoreMatrices:
     lengths: dict[str, set[int]] = {}
     for run in runs:
         lengths.setdefault(run.agent, set()).add(run.steps)
+
+    # Scores by agent, then by seed and game
     cells: dict[str, dict[tuple[int, str], RunScore]] = {}
     for run in runs:
         name = run.agent if len(lengths[run.agent]) == 1 else f"{run.agent}, {run.steps:,} steps"
@@ -133,18 +212,20 @@ def score_matrices(runs: Sequence[RunScore]) -> ScoreMatrices:
             raise InvalidRun(
                 f"{twin.path} and {run.path} are both {name} on {run.game} with seed {run.seed}; give one of them"
             )
+
+    # Matrices without gaps
     seeds = {name: tuple(sorted({seed for seed, _ in of_agent})) for name, of_agent in cells.items()}
-    lacking = [
+    missing = [
         f"{name} lacks seed {seed} on {game}"
         for name, of_agent in cells.items()
         for game in games
         for seed in seeds[name]
         if (seed, game) not in of_agent
     ]
-    if lacking:
-        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise InvalidRun(
-            f"{', '.join(lacking[:3])}{more}; every agent needs each of its seeds on each game: give those runs, or "
+            f"{', '.join(missing[:3])}{more}; every agent needs each of its seeds on each game: give those runs, or "
             "leave out that seed or game"
         )
     scores = {
@@ -154,45 +235,13 @@ def score_matrices(runs: Sequence[RunScore]) -> ScoreMatrices:
     return ScoreMatrices(games, seeds, scores)
 
 
-def agent_of(config: dict[str, Any]) -> str:
-    """The preset's name, and in what the run differs from it, or from the defaults where it has no preset."""
-    name = str(config.get("preset", "custom"))
-    settings = PRESETS[name]() if name in PRESETS else AgentConfig()
-    different = differences(config, settings)
-    return ", ".join([name, *(f"{key} {value}" for key, value in different.items() if key not in SAME_RESULT)])
-
-
-def read_evaluation(path: Path) -> dict[str, Any]:
-    """What ``pixelq evaluate --json`` wrote.
-
-    Raises:
-        InvalidRun: it is not there, or something else.
-    """
-    try:
-        evaluation = json.loads(read_regular(path, MOST_JSON))
-    except OSError as error:
-        raise InvalidRun(
-            f"{path} cannot be read ({error.strerror}); let the run end, or give a file of pixelq evaluate --json"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidRun(f"{path} is damaged ({one_line(error)}); evaluate the run again") from error
-    kinds = {"env": str, "protocol": str, "checkpoint": str, "step": int, "mean": float | int}
-    if (
-        not isinstance(evaluation, dict)
-        or not all(isinstance(evaluation.get(name), kind) for name, kind in kinds.items())
-        or not abs(evaluation["mean"]) <= sys.float_info.max  # NaN too, and a whole number that is no float
-    ):
-        raise InvalidRun(f"{path} does not describe an evaluation; give a file of pixelq evaluate --json")
-    return evaluation
-
-
 def _config_of(path: Path, checkpoint: str) -> dict[str, Any]:
-    """The config.json of the run that an evaluation is of.
+    """Return the config.json of the run that an evaluation is of.
 
     Raises:
-        InvalidRun: there is none, or it is damaged.
+        InvalidRun: If it is missing or damaged.
     """
-    folders = (path.parent, Path(checkpoint).parent.parent)  # a run that was moved is no longer where the file says
+    folders = (path.parent, Path(checkpoint).parent.parent)  # a run that was moved is not where the evaluation says
     for folder in folders:
         if (folder / "config.json").exists():
             return read_config(folder)

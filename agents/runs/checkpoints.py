@@ -1,33 +1,43 @@
-"""The checkpoints of a run: written in turn, the newest kept, and the newest that is whole found again."""
+"""The checkpoints of a run: which are kept, and which is the newest that is intact."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
-from pixelq.agents.storage.checkpoint import AGENT, ARRAYS, LEARNER, NETWORK, ROWS, RUN, RunState, one_line, read_run_arrays, read_run_state, write_checkpoint
-from pixelq.agents.errors import InvalidCheckpoint
-from pixelq.agents.storage.files import CHECKSUMS, digest_of_file, read_checksums, remove_folder, sync, tidy
+from pixelq.agents.errors import InvalidCheckpoint, LostReplay
 from pixelq.agents.experience.replay import Replay
-from pixelq.agents.errors import LostReplay
 from pixelq.agents.runs.replay_files import ReplayFiles
+from pixelq.agents.storage.checkpoint import (
+    AGENT,
+    ARRAYS,
+    LEARNER,
+    NETWORK,
+    ROWS,
+    RUN,
+    Checkpoint,
+    RunState,
+    one_line,
+    pack_tensors,
+    read_run_arrays,
+    read_run_state,
+    write_checkpoint,
+)
+from pixelq.agents.storage.files import CHECKSUMS, digest, digest_of_file, read_checksums, remove_folder, sync, tidy
 from pixelq.agents.storage.validation import count, part
-
-if TYPE_CHECKING:
-    from pixelq.agents.dqn import DQN
 
 
 class RunCheckpoints:
-    """The folder ``checkpoints`` of a run: one folder each, named by the step, and the links ``latest`` and ``best``.
+    """The folder `checkpoints` of a run: one folder per checkpoint, named by its step, and links `latest` and `best`.
 
     Args:
-        folder: ``RUN/checkpoints``.
-        replay: of the run.
-        keep: newest checkpoints to keep, besides the best.
+        folder: `RUN/checkpoints`.
+        replay: The replay of the run.
+        keep: Number of newest checkpoints to keep, besides the best.
     """
 
     def __init__(self, folder: Path, replay: Replay, keep: int) -> None:
@@ -35,45 +45,44 @@ class RunCheckpoints:
         self.files = ReplayFiles(folder, replay.ring)
 
     def path(self, step: int) -> Path:
-        """The checkpoint of a step."""
+        """Return the folder of the checkpoint of a step."""
         return self.folder / f"step_{step:010d}"
 
-    def write(self, agent: DQN, state: dict[str, Any], arrays: dict[str, Tensor]) -> None:
-        """Writes the agent and its run as the latest checkpoint; what was there before is usable until it is whole.
+    def write(self, step: int, checkpoint: Checkpoint, state: dict[str, Any], arrays: dict[str, Tensor]) -> None:
+        """Write an agent and its run as the latest checkpoint; the one before stays usable until this one is complete.
 
         Args:
-            agent: at the step that names the checkpoint.
+            step: Agent step, which names the checkpoint.
+            checkpoint: The agent.
             state: JSON values of the run.
-            arrays: of the run.
+            arrays: Arrays of the run.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: If it cannot be written.
         """
         blocks, rows = self.files.write()
         arrays = arrays | {f"replay.{name}": tensor for name, tensor in self.replay.state().items()}
-        checkpoint = agent.checkpoint()
-        state = {"num_envs": self.replay.num_envs} | state
-        checkpoint.run = RunState(state, arrays, rows, blocks)
-        write_checkpoint(self.path(agent.step), checkpoint)
-        self.point("latest", agent.step)
+        checkpoint.run = RunState({"num_envs": self.replay.num_envs} | state, arrays, rows, blocks)
+        write_checkpoint(self.path(step), checkpoint)
+        self.point("latest", step)
         self._remove_old()
 
     def read(self, step: int) -> tuple[dict[str, Any], dict[str, Tensor], str | None]:
-        """Puts the replay back as it was at a step.
+        """Restore the replay as it was at a step.
 
         Returns:
-            JSON values and arrays that the checkpoint holds of the run; why the replay is left empty, or None.
+            JSON values and arrays that the checkpoint holds of the run, and why the replay is left empty, or None.
 
         Raises:
-            InvalidCheckpoint: there is no such checkpoint, or it is damaged, or of another run.
+            InvalidCheckpoint: If the checkpoint is missing, damaged or of another run.
         """
         folder = self.path(step)
         if not folder.exists():
-            raise InvalidCheckpoint(f"{folder} is not there; resume with the agent of one of the run's checkpoints")
+            raise InvalidCheckpoint(f"no checkpoint at {folder}; load the agent from one of the run's checkpoints")
         state, arrays = read_run_state(folder), read_run_arrays(folder)
         try:
             if count(state, "num_envs") != self.replay.num_envs:
-                raise ValueError(f"it has {state['num_envs']} environments, not {self.replay.num_envs}")
+                raise ValueError(f"num_envs must be {self.replay.num_envs}, got {state['num_envs']}")
             replay_state = part(arrays, "replay")
             self.files.read(folder, int(replay_state["time"]))
             self.replay.load_state(replay_state)
@@ -86,19 +95,29 @@ class RunCheckpoints:
         return state, arrays, None
 
     def check_newest(self, step: int) -> None:
-        """Sees that a run can go on from a step without losing what it did after it.
+        """Check that the run can go on from a step without losing what it did after it.
 
         Raises:
-            InvalidCheckpoint: a later checkpoint is there and whole.
+            InvalidCheckpoint: If there is a later checkpoint that is intact.
         """
         for folder in reversed(_folders(self.folder)):
             if folder > self.path(step) and damage(folder) is None:
                 raise InvalidCheckpoint(
-                    f"the agent has taken {step:,} steps and its run more; go on with DQN.load({str(folder)!r})"
+                    f"the agent is at step {step:,}, but its run has come further; load the agent from {folder}"
                 )
 
+    def check_weights(self, step: int, weights: dict[str, Tensor]) -> None:
+        """Check that the weights of the network are those of the checkpoint of a step.
+
+        Raises:
+            InvalidCheckpoint: If they are not.
+        """
+        path = self.path(step)
+        if path.exists() and digest(pack_tensors(weights)) != digest_of_file(path / NETWORK):
+            raise InvalidCheckpoint(f"the agent is not the one in {path}; load it with DQN.load({str(path)!r})")
+
     def forget_after(self, step: int) -> None:
-        """Removes what a crash left, and what is damaged after the checkpoint that the run goes on from."""
+        """Remove what a crash left, and the damaged checkpoints after the one that the run goes on from."""
         tidy(self.folder)
         self.point("latest", step)
         for folder in _folders(self.folder):
@@ -107,17 +126,17 @@ class RunCheckpoints:
         self._remove_old()
 
     def point(self, name: str, step: int) -> None:
-        """Makes the link of that name point to the checkpoint of a step, in one go."""
+        """Let the link `name` point to the checkpoint of a step, in one operation."""
         aside = self.folder / f".{name}.partial"
         if not (self.folder / name).is_symlink() and (self.folder / name).is_dir():
-            remove_folder(self.folder / name)  # copied by a program that follows links
+            remove_folder(self.folder / name)  # the run was copied by a program that follows links
         aside.unlink(missing_ok=True)
         aside.symlink_to(self.path(step).name)
         aside.replace(self.folder / name)
         sync(self.folder)
 
     def _remove_old(self) -> None:
-        """Removes all but the newest checkpoints and the best one, and the rows that only they needed."""
+        """Remove all but the newest checkpoints and the best one, and the replay blocks that only they needed."""
         folders = _folders(self.folder)
         for folder in folders[: -self.keep]:
             if not self._is_marked(folder, "best"):
@@ -129,16 +148,16 @@ class RunCheckpoints:
 
 
 def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint in a run's folder of them from which the run can go on; None if there are none at all.
+    """Return the newest checkpoint from which a run can go on; None if there are no checkpoints.
 
-    Where none is whole but for the replay's blocks, which checkpoints share, the run can go on without its replay.
+    If only the replay's blocks are damaged, which all checkpoints share, the run can go on with an empty replay.
 
     Args:
-        folder: ``RUN/checkpoints``.
-        warn: is told of each that is damaged.
+        folder: `RUN/checkpoints`.
+        warn: Called with a sentence about each damaged checkpoint.
 
     Raises:
-        InvalidCheckpoint: there are some, and none can be used.
+        InvalidCheckpoint: If there are checkpoints, and none of them can be used.
     """
     problems: list[str] = []
     for candidate in reversed(_folders(folder)):
@@ -158,15 +177,15 @@ def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
 
 
 def damage(checkpoint: Path, *, blocks: bool = True) -> str | None:
-    """What is wrong with a run's checkpoint; None if all that belongs to it is as it was written.
+    """Return what is wrong with a run's checkpoint; None if all its files are as they were written.
 
     Args:
-        checkpoint: its folder.
-        blocks: the replay's blocks, which lie beside it, belong to it.
+        checkpoint: Its folder.
+        blocks: Whether to check the replay's blocks too, which lie beside it.
     """
     try:
         if not (checkpoint / CHECKSUMS).exists():
-            return "it has no checksums: it is damaged, or of an earlier version and holds no replay"
+            return "it has no checksums: it is damaged, or of an earlier version without a replay"
         digests = read_checksums(checkpoint)
         missing = {AGENT, NETWORK, LEARNER, RUN, ARRAYS, ROWS} - digests.keys()
         if missing:
@@ -180,5 +199,5 @@ def damage(checkpoint: Path, *, blocks: bool = True) -> str | None:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """The checkpoints in a run's folder of them, oldest first."""
+    """Return the checkpoints in a run's folder of them, oldest first."""
     return sorted(path for path in folder.glob("step_*") if re.fullmatch(r"step_\d{10,}", path.name) and path.is_dir())

@@ -1,4 +1,4 @@
-"""A file of scalars that TensorBoard reads, written by the thread that has them."""
+"""A file of scalars for TensorBoard, written without a thread."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 
 
 class EventFile:
-    """TensorBoard's own writer has a thread, which on a full disk prints a traceback of its own.
+    """A TensorBoard event file.
+
+    TensorBoard's own writer has a thread, which prints a traceback when the disk is full.
 
     Args:
-        folder: where the file is made.
-        purge_step: scalars of other files in the folder are forgotten from this step on; None keeps them.
+        folder: Folder in which the file is created.
+        purge_step: Step from which on TensorBoard ignores the scalars of older files in the folder; None keeps them.
 
     Raises:
-        OSError: it cannot be written, also of the methods.
+        OSError: If it cannot be written; the methods raise it too.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
@@ -34,16 +36,16 @@ class EventFile:
         self.flush()
 
     def scalar(self, name: str, value: float, step: int) -> None:
-        """Adds a value of a step."""
+        """Add the value of a scalar at a step."""
         summary = self._summary(value=[self._summary.Value(tag=name, simple_value=value)])
         self._write(step=step, summary=summary)
 
     def flush(self) -> None:
-        """Gives the system all that was added."""
+        """Pass everything that was added to the operating system."""
         self._file.flush()
 
     def close(self) -> None:
-        """Flushes and closes the file."""
+        """Flush and close the file."""
         self._file.close()
 
     def _write(self, **fields: Any) -> None:

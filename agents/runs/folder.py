@@ -1,40 +1,46 @@
-"""What a run tells: its folder, metrics.csv and evaluations.csv, and TensorBoard."""
+"""The folder of a run while it is written: configuration, tables and TensorBoard events, under a lock."""
 
 from __future__ import annotations
 
-from pixelq.agents.errors import InvalidRun
-
-import csv
 import json
-import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pixelq.agents.storage.checkpoint import MOST_JSON, one_line
-from pixelq.agents.evaluation.evaluate import Evaluation
+from pixelq.agents.errors import InvalidRun
 from pixelq.agents.runs.event_file import EventFile
-from pixelq.agents.storage.files import read_regular, replace_file, sync
+from pixelq.agents.runs.tables import (
+    EVALUATIONS,
+    FINAL_EVALUATION,
+    METRICS,
+    TABLES,
+    append_row,
+    read_config,
+    read_run,
+    start_table,
+)
+from pixelq.agents.storage.files import replace_file, sync
+
+FREE_SETTINGS = {"cuda_graph", "frame_stack"}
+"""Fields of the agent's configuration that may change when a run is resumed; the environments fix the frame stack."""
 
 
-
-
-
-class RunLog:
+class RunFolder:
     """The folder of one run, held by a lock that ends with its process.
 
     Args:
-        out: the folder; made if it is not there.
-        resume: go on with the run that is there.
+        out: The folder; created if it is missing.
+        resume: Whether to go on with the run in it.
 
     Attributes:
-        config: what config.json held; empty for a new run.
+        config: What config.json contained; empty for a new run.
+        evaluations: Rows of evaluations.csv, as text by column.
 
     Raises:
-        InvalidRun: the folder cannot be written, is another process's, holds a run already, or has none to resume.
+        InvalidRun: If the folder cannot be written, is in use by another process, already holds a run, or holds none to
+            resume.
     """
 
     def __init__(self, out: Path, resume: bool = False) -> None:
@@ -48,24 +54,24 @@ class RunLog:
                 self._check_is_new()
                 self.checkpoints.mkdir(parents=True, exist_ok=True)
             elif not out.is_dir():
-                raise InvalidRun(f"{out} holds no run; give a run's folder")
+                raise InvalidRun(f"no run in {out}; give the folder of a run")
             self._lock = FileLock(out / ".lock")
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            raise InvalidRun(f"{out} is in use: another process writes this run; wait for it, or stop it") from error
+            raise InvalidRun(f"{out} is in use by another process; wait for it, or stop it") from error
         except OSError as error:
             raise InvalidRun(f"{out} cannot be written ({error.strerror}); use another --out") from error
         try:
             if resume and any(self.checkpoints.glob("step_*")):
                 self.config, _, self.evaluations = read_run(out)
-            elif resume:  # a run that had come to no checkpoint, and perhaps to no table
+            elif resume:  # stopped before its first checkpoint, and perhaps before its first table
                 self.config = read_config(out)
         except InvalidRun:
             self.close()
             raise
 
     def _check_is_new(self) -> None:
-        """Sees that no run is there that would be written over."""
+        """Check that there is no run that would be overwritten."""
         for path in (self.out / "config.json", *(self.out / f"{name}.csv" for name in TABLES)):
             if path.exists():
                 raise InvalidRun(
@@ -75,113 +81,74 @@ class RunLog:
             raise InvalidRun(f"{self.checkpoints} already holds files; use another --out")
 
     def check_settings(self, description: Mapping[str, Any]) -> None:
-        """Sees that the run goes on with its own environment, seed and agent.
+        """Check that the run goes on with its own environment, protocol, seed and agent.
 
         Raises:
-            InvalidRun: one is another.
+            InvalidRun: If one of them is different.
         """
-        of_agent = description["agent"].keys() - {"cuda_graph", "frame_stack"}  # fits() sees to the stack
-        of_run = ("env", "protocol", "flicker", "seed")
+        of_agent = description["agent"].keys() - FREE_SETTINGS
         for own, new, names in (
-            (self.config, description, of_run),
+            (self.config, description, ("env", "protocol", "seed")),
             (self.config["agent"], description["agent"], of_agent),
         ):
             for name in names:
                 if own.get(name, new[name]) != new[name]:
                     raise InvalidRun(
-                        f"the run in {self.out} has {name} {own[name]!r:.80}, not {new[name]!r:.80}; go on with its own"
+                        f"{name} must be {own[name]!r:.80} as in the run in {self.out}, got {new[name]!r:.80}"
                     )
 
     def begin(self, description: Mapping[str, Any], step: int) -> None:
-        """Writes config.json, cuts off the tables' rows from after a step, and opens the event file.
-
-        What was written at an earlier end of the run is removed.
+        """Write config.json, cut the tables off after a step, open the event file, and remove the final evaluation.
 
         Raises:
-            InvalidRun: a table is damaged.
-            OSError: something cannot be written.
+            InvalidRun: If a table is damaged.
+            OSError: If something cannot be written.
         """
         replace_file(self.out / "config.json", (json.dumps(description, indent=2) + "\n").encode())
         for name, columns in TABLES.items():
-            path = self.out / f"{name}.csv"
-            if step > 0:
-                _cut_after(path, step, columns)
-            else:
-                replace_file(path, (",".join(columns) + "\n").encode())
+            start_table(self.out / f"{name}.csv", columns, step)
         (self.out / FINAL_EVALUATION).unlink(missing_ok=True)
         self.evaluations = read_run(self.out).evaluations
         self.tensorboard = EventFile(self.out, purge_step=step + 1 if self.config else None)
 
     def has_evaluation(self, step: int) -> bool:
-        """Whether the evaluation of a step is there."""
+        """Return whether the evaluation of a step has been written."""
         return any(row["step"] == str(step) for row in self.evaluations)
 
     def best(self) -> tuple[int, float] | None:
-        """Step and mean of the best evaluation so far, of equals the first; None before the first."""
+        """Return step and mean of the best evaluation so far, the first of equals; None before the first."""
         rows = [(int(row["step"]), float(row["mean"])) for row in self.evaluations]
         return max(rows, key=lambda row: row[1], default=None)
 
-    def metrics(self, row: Mapping[str, Any]) -> None:
-        """Appends a row of metrics.csv and its scalars."""
+    def add_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append a row to metrics.csv and its scalars to the event file."""
         self._append("metrics", METRICS, row)
 
-    def evaluation(self, step: int, evaluation: Evaluation) -> None:
-        """Appends a row of evaluations.csv and its scalars."""
-        low, high = evaluation.ci95
-        row = {
-            "step": step,
-            "episodes": evaluation.episodes,
-            "mean": evaluation.mean,
-            "median": evaluation.median,
-            "std": evaluation.std,
-            "ci95_low": low,
-            "ci95_high": high,
-            "human_normalized": evaluation.human_normalized,
-        }
-        self._append("evaluations", EVALUATIONS, row)
+    def add_evaluation(self, row: Mapping[str, Any]) -> None:
+        """Append a row to evaluations.csv and its scalars to the event file."""
+        self.evaluations.append(self._append("evaluations", EVALUATIONS, row))
 
-    def _append(self, name: str, columns: list[str], row: Mapping[str, Any]) -> None:
-        cells = [_cell(row[column]) for column in columns]
-        with (self.out / f"{name}.csv").open("a", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(cells)
-        if name == "evaluations":
-            self.evaluations.append(dict(zip(columns, cells, strict=True)))
+    def _append(self, name: str, columns: list[str], row: Mapping[str, Any]) -> dict[str, str]:
+        cells = append_row(self.out / f"{name}.csv", columns, row)
         assert self.tensorboard is not None
         for column in columns[1:]:
             if row[column] is not None:
                 self.tensorboard.scalar(f"{name}/{column}", row[column], row["step"])
+        return cells
 
     def sync(self) -> None:
-        """Sees that all rows are on the disk, before a checkpoint is that counts on them."""
+        """Flush all rows to the disk, before a checkpoint that relies on them."""
         for name in TABLES:
             sync(self.out / f"{name}.csv")
         assert self.tensorboard is not None
         self.tensorboard.flush()
 
     def close(self) -> None:
-        """Closes the event file and lets others have the folder."""
+        """Close the event file and release the folder."""
         try:
             if self.tensorboard is not None:
                 self.tensorboard.close()
         except OSError:
-            pass  # a full disk has been told of already
+            pass  # a full disk has been reported already
         finally:
             self._lock.release()
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-

@@ -1,50 +1,17 @@
-"""What a run's config.json says."""
+"""The machine that a run is on: hardware, and what its arithmetic depends on."""
 
 from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from gymnasium.vector import VectorEnv
-
-from pixelq.agents.training.options import LearnOptions
-
-if TYPE_CHECKING:
-    from pixelq.agents.dqn import DQN
-
-
-def describe(
-    agent: DQN, envs: VectorEnv, options: LearnOptions, last_step: int, resumed: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """A run up to ``last_step`` as JSON values; ``resumed`` says for each time whether it went on exactly."""
-    return {
-        "version": version("pixelq"),
-        "env": agent.env_id,
-        "protocol": agent.protocol,
-        "flicker": agent.flicker,
-        "num_envs": envs.num_envs,
-        "seed": agent.seed,
-        "steps": last_step,
-        "evaluate_every": options.evaluate_every,
-        "evaluation_episodes": options.evaluation_episodes,
-        "checkpoint_every": options.checkpoint_every,
-        "keep": options.keep,
-        "log_every": options.log_every,
-        "device": str(agent.device),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "agent": agent.config.to_dict(),
-        "hardware": hardware(agent.device),
-        **options.description,
-        "resumed": resumed,
-    }
 
 
 def cpu_name() -> str:
-    """What the processor calls itself."""
+    """Return the processor's name."""
     if Path("/proc/cpuinfo").exists():
         names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         if names:
@@ -53,7 +20,7 @@ def cpu_name() -> str:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """What the run's speed depends on, as JSON values."""
+    """Return what the speed of a run depends on, as JSON values."""
     return {
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
@@ -66,7 +33,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 
 def arithmetic(device: torch.device) -> dict[str, str | int]:
-    """What the same numbers come from, beside the program: sums are rounded in the order in which they are made."""
+    """Return what the rounding of sums depends on, beside the program, as JSON values."""
     if device.type == "cpu":
         processor = f"{cpu_name()}, {torch.backends.cpu.get_cpu_capability()}"
         return {
@@ -75,9 +42,19 @@ def arithmetic(device: torch.device) -> dict[str, str | int]:
             "PyTorch": torch.__version__,
             "threads": torch.get_num_threads(),
         }
-    is_deterministic = torch.are_deterministic_algorithms_enabled()
     return {
         "device": torch.cuda.get_device_name(device),
         "PyTorch": torch.__version__,
-        "deterministic": is_deterministic,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
+
+
+def changes_of_arithmetic(before: dict[str, Any], device: torch.device) -> list[str]:
+    """Return in words why a run that went on here could round otherwise than `before`; empty if it cannot."""
+    own = arithmetic(device)
+    changes = [
+        f"{name} was {before[name]} and is {value}" for name, value in own.items() if before.get(name, value) != value
+    ]
+    if not own.get("deterministic", True):
+        changes.append("a GPU repeats its sums only with deterministic algorithms")
+    return changes

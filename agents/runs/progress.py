@@ -1,43 +1,36 @@
-"""progress.json of a run's folder: how far the run has come, for whoever watches it from another process."""
+"""progress.json of a run folder: how far the run is, for other processes."""
 
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pixelq.agents.storage.files import read_regular, replace_file
-
-if TYPE_CHECKING:
-    from pixelq.agents.training.loop import Loop
+from pixelq.agents.storage.validation import is_count, is_number
 
 PROGRESS = "progress.json"
 EVERY = 2.0
-"""Seconds between writings, at least."""
-SPANS = 15
-"""Times between writings over which the speed is a mean: half a minute."""
+"""Least number of seconds between two writes."""
 MOST_BYTES = 2**20
 TRAINING, EVALUATING, FINISHED, STOPPED, FAILED = "training", "evaluating", "finished", "stopped", "failed"
 PHASES = (TRAINING, EVALUATING, FINISHED, STOPPED, FAILED)
-"""What a run does; it is finished when its last step is done, stopped by a signal, failed by an error."""
+"""What a run is doing: finished after its last step, stopped by a signal, failed with an error."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come; counts are of the whole run, also over what was resumed."""
+    """How far a run is. Counts are of the whole run, also over what was resumed."""
 
     phase: str
-    """One of ``PHASES``."""
+    """One of `PHASES`."""
     written: float
-    """When this was so, in seconds since 1970."""
+    """Time of this report, in seconds since 1970."""
     step: int
-    """Agent steps."""
+    """Agent steps taken."""
     steps: int
     """Agent steps at the run's end."""
     frames: int
@@ -49,110 +42,43 @@ class Progress:
     epsilon: float
     """Probability of a random action."""
     steps_per_second: float | None
-    """Agent steps a second while training, over the last half minute; None before it is known."""
+    """Agent steps per second of training, over the last half minute; None before it is known."""
     seconds_left: float | None
-    """Until the last step, with the evaluations until then; None before the speed is known."""
+    """Seconds until the last step, evaluations included; None before the speed is known."""
     wall_seconds: float
-    """Of the run so far."""
+    """Seconds that the run has taken so far."""
     returns: tuple[float | None, ...]
-    """[N], raw return so far of each environment's episode; None where it is no finite number."""
+    """[N], raw return so far of each environment's episode; None where it is not finite."""
     lengths: tuple[int, ...]
-    """[N], steps so far."""
+    """[N], steps so far of each environment's episode."""
 
 
 class ProgressFile:
-    """Writes progress.json every two seconds, and gives up quietly where it cannot.
+    """Writes progress.json, and gives up quietly where it cannot: no run ends because nobody can watch it.
 
     Args:
-        loop: whose progress it is; without a folder nothing is written.
+        path: The file; None writes nothing.
     """
 
-    def __init__(self, loop: Loop) -> None:
-        self.loop = loop
-        out = loop.options.out
-        self.path = None if out is None else out / PROGRESS
-        self.phase = TRAINING
-        self.evaluation_seconds = 0.0  # of the last evaluation
-        self.spans: deque[tuple[float, int]] = deque(maxlen=SPANS)  # seconds and steps of training
-        self.begun, self.begun_step = time.monotonic(), loop.agent.step  # of the present span
-        self.due = math.inf if self.path is None else 0.0
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._due = 0.0
 
-    def tick(self) -> None:
-        """Writes the file if it is due; called at every step of the loop."""
-        if time.monotonic() >= self.due:
-            self._end_span()
-            self._write()
+    @property
+    def is_due(self) -> bool:
+        """Whether the last write is two seconds ago."""
+        return self.path is not None and time.monotonic() >= self._due
 
-    @contextmanager
-    def evaluation(self) -> Iterator[None]:
-        """Around an evaluation."""
-        begun = time.monotonic()
-        self._end_span()
-        self.phase = EVALUATING
-        self._write()
-        try:
-            yield
-        finally:
-            self.phase = TRAINING
-            self.begun = time.monotonic()
-            self.evaluation_seconds = self.begun - begun
-
-    def stops_evaluation(self) -> bool:
-        """As ``tick``, at every step of an evaluation; whether a signal asks it to stop."""
-        if time.monotonic() >= self.due:
-            self._write()
-        return bool(self.loop.received)
-
-    def end(self) -> None:
-        """Writes that the run is finished, or that a signal stopped it."""
-        self._end_span()
-        self.phase = STOPPED if self.loop.received else FINISHED
-        self._write()
-
-    def close(self) -> None:
-        """Writes that the run failed, unless ``end`` was called or a second signal cut it short."""
-        if self.phase in (TRAINING, EVALUATING):
-            self.phase = STOPPED if self.loop.received else FAILED
-            self._write()
-
-    def progress(self) -> Progress:
-        """What the file says now."""
-        loop, agent, now = self.loop, self.loop.agent, time.monotonic()
-        seconds, steps = (sum(column) for column in zip((0.0, 0), *self.spans, strict=True))
-        speed = steps / seconds if steps and seconds else None
-        evaluations = math.ceil((loop.last_step - agent.step) / loop.options.evaluate_every)
-        left = None if speed is None else (loop.last_step - agent.step) / speed + evaluations * self.evaluation_seconds
-        return Progress(
-            phase=self.phase,
-            written=time.time(),
-            step=agent.step,
-            steps=loop.last_step,
-            frames=agent.step * loop.frames_per_step,
-            episodes=agent.episodes,
-            updates=agent.updates,
-            epsilon=float(agent.epsilons(loop.envs.num_envs).mean()),
-            steps_per_second=speed,
-            seconds_left=left,
-            wall_seconds=now - loop.wall_start,
-            returns=tuple(x if math.isfinite(x) else None for x in loop.interval.running_return.tolist()),
-            lengths=tuple(loop.interval.running_length.tolist()),
-        )
-
-    def _end_span(self) -> None:
-        now, step = time.monotonic(), self.loop.agent.step
-        if step > self.begun_step:
-            self.spans.append((now - self.begun, step - self.begun_step))
-        self.begun, self.begun_step = now, step
-
-    def _write(self) -> None:
-        self.due = time.monotonic() + EVERY
+    def write(self, progress: Progress) -> None:
+        """Replace the file."""
+        self._due = time.monotonic() + EVERY
         if self.path is not None:
-            with suppress(OSError):  # no run ends for want of being watched; what it needs has errors of its own
-                replace_file(self.path, json.dumps(asdict(self.progress())).encode(), synced=False)
+            with suppress(OSError):
+                replace_file(self.path, json.dumps(asdict(progress)).encode(), synced=False)
 
 
 def read_progress(run: Path) -> Progress | None:
-    """What progress.json of a run's folder says; None where there is none, or it is damaged."""
+    """Return what progress.json of a run folder says; None if it is missing or damaged."""
     try:
         values = json.loads(read_regular(run / PROGRESS, MOST_BYTES), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError):
@@ -161,36 +87,25 @@ def read_progress(run: Path) -> Progress | None:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")
 
 
 def _checked(values: Any) -> Progress | None:
-    """The values as a progress, or None where one is missing or of another kind; what is not known is left out."""
+    """Return the values as a `Progress`, or None if one is missing or has the wrong type; other entries are ignored."""
     names = Progress.__dataclass_fields__
     if not isinstance(values, dict) or not names.keys() <= values.keys():
         return None
-    known = {name: values[name] for name in names}
-    lists = [known.pop("returns"), known.pop("lengths")]
-    if not all(isinstance(values, list) for values in lists) or len(lists[0]) != len(lists[1]):
+    returns, lengths = values["returns"], values["lengths"]
+    if not (isinstance(returns, list) and isinstance(lengths, list) and len(returns) == len(lengths)):
         return None
-    counts = ("step", "steps", "frames", "episodes", "updates")
-    optional = ("steps_per_second", "seconds_left")
     fits = (
-        known.pop("phase") in PHASES
-        and all(_is_count(known.pop(name)) for name in counts)
-        and all(known[name] is None or _is_number(known[name]) for name in optional)
-        and all(_is_number(value) for name, value in known.items() if name not in optional)
-        and all(value is None or _is_number(value) for value in lists[0])
-        and all(_is_count(value) for value in lists[1])
+        values["phase"] in PHASES
+        and all(is_count(values[name]) for name in ("step", "steps", "frames", "episodes", "updates"))
+        and all(is_number(values[name]) for name in ("written", "epsilon", "wall_seconds"))
+        and all(values[name] is None or is_number(values[name]) for name in ("steps_per_second", "seconds_left"))
+        and all(value is None or is_number(value) for value in returns)
+        and all(is_count(value) for value in lengths)
     )
     if not fits:
         return None
-    return Progress(**{name: values[name] for name in names} | {"returns": tuple(lists[0]), "lengths": tuple(lists[1])})
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and _is_number(value) and value >= 0
+    return Progress(**{name: values[name] for name in names} | {"returns": tuple(returns), "lengths": tuple(lengths)})

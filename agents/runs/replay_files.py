@@ -1,8 +1,6 @@
-"""The replay on disk: its rows in compressed blocks, each written once, so that a checkpoint adds only what is new."""
+"""The replay on disk: rows in compressed blocks, each written once, so that a checkpoint adds only new rows."""
 
 from __future__ import annotations
-
-from pixelq.agents.errors import LostReplay
 
 import re
 from contextlib import suppress
@@ -11,32 +9,31 @@ from pathlib import Path
 import zstandard
 from torch import Tensor
 
-from pixelq.agents.storage.checkpoint import ROWS, pack_tensors, read_files, unpack_tensors
-from pixelq.agents.errors import InvalidCheckpoint
-from pixelq.agents.storage.files import digest, read_checksums, replace_file
+from pixelq.agents.errors import InvalidCheckpoint, LostReplay
 from pixelq.agents.experience.ring import Ring
+from pixelq.agents.storage.checkpoint import ROWS, pack_tensors, read_files, unpack_tensors
+from pixelq.agents.storage.files import digest, read_checksums, replace_file
 
 BLOCK_BYTES = 2**23
-"""Bytes of a block before compression, if a time step is not larger. A part of the format; four times as many took
-twice the time, most of it for pages that had not been touched before."""
+"""Bytes of a block before compression, or those of one time step if it is larger. A part of the file format.
+
+Blocks four times as large took twice the time, most of it for fresh memory pages."""
 HEADER_BYTES = 2**16
-"""Most bytes that a block has beside its rows."""
+"""Greatest number of bytes that a block has beside its rows."""
 LEVEL = 3
-"""Of zstandard: level 6 makes blocks a third smaller and takes thrice the time."""
+"""Compression level of zstandard. Level 6 makes blocks a third smaller and takes three times as long."""
 FOLDER = "replay"
 
 
-
-
 class ReplayFiles:
-    """The rows of a ring in the folder ``replay`` beside a run's checkpoints.
+    """The rows of a ring, in the folder `replay` beside a run's checkpoints.
 
-    A block holds the time steps up to a multiple of ``steps`` and is never changed. The steps after the last block
-    are in each checkpoint itself.
+    A block holds the time steps up to a multiple of `steps` and never changes. The time steps after the last block are
+    in each checkpoint itself.
 
     Args:
-        checkpoints: the folder of the run's checkpoints.
-        ring: what is written and read.
+        checkpoints: Folder of the run's checkpoints.
+        ring: The ring to write and read.
     """
 
     def __init__(self, checkpoints: Path, ring: Ring) -> None:
@@ -45,10 +42,10 @@ class ReplayFiles:
         self.digests: dict[int, str] = {}  # of the blocks written, by the time step after their last
 
     def write(self) -> tuple[dict[str, str], bytes]:
-        """Writes the blocks that are new.
+        """Write the blocks that are new.
 
         Returns:
-            the digests of all blocks that the ring needs, by their path from a checkpoint; the rows after them, packed.
+            Digests of all blocks that the ring needs, by their path from a checkpoint, and the rows after them, packed.
         """
         ring, steps = self.ring, self.steps
         oldest = max(0, ring.time - ring.length)
@@ -65,12 +62,12 @@ class ReplayFiles:
         return blocks, pack(ring.read(max(oldest, ring.time // steps * steps), ring.time))
 
     def read(self, folder: Path, end: int) -> None:
-        """Puts the rows of a checkpoint, of the time steps before ``end``, into the ring.
+        """Read the rows of a checkpoint, those of the time steps before `end`, into the ring.
 
         Raises:
-            LostReplay: a block is missing or damaged.
-            InvalidCheckpoint: the rows in the checkpoint itself are damaged.
-            ValueError: the rows are not those of such a ring, or not all that it needs.
+            LostReplay: If a block is missing or damaged.
+            InvalidCheckpoint: If the rows in the checkpoint itself are damaged.
+            ValueError: If the rows do not fit the ring, or some are missing.
         """
         ring, reached = self.ring, max(0, end - self.ring.length)
         digests = read_checksums(folder)
@@ -91,7 +88,7 @@ class ReplayFiles:
         self.digests = {block_end: digests[name] for block_end, name in blocks}
 
     def remove_unneeded(self, checkpoints: list[Path]) -> None:
-        """Removes the blocks that none of these checkpoints names."""
+        """Remove the blocks that none of these checkpoints names."""
         needed: set[str] = set()
         for folder in checkpoints:
             with suppress(OSError, ValueError):  # one without its checksums is never resumed
@@ -102,15 +99,15 @@ class ReplayFiles:
 
 
 def pack(rows: dict[str, Tensor]) -> bytes:
-    """Rows as the compressed bytes of a safetensors file."""
+    """Return rows as the compressed bytes of a safetensors file."""
     return zstandard.ZstdCompressor(level=LEVEL).compress(pack_tensors(rows))
 
 
 def unpack(path: Path, data: bytes, ring: Ring) -> dict[str, Tensor]:
-    """The rows that ``pack`` was given; what they claim to take is checked before it is taken.
+    """Return the rows that `pack` was given. The size that they claim is checked before memory is allocated.
 
     Raises:
-        InvalidCheckpoint: they are damaged, or more than a block of such a ring.
+        InvalidCheckpoint: If they are damaged, or larger than a block of such a ring.
     """
     try:
         size = zstandard.get_frame_parameters(data).content_size

@@ -1,4 +1,4 @@
-"""Checkpoints: a folder of safetensors and JSON with checksums. Loading one runs no code."""
+"""Checkpoints: folders of safetensors and JSON files with checksums. Loading one runs no code."""
 
 from __future__ import annotations
 
@@ -18,25 +18,27 @@ from pixelq.agents.errors import InvalidCheckpoint
 from pixelq.agents.storage.files import CHECKSUMS, read_checked, read_regular, replace_folder, standing
 
 FORMAT = 3
+"""Format that is written; format 2, an agent without checksums and without its run, is read too."""
 AGENT, NETWORK, LEARNER = "agent.json", "network.safetensors", "learner.safetensors"
 RUN, ARRAYS, ROWS = "run.json", "run.safetensors", "rows.zst"
+"""Files of a checkpoint."""
 FOR_ACTING = "for_acting"
-"""What the description of an agent without its learner says."""
+"""Key in agent.json that marks an agent saved without its learner."""
 MOST_JSON = 2**22
-"""Bytes of the longest description that is read."""
+"""Size of the largest JSON file that is read, in bytes."""
 MOST_UNCHECKED = 2**32
-"""Bytes of the largest file that is read without a checksum."""
+"""Size of the largest file that is read without a checksum, in bytes."""
 
 
 @dataclass
 class RunState:
-    """What a run needs beside its agent to go on exactly.
+    """State of a run that is needed, besides its agent, to resume it exactly.
 
     Attributes:
         state: JSON values: counters.
-        arrays: running episodes, environments, and the replay beside its rows.
-        rows: the replay's newest rows, packed.
-        blocks: digests of the files that hold the others, by their path from the checkpoint.
+        arrays: Running episodes, environments, and the state of the replay other than its rows.
+        rows: The newest rows of the replay, packed.
+        blocks: Digests of the files that hold the other rows, by their path relative to the checkpoint.
     """
 
     state: dict[str, Any]
@@ -47,13 +49,13 @@ class RunState:
 
 @dataclass
 class Checkpoint:
-    """What a checkpoint holds.
+    """Contents of a checkpoint.
 
     Attributes:
         state: JSON values: configuration, spaces, counters, generators.
-        network: the online network's weights.
-        learner: target network and optimiser; None for an agent that was saved for acting.
-        run: what a run needs to go on; None for an agent alone.
+        network: Weights of the online network.
+        learner: Target network and optimiser; None for an agent saved for acting, or one read without its learner.
+        run: State of the run; None for an agent alone.
     """
 
     state: dict[str, Any]
@@ -63,14 +65,14 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes the folder ``path`` aside and renames it, so that it exists whole or not at all.
+    """Write a checkpoint to the folder `path`, which exists whole or not at all at any time.
 
     Raises:
-        InvalidCheckpoint: something else than a checkpoint lies at ``path``; it is left as it is.
-        OSError: it cannot be written; what was there is left as it was.
+        InvalidCheckpoint: If `path` exists and is not a checkpoint; it is left unchanged.
+        OSError: If the folder cannot be written; an old checkpoint is left unchanged.
     """
     if path.is_symlink() or (path.exists() and not _is_replaceable(path)):
-        raise InvalidCheckpoint(f"{path} is there already and is no checkpoint; save to another path")
+        raise InvalidCheckpoint(f"{path} already exists and is no checkpoint; save to another path")
     files, run = agent_files(checkpoint), checkpoint.run
     if run is not None:
         files |= {RUN: _json(run.state), ARRAYS: pack_tensors(run.arrays), ROWS: run.rows}
@@ -78,7 +80,10 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def agent_files(checkpoint: Checkpoint) -> dict[str, bytes]:
-    """The files of a checkpoint's agent, contents by name; one for acting says of itself that it has no learner."""
+    """Return the files of a checkpoint's agent, contents by name.
+
+    An agent without a learner is marked as one saved for acting.
+    """
     state = {"format": FORMAT, **checkpoint.state}
     if checkpoint.learner is None:
         return {AGENT: _json(state | {FOR_ACTING: True}), NETWORK: pack_tensors(checkpoint.network)}
@@ -87,49 +92,56 @@ def agent_files(checkpoint: Checkpoint) -> dict[str, bytes]:
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> Path:
-    """The checkpoint that a path means: itself, or a run's best one, or else its latest.
+    """Return the checkpoint at a path: the path itself, or a run's best checkpoint, or else its latest.
 
     Raises:
-        InvalidCheckpoint: there is none.
+        InvalidCheckpoint: If there is none.
     """
     path = Path(path)
     for candidate in (standing(path), path / "checkpoints" / "best", path / "checkpoints" / "latest"):
         if os.path.isfile(candidate / AGENT):
             return candidate
     if not os.path.exists(path):
-        raise InvalidCheckpoint(f"{path} does not exist; give a run's folder or one of its checkpoints")
-    raise InvalidCheckpoint(f"{path} holds no checkpoint; give a run's folder or one of its checkpoints")
+        raise InvalidCheckpoint(f"{path} does not exist; give the folder of a run or a checkpoint")
+    raise InvalidCheckpoint(f"no checkpoint in {path}; give the folder of a run or a checkpoint")
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Reads the agent of the checkpoint that ``find_checkpoint`` finds.
+def read_checkpoint(path: str | os.PathLike[str], *, learner: bool = True) -> Checkpoint:
+    """Read the agent of the checkpoint that `find_checkpoint` finds.
+
+    Args:
+        path: Path of a run or a checkpoint.
+        learner: Whether to read the target network and the optimiser too; acting needs neither.
 
     Raises:
-        InvalidCheckpoint: a file is missing, not as it was written, or of another format.
+        InvalidCheckpoint: If a file is missing, is not as it was written, or has another format. Without `learner`,
+            learner.safetensors is neither read nor checked.
     """
     folder = find_checkpoint(path)
     files = dict(read_files(folder, (AGENT, NETWORK)))
     state = unpack_json(folder / AGENT, files[AGENT])
     if "format" not in state:
         raise InvalidCheckpoint(f"{folder / AGENT} is not a pixelq checkpoint's description")
-    if state["format"] not in (2, FORMAT):  # format 2 is an agent without checksums and without its run
+    if state["format"] not in (2, FORMAT):
         raise InvalidCheckpoint(
             f"{folder} has format {state['format']!r:.80}; this version reads formats 2 and {FORMAT}"
         )
     if state["format"] == FORMAT and not (folder / CHECKSUMS).exists():
         raise InvalidCheckpoint(f"{folder} lacks its {CHECKSUMS}; use another checkpoint")
     network = unpack_tensors(folder / NETWORK, files[NETWORK])
-    if state.get(FOR_ACTING) is True and state["format"] == FORMAT:  # said in a file with a checksum, and so no damage
+    # Only a file with a checksum can say that there is no learner; anywhere else a missing learner is damage.
+    is_for_acting = state.get(FOR_ACTING) is True and state["format"] == FORMAT
+    if not learner or is_for_acting:
         return Checkpoint(state, network, None)
-    ((_, learner),) = read_files(folder, (LEARNER,))
-    return Checkpoint(state, network, unpack_tensors(folder / LEARNER, learner))
+    ((_, data),) = read_files(folder, (LEARNER,))
+    return Checkpoint(state, network, unpack_tensors(folder / LEARNER, data))
 
 
 def read_run_state(folder: Path) -> dict[str, Any]:
-    """The JSON values that a checkpoint holds of its run.
+    """Return the JSON values of a checkpoint's run.
 
     Raises:
-        InvalidCheckpoint: the file is missing or not as it was written, or the checkpoint is of an agent alone.
+        InvalidCheckpoint: If the file is missing or not as it was written, or the checkpoint holds an agent alone.
     """
     if not (folder / RUN).exists():
         raise InvalidCheckpoint(f"{folder} holds an agent without its run; it can be loaded, but not resumed")
@@ -138,20 +150,20 @@ def read_run_state(folder: Path) -> dict[str, Any]:
 
 
 def read_run_arrays(folder: Path) -> dict[str, Tensor]:
-    """The arrays that a checkpoint holds of its run.
+    """Return the arrays of a checkpoint's run.
 
     Raises:
-        InvalidCheckpoint: the file is missing or not as it was written.
+        InvalidCheckpoint: If the file is missing or not as it was written.
     """
     ((_, data),) = read_files(folder, (ARRAYS,))
     return unpack_tensors(folder / ARRAYS, data)
 
 
 def read_files(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Name and contents of a checkpoint's files, one at a time, checked where it has checksums.
+    """Yield name and contents of a checkpoint's files, one at a time, checked if the checkpoint has checksums.
 
     Raises:
-        InvalidCheckpoint: a file is missing or not as it was written.
+        InvalidCheckpoint: If a file is missing or not as it was written.
     """
     try:
         if (folder / CHECKSUMS).exists():
@@ -165,16 +177,20 @@ def read_files(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]
 
 
 def pack_tensors(tensors: dict[str, Tensor]) -> bytes:
-    """Tensors of any device as the bytes of a safetensors file."""
-    # safetensors.torch.save makes a type of ctypes for each new size, which is never freed again.
+    """Return tensors of any device as the bytes of a safetensors file."""
+    # Not safetensors.torch.save, which makes a ctypes type for each new size and never frees it.
     return safetensors.numpy.save({key: tensor.detach().contiguous().cpu().numpy() for key, tensor in tensors.items()})
 
 
 def unpack_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; they take as much memory as the file.
+    """Return the tensors of a safetensors file; they take as much memory as the file.
+
+    Args:
+        path: Path of the file, for the error.
+        data: Contents of the file.
 
     Raises:
-        InvalidCheckpoint: it is none.
+        InvalidCheckpoint: If it is no safetensors file.
     """
     try:
         return safetensors.torch.load(data)
@@ -183,16 +199,23 @@ def unpack_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
 
 
 def unpack_json(path: Path, data: bytes) -> dict[str, Any]:
-    """The values of a JSON file.
+    """Return the values of a JSON file.
+
+    Args:
+        path: Path of the file, for the error.
+        data: Contents of the file.
 
     Raises:
-        InvalidCheckpoint: it is no JSON object, or too long for one of ours.
+        InvalidCheckpoint: If it is no JSON object, or larger than `MOST_JSON`.
     """
     try:
         if len(data) > MOST_JSON:
             raise ValueError(f"{len(data):,} bytes")
         state = json.loads(data)
-    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of too many digits, nested too deep
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # not UTF-8, not JSON, a number with too many digits, nesting too deep
         raise InvalidCheckpoint(f"{path} is damaged ({one_line(error)}); use another checkpoint") from error
     if not isinstance(state, dict):
         raise InvalidCheckpoint(f"{path} is not a pixelq checkpoint's description")
@@ -204,11 +227,11 @@ def _json(values: dict[str, Any]) -> bytes:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, as part of a sentence."""
+    """Return the message of an error in one line, to be part of a sentence."""
     return " ".join(str(error).split())[:300]
 
 
 def _is_replaceable(path: Path) -> bool:
-    """Whether a folder holds a checkpoint and nothing else, or nothing at all."""
+    """Return whether a folder is empty or holds a checkpoint and nothing else."""
     names = {AGENT, NETWORK, LEARNER, RUN, ARRAYS, ROWS, CHECKSUMS}
     return path.is_dir() and {entry.name for entry in path.iterdir()} <= names

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and checksums that say so."""
+"""Files and folders that exist whole or not at all, and checksums to verify them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 CHECKSUMS = "checksums.sha256"
-"""Digests of a folder's files, as ``sha256sum -c`` reads them."""
+"""Name of the file with the digests of a folder's files, in the format of `sha256sum -c`."""
 MOST_CHECKSUMS = 2**24
-"""Bytes of the longest list of them that is read."""
+"""Size of the largest list of checksums that is read, in bytes."""
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Writes a file, down to the disk."""
+    """Write a file and flush it to the disk."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -25,7 +25,7 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Sees that a file's bytes, or a folder's names, are on the disk."""
+    """Flush a file's contents, or a folder's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -34,9 +34,12 @@ def sync(path: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes, *, synced: bool = True) -> None:
-    """Writes a file aside and renames it: a crash leaves the old one or the new one.
+    """Write a file under another name and rename it, so that a crash leaves the old file or the new one.
 
-    Without ``synced`` that holds for the process alone; a machine that fails may leave any bytes.
+    Args:
+        path: Path of the file.
+        data: Contents of the file.
+        synced: Whether this also holds if the machine fails; otherwise only if the process does.
     """
     aside = path.with_name(f".{path.name}.partial")
     try:
@@ -46,21 +49,21 @@ def replace_file(path: Path, data: bytes, *, synced: bool = True) -> None:
             aside.write_bytes(data)
         aside.replace(path)
     except OSError:
-        aside.unlink(missing_ok=True)  # it would take the room that is lacking
+        aside.unlink(missing_ok=True)  # the disk may be full
         raise
     if synced:
         sync(path.parent)
 
 
 def replace_folder(path: Path, files: Mapping[str, bytes], beside: Mapping[str, str] | None = None) -> None:
-    """Writes a folder of files and their checksums aside and renames it.
+    """Write a folder of files and their checksums under another name and rename it.
 
-    A crash leaves the old folder or the new one, the old one perhaps under the name where ``standing`` finds it.
+    A crash leaves the old folder or the new one; the old one may have the name under which `standing` finds it.
 
     Args:
-        path: the folder.
-        files: contents by name.
-        beside: digests of other files that belong to it, by their path from the folder.
+        path: Path of the folder.
+        files: Contents of the files by name.
+        beside: Digests of other files that belong to it, by their path relative to the folder.
     """
     aside = path.with_name(f".{path.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
@@ -68,7 +71,7 @@ def replace_folder(path: Path, files: Mapping[str, bytes], beside: Mapping[str, 
         aside.mkdir(parents=True)
         for name, data in files.items():
             write_synced(aside / name, data)
-        # The files stand last, so that a list that was cut off lacks one that is known to belong to it.
+        # The folder's own files come last, so that a list that was cut off lacks one that is known to belong to it.
         digests = dict(beside or {}) | {name: digest(data) for name, data in files.items()}
         lines = "".join(f"{value}  {name}\n" for name, value in digests.items())
         write_synced(aside / CHECKSUMS, lines.encode())
@@ -88,13 +91,13 @@ def replace_folder(path: Path, files: Mapping[str, bytes], beside: Mapping[str, 
 
 
 def standing(folder: Path) -> Path:
-    """The folder, or the older one that a crash left in its place while it was being replaced."""
-    # os.path finds no file where a name is too long or a folder may not be searched; Path would raise.
+    """Return the folder itself, or the older one that a crash left while the folder was being replaced."""
+    # os.path reports no file where a name is too long or a folder may not be searched; Path would raise.
     return _old(folder) if not os.path.exists(folder) and os.path.isdir(_old(folder)) else folder
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder that nobody then finds half removed."""
+    """Remove a folder, so that no one finds it half removed."""
     aside = path.with_name(f".{path.name}.removed")
     shutil.rmtree(aside, ignore_errors=True)
     path.rename(aside)
@@ -102,7 +105,7 @@ def remove_folder(path: Path) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Puts in order what a crash left behind in a folder whose entries are written by these functions."""
+    """Clean up after a crash in a folder whose entries were written by the functions of this module."""
     for path in sorted(folder.glob(".*")):
         target = folder / path.stem[1:]
         if path.suffix == ".old" and not target.exists():
@@ -115,16 +118,16 @@ def tidy(folder: Path) -> None:
 
 
 def digest(data: bytes) -> str:
-    """The SHA-256 of some bytes, in hexadecimal."""
+    """Return the SHA-256 digest of bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def read_checksums(folder: Path) -> dict[str, str]:
-    """The digests that a folder's list of checksums gives, by path from the folder.
+    """Return the digests in a folder's list of checksums, by path relative to the folder.
 
     Raises:
-        ValueError: it is no such list.
-        OSError: it cannot be read.
+        ValueError: If the file is no such list.
+        OSError: If it cannot be read.
     """
     found = {}
     *lines, rest = read_regular(folder / CHECKSUMS, MOST_CHECKSUMS).decode("ascii").split("\n")
@@ -139,10 +142,14 @@ def read_checksums(folder: Path) -> dict[str, str]:
 
 
 def read_regular(path: Path, most: int | None = None) -> bytes:
-    """The contents of a file of at most so many bytes; a pipe or a device, which may never end, is none.
+    """Return the contents of a regular file; not of a pipe or a device, which may never end.
+
+    Args:
+        path: Path of the file.
+        most: Greatest size in bytes; None for no limit.
 
     Raises:
-        OSError: it cannot be read, or is larger.
+        OSError: If it cannot be read, is larger, or is no regular file.
     """
     _check_regular(path)
     if most is not None and path.stat().st_size > most:
@@ -151,10 +158,10 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
 
 
 def digest_of_file(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal, without the memory for it.
+    """Return the SHA-256 digest of a file, in hexadecimal, without loading it into memory.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: If it cannot be read.
     """
     _check_regular(path)
     with path.open("rb") as file:
@@ -167,15 +174,15 @@ def _check_regular(path: Path) -> None:
 
 
 def read_checked(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Name and contents of files of a folder, which are as they were written, one at a time.
+    """Yield name and contents of a folder's files, one at a time, after checking their digests.
 
     Raises:
-        ValueError: one is not, by its checksum, or has none.
-        OSError: one cannot be read.
+        ValueError: If a file is not what was written, or has no digest.
+        OSError: If a file cannot be read.
     """
     digests = read_checksums(folder)
     for name in names:
-        if digests.get(name) != digest_of_file(folder / name):  # before memory is taken
+        if digests.get(name) != digest_of_file(folder / name):  # before its contents take memory
             raise ValueError(f"{name} is not what was written")
         yield name, read_regular(folder / name)
 

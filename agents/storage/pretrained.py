@@ -1,4 +1,4 @@
-"""What is in the box: trained policies that come with the package, each an agent saved for acting and its figures."""
+"""Pretrained policies: agents saved for acting that come with the package, each with its evaluation."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from pixelq.agents.storage.checkpoint import AGENT, find_checkpoint, one_line, r
 from pixelq.agents.storage.files import standing
 
 FOLDER = Path(__file__).parents[1] / "policies"
-"""A folder in it is a policy, and its name the policy's."""
+"""Folder of the pretrained policies; each has a folder of its name in it."""
 ALIASES = {"demo": "pong"}
-"""Further names, for which nobody needs to know what there is."""
+"""Further names of pretrained policies, for those who do not know which ones there are."""
 CONFIG, EVALUATION, CARD = "config.json", "evaluation.json", "README.md"
-"""Beside a policy's weights: how it was trained, how well it plays, and both in words."""
+"""Files beside a policy's weights: how it was trained, how well it plays, and a description of both."""
 
 
 @dataclass(frozen=True)
-class Policy:
-    """A policy of the box, and how well it played when it was put there.
+class PretrainedPolicy:
+    """A policy that comes with the package, and how well it played when it was added.
 
     Attributes:
-        name: by which ``DQN.load`` and ``pixelq evaluate`` find it.
-        aliases: further names.
-        env: id of its environment.
-        steps: agent steps that it had learned for.
-        frames: of the emulator, in these steps.
-        mean: return of an episode.
+        name: Name that `DQN.load` and `pixelq evaluate` take.
+        aliases: Further names.
+        env: ID of its environment.
+        steps: Agent steps of its training.
+        frames: Frames of the emulator in these steps.
+        mean: Mean return of an episode.
         ci95: 95% interval of the mean.
-        episodes: full ones, over which the mean is taken.
-        protocol: by whose rules they were played.
-        size: bytes of its files.
+        episodes: Number of full episodes behind the mean.
+        protocol: Protocol under which they were played.
+        size: Size of its files in bytes.
     """
 
     name: str
@@ -49,20 +49,20 @@ class Policy:
     size: int
 
 
-def policies() -> list[Policy]:
-    """The policies of the box, by name.
+def pretrained_policies() -> list[PretrainedPolicy]:
+    """Return all pretrained policies, sorted by name.
 
     Raises:
-        InvalidCheckpoint: the files of one are not as they were written.
+        InvalidCheckpoint: If the files of one are not as they were written.
     """
     return [_described(name, folder) for name, folder in sorted(_folders().items())]
 
 
-def policy(name: str) -> Path:
-    """The folder of a policy of the box.
+def pretrained_folder(name: str) -> Path:
+    """Return the folder of the pretrained policy with a name or alias.
 
     Raises:
-        InvalidCheckpoint: there is none of that name.
+        InvalidCheckpoint: If there is none.
     """
     folders = _folders()
     if ALIASES.get(name, name) not in folders:
@@ -71,42 +71,45 @@ def policy(name: str) -> Path:
 
 
 def names() -> list[str]:
-    """All names of policies of the box, aliases first."""
+    """Return all names of pretrained policies, aliases first."""
     folders = sorted(_folders())
     return [alias for alias, name in ALIASES.items() if name in folders] + folders
 
 
-def is_boxed(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is the name of a policy of the box, and of nothing in the working folder, which goes first."""
+def is_pretrained(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is the name of a pretrained policy, and of no file or folder, which would take priority."""
     return os.fspath(path) in names() and not os.path.exists(standing(Path(path)))
 
 
 def find_policy(path: str | os.PathLike[str]) -> Path:
-    """The checkpoint that a path means, as ``find_checkpoint`` finds it, or else that of the box with this name.
+    """Return the folder of the checkpoint at a path, or of the pretrained policy with that name.
+
+    A path is resolved as by `find_checkpoint`, and takes priority over a name.
 
     Raises:
-        InvalidCheckpoint: there is none.
+        InvalidCheckpoint: If there is neither.
     """
-    if is_boxed(path):
-        return policy(os.fspath(path))
+    if is_pretrained(path):
+        return pretrained_folder(os.fspath(path))
     try:
         return find_checkpoint(path)
     except InvalidCheckpoint as error:
         name = os.fspath(path)
         if name in names():
-            raise InvalidCheckpoint(f"{error}; from another folder {name} is what comes with pixelq") from error
+            message = f"{error}; from another folder, {name} is the policy that comes with pixelq"
+            raise InvalidCheckpoint(message) from error
         if os.path.exists(path):
             raise
         raise InvalidCheckpoint(f"{error}; {_known(name)}") from error
 
 
 def _folders() -> dict[str, Path]:
-    """The box's folders by name."""
+    """Return the folders of the pretrained policies by name."""
     return {path.parent.name: path.parent for path in FOLDER.glob(f"[!.]*/{AGENT}")}
 
 
 def _known(name: str) -> str:
-    """What is in the box, as the end of a sentence about a name that is not."""
+    """Return which policies there are, as the end of an error about a name that is not one of them."""
     known = names()
     close = difflib.get_close_matches(name[:40].lower(), known, n=1)
     if close:
@@ -114,12 +117,12 @@ def _known(name: str) -> str:
     return f"pixelq comes with {' and '.join(known) or 'no policy'}"
 
 
-def _described(name: str, folder: Path) -> Policy:
-    """A policy by its files."""
+def _described(name: str, folder: Path) -> PretrainedPolicy:
+    """Return a pretrained policy from its files."""
     values: dict[str, Any] = unpack_json(folder / EVALUATION, dict(read_files(folder, (EVALUATION,)))[EVALUATION])
     try:
         low, high = values["ci95"]
-        return Policy(
+        return PretrainedPolicy(
             name=name,
             aliases=tuple(alias for alias, of in ALIASES.items() if of == name),
             env=str(values["env"]),
@@ -132,4 +135,6 @@ def _described(name: str, folder: Path) -> Policy:
             size=sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
         )
     except (LookupError, TypeError, ValueError) as error:
-        raise InvalidCheckpoint(f"{folder / EVALUATION} is damaged ({one_line(error)}); install pixelq anew") from error
+        raise InvalidCheckpoint(
+            f"{folder / EVALUATION} is damaged ({one_line(error)}); install pixelq again"
+        ) from error

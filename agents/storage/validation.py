@@ -1,89 +1,137 @@
-"""Putting back what a checkpoint holds: nothing is taken that does not fit what it is meant for."""
+"""Validation: values, tensors and generator states read from files are used only if they fit their purpose."""
 
 from __future__ import annotations
 
 import math
+import re
+import sys
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from types import UnionType
+from typing import Any, TypeGuard, get_args
 
 import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
+MOST_COUNT = 2**62
+"""Greatest count that is read from a file."""
 MOST_NUMBERS = 2**24
 """Most numbers in an observation that is read from a checkpoint."""
 _DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+_KIND_NAMES = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "text",
+    dict: "an object",
+    list: "a list",
+    type(None): "null",
+}
+
+
+def is_count(value: object, most: int = MOST_COUNT) -> TypeGuard[int]:
+    """Return whether a value is an integer in [0, most]; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def is_number(value: object, least: float = -sys.float_info.max, most: float = sys.float_info.max) -> TypeGuard[float]:
+    """Return whether a value is a finite number in [least, most]; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+
+
+def count(values: Mapping[str, Any], name: str, most: int = MOST_COUNT) -> int:
+    """Return the JSON value of a name, which must be an integer in [0, most].
+
+    Raises:
+        ValueError: If it is missing or anything else.
+    """
+    value = values.get(name)
+    if not is_count(value, most):
+        raise ValueError(_message(name, f"an integer {_interval(most, MOST_COUNT)}", value))
+    return value
+
+
+def number(values: Mapping[str, Any], name: str, most: float = MOST_COUNT) -> float:
+    """Return the JSON value of a name, which must be a number in [0, most].
+
+    Raises:
+        ValueError: If it is missing or anything else.
+    """
+    value = values.get(name)
+    if not is_number(value, 0, most):
+        raise ValueError(_message(name, f"a number {_interval(most, MOST_COUNT)}", value))
+    return float(value)
+
+
+def check_types(values: Mapping[str, Any], kinds: Mapping[str, type | UnionType]) -> None:
+    """Check that JSON values have the types of their names; names without a value are passed over.
+
+    Args:
+        values: The values by name.
+        kinds: The type of each name, such as `int`, or `int | None` where null is allowed. True and False fit `bool`
+            alone.
+
+    Raises:
+        ValueError: If a value has another type.
+    """
+    for name, kind in kinds.items():
+        if name not in values:
+            continue
+        value, allowed = values[name], get_args(kind) or (kind,)
+        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+            requirement = " or ".join(_KIND_NAMES.get(each, each.__name__) for each in allowed)
+            raise ValueError(_message(name, requirement, value))
+
+
+def count_in(text: str) -> int | None:
+    """Return the count that a cell of a table holds, of at most 18 digits, or None if it holds none."""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
+def number_in(text: str) -> float | None:
+    """Return the number that a cell of a table holds, perhaps NaN or infinite, or None if it holds none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def fitting(tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
-    """The tensor of that name, if it has the type and shape of ``like``.
+    """Return the tensor of a name, which must have the type and shape of `like`.
 
     Raises:
-        ValueError: it has not, or is not there.
+        ValueError: If it is missing, has another type or shape, or holds booleans that are neither True nor False.
     """
     tensor = tensors.get(name)
     if tensor is None:
         raise ValueError(f"{name} is missing")
     if (tensor.dtype, tensor.shape) != (like.dtype, like.shape):
-        raise ValueError(f"{name} is {tensor.dtype} {[*tensor.shape]}, not {like.dtype} {[*like.shape]}")
+        raise ValueError(f"{name} must be {like.dtype} {[*like.shape]}, got {tensor.dtype} {[*tensor.shape]}")
     if tensor.dtype == torch.bool and (tensor.view(torch.uint8) > 1).any():
         raise ValueError(f"{name} holds bytes that are neither True nor False")
     return tensor
 
 
-def count(values: Mapping[str, Any], name: str, most: int = 2**62) -> int:
-    """The JSON value of that name, if it is an integer in [0, most].
-
-    Raises:
-        ValueError: it is not, or is not there.
-    """
-    value = values.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise ValueError(f"{name} is {value!r:.80}, which is no count")
-    return value
-
-
-def number(values: Mapping[str, Any], name: str, most: float = 2**62) -> float:
-    """The JSON value of that name, if it is a number in [0, most].
-
-    Raises:
-        ValueError: it is not, or is not there.
-    """
-    value = values.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
-        raise ValueError(f"{name} is {value!r:.80}, which is no number from 0 on")
-    return float(value)
-
-
-def flicker_of(values: Mapping[str, Any]) -> float:
-    """The probability that a picture was black, which older checkpoints do not have: 0.
-
-    Raises:
-        ValueError: it is no such probability.
-    """
-    return number(values, "flicker", 1.0) if "flicker" in values else 0.0
-
-
 def observations(values: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of the observations that JSON values describe.
+    """Return the shape and type of observations from their JSON description.
 
     Raises:
-        ValueError: they describe none, or some of more than ``MOST_NUMBERS``.
+        ValueError: If it describes no observations, or some of more than `MOST_NUMBERS` numbers.
     """
     shape, dtype = (values.get("shape"), values.get("dtype")) if isinstance(values, dict) else (None, None)
     if dtype not in _DTYPES:
-        raise ValueError(f"observations are of type {dtype!r:.80}")
+        raise ValueError(_message("dtype of the observations", "a NumPy type", dtype))
     if not isinstance(shape, list) or not all(type(size) is int and size >= 1 for size in shape):
-        raise ValueError(f"observations are of shape {shape!r:.80}")
+        raise ValueError(_message("shape of the observations", "a list of positive integers", shape))
     if len(shape) > 32 or math.prod(shape) > MOST_NUMBERS:
-        raise ValueError(f"observations of shape {shape!r:.80} are more than this version reads")
+        raise ValueError(_message("shape of the observations", f"at most {MOST_NUMBERS:,} numbers", shape))
     return tuple(shape), np.dtype(dtype)
 
 
 def unbounded_box(shape: tuple[int, ...], dtype: np.dtype[Any]) -> gymnasium.spaces.Box:
-    """The space of all observations of a shape and type."""
+    """Return the space of all observations of a shape and type."""
     low, high = (-np.inf, np.inf) if dtype.kind == "f" else (0, 1)
     if dtype.kind in "iu":
         low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
@@ -91,23 +139,33 @@ def unbounded_box(shape: tuple[int, ...], dtype: np.dtype[Any]) -> gymnasium.spa
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with ``prefix`` and a dot, by the rest of their names."""
+    """Return the tensors whose names begin with `prefix` and a dot, by the rest of their names."""
     return {name[len(prefix) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 def restore_generator(generator: torch.Generator, tensors: Mapping[str, Tensor], name: str) -> None:
-    """Puts back a generator's state; one of another kind of device cannot be, and gives a seed instead.
+    """Set a generator to a saved state.
+
+    The state of a generator on another kind of device has another size and cannot be set; it becomes a seed instead.
 
     Raises:
-        ValueError: the tensor of that name is no generator's state, or is not there.
+        ValueError: If the tensor of that name is missing or not the state of a generator.
     """
     own, state = generator.get_state(), tensors.get(name, torch.zeros(())).cpu()
     if state.dtype != torch.uint8 or state.dim() != 1:
-        raise ValueError(f"{name} is no generator's state")
+        raise ValueError(f"{name} is not the state of a generator")
     if state.numel() != own.numel():
         generator.manual_seed(zlib.crc32(state.numpy().tobytes()))
         return
     try:
         generator.set_state(state)
     except RuntimeError as error:
-        raise ValueError(f"{name} is no generator's state ({error})") from error
+        raise ValueError(f"{name} is not the state of a generator ({error})") from error
+
+
+def _message(name: str, requirement: str, value: object) -> str:
+    return f"{name} must be {requirement}, got {value!r:.80}"
+
+
+def _interval(most: float, limit: float) -> str:
+    return "of at least 0" if most == limit else f"in [0, {most:,}]"

@@ -1,1 +1,1 @@
-"""training."""
+"""The training loop in its parts: collector, updater and recorder."""

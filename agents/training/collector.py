@@ -1,28 +1,39 @@
-"""A step of the environments in two halves, so that there is time to learn in between."""
+"""The collector: one step of all environments, and the rows of the replay that it writes."""
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
+from torch import Tensor
 
+from pixelq.agents.agent import Agent
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.evaluation.evaluate import check_resets
-from pixelq.envs import fact, is_atari
+from pixelq.agents.storage.validation import count, part
+from pixelq.agents.training.interval import Episodes, Interval, State
+from pixelq.envs import EnvironmentFailed, InvalidEnv, is_atari
+from pixelq.envs.interface import (
+    background_stepping,
+    env_id,
+    frame_stack_of,
+    protocol_of,
+    restartable,
+    restorable,
+)
 
-if TYPE_CHECKING:
-    from pixelq.agents.dqn import DQN
 
-
-def check_games(agent: DQN, envs: VectorEnv, evaluation_envs: VectorEnv | None = None) -> None:
-    """Sees that an agent can learn, and be evaluated, in these environments.
+def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None = None) -> None:
+    """Check that an agent can learn, and be evaluated, in these environments.
 
     Raises:
-        InvalidConfig: they reset in another way, or their observations and actions are not the agent's.
+        InvalidConfig: If they reset in another way, or have other observations or actions than the agent.
     """
     check_resets(envs)
     if not agent.fits(envs):
@@ -33,45 +44,185 @@ def check_games(agent: DQN, envs: VectorEnv, evaluation_envs: VectorEnv | None =
             raise InvalidConfig("the evaluation environments' spaces are not the agent's; make them like the others")
 
 
-def note_games(agent: DQN, envs: VectorEnv) -> None:
-    """Notes what an agent is trained in; ``config.frame_stack`` becomes that of Atari environments, with a warning."""
-    asked_for, stack = agent.config.frame_stack, fact(envs, "frame_stack", agent.config.frame_stack)
-    if is_atari(fact(envs, "env_id", "")) and stack != asked_for:
+def note_envs(agent: Agent, envs: VectorEnv) -> None:
+    """Record in the agent which environments it is trained in.
+
+    If Atari environments stack another number of frames than `config.frame_stack`, that becomes theirs, with a warning.
+    """
+    asked_for, stack = agent.config.frame_stack, frame_stack_of(envs, agent.config.frame_stack)
+    agent.env_id = env_id(envs)
+    if is_atari(agent.env_id or "") and stack != asked_for:
         agent.config = agent.learner.config = dataclasses.replace(agent.config, frame_stack=stack)
         warnings.warn(
             f"the configuration said frame_stack {asked_for}, but the environments stack {stack}; now it says {stack}. "
             f"For {asked_for}, make them with make_vec(..., frame_stack={asked_for}), and the agent from them",
-            stacklevel=5,  # whoever called learn
+            stacklevel=4,  # the caller of learn
         )
-    agent.env_id = fact(envs, "env_id", None)
-    agent.protocol = getattr(fact(envs, "protocol", None), "name", None)
-    agent.flicker = fact(envs, "flicker", 0.0)
+    protocol = protocol_of(envs)
+    agent.protocol = None if protocol is None else protocol.rules
 
 
-class Games:
-    """Vector environments that play in the background from ``send`` to ``recv``; those that cannot step in ``recv``.
+class Restarts:
+    """Restarts of environments that fail: one in a run.
 
-    So both are the same training, number for number.
+    Args:
+        agent: Its step is named in messages.
+        say: Called with a sentence about a restart.
+        kept: Returns the end of the error's sentence, about the last checkpoint.
+
+    Attributes:
+        count: Number of restarts so far.
     """
 
-    def __init__(self, envs: VectorEnv) -> None:
-        self.envs = envs
-        # Asked of the class: a wrapper that hands its environments' methods on would be left out of the step.
-        self.in_background = hasattr(type(envs), "send")
-        self.actions: NDArray[np.int64] | None = None  # sent and not received
+    def __init__(self, agent: Agent, say: Callable[[str], None], kept: Callable[[], str]) -> None:
+        self.agent, self.say, self.kept = agent, say, kept
+        self.count = 0
 
-    def send(self, actions: NDArray[np.int64]) -> None:
-        """Begins a step with actions [N]."""
-        if self.in_background:
-            self.envs.send(actions)  # type: ignore[attr-defined]
-        self.actions = actions
+    def restart(self, envs: VectorEnv, error: EnvironmentFailed) -> NDArray[Any]:
+        """Create failed environments again, and return their first observations [N, *observation].
 
-    def recv(self) -> tuple[Any, ...]:
-        """What ``step`` returns."""
-        actions, self.actions = self.actions, None
-        return self.envs.recv() if self.in_background else self.envs.step(actions)  # type: ignore[attr-defined]
+        Raises:
+            EnvironmentFailed: If environments failed before in this run, or these cannot be created again.
+        """
+        able = restartable(envs)
+        if self.count > 0 or able is None:
+            raise EnvironmentFailed(f"{error}, at step {self.agent.step:,}{self.kept()}") from error
+        self.count += 1
+        self.say(f"{error}, at step {self.agent.step:,}; the environments are created again, once")
+        return able.restart()
 
-    def settle(self) -> None:
-        """Waits for a step that is under way, so that the environments can be reset."""
-        if self.actions is not None and self.in_background:
-            self.recv()
+
+class Collector:
+    """Steps the environments and writes what happens into the replay.
+
+    A step has two halves: `act` writes the observations, chooses actions and sends them; `receive` writes the outcome.
+    Between the two the environments play in the background, if they can, and the learner has time. Environments that
+    cannot are stepped in `receive`, so both are the same training, number for number.
+
+    Args:
+        agent: Chooses the actions.
+        envs: Environments with next-step autoreset.
+        interval: Told which episodes end.
+        restarts: Restarts environments that fail.
+
+    Attributes:
+        memory: LSTM state of the environments; None without an LSTM.
+        episodes: The episodes under way.
+        obs: Observations [N, *observation] that the environments show; None before `start`.
+    """
+
+    def __init__(self, agent: Agent, envs: VectorEnv, interval: Interval, restarts: Restarts) -> None:
+        self.agent, self.envs, self.interval, self.restarts = agent, envs, interval, restarts
+        self.replay = agent.make_replay(envs.num_envs, frame_stack_of(envs))
+        self.background = background_stepping(envs)
+        self.memory = agent.make_memory(envs.num_envs)
+        self.episodes = Episodes(envs.num_envs)
+        self.obs: NDArray[Any] | None = None
+        self._actions: NDArray[np.int64] | None = None  # sent and not received
+        self._games: dict[str, NDArray[Any]] = {}  # state of the environments to go on from
+
+    def start(self) -> None:
+        """Reset the environments, unless a resumed run goes on in them."""
+        if self.obs is None:
+            self.obs, _ = self.envs.reset()
+
+    def act(self) -> None:
+        """Write the observations, choose actions and send them."""
+        assert self.obs is not None
+        self.replay.observe(self.obs, None if self.memory is None else self.memory.state)
+        self._actions = self.agent.explore(self.replay.latest(), self.memory)
+        if self.background is not None:
+            self.background.send(self._actions)
+        self.agent.step += int((~self.episodes.done).sum())  # the step after an episode's end only resets
+
+    def receive(self) -> None:
+        """Wait for what the step brought, and write it.
+
+        Raises:
+            EnvironmentFailed: See `Restarts.restart`.
+        """
+        assert self._actions is not None
+        actions, self._actions = self._actions, None
+        try:
+            outcome = self.envs.step(actions) if self.background is None else self.background.recv()
+        except EnvironmentFailed as error:
+            self._cut()  # the episodes under way end with the last observations
+            self.obs = self.restarts.restart(self.envs, error)
+            self.memory = self.agent.make_memory(self.envs.num_envs)
+            return
+        self.obs, reward, terminated, truncated, info = outcome
+        done = terminated | truncated
+        self.replay.complete(actions, reward, terminated, truncated, info.get("life_lost"))
+        ended = self.episodes.step(reward, done)
+        self.agent.episodes += len(ended)
+        self.interval.episodes += ended
+        if self.memory is not None:
+            self.memory.step(actions, reward, done)
+
+    def stop(self) -> None:
+        """Wait for a step that is under way, and end all episodes: the next training starts with a reset."""
+        try:
+            if self._actions is not None and self.background is not None:
+                self._actions = None
+                self.background.recv()
+        finally:
+            if self.obs is not None:
+                self.replay.cut(self.obs)
+
+    def _cut(self) -> None:
+        """End the episodes under way as truncated."""
+        assert self.obs is not None
+        self.replay.cut(self.obs)
+        self.episodes.cut()
+
+    def state(self) -> State:
+        """Return what `load_state` restores."""
+        arrays = self.episodes.state()
+        if self.memory is not None:
+            arrays |= {f"policy.{name}": tensor for name, tensor in self.memory.arrays().items()}
+        arrays["obs"] = torch.from_numpy(np.ascontiguousarray(self.obs))
+        able = restorable(self.envs)
+        if able is not None:
+            arrays |= {f"games.{name}": torch.from_numpy(values) for name, values in able.get_state().items()}
+        return {"restarts": self.restarts.count}, arrays
+
+    def load_state(self, values: dict[str, Any], arrays: dict[str, Tensor]) -> None:
+        """Restore what `state` returned, except the environments, which `restore_envs` restores.
+
+        Raises:
+            LookupError, ValueError: If it is the state of another collector.
+        """
+        self.restarts.count = count(values, "restarts")
+        self.episodes.load_state(arrays)
+        if self.memory is not None:
+            self.memory.load_arrays(part(arrays, "policy"))
+        obs, space = arrays["obs"].numpy(), self.agent.observation_space
+        if (obs.shape, obs.dtype) != ((self.envs.num_envs, *space.shape), space.dtype):
+            raise ValueError(f"obs is {obs.dtype} {[*obs.shape]}")
+        if not ((self.replay.ring.action >= 0) & (self.replay.ring.action < self.agent.num_actions)).all():
+            raise ValueError("the replay holds actions that the environments do not have")
+        self.obs = obs
+        self._games = {name: tensor.numpy() for name, tensor in part(arrays, "games").items()}
+
+    def restore_envs(self) -> str | None:
+        """Restore the environments after `load_state`; return why that cannot be done, or None."""
+        able, games = restorable(self.envs), self._games
+        if not games or able is None:
+            return f"new episodes: {type(self.envs).__name__} cannot be restored"
+        try:
+            shown = able.set_state(games)
+        except InvalidEnv as error:
+            return f"new episodes: {error}"
+        if not np.array_equal(shown, self.obs, equal_nan=shown.dtype.kind == "f"):
+            return "new episodes: the environments show something else than they did"
+        self.obs = shown
+        return None
+
+    def restart_episodes(self, *, cut: bool) -> None:
+        """Start new episodes in all environments; `cut` ends those in the replay as truncated."""
+        if cut:
+            self._cut()
+        self.episodes.cut()
+        self.obs, _ = self.envs.reset()
+        if self.memory is not None:
+            self.memory.restart()

@@ -1,8 +1,8 @@
-"""What a row of metrics tells of: the episodes that ended since the last one, the updates and the time."""
+"""What a row of metrics is about: episodes, updates and time since the row before."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,59 +11,103 @@ from torch import Tensor
 
 from pixelq.agents.storage.validation import count, fitting, number
 
+State = tuple[dict[str, Any], dict[str, Tensor]]
+"""JSON values and arrays that a checkpoint holds of a part of the loop."""
 
-class Interval:
-    """The running episodes, and what has happened since the last row of metrics.
+
+class Episode(NamedTuple):
+    """A training episode that has ended."""
+
+    total: float
+    """Raw return."""
+    length: int
+    """Agent steps."""
+
+
+class Episodes:
+    """The episodes under way in N environments.
 
     Args:
-        num_envs: environments, N.
-        step: agent step at which it begins.
+        num_envs: Number of environments, N.
 
     Attributes:
-        done: bool [N], the last step ended an episode.
+        done: bool [N], whether the last step ended the episode; the next step only resets the environment.
+        returns: [N], raw return so far.
+        lengths: int64 [N], agent steps so far.
     """
 
-    def __init__(self, num_envs: int, step: int) -> None:
+    def __init__(self, num_envs: int) -> None:
         self.done: NDArray[np.bool_] = np.zeros(num_envs, dtype=bool)
-        self.running_return, self.running_length = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
+        self.returns, self.lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
+
+    def step(self, reward: NDArray[Any], done: NDArray[np.bool_]) -> list[Episode]:
+        """Count a step with rewards and ends [N], and return the episodes that it ended."""
+        self.returns += reward
+        self.lengths += ~self.done
+        ended = []
+        for i in np.flatnonzero(done):
+            ended.append(Episode(float(self.returns[i]), int(self.lengths[i])))
+            self.returns[i], self.lengths[i] = 0.0, 0
+        self.done = done
+        return ended
+
+    def cut(self) -> None:
+        """Forget the episodes under way, which will not end."""
+        self.done[:] = False
+        self.returns[:], self.lengths[:] = 0.0, 0
+
+    def _fields(self) -> dict[str, NDArray[Any]]:
+        return {"done": self.done, "running_return": self.returns, "running_length": self.lengths}
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the arrays that `load_state` restores."""
+        return {name: torch.from_numpy(values) for name, values in self._fields().items()}
+
+    def load_state(self, arrays: dict[str, Tensor]) -> None:
+        """Restore what `state` returned.
+
+        Raises:
+            ValueError: If it is the state of other episodes.
+        """
+        for name, own in self._fields().items():
+            own[:] = fitting(arrays, name, torch.from_numpy(own)).numpy()
+
+
+class Interval:
+    """What has happened since the last row of metrics; the losses stay on the learner's device until the next one.
+
+    Args:
+        step: Agent step at which it begins.
+
+    Attributes:
+        episodes: Episodes that have ended.
+        losses: Step, loss [] and mean q-value [] of each update.
+    """
+
+    def __init__(self, step: int) -> None:
         self.begin(step, 0.0)
 
     def begin(self, step: int, wall_seconds: float) -> None:
-        """Begins the next interval at an agent step and so many seconds of the run; the episodes go on."""
+        """Begin the next interval at an agent step, `wall_seconds` after the start of the run."""
         self.step, self.started = step, wall_seconds
-        self.finished: list[tuple[float, int]] = []  # return and length of the episodes that ended
-        self.losses: list[tuple[int, Tensor, Tensor]] = []  # step, loss and mean q of the updates
-
-    def count(self, reward: NDArray[Any], done: NDArray[np.bool_]) -> int:
-        """Counts a step of the environments, with rewards and ends [N]; returns how many episodes ended."""
-        self.running_return += reward
-        self.running_length += ~self.done  # the step after an end only resets
-        for i in np.flatnonzero(done):
-            self.finished.append((float(self.running_return[i]), int(self.running_length[i])))
-            self.running_return[i], self.running_length[i] = 0.0, 0
-        self.done = done
-        return int(done.sum())
-
-    def cut(self) -> None:
-        """Forgets the running episodes: they will not end."""
-        self.done[:] = False
-        self.running_return[:], self.running_length[:] = 0.0, 0
+        self.episodes: list[Episode] = []
+        self.losses: list[tuple[int, Tensor, Tensor]] = []
 
     def loss_values(self) -> Tensor:
-        """Loss and mean q of each update [updates, 2], on the CPU: the one place that waits for the learner."""
+        """Return loss and mean q-value of each update [updates, 2] on the CPU; only here the learner is waited for."""
         if not self.losses:
             return torch.zeros(0, 2)
         losses, values = [loss for _, loss, _ in self.losses], [q_mean for *_, q_mean in self.losses]
         return torch.stack([torch.stack(losses), torch.stack(values)], 1).cpu()
 
     def bad_losses(self) -> list[tuple[int, float]]:
-        """Step and loss of each update whose loss is not finite."""
+        """Return step and loss of each update whose loss is not finite."""
         losses = self.loss_values()[:, 0]
         return [(self.losses[i][0], float(losses[i])) for i in (~losses.isfinite()).nonzero().flatten().tolist()]
 
     def row(self, step: int, wall_seconds: float) -> dict[str, float | None]:
-        """The columns of metrics.csv that tell of the interval up to an agent step and so many seconds of the run."""
-        returns, lengths = zip(*self.finished, strict=True) if self.finished else ((), ())
+        """Return the columns of metrics.csv for the interval up to an agent step, `wall_seconds` into the run."""
+        returns, lengths = zip(*self.episodes, strict=True) if self.episodes else ((), ())
         loss, q_mean = self.loss_values().mean(0).tolist() if self.losses else (None, None)
         return {
             "return_mean": float(np.mean(returns)) if returns else None,
@@ -74,13 +118,10 @@ class Interval:
             "steps_per_second": (step - self.step) / max(wall_seconds - self.started, 1e-9),
         }
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """JSON values and arrays that ``load_state`` puts back."""
-        returns, lengths = zip(*self.finished, strict=True) if self.finished else ((), ())
+    def state(self) -> State:
+        """Return what `load_state` restores."""
+        returns, lengths = zip(*self.episodes, strict=True) if self.episodes else ((), ())
         arrays = {
-            "done": torch.from_numpy(self.done),
-            "running_return": torch.from_numpy(self.running_return),
-            "running_length": torch.from_numpy(self.running_length),
             "returns": torch.tensor(returns, dtype=torch.float64),
             "lengths": torch.tensor(lengths, dtype=torch.int64),
             "loss_steps": torch.tensor([step for step, *_ in self.losses], dtype=torch.int64),
@@ -88,20 +129,17 @@ class Interval:
         }
         return {"interval_step": self.step, "interval_started": self.started}, arrays
 
-    def load_state(self, state: dict[str, Any], arrays: dict[str, Tensor], device: torch.device) -> None:
-        """Puts back what ``state`` gave.
+    def load_state(self, values: dict[str, Any], arrays: dict[str, Tensor], device: torch.device) -> None:
+        """Restore what `state` returned, with the losses on a device.
 
         Raises:
-            ValueError: it is not the state of such an interval.
+            ValueError: If it is not the state of an interval.
         """
         ended, updates = (len(arrays.get(name, "")) for name in ("returns", "loss_steps"))
         returns = fitting(arrays, "returns", torch.zeros(ended, dtype=torch.float64))
         lengths = fitting(arrays, "lengths", torch.zeros(ended, dtype=torch.int64))
         steps = fitting(arrays, "loss_steps", torch.zeros(updates, dtype=torch.int64))
         losses = fitting(arrays, "losses", torch.zeros(updates, 2)).to(device)
-        for name in ("done", "running_return", "running_length"):
-            own = getattr(self, name)
-            own[:] = fitting(arrays, name, torch.from_numpy(own)).numpy()
-        self.begin(count(state, "interval_step"), number(state, "interval_started"))
-        self.finished = list(zip(returns.tolist(), lengths.tolist(), strict=True))
+        self.begin(count(values, "interval_step"), number(values, "interval_started"))
+        self.episodes = [Episode(*pair) for pair in zip(returns.tolist(), lengths.tolist(), strict=True)]
         self.losses = [(step, loss, q) for step, (loss, q) in zip(steps.tolist(), losses, strict=True)]

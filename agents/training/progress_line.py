@@ -13,21 +13,26 @@ from pixelq.agents.evaluation.evaluate import Evaluation
 
 
 class ProgressLine:
-    """One line on the terminal: steps, frames, speed, time left, last return, ε, loss."""
+    """One line on the terminal: steps, frames, speed, time left, last return, ε and loss.
 
-    def __init__(self, first_step: int, last_step: int, frames_per_step: int, enabled: bool) -> None:
-        self.frames_per_step = frames_per_step
+    Args:
+        first_step: Agent step at which this training begins.
+        last_step: Agent step at which it ends.
+        enabled: Whether to show anything.
+    """
+
+    def __init__(self, first_step: int, last_step: int, enabled: bool) -> None:
         self.progress = Progress(
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[text]}", table_column=Column(no_wrap=False)),  # two lines where it is narrow
+            TextColumn("{task.fields[text]}", table_column=Column(no_wrap=False)),  # two lines on a narrow terminal
             console=Console(stderr=True),
             disable=not enabled,
         )
         self.task = self.progress.add_task("", total=last_step, completed=first_step, text="")
 
     def update(self, row: Mapping[str, Any]) -> None:
-        """Shows a row of metrics."""
+        """Show a row of metrics."""
         last_return = "–" if row["return_mean"] is None else f"{row['return_mean']:.1f}"
         loss = "–" if row["loss"] is None else f"{row['loss']:.4f}"
         text = (
@@ -37,7 +42,7 @@ class ProgressLine:
         self.progress.update(self.task, completed=row["step"], text=text)
 
     def say_evaluation(self, step: int, result: Evaluation) -> None:
-        """Prints what an evaluation gave."""
+        """Print the result of an evaluation."""
         low, high = result.ci95
         self.say(
             f"step {step:,}: mean return {result.mean:.1f} (95% {low:.1f} to {high:.1f}) "
@@ -45,6 +50,6 @@ class ProgressLine:
         )
 
     def say(self, line: str) -> None:
-        """Prints a line above the progress line."""
+        """Print a line above the progress line."""
         if not self.progress.disable:
             self.progress.console.print(line, highlight=False, soft_wrap=True)

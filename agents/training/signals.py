@@ -9,11 +9,13 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """The first SIGINT or SIGTERM, noted for the loop to stop in good order; a second one acts as ever."""
-    received: list[int] = []
+def stop_signals(received: list[int]) -> Iterator[None]:
+    """Append the first SIGINT or SIGTERM to `received`, for the loop to stop in good order.
+
+    A second signal acts as it would have without this. Outside the main thread, no signal is caught.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield received
+        yield
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = {number: signal.getsignal(number) for number in numbers}
@@ -29,6 +31,6 @@ def stop_signals() -> Iterator[list[int]]:
     for number in numbers:
         signal.signal(number, note)
     try:
-        yield received
+        yield
     finally:
         restore()

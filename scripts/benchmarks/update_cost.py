@@ -20,7 +20,7 @@ from pixelq.agents.experience.batches import Sequences
 from pixelq.agents.experience.replay import make_replay
 from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate
 from pixelq.agents.learning.learner import Learner, Update
-from pixelq.agents.results.formatting import percent
+from pixelq.agents.results.formatting import format_percent
 from pixelq.agents.runs.machine import hardware
 from pixelq.networks import QNetwork
 from pixelq.scripts.benchmarks.timing import seconds_in_turns
@@ -138,6 +138,6 @@ def show_costs(figures: dict[str, Any], console: Console) -> None:
             f"{result['drawn_per_second']:,.0f}",
             f"{result['gflop_per_update']:.2f}",
             f"{result['gflop_per_second']:,.0f}",
-            percent(result["lstm_share_of_gflop"]) if result["lstm_share_of_gflop"] else "",
+            format_percent(result["lstm_share_of_gflop"]) if result["lstm_share_of_gflop"] else "",
         )
     console.print(table)

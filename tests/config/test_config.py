@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from pixelq.agents import PRESETS, AgentConfig, InvalidConfig, preset
+from pixelq.agents.config.agent_config import Group
 
 NAN, INFINITY = float("nan"), float("inf")
 OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
@@ -88,13 +89,53 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     ("field", "value"), [(field, value) for field in OUT_OF_RANGE for value in OUT_OF_RANGE[field]]
 )
 def test_values_out_of_range_are_refused_by_name(field: str, value: Any) -> None:
-    with pytest.raises(InvalidConfig, match=rf"^{field} is .*; it must be ") as error:
+    with pytest.raises(InvalidConfig, match=rf"^{field} must be .*, got ") as error:
         AgentConfig(**{field: value})
-    assert str(error.value).startswith(f"{field} is {value!r}; it must be ")
-    with pytest.raises(InvalidConfig, match=f"^{field} is "):
+    assert str(error.value).endswith(f", got {value!r}")
+    with pytest.raises(InvalidConfig, match=f"^{field} must be "):
         dataclasses.replace(AgentConfig(), **{field: value})
-    with pytest.raises(InvalidConfig, match=f"^{field} is "):
+    with pytest.raises(InvalidConfig, match=f"^{field} must be "):
         AgentConfig.from_dict({field: value})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"gamma": 1.5}, "gamma must be in [0, 1], got 1.5"),
+        ({"gamma": True}, "gamma must be a number, got True"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"batch_size": 32.0}, "batch_size must be an integer, got 32.0"),
+        ({"batch_size": 10**12 + 1}, "batch_size must be at most 1,000,000,000,000, got 1000000000001"),
+        ({"atoms": 1}, "atoms must be at least 2, got 1"),
+        ({"frame_stack": 17}, "frame_stack must be in [1, 16], got 17"),
+        ({"learning_rate": 0}, "learning_rate must be greater than 0, got 0"),
+        ({"learning_rate": NAN}, "learning_rate must be greater than 0, got nan"),
+        ({"learning_rate": 1e39}, "learning_rate must be within ±1e+38, got 1e+39"),
+        ({"v_max": NAN}, "v_max must be within ±1e+38, got nan"),
+        ({"munchausen_clip": 0.1}, "munchausen_clip must be at most 0, got 0.1"),
+        ({"max_grad_norm": -1.0}, "max_grad_norm must be greater than 0 or None, got -1.0"),
+        ({"lstm": "512"}, "lstm must be an integer or None, got '512'"),
+        ({"noisy": None}, "noisy must be True or False, got None"),
+        ({"loss": "mse"}, "loss must be one of huber, squared, got 'mse'"),
+        ({"loss": "squared", "head": "fqf"}, "loss must be huber unless the head is scalar, got 'squared'"),
+    ],
+)
+def test_the_message_says_what_a_value_must_be(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidConfig) as error:
+        AgentConfig(**values)
+    assert str(error.value) == message
+
+
+def test_the_metadata_of_every_field() -> None:
+    """A group from the list, a range for every count, and the range of a count in whole numbers."""
+    hints = get_type_hints(AgentConfig)
+    for field in dataclasses.fields(AgentConfig):
+        assert set(field.metadata) == {"group", "unit", "least", "above", "most"}, field.name
+        assert field.metadata["group"] in get_args(Group), field.name
+        if hints[field.name] in (int, int | None):
+            assert type(field.metadata["least"]) is int, field.name
+    groups = [field.metadata["group"] for field in dataclasses.fields(AgentConfig)]
+    assert tuple(dict.fromkeys(groups)) == get_args(Group)
 
 
 def test_every_field_is_checked() -> None:
@@ -120,7 +161,7 @@ def test_ends_of_the_ranges_are_allowed() -> None:
     ],
 )
 def test_combinations_that_make_no_sense_are_refused(field: str, values: dict[str, Any]) -> None:
-    with pytest.raises(InvalidConfig, match=f"^{field} is .*; it must be at most (epsilon_start|replay_capacity)$"):
+    with pytest.raises(InvalidConfig, match=f"^{field} must be at most (epsilon_start|replay_capacity), got "):
         AgentConfig(**values)
 
 

@@ -177,7 +177,7 @@ def test_resets_of_some_are_refused():
     for position, value in ((1, 0), (0, ACTIONS), (3, ACTIONS)):
         changed = {**state, "actions": state["actions"].copy()}
         changed["actions"][position] = value
-        with pytest.raises(InvalidEnv, match="the state's actions reset some environments and not the others"):
+        with pytest.raises(InvalidEnv, match="the state's actions must reset all environments at once"):
             ActionLog.from_state(changed, N, ACTIONS)
     alone = {**state, "actions": state["actions"].copy()}
     alone["actions"][[2, 6]] = ACTIONS  # the first environment's log began later

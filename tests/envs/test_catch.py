@@ -79,14 +79,22 @@ def test_as_a_vector_environment():
         assert rewards.tolist() == [float(step in (9, 19))] * 8
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 6), (3, 0)])
-def test_sizes_that_cannot_be_won_are_refused(rows, columns):
-    with pytest.raises(InvalidEnv, match=f"Catch needs 2 rows or more and .* not {rows} and {columns}"):
+@pytest.mark.parametrize(
+    ("rows", "columns", "sentence"),
+    [
+        (1, 1, "rows must be at least 2, got 1"),
+        (3, 6, "columns must be in [1, 5] (at most 2 · rows − 1), got 6"),
+        (3, 0, "columns must be in [1, 5] (at most 2 · rows − 1), got 0"),
+    ],
+)
+def test_sizes_that_cannot_be_won_are_refused(rows, columns, sentence):
+    with pytest.raises(InvalidEnv) as caught:
         Catch(rows, columns)
+    assert str(caught.value) == sentence
 
 
 def test_render_modes():
-    with pytest.raises(InvalidEnv, match="Catch renders as 'rgb_array', not 'human'"):
+    with pytest.raises(InvalidEnv, match="render_mode must be None or 'rgb_array', got 'human'"):
         Catch(render_mode="human")
     env = Catch(render_mode="rgb_array")
     observation, _ = env.reset(seed=0)

@@ -10,7 +10,7 @@ import pytest
 
 from pixelq.agents import DQN, AgentConfig, InvalidRun
 from pixelq.agents.experience.replay import Replay
-from pixelq.envs import PROTOCOLS, ClassicVec, InvalidEnv, Protocol, make_filmed, make_vec
+from pixelq.envs import PROTOCOLS, InvalidEnv, Protocol, make_filmed, make_vec
 from pixelq.envs import anchors as anchors_module
 from pixelq.envs.flicker import uniform
 from pixelq.scripts.main import run
@@ -231,14 +231,14 @@ def test_spaces_of_other_depths():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"frame_stack": 0}, "frame_stack must be an integer of at least 1, not 0"),
-        ({"frame_stack": 17}, "frame_stack must be at most 16, not 17"),
-        ({"frame_stack": 2.0}, "frame_stack must be an integer of at least 1, not 2.0"),
-        ({"flicker": 1.0}, "flicker must be a probability in [0, 1), not 1.0"),
-        ({"flicker": -0.1}, "flicker must be a probability in [0, 1), not -0.1"),
-        ({"flicker": float("nan")}, "flicker must be a probability in [0, 1), not nan"),
-        ({"flicker": True}, "flicker must be a probability in [0, 1), not True"),
-        ({"flicker": "0.5"}, "flicker must be a probability in [0, 1), not '0.5'"),
+        ({"frame_stack": 0}, "frame_stack must be an integer of at least 1, got 0"),
+        ({"frame_stack": 17}, "frame_stack must be at most 16, got 17"),
+        ({"frame_stack": 2.0}, "frame_stack must be an integer of at least 1, got 2.0"),
+        ({"flicker": 1.0}, "flicker must be a probability in [0, 1), got 1.0"),
+        ({"flicker": -0.1}, "flicker must be a probability in [0, 1), got -0.1"),
+        ({"flicker": float("nan")}, "flicker must be a probability in [0, 1), got nan"),
+        ({"flicker": True}, "flicker must be a probability in [0, 1), got True"),
+        ({"flicker": "0.5"}, "flicker must be a probability in [0, 1), got '0.5'"),
     ],
 )
 def test_what_is_out_of_range_is_refused(options, sentence):
@@ -254,7 +254,7 @@ def test_other_environments_do_not_flicker():
             with pytest.raises(InvalidEnv, match=r"^only Atari games flicker; leave flicker out$"):
                 function("CartPole-v1", flicker=flicker)
     envs = make_vec("CartPole-v1", 2, frame_stack=7)
-    assert (envs.frame_stack, envs.flicker, ClassicVec.flicker) == (1, 0.0, 0.0)
+    assert (envs.frame_stack, envs.flicker, envs.protocol.flicker) == (1, 0.0, 0.0)
     assert envs.reset()[0].shape == (2, 4)
 
 

@@ -48,34 +48,34 @@ def run(code):
 
 
 INVALID = {
-    "make_vec('ALE/Pong-v5', 0)": "num_envs must be an integer of at least 1, not 0",
-    "make_vec('ALE/Pong-v5', -1)": "num_envs must be an integer of at least 1, not -1",
-    "make_vec('CartPole-v1', 10**11)": "num_envs must be at most 1,048,576, not 100,000,000,000",
-    "make_vec('ALE/Pong-v5', 1.5)": "num_envs must be an integer of at least 1, not 1.5",
-    "make_vec('ALE/Pong-v5', 1, num_threads=-1)": "num_threads must be an integer of at least 0, not -1",
-    "make_vec('ALE/Pong-v5', 1, -1)": "seed must be a non-negative integer, not -1",
-    "fresh().reset(seed=-1)": "seed must be a non-negative integer, not -1",
+    "make_vec('ALE/Pong-v5', 0)": "num_envs must be an integer of at least 1, got 0",
+    "make_vec('ALE/Pong-v5', -1)": "num_envs must be an integer of at least 1, got -1",
+    "make_vec('CartPole-v1', 10**11)": "num_envs must be at most 1,048,576, got 100,000,000,000",
+    "make_vec('ALE/Pong-v5', 1.5)": "num_envs must be an integer of at least 1, got 1.5",
+    "make_vec('ALE/Pong-v5', 1, num_threads=-1)": "num_threads must be an integer of at least 0, got -1",
+    "make_vec('ALE/Pong-v5', 1, -1)": "seed must be a non-negative integer, got -1",
+    "fresh().reset(seed=-1)": "seed must be a non-negative integer, got -1",
     "make_vec('ALE/Joust-v5')": "'ALE/Joust-v5' has no single-player mode; choose another game",
     "make_vec('ALE/Combat-v5')": "'ALE/Combat-v5' has no single-player mode; choose another game",
     "make_vec('ALE/MazeCraze-v5')": "'ALE/MazeCraze-v5' has no single-player mode; choose another game",
     "make_vec('ALE/Warlords-v5')": "'ALE/Warlords-v5' has no single-player mode; choose another game",
     "make_vec('ALE/Pnog-v5')": "unknown environment 'ALE/Pnog-v5'; did you mean 'ALE/Pong-v5'?",
     "make_vec('ALE/Pong-v5', protocol='stikcy')": "unknown protocol 'stikcy'; the protocols are sticky, nature, 100k",
-    "dataclasses.replace(STICKY, repeat_action_probability=2)": "repeat_action_probability must be in [0, 1), not 2",
-    "dataclasses.replace(STICKY, noop_max=-1)": "noop_max must be 0 or more, not -1",
-    "dataclasses.replace(STICKY, max_frames=0)": "max_frames must be from 1 to 1000000000, not 0",
-    "dataclasses.replace(STICKY, evaluation_epsilon=1.1)": "evaluation_epsilon must be in [0, 1], not 1.1",
+    "dataclasses.replace(STICKY, repeat_action_probability=2)": "repeat_action_probability must be in [0, 1), got 2",
+    "dataclasses.replace(STICKY, noop_max=-1)": "noop_max must be at least 0, got -1",
+    "dataclasses.replace(STICKY, max_frames=0)": "max_frames must be in [1, 1000000000], got 0",
+    "dataclasses.replace(STICKY, evaluation_epsilon=1.1)": "evaluation_epsilon must be in [0, 1], got 1.1",
 }
 WRONG_ACTIONS = {
-    "np.array([0, -1])": "actions must be in 0..5, not -1..0",
-    "np.array([6, 0])": "actions must be in 0..5, not 0..6",
-    "np.array([0, 2**63], np.uint64)": "actions must be in 0..5, not 0..9223372036854775808",
-    "np.zeros(2)": "actions must be integers of shape (2,), not float64 of shape (2,)",
-    "np.zeros(2, bool)": "actions must be integers of shape (2,), not bool of shape (2,)",
-    "np.zeros((2, 1), int)": "actions must be integers of shape (2,), not int64 of shape (2, 1)",
-    "np.zeros(3, int)": "actions must be integers of shape (2,), not int64 of shape (3,)",
-    "0": "actions must be integers of shape (2,), not int64 of shape ()",
-    "None": "actions must be integers of shape (2,), not object of shape ()",
+    "np.array([0, -1])": "actions must be in 0..5, got -1..0",
+    "np.array([6, 0])": "actions must be in 0..5, got 0..6",
+    "np.array([0, 2**63], np.uint64)": "actions must be in 0..5, got 0..9223372036854775808",
+    "np.zeros(2)": "actions must be integers of shape (2,), got float64 of shape (2,)",
+    "np.zeros(2, bool)": "actions must be integers of shape (2,), got bool of shape (2,)",
+    "np.zeros((2, 1), int)": "actions must be integers of shape (2,), got int64 of shape (2, 1)",
+    "np.zeros(3, int)": "actions must be integers of shape (2,), got int64 of shape (3,)",
+    "0": "actions must be integers of shape (2,), got int64 of shape ()",
+    "None": "actions must be integers of shape (2,), got object of shape ()",
 }
 WRONG_ORDER = {
     "fresh().recv()": "recv was called without send; call send first",
@@ -87,7 +87,7 @@ WRONG_ORDER = {
     "closed(fresh()).reset()": "the environment is closed; make a new one",
     "closed(sent()).recv()": "the environment is closed; make a new one",
 }
-WRONG_OPTIONS = {"fresh().reset(options={'reset_mask': 1})": "reset takes no options here, not ['reset_mask']"}
+WRONG_OPTIONS = {"fresh().reset(options={'reset_mask': 1})": "reset takes no options, got ['reset_mask']"}
 GROUPS = {
     "InvalidEnv": INVALID,
     "ValueError": {f"fresh().step({actions})": message for actions, message in WRONG_ACTIONS.items()} | WRONG_OPTIONS,

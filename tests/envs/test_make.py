@@ -106,14 +106,14 @@ def test_termination_wins_over_truncation_and_the_step_after_restarts(counter):
     assert [bool(step[3][0]) for step in steps] == [False, True, False]
 
 
-def test_misuse_of_a_classic_environment(counter):
+def test_misuse_of_a_gymnasium_environment(counter):
     envs = make_vec(counter(), 2)
     with pytest.raises(RuntimeError, match="not reset; call reset first"):
         envs.step(np.zeros(2, np.int64))
     envs.reset()
     with pytest.raises(RuntimeError, match="recv was called without send"):
         envs.recv()
-    with pytest.raises(ValueError, match=r"actions must be in 0\.\.1, not 0\.\.2"):
+    with pytest.raises(ValueError, match=r"actions must be in 0\.\.1, got 0\.\.2"):
         envs.step(np.array([0, 2]))
     actions = np.array([0, 1])
     envs.send(actions)
@@ -123,7 +123,7 @@ def test_misuse_of_a_classic_environment(counter):
     with pytest.raises(RuntimeError, match="reset was called between send and recv"):
         envs.reset()
     assert envs.recv()[1].tolist() == [0, 1]
-    with pytest.raises(InvalidEnv, match="seed must be a non-negative integer, not -1"):
+    with pytest.raises(InvalidEnv, match="seed must be a non-negative integer, got -1"):
         envs.reset(seed=-1)
     with pytest.raises(ValueError, match="reset takes no options"):
         envs.reset(options={"x": 1})
@@ -180,7 +180,7 @@ def test_a_missing_package_or_picture_is_said_in_one_sentence(counter):
         make_filmed(counter(picture="text"))
 
 
-def test_film_of_a_classic_environment(counter):
+def test_film_of_a_gymnasium_environment(counter):
     picture = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     film = make_filmed(counter(picture=picture))
     with pytest.raises(RuntimeError, match="there is no picture yet; call reset first"):

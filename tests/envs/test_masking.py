@@ -54,13 +54,13 @@ def test_keeps_the_given_entries_in_the_given_order(drawn):
 def test_indices_that_cannot_be(indices):
     with pytest.raises(InvalidEnv) as caught:
         MaskObservation(Numbers((3,)), indices)
-    assert str(caught.value) == f"indices must be different integers in 0..2, at least one, not {indices}"
+    assert str(caught.value) == f"indices must be distinct integers in 0..2, at least one, got {indices}"
 
 
 def test_observations_that_cannot_be_masked():
-    with pytest.raises(InvalidEnv, match=r"^MaskObservation needs observations that are a Box with one axis, not Box"):
+    with pytest.raises(InvalidEnv, match=r"^the observation space must be a Box with one axis, got Box"):
         MaskObservation(Numbers((2, 3)), [0])
-    with pytest.raises(InvalidEnv, match="with one axis, not Discrete"):
+    with pytest.raises(InvalidEnv, match="with one axis, got Discrete"):
         MaskObservation(gymnasium.make("FrozenLake-v1"), [0])
 
 

@@ -220,14 +220,14 @@ def test_goes_on_exactly_from_the_middle_of_an_episode(env_id):
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: TMaze(0), "length must be an integer of at least 1, not 0"),
-        (lambda: TMaze(2.5), "length must be an integer of at least 1, not 2.5"),
-        (lambda: TMaze(render_mode="human"), "TMaze renders as 'rgb_array', not 'human'"),
-        (lambda: RepeatPrevious(num_values=1), "num_values must be an integer of at least 2, not 1"),
-        (lambda: RepeatPrevious(delay=-1), "delay must be an integer of at least 0, not -1"),
-        (lambda: RepeatPrevious(length=0), "length must be an integer of at least 1, not 0"),
-        (lambda: RepeatPrevious(4, 8, 8), "RepeatPrevious needs a length greater than its delay, not 8 and 8"),
-        (lambda: RepeatPrevious(render_mode="ansi"), "RepeatPrevious renders as 'rgb_array', not 'ansi'"),
+        (lambda: TMaze(0), "length must be an integer of at least 1, got 0"),
+        (lambda: TMaze(2.5), "length must be an integer of at least 1, got 2.5"),
+        (lambda: TMaze(render_mode="human"), "render_mode must be None or 'rgb_array', got 'human'"),
+        (lambda: RepeatPrevious(num_values=1), "num_values must be an integer of at least 2, got 1"),
+        (lambda: RepeatPrevious(delay=-1), "delay must be an integer of at least 0, got -1"),
+        (lambda: RepeatPrevious(length=0), "length must be an integer of at least 1, got 0"),
+        (lambda: RepeatPrevious(4, 8, 8), "length must be greater than delay, which is 8, got 8"),
+        (lambda: RepeatPrevious(render_mode="ansi"), "render_mode must be None or 'rgb_array', got 'ansi'"),
     ],
 )
 def test_what_cannot_be_is_refused(make, sentence):

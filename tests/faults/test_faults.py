@@ -21,7 +21,7 @@ from tests.support.runs import (
     COMPLETED,
     DIED,
     Child,
-    Nursery,
+    Harness,
     assert_same,
     copied,
     train,
@@ -31,15 +31,15 @@ from tests.support.runs import (
 SEED = 20
 
 
-def go_on(out: Path, nursery: Nursery, fresh: list[str], patches: dict[str, Any]) -> Child:
+def go_on(out: Path, harness: Harness, fresh: list[str], patches: dict[str, Any]) -> Child:
     """Starts a run, or resumes it once its folder has a configuration, as whoever sees it killed would."""
     if (out / "config.json").exists():
-        return nursery.start(train(out, resume=True), patches)
+        return harness.start(train(out, resume=True), patches)
     if out.exists():
-        ended = nursery.run(train(out, resume=True), patches)
+        ended = harness.run(train(out, resume=True), patches)
         assert (ended.code, ended.err.count("\n")) == (2, 1), ended
         assert "holds no run to resume; leave out --resume to start one" in ended.err
-    return nursery.start(fresh, patches)
+    return harness.start(fresh, patches)
 
 
 def caught(out: Path) -> str:
@@ -73,12 +73,12 @@ def await_checkpoint(out: Path, seconds: float) -> None:
 
 
 def kill_often(
-    nursery: Nursery, folder: Path, whole: Path, fresh: Any, kills: int, longest: float, patches: dict[str, Any]
+    harness: Harness, folder: Path, whole: Path, fresh: Any, kills: int, longest: float, patches: dict[str, Any]
 ) -> Counter[str]:
     """Kills runs at random moments, and compares each that comes to its end nevertheless, the last in any case.
 
     Args:
-        nursery: that runs them.
+        harness: that runs them.
         folder: for the runs.
         whole: the run that they are compared with.
         fresh: a folder's command line.
@@ -92,7 +92,7 @@ def kill_often(
     draw, counts, runs, resumed = random.Random(SEED), Counter[str](), 0, list[dict[str, Any]]()
     out = folder / "run-0"
     while counts.total() < kills:
-        child = go_on(out, nursery, fresh(out), patches)
+        child = go_on(out, harness, fresh(out), patches)
         time.sleep(draw.uniform(0, longest) if draw.random() < 0.8 else draw.uniform(0, 0.1))
         if draw.random() < 0.3:  # of a fast disk, chance alone would hit too few checkpoints
             await_checkpoint(out, longest)
@@ -108,7 +108,7 @@ def kill_often(
             continue
         assert ended.code == -signal.SIGKILL, where
         counts[caught(out)] += 1
-    ended = go_on(out, nursery, fresh(out), patches).wait()
+    ended = go_on(out, harness, fresh(out), patches).wait()
     assert ended.code == 0, f"seed {SEED}, the end: {ended}"
     assert_same(whole, out)
     resumed += resumptions(out)
@@ -117,8 +117,8 @@ def kill_often(
     return counts
 
 
-def test_a_hundred_kills(nursery: Nursery, whole: Path, tmp_path: Path) -> None:
-    counts = kill_often(nursery, tmp_path, whole, train, 100, 0.9, BLOCKS)
+def test_a_hundred_kills(harness: Harness, whole: Path, tmp_path: Path) -> None:
+    counts = kill_often(harness, tmp_path, whole, train, 100, 0.9, BLOCKS)
     assert counts["writing"] + counts["between"] + counts["removing"] >= 10, counts
     assert counts["before config.json"] + counts["before the first checkpoint"] >= 2, counts
 
@@ -127,15 +127,15 @@ PONG = {"env": "ALE/Pong-v5", "steps": 160, "checkpoint_every": 20, "evaluate_ev
 PONG |= {"evaluation_episodes": 1, "final_episodes": 1, "agent.train_every": 20, "agent.encoder": "minatar"}
 
 
-def test_kills_of_an_atari_run(nursery: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kills_of_an_atari_run(harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With environments that are put back from an anchor and the actions since."""
 
     def short(out: Path) -> list[str]:
         return train(out, **PONG)
 
     patches = {"pixelq.envs.anchors.ANCHOR_EVERY": 60, "pixelq.agents.runs.replay_files.BLOCK_BYTES": 2**18}
-    assert nursery.run(short(tmp_path / "whole"), patches).code == 0
-    kill_often(nursery, tmp_path, tmp_path / "whole", short, 5, 3.0, patches)
+    assert harness.run(short(tmp_path / "whole"), patches).code == 0
+    kill_often(harness, tmp_path, tmp_path / "whole", short, 5, 3.0, patches)
 
 
 # --- between any two changes of the disk ------------------------------------------------------------------------------
@@ -166,13 +166,13 @@ def litter(run: Path) -> None:
     ],
 )
 def test_a_crash_between_any_two_changes_of_the_disk(
-    nursery: Nursery, whole: Path, stopped: Path, tmp_path: Path, method: str, call: int, least: int
+    harness: Harness, whole: Path, stopped: Path, tmp_path: Path, method: str, call: int, least: int
 ) -> None:
     out, at, found = tmp_path / "run", 0, set()
     while True:
         at += 1
         litter(copied(stopped, out))
-        ended = nursery.run(train(out, resume=True), BLOCKS, ["die_in", {"method": method, "at": at, "call": call}])
+        ended = harness.run(train(out, resume=True), BLOCKS, ["die_in", {"method": method, "at": at, "call": call}])
         if ended.code == COMPLETED:
             break
         assert ended.code == DIED, ended.err
@@ -184,23 +184,23 @@ def test_a_crash_between_any_two_changes_of_the_disk(
         assert newest.name == f"step_{agent.step:010d}"
         assert all(torch.isfinite(weight).all() for weight in agent.network.parameters())
         if at % 5 == 1:
-            ended = nursery.run(train(out, resume=True), BLOCKS)
+            ended = harness.run(train(out, resume=True), BLOCKS)
             assert ended.code == 0, f"{method}, change {at}: {ended.err}"
             assert_same(whole, out)
     assert at > least
     assert len(found) == (2 if method == "RunCheckpoints.write" else 1)  # the one before and the one that was written
 
 
-def test_a_crash_between_any_two_changes_as_a_run_begins(nursery: Nursery, whole: Path, tmp_path: Path) -> None:
+def test_a_crash_between_any_two_changes_as_a_run_begins(harness: Harness, whole: Path, tmp_path: Path) -> None:
     at = 0
     while True:
         at += 1
         out = tmp_path / str(at)
-        ended = nursery.run(train(out), BLOCKS, ["die_in", {"method": "RunLog.begin", "at": at}])
+        ended = harness.run(train(out), BLOCKS, ["die_in", {"method": "RunLog.begin", "at": at}])
         if ended.code == COMPLETED:
             break
         assert ended.code == DIED, ended.err
-        ended = go_on(out, nursery, train(out), BLOCKS).wait()
+        ended = go_on(out, harness, train(out), BLOCKS).wait()
         assert ended.code == 0, f"change {at}: {ended.err}"
         assert_same(whole, out)
     assert at > 10
@@ -214,10 +214,10 @@ def latest_step(out: Path) -> int:
     return int(latest.resolve().name.removeprefix("step_")) if latest.exists() else 0
 
 
-def test_sigterm_stops_a_run_that_goes_on_exactly(nursery: Nursery, whole: Path, tmp_path: Path) -> None:
+def test_sigterm_stops_a_run_that_goes_on_exactly(harness: Harness, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     for step in (4, 30, 60):
-        child = go_on(out, nursery, train(out), BLOCKS)
+        child = go_on(out, harness, train(out), BLOCKS)
         while latest_step(out) < step:
             time.sleep(0.001)
         sent = time.monotonic()
@@ -228,44 +228,44 @@ def test_sigterm_stops_a_run_that_goes_on_exactly(nursery: Nursery, whole: Path,
         assert "Traceback" not in ended.err
         assert unfinished(out) == []
         assert f"stopped at step {latest_step(out)}; --resume goes on" in ended.err
-    assert nursery.run(train(out, resume=True), BLOCKS).code == 0
+    assert harness.run(train(out, resume=True), BLOCKS).code == 0
     assert_same(whole, out)
 
 
 @pytest.mark.parametrize("evaluation", [1, 3])
-def test_sigterm_in_an_evaluation(nursery: Nursery, whole: Path, tmp_path: Path, evaluation: int) -> None:
+def test_sigterm_in_an_evaluation(harness: Harness, whole: Path, tmp_path: Path, evaluation: int) -> None:
     out = tmp_path / "run"
-    ended = nursery.run(train(out), BLOCKS, ["stop_in_evaluation", {"number": 15, "evaluation": evaluation}])
+    ended = harness.run(train(out), BLOCKS, ["stop_in_evaluation", {"number": 15, "evaluation": evaluation}])
     assert (ended.code, "Traceback" in ended.err) == (143, False), ended
     assert latest_step(out) // 10 == (5, 10, 12)[evaluation - 1]  # where the evaluation is
     assert len((out / "evaluations.csv").read_text().splitlines()) == evaluation  # and the header
-    assert nursery.run(train(out, resume=True), BLOCKS).code == 0
+    assert harness.run(train(out, resume=True), BLOCKS).code == 0
     assert_same(whole, out)
 
 
-def test_sigterm_in_the_evaluation_that_ends_a_training(nursery: Nursery, whole: Path, tmp_path: Path) -> None:
+def test_sigterm_in_the_evaluation_that_ends_a_training(harness: Harness, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    ended = nursery.run(train(out), BLOCKS, ["stop_before", AT_THE_END | {"number": 15}])
+    ended = harness.run(train(out), BLOCKS, ["stop_before", AT_THE_END | {"number": 15}])
     assert (ended.code, "Traceback" in ended.err) == (143, False), ended
     assert not (out / "final_evaluation.json").exists()
-    assert nursery.run(train(out, resume=True), BLOCKS).code == 0
+    assert harness.run(train(out, resume=True), BLOCKS).code == 0
     assert_same(whole, out)
 
 
 # --- two processes ----------------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_one_process_s_until_it_is_killed(nursery: Nursery, whole: Path, tmp_path: Path) -> None:
+def test_a_run_is_one_process_s_until_it_is_killed(harness: Harness, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    first = nursery.start(train(out), BLOCKS)
+    first = harness.start(train(out), BLOCKS)
     first.wait_for(out / "checkpoints" / "latest")
     first.send(signal.SIGSTOP)
-    ended = nursery.run(train(out, resume=True), BLOCKS)
+    ended = harness.run(train(out, resume=True), BLOCKS)
     assert (ended.code, ended.err.count("\n")) == (2, 1), ended
     assert f"pixelq train: {out} is in use: another process writes this run" in ended.err
-    ended = nursery.run(train(out), BLOCKS)
+    ended = harness.run(train(out), BLOCKS)
     assert (ended.code, ended.err.count("\n")) == (2, 1), ended
     first.send(signal.SIGKILL)
     assert first.wait().code == -signal.SIGKILL
-    assert nursery.run(train(out, resume=True), BLOCKS).code == 0
+    assert harness.run(train(out, resume=True), BLOCKS).code == 0
     assert_same(whole, out)

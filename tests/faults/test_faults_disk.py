@@ -11,7 +11,7 @@ import pytest
 from pixelq.agents import DQN, InvalidCheckpoint
 from pixelq.agents.runs.checkpoints import newest_checkpoint
 from pixelq.agents.storage.files import read_checksums
-from tests.support.runs import AT_THE_END, BLOCKS, COMPLETED, Ended, Nursery, assert_same, copied, train, unfinished
+from tests.support.runs import AT_THE_END, BLOCKS, COMPLETED, Ended, Harness, assert_same, copied, train, unfinished
 
 AGENT = {"agent.json", "network.safetensors", "learner.safetensors"}
 
@@ -49,16 +49,16 @@ def assert_unwritable(ended: Ended, out: Path) -> None:
     ],
 )
 def test_files_that_cannot_grow(
-    nursery: Nursery, whole: Path, tmp_path: Path, method: str, call: int, size: int, at: int
+    harness: Harness, whole: Path, tmp_path: Path, method: str, call: int, size: int, at: int
 ) -> None:
     out = tmp_path / "run"
-    ended = nursery.run(train(out), BLOCKS, ["limit_files", {"method": method, "call": call, "size": size}])
+    ended = harness.run(train(out), BLOCKS, ["limit_files", {"method": method, "call": call, "size": size}])
     assert_unwritable(ended, out)
     newest = newest_checkpoint(out / "checkpoints", pytest.fail)
     assert newest is not None
     assert (out / "checkpoints" / "latest").resolve() == newest
     assert at <= DQN.load(newest, "cpu").step <= at + 1
-    ended = nursery.run(train(out, resume=True), BLOCKS)
+    ended = harness.run(train(out, resume=True), BLOCKS)
     assert ended.code == 0, ended.err
     assert_same(whole, out)
 
@@ -74,9 +74,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("room", [0, 30_000, 60_000])
-def test_a_full_disk(nursery: Nursery, whole: Path, disk: Path, room: int) -> None:
+def test_a_full_disk(harness: Harness, whole: Path, disk: Path, room: int) -> None:
     out, filler = disk / "run", disk / "filler"
-    ended = nursery.run(
+    ended = harness.run(
         train(out),
         BLOCKS,
         ["fill_disk", {"method": "RunCheckpoints.write", "call": 6, "path": str(filler), "room": room}],
@@ -86,21 +86,21 @@ def test_a_full_disk(nursery: Nursery, whole: Path, disk: Path, room: int) -> No
     newest = newest_checkpoint(out / "checkpoints", pytest.fail)
     assert f"; the last good checkpoint is {out / 'checkpoints' / 'latest'}" in ended.err
     assert newest == (out / "checkpoints" / "latest").resolve()
-    ended = nursery.run(train(out, resume=True), BLOCKS)  # while there is no room yet
+    ended = harness.run(train(out, resume=True), BLOCKS)  # while there is no room yet
     assert_unwritable(ended, out)
     assert newest_checkpoint(out / "checkpoints", pytest.fail) == newest
     filler.unlink()
-    assert nursery.run(train(out, resume=True), BLOCKS).code == 0
+    assert harness.run(train(out, resume=True), BLOCKS).code == 0
     assert_same(whole, out)
 
 
-def test_a_disk_that_is_full_after_the_last_step(nursery: Nursery, whole: Path, disk: Path) -> None:
+def test_a_disk_that_is_full_after_the_last_step(harness: Harness, whole: Path, disk: Path) -> None:
     out, filler = disk / "run", disk / "filler"
-    ended = nursery.run(train(out), BLOCKS, ["fill_disk", AT_THE_END | {"path": str(filler), "room": 0}])
+    ended = harness.run(train(out), BLOCKS, ["fill_disk", AT_THE_END | {"path": str(filler), "room": 0}])
     assert_unwritable(ended, out)
     assert "(No space left on device), after the last step" in ended.err
     filler.unlink()
-    assert nursery.run(train(out, resume=True), BLOCKS).code == 0
+    assert harness.run(train(out, resume=True), BLOCKS).code == 0
     assert_same(whole, out)
 
 
@@ -108,11 +108,11 @@ def test_a_disk_that_is_full_after_the_last_step(nursery: Nursery, whole: Path, 
 
 
 @pytest.fixture(scope="module")
-def two(nursery: Nursery, stopped: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two(harness: Harness, stopped: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run killed as the newest of its two checkpoints was written, with a block that the other does not need."""
     out = copied(stopped, tmp_path_factory.mktemp("two") / "run")
     fault = {"method": "RunCheckpoints.write", "call": 4, "at": 10**6}
-    assert nursery.run(train(out, resume=True), BLOCKS, ["die_in", fault]).code == COMPLETED
+    assert harness.run(train(out, resume=True), BLOCKS, ["die_in", fault]).code == COMPLETED
     return out
 
 
@@ -171,14 +171,14 @@ def test_a_checkpoint_with_any_byte_changed_or_cut_off_is_passed_over(two: Path,
 
 @pytest.mark.parametrize("name", ["network.safetensors", "rows.zst", "../replay/rows_000000000034.zst"])
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
-    nursery: Nursery, whole: Path, two: Path, tmp_path: Path, name: str
+    harness: Harness, whole: Path, two: Path, tmp_path: Path, name: str
 ) -> None:
     run = copied(two, tmp_path / "run")
     newest, before = checkpoints(run)
     data = bytearray((newest / name).read_bytes())
     data[len(data) // 2] ^= 1
     (newest / name).write_bytes(data)
-    ended = nursery.run(train(run, resume=True), BLOCKS)
+    ended = harness.run(train(run, resume=True), BLOCKS)
     assert ended.code == 0, ended.err
     said = f"pixelq train: {newest} cannot be resumed ({name} is not what was written); going back to {before.name}\n"
     assert ended.err.startswith(said)
@@ -188,7 +188,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
 # --- read-only --------------------------------------------------------------------------------------------------------
 
 
-def test_a_read_only_file_system(nursery: Nursery, whole: Path, stopped: Path, tmp_path: Path) -> None:
+def test_a_read_only_file_system(harness: Harness, whole: Path, stopped: Path, tmp_path: Path) -> None:
     writable, folder = tmp_path / "writable", tmp_path / "read-only"
     copied(stopped, writable / "stopped")
     copied(whole, writable / "whole")
@@ -199,11 +199,11 @@ def test_a_read_only_file_system(nursery: Nursery, whole: Path, stopped: Path, t
         commands = [train(folder / "new"), train(folder / "stopped", resume=True)]
         commands += [[*train(folder / "whole", resume=True), "--steps", "200"]]
         for command in commands:
-            ended = nursery.run(command, BLOCKS)
+            ended = harness.run(command, BLOCKS)
             assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1), ended
             assert "cannot be written (Read-only file system); use another --out" in ended.err
         for run in ("whole", "stopped"):
-            ended = nursery.run(["evaluate", str(folder / run), "--episodes", "2", "--device", "cpu"])
+            ended = harness.run(["evaluate", str(folder / run), "--episodes", "2", "--device", "cpu"])
             assert (ended.code, ended.err) == (0, ""), ended
             assert "2 episodes" in ended.out
     finally:

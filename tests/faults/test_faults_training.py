@@ -15,7 +15,7 @@ from gymnasium.spaces import Box, Discrete
 
 from pixelq.agents import DQN
 from pixelq.agents.runs.checkpoints import newest_checkpoint
-from tests.support.runs import BLOCKS, Nursery, assert_same, column, run_here, train
+from tests.support.runs import BLOCKS, Harness, assert_same, column, run_here, train
 
 
 def metric(run: Path, name: str) -> list[Any]:
@@ -44,10 +44,10 @@ def test_a_clock_that_goes_backwards(whole: Path, tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(("update", "kept"), [(1, 20), (20, 76)])
 def test_a_run_goes_on_from_before_a_loss_that_was_not_a_number(
-    nursery: Nursery, whole: Path, tmp_path: Path, update: int, kept: int
+    harness: Harness, whole: Path, tmp_path: Path, update: int, kept: int
 ) -> None:
     out = tmp_path / "run"
-    ended = nursery.run(train(out), BLOCKS, ["spoil_loss", {"update": update}])
+    ended = harness.run(train(out), BLOCKS, ["spoil_loss", {"update": update}])
     assert ended.code == 1, ended
     said = ended.err.splitlines()[-1]
     step = 20 + 2 * -(-3 * update // 2)
@@ -61,7 +61,7 @@ def test_a_run_goes_on_from_before_a_loss_that_was_not_a_number(
     assert agent.step == kept
     tensors = agent.network.state_dict() | agent.learner.tensors()
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
-    ended = nursery.run(train(out, resume=True), BLOCKS)
+    ended = harness.run(train(out, resume=True), BLOCKS)
     assert ended.code == 0, ended.err
     assert_same(whole, out)
 

@@ -589,13 +589,13 @@ def test_every_head_learns_with_memory(head: Any, noisy: bool) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"burn_in": 8}, "burn_in is 8; it must be less than sequence_length"),
-        ({"sequence_period": 9}, "sequence_period is 9; it must be at most sequence_length"),
-        ({"lstm": None}, "lstm_last_action is True; it must be False without an lstm"),
-        ({"lstm": 0}, "lstm is 0; it must be an integer of at least 1 or None"),
-        ({"burn_in": -1}, "burn_in is -1; it must be an integer of at least 0"),
-        ({"frame_stack": 17}, "frame_stack is 17; it must be at most 16"),
-        ({"priority_eta": 1.5}, "priority_eta is 1.5; it must be in"),
+        ({"burn_in": 8}, "burn_in must be less than sequence_length, got 8"),
+        ({"sequence_period": 9}, "sequence_period must be at most sequence_length, got 9"),
+        ({"lstm": None}, "lstm_last_action must be False without an lstm, got True"),
+        ({"lstm": 0}, "lstm must be at least 1 or None, got 0"),
+        ({"burn_in": -1}, "burn_in must be at least 0, got -1"),
+        ({"frame_stack": 17}, r"frame_stack must be in \[1, 16\], got 17"),
+        ({"priority_eta": 1.5}, r"priority_eta must be in \[0, 1\], got 1\.5"),
     ],
 )
 def test_settings_that_make_no_sense(fields: dict[str, Any], message: str) -> None:

@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pixelq.networks import ActionStreams, CategoricalHead, FractionHead, ImplicitHead, QuantileHead, ScalarHead
+from pixelq.networks import (
+    ActionStreams,
+    CategoricalHead,
+    FractionHead,
+    HeadLoss,
+    ImplicitHead,
+    QuantileHead,
+    ScalarHead,
+    Target,
+)
 from pixelq.networks.categorical import categorical_projection
 from pixelq.networks.heads import rescale, rescale_inverse
 from pixelq.networks.implicit import CosineEmbedding
@@ -32,14 +41,11 @@ class Case:
         self.tensors = [torch.from_numpy(x) for x in (self.action, self.reward, self.discount)]
         self.features, self.next_features = torch.from_numpy(rng.normal(0, 1, (2, BATCH, FEATURES)))
 
-    def loss(self, head: Any, target_head: Any, generator: torch.Generator | None = None) -> tuple[Any, Any, Any]:
-        """The head's loss with its representations at the features."""
+    def loss(self, head: Any, target_head: Any, generator: torch.Generator | None = None) -> tuple[HeadLoss, Any, Any]:
+        """Return the head's loss and the representations of both heads at the features."""
         value, next_value = head(self.features), target_head(self.next_features)
-        return (
-            head.loss(value, *self.tensors, next_value, torch.from_numpy(self.policy), generator),
-            value,
-            next_value,
-        )
+        target = Target(*self.tensors, next_value, torch.from_numpy(self.policy))
+        return head.loss(value, target, generator), value, next_value
 
 
 def streams(outputs: int = 1, num_actions: int = ACTIONS) -> ActionStreams:
@@ -173,7 +179,8 @@ def test_quantile_head_equals_the_reference(greedy: bool, num_actions: int) -> N
 def test_target_quantiles_carry_no_gradient() -> None:
     next_quantiles = torch.randn(2, 3, 4, requires_grad=True)
     policy = torch.full((2, 3), 1 / 3, requires_grad=True)
-    assert not target_quantiles(torch.ones(2), torch.ones(2), next_quantiles, policy).requires_grad
+    target = Target(torch.zeros(2).long(), torch.ones(2), torch.ones(2), next_quantiles, policy)
+    assert not target_quantiles(target, next_quantiles).requires_grad
 
 
 # Implicit
@@ -330,34 +337,33 @@ MAKERS = {
 }
 
 
-@pytest.mark.parametrize("wrong", ["action", "reward", "discount", "policy"])
+@pytest.mark.parametrize("wrong", ["action", "reward", "discount", "next_policy"])
 @pytest.mark.parametrize("name", MAKERS)
 def test_shapes_that_would_broadcast_are_refused(name: str, wrong: str) -> None:
     head: Any = MAKERS[name]()
     value = head(torch.randn(BATCH, FEATURES))
     ones = torch.ones(BATCH)
-    args = {"action": ones.long(), "reward": ones, "discount": ones, "policy": torch.ones(BATCH, ACTIONS)}
-    head.loss(value, args["action"], args["reward"], args["discount"], value, args["policy"])
-    args[wrong] = args[wrong][..., None]
-    with pytest.raises(ValueError, match="the shapes are"):
-        head.loss(value, args["action"], args["reward"], args["discount"], value, args["policy"])
+    target = Target(ones.long(), ones, ones, value, torch.ones(BATCH, ACTIONS))
+    head.loss(value, target)
+    with pytest.raises(ValueError, match=rf"next_policy \[B, {ACTIONS}\], got shapes"):
+        head.loss(value, target._replace(**{wrong: getattr(target, wrong)[..., None]}))
 
 
 def test_wrong_arguments_are_refused() -> None:
     for make in (ScalarHead, ImplicitHead, FractionHead):
-        with pytest.raises(ValueError, match="outputs=1, but they have 5"):
+        with pytest.raises(ValueError, match="outputs=1 for this head, got 5"):
             make(streams(5))
-    with pytest.raises(ValueError, match="two atoms or more"):
+    with pytest.raises(ValueError, match="at least 2 outputs, one for each atom, got 1"):
         CategoricalHead(streams(1))
-    with pytest.raises(ValueError, match="v_min < v_max"):
+    with pytest.raises(ValueError, match="v_min must be below v_max"):
         CategoricalHead(streams(5), 1.0, 1.0)
-    with pytest.raises(ValueError, match="must be at least 1, but they are 0, 64 and 32"):
+    with pytest.raises(ValueError, match="must be at least 1, got 0, 64 and 32"):
         ImplicitHead(streams(), samples=0)
-    with pytest.raises(ValueError, match="cosines must be at least 1"):
+    with pytest.raises(ValueError, match="cosines must be at least 1, got 0"):
         ImplicitHead(streams(), cosines=0)
-    with pytest.raises(ValueError, match="fractions must be at least 1"):
+    with pytest.raises(ValueError, match="fractions must be at least 1, got 0"):
         FractionHead(streams(), fractions=0)
-    with pytest.raises(ValueError, match="Unknown loss"):
+    with pytest.raises(ValueError, match="loss must be 'huber' or 'squared', got 'l1'"):
         ScalarHead(streams(), loss="l1")  # type: ignore[arg-type]
 
 

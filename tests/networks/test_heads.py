@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from pixelq.networks import MLP, ActionStreams, QNetwork, ScalarHead
-from pixelq.networks.heads import huber, td_error
+from pixelq.networks import MLP, ActionStreams, QNetwork, ScalarHead, Target
+from pixelq.networks.heads import huber, of_action, td_error
 from pixelq.networks.streams import Stream
 
 
@@ -35,9 +35,8 @@ def test_td_error_by_hand() -> None:
     q = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.5, 0.25]])
     next_q = torch.tensor([[10.0, 20.0], [4.0, 8.0], [1000.0, -1000.0]])
     policy = torch.tensor([[0.0, 1.0], [0.25, 0.75], [1.0, 0.0]])
-    error = td_error(
-        q, torch.tensor([1, 0, 1]), torch.tensor([1.0, -1.0, 0.5]), torch.tensor([0.9, 0.5, 0.0]), next_q, policy
-    )
+    action, reward, discount = torch.tensor([1, 0, 1]), torch.tensor([1.0, -1.0, 0.5]), torch.tensor([0.9, 0.5, 0.0])
+    error = td_error(q, Target(action, reward, discount, next_q, policy))
     # 1 + 0.9·20 − 2 = 17;  −1 + 0.5·(1 + 6) − 3 = −0.5;  terminated: 0.5 − 0.25 = 0.25
     torch.testing.assert_close(error, torch.tensor([17.0, -0.5, 0.25]))
 
@@ -47,12 +46,12 @@ def test_losses_and_priorities_by_hand() -> None:
     q = torch.zeros(4, 2)
     action, zero = torch.tensor([0, 1, 1, 0]), torch.zeros(4)
     reward = torch.tensor([3.0, -0.5, 1.0, -2.0])
-    batch = (q, action, reward, zero, torch.full((4, 2), 7.0), one_hot([0, 0, 1, 1], 2))
-    loss, priority, q_taken = scalar(1, 2, loss="huber").loss(*batch)
+    target = Target(action, reward, zero, torch.full((4, 2), 7.0), one_hot([0, 0, 1, 1], 2))
+    loss, priority, q_taken = scalar(1, 2, loss="huber").loss(q, target)
     torch.testing.assert_close(loss, torch.tensor([2.5, 0.125, 0.5, 1.5]))
     torch.testing.assert_close(priority, reward.abs())
     torch.testing.assert_close(q_taken, zero)
-    loss, priority, q_taken = scalar(1, 2, loss="squared").loss(*batch)
+    loss, priority, q_taken = scalar(1, 2, loss="squared").loss(q, target)
     torch.testing.assert_close(q_taken, zero)
     torch.testing.assert_close(loss, torch.tensor([9.0, 0.25, 1.0, 4.0]))
     torch.testing.assert_close(priority, reward.abs())
@@ -65,7 +64,8 @@ def test_gradient_by_hand_and_none_through_the_target(kind: str, expected: list[
     policy = torch.full((4, 2), 0.5, requires_grad=True)
     reward = torch.tensor([2.5, -1.0, 0.5, -2.5])  # errors 3, −0.5, 1, −2 with discount ½ and q' = 1
     action = torch.tensor([0, 1, 1, 0])
-    loss, priority, q_taken = scalar(1, 2, loss=kind).loss(q, action, reward, torch.full((4,), 0.5), next_q, policy)  # type: ignore[arg-type]
+    target = Target(action, reward, torch.full((4,), 0.5), next_q, policy)
+    loss, priority, q_taken = scalar(1, 2, loss=kind).loss(q, target)
     loss.sum().backward()
     assert q.grad is not None
     gradient = torch.zeros(4, 2)
@@ -94,7 +94,8 @@ def test_loss_equals_numpy(kind: str, greedy: bool, leading: tuple[int, ...]) ->
     if kind == "huber":
         expected = np.where(np.abs(error) <= 1, 0.5 * error**2, np.abs(error) - 0.5)
     head = scalar(1, 6, loss=kind)  # type: ignore[arg-type]
-    loss, priority, q_taken = head.loss(*(torch.from_numpy(x) for x in (q, action, reward, discount, next_q, policy)))
+    target = Target(*(torch.from_numpy(x) for x in (action, reward, discount, next_q, policy)))
+    loss, priority, q_taken = head.loss(torch.from_numpy(q), target)
     np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-9)
     np.testing.assert_allclose(priority.numpy(), np.abs(error), rtol=1e-9)
     np.testing.assert_array_equal(q_taken.numpy(), np.take_along_axis(q, action[..., None], -1)[..., 0])
@@ -105,20 +106,23 @@ def test_huber_delta() -> None:
     torch.testing.assert_close(huber(x, 2.0), torch.tensor([4.0, 2.0, 0.0, 0.5, 8.0]))
 
 
-@pytest.mark.parametrize("wrong", ["action", "reward", "discount", "next_q", "next_policy"])
+@pytest.mark.parametrize("wrong", Target._fields)
 def test_shapes_that_would_broadcast_are_refused(wrong: str) -> None:
-    batch = {
-        "q": torch.zeros(4, 2),
-        "action": torch.zeros(4, dtype=torch.int64),
-        "reward": torch.zeros(4),
-        "discount": torch.zeros(4),
-        "next_q": torch.zeros(4, 2),
-        "next_policy": torch.zeros(4, 2),
-    }
-    td_error(**batch)
-    batch[wrong] = batch[wrong].unsqueeze(-1)
-    with pytest.raises(ValueError, match="the shapes are"):
-        td_error(**batch)
+    q, zero = torch.zeros(4, 2), torch.zeros(4)
+    target = Target(zero.long(), zero, zero, torch.zeros(4, 2), torch.zeros(4, 2))
+    td_error(q, target)
+    with pytest.raises(ValueError, match=r"\[B.*, got shapes"):
+        td_error(q, target._replace(**{wrong: getattr(target, wrong).unsqueeze(-1)}))
+
+
+@pytest.mark.parametrize("leading", [(6,), (3, 2)])
+def test_values_of_the_actions(leading: tuple[int, ...]) -> None:
+    values, action = torch.randn(*leading, 4, 5), torch.randint(4, leading)
+    chosen, means = of_action(values, action), of_action(values[..., 0], action)
+    assert chosen.shape == (*leading, 5)
+    for index in np.ndindex(*leading):
+        assert torch.equal(chosen[index], values[index][action[index]])
+        assert torch.equal(means[index], values[index][action[index], 0])
 
 
 def linear(layer: nn.Module, x: np.ndarray) -> np.ndarray:
@@ -167,13 +171,13 @@ def test_dueling_ignores_a_constant_in_the_advantages_and_averages_to_the_state_
 
 
 def test_errors_say_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match="Unknown loss 'l1'"):
+    with pytest.raises(ValueError, match="loss must be 'huber' or 'squared', got 'l1'"):
         scalar(3, 2, loss="l1")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="hidden of at least 0"):
+    with pytest.raises(ValueError, match="hidden at least 0, got 3, 2, 1 and -1"):
         scalar(3, 2, hidden=-1)
-    with pytest.raises(ValueError, match="num_actions and outputs of at least 1"):
+    with pytest.raises(ValueError, match="num_actions and outputs must be at least 1"):
         scalar(3, 0)
-    with pytest.raises(ValueError, match="Unknown init"):
+    with pytest.raises(ValueError, match="init must be one of torch, xavier, fan_in, got 'normal'"):
         scalar(3, 2, init="normal")  # type: ignore[arg-type]
 
 
@@ -182,9 +186,8 @@ def test_q_network_composes_and_every_parameter_learns() -> None:
     obs = torch.randn(16, 3)
     torch.testing.assert_close(network.q(obs), network.head.q(network.head(network.encoder(obs))))
     value = network(obs)
-    loss, *_ = network.head.loss(
-        value, torch.ones(16).long(), torch.ones(16), torch.zeros(16), value, torch.rand(16, 2)
-    )
+    target = Target(torch.ones(16).long(), torch.ones(16), torch.zeros(16), value, torch.rand(16, 2))
+    loss, *_ = network.head.loss(value, target)
     loss.mean().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
     with pytest.raises(TypeError, match="without an LSTM"):
@@ -199,7 +202,7 @@ def test_regression_to_given_targets_reaches_them() -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(300):
         value = network(obs)
-        loss, *_ = network.head.loss(value, action, reward, torch.zeros(8), value, torch.zeros(8, 2))
+        loss, *_ = network.head.loss(value, Target(action, reward, torch.zeros(8), value, torch.zeros(8, 2)))
         optimizer.zero_grad()
         loss.mean().backward()
         optimizer.step()

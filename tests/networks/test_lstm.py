@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pixelq.networks import LSTM, MLP, ActionStreams, LastStep, QNetwork, ScalarHead, make_encoder
+from pixelq.networks import LSTM, MLP, ActionStreams, LastStep, QNetwork, ScalarHead, Target, make_encoder
 from pixelq.networks.lstm import LSTMState
 
 
@@ -176,31 +176,29 @@ def test_initial_state_and_shape_error() -> None:
 
 def test_nothing_is_broadcast_over_rows_or_steps() -> None:
     lstm, x, no = LSTM(4, 5), torch.zeros(2, 4), torch.zeros(2, dtype=torch.bool)
-    with pytest.raises(
-        ValueError, match=r"step needs x \[B, D\] and episode_start \[B\], but they are \[2, 4\] and \[1\]"
-    ):
+    with pytest.raises(ValueError, match=r"x and episode_start must be \[B, D\] and \[B\], got \[2, 4\] and \[1\]"):
         lstm.step(x, lstm.initial_state(2), no[:1])
     for call in (
         lambda state: lstm.step(x, state, no),
         lambda state: lstm.unroll(x.expand(3, 2, 4), state, no.expand(3, 2)),
     ):
-        with pytest.raises(ValueError, match=r"The state is \[1, 5\] and \[1, 5\]; it must be two of \[2, 5\]"):
+        with pytest.raises(ValueError, match=r"state must be two tensors \[2, 5\], got \[1, 5\] and \[1, 5\]"):
             call(lstm.initial_state(1))
     network = QNetwork(MLP(4, ()), ScalarHead(ActionStreams(5, 3, hidden=0)), LSTM(7, 5), last_action=True)
     last = LastStep(torch.zeros(2, dtype=torch.int64), torch.zeros(2))
-    with pytest.raises(ValueError, match=r"last is \[2\] and \[2\]; it must be \[3, 2\]"):
+    with pytest.raises(ValueError, match=r"must be \[3, 2\], as the observations are, got \[2\] and \[2\]"):
         network.unroll(x.expand(3, 2, 4), network.initial_state(2), no.expand(3, 2), last)
 
 
 @pytest.mark.parametrize(
     ("sizes", "message"),
-    [((5, 5), "LSTM reads 5 numbers, but is given 8"), ((8, 6), "head reads 5 numbers, but is given 6")],
+    [((5, 5), "in_features of the LSTM must be 8, got 5"), ((8, 6), "in_features of the head must be 6, got 5")],
 )
 def test_parts_of_other_sizes_are_refused(sizes: tuple[int, int], message: str) -> None:
     head = ScalarHead(ActionStreams(5, 3, hidden=0))
     with pytest.raises(ValueError, match=message):
         QNetwork(MLP(4, (8,)), head, LSTM(*sizes))
-    with pytest.raises(ValueError, match="head reads 5 numbers, but is given 8"):
+    with pytest.raises(ValueError, match="in_features of the head must be 8, got 5"):
         QNetwork(MLP(4, (8,)), head)
 
 
@@ -217,7 +215,8 @@ def test_recurrent_q_network_unroll_equals_steps() -> None:
         torch.testing.assert_close(value[t], step_value, rtol=0, atol=1e-6)
     torch.testing.assert_close(last, state, rtol=0, atol=1e-6)
     ones = torch.ones(5, 2)
-    loss, priority, _ = network.head.loss(value, ones.long(), ones, ones, value, torch.full((5, 2, 4), 0.25))
+    target = Target(ones.long(), ones, ones, value, torch.full((5, 2, 4), 0.25))
+    loss, priority, _ = network.head.loss(value, target)
     assert loss.shape == priority.shape == (5, 2)
     loss.mean().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
@@ -281,10 +280,10 @@ def test_the_lstm_reads_what_the_step_before_did(reads: tuple[bool, bool]) -> No
     for t in range(5):
         value, state = network.step(obs[t], state, starts[t], LastStep(last.action[t], last.reward[t]))
         torch.testing.assert_close(value, expected[t], rtol=0, atol=1e-6)
-    with pytest.raises(ValueError, match="reads the last action or reward"):
+    with pytest.raises(ValueError, match="last must be a LastStep"):
         network.unroll(obs, state, starts)
 
 
 def test_a_network_without_an_lstm_reads_no_last_step() -> None:
-    with pytest.raises(ValueError, match="read by an LSTM"):
+    with pytest.raises(ValueError, match="need an LSTM"):
         QNetwork(MLP(2, ()), ScalarHead(ActionStreams(2, 3, hidden=0)), last_action=True)

@@ -137,5 +137,5 @@ def test_vectors_use_the_mlp_and_other_spaces_are_refused() -> None:
     extractor = SB3Extractor(gym.spaces.Box(-1, 1, (5,), np.float32), features_dim=16)
     assert extractor.features_dim == 16
     assert extractor(torch.zeros(2, 5)).shape == (2, 16)
-    with pytest.raises(ValueError, match="needs a Box"):
+    with pytest.raises(ValueError, match="observation_space must be a Box"):
         SB3Extractor(gym.spaces.Discrete(3))

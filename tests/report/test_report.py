@@ -1,4 +1,4 @@
-"""What a report says: figures of runs, put together over seeds and games, and its page as text."""
+"""What a report says: its sections of figures, and its page as text."""
 
 import json
 import os
@@ -11,20 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelq.agents import InvalidRun
-from pixelq.agents.report import ReportOptions, make_report, read_groups, write_report
+from pixelq.agents.report import ReportOptions, make_report, write_report
 from pixelq.agents.report.across import across_section
-from pixelq.agents.report.curves import BINS, OF_MEMORY, bin_means, curves_section, evaluation_curve, training_curve
+from pixelq.agents.report.curves import OF_MEMORY, curves_section
 from pixelq.agents.report.page import Section, content_security_policy, json_in_script, render
 from pixelq.agents.report.settings import machines_section, settings_section
-from pixelq.agents.report.standing import score_of_group, standing_section, summary_section
+from pixelq.agents.report.standing import standing_section, summary_section
 from pixelq.agents.results.aggregates import aggregates, atari57_median, probability_of_improvement
-from pixelq.agents.results.formatting import count, counted, hours, interval, number, percent, signed
+from pixelq.agents.results.records import read_groups
 from pixelq.envs import ATARI5, REFERENCE_SCORES, human_normalized_score, published_curve
-from tests.support.report_runs import STEPS, level, write_run, write_suite
+from tests.support.report_runs import STEPS, write_run, write_suite
 from tests.support.runs import run_here
 
-RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 OTHER_RULES: list[dict[str, Any]] = [{"protocol": "nature"}, {"flicker": 0.5}]
 """By which the published agents did not play."""
 
@@ -36,232 +34,7 @@ def rows_of(section: Section | None, table: int = 0) -> dict[str, dict[str, Any]
     return {row.get("agent") or row["name"]: row for row in rows}
 
 
-class TestRecords:
-    def test_seeds_are_taken_together_in_their_order(self, tmp_path: Path) -> None:
-        paths = [write_run(tmp_path / str(seed), seed=seed) for seed in (10, 2, 1)]
-        paths.append(write_run(tmp_path / "other", "dqn", n_step=3))
-        one, other = read_groups(paths)
-        assert [run.config["seed"] for run in one.runs] == [1, 2, 10]
-        assert (one.agent, other.agent) == ("dqn", "dqn, n_step 3")
-        assert (one.preset, one.env, one.protocol) == ("dqn", "ALE/Pong-v5", "sticky")
-
-    def test_a_folder_given_twice_is_read_once(self, tmp_path: Path) -> None:
-        run = write_run(tmp_path / "run")
-        (tmp_path / "link").symlink_to(run)
-        (group,) = read_groups([run, tmp_path / "." / "run", tmp_path / "link"])
-        assert len(group.runs) == 1
-
-    def test_runs_are_called_what_their_user_calls_them(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        run, other = write_run(tmp_path / "run"), write_run(tmp_path / "other", "c51")
-        monkeypatch.chdir(run)
-        groups = read_groups([".", "../other", run, other])
-        runs = [run for group in groups for run in group.runs]
-        assert [str(run.path) for run in runs] == [".", "../other"]
-        assert [run.name for run in runs] == ["run", "other"]
-        assert [group.agent for group in read_groups([run, other, "."])] == ["dqn", "c51"]
-        (run / "metrics.csv").write_text("nothing\n")
-        with pytest.raises(InvalidRun, match=r"^metrics\.csv "):
-            read_groups(["."])
-
-    def test_two_runs_of_one_seed_are_refused(self, tmp_path: Path) -> None:
-        paths = [write_run(tmp_path / "a"), write_run(tmp_path / "b")]
-        with pytest.raises(InvalidRun, match=r"a and .*b are both dqn on ALE/Pong-v5 with seed 0; give one of them"):
-            read_groups(paths)
-
-    @pytest.mark.parametrize(
-        ("setting", "values", "names"),
-        [
-            ("steps", (STEPS, 2_000_000), ["dqn, 500,000 steps", "dqn, 2,000,000 steps"]),
-            ("num_envs", (8, 64), ["dqn, 8 environments at once", "dqn, 64 environments at once"]),
-            ("num_envs", (None, 64), ["dqn, unknown environments at once", "dqn, 64 environments at once"]),
-        ],
-    )
-    def test_runs_that_differ_in_more_than_their_seed_are_apart(
-        self, tmp_path: Path, setting: str, values: tuple[int | None, int], names: list[str]
-    ) -> None:
-        paths = [write_run(tmp_path / str(value)) for value in values]
-        paths.append(write_run(tmp_path / "c51", "c51"))
-        for path, value in zip(paths, values, strict=False):
-            config = json.loads((path / "config.json").read_text())
-            (path / "config.json").write_text(json.dumps(config | {setting: value}))
-        groups = read_groups(paths)
-        assert [group.agent for group in groups] == [*names, "c51"]
-        assert [len(group.runs) for group in groups] == [1, 1, 1]
-
-    @pytest.mark.parametrize(
-        ("setting", "value", "message"),
-        [
-            ("seed", [1], r"config\.json has seed \[1\]; it must be a whole number"),
-            ("seed", "abc", "has seed 'abc'; it must be a whole number"),
-            ("steps", "many", "has steps 'many'; it must be a whole number"),
-            ("num_envs", 2.5, "has num_envs 2.5; it must be a whole number"),
-            ("hardware", "large", "has hardware 'large'; it must be an object"),
-        ],
-    )
-    def test_a_config_of_other_kinds_is_refused(self, tmp_path: Path, setting: str, value: Any, message: str) -> None:
-        folder = write_run(tmp_path / "run")
-        config = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps(config | {setting: value}))
-        with pytest.raises(InvalidRun, match=message):
-            make_report([folder])
-
-    @pytest.mark.parametrize(
-        ("values", "message"),
-        [
-            ({"mean": 10**400}, "does not describe an evaluation"),
-            ({"mean": float("nan")}, "does not describe an evaluation"),
-            ({"ci95": [10**400, 1]}, "does not describe an evaluation"),
-            ({"episodes": float("inf")}, "does not describe an evaluation"),
-            ({"ci95": None}, "does not describe an evaluation"),
-        ],
-    )
-    def test_a_final_evaluation_without_numbers_is_refused(
-        self, tmp_path: Path, values: dict[str, Any], message: str
-    ) -> None:
-        path = write_run(tmp_path / "run") / "final_evaluation.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | values))
-        with pytest.raises(InvalidRun, match=message):
-            read_groups([tmp_path / "run"])
-
-    def test_an_evaluation_that_is_no_number_is_neither_the_best_nor_a_score(self, tmp_path: Path) -> None:
-        folders = [write_run(tmp_path / game, env=f"ALE/{game}-v5", is_finished=False) for game in ("Pong", "Qbert")]
-        table = folders[0] / "evaluations.csv"
-        lines = table.read_text().splitlines()
-        table.write_text("\n".join([*lines[:-1], f"{STEPS},10,nan,nan,nan,nan,nan,"]) + "\n")
-        groups = read_groups(folders)
-        best = groups[0].runs[0].best
-        assert best is not None
-        assert best.step == 400_000
-        assert score_of_group(groups[0]) is None
-        assert "<h3>dqn on ALE/Pong-v5: " not in make_report(folders, ReportOptions(episodes=0))
-
-    def test_no_run_is_refused(self) -> None:
-        with pytest.raises(InvalidRun, match="no run is given"):
-            read_groups([])
-
-    def test_figures_of_a_run(self, tmp_path: Path) -> None:
-        (group,) = read_groups([write_run(tmp_path / "run", mean=10.0)])
-        (run,) = group.runs
-        assert (run.steps, run.frames, run.frames_per_step, run.seconds) == (STEPS, 4 * STEPS, 4.0, STEPS / 100)
-        assert run.final == (10.0, 9.0, 11.0, 30, STEPS)
-        assert run.last == run.best == (20.0, 19.0, 22.0, 10, STEPS)
-
-    def test_the_best_of_equal_evaluations_is_the_first(self, tmp_path: Path) -> None:
-        folder = write_run(tmp_path / "run", mean=0.0)
-        (group,) = read_groups([folder])
-        best, last = group.runs[0].best, group.runs[0].last
-        assert best is not None
-        assert last is not None
-        assert (best.step, last.step) == (100_000, STEPS)
-
-    def test_a_run_without_rows_has_no_figures(self, tmp_path: Path) -> None:
-        folder = write_run(tmp_path / "run", is_finished=False)
-        for table in ("metrics", "evaluations"):
-            path = folder / f"{table}.csv"
-            path.write_text(path.read_text().splitlines()[0] + "\n")
-        groups = read_groups([folder])
-        run = groups[0].runs[0]
-        assert (run.steps, run.frames, run.seconds, run.final, run.last, run.best) == (0, 0, 0.0, None, None, None)
-        assert "–" in rows_of(summary_section(groups))["dqn"]["fresh"]
-        assert "Learning curves" in make_report([folder])
-
-    def test_a_damaged_final_evaluation_is_refused(self, tmp_path: Path) -> None:
-        folder = write_run(tmp_path / "run")
-        path = folder / "final_evaluation.json"
-        values = json.loads(path.read_text())
-        path.write_text(json.dumps(values | {"ci95": [1]}))
-        with pytest.raises(InvalidRun, match="does not describe an evaluation"):
-            read_groups([folder])
-
-    def test_tables_of_the_first_version_are_read(self) -> None:
-        (group,) = read_groups([RESULTS / "cartpole-classic"])
-        assert group.runs[0].final is not None
-        assert group.runs[0].final.mean == 500.0
-        assert group.agent == "classic"
-
-
 class TestCurves:
-    def test_one_run_follows_its_rows(self, tmp_path: Path) -> None:
-        (group,) = read_groups([write_run(tmp_path / "run", mean=10.0)])
-        curve = training_curve(group.runs, "return_mean", "frames")
-        # A row of 10,000 steps has its middle at 5,000, 15,000, …; a bin is 2 million frames / 120 wide.
-        assert len(curve.x) == 50
-        assert curve.seeds.tolist() == [1] * 50
-        assert np.isnan(curve.std).all()
-        middles = [4 * (10_000 * row + 5_000) for row in range(50)]
-        np.testing.assert_allclose(curve.x, middles, atol=4 * STEPS / BINS / 2 + 1)
-        np.testing.assert_allclose(curve.mean, [level(10.0, 10_000 * row + 5_000) for row in range(50)])
-
-    @pytest.mark.parametrize(("axis", "end"), [("frames", 2e6), ("step", 5e5), ("hours", 5e3 / 3600)])
-    def test_axes(self, tmp_path: Path, axis: str, end: float) -> None:
-        (group,) = read_groups([write_run(tmp_path / "run")])
-        curve = training_curve(group.runs, "loss", axis)
-        assert curve.x[-1] == pytest.approx(0.99 * end, abs=end / BINS / 2)  # the middle of the last row
-        evaluations = evaluation_curve(group.runs, axis)
-        np.testing.assert_allclose(evaluations.x, [end / 5, 2 * end / 5, 3 * end / 5, 4 * end / 5, end])
-        np.testing.assert_allclose(evaluations.mean, [4, 8, 12, 16, 20])
-
-    def test_the_band_is_the_deviation_over_seeds(self, tmp_path: Path) -> None:
-        paths = [write_run(tmp_path / str(seed), seed=seed, mean=mean) for seed, mean in enumerate((5.0, 10.0, 15.0))]
-        (group,) = read_groups(paths)
-        curve = training_curve(group.runs, "return_mean", "frames")
-        np.testing.assert_allclose(curve.mean, [level(10.0, 10_000 * row + 5_000) for row in range(50)])
-        np.testing.assert_allclose(curve.std, curve.mean / 2)  # 5, 10 and 15 deviate by 5
-        assert curve.seeds.tolist() == [3] * 50
-        np.testing.assert_allclose(evaluation_curve(group.runs, "step").std, [2, 4, 6, 8, 10])
-
-    def test_the_evaluation_at_the_end_stands_apart_from_the_one_before(self, tmp_path: Path) -> None:
-        paths = [write_run(tmp_path / str(seed), seed=seed, mean=mean) for seed, mean in enumerate((5.0, 15.0))]
-        for path in paths:  # as of a run of 510,000 steps, or of one that evaluates at other steps
-            with (path / "evaluations.csv").open("a") as file:
-                file.write(f"{STEPS + 10_000 * int(path.name) + 10_000},10,40,40,1,39,41,\n")
-        (group,) = read_groups(paths)
-        curve = evaluation_curve(group.runs, "step")
-        assert curve.x.tolist() == [100_000, 200_000, 300_000, 400_000, 500_000, 510_000, 520_000]
-        assert curve.mean.tolist() == [4, 8, 12, 16, 20, 40, 40]
-        assert curve.seeds.tolist() == [2] * 5 + [1, 1]
-
-    def test_the_mean_does_not_leap_between_seeds_whose_rows_lie_apart(self, tmp_path: Path) -> None:
-        paths = [write_run(tmp_path / str(seed), seed=seed, mean=mean) for seed, mean in enumerate((0.0, 10.0))]
-        table = paths[1] / "metrics.csv"  # of a run that took a tenth longer: in hours its rows lie between the other's
-        rows = table.read_text().splitlines()
-        slower = [f"{head},{float(wall) * 1.1:.1f},0," for head, wall, *_ in (row.rsplit(",", 3) for row in rows[1:])]
-        table.write_text("\n".join([rows[0], *slower]) + "\n")
-        (group,) = read_groups(paths)
-        curve = training_curve(group.runs, "return_mean", "hours")
-        end = STEPS / 100 / 3600  # of the first run; the second goes on alone
-        together = curve.x < 0.98 * end
-        assert curve.seeds[together][3:].tolist() == [2] * (together.sum() - 3)
-        np.testing.assert_allclose(curve.mean[together][3:], 10 / 1.1 * curve.x[together][3:] / end, atol=0.2)
-
-    def test_rows_count_by_their_episodes(self) -> None:
-        x, y, weight = np.array([1.0, 2.0, 4.0]), np.array([6.0, 12.0, 5.0]), np.array([1.0, 3.0, 2.0])
-        np.testing.assert_allclose(bin_means(x, y, weight, np.array([0.0, 2.0, 4.0])), [10.5, 5.0])
-
-    @given(
-        st.lists(st.tuples(st.floats(0.1, 5), st.floats(-9, 9) | st.just(np.nan), st.integers(0, 3)), max_size=30),
-        st.integers(1, 7),
-    )
-    def test_bins_keep_the_sum(self, rows: list[tuple[float, float, int]], bins: int) -> None:
-        widths, y, weight = (np.array(column, float) for column in (zip(*rows, strict=True) if rows else ([], [], [])))
-        ends = widths.cumsum()
-        edges = np.linspace(0, ends[-1] if len(ends) else 1.0, bins + 1)
-        found = bin_means(ends, y, weight, edges)
-        middles = ends - widths / 2
-        for b in range(bins):
-            members = [
-                i
-                for i, middle in enumerate(middles)
-                if (edges[b] <= middle < edges[b + 1] or (b == bins - 1 and middle >= edges[-1]))
-                and weight[i] > 0
-                and np.isfinite(y[i])
-            ]
-            total = sum(weight[i] for i in members)
-            if not members:
-                assert np.isnan(found[b])
-            else:
-                assert found[b] == pytest.approx(sum(weight[i] * y[i] for i in members) / total, abs=1e-6)
-
     def test_published_curves_go_as_far_as_the_runs(self, tmp_path: Path) -> None:
         groups = read_groups([write_run(tmp_path / "run", "c51")])
         (chart,) = curves_section(groups).data
@@ -323,26 +96,6 @@ class TestStanding:
         assert rows["random play"]["fresh"] == "−20.7"
         assert rows["a person"]["human"] == "100%"
 
-    def test_without_a_final_evaluation_the_last_one_counts(self, tmp_path: Path) -> None:
-        paths = [write_run(tmp_path / "0", mean=10.0), write_run(tmp_path / "1", seed=1, mean=20.0, is_finished=False)]
-        (group,) = read_groups(paths)
-        score = score_of_group(group)
-        assert score is not None
-        assert (score.mean, score.what, score.frames) == (30.0, "last evaluation", 4 * STEPS)
-
-    def test_a_best_checkpoint_is_laid_beside_the_frames_of_its_whole_run(self, tmp_path: Path) -> None:
-        path = write_run(tmp_path / "run")
-        file = path / "final_evaluation.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"step": STEPS // 5}))
-        (group,) = read_groups([path])
-        score = score_of_group(group)
-        assert score is not None
-        assert (score.what, score.frames, score.scores[0].step) == (
-            "best checkpoint, fresh games",
-            4 * STEPS,
-            STEPS // 5,
-        )
-
     def test_ratio_and_spread_beside_published_agents(self, tmp_path: Path) -> None:
         folder = write_run(tmp_path / "run", env="ALE/Breakout-v5", mean=7.0)
         section = standing_section(read_groups([folder]))
@@ -384,6 +137,23 @@ class TestStanding:
         page = make_report([tmp_path / "run"])
         assert f"1 run · protocol {told}" in page
         assert "sticky actions and see every picture, so they are not laid beside it" in page
+
+    def test_an_evaluation_that_is_no_number_is_no_score(self, tmp_path: Path) -> None:
+        folders = [write_run(tmp_path / game, env=f"ALE/{game}-v5", is_finished=False) for game in ("Pong", "Qbert")]
+        table = folders[0] / "evaluations.csv"
+        lines = table.read_text().splitlines()
+        table.write_text("\n".join([*lines[:-1], f"{STEPS},10,nan,nan,nan,nan,nan,"]) + "\n")
+        page = make_report(folders, ReportOptions(episodes=0))
+        assert "<h3>dqn on ALE/Pong-v5: " not in page
+        assert "<h3>dqn on ALE/Qbert-v5: " in page
+
+    def test_a_run_without_rows_has_empty_cells(self, tmp_path: Path) -> None:
+        folder = write_run(tmp_path / "run", is_finished=False)
+        for table in ("metrics", "evaluations"):
+            path = folder / f"{table}.csv"
+            path.write_text(path.read_text().splitlines()[0] + "\n")
+        assert "–" in rows_of(summary_section(read_groups([folder])))["dqn"]["fresh"]
+        assert "Learning curves" in make_report([folder])
 
     def test_environments_without_references_are_left_out(self, tmp_path: Path) -> None:
         groups = read_groups([write_run(tmp_path / "run", "classic", "CartPole-v1", protocol="gymnasium")])
@@ -555,33 +325,6 @@ class TestPage:
         page = re.sub(r"<script>.*?</script>", "", make_report([write_run(tmp_path / "run")]), flags=re.DOTALL)
         assert not re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', page)
         assert not re.findall(r"url\(|@import", page)
-
-
-class TestWords:
-    @pytest.mark.parametrize(
-        ("text", "expected"),
-        [
-            (number(-3.14), "−3.1"),
-            (number(12345.6), "12,346"),
-            (number(None), "–"),
-            (interval(1, float("nan"), 2), "1.0"),
-            (percent(1.018), "102%"),
-            (percent(None), "–"),
-            (percent(float("nan")), "–"),
-            (count(149_999), "149,999"),
-            (count(4_000_012), "4.0 million"),
-            (counted(1, "episode"), "1 episode"),
-            (counted(0, "episode"), "0 episodes"),
-            (counted(1000, "episode"), "1,000 episodes"),
-            (hours(59.6), "1 min 00 s"),
-            (hours(3599.7), "1 h 00 min"),
-            (hours(8460), "2 h 21 min"),
-            (signed(-2.04), "−2.0"),
-            (signed(float("inf")), "+∞"),
-        ],
-    )
-    def test_numbers(self, text: str, expected: str) -> None:
-        assert text == expected
 
 
 class TestVerb:

@@ -20,7 +20,7 @@ from pixelq.agents.report.watch import allowed_hosts, is_any, listen, make_app, 
 from pixelq.agents.report.watch_data import LiveRun, TableTail
 from pixelq.agents.runs.progress import PROGRESS, Progress, read_progress
 from tests.support.report_runs import ROWS, STEPS, level, write_run
-from tests.support.runs import TINY, Nursery, run_here, words
+from tests.support.runs import TINY, Harness, run_here, words
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -62,9 +62,9 @@ def run(tmp_path: Path) -> Path:
 
 
 class TestProgressFile:
-    def test_a_run_that_ended_says_so(self, nursery: Nursery, tmp_path: Path) -> None:
+    def test_a_run_that_ended_says_so(self, harness: Harness, tmp_path: Path) -> None:
         trained = tmp_path / "run"
-        ended = nursery.run(["train", *words(TINY, out=trained)])
+        ended = harness.run(["train", *words(TINY, out=trained)])
         assert ended.code == 0, ended.err
         progress = read_progress(trained)
         assert progress is not None
@@ -83,10 +83,10 @@ class TestProgressFile:
         assert progress.phase == "stopped"
         assert 0 < progress.step < progress.steps == 120
 
-    def test_while_it_runs(self, nursery: Nursery, tmp_path: Path) -> None:
+    def test_while_it_runs(self, harness: Harness, tmp_path: Path) -> None:
         out = tmp_path / "run"
         phases = {"pixelq.agents.runs.progress.EVERY": 0.0}
-        child = nursery.start(["train", *words(TINY, out=out, steps=2_000_000)], phases)
+        child = harness.start(["train", *words(TINY, out=out, steps=2_000_000)], phases)
         child.wait_for(out / PROGRESS)
         first = eventually(lambda: read_progress(out))
         later = eventually(lambda: (now := read_progress(out)) and now.step > max(first.step, 100) and now)
@@ -97,19 +97,19 @@ class TestProgressFile:
         assert later.seconds_left == pytest.approx((2_000_000 - later.step) / later.steps_per_second)
         assert all(0 <= length <= 30 for length in later.lengths)
 
-    def test_a_failed_run_says_so(self, nursery: Nursery, tmp_path: Path) -> None:
+    def test_a_failed_run_says_so(self, harness: Harness, tmp_path: Path) -> None:
         out = tmp_path / "run"
-        ended = nursery.run(["train", *words(TINY, out=out), "--agent.learning-rate", "1e38"])
+        ended = harness.run(["train", *words(TINY, out=out), "--agent.learning-rate", "1e38"])
         assert ended.code == 1, ended
         assert "try another run with a lower learning_rate" in ended.err
         progress = read_progress(out)
         assert progress is not None
         assert progress.phase == "failed"
 
-    def test_a_file_that_cannot_be_written_stops_no_run(self, nursery: Nursery, tmp_path: Path) -> None:
+    def test_a_file_that_cannot_be_written_stops_no_run(self, harness: Harness, tmp_path: Path) -> None:
         out = tmp_path / "run"
         (out / PROGRESS).mkdir(parents=True)  # no file can take its place
-        ended = nursery.run(["train", *words(TINY, out=out)])
+        ended = harness.run(["train", *words(TINY, out=out)])
         assert ended.code == 0, ended.err
         assert read_progress(out) is None
         assert not list(out.glob(".*partial"))
@@ -442,10 +442,10 @@ class TestRefusals:
 
 
 class TestCommand:
-    def test_it_serves_until_it_is_interrupted(self, nursery: Nursery, run: Path) -> None:
+    def test_it_serves_until_it_is_interrupted(self, harness: Harness, run: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        child = nursery.start(["watch", str(run), "--port", str(port)])
+        child = harness.start(["watch", str(run), "--port", str(port)])
 
         def answer() -> httpx.Response | None:
             try:

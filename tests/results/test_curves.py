@@ -1,108 +1,131 @@
-"""Evaluations of several runs in one picture: which runs are one agent's, what is drawn of them, and refusals."""
+"""Learning curves: averages of training episodes and of evaluations over seeds, and which runs are one agent's."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pixelq.agents import InvalidRun
-from pixelq.agents.results.curves import Line, curves_by_env, plot_evaluations
-from pixelq.scripts.main import run
-from tests.support.report_runs import write_run
+from pixelq.agents.results.curves import BINS, bin_means, curves_by_env, evaluation_curve, training_curve
+from pixelq.agents.results.records import read_groups
+from tests.support.report_runs import STEPS, level, recurrent_and_plain_runs, write_run
 
 
-def runs_of(folder: Path) -> list[Path]:
-    """Two agents on two environments: the one with an LSTM has two seeds, means 4 and 8; the other one, mean 1."""
-    found = []
-    for env in ("CartPole-v1", "pixelq/TMaze-v0"):
-        name = env.split("/")[-1]
-        for seed, mean in enumerate((4.0, 8.0)):
-            found.append(write_run(folder / f"{name}-{seed}", "quick_recurrent", env, seed, mean))
-        found.append(write_run(folder / f"{name}-plain", "quick_recurrent", env, 0, 1.0, lstm=None, cuda_graph=False))
-    return found
+def test_one_run_follows_its_rows(tmp_path: Path) -> None:
+    (group,) = read_groups([write_run(tmp_path / "run", mean=10.0)])
+    curve = training_curve(group.runs, "return_mean", "frames")
+    # A row of 10,000 steps has its middle at 5,000, 15,000, …; a bin is 2 million frames / 120 wide.
+    assert len(curve.x) == 50
+    assert curve.seeds.tolist() == [1] * 50
+    assert np.isnan(curve.std).all()
+    middles = [4 * (10_000 * row + 5_000) for row in range(50)]
+    np.testing.assert_allclose(curve.x, middles, atol=4 * STEPS / BINS / 2 + 1)
+    np.testing.assert_allclose(curve.mean, [level(10.0, 10_000 * row + 5_000) for row in range(50)])
+
+
+@pytest.mark.parametrize(("axis", "end"), [("frames", 2e6), ("step", 5e5), ("hours", 5e3 / 3600)])
+def test_axes(tmp_path: Path, axis: str, end: float) -> None:
+    (group,) = read_groups([write_run(tmp_path / "run")])
+    curve = training_curve(group.runs, "loss", axis)
+    assert curve.x[-1] == pytest.approx(0.99 * end, abs=end / BINS / 2)  # the middle of the last row
+    evaluations = evaluation_curve(group.runs, axis)
+    np.testing.assert_allclose(evaluations.x, [end / 5, 2 * end / 5, 3 * end / 5, 4 * end / 5, end])
+    np.testing.assert_allclose(evaluations.mean, [4, 8, 12, 16, 20])
+
+
+def test_the_band_is_the_deviation_over_seeds(tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / str(seed), seed=seed, mean=mean) for seed, mean in enumerate((5.0, 10.0, 15.0))]
+    (group,) = read_groups(paths)
+    curve = training_curve(group.runs, "return_mean", "frames")
+    np.testing.assert_allclose(curve.mean, [level(10.0, 10_000 * row + 5_000) for row in range(50)])
+    np.testing.assert_allclose(curve.std, curve.mean / 2)  # 5, 10 and 15 deviate by 5
+    assert curve.seeds.tolist() == [3] * 50
+    np.testing.assert_allclose(evaluation_curve(group.runs, "step").std, [2, 4, 6, 8, 10])
+    np.testing.assert_allclose(curve.low, curve.mean / 2)
+    np.testing.assert_allclose(curve.high, 1.5 * curve.mean)
+
+
+def test_the_evaluation_at_the_end_stands_apart_from_the_one_before(tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / str(seed), seed=seed, mean=mean) for seed, mean in enumerate((5.0, 15.0))]
+    for path in paths:  # as of a run of 510,000 steps, or of one that evaluates at other steps
+        with (path / "evaluations.csv").open("a") as file:
+            file.write(f"{STEPS + 10_000 * int(path.name) + 10_000},10,40,40,1,39,41,\n")
+    (group,) = read_groups(paths)
+    curve = evaluation_curve(group.runs, "step")
+    assert curve.x.tolist() == [100_000, 200_000, 300_000, 400_000, 500_000, 510_000, 520_000]
+    assert curve.mean.tolist() == [4, 8, 12, 16, 20, 40, 40]
+    assert curve.seeds.tolist() == [2] * 5 + [1, 1]
+
+
+def test_the_mean_does_not_leap_between_seeds_whose_rows_lie_apart(tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / str(seed), seed=seed, mean=mean) for seed, mean in enumerate((0.0, 10.0))]
+    table = paths[1] / "metrics.csv"  # of a run that took a tenth longer: in hours its rows lie between the other's
+    rows = table.read_text().splitlines()
+    slower = [f"{head},{float(wall) * 1.1:.1f},0," for head, wall, *_ in (row.rsplit(",", 3) for row in rows[1:])]
+    table.write_text("\n".join([rows[0], *slower]) + "\n")
+    (group,) = read_groups(paths)
+    curve = training_curve(group.runs, "return_mean", "hours")
+    end = STEPS / 100 / 3600  # of the first run; the second goes on alone
+    together = curve.x < 0.98 * end
+    assert curve.seeds[together][3:].tolist() == [2] * (together.sum() - 3)
+    np.testing.assert_allclose(curve.mean[together][3:], 10 / 1.1 * curve.x[together][3:] / end, atol=0.2)
+
+
+def test_rows_count_by_their_episodes() -> None:
+    x, y, weight = np.array([1.0, 2.0, 4.0]), np.array([6.0, 12.0, 5.0]), np.array([1.0, 3.0, 2.0])
+    np.testing.assert_allclose(bin_means(x, y, weight, np.array([0.0, 2.0, 4.0])), [10.5, 5.0])
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.1, 5), st.floats(-9, 9) | st.just(np.nan), st.integers(0, 3)), max_size=30),
+    st.integers(1, 7),
+)
+def test_bins_keep_the_sum(rows: list[tuple[float, float, int]], bins: int) -> None:
+    widths, y, weight = (np.array(column, float) for column in (zip(*rows, strict=True) if rows else ([], [], [])))
+    ends = widths.cumsum()
+    edges = np.linspace(0, ends[-1] if len(ends) else 1.0, bins + 1)
+    found = bin_means(ends, y, weight, edges)
+    middles = ends - widths / 2
+    for b in range(bins):
+        members = [
+            i
+            for i, middle in enumerate(middles)
+            if (edges[b] <= middle < edges[b + 1] or (b == bins - 1 and middle >= edges[-1]))
+            and weight[i] > 0
+            and np.isfinite(y[i])
+        ]
+        total = sum(weight[i] for i in members)
+        if not members:
+            assert np.isnan(found[b])
+        else:
+            assert found[b] == pytest.approx(sum(weight[i] * y[i] for i in members) / total, abs=1e-6)
 
 
 def test_curves_are_agents_over_their_seeds(tmp_path: Path) -> None:
-    panels = curves_by_env(runs_of(tmp_path))
+    panels = curves_by_env(recurrent_and_plain_runs(tmp_path))
     assert list(panels) == ["CartPole-v1", "pixelq/TMaze-v0"]
     for with_lstm, without in panels.values():
         assert (with_lstm.name, with_lstm.seeds) == ("lstm 128", 2)
         assert (without.name, without.seeds) == ("lstm None", 1)
-        assert with_lstm.steps.tolist() == [100_000, 200_000, 300_000, 400_000, 500_000]
-        np.testing.assert_allclose(with_lstm.means[:, 1], [2 * 4.0 * 0.4, 2 * 8.0 * 0.4])
-        np.testing.assert_allclose(without.means, [[0.4, 0.8, 1.2, 1.6, 2.0]])
+        assert with_lstm.curve.x.tolist() == [100_000, 200_000, 300_000, 400_000, 500_000]
+        assert with_lstm.curve.seeds.tolist() == [2] * 5
+        np.testing.assert_allclose(with_lstm.curve.low, np.arange(1, 6) * 2 * 4.0 / 5)
+        np.testing.assert_allclose(with_lstm.curve.high, np.arange(1, 6) * 2 * 8.0 / 5)
+        np.testing.assert_allclose(with_lstm.curve.mean, np.arange(1, 6) * 2 * 6.0 / 5)
+        np.testing.assert_allclose(without.curve.mean, [0.4, 0.8, 1.2, 1.6, 2.0])
 
 
 def test_a_run_that_has_not_come_as_far_ends_the_curve(tmp_path: Path) -> None:
     one, other = (write_run(tmp_path / str(seed), "dqn", "CartPole-v1", seed, 5.0) for seed in (0, 1))
     table = other / "evaluations.csv"
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:3]).replace("\n200000,", "\n200004,"))
-    ((curve,),) = curves_by_env([one, other]).values()
-    assert (curve.name, curve.seeds) == ("dqn", 2)
-    assert curve.steps.tolist() == [100_000, 200_002]
-    assert curve.means.shape == (2, 2)
-
-
-def test_the_picture_has_means_ranges_and_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Figure] = []
-    save = Figure.savefig
-
-    def saved(figure: Figure, *arguments: object, **options: object) -> None:
-        drawn.append(figure)
-        save(figure, *arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Figure, "savefig", saved)
-    out = tmp_path / "curves.png"
-    plot_evaluations(runs_of(tmp_path), out, [Line("pixelq/TMaze-v0", 4.0, "optimum")])
-    assert out.read_bytes().startswith(b"\x89PNG")
-    cartpole, maze = drawn[0].axes
-    assert [text.get_text() for text in cartpole.get_legend().get_texts()] == ["lstm 128, 2 seeds", "lstm None, 1 seed"]
-    np.testing.assert_allclose(cartpole.lines[0].get_xdata(), [100, 200, 300, 400, 500])
-    np.testing.assert_allclose(cartpole.lines[0].get_ydata(), [2.4, 4.8, 7.2, 9.6, 12.0])
-    corners = cartpole.collections[0].get_paths()[0].vertices
-    assert (corners[:, 1].min(), corners[:, 1].max()) == pytest.approx((1.6, 16.0))
-    assert (len(cartpole.lines), len(maze.lines)) == (2, 3)
-    assert maze.lines[2].get_ydata() == [4.0, 4.0]
-    assert [text.get_text() for text in maze.texts] == ["optimum"]
-
-
-def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    paths = [str(path) for path in runs_of(tmp_path)]
-    out = tmp_path / "curves.png"
-    assert run("plot_evaluations", [*paths, "--out", str(out), "--line", "CartPole-v1=500=best"]) == 0
-    assert out.exists()
-    assert capsys.readouterr().out == f"{out}\n"
-    for wrong, message in (
-        ([*paths, "--out", str(out), "--line", "500"], "--line is '500'; it must be ENV=RETURN=NAME"),
-        ([*paths, "--out", str(out), "--name", "memory"], "--name is 'memory'; it must be FOLDER=NAME"),
-        (["--out", str(out)], "no run is given"),
-        ([str(tmp_path), "--out", str(out)], "holds no run"),
-    ):
-        assert run("plot_evaluations", wrong) == 2
-        err = capsys.readouterr().err
-        assert message in err
-        assert err.count("\n") == 1
-
-
-def test_agents_are_called_as_asked_for_and_long_names_are_broken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    labels: list[str] = []
-
-    def saved(figure: Figure, *_: object, **__: object) -> None:
-        labels.extend(text.get_text() for axes in figure.axes for text in axes.get_legend().get_texts())
-
-    monkeypatch.setattr(Figure, "savefig", saved)
-    paths = [str(path) for path in runs_of(tmp_path)]
-    long = "a name of more than seventy characters, which is more than fits below a panel of a picture"
-    names = ["--name", "CartPole-v1-1=with memory", "--name", f"TMaze-v0-plain={long}"]
-    assert run("plot_evaluations", [*paths, "--out", str(tmp_path / "curves.png"), *names]) == 0
-    first, second, third, fourth = labels
-    assert (first, second, third) == ("with memory, 2 seeds", "lstm None, 1 seed", "lstm 128, 2 seeds")
-    assert fourth.replace("\n", " ") == f"{long}, 1 seed"
-    assert max(map(len, fourth.split("\n"))) <= 70
+    ((agent,),) = curves_by_env([one, other]).values()
+    assert (agent.name, agent.seeds) == ("dqn", 2)
+    assert agent.curve.x.tolist() == [100_000, 200_002]
+    assert agent.curve.seeds.tolist() == [2, 2]
 
 
 def test_games_played_otherwise_are_other_curves(tmp_path: Path) -> None:
@@ -110,8 +133,8 @@ def test_games_played_otherwise_are_other_curves(tmp_path: Path) -> None:
     for folder, change in ((runs[1], {"flicker": 0.5}), (runs[2], {"protocol": "nature"})):
         config = json.loads((folder / "config.json").read_text()) | change
         (folder / "config.json").write_text(json.dumps(config))
-    (curves,) = curves_by_env(runs).values()
-    found = {curve.name: (curve.seeds, curve.means[0, 4]) for curve in curves}
+    (agents,) = curves_by_env(runs).values()
+    found = {name: (seeds, curve.mean[4]) for name, seeds, curve in agents}
     assert found == {
         "dqn": (1, 20.0),
         "dqn, flicker 0.5": (1, 40.0),
@@ -133,5 +156,5 @@ def test_a_seed_twice_and_other_steps_are_refused(tmp_path: Path) -> None:
 def test_a_run_without_evaluations_is_refused(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "new", "dqn", "CartPole-v1")
     (folder / "evaluations.csv").write_text((folder / "evaluations.csv").read_text().splitlines()[0] + "\n")
-    with pytest.raises(InvalidRun, match="new has not been evaluated yet"):
+    with pytest.raises(InvalidRun, match="new has no evaluations yet"):
         curves_by_env([folder])

@@ -11,11 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelq.agents import InvalidRun, preset
-from pixelq.agents.results.scores import RunScore, gather_scores, read_score, score_matrices
+from pixelq.agents.results.records import read_groups
+from pixelq.agents.results.scores import (
+    RunScore,
+    gather_scores,
+    read_score,
+    run_scores,
+    score_matrices,
+    score_of_group,
+)
 from pixelq.agents.runs.tables import FINAL_EVALUATION
 from pixelq.envs import ATARI57, human_normalized_score, id_of
+from tests.support.report_runs import STEPS
+from tests.support.report_runs import write_run as write_whole_run
 
-RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 
 
 def write_run(
@@ -150,15 +160,15 @@ def test_an_evaluations_file_finds_its_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "sentence"),
     [
-        (FINAL_EVALUATION, None, "cannot be read (No such file or directory); let the run end"),
+        (FINAL_EVALUATION, None, "cannot be read (No such file or directory); let the run finish"),
         (FINAL_EVALUATION, "{", "final_evaluation.json is damaged"),
         (FINAL_EVALUATION, "[]", "does not describe an evaluation"),
         (FINAL_EVALUATION, {"mean": "high"}, "does not describe an evaluation"),
         (FINAL_EVALUATION, {"mean": float("nan")}, "does not describe an evaluation"),
         (FINAL_EVALUATION, {"step": None}, "does not describe an evaluation"),
-        (FINAL_EVALUATION, {"env": "ALE/Alien-v5"}, "on ALE/Alien-v5, and its run plays ALE/Pong-v5"),
+        (FINAL_EVALUATION, {"env": "ALE/Alien-v5"}, "on ALE/Alien-v5, but its run was trained on ALE/Pong-v5"),
         ("config.json", "{", "is damaged"),
-        ("config.json", {"seed": None}, "names no seed or no steps"),
+        ("config.json", {"seed": None}, "has no seed or no steps"),
     ],
 )
 def test_files_that_are_no_evaluation_of_a_run(tmp_path: Path, file: str, text: Any, sentence: str) -> None:
@@ -175,5 +185,46 @@ def test_files_that_are_no_evaluation_of_a_run(tmp_path: Path, file: str, text: 
 
 
 def test_a_game_without_human_score_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRun, match="of which no human score is known; give Atari runs"):
+    with pytest.raises(InvalidRun, match="which has no human score; give Atari runs"):
         read_score(write_run(tmp_path / "a", "classic", env="CartPole-v1"))
+
+
+def test_without_a_final_evaluation_the_last_one_counts(tmp_path: Path) -> None:
+    paths = [
+        write_whole_run(tmp_path / "0", mean=10.0),
+        write_whole_run(tmp_path / "1", seed=1, mean=20.0, is_finished=False),
+    ]
+    (group,) = read_groups(paths)
+    score = score_of_group(group)
+    assert score is not None
+    assert (score.mean, score.source, score.frames) == (30.0, "last evaluation", 4 * STEPS)
+
+
+def test_a_best_checkpoint_is_laid_beside_the_frames_of_its_whole_run(tmp_path: Path) -> None:
+    path = write_whole_run(tmp_path / "run")
+    file = path / "final_evaluation.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"step": STEPS // 5}))
+    (group,) = read_groups([path])
+    score = score_of_group(group)
+    assert score is not None
+    assert (score.source, score.frames, score.scores[0].step) == (
+        "best checkpoint, fresh games",
+        4 * STEPS,
+        STEPS // 5,
+    )
+
+
+def test_several_seeds_have_a_deviation_and_one_has_the_interval_of_its_episodes(tmp_path: Path) -> None:
+    paths = [write_whole_run(tmp_path / str(seed), seed=seed, mean=mean) for seed, mean in enumerate((5.0, 10.0, 15.0))]
+    (several,), (one,) = (read_groups(paths), read_groups(paths[:1]))
+    scores = score_of_group(several), score_of_group(one)
+    assert [score and (score.mean, score.low, score.high) for score in scores] == [(10.0, 5.0, 15.0), (5.0, 4.0, 6.0)]
+
+
+def test_scores_of_groups_are_those_of_their_files(tmp_path: Path) -> None:
+    paths = [write_whole_run(tmp_path / str(seed), seed=seed, mean=5.0 * seed) for seed in (0, 1)]
+    (group,) = read_groups(paths)
+    expected = [read_score(path)._replace(path=path) for path in paths]
+    assert run_scores(group) == expected
+    (group,) = read_groups([write_whole_run(tmp_path / "cartpole", "classic", "CartPole-v1")])
+    assert run_scores(group) == []

@@ -125,7 +125,10 @@ def test_wrong_suites(runs: list[Path], tmp_path: Path) -> None:
         ([*runs, "--suite", "atari26"], f"lack {', '.join(missing[:5])} and {len(missing) - 5} more"),
         ([*runs[:9], "--suite", "atari5"], f"dqn lacks seed 1 on {ATARI5[4]}"),
         ([*runs, tmp_path / "bare", "--suite", "atari5"], "is of a run that is not at"),
-        ([*runs[:9], mixed, "--suite", "atari5"], "some policies are their runs' best and some the last; give --which"),
+        (
+            [*runs[:9], mixed, "--suite", "atari5"],
+            "some policies are the best of their run and others the last; give --which",
+        ),
     ):
         ended = evaluate(*words)
         assert (ended.code, ended.err.count("\n")) == (2, 1), ended

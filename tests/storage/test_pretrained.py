@@ -1,4 +1,4 @@
-"""Policies that come with the package: what is in the box, by which names, and how it is filled."""
+"""Policies that come with the package: which there are, by which names, and how they are packed."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ import torch
 from pixelq.agents import DQN, AgentConfig, Evaluation, InvalidCheckpoint
 from pixelq.agents.evaluation.scoring import checkpoints_of, request_of
 from pixelq.agents.results.scores import read_score
-from pixelq.agents.storage import pretrained as box
+from pixelq.agents.storage import pretrained
 from pixelq.agents.storage.checkpoint import FOR_ACTING, read_checkpoint
 from pixelq.agents.storage.files import CHECKSUMS, digest_of_file, read_checksums
 from pixelq.envs import make_vec
@@ -32,12 +32,14 @@ def values_of(folder: Path, name: str) -> Any:
     return json.loads((folder / name).read_text())
 
 
-def test_what_is_in_the_box() -> None:
-    assert box.names()[0] == "demo"
-    assert [each.name for each in box.policies()] == sorted(set(box.names()) - set(box.ALIASES))
-    assert box.policy("demo") == box.policy("pong") == box.FOLDER / "pong"
-    for each in box.policies():
-        folder = box.policy(each.name)
+def test_the_pretrained_policies() -> None:
+    assert pretrained.names()[0] == "demo"
+    assert [each.name for each in pretrained.pretrained_policies()] == sorted(
+        set(pretrained.names()) - set(pretrained.ALIASES)
+    )
+    assert pretrained.pretrained_folder("demo") == pretrained.pretrained_folder("pong") == pretrained.FOLDER / "pong"
+    for each in pretrained.pretrained_policies():
+        folder = pretrained.pretrained_folder(each.name)
         assert sorted((path.name for path in folder.iterdir()), key=str.lower) == NAMES
         assert read_checksums(folder) == {n: digest_of_file(folder / n) for n in NAMES if n != CHECKSUMS}
         assert each.size == sum((folder / name).stat().st_size for name in NAMES) < 10e6
@@ -70,13 +72,19 @@ def test_it_is_loaded_by_name() -> None:
             obs, *_ = envs.step(agent.predict(obs)[0])
     finally:
         envs.close()
-    assert (agent.env_id, agent.protocol, agent.step) == ("ALE/Pong-v5", "sticky", box.policies()[-1].steps)
-    assert agent.config == AgentConfig.from_dict(values_of(box.policy("demo"), "config.json")["agent"])
+    assert (agent.env_id, agent.protocol, agent.step) == (
+        "ALE/Pong-v5",
+        "sticky",
+        pretrained.pretrained_policies()[-1].steps,
+    )
+    assert agent.config == AgentConfig.from_dict(
+        values_of(pretrained.pretrained_folder("demo"), "config.json")["agent"]
+    )
     q = agent.q_values(obs)
     assert q.shape == (2, 6)
     assert q.isfinite().all()
     assert (q.std(1) > 0).all()
-    for other in ("demo", "pong", Path("demo"), box.policy("pong")):
+    for other in ("demo", "pong", Path("demo"), pretrained.pretrained_folder("pong")):
         assert torch.equal(DQN.load(other, "cpu").q_values(obs), q)
     assert all(map(torch.equal, agent.learner.target_network.parameters(), agent.network.parameters()))
 
@@ -86,7 +94,7 @@ def test_it_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ended = run_here(["evaluate", "demo", "--video", "out/", "--episodes", "1", "--device", "cpu", "--json"])
     assert ended.code == 0, ended.err
-    figures, expected = json.loads(ended.out), values_of(box.policy("demo"), "evaluation.json")
+    figures, expected = json.loads(ended.out), values_of(pretrained.pretrained_folder("demo"), "evaluation.json")
     assert figures["mean"] >= expected["mean"] - 4 * expected["std"]
     assert expected["ci95"][0] >= LEAST
     assert (figures["checkpoint"], figures["mark"], figures["weights"]) == ("demo", "demo", expected["weights"])
@@ -101,7 +109,7 @@ def test_the_list() -> None:
     header, *rows, empty, use = ended.out.splitlines()
     assert header.split() == "name environment steps frames mean return (95% interval) played size".split()
     assert (empty, use) == ("", 'pixelq evaluate demo --video out   or, in Python, DQN.load("demo")')
-    for row, each in zip(rows, box.policies(), strict=True):
+    for row, each in zip(rows, pretrained.pretrained_policies(), strict=True):
         low, high = each.ci95
         assert re.split(r"  +", row) == [
             ", ".join((each.name, *each.aliases)),
@@ -115,15 +123,15 @@ def test_the_list() -> None:
 
 
 def test_the_list_as_json(tmp_path: Path) -> None:
-    expected = json.loads(json.dumps([dataclasses.asdict(each) for each in box.policies()]))
+    expected = json.loads(json.dumps([dataclasses.asdict(each) for each in pretrained.pretrained_policies()]))
     assert json.loads(run_here(["evaluate", "--list", "--json"]).out) == expected
     ended = run_here(["evaluate", "--list", "--json", str(tmp_path / "list.json")])
     assert json.loads((tmp_path / "list.json").read_text()) == expected
     assert ended.out == run_here(["evaluate", "--list"]).out
 
 
-def test_the_list_of_an_empty_box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(box, "FOLDER", tmp_path)
+def test_the_list_without_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
     assert run_here(["evaluate", "--list"]).out == "no policy comes with this pixelq\n"
     with pytest.raises(InvalidCheckpoint, match=r"demo does not exist; .*; pixelq comes with no policy"):
         DQN.load("demo")
@@ -137,25 +145,28 @@ def test_the_list_of_an_empty_box(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (["evaluate"], "give a run's folder or a checkpoint, or demo, which comes with pixelq"),
         (
             ["evaluate", "Dmeo"],
-            "Dmeo does not exist; give a run's folder or one of its checkpoints; perhaps you meant ",
+            "Dmeo does not exist; give the folder of a run or a checkpoint; perhaps you meant ",
         ),
         (["evaluate", "ping"], "perhaps you meant pong, which comes with pixelq"),
         (["evaluate", "runs/no"], "pixelq comes with demo and "),
         (["evaluate", "demo", "--which", "last"], "demo is a checkpoint and no run; leave out --which"),
         (["train", "--resume", "--out", "demo"], "demo holds no run to resume"),
-        (["train", "--resume", "--out", str(box.FOLDER / "pong")], "holds an agent without its run; it can be loaded"),
+        (
+            ["train", "--resume", "--out", str(pretrained.FOLDER / "pong")],
+            "holds an agent without its run; it can be loaded",
+        ),
         (["report", "demo"], "holds no run"),
-        (["report", str(box.FOLDER / "pong")], "holds no run"),
+        (["report", str(pretrained.FOLDER / "pong")], "holds no run"),
         (["compare", "demo", "--out", "picture.png"], "holds no run"),
     ],
 )
 def test_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str) -> None:
     monkeypatch.chdir(tmp_path)
-    before = sorted(path.name for path in box.policy("demo").iterdir())
+    before = sorted(path.name for path in pretrained.pretrained_folder("demo").iterdir())
     ended = run_here(arguments)
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1), ended
     assert message in ended.err
-    assert sorted(path.name for path in box.policy("demo").iterdir()) == before
+    assert sorted(path.name for path in pretrained.pretrained_folder("demo").iterdir()) == before
 
 
 def test_a_path_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,11 +178,11 @@ def test_a_path_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert DQN.load("demo", "cpu").num_actions == 6
     Path("demo").mkdir()
     with pytest.raises(
-        InvalidCheckpoint, match=r"demo holds no checkpoint; .*; from another folder demo is what comes"
+        InvalidCheckpoint, match=r"no checkpoint in demo; .*; from another folder, demo is the policy that comes"
     ):
         DQN.load("demo", "cpu")
     with pytest.raises(InvalidCheckpoint, match="cartpole is no policy that comes with pixelq; pixelq comes with demo"):
-        box.policy("cartpole")
+        pretrained.pretrained_folder("cartpole")
 
 
 def test_beside_other_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,14 +279,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_the_box_is_filled(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(box, "FOLDER", tmp_path / "box")
-    command = ["--into", str(tmp_path / "box"), "--episodes", "5", "--name"]
+def test_a_policy_is_packed(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "policies")
+    command = ["--into", str(tmp_path / "policies"), "--episodes", "5", "--name"]
     pack.main([str(run), *command, "catch"])
-    (best,), (found,) = checkpoints_of(run, None), box.policies()
+    (best,), (found,) = checkpoints_of(run, None), pretrained.pretrained_policies()
     assert (found.name, found.aliases, found.env, found.episodes) == ("catch", (), "pixelq/Catch-v0", 5)
-    assert (box.names(), found.steps, found.frames) == (["catch"], int(best.name[5:]), int(best.name[5:]))
-    folder = tmp_path / "box" / "catch"
+    assert (pretrained.names(), found.steps, found.frames) == (["catch"], int(best.name[5:]), int(best.name[5:]))
+    folder = tmp_path / "policies" / "catch"
     assert sorted((path.name for path in folder.iterdir()), key=str.lower) == NAMES
     config, figures = values_of(folder, "config.json"), values_of(folder, "evaluation.json")
     assert config == values_of(run, "config.json") | {"command": pack.command_of(config)}
@@ -291,19 +302,19 @@ def test_the_box_is_filled(run: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     before = (folder / "network.safetensors").read_bytes()
     pack.main([str(run), *command, "catch", "--which", "last"])  # in its place
     assert values_of(folder, "evaluation.json")["step"] == 300
-    assert (tmp_path / "box" / ".catch.old").exists() is False
+    assert (tmp_path / "policies" / ".catch.old").exists() is False
     assert len(before) == (folder / "network.safetensors").stat().st_size
     (folder / "evaluation.json").write_text("{}")
     assert "evaluation.json is not what was written" in run_here(["evaluate", "--list"]).err
     seal(folder)
-    assert "evaluation.json is damaged ('ci95'); install pixelq anew" in run_here(["evaluate", "--list"]).err
+    assert "evaluation.json is damaged ('ci95'); install pixelq again" in run_here(["evaluate", "--list"]).err
 
 
 @pytest.mark.parametrize("name", ["demo", "../x", "Pong", ""])
 def test_odd_names_are_refused(run: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=r"--name is|argument is empty"):
-        pack.main([str(run), "--name", name, "--into", str(tmp_path / "box")])
-    assert not (tmp_path / "box").exists()
+        pack.main([str(run), "--name", name, "--into", str(tmp_path / "policies")])
+    assert not (tmp_path / "policies").exists()
 
 
 def test_the_command_is_that_of_the_run(run: Path) -> None:
@@ -334,4 +345,4 @@ def test_flags_of_all_kinds_are_written_as_they_are_read(run: Path) -> None:
 def test_a_request_keeps_the_name() -> None:
     request = request_of(Path("demo"), 1, device="cpu")
     assert (str(request.checkpoint), request.env) == ("demo", "ALE/Pong-v5")
-    assert request.weights == digest_of_file(box.policy("demo") / "network.safetensors")
+    assert request.weights == digest_of_file(pretrained.pretrained_folder("demo") / "network.safetensors")

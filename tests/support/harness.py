@@ -24,7 +24,7 @@ from pixelq.agents.learning.learner import Learner
 from pixelq.agents.runs import checkpoints as run_checkpoints
 from pixelq.agents.runs import folder as run_log
 from pixelq.agents.training import loop
-from pixelq.envs import ClassicVec
+from pixelq.envs import GymnasiumVec
 from pixelq.scripts import main as program
 from pixelq.scripts import train
 from tests.support.runs import COMPLETED, DIED
@@ -33,7 +33,7 @@ CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink"}
 """Audit events of system calls that change a folder; the events come before the calls."""
 
 OWNERS: dict[str, Any] = {"RunCheckpoints": run_checkpoints.RunCheckpoints, "RunLog": run_log.RunLog, "train": train}
-OWNERS["ClassicVec"] = ClassicVec
+OWNERS["GymnasiumVec"] = GymnasiumVec
 
 
 def die_in(method: str, at: int, call: int = 1) -> None:

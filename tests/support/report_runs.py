@@ -93,3 +93,14 @@ def write_suite(folder: Path, games: tuple[str, ...], scores: dict[str, list[lis
         for seed, row in enumerate(matrix)
         for game, score in zip(games, row, strict=True)
     ]
+
+
+def recurrent_and_plain_runs(folder: Path) -> list[Path]:
+    """Two agents on two environments: the one with an LSTM has two seeds, means 4 and 8; the other one, mean 1."""
+    found = []
+    for env in ("CartPole-v1", "pixelq/TMaze-v0"):
+        name = env.split("/")[-1]
+        for seed, mean in enumerate((4.0, 8.0)):
+            found.append(write_run(folder / f"{name}-{seed}", "quick_recurrent", env, seed, mean))
+        found.append(write_run(folder / f"{name}-plain", "quick_recurrent", env, 0, 1.0, lstm=None, cuda_graph=False))
+    return found

@@ -61,7 +61,7 @@ def copied(run: Path, to: Path) -> Path:
 
 
 DIED, COMPLETED = 9, 8
-"""Exit codes of a child of ``tests/nursery.py`` that died where it should have, and of one that was never there."""
+"""Exit codes of a child of ``tests/harness.py`` that died where it should have, and of one that was never there."""
 
 
 class Ended(NamedTuple):
@@ -92,8 +92,8 @@ def column(path: Path, name: str) -> list[Any]:
     return [row[name] for row in table(path)]
 
 
-class Nursery:
-    """The process of ``tests/nursery.py``."""
+class Harness:
+    """The process of ``tests/harness.py``."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -131,14 +131,14 @@ class Nursery:
 class Child(NamedTuple):
     """A command that runs."""
 
-    nursery: Nursery
+    harness: Harness
     pid: int
 
     def send(self, number: int) -> None:
-        os.kill(self.pid, number)  # as the nursery waits for it only when asked, the id is nobody else's
+        os.kill(self.pid, number)  # as the harness waits for it only when asked, the id is nobody else's
 
     def wait(self, timeout: float = 60.0) -> Ended:
-        return Ended(*self.nursery.ask(verb="wait", child=self.pid, timeout=timeout))
+        return Ended(*self.harness.ask(verb="wait", child=self.pid, timeout=timeout))
 
     def wait_for(self, path: Path, timeout: float = 60.0) -> None:
         """Waits until a file is there."""

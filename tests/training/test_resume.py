@@ -21,7 +21,7 @@ from pixelq.agents.runs.replay_files import ReplayFiles
 from pixelq.agents.runs.tables import read_run
 from pixelq.agents.storage.checkpoint import ROWS
 from pixelq.agents.storage.files import replace_folder
-from pixelq.envs import PROTOCOLS, ClassicVec, Protocol, make_vec
+from pixelq.envs import PROTOCOLS, GymnasiumVec, Protocol, make_vec
 from tests.support.runs import assert_same, column, contents
 
 TINY = AgentConfig(
@@ -325,14 +325,14 @@ def test_an_evaluation_that_was_cut_off_is_played_again(tmp_path: Path, monkeypa
 
 
 def test_putting_games_back_is_no_time_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained, set_state = Trained(), ClassicVec.set_state
+    trained, set_state = Trained(), GymnasiumVec.set_state
     assert trained.train(tmp_path / "run", 300, kill_at=120) is None
 
-    def slow_set_state(self: ClassicVec, state: Any) -> Any:
+    def slow_set_state(self: GymnasiumVec, state: Any) -> Any:
         time.sleep(3.0)
         return set_state(self, state)
 
-    monkeypatch.setattr(ClassicVec, "set_state", slow_set_state)
+    monkeypatch.setattr(GymnasiumVec, "set_state", slow_set_state)
     assert trained.train(tmp_path / "run", 300) is not None
     assert column(tmp_path / "run" / "metrics.csv", "wall_seconds")[-1] < 3.0
     assert all(speed > 25 for speed in column(tmp_path / "run" / "metrics.csv", "steps_per_second"))

@@ -19,7 +19,7 @@ from pixelq.agents import DQN, InvalidCheckpoint, InvalidRun
 from pixelq.agents.runs.checkpoints import newest_checkpoint
 from pixelq.agents.storage.checkpoint import find_checkpoint
 from pixelq.envs import make_vec
-from tests.support.runs import AT_THE_END, BLOCKS, Nursery, assert_same, contents, copied, run_here, train
+from tests.support.runs import AT_THE_END, BLOCKS, Harness, assert_same, contents, copied, run_here, train
 from tests.training.test_resume import OPTIONS, TINY, Trained
 
 
@@ -113,11 +113,11 @@ def test_another_processor_is_told_of(run: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_a_run_that_was_copied_with_its_links_followed(
-    nursery: Nursery, whole: Path, stopped: Path, tmp_path: Path
+    harness: Harness, whole: Path, stopped: Path, tmp_path: Path
 ) -> None:
     out = Path(shutil.copytree(stopped, tmp_path / "run", symlinks=False))
     assert not (out / "checkpoints" / "latest").is_symlink()
-    assert nursery.run(train(out, resume=True), BLOCKS).code == 0
+    assert harness.run(train(out, resume=True), BLOCKS).code == 0
     assert (out / "checkpoints" / "latest").is_symlink()
     assert_same(whole, out)
 
@@ -125,14 +125,14 @@ def test_a_run_that_was_copied_with_its_links_followed(
 # --- what is lost -----------------------------------------------------------------------------------------------------
 
 
-def test_a_run_goes_on_without_a_replay_that_is_damaged(nursery: Nursery, stopped: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_without_a_replay_that_is_damaged(harness: Harness, stopped: Path, tmp_path: Path) -> None:
     out = copied(stopped, tmp_path / "run")
     newest = newest_checkpoint(out / "checkpoints", pytest.fail)
     assert newest is not None
     before = DQN.load(newest, "cpu")
     block = min((out / "checkpoints" / "replay").iterdir())
     block.write_bytes(b"")
-    ended = nursery.run(train(out, resume=True), BLOCKS)
+    ended = harness.run(train(out, resume=True), BLOCKS)
     assert ended.code == 0, ended.err
     name = f"../replay/{block.name}"
     assert ended.err.splitlines()[0] == (
@@ -160,26 +160,26 @@ def test_a_run_without_its_checkpoints_is_not_begun_again(stopped: Path, tmp_pat
 
 @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(path.read_bytes()[:-9]), Path.unlink])
 def test_an_older_checkpoint_s_damage_stops_nothing(
-    nursery: Nursery, whole: Path, stopped: Path, tmp_path: Path, damage: Callable[[Path], Any]
+    harness: Harness, whole: Path, stopped: Path, tmp_path: Path, damage: Callable[[Path], Any]
 ) -> None:
     out = copied(stopped, tmp_path / "run")
     older = out / "checkpoints" / f"step_{steps_of(out)[-2]:010d}"
     damage(older / "checksums.sha256")
-    ended = nursery.run(train(out, resume=True), BLOCKS)
+    ended = harness.run(train(out, resume=True), BLOCKS)
     assert ended.code == 0, ended.err
     assert_same(whole, out)
 
 
-def test_the_end_of_a_longer_run_is_evaluated_also_after_a_stop(nursery: Nursery, tmp_path: Path) -> None:
+def test_the_end_of_a_longer_run_is_evaluated_also_after_a_stop(harness: Harness, tmp_path: Path) -> None:
     """What an earlier end left in the folder does not pass for the longer one's."""
     out = tmp_path / "run"
-    assert nursery.run(train(out)).code == 0
+    assert harness.run(train(out)).code == 0
     first = json.loads((out / "final_evaluation.json").read_text())
     longer = [*train(out, resume=True), "--steps", "200"]
     stop = ["stop_before", AT_THE_END | {"number": signal.SIGTERM}]
-    assert nursery.run(longer, {}, stop).code != 0
+    assert harness.run(longer, {}, stop).code != 0
     assert not (out / "final_evaluation.json").exists()
-    assert nursery.run(longer).code == 0
+    assert harness.run(longer).code == 0
     last = json.loads((out / "final_evaluation.json").read_text())
     assert last["step"] >= first["step"]
     assert DQN.load(out / "checkpoints" / "latest", "cpu").step >= 200
@@ -188,11 +188,11 @@ def test_the_end_of_a_longer_run_is_evaluated_also_after_a_stop(nursery: Nursery
 # --- signals and sizes ------------------------------------------------------------------------------------------------
 
 
-def test_a_signal_ends_the_putting_back_of_games(stopped: Path, tmp_path: Path, nursery: Nursery) -> None:
+def test_a_signal_ends_the_putting_back_of_games(stopped: Path, tmp_path: Path, harness: Harness) -> None:
     out = copied(stopped, tmp_path / "run")
     before = contents(out)
-    child = nursery.start(
-        train(out, resume=True), {}, ["sleep_before", {"method": "ClassicVec.set_state", "call": 1, "seconds": 60}]
+    child = harness.start(
+        train(out, resume=True), {}, ["sleep_before", {"method": "GymnasiumVec.set_state", "call": 1, "seconds": 60}]
     )
     time.sleep(1.5)
     begun = time.monotonic()

@@ -1,0 +1,226 @@
+"""The policy: a Q-network that acts."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar, Self
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixelq.agents.acting.exploration import epsilon_greedy
+from pixelq.agents.acting.memory import Memory, PolicyState, memory_of, state_of
+from pixelq.agents.acting.network import check_weights, make_network
+from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.device import resolve_device
+from pixelq.agents.config.schedules import epsilons_at
+from pixelq.agents.config.seeds import agent_seeds
+from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig
+from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint
+from pixelq.agents.storage.pretrained import find_policy
+from pixelq.agents.storage.rules import rules_of
+from pixelq.agents.storage.validation import count, observations, unbounded_box
+from pixelq.networks import Noise
+
+
+class Policy:
+    """A Q-network that acts, without a target network, an optimiser or a replay.
+
+    Evaluation, films and the report need no more than this. `Agent` adds learning.
+
+    Args:
+        observation_space: A Box. Images are uint8, with channels first or last.
+        action_space: A Discrete space that starts at 0.
+        config: Hyperparameters; None for the defaults of `AgentConfig`.
+        device: `auto` for a GPU if there is one, or the name of a PyTorch device.
+        seed: Seed of the weights, the exploration and the sampling.
+
+    Attributes:
+        network: The online network.
+        step: Number of agent steps taken while learning, which the schedules depend on.
+        env_id: ID of the environment of the training; None if it has none.
+        protocol: Rules of the training, such as `sticky`; see `pixelq.envs.Protocol.rules`.
+
+    Raises:
+        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such device.
+    """
+
+    reads_learner: ClassVar[bool] = False
+    """Whether `load` reads the target network and the optimiser too."""
+
+    def __init__(
+        self,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        config: AgentConfig | None = None,
+        *,
+        device: str | torch.device = "auto",
+        seed: int = 0,
+    ) -> None:
+        if not isinstance(observation_space, gymnasium.spaces.Box):
+            raise InvalidConfig(f"the observation space must be a Box, got {observation_space}")
+        if not isinstance(action_space, gymnasium.spaces.Discrete) or action_space.start != 0:
+            raise InvalidConfig(f"the action space must be a Discrete space that starts at 0, got {action_space}")
+        if seed < 0:
+            raise InvalidConfig(f"seed must be at least 0, got {seed}")
+        self.observation_space, self.action_space = observation_space, action_space
+        self.num_actions = int(action_space.n)
+        self.config = config or AgentConfig()
+        self.device = resolve_device(device)
+        self.seed = seed
+        self.seeds = agent_seeds(seed)
+        network = make_network(observation_space.shape, self.num_actions, self.config, self.seeds.network)
+        self.network = network.to(self.device)
+        self.noise = torch.Generator(self.device).manual_seed(self.seeds.noise)  # of noisy layers when acting
+        self.rng = np.random.default_rng(self.seeds.actions)
+        self.step = 0
+        self.env_id: str | None = None
+        self.protocol: str | None = None
+
+    @property
+    def epsilon(self) -> float:
+        """Probability of a random action at the current step; with an ε for each environment, that of a single one."""
+        return float(self.epsilons(1)[0])
+
+    def epsilons(self, num_envs: int) -> NDArray[np.float64]:
+        """Return the probability of a random action in each of N environments, [N]."""
+        return epsilons_at(self.config, self.step, num_envs)
+
+    def fits(self, envs: VectorEnv) -> bool:
+        """Return whether the environments have the observations and actions that the policy was made for."""
+        theirs, own = envs.single_observation_space, self.observation_space
+        return (theirs.shape, theirs.dtype, envs.single_action_space) == (own.shape, own.dtype, self.action_space)
+
+    def make_memory(self, num_envs: int) -> Memory | None:
+        """Return a new LSTM state for N environments whose episodes start; None for a network without an LSTM."""
+        return None if self.network.lstm is None else Memory(self.network, num_envs)
+
+    def q_values(self, obs: NDArray[Any], memory: Memory | None = None) -> Tensor:
+        """Return the values float32 [B, A] of all actions at observations [B, *observation], without noise.
+
+        A network with an LSTM reads and updates `memory`. Without one, each observation counts as an episode's first.
+        """
+        return self._q(torch.as_tensor(self._batched(np.asarray(obs))[0], device=self.device), memory)
+
+    @torch.no_grad()
+    def _q(self, obs: Tensor, memory: Memory | None, noise: Noise | None = None) -> Tensor:
+        memory = memory or self.make_memory(len(obs))
+        q = self.network.q(obs, noise) if memory is None else memory.read(self.network, obs, noise)
+        return q.float()
+
+    def act(
+        self,
+        obs: NDArray[Any] | Tensor,
+        epsilon: float | NDArray[np.float64],
+        memory: Memory | None = None,
+        noise: Noise | None = None,
+    ) -> NDArray[np.int64]:
+        """Return ε-greedy actions int64 [N] at observations [N, *observation].
+
+        Each environment decides for itself whether to act at random.
+
+        Args:
+            obs: The observations.
+            epsilon: ε, or one for each environment, [N].
+            memory: LSTM state, as in `q_values`.
+            noise: Noise of noisy layers.
+        """
+        if memory is None and np.min(epsilon) >= 1.0:
+            return epsilon_greedy(np.zeros(obs.shape[0], dtype=np.int64), self.num_actions, epsilon, self.rng)
+        if not isinstance(obs, Tensor):
+            obs = torch.as_tensor(self._batched(obs)[0], device=self.device)
+        greedy: NDArray[np.int64] = self._q(obs, memory, noise).argmax(1).cpu().numpy()
+        if np.max(epsilon) <= 0.0:  # evaluations leave the generator, and so the training, as it is
+            return greedy
+        return epsilon_greedy(greedy, self.num_actions, epsilon, self.rng)
+
+    def explore(self, obs: NDArray[Any] | Tensor, memory: Memory | None = None) -> NDArray[np.int64]:
+        """Return actions int64 [N] as the current step of learning takes them, with its ε and noise."""
+        num_envs = obs.shape[0]
+        return self.act(obs, self.epsilons(num_envs), memory, self.network.draw_noise(num_envs, self.noise))
+
+    def predict(
+        self,
+        observation: NDArray[Any],
+        state: PolicyState | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+        *,
+        reward: NDArray[Any] | None = None,
+    ) -> tuple[NDArray[np.int64], PolicyState | None]:
+        """Return actions and the next state, with the signature of stable-baselines3.
+
+        Args:
+            observation: One observation, or a batch [B, *observation]; images may have their channels last.
+            state: The state that the last call returned; None at the beginning. A policy without an LSTM returns it
+                unchanged.
+            episode_start: bool [B], True where an episode, and so the memory, starts; None for only at the beginning.
+            deterministic: Whether to act greedily; if False, as `explore` does.
+            reward: Raw reward of the last step, [B], for a policy with `lstm_last_reward`; None for 0, with a warning.
+
+        Returns:
+            Actions int64 [B] ([] for one observation), and the state.
+
+        Raises:
+            ValueError: If the observation does not fit the observation space, the state belongs to another policy, or
+                an argument has another number of environments.
+        """
+        obs, is_single = self._batched(np.asarray(observation))
+        memory = memory_of(self.network, len(obs), state, episode_start, reward)
+        actions = self.act(obs, 0.0, memory) if deterministic else self.explore(obs, memory)
+        return (actions[0] if is_single else actions), (state if memory is None else state_of(memory, actions))
+
+    def _batched(self, obs: NDArray[Any]) -> tuple[NDArray[Any], bool]:
+        """Return observations as [B, *observation], and whether there was only one."""
+        shape = self.observation_space.shape
+        for axes in (shape, (*shape[1:], shape[0]) if len(shape) == 3 else shape):
+            if obs.shape in (axes, (*obs.shape[:1], *axes)):
+                is_single = obs.shape == axes
+                obs = obs[None] if is_single else obs
+                obs = obs if axes == shape else np.moveaxis(obs, -1, 1)
+                is_pixels = self.observation_space.dtype == np.uint8  # which the encoder scales
+                return obs.astype(np.uint8 if is_pixels else np.float32, copy=False), is_single
+        raise ValueError(f"the observation must have shape {shape} or (batch, *{shape}), got {obs.shape}")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: str | torch.device = "auto") -> Self:
+        """Load a checkpoint, the best (or else the latest) checkpoint of a run, or a pretrained policy.
+
+        Args:
+            path: The folder, or the name of a pretrained policy such as `demo`.
+            device: `auto` for a GPU if there is one, or the name of a PyTorch device.
+
+        Raises:
+            InvalidCheckpoint: If it is missing or damaged, or its weights belong to another network.
+            InvalidConfig: If there is no such device.
+        """
+        device = resolve_device(device)
+        checkpoint = read_checkpoint(find_policy(path), learner=cls.reads_learner)
+        state = checkpoint.state
+        try:
+            shape, dtype = observations(state["observation_space"])
+            num_actions, config = count(state, "num_actions"), AgentConfig.from_dict(state["config"])
+            check_weights(checkpoint.network, shape, num_actions, config)  # before memory is allocated for them
+            box, actions = unbounded_box(shape, dtype), gymnasium.spaces.Discrete(num_actions)
+            policy = cls(box, actions, config, device=device, seed=count(state, "seed", most=2**128))
+            policy.restore(checkpoint)
+        except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+            raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error
+        return policy
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take over what a checkpoint holds of a policy.
+
+        Raises:
+            LookupError, TypeError, ValueError, RuntimeError: If it belongs to another policy.
+        """
+        state = checkpoint.state
+        self.network.load_state_dict(checkpoint.network)
+        self.rng.bit_generator.state = state["rng"]
+        self.step = count(state, "step")
+        self.env_id = None if state["env"] is None else str(state["env"])
+        self.protocol = rules_of(state)

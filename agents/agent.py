@@ -1,0 +1,127 @@
+"""The agent: a policy that learns, and is saved and loaded."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+import torch
+
+from pixelq.agents.acting.network import make_network
+from pixelq.agents.acting.policy import Policy
+from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.experience.replay import Replay, make_replay
+from pixelq.agents.learning.learner import Learner
+from pixelq.agents.storage.checkpoint import Checkpoint, write_checkpoint
+from pixelq.agents.storage.validation import count, restore_generator
+
+
+class Agent(Policy):
+    """A policy with a learner, a replay and counters.
+
+    The training loop asks for an `Agent`. Users make a `DQN`, which adds `learn`.
+
+    Args:
+        observation_space, action_space, config, device, seed: See `Policy`.
+
+    Attributes:
+        learner: Updates the network; it holds the target network and the optimisers.
+        replay: The replay; None before the first training.
+        updates: Number of updates of the network.
+        episodes: Number of training episodes that have ended.
+
+    Raises:
+        InvalidConfig: See `Policy`.
+    """
+
+    reads_learner: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
+        config: AgentConfig | None = None,
+        *,
+        device: str | torch.device = "auto",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(observation_space, action_space, config, device=device, seed=seed)
+        self.learner = Learner(self.network, self.config, self.seeds.learner)
+        self.replay: Replay | None = None
+        self.updates = 0
+        self.episodes = 0
+
+    def make_replay(self, num_envs: int, frame_stack: int) -> Replay:
+        """Return the replay for N environments and S stacked frames: the present one if it fits, or a new one.
+
+        Raises:
+            InvalidConfig: If the capacity is too small, or there is not enough memory.
+        """
+        old = self.replay
+        if old is not None and (old.num_envs, old.frame_stack) == (num_envs, frame_stack):
+            return old
+        self.replay = make_replay(
+            self.observation_space.shape,
+            np.dtype(self.observation_space.dtype),
+            self.config,
+            num_envs=num_envs,
+            frame_stack=frame_stack,
+            device=self.device,
+            seed=self.seeds.replay,
+        )
+        return self.replay
+
+    def reset_network(self) -> None:
+        """Reset the networks towards newly drawn weights, as `reset_every` asks; see `Learner.reset`."""
+        seed = np.random.SeedSequence([self.seeds.resets, self.updates]).generate_state(1, np.uint32)[0]
+        shape = self.observation_space.shape
+        self.learner.reset(make_network(shape, self.num_actions, self.config, int(seed)))
+
+    def checkpoint(self, *, for_acting: bool = False) -> Checkpoint:
+        """Return all of the agent except its replay, as a checkpoint holds it; `for_acting` is explained in `save`."""
+        space = self.observation_space
+        state = {
+            "pixelq": version("pixelq"),
+            "config": self.config.to_dict(),
+            "observation_space": {"shape": space.shape, "dtype": str(space.dtype)},
+            "num_actions": self.num_actions,
+            "seed": self.seed,
+            "env": self.env_id,
+            "protocol": self.protocol,
+            "step": self.step,
+            "updates": self.updates,
+            "episodes": self.episodes,
+            "rng": self.rng.bit_generator.state,
+        }
+        tensors = None if for_acting else self.learner.tensors() | {"noise.state": self.noise.get_state()}
+        return Checkpoint(state, dict(self.network.state_dict()), tensors)
+
+    def save(self, path: str | os.PathLike[str], *, for_acting: bool = False) -> None:
+        """Write the agent, without its replay, as a checkpoint folder, and replace an older one there.
+
+        Args:
+            path: The folder.
+            for_acting: Whether to save the online network only, with Adam a quarter of the size. Such an agent acts as
+                the whole one. If it learns on, its target network is a copy of the online one and its optimiser new.
+
+        Raises:
+            InvalidCheckpoint: If something else than a checkpoint lies at `path`.
+            OSError: If it cannot be written.
+        """
+        write_checkpoint(Path(path), self.checkpoint(for_acting=for_acting))
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take over what a checkpoint holds of an agent; errors as in `Policy.restore`."""
+        super().restore(checkpoint)
+        if checkpoint.learner is None:
+            self.learner.sync_target()
+        else:
+            tensors = dict(checkpoint.learner)
+            restore_generator(self.noise, tensors, "noise.state")
+            del tensors["noise.state"]
+            self.learner.load_tensors(tensors)
+        self.updates, self.episodes = (count(checkpoint.state, name) for name in ("updates", "episodes"))

@@ -1,0 +1,23 @@
+"""Rules of play as configurations and checkpoints store them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def rules_of(values: Mapping[str, Any]) -> str | None:
+    """Return the rules that JSON values name under `protocol`, such as `sticky` or `sticky+flicker=0.5`.
+
+    Runs and checkpoints of 0.1.0 store the probability that a frame is black apart, under `flicker`; it is joined to
+    the protocol's name as `pixelq.envs.Protocol.rules` has it.
+
+    Raises:
+        ValueError: If `flicker` is not a probability in [0, 1).
+    """
+    protocol, flicker = values.get("protocol"), values.get("flicker", 0.0)
+    if not isinstance(flicker, int | float) or isinstance(flicker, bool) or not 0 <= flicker < 1:
+        raise ValueError(f"flicker must be in [0, 1), got {flicker!r:.80}")
+    if protocol is None:
+        return None
+    return f"{protocol}+flicker={float(flicker)}" if flicker else str(protocol)

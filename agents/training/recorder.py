@@ -1,0 +1,234 @@
+"""The recorder: metrics, checkpoints and evaluations, written when they are due."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from gymnasium.vector import VectorEnv
+from torch import Tensor
+
+from pixelq.agents.agent import Agent
+from pixelq.agents.config.schedules import crossed
+from pixelq.agents.config.seeds import derived_seed
+from pixelq.agents.errors import RunUnwritable, TrainingDiverged
+from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
+from pixelq.agents.learning.staleness import q_discrepancy_of_row
+from pixelq.agents.runs.checkpoints import RunCheckpoints
+from pixelq.agents.runs.folder import RunFolder
+from pixelq.agents.storage.validation import number
+from pixelq.agents.training.collector import Collector
+from pixelq.agents.training.interval import Interval, State
+from pixelq.agents.training.options import LearnOptions
+from pixelq.agents.training.progress import ProgressReporter, Stopwatch
+from pixelq.agents.training.progress_line import ProgressLine
+from pixelq.envs import EnvironmentFailed
+from pixelq.envs.interface import frames_per_step, protocol_of
+
+
+class RunFiles:
+    """The run folder and its checkpoints, if there are any, and errors that say what was kept.
+
+    Args:
+        agent: Its step is named in errors.
+        folder: The run folder; None writes nothing.
+        checkpoints: Its checkpoints; None together with the folder.
+    """
+
+    def __init__(self, agent: Agent, folder: RunFolder | None, checkpoints: RunCheckpoints | None) -> None:
+        self.agent, self.folder, self.checkpoints = agent, folder, checkpoints
+
+    def kept(self) -> str:
+        """Return the end of an error's sentence, about the last checkpoint."""
+        latest = None if self.folder is None else self.folder.checkpoints / "latest"
+        return f"; the last good checkpoint is {latest}" if latest is not None and latest.exists() else ""
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn an OSError into RunUnwritable while the context lasts."""
+        try:
+            yield
+        except OSError as error:
+            out = None if self.folder is None else self.folder.out
+            raise RunUnwritable(out, error, f"at step {self.agent.step:,}", self.kept()) from error
+
+
+class Recorder:
+    """Writes metrics, checkpoints and evaluations of a training.
+
+    Args:
+        agent: The agent that is trained.
+        collector: Its episodes, environments and restarts are reported.
+        interval: What the next row of metrics is about.
+        options: How often to write what.
+        last_step: Agent step at which the training ends.
+        files: Where to write.
+        line: Progress line.
+        progress: Progress file.
+        stopwatch: Time of the run.
+
+    Attributes:
+        evaluation_due: Whether an evaluation is due at the current step.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        collector: Collector,
+        interval: Interval,
+        options: LearnOptions,
+        *,
+        last_step: int,
+        files: RunFiles,
+        line: ProgressLine,
+        progress: ProgressReporter,
+        stopwatch: Stopwatch,
+    ) -> None:
+        self.agent, self.collector, self.interval, self.options = agent, collector, interval, options
+        self.last_step, self.files, self.line = last_step, files, line
+        self.progress, self.stopwatch = progress, stopwatch
+        self.frames_per_step = frames_per_step(collector.envs)
+        self.evaluation_due = False
+
+    def start(self) -> None:
+        """Start the clock and the progress line, and play an evaluation that a signal had cut off."""
+        agent = self.agent
+        self.line.progress.start()
+        place = self.options.out or "no folder"
+        self.line.say(f"{agent.env_id} · {self.collector.envs.num_envs} environments · {agent.device} · {place}")
+        if self.evaluation_due:
+            self._evaluate()
+
+    def record(self, before: int, stopping: bool, run_state: Callable[[], State]) -> None:
+        """Write what has become due since the step `before`.
+
+        Args:
+            before: Agent step at the last call.
+            stopping: Whether the training ends here.
+            run_state: Returns the state of all parts of the loop, for a checkpoint.
+
+        Raises:
+            TrainingDiverged: If a loss or a weight is not finite.
+            RunUnwritable: If the run folder cannot be written.
+            EnvironmentFailed: If the evaluation environments fail; see `Restarts.restart`.
+        """
+        options, step = self.options, self.agent.step
+        self.evaluation_due = step >= self.last_step or crossed(options.evaluate_every, before, step)
+        # A run that is stopped by a signal goes on with its interval when it is resumed.
+        if step >= self.last_step or crossed(options.log_every, before, step):
+            self._log_interval()
+        if stopping or self.evaluation_due or crossed(options.checkpoint_every, before, step):
+            self._checkpoint(run_state)
+        if self.evaluation_due:
+            self._evaluate()
+        self.progress.tick()
+
+    def _log_interval(self) -> None:
+        """Write a row of metrics, and begin the next interval."""
+        agent, seconds = self.agent, self.stopwatch.seconds
+        self._check_losses()
+        new_updates = len(self.interval.losses)
+        row = {
+            "step": agent.step,
+            "frames": agent.step * self.frames_per_step,
+            "episodes": agent.episodes,
+            "epsilon": float(agent.epsilons(self.collector.envs.num_envs).mean()),
+            "updates": agent.updates,
+            "wall_seconds": seconds,
+            "restarts": self.collector.restarts.count,
+            "q_discrepancy": q_discrepancy_of_row(agent.network, self.collector.replay, agent.updates, new_updates),
+            **self.interval.row(agent.step, seconds),
+        }
+        if self.files.folder is not None:
+            with self.files.writing():
+                self.files.folder.add_metrics(row)
+        self.line.update(row)
+        self.interval.begin(agent.step, seconds)
+
+    def _checkpoint(self, run_state: Callable[[], State]) -> None:
+        """Write the agent and all that the run needs to go on as the latest checkpoint."""
+        folder, checkpoints = self.files.folder, self.files.checkpoints
+        if folder is None or checkpoints is None:
+            return
+        self._check_losses()
+        if not all(parameter.isfinite().all() for parameter in self.agent.network.parameters()):
+            self._diverged("a weight is no longer finite", self.agent.step)
+        with self.files.writing():
+            folder.sync()
+            checkpoints.write(self.agent.step, self.agent.checkpoint(), *run_state())
+
+    def _check_losses(self) -> None:
+        """Check that the updates since the last row have finite losses."""
+        for step, loss in self.interval.bad_losses():
+            self._diverged(f"the loss became {loss}", step)
+
+    def _diverged(self, what: str, step: int) -> NoReturn:
+        kept = self.files.kept()
+        raise TrainingDiverged(f"{what} at step {step:,}; try another run with a lower learning_rate{kept}")
+
+    def _evaluate(self) -> None:
+        """Play the evaluation of this step, and mark its checkpoint if the mean is the best so far."""
+        envs, folder, checkpoints = self.options.evaluation_envs, self.files.folder, self.files.checkpoints
+        if envs is None:
+            return
+        step, started = self.agent.step, time.monotonic()
+        # Play
+        if folder is None or not folder.has_evaluation(step):
+            with self.progress.evaluation():
+                result = self._play(envs)
+            if result is None:
+                return
+            self.line.say_evaluation(step, result)
+            if folder is not None:
+                with self.files.writing():
+                    folder.add_evaluation({"step": step, **result.row()})
+        # Mark the best checkpoint
+        if folder is not None and checkpoints is not None:
+            with self.files.writing():
+                best = folder.best()
+                if best is not None and best[0] == step:
+                    checkpoints.point("best", step)
+        self.interval.started += time.monotonic() - started  # the speed is that of training
+
+    def _play(self, envs: VectorEnv) -> Evaluation | None:
+        """Play an evaluation, the same for the same step; return None if a signal stopped it."""
+        agent, step, protocol = self.agent, self.agent.step, protocol_of(envs)
+        while True:
+            try:
+                return evaluate(
+                    agent,
+                    envs,
+                    self.options.evaluation_episodes,
+                    epsilon=0.0 if protocol is None else protocol.evaluation_epsilon,
+                    seed=step,
+                    games_seed=derived_seed(agent.seed, "choice of the best", step),
+                    should_stop=self.progress.stops_evaluation,
+                )
+            except InterruptedError:
+                return None
+            except EnvironmentFailed as error:
+                self.collector.restarts.restart(envs, error)
+
+    def close(self) -> None:
+        """Stop the progress line, and close the records."""
+        self.line.progress.stop()
+        self.progress.close()
+        if self.files.folder is not None:
+            self.files.folder.close()
+
+    def state(self) -> State:
+        """Return what `load_state` restores."""
+        values, arrays = self.interval.state()
+        return values | {"evaluation_due": self.evaluation_due, "wall_seconds": self.stopwatch.seconds}, arrays
+
+    def load_state(self, values: dict[str, Any], arrays: dict[str, Tensor]) -> None:
+        """Restore what `state` returned.
+
+        Raises:
+            LookupError, ValueError: If it is the state of another recorder.
+        """
+        self.evaluation_due = bool(values["evaluation_due"])
+        self.stopwatch.before = number(values, "wall_seconds")
+        self.interval.load_state(values, arrays, self.agent.device)

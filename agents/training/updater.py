@@ -1,0 +1,75 @@
+"""The updater: the updates of the network that the steps call for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from pixelq.agents.agent import Agent
+from pixelq.agents.config.schedules import crossed, learning_rate_at, priority_beta_at
+from pixelq.agents.learning.cuda_graph import make_update
+from pixelq.agents.storage.validation import count
+from pixelq.agents.training.interval import Interval, State
+
+
+class Updater:
+    """Updates the network `gradient_steps` times every `train_every` steps, and the target network at its own period.
+
+    Args:
+        agent: The agent that learns. Its replay is what it learns from.
+        interval: Told the loss and the mean q-value of each update.
+
+    Attributes:
+        learn_from: Agent step of the first update. A new replay is filled first, also when the agent is not new.
+        steps_owed: Steps that have not been answered by an update yet.
+    """
+
+    def __init__(self, agent: Agent, interval: Interval) -> None:
+        assert agent.replay is not None
+        self.agent, self.replay, self.interval = agent, agent.replay, interval
+        self.learn_from = self.first_step = agent.config.learning_starts + (agent.step if agent.replay.time == 0 else 0)
+        self.steps_owed = 0
+        self._update = make_update(agent.learner, agent.replay)
+
+    def learn(self, before: int) -> None:
+        """Run the updates that the steps since the step `before` call for."""
+        agent, config = self.agent, self.agent.config
+        if agent.step < self.learn_from or len(self.replay) < config.batch_size:
+            return
+        self.steps_owed += agent.step - max(before, self.learn_from)
+        # Schedules
+        if config.learning_rate_steps is not None:
+            agent.learner.set_learning_rate(learning_rate_at(config, agent.step))
+        self.replay.set_beta(priority_beta_at(config, agent.step))
+        # Updates
+        while self.steps_owed >= config.train_every:
+            self.steps_owed -= config.train_every
+            for _ in range(config.gradient_steps):
+                update = self._update()
+                agent.updates += 1
+                agent.learner.drop_subnormals(agent.updates)
+                self.interval.losses.append((agent.step, update.loss, update.q_mean))
+                if config.reset_every is not None and agent.updates % config.reset_every == 0:
+                    agent.reset_network()
+                    self._update = make_update(agent.learner, self.replay)
+        # Target network
+        if crossed(config.target_update_every, before, agent.step):
+            agent.learner.sync_target()
+
+    def state(self) -> State:
+        """Return what `load_state` restores."""
+        return {"learn_from": self.learn_from, "steps_owed": self.steps_owed}, {}
+
+    def load_state(self, values: dict[str, Any], arrays: dict[str, Tensor]) -> None:
+        """Restore what `state` returned.
+
+        Raises:
+            ValueError: If it is the state of another updater.
+        """
+        self.learn_from = count(values, "learn_from")
+        self.steps_owed = count(values, "steps_owed", most=self.agent.config.train_every - 1)
+
+    def refill(self) -> None:
+        """Learn only when an empty replay has been filled again."""
+        self.learn_from = self.first_step

@@ -1,0 +1,42 @@
+"""Numbers and rules as text."""
+
+import pytest
+
+from pixelq.agents.results.formatting import (
+    describe_rules,
+    format_count,
+    format_duration,
+    format_interval,
+    format_percent,
+    format_score,
+    format_signed,
+    pluralize,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (format_score(-3.14), "−3.1"),
+        (format_score(12345.6), "12,346"),
+        (format_score(None), "–"),
+        (format_interval(1, float("nan"), 2), "1.0"),
+        (format_percent(1.018), "102%"),
+        (format_percent(None), "–"),
+        (format_percent(float("nan")), "–"),
+        (format_count(149_999), "149,999"),
+        (format_count(4_000_012), "4.0 million"),
+        (pluralize(1, "episode"), "1 episode"),
+        (pluralize(0, "episode"), "0 episodes"),
+        (pluralize(1000, "episode"), "1,000 episodes"),
+        (format_duration(59.6), "1 min 00 s"),
+        (format_duration(3599.7), "1 h 00 min"),
+        (format_duration(8460), "2 h 21 min"),
+        (format_signed(-2.04), "−2.0"),
+        (format_signed(float("inf")), "+∞"),
+        (describe_rules("nature", 0.0), "nature"),
+        (describe_rules("sticky", 0.125), "sticky with 12.5% of the pictures black"),
+    ],
+)
+def test_numbers(text: str, expected: str) -> None:
+    assert text == expected

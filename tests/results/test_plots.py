@@ -1,0 +1,88 @@
+"""Pictures of learning curves: what is drawn of runs and of agents, and the command that draws them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from pixelq.agents.results.plots import Line, plot_evaluations, plot_run
+from pixelq.scripts.main import run
+from tests.support.report_runs import recurrent_and_plain_runs, write_run
+
+
+def test_a_runs_curve_shows_the_published_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, float]] = []
+    monkeypatch.setattr(
+        "pixelq.agents.results.plots._draw_published",
+        lambda axes, curve, color, up_to: drawn.append((curve.agent, up_to)),
+    )
+    for folder in (
+        write_run(tmp_path / "a", "qrdqn"),
+        write_run(tmp_path / "b", "quick"),
+        write_run(tmp_path / "c", "classic", "CartPole-v1"),
+        write_run(tmp_path / "d", "quick", flicker=0.5),
+    ):
+        assert plot_run(folder) == folder / "curve.png"
+        assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert drawn == [("QR-DQN", 2.0), ("DQN", 2.0)]
+
+
+def test_the_picture_has_means_ranges_and_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    save = Figure.savefig
+
+    def saved(figure: Figure, *arguments: object, **options: object) -> None:
+        drawn.append(figure)
+        save(figure, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    out = tmp_path / "curves.png"
+    plot_evaluations(recurrent_and_plain_runs(tmp_path), out, [Line("pixelq/TMaze-v0", 4.0, "optimum")])
+    assert out.read_bytes().startswith(b"\x89PNG")
+    cartpole, maze = drawn[0].axes
+    assert [text.get_text() for text in cartpole.get_legend().get_texts()] == ["lstm 128, 2 seeds", "lstm None, 1 seed"]
+    np.testing.assert_allclose(cartpole.lines[0].get_xdata(), [100, 200, 300, 400, 500])
+    np.testing.assert_allclose(cartpole.lines[0].get_ydata(), [2.4, 4.8, 7.2, 9.6, 12.0])
+    corners = cartpole.collections[0].get_paths()[0].vertices
+    assert (corners[:, 1].min(), corners[:, 1].max()) == pytest.approx((1.6, 16.0))
+    assert (len(cartpole.lines), len(maze.lines)) == (2, 3)
+    assert maze.lines[2].get_ydata() == [4.0, 4.0]
+    assert [text.get_text() for text in maze.texts] == ["optimum"]
+
+
+def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [str(path) for path in recurrent_and_plain_runs(tmp_path)]
+    out = tmp_path / "curves.png"
+    assert run("plot_evaluations", [*paths, "--out", str(out), "--line", "CartPole-v1=500=best"]) == 0
+    assert out.exists()
+    assert capsys.readouterr().out == f"{out}\n"
+    for wrong, message in (
+        ([*paths, "--out", str(out), "--line", "500"], "--line is '500'; it must be ENV=RETURN=NAME"),
+        ([*paths, "--out", str(out), "--name", "memory"], "--name is 'memory'; it must be FOLDER=NAME"),
+        (["--out", str(out)], "no run is given"),
+        ([str(tmp_path), "--out", str(out)], "holds no run"),
+    ):
+        assert run("plot_evaluations", wrong) == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1
+
+
+def test_agents_are_called_as_asked_for_and_long_names_are_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels: list[str] = []
+
+    def saved(figure: Figure, *_: object, **__: object) -> None:
+        labels.extend(text.get_text() for axes in figure.axes for text in axes.get_legend().get_texts())
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    paths = [str(path) for path in recurrent_and_plain_runs(tmp_path)]
+    long = "a name of more than seventy characters, which is more than fits below a panel of a picture"
+    names = ["--name", "CartPole-v1-1=with memory", "--name", f"TMaze-v0-plain={long}"]
+    assert run("plot_evaluations", [*paths, "--out", str(tmp_path / "curves.png"), *names]) == 0
+    first, second, third, fourth = labels
+    assert (first, second, third) == ("with memory, 2 seeds", "lstm None, 1 seed", "lstm 128, 2 seeds")
+    assert fourth.replace("\n", " ") == f"{long}, 1 seed"
+    assert max(map(len, fourth.split("\n"))) <= 70

@@ -1,0 +1,166 @@
+"""Runs as arrays, and groups of runs over their seeds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pixelq.agents import InvalidRun
+from pixelq.agents.results.records import read_groups
+from pixelq.agents.results.scores import score_of_group
+from tests.support.report_runs import STEPS, write_run
+
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
+
+
+def test_seeds_are_taken_together_in_their_order(tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / str(seed), seed=seed) for seed in (10, 2, 1)]
+    paths.append(write_run(tmp_path / "other", "dqn", n_step=3))
+    one, other = read_groups(paths)
+    assert [run.config["seed"] for run in one.runs] == [1, 2, 10]
+    assert (one.agent, other.agent) == ("dqn", "dqn, n_step 3")
+    assert (one.preset, one.env, one.protocol) == ("dqn", "ALE/Pong-v5", "sticky")
+
+
+def test_a_folder_given_twice_is_read_once(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    (tmp_path / "link").symlink_to(run)
+    (group,) = read_groups([run, tmp_path / "." / "run", tmp_path / "link"])
+    assert len(group.runs) == 1
+
+
+def test_runs_are_called_what_their_user_calls_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, other = write_run(tmp_path / "run"), write_run(tmp_path / "other", "c51")
+    monkeypatch.chdir(run)
+    groups = read_groups([".", "../other", run, other])
+    runs = [run for group in groups for run in group.runs]
+    assert [str(run.path) for run in runs] == [".", "../other"]
+    assert [run.name for run in runs] == ["run", "other"]
+    assert [group.agent for group in read_groups([run, other, "."])] == ["dqn", "c51"]
+    (run / "metrics.csv").write_text("nothing\n")
+    with pytest.raises(InvalidRun, match=r"^metrics\.csv "):
+        read_groups(["."])
+
+
+def test_two_runs_of_one_seed_are_refused(tmp_path: Path) -> None:
+    paths = [write_run(tmp_path / "a"), write_run(tmp_path / "b")]
+    with pytest.raises(InvalidRun, match=r"a and .*b are both dqn on ALE/Pong-v5 with seed 0; give one of them"):
+        read_groups(paths)
+
+
+@pytest.mark.parametrize(
+    ("setting", "values", "names"),
+    [
+        ("steps", (STEPS, 2_000_000), ["dqn, 500,000 steps", "dqn, 2,000,000 steps"]),
+        ("num_envs", (8, 64), ["dqn, 8 environments at once", "dqn, 64 environments at once"]),
+        ("num_envs", (None, 64), ["dqn, unknown environments at once", "dqn, 64 environments at once"]),
+    ],
+)
+def test_runs_that_differ_in_more_than_their_seed_are_apart(
+    tmp_path: Path, setting: str, values: tuple[int | None, int], names: list[str]
+) -> None:
+    paths = [write_run(tmp_path / str(value)) for value in values]
+    paths.append(write_run(tmp_path / "c51", "c51"))
+    for path, value in zip(paths, values, strict=False):
+        config = json.loads((path / "config.json").read_text())
+        (path / "config.json").write_text(json.dumps(config | {setting: value}))
+    groups = read_groups(paths)
+    assert [group.agent for group in groups] == [*names, "c51"]
+    assert [len(group.runs) for group in groups] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("seed", [1], r"seed in .*config\.json must be a whole number, got \[1\]"),
+        ("seed", "abc", "must be a whole number, got 'abc'"),
+        ("steps", "many", "steps in .* must be a whole number, got 'many'"),
+        ("num_envs", 2.5, "num_envs in .* must be a whole number, got 2.5"),
+        ("hardware", "large", "hardware in .* must be an object, got 'large'"),
+    ],
+)
+def test_a_config_of_other_kinds_is_refused(tmp_path: Path, setting: str, value: Any, message: str) -> None:
+    folder = write_run(tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {setting: value}))
+    with pytest.raises(InvalidRun, match=message):
+        read_groups([folder])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mean": 10**400}, "does not describe an evaluation"),
+        ({"mean": float("nan")}, "does not describe an evaluation"),
+        ({"ci95": [10**400, 1]}, "does not describe an evaluation"),
+        ({"episodes": float("inf")}, "does not describe an evaluation"),
+        ({"ci95": None}, "does not describe an evaluation"),
+    ],
+)
+def test_a_final_evaluation_without_numbers_is_refused(tmp_path: Path, values: dict[str, Any], message: str) -> None:
+    path = write_run(tmp_path / "run") / "final_evaluation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    with pytest.raises(InvalidRun, match=message):
+        read_groups([tmp_path / "run"])
+
+
+def test_an_evaluation_that_is_no_number_is_neither_the_best_nor_a_score(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", is_finished=False)
+    table = folder / "evaluations.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines[:-1], f"{STEPS},10,nan,nan,nan,nan,nan,"]) + "\n")
+    (group,) = read_groups([folder])
+    best = group.runs[0].best
+    assert best is not None
+    assert best.step == 400_000
+    assert score_of_group(group) is None
+
+
+def test_no_run_is_refused() -> None:
+    with pytest.raises(InvalidRun, match="no run is given"):
+        read_groups([])
+
+
+def test_figures_of_a_run(tmp_path: Path) -> None:
+    (group,) = read_groups([write_run(tmp_path / "run", mean=10.0)])
+    (run,) = group.runs
+    assert (run.steps, run.frames, run.frames_per_step, run.seconds) == (STEPS, 4 * STEPS, 4.0, STEPS / 100)
+    assert run.final == (10.0, 9.0, 11.0, 30, STEPS)
+    assert run.last == run.best == (20.0, 19.0, 22.0, 10, STEPS)
+
+
+def test_the_best_of_equal_evaluations_is_the_first(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", mean=0.0)
+    (group,) = read_groups([folder])
+    best, last = group.runs[0].best, group.runs[0].last
+    assert best is not None
+    assert last is not None
+    assert (best.step, last.step) == (100_000, STEPS)
+
+
+def test_a_run_without_rows_has_no_figures(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", is_finished=False)
+    for table in ("metrics", "evaluations"):
+        path = folder / f"{table}.csv"
+        path.write_text(path.read_text().splitlines()[0] + "\n")
+    (group,) = read_groups([folder])
+    (run,) = group.runs
+    assert (run.steps, run.frames, run.seconds, run.final, run.last, run.best) == (0, 0, 0.0, None, None, None)
+    assert run.frames_per_step == 1.0
+
+
+def test_a_damaged_final_evaluation_is_refused(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
+    path = folder / "final_evaluation.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"ci95": [1]}))
+    with pytest.raises(InvalidRun, match="does not describe an evaluation"):
+        read_groups([folder])
+
+
+def test_tables_of_the_first_version_are_read() -> None:
+    (group,) = read_groups([RESULTS / "cartpole-classic"])
+    assert group.runs[0].final is not None
+    assert group.runs[0].final.mean == 500.0
+    assert group.agent == "classic"
