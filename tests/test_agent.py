@@ -13,7 +13,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 
-from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidConfig, InvalidRun, LearnOptions, TrainingDiverged
+from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidConfig, InvalidRun, TrainingDiverged
 from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.storage.checkpoint import find_checkpoint
@@ -63,7 +63,7 @@ def test_channels_last_observations_are_understood() -> None:
 
 
 def test_another_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(3, 84, 84\); it must be \(4, 84, 84\)"):
+    with pytest.raises(ValueError, match=r"must have shape \(4, 84, 84\) or \(batch, \*\(4, 84, 84\)\), got \(3, 84, 84\)"):
         pixel_agent().predict(np.zeros((3, 84, 84), np.uint8))
 
 
@@ -201,7 +201,7 @@ def test_a_run_means_its_best_checkpoint_else_its_latest(tmp_path: Path) -> None
     with pytest.raises(InvalidCheckpoint, match="no checkpoint in"):
         find_checkpoint(tmp_path / "run")
     for agent.step in (1, 2, 3):
-        run.write(agent, {}, {})
+        run.write(agent.step, agent.checkpoint(), {}, {})
         if agent.step == 2:
             run.point("best", 1)
     assert find_checkpoint(tmp_path / "run").resolve() == run.path(1)
@@ -212,7 +212,7 @@ def test_a_run_means_its_best_checkpoint_else_its_latest(tmp_path: Path) -> None
     assert find_checkpoint(tmp_path / "run").resolve() == run.path(3)
     run.point("best", 2)
     for agent.step in (4, 5):
-        run.write(agent, {}, {})
+        run.write(agent.step, agent.checkpoint(), {}, {})
     assert names() == ["best", "latest", "step_2", "step_4", "step_5"]
     assert (checkpoints / "latest").resolve() == run.path(5)
 
@@ -378,8 +378,8 @@ def test_options_are_checked(tmp_path: Path) -> None:
     agent, envs = cartpole()
     for name in ("evaluate_every", "evaluation_episodes", "checkpoint_every", "keep", "log_every"):
         with pytest.raises(InvalidConfig, match=name):
-            LearnOptions(**{name: 0})
-    with pytest.raises(InvalidConfig, match="steps is 0"):
+            agent.learn(envs, 10, **{name: 0})
+    with pytest.raises(InvalidConfig, match="steps must be at least 1, got 0"):
         agent.learn(envs, 0)
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidRun, match="cannot be written"):

@@ -14,7 +14,7 @@ from pixelq.agents import DQN, AgentConfig, preset
 from pixelq.agents.insight.activations import feature_maps, first_filters, last_hidden
 from pixelq.agents.insight.saliency import saliency
 from pixelq.agents.insight.state_map import map_states
-from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate, make_updater, update_from_replay
+from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate, make_update, update_from_replay
 from pixelq.envs import make_vec
 from pixelq.networks import LSTM
 from tests.support.runs import assert_same
@@ -52,7 +52,7 @@ def test_captured_and_eager_learn_the_same(name: str) -> None:
     captured, eager, start = (filled(config, device="cuda") for _ in range(3))
     assert captured.replay is not None
     assert eager.replay is not None
-    updater = make_updater(captured.learner, captured.replay)
+    updater = make_update(captured.learner, captured.replay)
     assert isinstance(updater, CapturedUpdate)
     rng, same_rng = np.random.default_rng(1), np.random.default_rng(1)
     losses = []
@@ -64,7 +64,7 @@ def test_captured_and_eager_learn_the_same(name: str) -> None:
             if step % 20 == 0:
                 agent.learner.sync_target()
     assert updater.captured is not None
-    assert make_updater(captured.learner, captured.replay) is updater  # a second training captures nothing anew
+    assert make_update(captured.learner, captured.replay) is updater  # a second training captures nothing anew
     captured_loss, eager_loss = torch.tensor(losses).T
     assert torch.allclose(captured_loss[: EAGER_UPDATES + 3], eager_loss[: EAGER_UPDATES + 3], rtol=1e-3)
     moved, apart = moved_and_apart(captured, eager, start)
@@ -75,7 +75,7 @@ def test_captured_and_eager_learn_the_same(name: str) -> None:
 def test_nothing_waits_for_the_device_but_the_actions(name: str) -> None:
     agent = filled(small(preset(name)), device="cuda")
     assert agent.replay is not None
-    updater = make_updater(agent.learner, agent.replay)
+    updater = make_update(agent.learner, agent.replay)
     for _ in range(EAGER_UPDATES + 1):
         updater()
     memory = agent.make_memory(2)

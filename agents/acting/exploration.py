@@ -1,4 +1,4 @@
-"""Exploration: acting at random now and then."""
+"""Exploration: random actions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from numpy.typing import NDArray
 def epsilon_greedy(
     greedy: NDArray[np.int64], num_actions: int, epsilon: float | NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Actions [N]: each environment tosses its own coin and takes a uniform action with probability ε, [] or [N]."""
+    """Return actions [N]: in each environment by itself a uniformly random one with probability ε ([] or [N])."""
     explore = rng.random(greedy.shape[0]) < epsilon
     return np.where(explore, rng.integers(num_actions, size=greedy.shape[0]), greedy)

@@ -1,4 +1,4 @@
-"""What a policy with memory carries from one step of its environments to the next."""
+"""The memory of a policy with an LSTM: what it carries from one step of its environments to the next."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from pixelq.networks import LastStep, LSTMState, Noise, QNetwork
 
 
 class Memory:
-    """The LSTM's state in N environments, zeroed where an episode starts, and what the last step was.
+    """State of the LSTM in N environments, zeroed where an episode starts, and their last step.
 
     Args:
-        network: that reads and writes it.
-        num_envs: N.
+        network: Network that reads and writes it.
+        num_envs: Number of environments, N.
 
     Attributes:
-        state: (h, c), [N, H] each, before the observation that is read next.
-        episode_start: bool [N], whether that observation is an episode's first.
-        last: [N], the step that led to it.
+        state: (h, c), [N, H] each, before the next observation is read.
+        episode_start: bool [N], whether the next observation is an episode's first.
+        last: Action and reward [N] of the step that led to the next observation.
     """
 
     def __init__(self, network: QNetwork, num_envs: int) -> None:
@@ -37,25 +37,27 @@ class Memory:
         self.restart()
 
     def restart(self) -> None:
-        """All environments begin an episode with what they show next."""
+        """Start an episode in all environments with the next observation."""
         self.episode_start = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         action = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
         self.last = LastStep(action, torch.zeros(self.num_envs, device=self.device))
-        self._is_final: NDArray[np.bool_] = np.zeros(self.num_envs, dtype=bool)  # what is shown ended an episode
+        self._is_final: NDArray[np.bool_] = np.zeros(
+            self.num_envs, dtype=bool
+        )  # the current observation ended an episode
 
     def read(self, network: QNetwork, obs: Tensor, noise: Noise | None = None) -> Tensor:
-        """Q-values [N, A] at observations [N, *observation], which the memory takes in.
+        """Read observations [N, *observation], and return their q-values [N, A].
 
         Raises:
-            ValueError: it is the memory of another number of environments.
+            ValueError: If the memory belongs to another number of environments.
         """
         if len(obs) != self.num_envs:
-            raise ValueError(f"this memory is of {self.num_envs} environments, but there are {len(obs)} observations")
+            raise ValueError(f"obs must have {self.num_envs} rows, one per environment of the memory, got {len(obs)}")
         value, self.state = network.step(obs, self.state, self.episode_start, self.last, noise)
         return network.head.q(value)
 
     def step(self, action: NDArray[Any], reward: NDArray[Any], done: NDArray[np.bool_]) -> None:
-        """Takes in what a step of next-step-autoreset environments brought: actions, raw rewards and ends, [N] each."""
+        """Note a step of environments with next-step autoreset: actions, raw rewards and episode ends, [N] each."""
         self.episode_start = sent(self._is_final, self.device)
         self.last = LastStep(
             sent(np.asarray(action, np.int64), self.device), sent(np.asarray(reward, np.float32), self.device)
@@ -63,17 +65,17 @@ class Memory:
         self._is_final = done.copy()
 
     def arrays(self) -> dict[str, Tensor]:
-        """What ``load_arrays`` needs."""
+        """Return the arrays that `load_arrays` restores."""
         hidden, memory = self.state
         arrays = {"hidden": hidden, "memory": memory, "episode_start": self.episode_start}
         arrays |= {"last_action": self.last.action, "last_reward": self.last.reward}
         return {name: tensor.cpu() for name, tensor in arrays.items()} | {"is_final": torch.from_numpy(self._is_final)}
 
     def load_arrays(self, arrays: dict[str, Tensor]) -> None:
-        """Puts back what ``arrays`` gave.
+        """Restore what `arrays` returned.
 
         Raises:
-            ValueError: it is that of another memory.
+            ValueError: If it belongs to another memory.
         """
         given = {name: fitting(arrays, name, own) for name, own in self.arrays().items()}
         self._is_final = given.pop("is_final").numpy().copy()
@@ -82,13 +84,13 @@ class Memory:
 
 
 def joined(memories: Sequence[Memory]) -> Memory:
-    """One memory of all the environments of several, in order, [ΣN]; the originals stay as they are.
+    """Return one memory of the environments of several memories, in order, [ΣN]; these stay as they are.
 
     Raises:
-        ValueError: there is none.
+        ValueError: If there is no memory.
     """
     if not memories:
-        raise ValueError("there is no memory to join; give at least one")
+        raise ValueError("memories must hold at least one memory, got none")
     whole = copy.copy(memories[0])
     hidden, cell = (torch.cat(parts) for parts in zip(*(memory.state for memory in memories), strict=True))
     action, reward = (torch.cat(parts) for parts in zip(*(memory.last for memory in memories), strict=True))
@@ -99,7 +101,7 @@ def joined(memories: Sequence[Memory]) -> Memory:
 
 
 PolicyState = tuple[NDArray[Any], ...]
-"""A memory as stable-baselines3 hands it on: h and c [N, H], and the last action int64 [N]."""
+"""State of a policy as stable-baselines3 passes it on: h and c [N, H], and the last action int64 [N]."""
 
 
 def memory_of(
@@ -109,11 +111,17 @@ def memory_of(
     episode_start: NDArray[np.bool_] | None,
     reward: NDArray[Any] | None,
 ) -> Memory | None:
-    """The memory of a policy's state, or a new one; None for a network without an LSTM.
+    """Return the memory that a policy's state describes, or a new one; None for a network without an LSTM.
+
+    Args:
+        network: Network that reads and writes the memory.
+        num_envs: Number of environments, N.
+        state: State that `predict` returned; None for a new memory.
+        episode_start: bool [N], whether an episode starts; None for nowhere.
+        reward: Raw reward [N] of the last step; None for 0.
 
     Raises:
-        ValueError: the state is another policy's, or of another number of environments, as episode_start and reward
-            may be.
+        ValueError: If an argument belongs to another policy or another number of environments.
     """
     if network.lstm is None:
         return None
@@ -122,17 +130,17 @@ def memory_of(
     rewards = np.zeros(num_envs, np.float32) if reward is None else np.atleast_1d(reward).astype(np.float32)
     for name, given in (("episode_start", starts), ("reward", rewards)):
         if given.shape != (num_envs,):
-            raise ValueError(f"{name} has shape {given.shape}; it must be ({num_envs},)")
+            raise ValueError(f"{name} must have shape ({num_envs},), got {given.shape}")
     if state is None:
         return memory
     own = state_of(memory)
     if not isinstance(state, tuple | list):
-        raise ValueError(f"the state is {state!r:.80}; it must be what predict returned")
+        raise ValueError(f"state must be what predict returned, got {state!r:.80}")
     shapes = [np.shape(part) for part in state]
     if shapes != [part.shape for part in own]:
-        raise ValueError(f"the state has shapes {shapes}; it must be what predict returned for {num_envs} observations")
+        raise ValueError(f"state must be what predict returned for {num_envs} observations, got shapes {shapes}")
     if reward is None and network.last_reward and not starts.all():
-        sentence = "this policy reads the last reward; predict was not given it and takes 0: pass it raw as reward="
+        sentence = "this policy reads the last reward, but predict was called without it and uses 0; pass it as reward="
         warnings.warn(sentence, stacklevel=3)
     hidden, cell, action = (
         torch.as_tensor(np.asarray(part, part_of_own.dtype)).to(memory.device)
@@ -144,6 +152,6 @@ def memory_of(
 
 
 def state_of(memory: Memory, action: NDArray[np.int64] | None = None) -> PolicyState:
-    """The memory as a policy's state, after the action [N] that was taken."""
+    """Return the memory as a policy's state, after an action [N]."""
     hidden, cell = (part.cpu().numpy() for part in memory.state)
     return hidden, cell, np.zeros(memory.num_envs, dtype=np.int64) if action is None else action.copy()

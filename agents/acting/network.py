@@ -1,4 +1,4 @@
-"""From a configuration to the network and the replay that it describes."""
+"""The network that a configuration describes."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from pixelq.networks import (
 def make_network(
     observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig, seed: int | None = None
 ) -> QNetwork:
-    """The network that a configuration describes.
+    """Return the network that a configuration describes.
 
     Args:
-        observation_shape: of one observation.
-        num_actions: A.
-        config: encoder, head and their options.
-        seed: of the initial weights; None draws on from PyTorch's global generator.
+        observation_shape: Shape of one observation.
+        num_actions: Number of actions, A.
+        config: Encoder, head and their options.
+        seed: Seed of the initial weights; None draws them from PyTorch's global generator.
 
     Raises:
-        InvalidConfig: the encoder cannot take observations of that shape, or there is no memory for the network.
+        InvalidConfig: If the encoder cannot read observations of that shape, or there is not enough memory.
     """
     if seed is not None:
-        with torch.random.fork_rng(devices=[]):  # initialisers draw from the global generator: lend it a seed
+        with torch.random.fork_rng(devices=[]):  # initialisers draw from the global generator
             torch.default_generator.manual_seed(seed)
             return make_network(observation_shape, num_actions, config)
     try:
@@ -50,20 +50,20 @@ def make_network(
     except RuntimeError as error:
         if "memory" not in str(error) and "Storage size" not in str(error):
             raise
-        raise InvalidConfig("no memory for a network of that size; lower hidden, or what the head predicts") from error
+        raise InvalidConfig("not enough memory for a network of that size; lower hidden, atoms or quantiles") from error
 
 
 def check_weights(
     weights: Mapping[str, Tensor], observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig
 ) -> None:
-    """Sees that weights are those of the network that ``make_network`` would make, without the memory for it.
+    """Check that weights belong to the network that `make_network` would return, without allocating it.
 
     Raises:
-        InvalidConfig: there is no such network.
-        ValueError: the weights are of another.
+        InvalidConfig: If there is no such network.
+        ValueError: If the weights belong to another network.
     """
     if num_actions < 1:
-        raise ValueError(f"{num_actions} actions are too few")
+        raise ValueError(f"num_actions must be at least 1, got {num_actions}")
     with torch.device("meta"):
         network = make_network(observation_shape, num_actions, config)
     for name, like in network.state_dict().items():
@@ -82,7 +82,7 @@ def _make_network(observation_shape: tuple[int, ...], num_actions: int, config: 
         init=_init(config),
     )
     for parameter in encoder.parameters():
-        if parameter.dim() == 4:  # kernels in the order of the images, so that nothing is reordered on the way
+        if parameter.dim() == 4:  # kernels in the same order as the images, so that no pass reorders them
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     if config.lstm is None:
         return QNetwork(encoder, make_head(encoder.out_features, num_actions, config))
@@ -97,7 +97,7 @@ def _make_network(observation_shape: tuple[int, ...], num_actions: int, config: 
 
 
 def make_head(in_features: int, num_actions: int, config: AgentConfig) -> ValueHead:
-    """The value head that a configuration describes, for features [B, in_features]."""
+    """Return the value head that a configuration describes, for features [B, in_features]."""
     streams = ActionStreams(
         in_features,
         num_actions,
@@ -135,7 +135,7 @@ def make_head(in_features: int, num_actions: int, config: AgentConfig) -> ValueH
 
 
 def _init(config: AgentConfig) -> Init | None:
-    """Dopamine's initialisation goes with its encoder: one for DQN, another for distributions; None for the usual."""
+    """Return the initialisation of Dopamine's encoder, which depends on the head; None for other encoders."""
     if config.encoder != "dopamine":
         return None
     return "xavier" if config.head == "scalar" else "fan_in"

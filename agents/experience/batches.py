@@ -1,24 +1,21 @@
-"""Learning with memory: what heads are given at the steps of a sequence, and what comes of a sequence's steps.
+"""Batches: transitions and sequences that an update learns from, and what the heads receive from them.
 
-Burn-in, stored states and priorities are those of Kapturowski et al. 2019, "Recurrent Experience Replay in
-Distributed Reinforcement Learning" (R2D2), sections 2.3 and 3.
+Burn-in, stored states and the priorities of sequences are those of Kapturowski et al. 2019, "Recurrent Experience
+Replay in Distributed Reinforcement Learning" (R2D2), sections 2.3 and 3.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pixelq.networks import LastStep, LSTMState, QNetwork
 
-if TYPE_CHECKING:
-    pass
-
 
 class Batch(NamedTuple):
-    """Transitions over up to n steps; S is the frame stack."""
+    """Transitions over up to n steps; S is the number of stacked frames."""
 
     obs: Tensor  # [B, S, *frame] or, without a stack, [B, *observation]
     action: Tensor  # [B] int64
@@ -28,9 +25,21 @@ class Batch(NamedTuple):
     weight: Tensor | None = None  # [B] float32, importance weights; None: all are 1
     row: Tensor | None = None  # [B] int64, rows of the ring where the transitions start
 
+    def features(self) -> TransitionFeatures:
+        """Return what a head receives at both ends of the transitions, by network."""
+        return TransitionFeatures(self)
+
+    def mean(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the mean [] of values [B], each times its weight [B]; without weights all are 1."""
+        return (values if weight is None else values * weight).mean()
+
+    def row_priorities(self, priority: Tensor, eta: float) -> Tensor:
+        """Return the priorities [B] of the rows: those of the transitions."""
+        return priority
+
 
 class Stretch(NamedTuple):
-    """What a network with memory goes through: W steps of B environments, time first."""
+    """Consecutive steps that a network with an LSTM reads: W steps of B environments, time first."""
 
     obs: Tensor  # [W, B, S, *frame] or [W, B, *observation]
     state: LSTMState  # [B, H] each, before the first step
@@ -38,9 +47,22 @@ class Stretch(NamedTuple):
     last: LastStep  # [W, B]
 
     def steps(self, begin: int, end: int, state: LSTMState) -> Stretch:
-        """The steps [begin, end), which are entered with another state."""
+        """Return the steps [begin, end), with another state before the first of them."""
         last = LastStep(self.last.action[begin:end], self.last.reward[begin:end])
         return Stretch(self.obs[begin:end], state, self.episode_start[begin:end], last)
+
+    def features(self, network: QNetwork, burn_in: int) -> Tensor:
+        """Return the LSTM's features [W − burn_in, B, H] at the steps after the burn-in.
+
+        No gradient flows through the burn-in, which only gives the state at its end.
+        """
+        stretch = self
+        if burn_in > 0:
+            with torch.no_grad():
+                _, state = network.remember(*self.steps(0, burn_in, self.state))
+            torch.clear_autocast_cache()  # some versions of PyTorch reuse the weights cast here, which have no gradient
+            stretch = self.steps(burn_in, len(self.obs), state)
+        return network.remember(*stretch)[0]
 
 
 class Sequences(NamedTuple):
@@ -51,54 +73,77 @@ class Sequences(NamedTuple):
 
     stretch: Stretch
     burn_in: int
-    action: Tensor  # [M] int64, of the steps that are learned from, like all that follows
+    action: Tensor  # [M] int64, of the steps that are learned from, like all fields below
     reward: Tensor  # [M] float32, clipped and summed over the steps
     discount: Tensor  # [M] float32, γᵐ·(1 − terminated)
     next_step: Tensor  # [U, B] int64, the step after the burn-in at which the return bootstraps
-    is_step: Tensor  # [U, B] bool, False where an episode's last observation stands, from which there is no step
+    is_step: Tensor  # [U, B] bool, False at an episode's last observation, from which no step is taken
     weight: Tensor | None = None  # [B] float32, importance weights; None: all are 1
     row: Tensor | None = None  # [B] int64, rows of the ring where the sequences start
 
+    def features(self) -> SequenceFeatures:
+        """Return what a head receives at both ends of the sequences' transitions, by network."""
+        return SequenceFeatures(self)
+
+    def mean(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the mean [] of values [M] over all steps, each times the weight [B] of its sequence."""
+        of_steps = self._of_steps(values)
+        return (of_steps if weight is None else of_steps * weight).sum() / self.is_step.sum().clamp(min=1)
+
+    def row_priorities(self, priority: Tensor, eta: float) -> Tensor:
+        """Return the priorities [B] of the sequences, η max + (1 − η) mean over their steps (R2D2, section 2.3).
+
+        Args:
+            priority: Priority of each step as the head gives it, [M]; |δ| for a scalar head.
+            eta: η.
+        """
+        of_steps = self._of_steps(priority)
+        return eta * of_steps.amax(0) + (1 - eta) * of_steps.sum(0) / self.is_step.sum(0).clamp(min=1)
+
+    def _of_steps(self, values: Tensor) -> Tensor:
+        """Return values [M] as [U, B], with 0 where there is no step."""
+        return torch.where(self.is_step, values.view_as(self.is_step), 0.0)
+
 
 class TransitionFeatures:
-    """What heads are given at both ends of transitions: the encoder's features [B, D].
+    """Encoder's features [B, D] at both ends of transitions.
 
     Args:
-        batch: the transitions.
+        batch: The transitions.
     """
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
 
     def now(self, network: QNetwork) -> Tensor:
-        """At the states where the actions were taken."""
+        """Return the features at the states where the actions were taken."""
         return network.encoder(self.batch.obs)  # type: ignore[no-any-return]
 
     def after(self, network: QNetwork) -> Tensor:
-        """At the states n steps on."""
+        """Return the features at the states n steps later."""
         return network.encoder(self.batch.next_obs)  # type: ignore[no-any-return]
 
 
 class SequenceFeatures:
-    """The same at the steps of sequences that are learned from: the memory's features [M, H].
+    """LSTM's features [M, H] at both ends of the transitions in sequences.
 
-    Each network goes through a sequence once: first through the burn-in, which gives a state and no gradient, then
-    through all the rest, from which both ends of every transition are taken.
+    Each network reads a sequence once: first the burn-in, which gives a state and no gradient, then all the other
+    steps, from which both ends of every transition are taken.
 
     Args:
-        batch: the sequences.
+        batch: The sequences.
     """
 
     def __init__(self, batch: Sequences) -> None:
         self.batch = batch
-        self._features: dict[QNetwork, Tensor] = {}  # [n + U, B, H], of a network
+        self._features: dict[QNetwork, Tensor] = {}  # [n + U, B, H] of each network
 
     def now(self, network: QNetwork) -> Tensor:
-        """At the states where the actions were taken."""
+        """Return the features at the states where the actions were taken."""
         return self._after_burn_in(network)[: len(self.batch.is_step)].flatten(0, 1)
 
     def after(self, network: QNetwork) -> Tensor:
-        """At the states n steps on, or where the episode ended before."""
+        """Return the features at the states n steps later, or where the episode ended before."""
         features = self._after_burn_in(network)
         step = self.batch.next_step.unsqueeze(-1).expand(-1, -1, features.shape[-1])  # [U, B, H]
         return features.gather(0, step).flatten(0, 1)
@@ -107,48 +152,5 @@ class SequenceFeatures:
         if network not in self._features:
             learns = next(network.parameters()).requires_grad  # the target network does not
             with torch.set_grad_enabled(learns):
-                self._features[network] = remembered(network, self.batch.stretch, self.batch.burn_in)
+                self._features[network] = self.batch.stretch.features(network, self.batch.burn_in)
         return self._features[network]
-
-
-def features_of(batch: Batch | Sequences) -> TransitionFeatures | SequenceFeatures:
-    """What heads are given of a batch, by network."""
-    return SequenceFeatures(batch) if isinstance(batch, Sequences) else TransitionFeatures(batch)
-
-
-def remembered(network: QNetwork, stretch: Stretch, burn_in: int) -> Tensor:
-    """Features [W − burn_in, B, H] at the steps of a stretch after the burn-in, through which no gradient goes."""
-    if burn_in > 0:
-        with torch.no_grad():
-            _, state = network.remember(*stretch.steps(0, burn_in, stretch.state))
-        torch.clear_autocast_cache()  # some versions of PyTorch reuse the weights cast here, which have no gradient
-        stretch = stretch.steps(burn_in, len(stretch.obs), state)
-    return network.remember(*stretch)[0]
-
-
-def mean_of(values: Tensor, batch: Batch | Sequences, weight: Tensor | None = None) -> Tensor:
-    """The mean [] over transitions, or over the steps of all sequences, each times the weight of what was drawn.
-
-    Args:
-        values: [B], or [M] for sequences.
-        batch: what they belong to.
-        weight: [B]; None: all are 1.
-    """
-    if isinstance(batch, Batch):
-        return (values if weight is None else values * weight).mean()
-    of_steps = torch.where(batch.is_step, values.view_as(batch.is_step), 0.0)  # [U, B]
-    return (of_steps if weight is None else of_steps * weight).sum() / batch.is_step.sum().clamp(min=1)
-
-
-def priorities(priority: Tensor, batch: Batch | Sequences, eta: float) -> Tensor:
-    """The priorities [B] of what was drawn; a sequence's is η max + (1 − η) mean over its steps (R2D2, section 2.3).
-
-    Args:
-        priority: [B], or [M] for sequences: as the head has it, |δ| for a scalar one.
-        batch: what was drawn.
-        eta: η.
-    """
-    if isinstance(batch, Batch):
-        return priority
-    of_steps = torch.where(batch.is_step, priority.view_as(batch.is_step), 0.0)  # [U, B]
-    return eta * of_steps.amax(0) + (1 - eta) * of_steps.sum(0) / batch.is_step.sum(0).clamp(min=1)

@@ -1,13 +1,14 @@
-"""Replay memory: one frame a row; stacks and n-step returns are built when a batch is sampled.
+"""The replay: stores one frame a row, and builds stacks and n-step returns when a batch is sampled.
 
-Rows are written in time order, one of each environment at a time. Row t of an environment holds what it showed at
-time t (only the newest frame of a stack), the action taken there, and what that step brought: reward, and whether
-the episode ended. So the observation that ends an episode has a row of its own, in which no transition starts; at a
-truncation, the next observation is right by itself.
+Rows are written in time order, one row of each environment at a time. Row t of an environment holds its observation
+at time t (only the newest frame of a stack), the action taken there, and the outcome of that step: the reward, and
+whether the episode ended. So the observation that ends an episode has its own row, where no transition starts; at a
+truncation, the next observation needs no special care.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,28 +28,29 @@ from pixelq.networks import LSTMState
 
 
 class Replay:
-    """A ring of rows that several environments share without mixing.
+    """Ring of rows from which batches are drawn; several environments share it without mixing.
 
-    A million Atari rows take 7.07 GB. A transition may be drawn while its window is complete: the observation's stack
-    has not been overwritten, and the n steps after it have been written. A sampler says which.
+    A million Atari rows take 7.07 GB. A transition may be drawn while its window is complete: the stack of its
+    observation has not been overwritten, and the n steps after it have been written. The sampler keeps the rows for
+    which this holds.
 
     Args:
-        observation_shape: shape of an observation; with a stack its first axis is the stack, oldest frame first.
-        observation_dtype: uint8 is kept, anything else is stored as float32.
-        capacity: rows over all environments, rounded down to a multiple of num_envs (and of a sequence's period).
-        num_envs: environments that write in turn.
-        frame_stack: frames in an observation, zero before an episode's start; 1: observations are stored whole.
-        n_step: steps of the return.
-        gamma: discount of one step.
-        reward_clip: rewards are clipped to ± this when sampled; None for raw.
-        prioritized: drawn by priority (Schaul et al. 2016) and not uniformly.
-        priority_alpha, priority_beta, priority_epsilon, priority_uniform: see ``PrioritizedSampler``.
-        sequences: what ``SequenceWindow`` asks for, to draw sequences; None draws transitions.
-        device: where the ring lies.
-        seed: of the sampling generator.
+        observation_shape: Shape of an observation; with a stack, its first axis is the stack, oldest frame first.
+        observation_dtype: NumPy type of an observation; uint8 is kept, all others are stored as float32.
+        capacity: Rows over all environments, rounded down to a multiple of `num_envs` (and of a sequence's period).
+        num_envs: Number of environments.
+        frame_stack: Frames in an observation, black before an episode's start; 1 to store observations whole.
+        n_step: Steps of the return.
+        gamma: Discount of one step.
+        reward_clip: Limit to which rewards are clipped on either side when sampled; None for raw rewards.
+        prioritized: Whether rows are drawn by priority (Schaul et al. 2016) or uniformly.
+        priority_alpha, priority_beta, priority_epsilon, priority_uniform: See `PrioritizedSampler`.
+        sequences: Keyword arguments of `SequenceWindow`, to draw sequences; None to draw transitions.
+        device: Device of the ring.
+        seed: Seed of the generator of the draws.
 
     Raises:
-        InvalidConfig: the capacity is too small for the environments, or the memory cannot be had.
+        InvalidConfig: If the capacity is too small for the environments, or there is not enough memory.
     """
 
     def __init__(
@@ -71,14 +73,7 @@ class Replay:
         device: torch.device | str = "cpu",
         seed: int = 0,
     ) -> None:
-        steps, period = (n_step, 1) if sequences is None else (n_step + sequences["length"], sequences["period"])
-        least = frame_stack + steps if sequences is None else -(-(max(frame_stack, 2) + steps) // period + 1) * period
-        self.length = capacity // num_envs // period * period  # time steps
-        if self.length < least:
-            raise InvalidConfig(
-                f"a replay of {capacity} rows is too small for {num_envs} environments; it must hold at least "
-                f"{num_envs * least} (fewer environments or a larger replay_capacity)"
-            )
+        self.length = _time_steps(capacity, num_envs, frame_stack, n_step, sequences)
         self.num_envs, self.frame_stack = num_envs, frame_stack
         self.device = torch.device(device)
         self.ring = Ring(
@@ -89,39 +84,42 @@ class Replay:
             frame_stack=frame_stack,
             device=self.device,
         )
-        self.rows = rows = self.ring.rows
+        self.rows = self.ring.rows
         returns = Returns(n_step, gamma, reward_clip)
-        self.window: Window = TransitionWindow(self.ring, returns)
-        if sequences is not None:
-            self.window = SequenceWindow(self.ring, returns, **sequences)
+        self.window: Window = (
+            TransitionWindow(self.ring, returns)
+            if sequences is None
+            else SequenceWindow(self.ring, returns, **sequences)
+        )
         generator = torch.Generator(self.device).manual_seed(seed)
-        self.sampler: Sampler = UniformSampler(rows, generator)
-        if prioritized:
-            self.sampler = PrioritizedSampler(
-                rows,
+        self.sampler: Sampler = (
+            PrioritizedSampler(
+                self.rows,
                 generator,
                 alpha=priority_alpha,
                 beta=priority_beta,
                 epsilon=priority_epsilon,
                 uniform=priority_uniform,
             )
+            if prioritized
+            else UniformSampler(self.rows, generator)
+        )
         self.first = 0  # oldest time step that may be drawn
-        self._is_observed = False  # of the time step to be written next, the observation is there already
+        self._is_observed = False  # whether the row to be written next has its observation
         self._age = np.zeros(num_envs, dtype=np.uint8)  # of the row to be written next
-        self._is_final = np.zeros(num_envs, dtype=bool)  # the row to be written next ends an episode
+        self._is_final = np.zeros(num_envs, dtype=bool)  # whether the row to be written next ends an episode
         pinned = self.device.type == "cuda"
-        self._starts_out = torch.empty(num_envs, dtype=torch.int64, pin_memory=pinned)  # lies ready to cross
+        self._starts_out = torch.empty(num_envs, dtype=torch.int64, pin_memory=pinned)  # for transfers to the device
 
     @property
     def time(self) -> int:
-        """Time steps written since the beginning."""
+        """Number of time steps written so far."""
         return self.ring.time
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes, bookkeeping included."""
-        states = self.window.states.nbytes if isinstance(self.window, SequenceWindow) else 0
-        return self.ring.nbytes + self._starts_out.nbytes + self.sampler.nbytes + states
+        """Bytes of the rows and all bookkeeping."""
+        return self.ring.nbytes + self._starts_out.nbytes + self.sampler.nbytes + self.window.nbytes
 
     def add(
         self,
@@ -132,31 +130,35 @@ class Replay:
         truncated: NDArray[np.bool_],
         life_lost: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Writes one row of each environment, once per step of next-step-autoreset environments.
+        """Write one row of each environment, once per step of environments that reset in the step after an end.
 
-        The same as ``observe`` and ``complete``, between which the action can be chosen.
+        This is the same as `observe` and `complete`, between which the action can be chosen.
         """
         self.observe(obs)
         self.complete(action, reward, terminated, truncated, life_lost)
 
     def observe(self, obs: NDArray[Any], state: LSTMState | None = None) -> None:
-        """Begins a row of each environment with what it shows, [N, *observation]; of a stack the newest frame crosses.
+        """Begin a row of each environment with its observation.
 
-        From here on the transitions that end at this observation can be sampled. ``state`` is a memory's before it has
-        read the observation, (h, c) [N, H] each; it is stored where a sequence starts; None: zeros.
+        From now on, the transitions that end at this observation can be sampled. Of a stack, only the newest frame is
+        transferred.
+
+        Args:
+            obs: Observations [N, *observation].
+            state: LSTM's state (h, c), [N, H] each, before it reads the observations; it is stored where sequences
+                start. None for zeros.
         """
         self._drop_before(self.time + 1 - self.length + self.window.behind)
         self.ring.begin(obs, self._age)
         self._is_observed = True
-        if isinstance(self.window, SequenceWindow):
-            self.window.keep_state(state)
+        self.window.keep_state(state)
         self._offer(self.time - self.window.ahead)
 
     def latest(self) -> Tensor:
-        """The observations [N, *observation] that ``observe`` was given, with stacks rebuilt, on the device.
+        """Return the observations [N, *observation] of the last `observe`, with stacks rebuilt, on the device.
 
         Raises:
-            RuntimeError: the row is complete, and the next has not begun.
+            RuntimeError: If that row is complete and the next has not begun.
         """
         if not self._is_observed:
             raise RuntimeError("latest was called before observe")
@@ -171,14 +173,14 @@ class Replay:
         truncated: NDArray[np.bool_],
         life_lost: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Ends the rows that ``observe`` began with what the step from there brought.
+        """End the rows that `observe` began with the outcome of the step.
 
         Args:
-            action: int [N] taken there.
-            reward: [N] that the step brought, raw.
-            terminated: bool [N], the step ended the episode.
-            truncated: bool [N], the step cut the episode.
-            life_lost: bool [N], the return ends here though the episode goes on.
+            action: Actions taken at the observations, int [N].
+            reward: Raw rewards [N].
+            terminated: Whether the step ended the episode, bool [N].
+            truncated: Whether the step cut the episode off, bool [N].
+            life_lost: Whether the return ends here although the episode goes on, bool [N]; None for no life lost.
         """
         zero_discount = terminated if life_lost is None else terminated | life_lost
         self.ring.end(action, reward, zero_discount, truncated, is_start=~self._is_final)
@@ -187,12 +189,16 @@ class Replay:
         self._is_observed = False
 
     def cut(self, obs: NDArray[Any]) -> None:
-        """Ends every running episode as truncated, at the observation [N, *observation] that the last step led to.
+        """End every running episode as truncated.
 
-        For environments that are reset from outside. An episode that has just terminated keeps its discount of 0.
+        This is for environments that are reset from outside. An episode that has just terminated keeps its discount
+        of 0.
+
+        Args:
+            obs: Observations [N, *observation] that the last step led to.
         """
         if self.time == 0:
-            self._is_observed = False  # a row that has only begun ends nothing
+            self._is_observed = False  # a row without an outcome is part of no episode yet
             return
         newest = (self.time - 1) % self.length * self.num_envs
         self.ring.truncated[newest : newest + self.num_envs] = True
@@ -203,29 +209,29 @@ class Replay:
         self.complete(nothing, nothing, nothing.astype(bool), nothing.astype(bool))
 
     def _offer(self, time: int) -> None:
-        """Hands the rows of a time step, whose windows are now complete, to the sampler."""
+        """Give the rows of a time step, whose windows are now complete, to the sampler."""
         if time >= 0:
             starts = self.window.starts(time, time + 1)
             self._starts_out.numpy()[: len(starts)] = starts
             self.sampler.extend(self._starts_out[: len(starts)].to(self.device, non_blocking=True))
 
     def _drop_before(self, time: int) -> None:
-        """Takes the rows before a time step, whose stacks will not be whole any more, from the sampler."""
-        if time <= self.window.behind:  # the ring is not full yet: before its first row lies nothing that is needed
+        """Take the rows before a time step, whose windows will no longer be whole, from the sampler."""
+        if time <= self.window.behind:  # the ring is not full yet, so no window has lost a row
             return
         for step in range(self.first, time):
             self.sampler.drop(len(self.window.starts(step, step + 1)))
         self.first = time
 
     def __len__(self) -> int:
-        """Transitions, or sequences, that can be sampled."""
+        """Return the number of transitions, or sequences, that can be sampled."""
         return len(self.sampler)
 
     def sample(self, batch_size: int) -> Batch | Sequences:
-        """A batch drawn with replacement, with the sampler's weights and the rows that it came from.
+        """Draw a batch with replacement; it holds the importance weights and the rows that were drawn.
 
         Raises:
-            ValueError: nothing is complete yet.
+            ValueError: If no transition or sequence is complete yet.
         """
         if not len(self.sampler):
             raise ValueError(f"the replay is empty: {self.window.unit} needs {self.window.ahead} steps after it")
@@ -233,35 +239,34 @@ class Replay:
         return self.gather(row)._replace(weight=weight, row=row)
 
     def gather(self, row: Tensor) -> Batch | Sequences:
-        """What starts at rows [B] (int64), whose windows must be complete."""
+        """Return the transitions or sequences that start at rows [B] (int64), whose windows must be complete."""
         return self.window.gather(row)
 
     def update_priorities(self, batch: Batch | Sequences, priority: Tensor) -> None:
-        """Sets the priorities [B] of a batch that was sampled; a uniform sampler has none."""
+        """Set the priorities [B] of a batch that was sampled; a uniform sampler has none."""
         assert batch.row is not None
         self.sampler.update(batch.row, priority)
 
     def set_beta(self, beta: float) -> None:
-        """Sets the exponent of the importance weights; a uniform sampler has none."""
-        if isinstance(self.sampler, PrioritizedSampler):
-            self.sampler.beta.fill_(beta)
+        """Set the exponent of the importance weights; a uniform sampler has none."""
+        self.sampler.set_beta(beta)
 
     def state(self) -> dict[str, Tensor]:
-        """What ``load_state`` needs beside the rows of the ring."""
+        """Return the state that `load_state` restores; the rows of the ring are not part of it."""
         return {
             "time": torch.tensor(self.time),
             "first": torch.tensor(self.first),
             "age": torch.from_numpy(self._age),
             "is_final": torch.from_numpy(self._is_final),
-            **({"states": self.window.kept_states().cpu()} if isinstance(self.window, SequenceWindow) else {}),
+            **self.window.state(),
             **{f"sampler.{name}": tensor for name, tensor in self.sampler.state().items()},
         }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Goes on from ``state`` exactly, after the ring's rows were written back.
+        """Restore a state, after the rows of the ring have been restored.
 
         Raises:
-            ValueError: it is not the state of such a replay.
+            ValueError: If it is not the state of such a replay.
         """
         time, first = (int(fitting(state, name, torch.tensor(0))) for name in ("time", "first"))
         if not max(0, time - self.length) <= first <= time <= 2**62:
@@ -271,11 +276,31 @@ class Replay:
         self.ring.time, self.first = time, first
         self._age, self._is_final = age.numpy().copy(), is_final.numpy().copy()
         self._is_observed = False
-        if isinstance(self.window, SequenceWindow):
-            kept = self.window.kept_states()
-            kept.copy_(fitting(state, "states", kept))
+        self.window.load_state(state)
         starts = self.window.starts(first, max(first, time - self.window.ahead))
         self.sampler.load_state(torch.from_numpy(starts).to(self.device), part(state, "sampler"))
+
+
+def _time_steps(
+    capacity: int, num_envs: int, frame_stack: int, n_step: int, sequences: Mapping[str, Any] | None
+) -> int:
+    """Return the number of time steps that a replay holds.
+
+    Raises:
+        InvalidConfig: If they are too few for a single transition or sequence.
+    """
+    if sequences is None:
+        period, least = 1, frame_stack + n_step
+    else:  # the length is a multiple of the period, as the starts are
+        period, steps = sequences["period"], max(frame_stack, 2) + n_step + sequences["length"]
+        least = (-(-steps // period) - 1) * period
+    length = capacity // num_envs // period * period
+    if length < least:
+        raise InvalidConfig(
+            f"replay_capacity must be at least {num_envs * least} with {num_envs} environments, got {capacity} rows; "
+            "use fewer environments or a larger replay_capacity"
+        )
+    return length
 
 
 def make_replay(
@@ -288,29 +313,15 @@ def make_replay(
     device: torch.device,
     seed: int,
 ) -> Replay:
-    """The replay that a configuration describes; with an LSTM it draws sequences. For the arguments see ``Replay``.
+    """Return the replay that a configuration describes; with an LSTM it draws sequences.
+
+    Args:
+        observation_shape, observation_dtype, num_envs, frame_stack, device, seed: See `Replay`.
+        config: The configuration.
 
     Raises:
-        InvalidConfig: the capacity is too small, or the memory cannot be had.
+        InvalidConfig: If the capacity is too small, or there is not enough memory.
     """
-    sequences = None
-    if config.lstm is not None:
-        # Those that lie wholly in a full replay must be a batch, or there would never be an update.
-        steps = max(frame_stack, 2) + config.n_step + config.sequence_length
-        rounds = -(-config.batch_size // num_envs)
-        least = (-(-steps // config.sequence_period) + rounds) * config.sequence_period * num_envs
-        if config.replay_capacity < least:
-            raise InvalidConfig(
-                f"replay_capacity is {config.replay_capacity:,}; with {num_envs} environments a batch of "
-                f"{config.batch_size} sequences needs {least:,}"
-            )
-        sequences = {
-            "length": config.sequence_length,
-            "period": config.sequence_period,
-            "burn_in": config.burn_in,
-            "state_size": config.lstm,
-            "stores": config.sequence_state == "stored",
-        }
     return Replay(
         observation_shape,
         observation_dtype,
@@ -325,7 +336,30 @@ def make_replay(
         priority_beta=config.priority_beta,
         priority_epsilon=config.priority_epsilon,
         priority_uniform=config.priority_uniform,
-        sequences=sequences,
+        sequences=None if config.lstm is None else _sequences(config, num_envs, frame_stack),
         device=device,
         seed=seed,
     )
+
+
+def _sequences(config: AgentConfig, num_envs: int, frame_stack: int) -> dict[str, Any]:
+    """Return the arguments of `SequenceWindow` that a configuration describes.
+
+    Raises:
+        InvalidConfig: If a full replay would hold less than one batch of whole sequences: there would be no update.
+    """
+    steps = max(frame_stack, 2) + config.n_step + config.sequence_length
+    rounds = -(-config.batch_size // num_envs)
+    least = (-(-steps // config.sequence_period) + rounds) * config.sequence_period * num_envs
+    if config.replay_capacity < least:
+        raise InvalidConfig(
+            f"replay_capacity must be at least {least:,} with {num_envs} environments and batches of "
+            f"{config.batch_size} sequences, got {config.replay_capacity:,}"
+        )
+    return {
+        "length": config.sequence_length,
+        "period": config.sequence_period,
+        "burn_in": config.burn_in,
+        "state_size": config.lstm,
+        "stores": config.sequence_state == "stored",
+    }

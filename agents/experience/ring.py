@@ -1,7 +1,7 @@
-"""The replay's memory: one row per environment and time step, overwritten in turn, and stacks rebuilt from its frames.
+"""The ring: memory of the replay, with one row for each environment and time step, of which the oldest are overwritten.
 
-Row t of an environment holds what it showed at time t (only the newest frame of a stack), the action taken there, and
-what that step brought. Rows lie time-major, environments side by side.
+Row t of an environment holds its observation at time t (only the newest frame of a stack), the action taken there, and
+the outcome of that step. Stacks are rebuilt from the frames. Rows lie time-major, environments side by side.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pixelq.agents.storage.validation import fitting
 
 
 class Ring:
-    """A ring of ``length`` time steps of ``num_envs`` environments.
+    """A ring of `length` time steps of `num_envs` environments.
 
     Args:
-        observation_shape: shape of an observation; with a stack its first axis is the stack, oldest frame first.
-        observation_dtype: uint8 is kept, anything else is stored as float32.
-        length: time steps.
-        num_envs: environments.
-        frame_stack: frames in an observation, zero before an episode's start; 1: observations are stored whole.
-        device: where the rows lie.
+        observation_shape: Shape of an observation; with a stack, its first axis is the stack, oldest frame first.
+        observation_dtype: NumPy type of an observation; uint8 is kept, all others are stored as float32.
+        length: Number of time steps.
+        num_envs: Number of environments.
+        frame_stack: Frames in an observation, black before an episode's start; 1 to store observations whole.
+        device: Device of the rows.
 
     Raises:
-        InvalidConfig: the memory cannot be had.
+        InvalidConfig: If there is not enough memory.
     """
 
     def __init__(
@@ -51,17 +51,17 @@ class Ring:
         except RuntimeError as error:
             size = (rows + 1) * int(np.prod(frame_shape)) * dtype.itemsize / 1e9
             raise InvalidConfig(f"no memory for a replay of {size:.1f} GB; lower replay_capacity") from error
-        self.frames[rows] = 0  # the blank frame before an episode's start
+        self.frames[rows] = 0  # the black frame before an episode's start
         self.action = torch.zeros(rows, dtype=torch.int16, device=device)
         self.reward = torch.zeros(rows, dtype=torch.float32, device=device)
         self.terminated = torch.zeros(rows, dtype=torch.bool, device=device)
         self.truncated = torch.zeros(rows, dtype=torch.bool, device=device)
-        self.age = torch.zeros(rows, dtype=torch.uint8, device=device)  # steps since reset, up to ``oldest``
-        self.oldest = max(frame_stack - 1, 1)  # so that 0 is an episode's first row, with a stack or without
+        self.age = torch.zeros(rows, dtype=torch.uint8, device=device)  # steps since reset, at most `oldest`
+        self.oldest = max(frame_stack - 1, 1)  # at least 1, so that 0 marks an episode's first row even without a stack
         self.is_start = np.zeros((length, num_envs), dtype=bool)  # a transition may start in the row
-        self.time = 0  # time steps written since the beginning
+        self.time = 0  # time steps written so far
         self._stack_offsets = torch.arange(frame_stack - 1, -1, -1, device=device)  # oldest first
-        # What crosses to the device in a step lies ready here.
+        # Buffers for the transfer of a step to the device; pinned, so that no transfer blocks the host.
         pinned = device.type == "cuda"
         self._frames_out = torch.empty((num_envs, *frame_shape), dtype=dtype, pin_memory=pinned)
         self._outcome_out = torch.empty((4, num_envs), pin_memory=pinned)  # action, reward, terminated, truncated
@@ -70,24 +70,24 @@ class Ring:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the rows and what is ready to cross take."""
+        """Bytes of the rows and the buffers."""
         rows = (self.frames, self.action, self.reward, self.terminated, self.truncated, self.age, self.is_start)
         return sum(part.nbytes for part in (*rows, self._frames_out, self._outcome_out, self._age_out))
 
     @property
     def step_bytes(self) -> int:
-        """Bytes of one time step's rows."""
+        """Bytes of the rows of one time step."""
         return sum(field[0].nbytes for field in self._fields().values())
 
     def newest(self) -> slice:
-        """The rows of the time step to be written next, or just begun."""
+        """Return the rows of the time step that is written next, or that has begun."""
         slot = self.time % self.length
         return slice(slot * self.num_envs, (slot + 1) * self.num_envs)
 
     def begin(self, obs: NDArray[Any], age: NDArray[np.uint8]) -> None:
-        """Writes observations [N, *observation] and ages [N] of the time step."""
+        """Write the observations [N, *observation] and ages [N] of a new time step."""
         rows = self.newest()
-        if self._has_crossed is not None:  # the last step's transfers have read what is now written over
+        if self._has_crossed is not None:  # wait until the last step's transfers have read the buffers
             self._has_crossed.synchronize()
         np.copyto(self._frames_out.numpy(), obs[:, -1] if self.frame_stack > 1 else obs, casting="same_kind")
         self.frames[rows].copy_(self._frames_out, non_blocking=True)
@@ -102,7 +102,7 @@ class Ring:
         truncated: NDArray[np.bool_],
         is_start: NDArray[np.bool_],
     ) -> None:
-        """Writes what the step brought, all [N], and goes on to the next."""
+        """Write the outcome of the step, all [N], and go on to the next time step."""
         for out, values in zip(self._outcome_out.numpy(), (action, reward, terminated, truncated), strict=True):
             out[:] = values
         rows, outcome = self.newest(), self._outcome_out.to(self.device, non_blocking=True)
@@ -114,17 +114,17 @@ class Ring:
         self.time += 1
 
     def starts(self, begin: int, end: int) -> NDArray[np.int64]:
-        """The rows of the time steps [begin, end) in which a transition may start, in the order of writing."""
+        """Return the rows of the time steps [begin, end) where a transition may start, in the order of writing."""
         slots = np.arange(begin, end) % self.length
         steps, envs = np.nonzero(self.is_start[slots])
         return slots[steps] * self.num_envs + envs
 
     def is_first(self, row: Tensor) -> Tensor:
-        """Whether the rows, of any shape, are the first of their episodes."""
+        """Return whether rows, of any shape, are the first of their episodes."""
         return self.age[row] == 0
 
     def observations(self, row: Tensor) -> Tensor:
-        """The observations [B, ...] at rows [B]; frames from before the episode's start are blank."""
+        """Return the observations [B, ...] at rows [B]; frames from before the episode's start are black."""
         if self.frame_stack == 1:
             return self.frames[row]
         past = (row[:, None] - self._stack_offsets * self.num_envs) % self.rows  # [B, S]
@@ -133,22 +133,22 @@ class Ring:
         return self.frames.index_select(0, index.flatten()).view(*index.shape, *self.frames.shape[1:])
 
     def _fields(self) -> dict[str, Tensor]:
-        """What a row is made of, as views [length, N, ...]."""
+        """Return the parts of a row, as views [length, N, ...]."""
         names = ("action", "reward", "terminated", "truncated", "age")
         fields = {name: getattr(self, name).view(self.length, self.num_envs) for name in names}
         frames = self.frames[: self.rows].view(self.length, self.num_envs, *self.frames.shape[1:])
         return {"frames": frames, **fields, "is_start": torch.from_numpy(self.is_start)}
 
     def read(self, begin: int, end: int) -> dict[str, Tensor]:
-        """The rows of the time steps [begin, end) as tensors [end − begin, N, ...] on the CPU."""
+        """Return the rows of the time steps [begin, end) as tensors [end − begin, N, ...] on the CPU."""
         slots = torch.arange(begin, end) % self.length
         return {name: field[slots.to(field.device)].cpu() for name, field in self._fields().items()}
 
     def write(self, begin: int, rows: dict[str, Tensor]) -> None:
-        """Puts back rows that ``read`` gave, from the time step ``begin`` on.
+        """Restore rows that `read` returned, from the time step `begin` on.
 
         Raises:
-            ValueError: they are not rows of such a ring.
+            ValueError: If they are not rows of such a ring.
         """
         fields, steps = self._fields(), len(rows["action"]) if rows.get("action", torch.zeros(())).dim() else 0
         kept = {name: fitting(rows, name, field[:1].expand(steps, *field.shape[1:])) for name, field in fields.items()}

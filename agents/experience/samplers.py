@@ -1,4 +1,4 @@
-"""Which rows of the replay are drawn: uniformly, or in proportion to a priority."""
+"""Samplers: which rows of the replay are drawn, uniformly or in proportion to a priority."""
 
 from __future__ import annotations
 
@@ -12,102 +12,113 @@ from pixelq.agents.storage.validation import fitting, restore_generator
 
 
 class Sampler(Protocol):
-    """What the replay asks of a sampler; rows are int64 indices into the ring."""
+    """Draws rows of the replay; rows are int64 indices into the ring."""
 
     generator: torch.Generator
+    """Generator of the draws."""
 
     def extend(self, rows: Tensor) -> None:
-        """These rows may be drawn from now on; they come in the order of writing."""
+        """Add rows, in the order of writing, to those that may be drawn."""
 
     def drop(self, count: int) -> None:
-        """The ``count`` oldest rows may be drawn no longer."""
+        """Remove the `count` oldest rows from those that may be drawn."""
 
     def __len__(self) -> int:
-        """How many rows may be drawn."""
+        """Return the number of rows that may be drawn."""
 
     def sample(self, batch_size: int) -> tuple[Tensor, Tensor | None]:
-        """Rows int64 [B], and importance weights float32 [B]; None where all are 1."""
+        """Draw rows int64 [B] with replacement, and their importance weights float32 [B]; None if all are 1."""
 
     def update(self, rows: Tensor, priority: Tensor) -> None:
-        """Sets the priorities [B] of rows [B] that were drawn."""
+        """Set the priorities [B] of rows [B] that were drawn."""
+
+    def set_beta(self, beta: float) -> None:
+        """Set the exponent of the importance weights."""
 
     def state(self) -> dict[str, Tensor]:
-        """What ``load_state`` needs beside the rows that may be drawn, to go on with the same draws."""
+        """Return the state with which `load_state` continues the same draws, without the rows that may be drawn."""
 
     def load_state(self, rows: Tensor, state: dict[str, Tensor]) -> None:
-        """Puts back ``state``, with the rows [M] that may be drawn in the order of writing.
+        """Restore a state.
+
+        Args:
+            rows: Rows [M] that may be drawn, in the order of writing.
+            state: State that `state` returned.
 
         Raises:
-            ValueError: it is not the state of such a sampler.
+            ValueError: If it is not the state of such a sampler.
         """
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its bookkeeping."""
+        """Bytes of the bookkeeping."""
 
 
 class UniformSampler:
-    """Every row with the same probability, with replacement.
+    """Draws every row with the same probability.
 
     The rows stand in a queue in the order of writing, so that drawing needs no rejection.
 
     Args:
-        rows: rows of the ring.
-        generator: of the draws; its device is the sampler's.
+        rows: Number of rows in the ring.
+        generator: Generator of the draws; its device is the sampler's.
     """
 
     def __init__(self, rows: int, generator: torch.Generator) -> None:
         self.generator = generator
         self.queue = torch.zeros(rows, dtype=torch.int32, device=generator.device)
-        self.first = self.last = 0  # places in the queue, counted from the beginning: [first, last)
-        # The same on the device: a captured update reads them where they are, and would keep numbers as they were.
+        self.first = self.last = 0  # places in the queue, counted from the first ever: [first, last)
+        # The same on the device, where a captured update reads them; it would not see Python numbers change.
         self._range = torch.zeros(2, dtype=torch.int64, device=generator.device)
 
     def extend(self, rows: Tensor) -> None:
-        """See ``Sampler``."""
+        """See `Sampler`."""
         places = torch.arange(self.last, self.last + len(rows), device=self.queue.device) % len(self.queue)
         self.queue[places] = rows.to(torch.int32)
         self.last += len(rows)
         self._range[1] = self.last
 
     def oldest(self, count: int) -> Tensor:
-        """The ``count`` oldest rows, int64."""
+        """Return the `count` oldest rows, int64."""
         places = torch.arange(self.first, self.first + count, device=self.queue.device) % len(self.queue)
         return self.queue[places].long()
 
     def drop(self, count: int) -> None:
-        """See ``Sampler``."""
+        """See `Sampler`."""
         self.first += count
         self._range[0] = self.first
 
     def __len__(self) -> int:
-        """How many rows may be drawn."""
+        """Return the number of rows that may be drawn."""
         return self.last - self.first
 
     @property
     def count(self) -> Tensor:
-        """How many rows may be drawn, int64 [] on the device."""
+        """Number of rows that may be drawn, int64 [] on the device."""
         return self._range[1] - self._range[0]
 
     def sample(self, batch_size: int) -> tuple[Tensor, None]:
-        """Rows int64 [B]; no weights."""
-        # In 53 bits, so that no row of a ring of any size is likelier than another by more than a part in 10⁹.
+        """See `Sampler`; there are no weights."""
+        # 53 random bits, so that even in a large ring no row is more likely than another by more than a part in 10⁹.
         draw = torch.rand(batch_size, dtype=torch.float64, generator=self.generator, device=self.queue.device)
         place = self._range[0] + (draw * self.count).long()
         return self.queue[place % len(self.queue)].long(), None
 
     def update(self, rows: Tensor, priority: Tensor) -> None:
-        """Does nothing: all rows are alike."""
+        """Do nothing: all rows have the same priority."""
+
+    def set_beta(self, beta: float) -> None:
+        """Do nothing: all weights are 1."""
 
     def state(self) -> dict[str, Tensor]:
-        """See ``Sampler``."""
+        """See `Sampler`."""
         return {"first": self._range[:1].cpu(), "generator": self.generator.get_state()}
 
     def load_state(self, rows: Tensor, state: dict[str, Tensor]) -> None:
-        """See ``Sampler``."""
+        """See `Sampler`."""
         first = int(fitting(state, "first", torch.zeros(1, dtype=torch.int64)))
         if len(rows) > len(self.queue) or not 0 <= first <= 2**62:
-            raise ValueError(f"{len(rows)} rows from {first:,} on are not those of a queue of {len(self.queue)}")
+            raise ValueError(f"a queue of {len(self.queue)} cannot hold {len(rows)} rows from {first:,} on")
         self.first = self.last = first
         self.extend(rows)
         self._range[0] = first
@@ -115,23 +126,23 @@ class UniformSampler:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the queue."""
+        """See `Sampler`."""
         return self.queue.nbytes
 
 
 class PrioritizedSampler:
-    """Rows in proportion to their priority to the power α (Schaul et al. 2016, section 3.3, proportional variant).
+    """Draws rows in proportion to their priority to the power α (Schaul et al. 2016, section 3.3).
 
-    P(i) = (1 − u) pᵢ^α / Σ p^α + u / M, drawn in B strata of equal probability; weights (M P(i))^−β over the batch's
-    maximum. A new row has the greatest priority that was ever given.
+    This is the proportional variant. P(i) = (1 − u) pᵢ^α / Σ p^α + u / M, drawn in B strata of equal probability. The weights
+    are (M P(i))^−β, divided by the greatest of the batch. A new row has the greatest priority that was ever set.
 
     Args:
-        rows: rows of the ring.
-        generator: of the draws; its device is the sampler's.
-        alpha: exponent of the priorities.
-        beta: exponent of the weights; fill the tensor of that name to anneal it.
-        epsilon: added to every priority.
-        uniform: u, share of uniform draws (DQN Zoo has 0.001).
+        rows: Number of rows in the ring.
+        generator: Generator of the draws; its device is the sampler's.
+        alpha: Exponent of the priorities, α.
+        beta: Exponent of the weights, β.
+        epsilon: Constant added to every priority.
+        uniform: Share of uniform draws, u (DQN Zoo has 0.001).
     """
 
     def __init__(
@@ -157,16 +168,16 @@ class PrioritizedSampler:
         self.tree.set(rows, self._power(self.max_priority))
 
     def drop(self, count: int) -> None:
-        """See ``Sampler``."""
+        """See `Sampler`."""
         self.tree.set(self.everything.oldest(count), torch.zeros((), device=self.device))
         self.everything.drop(count)
 
     def __len__(self) -> int:
-        """How many rows may be drawn."""
+        """Return the number of rows that may be drawn."""
         return len(self.everything)
 
     def sample(self, batch_size: int) -> tuple[Tensor, Tensor]:
-        """Rows int64 [B], and importance weights float32 [B]."""
+        """See `Sampler`."""
         total = self.tree.total
         strata = torch.arange(batch_size, dtype=torch.float64, device=self.device)
         draw = torch.rand(batch_size, dtype=torch.float64, generator=self.generator, device=self.device)
@@ -174,39 +185,43 @@ class PrioritizedSampler:
         if self.uniform > 0:
             coin = torch.rand(batch_size, generator=self.generator, device=self.device)
             rows = torch.where(coin < self.uniform, self.everything.sample(batch_size)[0], rows)
-        share = self.tree.leaves[rows]  # P(i), but for a factor that the weights lose anyway
+        share = self.tree.leaves[rows]  # P(i) but for a factor, which cancels in the weights
         if self.uniform > 0:
             share = (1 - self.uniform) * share / total + self.uniform / self.everything.count
         return rows, ((share.min() / share) ** self.beta).float()
 
     def update(self, rows: Tensor, priority: Tensor) -> None:
-        """See ``Sampler``; a row that was overwritten or dropped since it was drawn is left out."""
-        # Not a number would poison the sums for good; the loop reports the loss that it came from.
+        """See `Sampler`; rows that were overwritten or dropped since they were drawn are left out."""
+        # A NaN would make all sums NaN forever; the training loop reports the loss that it came from.
         priority = priority.double().nan_to_num(nan=0.0, posinf=0.0)
         self.max_priority.copy_(self.max_priority.maximum(priority.max()))  # in place: a captured update reads it
         alive = self.tree.leaves[rows] > 0
         self.tree.set(rows, torch.where(alive, self._power(priority), 0.0))
 
+    def set_beta(self, beta: float) -> None:
+        """See `Sampler`."""
+        self.beta.fill_(beta)  # in place: a captured update reads it
+
     def state(self) -> dict[str, Tensor]:
-        """See ``Sampler``."""
+        """See `Sampler`."""
         levels = {f"level.{i}": level.cpu() for i, level in enumerate(self.tree.levels)}
         return self.everything.state() | levels | {"max_priority": self.max_priority.cpu()}
 
     def load_state(self, rows: Tensor, state: dict[str, Tensor]) -> None:
-        """See ``Sampler``."""
+        """See `Sampler`."""
         levels = [fitting(state, f"level.{i}", level) for i, level in enumerate(self.tree.levels)]
         max_priority = fitting(state, "max_priority", self.max_priority)
         if not 0 <= float(max_priority) < torch.inf:
-            raise ValueError(f"max_priority is {float(max_priority)}")
+            raise ValueError(f"max_priority must be a finite number of at least 0, got {float(max_priority)}")
         self.everything.load_state(rows, state)
         self.tree.load(levels, rows)
         self.max_priority.copy_(max_priority)
 
     def _power(self, priority: Tensor) -> Tensor:
-        # Above 0 in any case: 0 marks the rows that may not be drawn.
+        # Always above 0, which marks the rows that may not be drawn.
         return ((priority + self.epsilon) ** self.alpha).clamp(min=1e-30)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of queue and tree."""
+        """See `Sampler`."""
         return self.everything.nbytes + self.tree.nbytes

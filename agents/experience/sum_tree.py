@@ -1,4 +1,4 @@
-"""A tree of sums, in which a prefix sum is found in a few steps."""
+"""A tree of sums that finds the place of a prefix sum in a few steps."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ from torch import Tensor
 
 
 class SumTree:
-    """Numbers, and the sums of ever larger groups of them: finds where a prefix sum lies in a few steps for any size.
+    """Numbers and the sums of ever larger groups of them, to find the place of a prefix sum in a few steps.
 
-    Each node has ``BRANCHES`` children, so that a million numbers are four levels, each a handful of tensor
-    operations. A node is always the sum of its children, computed anew: nothing drifts.
+    Each node has `BRANCHES` children, so that a million numbers have four levels, each of which takes a handful of
+    tensor operations. A change recomputes a node as the sum of its children, so that rounding errors do not add up.
 
     Args:
-        capacity: how many numbers; they start as 0.
-        device: where they lie.
+        capacity: Number of numbers; all are 0 at first.
+        device: Device of the tensors.
     """
 
     BRANCHES = 32
+    """Children of a node."""
 
     def __init__(self, capacity: int, device: torch.device | str = "cpu") -> None:
-        sizes = [-(-capacity // self.BRANCHES)]  # groups of each level, leaves first
+        sizes = [-(-capacity // self.BRANCHES)]  # groups in each level, leaves first
         while sizes[-1] > 1:
             sizes.append(-(-sizes[-1] // self.BRANCHES))
-        # Each level as its nodes in groups [groups, BRANCHES]: root group first.
+        # Nodes of each level in groups [groups, BRANCHES], the root's group first.
         self.levels = [torch.zeros(size, self.BRANCHES, dtype=torch.float64, device=device) for size in reversed(sizes)]
         self._zero = torch.zeros((), dtype=torch.float64, device=device)
 
     @property
     def leaves(self) -> Tensor:
-        """The numbers, padded with zeros."""
+        """Numbers, padded with zeros."""
         return self.levels[-1].view(-1)
 
     @property
     def total(self) -> Tensor:
-        """Their sum, []."""
+        """Sum of the numbers, []."""
         return self.levels[0].sum()
 
     @property
@@ -45,22 +46,26 @@ class SumTree:
         return sum(level.nbytes for level in self.levels)
 
     def set(self, index: Tensor, value: Tensor) -> None:
-        """Sets the numbers at index [M] to value [M] or []; of equal indices one wins."""
+        """Set the numbers at index [M] to value [M] or []; if an index occurs twice, one of its values is set."""
         self.leaves[index] = value.double()
         for parents, children in zip(self.levels[-2::-1], self.levels[:0:-1], strict=True):
             index = index // self.BRANCHES
             parents.view(-1)[index] = children[index].sum(1)
 
     def load(self, levels: list[Tensor], alive: Tensor) -> None:
-        """Puts back all levels: sums that are added anew, in another order, might round otherwise.
+        """Restore all levels, because sums computed again in another order might be rounded differently.
+
+        Args:
+            levels: The levels, as in the attribute of that name.
+            alive: Index [M] of the numbers above 0.
 
         Raises:
-            ValueError: they are no sums, or the numbers above 0 are not those at index ``alive`` [M].
+            ValueError: If a node is not the sum of its children, or other numbers are above 0.
         """
         leaves = levels[-1].view(-1)
         is_sum = all(
             torch.allclose(parents.view(-1)[: len(children)], children.sum(1), rtol=1e-9, atol=0)
-            and not parents.view(-1)[len(children) :].any()  # beyond its children there is nothing to be found
+            and not parents.view(-1)[len(children) :].any()  # a node without children must be 0
             for parents, children in itertools.pairwise(levels)
         )
         is_alive = torch.zeros(len(leaves), dtype=torch.bool).index_fill_(0, alive.cpu(), True)
@@ -70,15 +75,15 @@ class SumTree:
             own.copy_(level)
 
     def find(self, prefix: Tensor) -> Tensor:
-        """Index [B] of the number in which the prefix sum [B] lies, in [0, total); never of a 0, however it is rounded.
+        """Return the index [B] of the number in which a prefix sum [B], in [0, total), lies.
 
-        If all numbers are 0, the answer is an index all the same.
+        It is never the index of a 0, however sums are rounded, unless all numbers are 0.
         """
         group = torch.zeros(prefix.shape, dtype=torch.int64, device=prefix.device)
         left = prefix.double()
         for level in self.levels:
             sums = level[group].cumsum(1)  # [B, BRANCHES]
-            # Rounding may push what is left to the end of the group, or past it.
+            # Rounding may push the remainder to the end of the group, or past it.
             left = left.minimum(sums[:, -1].nextafter(self._zero))
             child = torch.searchsorted(sums, left[:, None], right=True).clamp_(max=self.BRANCHES - 1)  # [B, 1]
             left = left - torch.where(child > 0, sums.gather(1, (child - 1).clamp_(min=0)), 0.0)[:, 0]

@@ -1,4 +1,4 @@
-"""What is drawn from the replay, and learned from: single transitions, or sequences for a network with memory."""
+"""Windows: the rows that belong to a drawn row, gathered as a transition or, for a network with an LSTM, a sequence."""
 
 from __future__ import annotations
 
@@ -14,32 +14,50 @@ from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.batches import Batch, Sequences, Stretch
 from pixelq.agents.experience.returns import Returns
 from pixelq.agents.experience.ring import Ring
+from pixelq.agents.storage.validation import fitting
 from pixelq.networks import LastStep, LSTMState
 
 
 class Window(Protocol):
-    """What belongs to a row that is drawn."""
+    """The rows that belong to a drawn row, and how they become a batch."""
 
     unit: str
-    """What is drawn, as sentences say it."""
+    """What is drawn, with its article, for errors."""
     behind: int
     """Time steps before the row that must not be overwritten."""
     ahead: int
-    """Time steps after the row whose observation must be there."""
+    """Time steps after the row whose observations must be written."""
 
     def starts(self, begin: int, end: int) -> NDArray[np.int64]:
-        """The rows of the time steps [begin, end) that may be drawn at all, in the order of writing."""
+        """Return the rows of the time steps [begin, end) that may be drawn at all, in the order of writing."""
 
     def gather(self, row: Tensor) -> Batch | Sequences:
-        """What starts at rows [B]."""
+        """Return the transitions or sequences that start at rows [B] (int64), whose windows must be complete."""
+
+    def keep_state(self, state: LSTMState | None) -> None:
+        """Store the LSTM's states [N, H] before the time step that began last, if they are needed; None for zeros."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the state that `load_state` restores; the rows of the ring are not part of it."""
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Restore a state, after the time of the ring has been restored.
+
+        Raises:
+            ValueError: If it is not the state of such a window.
+        """
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is stored besides the ring."""
 
 
 class TransitionWindow:
-    """A row's stack, and the n steps after it.
+    """Window of a transition: the row's stack of frames, and the n steps after it.
 
     Args:
-        ring: where the rows lie.
-        returns: how rewards are summed.
+        ring: Ring of the rows.
+        returns: How rewards are summed.
     """
 
     unit = "a transition"
@@ -50,11 +68,11 @@ class TransitionWindow:
         self._offsets = torch.arange(returns.n_step, device=ring.device) * ring.num_envs
 
     def starts(self, begin: int, end: int) -> NDArray[np.int64]:
-        """See ``Window``."""
+        """See `Window`."""
         return self.ring.starts(begin, end)
 
     def gather(self, row: Tensor) -> Batch:
-        """The transitions that start at rows [B] (int64), whose windows must be complete."""
+        """See `Window`."""
         ring = self.ring
         window = (row[:, None] + self._offsets) % ring.rows  # [B, n]
         returns, discount, steps = self.returns.of(ring.reward[window], ring.terminated[window], ring.truncated[window])
@@ -62,25 +80,41 @@ class TransitionWindow:
         obs, next_obs = ring.observations(torch.cat([row, successor])).chunk(2)
         return Batch(obs, ring.action[row].long(), returns, discount, next_obs)
 
+    def keep_state(self, state: LSTMState | None) -> None:
+        """Do nothing: a transition has no LSTM state."""
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Window`; there is nothing to restore."""
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """See `Window`; there is nothing to restore."""
+
+    @property
+    def nbytes(self) -> int:
+        """See `Window`."""
+        return 0
+
 
 class SequenceWindow:
-    """The steps from a row on, for a network with memory (Kapturowski et al. 2019, section 2.3).
+    """Window of a sequence: the steps from a row on, for a network with an LSTM (Kapturowski et al. 2019, section 2.3).
 
-    Sequences start at each ``period``-th time step of every environment, wherever in an episode that is: with a period
-    of ``length`` − ``burn_in`` each step is learned from in one of them. Where an episode ends in between, the memory
-    starts anew in the next one, and the row of the last observation, from which there is no step, is masked.
+    Sequences start at every `period`-th time step of every environment, at any place in an episode: with a period of
+    `length` − `burn_in`, each step is learned from in one sequence. Where an episode ends within a sequence, the LSTM
+    starts with a new state in the next episode, and the row of the last observation, from which no step is taken, is
+    masked.
 
     Args:
-        ring: where the rows lie; its length is a multiple of the period.
-        returns: how rewards are summed.
-        length: steps in a sequence, L; beyond them it holds the n that the last returns reach to.
-        period: time steps between two starts.
-        burn_in: of these steps, the first ones from which only the memory's state is taken.
-        state_size: H.
-        stores: the states that acting had at the starts are kept; else sequences start with zeros.
+        ring: Ring of the rows; its length is a multiple of the period.
+        returns: How rewards are summed.
+        length: Steps in a sequence, L; it also holds the n steps after them that the last returns reach.
+        period: Time steps between two starts.
+        burn_in: First steps of a sequence, which only give the LSTM's state.
+        state_size: Units of the LSTM, H.
+        stores: Whether sequences start with the states that acting had there, which are stored; otherwise with zeros.
 
     Raises:
-        InvalidConfig: the memory for the states cannot be had.
+        InvalidConfig: If there is not enough memory for the states.
     """
 
     unit = "a sequence"
@@ -90,38 +124,54 @@ class SequenceWindow:
     ) -> None:
         self.ring, self.returns = ring, returns
         self.length, self.period, self.burn_in = length, period, burn_in
-        self.behind, self.ahead = max(ring.frame_stack - 1, 1), length + returns.n_step - 1  # 1: the last step
+        self.behind, self.ahead = (
+            max(ring.frame_stack - 1, 1),
+            length + returns.n_step - 1,
+        )  # 1 for the last action and reward
         shape = (ring.length // period if stores else 0, ring.num_envs, 2, state_size)
         try:
             self.states = torch.zeros(shape, device=ring.device)  # h and c
         except RuntimeError as error:
             size = 4 * math.prod(shape) / 1e9
             raise InvalidConfig(
-                f"no memory for {size:.1f} GB of stored states; lower replay_capacity or lstm, or have a greater "
-                "sequence_period"
+                f"no memory for {size:.1f} GB of stored states; lower replay_capacity or lstm, or raise sequence_period"
             ) from error
         self._zero = torch.zeros((2, state_size), device=ring.device)
         self._offsets = torch.arange(length + returns.n_step, device=ring.device)[:, None] * ring.num_envs  # [W, 1]
         self._learned = torch.arange(length - burn_in, device=ring.device)[:, None]  # [U, 1]
 
     def starts(self, begin: int, end: int) -> NDArray[np.int64]:
-        """See ``Window``."""
+        """See `Window`."""
         times = np.arange(-(-begin // self.period) * self.period, end, self.period) % self.ring.length
         rows: NDArray[np.int64] = (times[:, None] * self.ring.num_envs + np.arange(self.ring.num_envs)).reshape(-1)
         return rows
 
     def keep_state(self, state: LSTMState | None) -> None:
-        """Stores the states [N, H] before the time step that was begun last, if sequences start there; None: zeros."""
+        """See `Window`; states are stored where sequences start."""
         slot, rest = divmod(self.ring.time % self.ring.length, self.period)
         if rest == 0 and len(self.states):
             torch.stack(state or self._zeros(self.ring.num_envs), 1, out=self.states[slot])
 
-    def kept_states(self) -> Tensor:
-        """Those of the slots that have been written [slots, N, 2, H], to be read or written."""
+    def state(self) -> dict[str, Tensor]:
+        """See `Window`."""
+        return {"states": self._written_states().cpu()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """See `Window`."""
+        written = self._written_states()
+        written.copy_(fitting(state, "states", written))
+
+    def _written_states(self) -> Tensor:
+        """Return the states of the slots that have been written, a view [slots, N, 2, H]."""
         return self.states[: self.ring.time // self.period + 1]
 
+    @property
+    def nbytes(self) -> int:
+        """See `Window`."""
+        return self.states.nbytes
+
     def gather(self, row: Tensor) -> Sequences:
-        """The sequences that start at rows [B] (int64), whose windows must be complete."""
+        """See `Window`."""
         ring, n, steps = self.ring, self.returns.n_step, slice(self.burn_in, self.length)
         window = (row + self._offsets) % ring.rows  # [W, B]
         stretch = self._stretch(window, ring.is_first(window), self._states(row))
@@ -143,9 +193,13 @@ class SequenceWindow:
         )
 
     def history(self, row: Tensor, most: int) -> Stretch:
-        """The steps up to the first one that is learned from of sequences that start at rows [B], at most so many.
+        """Return the steps before and in sequences up to the first step that is learned from.
 
-        What the ring does not hold any more is passed over: the first row that it has counts as an episode's first.
+        Steps that the ring no longer holds are left out: its first row counts as the first of an episode.
+
+        Args:
+            row: Rows [B] where the sequences start.
+            most: Number of steps of each sequence's history, W.
         """
         ring = self.ring
         newest = ring.time - 1
@@ -156,7 +210,7 @@ class SequenceWindow:
         return self._stretch(window, ring.is_first(window) | (times <= oldest), self._zeros(len(row)))
 
     def _stretch(self, window: Tensor, episode_start: Tensor, state: LSTMState) -> Stretch:
-        """What lies in rows [W, B]."""
+        """Return the steps in rows [W, B]."""
         before = (window - self.ring.num_envs) % self.ring.rows
         obs = self.ring.observations(window.flatten())
         obs = obs.view(*window.shape, *obs.shape[1:])
@@ -168,7 +222,7 @@ class SequenceWindow:
         return hidden, memory
 
     def _states(self, row: Tensor) -> LSTMState:
-        """The states [B, H] before rows [B]."""
+        """Return the states [B, H] before rows [B]."""
         if not len(self.states):
             return self._zeros(len(row))
         slot, env = row // (self.period * self.ring.num_envs), row % self.ring.num_envs

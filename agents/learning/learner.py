@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pixelq.agents.config.agent_config import AgentConfig
-from pixelq.agents.experience.batches import Batch, Sequences, features_of, mean_of, priorities
+from pixelq.agents.experience.batches import Batch, Sequences
 from pixelq.agents.learning.optimizers import (
     drop_subnormals,
     limit_norm,
@@ -24,24 +24,24 @@ from pixelq.agents.storage.validation import fitting, restore_generator
 from pixelq.networks import FractionHead, QNetwork, Target
 
 SUBNORMALS_EVERY = 200
-"""Updates between two looks for moments that slow a CPU; one takes the time of two optimiser steps."""
+"""Updates between two searches for subnormal moments; one search takes as long as two optimiser steps."""
 
 
 class Update(NamedTuple):
-    """What an update tells, left on the device so that nothing waits for it."""
+    """Result of an update, left on the device so that nothing waits for it."""
 
-    loss: Tensor  # [] mean loss of the batch, importance weights included
-    q_mean: Tensor  # [] mean value of the actions taken
-    priority: Tensor  # [B] new priorities of the batch's rows
+    loss: Tensor  # [], mean loss of the batch, with importance weights
+    q_mean: Tensor  # [], mean q-value of the actions taken
+    priority: Tensor  # [B], new priorities of the batch's rows
 
 
 class Learner:
     """Q-learning with a target network (Mnih et al. 2015, Algorithm 1), for every head and target rule.
 
     Args:
-        network: the online network; the target network starts as its copy.
-        config: hyperparameters.
-        seed: of the noise and of the fractions that a loss draws.
+        network: The online network; the target network starts as its copy.
+        config: Hyperparameters.
+        seed: Seed of the noise, and of the fractions that a loss draws.
     """
 
     def __init__(self, network: QNetwork, config: AgentConfig, seed: int = 0) -> None:
@@ -53,7 +53,7 @@ class Learner:
         self.generator = torch.Generator(self.device).manual_seed(seed)
         wants_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(self.device))
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bfloat16)
-        self.captured: Any = None  # the update as a graph, and the replay that it draws from; see ``make_updater``
+        self.captured: Any = None  # the captured update and its replay; see `make_update`
         self._make_optimizers()
 
     def _make_optimizers(self) -> None:
@@ -65,9 +65,10 @@ class Learner:
             self.optimizers["fraction_optimizer"] = make_fraction_optimizer(self.config, fractions)
 
     def update(self, batch: Batch | Sequences) -> Update:
-        """One gradient step on the head's loss between Z(s, a) and r + discount · Σₐ π(a|s′) Z_target(s′, a)."""
+        """Take one gradient step on the head's loss between Z(s, a) and r + discount · Σₐ π(a|s′) Z_target(s′, a)."""
         network, target_network, config = self.network, self.target_network, self.config
-        features = features_of(batch)
+        features = batch.features()
+        # Target: the value of the next state, and the policy that is followed there
         with torch.no_grad(), self.autocast:
             next_value = self._value(target_network, features.after(target_network))
             next_q = target_network.head.q(next_value)  # [B, A]
@@ -77,11 +78,13 @@ class Learner:
             if config.munchausen:
                 q = target_network.head.q(self._value(target_network, features.now(target_network)))
                 reward, next_policy = self._munchausen(batch, q, next_q)
+        # Loss
         with self.autocast:
             value = self._value(network, features.now(network))
             target = Target(batch.action, reward, batch.discount, next_value, next_policy)
             losses, priority, q_taken = network.head.loss(value, target, self.generator)
-        loss = mean_of(losses, batch, batch.weight)
+        loss = batch.mean(losses, batch.weight)
+        # Gradient step
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -89,14 +92,14 @@ class Learner:
             limit_norm(self.optimizers["optimizer"], config.max_grad_norm)
         for optimizer in self.optimizers.values():
             optimizer.step()
-        return Update(loss.detach(), mean_of(q_taken, batch), priorities(priority, batch, config.priority_eta))
+        return Update(loss.detach(), batch.mean(q_taken), batch.row_priorities(priority, config.priority_eta))
 
     def _value(self, network: QNetwork, features: Tensor) -> Any:
-        """The head's representation of the values, under noise of its own that the batch shares."""
+        """Return the head's representation of the values, with noise that the batch shares."""
         return network.head(features, network.draw_noise(1, self.generator))
 
     def _munchausen(self, batch: Batch | Sequences, q: Tensor, next_q: Tensor) -> tuple[Tensor, Tensor]:
-        """Reward [B] and next policy [B, A] of Munchausen DQN, from the target network's q at both states."""
+        """Return reward [B] and next policy [B, A] of Munchausen DQN, from the target network's q at both states."""
         alpha, temperature = self.config.munchausen_alpha, self.config.munchausen_temperature
         reward = munchausen_reward(
             batch.reward,
@@ -111,42 +114,42 @@ class Learner:
         return reward, soft_policy(next_q, temperature)
 
     def set_learning_rate(self, learning_rate: float) -> None:
-        """Sets the step size of everything but FQF's fractions."""
+        """Set the step size of all parameters but those of FQF's fractions."""
         for group in self.optimizers["optimizer"].param_groups:
             group["lr"].fill_(learning_rate)  # in place: a captured update reads it there
 
     def drop_subnormals(self, updates: int) -> None:
-        """Keeps a CPU fast: after each 200th update drops the moments that have decayed to next to nothing."""
+        """Drop subnormal moments, which slow a CPU down, after every 200th update."""
         if self.device.type == "cpu" and updates % SUBNORMALS_EVERY == 0:
             for optimizer in self.optimizers.values():
                 drop_subnormals(optimizer)
 
     def sync_target(self) -> None:
-        """Copies the online network to the target network."""
+        """Copy the online network to the target network."""
         self.target_network.load_state_dict(self.network.state_dict())
 
     def reset(self, fresh: QNetwork) -> None:
-        """Resets the online network towards ``fresh``, copies it to the target network and forgets the moments.
+        """Reset the online network towards `fresh`, copy it to the target network, and forget the moments.
 
-        BBF resets the target network by itself and keeps the encoder's moments (Schwarzer et al. 2023).
+        BBF resets the target network separately and keeps the encoder's moments (Schwarzer et al. 2023).
         """
         shrink_and_perturb(self.network, fresh.to(self.device), self.config.reset_shrink)
         self.sync_target()
         self._make_optimizers()
-        self.captured = None  # it would go on with the old moments
+        self.captured = None  # which holds the old moments
 
     def tensors(self) -> dict[str, Tensor]:
-        """The learner's state beyond the online network: target network, optimisers, generator."""
+        """Return the state of target network, optimisers and generator."""
         tensors = {f"target.{name}": tensor for name, tensor in self.target_network.state_dict().items()}
         for part, optimizer in self.optimizers.items():
             tensors |= {f"{part}.{name}": tensor for name, tensor in optimizer_tensors(optimizer).items()}
         return tensors | {"generator.state": self.generator.get_state()}
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Puts back what ``tensors`` gave.
+        """Restore what `tensors` returned.
 
         Raises:
-            LookupError, ValueError, RuntimeError: they are those of another learner.
+            LookupError, ValueError, RuntimeError: If they belong to another learner.
         """
         parts: dict[str, dict[str, Tensor]] = {"target": {}, "generator": {}, **{part: {} for part in self.optimizers}}
         for name, tensor in tensors.items():
@@ -162,7 +165,7 @@ class Learner:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies matrices in bfloat16 by itself, and not by emulation."""
+    """Return whether the device multiplies matrices in bfloat16 without emulation."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

@@ -1,4 +1,4 @@
-"""Optimisers: Adam from PyTorch, and the centred RMSProp that PyTorch does not have."""
+"""Optimisers: PyTorch's Adam, and the centred RMSProp of Mnih et al. 2015, which PyTorch lacks."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pixelq.agents.storage.validation import fitting, part
 
 
 class CentredRMSProp(torch.optim.Optimizer):
-    """RMSProp divided by the running standard deviation, ε under the root, as in Mnih et al. 2015.
+    """RMSProp divided by the running standard deviation, with ε under the root, as in Mnih et al. 2015.
 
-    ``m ← ρm + (1−ρ)g;  v ← ρv + (1−ρ)g²;  w ← w − α g / √(v − m² + ε)``. PyTorch's centred RMSProp adds ε outside
+    m ← ρm + (1−ρ)g, v ← ρv + (1−ρ)g², w ← w − α g / √(v − m² + ε). PyTorch's centred RMSProp adds ε outside
     the root instead, which lets the step grow a hundredfold where the gradients are small.
 
     Args:
-        params: to be changed.
-        lr: α, a tensor [] or a number.
-        decay: ρ.
+        params: Parameters to change.
+        lr: Step size α, a tensor [] or a number.
+        decay: Decay ρ of both moments.
         eps: ε.
     """
 
     grad_scale: Tensor | None = None
-    """The gradients are divided by this [] first, as PyTorch's fused optimisers do by theirs."""
+    """Number [] by which the gradients are divided first, as PyTorch's fused optimisers have it."""
 
     def __init__(self, params: Iterable[nn.Parameter], lr: Tensor | float, decay: float, eps: float) -> None:
         super().__init__(params, {"lr": lr, "decay": decay, "eps": eps})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step along the gradients in ``.grad``."""
+        """Take one step along the gradients in `.grad`."""
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             for p in params:
@@ -57,7 +57,7 @@ class CentredRMSProp(torch.optim.Optimizer):
 
 
 def make_optimizer(config: AgentConfig, params: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    """The configuration's optimiser over the parameters; its step size is a tensor on their device."""
+    """Return the configuration's optimiser over parameters; its step size is a tensor on their device."""
     device = params[0].device
     learning_rate = torch.tensor(config.learning_rate, device=device)
     if config.optimizer == "rmsprop":
@@ -74,14 +74,14 @@ def make_optimizer(config: AgentConfig, params: Sequence[nn.Parameter]) -> torch
 
 
 def make_fraction_optimizer(config: AgentConfig, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of FQF's fractions: centred RMSProp with decay 0.95 and ε 1e-5, as Yang et al. 2019 program it."""
+    """Return the optimiser of FQF's fractions: centred RMSProp, decay 0.95, ε 1e-5, as Yang et al. 2019 have it."""
     return CentredRMSProp(params, config.fraction_learning_rate, decay=0.95, eps=1e-5)
 
 
 def limit_norm(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
-    """Lets the optimiser's next step divide the gradients by max(1, ‖g‖ / max_norm), ‖g‖ their Euclidean norm.
+    """Let the optimiser's next step divide the gradients by max(1, ‖g‖ / max_norm), with their Euclidean norm ‖g‖.
 
-    The optimiser divides while it reads them: PyTorch's own clipping is one more pass over all of them.
+    The optimiser divides while it reads them, where PyTorch's clipping is one more pass over all gradients.
     """
     grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     scale = (nn.utils.get_total_norm(grads) / max_norm).clamp(min=1.0)
@@ -90,9 +90,9 @@ def limit_norm(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
 
 @torch.no_grad()
 def drop_subnormals(optimizer: torch.optim.Optimizer) -> None:
-    """Sets moments to zero whose size is below float32's least normal number, 1.2e-38.
+    """Set moments to zero that are smaller than float32's least normal number, 1.2e-38.
 
-    The moments of a weight that gets no gradient any more, such as a silent unit's, decay until they are there, and
+    The moments of a weight without a gradient, such as that of a silent unit, decay until they are subnormal, and
     rounding keeps them from zero. They move no weight, but a processor takes ten times as long over each of them.
     """
     for moments in optimizer.state.values():
@@ -101,28 +101,28 @@ def drop_subnormals(optimizer: torch.optim.Optimizer) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimiser's state as named tensors: ``"<parameter>.<moment>"``."""
+    """Return the optimiser's state as tensors named `PARAMETER.MOMENT`."""
     state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
     return {f"{index}.{name}": tensor for index, moments in state.items() for name, tensor in moments.items()}
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """Puts back what ``optimizer_tensors`` gave; hyperparameters stay those of the optimiser.
+    """Restore what `optimizer_tensors` returned; the hyperparameters stay those of the optimiser.
 
     Raises:
-        ValueError: the tensors are those of other parameters.
+        ValueError: If the tensors belong to other parameters.
     """
     params = {str(i): p for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"])}
     moments = {"mean", "square"} if isinstance(optimizer, CentredRMSProp) else {"step", "exp_avg", "exp_avg_sq"}
     state: dict[int, dict[str, torch.Tensor]] = {}
     for index in {key.partition(".")[0] for key in tensors}:
         if index not in params or part(tensors, index).keys() != moments:
-            raise ValueError(f"the moments of parameter {index:.80} are those of another optimiser")
+            raise ValueError(f"the moments of parameter {index:.80} belong to another optimiser")
         param, found = params[index], state.setdefault(int(index), {})
         for name in moments:
             if name == "step":
                 found[name] = fitting(tensors, f"{index}.{name}", torch.zeros(())).clone()
             else:
-                # In the parameter's own order in memory, as fused kernels take all of them as plain rows of numbers.
+                # In the parameter's memory layout, since fused kernels read all of them as flat arrays.
                 found[name] = torch.empty_like(param).copy_(fitting(tensors, f"{index}.{name}", param))
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def greedy_policy(q: Tensor) -> Tensor:
-    """One-hot [B, A] of the best action of q [B, A].
+    """Return the one-hot policy [B, A] of the best action of q [B, A].
 
     Of the target network's q this is DQN's max (Mnih et al. 2015); of the online network's, Double DQN's selection
     (van Hasselt et al. 2016, eq. 4).
@@ -16,7 +16,7 @@ def greedy_policy(q: Tensor) -> Tensor:
 
 
 def soft_policy(q: Tensor, temperature: float) -> Tensor:
-    """Softmax policy [B, A] of q [B, A], π = softmax(q / τ) (Vieillard et al. 2020, section 3)."""
+    """Return the softmax policy [B, A] of q [B, A], π = softmax(q / τ) (Vieillard et al. 2020, section 3)."""
     return (q / temperature).softmax(1)
 
 
@@ -31,23 +31,23 @@ def munchausen_reward(
     temperature: float,
     clip: float,
 ) -> Tensor:
-    """r + α [τ log π(a|s)] − γ Σ π(a'|s') τ log π(a'|s') over a', [B], the bracket clipped to [l₀, 0].
+    """Return r + α [τ log π(a|s)] − γ Σ π(a'|s') τ log π(a'|s') over a', [B], the bracket clipped to [l₀, 0].
 
-    With ``soft_policy`` as the next policy, it turns any head's target into that of Munchausen DQN (Vieillard et al.
+    With `soft_policy` as the next policy, this turns any head's target into that of Munchausen DQN (Vieillard et al.
     2020, eq. 2).
 
-    With n > 1 the bonus is that of the first action alone and the entropy that of the last state, and ``reward`` is
-    the sum of n rewards, as Beyond The Rainbow combines them (Clark et al. 2025).
+    With n > 1 the bonus is that of the first action alone, the entropy that of the last state, and `reward` the sum of
+    n rewards, as Beyond The Rainbow combines them (Clark et al. 2025).
 
     Args:
         reward: [B], summed over n steps where n > 1.
         discount: [B], γⁿ·(1 − terminated).
         action: int64 [B], the first action.
-        q: [B, A] of the target network at the first state.
-        next_q: [B, A] of the target network at the state n steps on.
-        alpha: scale of the bonus.
-        temperature: τ.
-        clip: l₀ ≤ 0, least value of τ log π before scaling.
+        q: [B, A], values of the target network at the first state.
+        next_q: [B, A], values of the target network n steps later.
+        alpha: Scale of the bonus.
+        temperature: Temperature τ of the policy.
+        clip: l₀ ≤ 0, the least value of τ log π before scaling.
     """
     log_policy = temperature * (q / temperature).log_softmax(1)  # τ log π
     bonus = alpha * log_policy.gather(1, action[:, None])[:, 0].clamp(clip, 0.0)

@@ -127,5 +127,5 @@ def _title(groups: Sequence[Group]) -> str:
 
 def _subtitle(groups: Sequence[Group]) -> str:
     count = sum(len(group.runs) for group in groups)
-    protocols = ", ".join(dict.fromkeys(describe_rules(group.protocol, group.flicker) for group in groups))
+    protocols = ", ".join(dict.fromkeys(describe_rules(group.protocol) for group in groups))
     return f"{pluralize(count, 'run')} · protocol {protocols}"

@@ -50,5 +50,5 @@ def no_episode_section(problem: str) -> Section:
 def rules_of(game: Game) -> str:
     """By what rules it was played, for people."""
     chance = f"ε = {game.epsilon:g}" if game.epsilon else "greedy"
-    protocol = f"protocol {describe_rules(game.protocol, game.flicker)}, " if is_atari(game.env_id) else ""
+    protocol = f"protocol {describe_rules(game.protocol)}, " if is_atari(game.env_id) else ""
     return f"{game.env_id}, {protocol}{chance}, seed {game.seed}"

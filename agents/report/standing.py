@@ -91,7 +91,7 @@ def standing_section(groups: Sequence[Group]) -> Section | None:
                 "normalized": format_percent(human_normalized_score(group.env, score.mean)),
                 "rows": _beside(group, score),
                 "has_published": group.has_published_rules and score.frames >= MILLION / 2,
-                "protocol": describe_rules(group.protocol, group.flicker),
+                "protocol": describe_rules(group.protocol),
                 "has_published_rules": group.has_published_rules,
             }
         )
@@ -116,5 +116,5 @@ def _beside(group: Group, score: GroupScore) -> list[dict[str, str]]:
             "deviations": "" if row.deviations is None else format_signed(row.deviations),
             "verdict": _verdict(row),
         }
-        for row in baselines(group.env, score.mean, score.frames, group.protocol, group.flicker)
+        for row in baselines(group.env, score.mean, score.frames, group.protocol)
     ]

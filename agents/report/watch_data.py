@@ -175,7 +175,7 @@ def _description(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     device = hardware.get("device") if isinstance(hardware, dict) else None
     if device in (None, "cpu") and isinstance(hardware, dict):
         device = hardware.get("cpu") or device
-    protocol = describe_rules(str(config["protocol"]), config.get("flicker", 0.0))
+    protocol = describe_rules(str(config["protocol"]))
     texts = {"env": config["env"], "protocol": protocol, "preset": config.get("preset", "custom")}
     return {
         "name": run.resolve().name,

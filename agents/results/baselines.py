@@ -42,9 +42,7 @@ class Baseline(NamedTuple):
         return None if self.deviations is None else abs(self.deviations) <= SPREAD
 
 
-def baselines(
-    env_id_or_game: str, mean: float, frames: int, protocol: str = "sticky", flicker: float = 0.0
-) -> tuple[Baseline, ...]:
+def baselines(env_id_or_game: str, mean: float, frames: int, protocol: str = "sticky") -> tuple[Baseline, ...]:
     """Compare a mean raw return after a number of emulator frames with random play, a human and the published agents.
 
     The ratio is (run − random) / (baseline − random), which is the ratio of the human-normalised scores. A ratio of
@@ -62,8 +60,7 @@ def baselines(
         env_id_or_game: Environment id or ROM name.
         mean: Mean raw return of the run's evaluation.
         frames: Number of emulator frames at which the evaluated policy was saved.
-        protocol: Name of the protocol of the evaluation.
-        flicker: Probability that a frame was black.
+        protocol: Rules of the evaluation, such as `sticky` or `sticky+flicker=0.5`.
 
     Returns:
         The known ones of random play, human play and the published agents, in this order.
@@ -72,7 +69,7 @@ def baselines(
     rows = []
     if reference is not None:
         rows += [_row(env_id_or_game, mean, name, score) for name, score in reference._asdict().items()]
-    for agent in PUBLISHED_AGENTS if has_published_rules(protocol, flicker) else ():
+    for agent in PUBLISHED_AGENTS if has_published_rules(protocol) else ():
         curve = published_curve(env_id_or_game, agent)
         if curve is None:
             continue

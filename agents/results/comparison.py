@@ -111,7 +111,7 @@ def published_beside(config: Mapping[str, Any]) -> PublishedCurve | None:
     Args:
         config: Contents of the run's config.json.
     """
-    if not has_published_rules(config["protocol"], config.get("flicker", 0.0)):
+    if not has_published_rules(config["protocol"]):
         return None
     return published_curve(str(config["env"]), PUBLISHED_AS.get(str(config.get("preset")), "DQN"))
 

@@ -48,8 +48,10 @@ def pluralize(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def describe_rules(rules: str, flicker: float = 0.0) -> str:
-    """Return the rules of a protocol in words, such as `sticky with 50% of the frames black`."""
-    name, _, own = rules.partition("+flicker=")
-    share = float(own) if own else flicker
-    return f"{name} with {100 * share:g}% of the frames black" if share else name
+def describe_rules(rules: str) -> str:
+    """Return rules such as `sticky+flicker=0.5` as text: `sticky with 50% of the frames black`."""
+    name, _, flicker = rules.partition("+flicker=")
+    try:
+        return f"{name} with {100 * float(flicker):g}% of the frames black"
+    except ValueError:  # no flicker, or a file that names unknown rules
+        return rules

@@ -83,7 +83,7 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
     if published is not None and steps:
         _draw_published(axes, published, PUBLISHED, up_to=steps[-1])
 
-    rules = describe_rules(config["protocol"], config.get("flicker", 0.0))
+    rules = describe_rules(str(config["protocol"]))
     axes.set(xlabel=unit, ylabel="mean return", title=f"{config['env']} · {rules} · {config.get('preset', 'custom')}")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

@@ -20,6 +20,7 @@ from pixelq.agents.errors import InvalidRun
 from pixelq.agents.runs.tables import FINAL_EVALUATION, TABLES, read_run
 from pixelq.agents.storage.checkpoint import MOST_JSON, one_line
 from pixelq.agents.storage.files import read_regular
+from pixelq.agents.storage.rules import rules_of
 from pixelq.envs import GYMNASIUM, has_published_rules
 
 SPEED_ONLY = frozenset({"cuda_graph"})
@@ -119,7 +120,7 @@ class Group:
     Attributes:
         agent: Name of the preset and the settings that differ from it, as in `dqn, n_step 3`.
         env: Environment id.
-        protocol: Name of the protocol that the runs were trained under.
+        protocol: Rules that the runs were trained under, such as `sticky` or `sticky+flicker=0.5`.
         runs: The N runs, ordered by seed.
     """
 
@@ -134,14 +135,9 @@ class Group:
         return str(self.runs[0].config.get("preset", "custom"))
 
     @property
-    def flicker(self) -> float:
-        """Probability that a frame was black."""
-        return float(self.runs[0].config.get("flicker", 0.0))
-
-    @property
     def has_published_rules(self) -> bool:
         """Whether the published agents were trained under the same rules."""
-        return has_published_rules(self.protocol, self.flicker)
+        return has_published_rules(self.protocol)
 
 
 def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
@@ -193,7 +189,7 @@ def load_run(folder: Path) -> Run:
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
-    """Read a file that `pixelq evaluate --json` wrote.
+    """Read a file that `pixelq evaluate --json` wrote; its `protocol` then holds flicker too, as in `rules_of`.
 
     Raises:
         InvalidRun: If the file is missing, or holds something else.
@@ -213,7 +209,10 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         or not abs(evaluation["mean"]) <= sys.float_info.max  # also NaN, and integers too large for a float
     ):
         raise InvalidRun(f"{path} does not describe an evaluation; give a file of pixelq evaluate --json")
-    return evaluation
+    try:
+        return evaluation | {"protocol": rules_of(evaluation)}
+    except ValueError as error:
+        raise InvalidRun(f"{path} does not describe an evaluation ({error}); evaluate the run again") from error
 
 
 def differences(config: Mapping[str, Any], settings: AgentConfig) -> dict[str, Any]:
@@ -228,12 +227,13 @@ def differences(config: Mapping[str, Any], settings: AgentConfig) -> dict[str, A
     """
     agent = config["agent"]
     different = {name: agent[name] for name, value in settings.to_dict().items() if agent.get(name, value) != value}
-    if config["protocol"] not in ("sticky", GYMNASIUM.name):
-        different["protocol"] = config["protocol"]
+    protocol, _, flicker = str(config["protocol"]).partition("+flicker=")
+    if protocol not in ("sticky", GYMNASIUM.name):
+        different["protocol"] = protocol
     if config.get("full_action_space"):
         different["full_action_space"] = True
-    if config.get("flicker"):
-        different["flicker"] = config["flicker"]
+    if flicker:
+        different["flicker"] = flicker
     return different
 
 

@@ -178,9 +178,6 @@ def score_of(path: Path, evaluation: Mapping[str, Any]) -> RunScore:
     agent = agent_of(config)
     if evaluation["protocol"] != config["protocol"]:
         agent += f", evaluated as {evaluation['protocol']}"
-    flicker = config.get("flicker", 0.0)
-    if evaluation.get("flicker", flicker) != flicker:
-        agent += f", evaluated with flicker {evaluation['flicker']}"
     game, frames = game_of(evaluation["env"]), evaluation["step"] * FRAMES_PER_STEP
     return RunScore(path, agent, game, seed, steps, frames, float(evaluation["mean"]), score)
 

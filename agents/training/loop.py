@@ -43,7 +43,7 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions) -> N
     check_envs(agent, envs, options.evaluation_envs)
     note_envs(agent, envs)
     received: list[int] = []
-    parts = _open(agent, envs, options, agent.step + steps, received)  # a signal ends this at once: nothing is lost
+    parts = open_run(agent, envs, options, agent.step + steps, received)  # a signal ends this at once: nothing is lost
     try:
         with stop_signals(received):
             run(parts, received)
@@ -81,7 +81,7 @@ def run(parts: Parts, received: list[int]) -> None:
     recorder.progress.end()
 
 
-def _open(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: int, received: list[int]) -> Parts:
+def open_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: int, received: list[int]) -> Parts:
     """Make the parts of the loop, open the run folder, and restore the run in it if it is resumed."""
     interval, stopwatch = Interval(agent.step), Stopwatch()
     line = ProgressLine(agent.step, last_step, options.progress)

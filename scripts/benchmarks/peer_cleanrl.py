@@ -1,30 +1,35 @@
-"""CleanRL's DQN for Atari, which is a script and no package: its loop, written anew from its published description."""
+"""CleanRL's DQN for Atari, which is a script and no package: its loop, written from its published description."""
 
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import ale_py  # noqa: F401  # registers the games
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import wrappers
+from stable_baselines3.common import atari_wrappers
+from stable_baselines3.common.buffers import ReplayBuffer
+from torch import nn
+from torch.nn import functional as F
 
 from pixelq.scripts.benchmarks.work import Work, update_ratio
 
-if TYPE_CHECKING:
-    import gymnasium
-    from torch import nn
-
 
 class CleanRL:
-    """The loop of ``dqn_atari.py``: gymnasium's vector environment with stable-baselines3's wrappers and replay.
+    """The loop of `dqn_atari.py`: Gymnasium's vector environment with stable-baselines3's wrappers and replay.
 
-    Its loss is the mean squared error and its gradient is not clipped. The script plays one game; here several make as
-    many updates for each of their steps. Its replay keeps next observations in the same array.
+    Its loss is the mean squared error, and its gradient is not clipped. The script plays one game; here several games
+    make as many updates for each of their steps. Its replay keeps next observations in the same array.
+
+    Args:
+        work: The work to do.
+        device: `cpu` or `cuda`.
     """
 
     def __init__(self, work: Work, device: str) -> None:
-        import gymnasium
-        import numpy as np
-        import torch
-        from stable_baselines3.common.buffers import ReplayBuffer
-
         random.seed(work.seed)
         np.random.seed(work.seed)  # noqa: NPY002  # the replay draws from it
         torch.manual_seed(work.seed)
@@ -54,7 +59,7 @@ class CleanRL:
         self.steps = self.trained_steps = self.updates = 0
 
     def learn(self, steps: int) -> None:
-        """Trains on from where the games are."""
+        """Train on, without a reset of the environments."""
         work, end = self.work, self.steps + steps
         while self.steps < end:
             filled = self.steps >= work.replay_capacity
@@ -69,14 +74,11 @@ class CleanRL:
                 self.target.load_state_dict(self.network.state_dict())
 
     def counts(self) -> tuple[int, int]:
-        """Steps and updates."""
+        """Return the numbers of steps and updates."""
         return self.steps, self.updates
 
     def _play(self, epsilon: float) -> None:
-        """One step of all games into the replay; one coin for all, as in the script."""
-        import numpy as np
-        import torch
-
+        """Write one step of all games into the replay; all games act at random or none, as in the script."""
         if random.random() < epsilon:
             actions = np.array([self.envs.single_action_space.sample() for _ in range(self.envs.num_envs)])
         else:
@@ -92,13 +94,12 @@ class CleanRL:
         self.steps += self.envs.num_envs
 
     def _update(self) -> None:
-        import torch
-        from torch.nn import functional as F
-
         batch = self.replay.sample(self.work.batch_size)
+        # Target
         with torch.no_grad():
             best = self.target(batch.next_observations / 255.0).max(1).values
             target = batch.rewards.flatten() + self.work.gamma * best * (1 - batch.dones.flatten())
+        # Loss and gradient step
         value = self.network(batch.observations / 255.0).gather(1, batch.actions).squeeze(1)
         loss = F.mse_loss(value, target)
         self.optimizer.zero_grad()
@@ -108,9 +109,11 @@ class CleanRL:
 
 
 def q_network(actions: int) -> nn.Module:
-    """The convolutions of Mnih et al. 2015 on values up to 1."""
-    from torch import nn
+    """Return the network of Mnih et al. 2015, for pixels from 0 to 1.
 
+    Args:
+        actions: Number of actions.
+    """
     return nn.Sequential(
         nn.Conv2d(4, 32, 8, stride=4),
         nn.ReLU(),
@@ -126,12 +129,7 @@ def q_network(actions: int) -> nn.Module:
 
 
 def game(env_id: str) -> gymnasium.Env[Any, Any]:
-    """One game under the script's wrappers, which play by the protocol ``nature``."""
-    import ale_py  # noqa: F401  # registers the games
-    import gymnasium
-    from gymnasium import wrappers
-    from stable_baselines3.common import atari_wrappers
-
+    """Return one game in the script's wrappers, which play by the protocol `nature`."""
     env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, frameskip=1, repeat_action_probability=0.0)
     meanings = env.unwrapped.get_action_meanings()  # type: ignore[attr-defined]
     env = wrappers.RecordEpisodeStatistics(env)

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import ale_py  # noqa: F401  # registers the games
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import wrappers
+from stable_baselines3.common.atari_wrappers import AtariWrapper
+from tianshou.algorithm.modelfree.dqn import DQN, DiscreteQLearningPolicy
+from tianshou.algorithm.optim import AdamOptimizerFactory
+from tianshou.data import Collector, CollectStats, VectorReplayBuffer
+from tianshou.env import SubprocVectorEnv
+from tianshou.env.atari.atari_network import DQNet, ScaledObsInputActionReprNet
+from tianshou.utils.torch_utils import policy_within_training_step
 
 from pixelq.scripts.benchmarks.work import Work, update_ratio
-
-if TYPE_CHECKING:
-    import gymnasium
 
 
 class Tianshou:
     """tianshou's DQN; a process plays each game, over shared memory, as in its Atari examples.
 
-    It cannot clip the gradient. Its Atari wrappers fail with NumPy 2.4, which makes no dtype of ``np.integer``; the
-    same ones of stable-baselines3 stand in. Its trainer looks for NaN in the whole replay, all frames stacked, at each
-    step; so collector and updates are called in turn here, as it allows. The games' processes are not in its memory.
+    It cannot clip the gradient. Its Atari wrappers fail with NumPy 2.4, which makes no dtype of `np.integer`; the same
+    wrappers of stable-baselines3 take their place. Its trainer looks for NaN in the whole replay, all frames stacked,
+    at each step; so collector and updates are called in turn here, as it allows. The memory of the games' processes is
+    not counted.
+
+    Args:
+        work: The work to do.
+        device: `cpu` or `cuda`.
     """
 
     def __init__(self, work: Work, device: str) -> None:
-        import gymnasium
-        import numpy as np
-        import torch
-        from tianshou.algorithm.modelfree.dqn import DQN, DiscreteQLearningPolicy
-        from tianshou.algorithm.optim import AdamOptimizerFactory
-        from tianshou.data import Collector, CollectStats, VectorReplayBuffer
-        from tianshou.env import SubprocVectorEnv
-        from tianshou.env.atari.atari_network import DQNet, ScaledObsInputActionReprNet
-
         np.random.seed(work.seed)  # noqa: NPY002  # it draws from it
         torch.manual_seed(work.seed)
         self.work = work
@@ -59,9 +65,7 @@ class Tianshou:
         self.collected_steps = train_freq * work.num_envs
 
     def learn(self, steps: int) -> None:
-        """Trains on from where the games are."""
-        from tianshou.utils.torch_utils import policy_within_training_step
-
+        """Train on, without a reset of the environments."""
         end = self.collector.collect_step + steps
         while (done := self.collector.collect_step) < end:
             if (missing := self.work.replay_capacity - done) > 0:
@@ -74,18 +78,12 @@ class Tianshou:
                     self.algorithm.update(self.replay, self.work.batch_size)
 
     def counts(self) -> tuple[int, int]:
-        """Steps and updates."""
+        """Return the numbers of steps and updates."""
         return self.collector.collect_step, self.algorithm._iter
 
 
 def game(env_id: str) -> gymnasium.Env[Any, Any]:
-    """One game of the protocol ``nature``, with four frames stacked."""
-    import ale_py  # noqa: F401  # registers the games
-    import gymnasium
-    import numpy as np
-    from gymnasium import wrappers
-    from stable_baselines3.common.atari_wrappers import AtariWrapper
-
+    """Return one game under the protocol `nature`, with four frames stacked."""
     env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, frameskip=1, repeat_action_probability=0.0)
     space = gymnasium.spaces.Box(0, 255, (84, 84), dtype=np.uint8)
     env = AtariWrapper(env)

@@ -1,4 +1,4 @@
-"""The work that `pixelq benchmark` gives to all, and what an agent must say of it."""
+"""The work that `pixelq benchmark` gives to all entries, and the interface of an entry's agent."""
 
 from __future__ import annotations
 
@@ -9,55 +9,64 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Work:
-    """What every entry does; counts are agent steps, summed over environments."""
+    """The work of every entry; counts are agent steps, summed over environments."""
 
     env: str = "ALE/Pong-v5"
-    """An Atari id."""
+    """ID of an Atari environment."""
     num_envs: int = 8
-    """Environments played at once."""
+    """Number of environments played at once."""
     replay_capacity: int = 20_000
     """Rows in the replay; all are filled before the first update."""
     protocol: str = "nature"
-    """The game's rules: no sticky actions, up to 30 no-ops at the start, a lost life ends the return."""
+    """Rules of the game: no sticky actions, up to 30 no-ops at the start, a lost life ends the return."""
     network: str = "nature"
-    """The convolutions of Mnih et al. 2015, without padding."""
+    """Convolutions of Mnih et al. 2015, without padding."""
     hidden: int = 512
     """Units in the layer between the convolutions and the values."""
     precision: str = "float32"
+    """Precision of an update's products."""
     batch_size: int = 32
+    """Transitions in a batch."""
     train_every: int = 4
     """Steps for each update."""
     target_update_every: int = 10_000
+    """Steps between updates of the target network."""
     n_step: int = 1
+    """Steps of the return."""
     gamma: float = 0.99
+    """Discount of one step."""
     loss: str = "huber"
-    """But cleanrl's, which is the squared error."""
+    """Loss of the value; cleanrl's is the squared error."""
     optimizer: str = "adam"
+    """Optimiser."""
     learning_rate: float = 1e-4
+    """Step size."""
     adam_epsilon: float = 1e-8
+    """ε of Adam."""
     max_grad_norm: float = 10.0
-    """Only pixelq and sb3 clip the gradient."""
+    """Norm to which gradients are clipped; only pixelq and sb3 clip them."""
     epsilon: float = 0.01
     """Probability of a random action, so that nearly all actions come from the network."""
     seed: int = 0
+    """Seed of the weights, the games and every random choice."""
 
 
 class Trainer(Protocol):
     """An agent of some library with its environments."""
 
     def learn(self, steps: int) -> None:
-        """Goes on for ``steps`` steps, rounded up to whole steps of all environments; random ones fill the replay."""
+        """Train for `steps` more steps, rounded up to whole steps of all environments; random steps fill the replay."""
 
     def counts(self) -> tuple[int, int]:
-        """Steps taken and updates made so far, as the agent counts them."""
+        """Return the numbers of steps taken and updates made so far, as the agent counts them."""
 
 
 def least_capacity(num_envs: int) -> int:
-    """Rows that a replay of so many environments needs: a batch, and some time steps of each."""
+    """Return the rows that a replay of N environments needs: a batch, and some time steps of each environment."""
     return max(Work.batch_size, 8 * num_envs)
 
 
 def update_ratio(num_envs: int, train_every: int) -> tuple[int, int]:
-    """The fewest steps of all environments together, and their updates, that give an update per ``train_every``."""
+    """Return the fewest steps of all environments together, and their updates, for one update per `train_every`."""
     common = math.gcd(num_envs, train_every)
     return train_every // common, num_envs // common

@@ -55,7 +55,7 @@ def test_environments_that_show_no_last_observation_are_refused() -> None:
     mode = {"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}
     envs = gymnasium.make_vec("CartPole-v1", 2, "sync", vector_kwargs=mode)
     agent = DQN(envs.single_observation_space, envs.single_action_space, preset("classic"), device="cpu")
-    with pytest.raises(ValueError, match="they must be made with AutoresetMode"):
+    with pytest.raises(ValueError, match="autoreset mode must be AutoresetMode"):
         evaluate(agent, envs, 1)
 
 

@@ -46,7 +46,7 @@ def test_which_checkpoint_is_meant(run: Path, tmp_path: Path) -> None:
     assert checkpoints_of(run, "both") == [first, last]
     assert checkpoints_of(run / "checkpoints" / "latest", None) == [last]
     assert [mark_of(path) for path in kept] == ["best", *(path.name for path in kept[1:-1]), "last"]
-    with pytest.raises(UserError, match="is a checkpoint and no run; leave out --which"):
+    with pytest.raises(UserError, match="is a checkpoint and not a run; leave out --which"):
         checkpoints_of(last, "last")
     with pytest.raises(InvalidCheckpoint, match="does not exist"):
         checkpoints_of(tmp_path / "nothing", "both")

@@ -210,7 +210,8 @@ def test_a_replay_that_never_holds_a_batch_is_refused() -> None:
     make_replay((4,), np.dtype(np.float32), config, num_envs=2, frame_stack=1, device="cpu", seed=0)  # type: ignore[arg-type]
     small = dataclasses.replace(config, replay_capacity=6 * 40 * 2 - 1)
     with pytest.raises(
-        InvalidConfig, match="replay_capacity is 479; with 2 environments a batch of 5 sequences needs 480"
+        InvalidConfig,
+        match="replay_capacity must be at least 480 with 2 environments and batches of 5 sequences, got 479",
     ):
         make_replay((4,), np.dtype(np.float32), small, num_envs=2, frame_stack=1, device="cpu", seed=0)  # type: ignore[arg-type]
 

@@ -159,7 +159,7 @@ def litter(run: Path) -> None:
         ("RunCheckpoints.write", 4, 42),  # there are some to be removed, and new blocks to be written
         ("RunCheckpoints.point", 2, 4),
         ("RunCheckpoints.forget_after", 1, 30),
-        ("RunLog.begin", 1, 10),
+        ("RunFolder.begin", 1, 10),
         ("RunCheckpoints.write", 18, 35),  # the last, at the last step
         ("train.plot_run", 1, 1),  # what is written after it
         ("train.replace_file", 1, 4),
@@ -196,7 +196,7 @@ def test_a_crash_between_any_two_changes_as_a_run_begins(harness: Harness, whole
     while True:
         at += 1
         out = tmp_path / str(at)
-        ended = harness.run(train(out), BLOCKS, ["die_in", {"method": "RunLog.begin", "at": at}])
+        ended = harness.run(train(out), BLOCKS, ["die_in", {"method": "RunFolder.begin", "at": at}])
         if ended.code == COMPLETED:
             break
         assert ended.code == DIED, ended.err

@@ -43,8 +43,8 @@ def assert_unwritable(ended: Ended, out: Path) -> None:
     [
         ("RunCheckpoints.write", 4, 20_000, 12),  # the learner's file is longer
         ("RunCheckpoints.write", 4, 500, 12),  # all are
-        ("RunLog._append", 3, 600, 40),  # the events are
-        ("RunLog.evaluation", 1, 100, 50),  # the tables are
+        ("RunFolder._append", 3, 600, 40),  # the events are
+        ("RunFolder.add_evaluation", 1, 100, 50),  # the tables are
         (*AT_THE_END.values(), 0, 120),  # what is written after the last checkpoint
     ],
 )

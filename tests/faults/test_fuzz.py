@@ -34,12 +34,12 @@ from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidConfig, In
 from pixelq.agents.errors import UserError
 from pixelq.agents.results.comparison import returns_by_million
 from pixelq.agents.runs.checkpoints import RunCheckpoints, newest_checkpoint
-from pixelq.agents.runs.folder import RunLog
+from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.runs.replay_files import pack, unpack
 from pixelq.agents.runs.tables import read_run
 from pixelq.agents.storage.checkpoint import find_checkpoint, unpack_json, unpack_tensors
 from pixelq.agents.storage.files import CHECKSUMS, read_checksums
-from pixelq.agents.training.loop import Loop
+from pixelq.agents.training.loop import open_run
 from pixelq.agents.training.options import LearnOptions
 from pixelq.agents.training.resume import restore_run
 from pixelq.envs import InvalidEnv, make_vec
@@ -134,8 +134,8 @@ class Victim:
         self.agent = DQN.load(self.checkpoint, "cpu")
         self.is_exact = True  # whether the last resume was
         self.weights = {name: tensor.clone() for name, tensor in self.agent.network.state_dict().items()}
-        self.loop = Loop(self.agent, self.envs, LearnOptions(), 0)
-        self.loop.checkpoints = RunCheckpoints(out / "checkpoints", self.loop.replay, 3)
+        self.parts = open_run(self.agent, self.envs, LearnOptions(), 0, [])
+        self.checkpoints = RunCheckpoints(out / "checkpoints", self.parts.collector.replay, 3)
 
     def forget_times(self) -> None:
         """Puts 1.5 in the place of each time, so that the files, and what a seed makes of them, are the same again."""
@@ -158,8 +158,8 @@ class Victim:
     def resume(self) -> None:
         """Puts the run back, and goes on with it for an update."""
         self.agent.network.load_state_dict(self.weights)  # as before the update of the last time
-        self.is_exact = restore_run(self.loop)["exact"]
-        agent, replay = self.agent, self.loop.replay
+        self.is_exact = restore_run(self.checkpoints, *self.parts, say=lambda _: None)["exact"]
+        agent, replay = self.agent, self.parts.collector.replay
         agent.explore(np.zeros((2, *agent.observation_space.shape), agent.observation_space.dtype))
         if len(replay):
             batch = replay.sample(4)
@@ -175,13 +175,13 @@ class Victim:
 
     def configure_and_open(self) -> None:
         self.configure()
-        RunLog(self.out, resume=True).close()
+        RunFolder(self.out, resume=True).close()
 
     def read_tables(self) -> None:
         """Reads the tables as resuming, comparing and drawing do."""
         _, metrics, evaluations = read_run(self.out)
         returns_by_million(metrics)
-        log = RunLog(self.out, resume=True)
+        log = RunFolder(self.out, resume=True)
         try:
             log.best()
             log.has_evaluation(60)

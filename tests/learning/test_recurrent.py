@@ -16,9 +16,9 @@ from pixelq.agents import DQN, AgentConfig, InvalidConfig
 from pixelq.agents.acting.network import make_network
 from pixelq.agents.config.schedules import epsilon_ladder
 from pixelq.agents.evaluation.evaluate import evaluate
-from pixelq.agents.experience import batches as recurrent
-from pixelq.agents.experience.batches import Batch, Sequences, features_of
+from pixelq.agents.experience.batches import Batch, Sequences
 from pixelq.agents.experience.windows import SequenceWindow
+from pixelq.agents.learning import staleness
 from pixelq.agents.learning.learner import Learner
 from pixelq.agents.learning.staleness import HISTORY, q_discrepancy
 from pixelq.envs import EnvironmentFailed, make_vec
@@ -209,7 +209,7 @@ def test_burn_in_gives_a_state_and_no_gradient() -> None:
     batch = gathered(agent)
     obs = batch.stretch.obs.clone().requires_grad_()
     batch = batch._replace(stretch=batch.stretch._replace(obs=obs))
-    features = features_of(batch).now(agent.network)
+    features = batch.features().now(agent.network)
     features.sum().backward()
     assert obs.grad is not None
     reached = obs.grad.abs().sum((1, 2)) > 0  # [W]
@@ -219,7 +219,7 @@ def test_burn_in_gives_a_state_and_no_gradient() -> None:
     assert kept.any()
     changed = obs.detach().clone()
     changed[0] += 1.0
-    other = features_of(batch._replace(stretch=batch.stretch._replace(obs=changed))).now(agent.network)
+    other = batch._replace(stretch=batch.stretch._replace(obs=changed)).features().now(agent.network)
     moved = (other - features).abs().view(5, 6, -1).sum((0, 2)) > 1e-6
     assert moved[kept].all()
 
@@ -281,7 +281,7 @@ def test_without_learning_sequences_have_the_values_of_acting(burn_in: int, monk
     batch = replay.gather(rows)
     assert isinstance(batch, Sequences)
     with torch.no_grad():
-        q = agent.network.head.q(agent.network.head(features_of(batch).now(agent.network)))
+        q = agent.network.head.q(agent.network.head(batch.features().now(agent.network)))
     times, env = rows // 2, rows % 2
     expected = torch.stack([seen[times + burn_in + u, env] for u in range(8 - burn_in)]).flatten(0, 1)
     assert len(expected) > 100
@@ -409,7 +409,7 @@ def test_predict_is_told_rewards_or_warns() -> None:
     assert actions.tolist() == first.tolist()
     assert after is not None
     np.testing.assert_array_equal(after[0], memory.state[0].numpy())
-    with pytest.warns(UserWarning, match="reads the last reward; predict was not given it and takes 0") as told:
+    with pytest.warns(UserWarning, match="reads the last reward, but predict was called without it and uses 0") as told:
         _, without = agent.predict(obs, state)
     assert told[0].filename == __file__
     assert without is not None
@@ -419,11 +419,11 @@ def test_predict_is_told_rewards_or_warns() -> None:
 def test_wrong_states_are_refused_in_a_sentence() -> None:
     agent, _ = trained()
     obs = np.zeros((2, 4), np.float32)
-    with pytest.raises(ValueError, match="the state is 3; it must be what predict returned"):
+    with pytest.raises(ValueError, match="state must be what predict returned, got 3"):
         agent.predict(obs, 3)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"episode_start has shape \(3,\); it must be \(2,\)"):
+    with pytest.raises(ValueError, match=r"episode_start must have shape \(2,\), got \(3,\)"):
         agent.predict(obs, None, np.zeros(3, dtype=bool))
-    with pytest.raises(ValueError, match="this memory is of 3 environments, but there are 2 observations"):
+    with pytest.raises(ValueError, match="obs must have 3 rows, one per environment of the memory, got 2"):
         agent.q_values(obs, agent.make_memory(3))
 
 
@@ -431,7 +431,7 @@ def test_rewards_of_another_number_of_environments_are_refused() -> None:
     agent, _ = trained()
     _, state = agent.predict(np.zeros(4, np.float32))
     agent.predict(np.zeros(4, np.float32), state, reward=1.0)  # type: ignore[arg-type]  # one, as Gymnasium gives it
-    with pytest.raises(ValueError, match=r"reward has shape \(3,\); it must be \(2,\)"):
+    with pytest.raises(ValueError, match=r"reward must have shape \(2,\), got \(3,\)"):
         agent.predict(np.zeros((2, 4), np.float32), reward=np.zeros(3))
 
 
@@ -457,12 +457,11 @@ def test_actions_may_be_changed_without_changing_the_state() -> None:
 
 
 def test_the_discrepancy_is_told_after_the_first_and_each_hundredth_update(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recurrent, "q_discrepancy", lambda *_: 0.5)
+    monkeypatch.setattr(staleness, "q_discrepancy", lambda *_: 0.5)
     agent, _ = trained()
     told = []
     for updates, new in ((0, 0), (1, 1), (99, 98), (100, 1), (101, 1), (350, 249), (400, 50), (401, 1)):
-        agent.updates = updates
-        told.append(recurrent.q_discrepancy_of_row(agent, agent.replay, new))  # type: ignore[arg-type]
+        told.append(staleness.q_discrepancy_of_row(agent.network, agent.replay, updates, new))  # type: ignore[arg-type]
     assert told == [None, 0.5, None, None, 0.5, 0.5, None, 0.5]
 
 
@@ -475,7 +474,7 @@ def test_one_observation_has_a_state_of_one_row() -> None:
     assert state is not None
     with pytest.raises(ValueError, match="must be what predict returned for 2 observations"):
         agent.predict(np.zeros((2, 4), np.float32), state)
-    with pytest.raises(ValueError, match=r"episode_start has shape \(3,\); it must be \(1,\)"):
+    with pytest.raises(ValueError, match=r"episode_start must have shape \(1,\), got \(3,\)"):
         agent.predict(np.zeros(4, np.float32), state, np.zeros(3, dtype=bool))
 
 

@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 from pixelq.agents import DQN, PRESETS, AgentConfig, TrainingDiverged, preset
 from pixelq.agents.acting.network import make_network
-from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate, make_updater, update_from_replay
-from pixelq.agents.training.collector import Games
+from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate, make_update, update_from_replay
+from pixelq.envs.interface import background_stepping
 from pixelq.envs import make_vec
 from tests.support.small_agents import ACTIONS, PIXELS, SMALL, filled, small, step_on
 
@@ -116,7 +116,7 @@ def test_games_in_the_background_are_the_same_training(name: str) -> None:
     agents = []
     for wrap in (lambda envs: envs, Foreground):
         envs = wrap(make_vec("ALE/Pong-v5", num_envs=3, seed=5))
-        assert Games(envs).in_background == (wrap is not Foreground)
+        assert (background_stepping(envs) is None) == (wrap is Foreground)
         agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu", seed=3)
         agents.append(agent.learn(envs, 300))
         envs.close()
@@ -188,7 +188,7 @@ def test_an_agent_that_was_saved_learns_on_as_if_it_had_not_been(tmp_path: Path)
 def test_no_graph_on_a_cpu() -> None:
     agent = filled(AgentConfig(**SMALL))
     assert agent.replay is not None
-    updater = make_updater(agent.learner, agent.replay)
+    updater = make_update(agent.learner, agent.replay)
     assert not isinstance(updater, CapturedUpdate)
     assert updater().loss.isfinite()
 

@@ -117,7 +117,7 @@ def test_every_head_is_given_the_target_of_the_rule(head: Any, rule: str, monkey
         q, next_q = (learner.target_network.q(x).double().numpy() for x in (obs, next_obs))
         online_q, online_next_q = (learner.network.q(x).double().numpy() for x in (obs, next_obs))
     update = learner.update(batch)
-    (((_, action, reward, given_discount, next_value, policy, _), result),) = seen
+    (((_, (action, reward, given_discount, next_value, policy), _), result),) = seen
     np.testing.assert_allclose(learner.target_network.head.q(next_value).detach().numpy(), next_q, atol=1e-6)
     torch.testing.assert_close(given_discount, discount)
     assert torch.equal(update.priority, result.priority)

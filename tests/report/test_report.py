@@ -132,7 +132,7 @@ class TestStanding:
         assert section is not None
         assert set(rows_of(section)) == {"random play", "a person"}
         assert not section.values["tables"][0]["has_published"]
-        told = "sticky with 50% of the pictures black" if "flicker" in rules else "nature"
+        told = "sticky with 50% of the frames black" if "flicker" in rules else "nature"
         assert section.values["tables"][0]["protocol"] == told
         page = make_report([tmp_path / "run"])
         assert f"1 run · protocol {told}" in page
@@ -352,7 +352,7 @@ class TestVerb:
             (["--out", "x.html"], "no run is given"),
             (["RUN", "--price-per-hour", "-1"], "--price-per-hour is -1.0; it must be a number from 0 on"),
             (["RUN", "--price-per-hour", "nan"], "--price-per-hour is nan; it must be a number from 0 on"),
-            (["nowhere"], "nowhere holds no run"),
+            (["nowhere"], "no run in nowhere"),
             (["RUN", "--out", "RUN"], "cannot be written"),
             (["RUN", "--out", "run/config.json"], "run/config.json is there already and is no page; use another --out"),
             (["RUN", "--out", "pipe"], "pipe cannot be written (no file); use another --out file"),

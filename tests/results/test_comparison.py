@@ -176,7 +176,7 @@ def test_what_cannot_be_compared_is_said_in_a_line(tmp_path: Path, capsys: pytes
         assert "does not describe a run" in capsys.readouterr().err
     for arguments, sentence in (
         ([], "no run is given"),
-        ([str(tmp_path / "nothing")], "holds no run"),
+        ([str(tmp_path / "nothing")], "no run in"),
         ([str(short)], "has not played a million frames"),
         ([str(cartpole)], "no curve is published for CartPole-v1"),
         ([str(damaged)], "damaged"),
@@ -197,7 +197,7 @@ def test_reading_a_run_gives_its_rows(tmp_path: Path) -> None:
     assert config["preset"] == "dqn"
     assert [line["frames"] for line in metrics] == ["1000000", "2000000", "2500000"]
     assert evaluations == []
-    with pytest.raises(InvalidRun, match="holds no run"):
+    with pytest.raises(InvalidRun, match="no run in"):
         read_run(tmp_path)
 
 

@@ -34,8 +34,9 @@ from pixelq.agents.results.formatting import (
         (format_duration(8460), "2 h 21 min"),
         (format_signed(-2.04), "−2.0"),
         (format_signed(float("inf")), "+∞"),
-        (describe_rules("nature", 0.0), "nature"),
-        (describe_rules("sticky", 0.125), "sticky with 12.5% of the pictures black"),
+        (describe_rules("nature"), "nature"),
+        (describe_rules("sticky+flicker=0.125"), "sticky with 12.5% of the frames black"),
+        (describe_rules("ours+flicker=often"), "ours+flicker=often"),
     ],
 )
 def test_numbers(text: str, expected: str) -> None:

@@ -61,7 +61,7 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ([*paths, "--out", str(out), "--line", "500"], "--line is '500'; it must be ENV=RETURN=NAME"),
         ([*paths, "--out", str(out), "--name", "memory"], "--name is 'memory'; it must be FOLDER=NAME"),
         (["--out", str(out)], "no run is given"),
-        ([str(tmp_path), "--out", str(out)], "holds no run"),
+        ([str(tmp_path), "--out", str(out)], "no run in"),
     ):
         assert run("plot_evaluations", wrong) == 2
         err = capsys.readouterr().err

@@ -147,8 +147,10 @@ def test_an_evaluations_file_finds_its_run(tmp_path: Path) -> None:
         assert score.path == file
     change(elsewhere, protocol="nature")
     assert read_score(elsewhere).agent == "c51, evaluated as nature"
-    change(elsewhere, protocol="sticky", flicker=0.5)
-    assert read_score(elsewhere).agent == "c51, evaluated with flicker 0.5"
+    change(elsewhere, protocol="sticky+flicker=0.5")
+    assert read_score(elsewhere).agent == "c51, evaluated as sticky+flicker=0.5"
+    change(elsewhere, protocol="sticky", flicker=0.5)  # as 0.1.0 wrote it
+    assert read_score(elsewhere).agent == "c51, evaluated as sticky+flicker=0.5"
     change(elsewhere, flicker=0.0)
     assert read_score(elsewhere).agent == "c51"
     run.rename(tmp_path / "moved")
@@ -166,6 +168,7 @@ def test_an_evaluations_file_finds_its_run(tmp_path: Path) -> None:
         (FINAL_EVALUATION, {"mean": "high"}, "does not describe an evaluation"),
         (FINAL_EVALUATION, {"mean": float("nan")}, "does not describe an evaluation"),
         (FINAL_EVALUATION, {"step": None}, "does not describe an evaluation"),
+        (FINAL_EVALUATION, {"flicker": "half"}, "does not describe an evaluation (flicker must be in [0, 1)"),
         (FINAL_EVALUATION, {"env": "ALE/Alien-v5"}, "on ALE/Alien-v5, but its run was trained on ALE/Pong-v5"),
         ("config.json", "{", "is damaged"),
         ("config.json", {"seed": None}, "has no seed or no steps"),

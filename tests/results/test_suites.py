@@ -59,22 +59,26 @@ def evaluate(*words: Any) -> Any:
 
 def test_a_score_is_known_again_by_its_flicker(runs: list[Path], tmp_path: Path) -> None:
     file = tmp_path / "scores.jsonl"
-    for flags, played in (([], [0.0]), (["--flicker", "0.5"], [0.5]), (["--flicker", "0"], []), ([], [])):
+    for flags, played in (
+        ([], ["sticky"]),
+        (["--flicker", "0.5"], ["sticky+flicker=0.5"]),
+        (["--flicker", "0"], []),
+        ([], []),
+    ):
         PLAYED.clear()
         ended = evaluate(runs[0], "--results", file, *flags)
         assert ended.code == 0, ended
-        assert [request.flicker for request in PLAYED] == played
+        assert [request.protocol for request in PLAYED] == played
     ended = evaluate(*runs, "--suite", "atari5", "--flicker", "0.5")
-    assert "dqn, evaluated with flicker 0.5 · " in ended.out, ended
+    assert "dqn, evaluated as sticky+flicker=0.5 · " in ended.out, ended
     ended = evaluate(runs[0], "--flicker", "1.5")
-    assert (ended.code, "--flicker is 1.5; it must be a probability in [0, 1)" in ended.err) == (2, True), ended
-    older = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [line.pop("flicker") for line in older] == [0.0, 0.5]
-    file.write_text(json.dumps(older[0]) + "\n")  # as a file from before there was any
+    assert (ended.code, "--flicker must be a probability in [0, 1), got 1.5" in ended.err) == (2, True), ended
+    line = json.loads(file.read_text().splitlines()[0])
+    file.write_text(json.dumps(line | {"flicker": 0.5}) + "\n")  # as 0.1.0 wrote it
     PLAYED.clear()
-    assert evaluate(runs[0], "--results", file).code == 0
+    assert evaluate(runs[0], "--results", file, "--flicker", "0.5").code == 0
     assert PLAYED == []
-    file.write_text(json.dumps(older[0] | {"flicker": "half"}) + "\n")
+    file.write_text(json.dumps(line | {"flicker": "half"}) + "\n")
     ended = evaluate(runs[0], "--results", file)
     assert (ended.code, "holds something else than scores" in ended.err) == (2, True), ended
 

@@ -603,6 +603,8 @@ def helped(verb: str) -> dict[str, str]:
         if start:
             flag = start[1].split(", ")[-1].removeprefix("--")
             texts[flag] = line[start.end() :]
+        elif re.search(r"agent: .+ options", line):  # the heading of a group
+            flag = ""
         elif flag:
             texts[flag] += " " + line
     return texts

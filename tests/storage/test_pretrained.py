@@ -149,7 +149,7 @@ def test_the_list_without_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ),
         (["evaluate", "ping"], "perhaps you meant pong, which comes with pixelq"),
         (["evaluate", "runs/no"], "pixelq comes with demo and "),
-        (["evaluate", "demo", "--which", "last"], "demo is a checkpoint and no run; leave out --which"),
+        (["evaluate", "demo", "--which", "last"], "demo is a checkpoint and not a run; leave out --which"),
         (["train", "--resume", "--out", "demo"], "demo holds no run to resume"),
         (
             ["train", "--resume", "--out", str(pretrained.FOLDER / "pong")],

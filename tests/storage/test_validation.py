@@ -39,7 +39,7 @@ def test_counts_and_numbers_and_their_limits() -> None:
         count({"x": 1001}, "x", most=1000)
     with pytest.raises(ValueError, match=r"^x must be a number in \[0, 1\.0\], got 1\.5$"):
         number({"x": 1.5}, "x", most=1.0)
-    with pytest.raises(ValueError, match="^y must be an integer of at least 0, got None$"):
+    with pytest.raises(ValueError, match=r"^y must be an integer of at least 0, got None$"):
         count({"x": 1}, "y")
 
 

@@ -21,9 +21,9 @@ from typing import Any
 import torch
 
 from pixelq.agents.learning.learner import Learner
-from pixelq.agents.runs import checkpoints as run_checkpoints
-from pixelq.agents.runs import folder as run_log
-from pixelq.agents.training import loop
+from pixelq.agents.runs.checkpoints import RunCheckpoints
+from pixelq.agents.runs.folder import RunFolder
+from pixelq.agents.training import recorder
 from pixelq.envs import GymnasiumVec
 from pixelq.scripts import main as program
 from pixelq.scripts import train
@@ -32,7 +32,7 @@ from tests.support.runs import COMPLETED, DIED
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink"}
 """Audit events of system calls that change a folder; the events come before the calls."""
 
-OWNERS: dict[str, Any] = {"RunCheckpoints": run_checkpoints.RunCheckpoints, "RunLog": run_log.RunLog, "train": train}
+OWNERS: dict[str, Any] = {"RunCheckpoints": RunCheckpoints, "RunFolder": RunFolder, "train": train}
 OWNERS["GymnasiumVec"] = GymnasiumVec
 
 
@@ -82,7 +82,7 @@ def die_in(method: str, at: int, call: int = 1) -> None:
 
 def stop_in_evaluation(number: int, evaluation: int) -> None:
     """Sends a signal to this process while the ``evaluation``-th evaluation is played."""
-    original, calls = loop.evaluate, 0
+    original, calls = recorder.evaluate, 0
 
     def evaluate(*arguments: Any, should_stop: Callable[[], bool], **options: Any) -> Any:
         nonlocal calls
@@ -98,7 +98,7 @@ def stop_in_evaluation(number: int, evaluation: int) -> None:
 
         return original(*arguments, should_stop=asking, **options)
 
-    loop.evaluate = evaluate
+    recorder.evaluate = evaluate
 
 
 def before(method: str, call: int, act: Callable[[], None]) -> None:

@@ -43,8 +43,8 @@ def test_catch_is_learned(changes: dict[str, object]) -> None:
 def test_catch_is_not_learned_with_the_sign_of_the_target_turned_round(monkeypatch: pytest.MonkeyPatch) -> None:
     right = ScalarHead.loss
 
-    def wrong(self, value, action, reward, *others):  # type: ignore[no-untyped-def]
-        return right(self, value, action, -reward, *others)
+    def wrong(self, value, target, *others):  # type: ignore[no-untyped-def]
+        return right(self, value, target._replace(reward=-target.reward), *others)
 
     monkeypatch.setattr(ScalarHead, "loss", wrong)
     agent = trained("pixelq/Catch-v0", CATCH, 8_000)

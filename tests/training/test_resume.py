@@ -173,7 +173,8 @@ def test_a_run_with_memory_in_a_flickering_game_goes_on_exactly(
         assert trained.train(tmp_path / "killed", 800, kill_at=kill_at, **options) is None
     agent = trained.train(tmp_path / "killed", 800, **options)
     assert agent is not None
-    assert agent.flicker == 0.5
+    assert agent.protocol is not None
+    assert agent.protocol.endswith("+flicker=0.5")
     assert agent.episodes > 3
     assert_same(tmp_path / "whole", tmp_path / "killed")
     assert column(tmp_path / "whole" / "metrics.csv", "q_discrepancy")[0] > 0
@@ -249,7 +250,8 @@ def test_a_gpu_goes_on_exactly_only_with_deterministic_algorithms(
     trained = Trained()
     for is_deterministic in (False, True):
         same = {"device": "a GPU", "PyTorch": "9.9", "deterministic": is_deterministic}
-        monkeypatch.setattr("pixelq.agents.training.resume.arithmetic", lambda _, same=same: same)
+        for module in ("runs.machine", "training.resume"):
+            monkeypatch.setattr(f"pixelq.agents.{module}.arithmetic", lambda _, same=same: same)
         out = tmp_path / str(is_deterministic)
         assert trained.train(out, 300, kill_at=120) is None
         assert trained.train(out, 300) is not None
@@ -293,13 +295,13 @@ def test_a_run_is_resumed_with_environments_like_its_own(tmp_path: Path) -> None
     agent = trained.train(tmp_path / "run", 300)
     assert agent is not None
     before = contents(tmp_path / "run")
-    with pytest.raises(InvalidCheckpoint, match="does not fit this run: it has 2 environments, not 3"):
+    with pytest.raises(InvalidCheckpoint, match="does not fit this run: num_envs must be 3, got 2"):
         agent.learn(trained.envs(0, num_envs=3), 10, tmp_path / "run", resume=True)
-    with pytest.raises(InvalidRun, match="holds no run"):
+    with pytest.raises(InvalidRun, match="no run in"):
         agent.learn(trained.envs(0), 10, tmp_path / "other", resume=True)
     loaded = DQN.load(tmp_path / "run", "cpu")
     loaded.step = 7
-    with pytest.raises(InvalidCheckpoint, match=r"has taken 7 steps and its run more; go on with DQN\.load"):
+    with pytest.raises(InvalidCheckpoint, match=r"at step 7, but its run has come further; load the agent from"):
         loaded.learn(trained.envs(0), 10, tmp_path / "run", resume=True)
     assert contents(tmp_path / "run") == before
     assert not (tmp_path / "other").exists()
@@ -313,7 +315,7 @@ def test_an_evaluation_that_was_cut_off_is_played_again(tmp_path: Path, monkeypa
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("pixelq.agents.training.loop.evaluate", killed)
+        patched.setattr("pixelq.agents.training.recorder.evaluate", killed)
         assert trained.train(tmp_path / "killed", 500) is None
     assert newest_checkpoint(tmp_path / "killed" / "checkpoints", pytest.fail).name == "step_0000000230"  # type: ignore[union-attr]
     # Then one is whole, but the link to the best was not made.

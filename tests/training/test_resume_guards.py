@@ -58,7 +58,7 @@ def refused_and_unchanged(out: Path, go_on: Callable[[], Any], error: type[Excep
 
 def test_a_new_agent_does_not_write_over_a_run(run: Path, tmp_path: Path) -> None:
     out = copied(run, tmp_path / "run")
-    message = "the agent has taken 0 steps and its run more; go on with DQN.load"
+    message = "the agent is at step 0, but its run has come further; load the agent from"
     refused_and_unchanged(out, lambda: learn(new_agent(), out), InvalidCheckpoint, message)
 
 
@@ -66,7 +66,7 @@ def test_an_older_checkpoint_does_not_throw_away_newer_ones(run: Path, tmp_path:
     out = copied(run, tmp_path / "run")
     first, *_, last = steps_of(out)
     agent = DQN.load(out / "checkpoints" / f"step_{first:010d}", "cpu")
-    message = f"has taken {first} steps and its run more; .*step_{last:010d}"
+    message = f"at step {first}, but its run has come further; .*step_{last:010d}"
     refused_and_unchanged(out, lambda: learn(agent, out), InvalidCheckpoint, message)
     assert learn(DQN.load(out / "checkpoints" / "latest", "cpu"), out).step >= last + 60
 
@@ -76,17 +76,17 @@ def test_an_agent_of_the_same_step_is_not_the_run_s(run: Path, tmp_path: Path) -
     last = steps_of(out)[-1]
     other = new_agent(steps=300)
     other.step, other.env_id, other.protocol = last, "pixelq/Catch-v0", "gymnasium"
-    refused_and_unchanged(out, lambda: learn(other, out), InvalidCheckpoint, "the agent is not the one that .* holds")
+    refused_and_unchanged(out, lambda: learn(other, out), InvalidCheckpoint, "the agent is not the one in")
     other = DQN.load(out / "checkpoints" / "latest", "cpu")
     other.seed = 6
-    refused_and_unchanged(out, lambda: learn(other, out), InvalidRun, "has seed 5, not 6; go on with its own")
+    refused_and_unchanged(out, lambda: learn(other, out), InvalidRun, "seed must be 5 as in the run in .*, got 6")
 
 
 def test_another_environment_of_the_same_shape_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert Trained(env="CartPole-v1").train(out, 300) is not None
     agent = DQN.load(out / "checkpoints" / "latest", "cpu")
-    message = "has env 'CartPole-v1', not 'CartPole-v0'; go on with its own"
+    message = "env must be 'CartPole-v1' as in the run in .*, got 'CartPole-v0'"
     refused_and_unchanged(out, lambda: learn(agent, out, env="CartPole-v0"), InvalidRun, message)
 
 
