@@ -1,1 +1,1 @@
-"""The command line: ``pixelq VERB``, or ``python scripts/VERB.py``."""
+"""The command line: `pixelq VERB`, or `python scripts/VERB.py`."""

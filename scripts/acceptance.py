@@ -1,4 +1,4 @@
-"""``pixelq acceptance``: one command for a machine with a GPU: its tests, the benchmark, and Pong up to a score."""
+"""`pixelq acceptance`: the GPU tests, the benchmark and a Pong run up to a score, in one command."""
 
 from __future__ import annotations
 
@@ -22,51 +22,53 @@ from pixelq.agents.errors import UserError
 from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.machine import hardware
 from pixelq.agents.runs.tables import read_run
-from pixelq.scripts.benchmark import check_entries, presets_of
 from pixelq.scripts.benchmarks.sampling_cost import LEAST_ROWS
+from pixelq.scripts.benchmarks.speed import check_entries
+from pixelq.scripts.benchmarks.update_cost import presets_of
 from pixelq.scripts.benchmarks.work import least_capacity
 from pixelq.scripts.command_line import check_least, make_folder, parse, write_json
+from pixelq.scripts.main import run as run_verb
 
 POLL = 1.0
 """Seconds between two looks at a training run."""
 SHARES = {"tests": 0.15, "speed": 0.2, "updates": 0.08, "sampling": 0.08, "startup": 0.04}
-"""Of the time, at most for each part, but a minute where that is less; training has the rest."""
+"""Largest share of the time for each part, which has at least a minute; training has the rest."""
 
 
 @dataclass(frozen=True)
 class AcceptanceArgs:
-    """Run the GPU's tests, the benchmark and a Pong run, and leave JSON and plots in a folder. Needs no network."""
+    """Run the GPU tests, the benchmark and a Pong run, and leave JSON and plots in a folder. Needs no internet."""
 
     out: Path
-    """The folder; it must not hold an earlier acceptance."""
+    """Folder for the results; it must not hold an earlier acceptance."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto (a GPU where there is one), cpu or cuda."""
+    """Device to compute on: auto (a GPU if there is one), cpu or cuda."""
     minutes: float = 10.0
-    """Minutes in all; Pong has what the rest leaves."""
+    """Minutes in all; Pong has what the other parts leave."""
     against: str = "sb3,pixelq-bfloat16"
-    """What the benchmark compares with, as in `pixelq benchmark --against`."""
+    """Entries that the benchmark compares with, as in `pixelq benchmark --against`."""
     num_envs: int = 128
-    """Environments in the benchmark and in training."""
+    """Number of environments in the benchmark and in training."""
     replay_capacity: int = 20_000
     """Rows of the replays in the benchmark."""
     rows: int = 1_000_000
-    """Rows of the replay from which drawing batches is measured (7.1 kB each)."""
+    """Rows of the replay (7.1 kB each) from which drawing batches is measured."""
     updates: str = "nature,rainbow,btr"
-    """Presets whose update is measured."""
+    """Presets whose update is measured, with commas between them, or all."""
     preset: str = "quick"
     """Preset of the Pong run."""
     target: float = 18.0
-    """Mean return over ten evaluation episodes at which Pong is done, in points."""
+    """Mean return over ten evaluation episodes at which the Pong run ends."""
     evaluate_every: int = 200_000
-    """Steps between its evaluations."""
+    """Steps between evaluations of the Pong run."""
     tests: Path = Path("tests")
-    """Folder of the tests, from the repository's root."""
+    """Folder of the tests."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parses the command line, runs the parts one after another, and writes ``summary.json`` after each.
+    """Parse the command line, run the parts one after another, and write `summary.json` after each.
 
-    Exits with 1 if a part has failed, no test of the GPU's has run, or Pong did not reach the target.
+    The exit code is 1 if a part has failed, no GPU test has run, or Pong has not reached the target.
     """
     args = parse(AcceptanceArgs, "acceptance", arguments)
     device = resolve_device(args.device)
@@ -95,13 +97,13 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _most(seconds: float, part: str) -> float:
-    """The seconds that a part may take."""
+    """Return the seconds that a part may take."""
     return max(60.0, seconds * SHARES[part])
 
 
 def _check(args: AcceptanceArgs, device: Any) -> None:
     if not 0.1 <= args.minutes <= 24 * 60:
-        raise UserError(f"--minutes is {args.minutes}; it must be from 0.1 to {24 * 60}")
+        raise UserError(f"--minutes must be in [0.1, {24 * 60}], got {args.minutes}")
     check_least(
         ("--num-envs", args.num_envs, 1),
         ("--replay-capacity", args.replay_capacity, least_capacity(args.num_envs)),
@@ -111,14 +113,14 @@ def _check(args: AcceptanceArgs, device: Any) -> None:
     if (args.out / "summary.json").exists():
         raise UserError(f"{args.out} holds an earlier acceptance; use another --out")
     if not math.isfinite(args.target):
-        raise UserError(f"--target is {args.target}; it must be a finite number")
+        raise UserError(f"--target must be a finite number, got {args.target}")
     preset(args.preset)
     presets_of(args.updates)
     check_entries(args.against, device)
 
 
 def _benchmarks(args: AcceptanceArgs, seconds: float) -> dict[str, list[str]]:
-    """Flags of each call of the benchmark; half of a part's time is for making ready."""
+    """Return the flags of each call of the benchmark; half of a part's time is left for its preparation."""
     each = seconds / 2
     entries, presets = 1 + len(args.against.split(",")), len(presets_of(args.updates))
     num_envs = ["--num-envs", str(args.num_envs)]
@@ -133,7 +135,7 @@ def _benchmarks(args: AcceptanceArgs, seconds: float) -> dict[str, list[str]]:
 
 
 def _run(command: Sequence[str], log: Path, seconds: float) -> dict[str, Any]:
-    """Runs a command whose output goes to a file; the exit code is None if it took too long."""
+    """Run a command whose output goes to a file; the exit code is None if it took too long."""
     with log.open("w") as file:
         try:
             done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, timeout=seconds)
@@ -147,9 +149,9 @@ def _command(verb: str, flags: Sequence[str]) -> list[str]:
 
 
 def _tests(args: AcceptanceArgs, seconds: float) -> dict[str, Any]:
-    """Runs the tests that need a GPU, or says why not; that all were skipped counts as a failure."""
+    """Run the tests that need a GPU, or say why not; it counts as a failure if all were skipped."""
     if importlib.util.find_spec("pytest") is None or not args.tests.is_dir():
-        return {"exit_code": None, "why": f"pytest or the folder {args.tests} is not there"}
+        return {"exit_code": None, "why": f"pytest is not installed, or there is no folder {args.tests}"}
     flags = ["-q", "-m", "gpu", "-p", "no:cacheprovider", str(args.tests), f"--junitxml={args.out / 'tests.xml'}"]
     log = args.out / "tests.txt"
     figures = _run([sys.executable, "-m", "pytest", *flags], log, seconds)
@@ -160,7 +162,13 @@ def _tests(args: AcceptanceArgs, seconds: float) -> dict[str, Any]:
 
 
 def train_to_target(args: AcceptanceArgs, device: str, end: float) -> dict[str, Any]:
-    """Trains on Pong until the target is reached or the time is up, and draws the curve."""
+    """Train on Pong until the target is reached or the time is up, draw the curve, and return the figures.
+
+    Args:
+        args: The command line.
+        device: `cpu` or `cuda`.
+        end: Moment of `time.monotonic` at which the time is up.
+    """
     run = args.out / "pong"
     flags = ["--preset", args.preset, "--num-envs", str(args.num_envs), "--steps", str(10**9), "--out", str(run)]
     flags += ["--evaluate-every", str(args.evaluate_every), "--checkpoint-every", str(args.evaluate_every)]
@@ -195,7 +203,7 @@ def train_to_target(args: AcceptanceArgs, device: str, end: float) -> dict[str, 
 
 
 def _best_mean(run: Path) -> float:
-    """The best evaluation so far; −∞ where there is none."""
+    """Return the best mean return of an evaluation so far; −∞ if there is none."""
     try:
         evaluations = read_run(run)[2]
     except (OSError, ValueError):  # not there yet
@@ -204,6 +212,4 @@ def _best_mean(run: Path) -> float:
 
 
 if __name__ == "__main__":
-    from pixelq.scripts.main import run as run_verb
-
     sys.exit(run_verb("acceptance"))

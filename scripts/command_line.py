@@ -53,7 +53,13 @@ def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args |
 
 
 def optional_value(arguments: Sequence[str], flag: str, missing: str = str(STDOUT)) -> list[str]:
-    """The arguments with ``missing`` after each ``flag`` that has no value: tyro knows no optional values."""
+    """Return the arguments with a value for each flag that may lack one, because tyro knows no optional values.
+
+    Args:
+        arguments: The command line.
+        flag: The flag.
+        missing: Value to add where the flag has none.
+    """
     filled = []
     for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="--"):
         filled.append(argument)
@@ -63,21 +69,28 @@ def optional_value(arguments: Sequence[str], flag: str, missing: str = str(STDOU
 
 
 def check_least(*counts: tuple[str, int | None, int]) -> None:
-    """Sees that the value of each flag (flag, value, least) is at least that; None is no value.
+    """Check that numbers are large enough.
+
+    Args:
+        counts: Flag, value and least value of each; the value None is not checked.
 
     Raises:
-        UserError: one is not.
+        UserError: If one is less.
     """
     for flag, value, least in counts:
         if value is not None and value < least:
-            raise UserError(f"{flag} is {value}; it must be at least {least}")
+            raise UserError(f"{flag} must be at least {least}, got {value}")
 
 
 def make_folder(folder: Path, flag: str) -> None:
-    """Makes a folder if it is not there.
+    """Create a folder unless it exists.
+
+    Args:
+        folder: The folder.
+        flag: Flag that names it, for the error.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: If it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,10 +99,14 @@ def make_folder(folder: Path, flag: str) -> None:
 
 
 def check_writable(path: Path, flag: str) -> None:
-    """Makes the file's folder, and sees beforehand whether the file can be written; it is left as it was.
+    """Create the folder of a file, and check that the file can be written, which leaves it unchanged.
+
+    Args:
+        path: The file.
+        flag: Flag that names it, for the error.
 
     Raises:
-        UserError: it cannot.
+        UserError: If it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +119,13 @@ def check_writable(path: Path, flag: str) -> None:
 
 
 def write_json(values: Any, path: Path, indent: int | None = None) -> None:
-    """Writes JSON to a file, or a line of it to stdout for the path ``-``."""
+    """Write JSON to a file, or as one line to stdout.
+
+    Args:
+        values: JSON values.
+        path: The file; `-` for stdout.
+        indent: Number of spaces by which a file is indented; None for one line.
+    """
     if path == STDOUT:
         print(json.dumps(values))
     else:
@@ -110,7 +133,7 @@ def write_json(values: Any, path: Path, indent: int | None = None) -> None:
 
 
 def _one_line(box: str, verb: str) -> str:
-    """The text of tyro's framed message, without the frame; where it suggests nothing, it says who lists the flags."""
+    """Return the text of tyro's framed message without the frame, and with a hint at the help if it suggests nothing."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", box)
     lines = [line.strip("│ ") for line in text.splitlines() if set(line) - set("╭╮╰╯│─- ")]
     sentence = " ".join(lines[1:] or lines)  # the first is the frame's title

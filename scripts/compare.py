@@ -1,13 +1,12 @@
-"""``pixelq compare``: lays training runs beside published learning curves."""
+"""`pixelq compare`: training runs beside published learning curves."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -18,25 +17,26 @@ from pixelq.agents.results.comparison import SPREAD, Comparison, compare_run
 from pixelq.agents.results.plots import plot_comparisons
 from pixelq.envs import PUBLISHED_SOURCE
 from pixelq.scripts.command_line import STDOUT, check_writable, optional_value, parse, write_json
+from pixelq.scripts.main import run
 
 
 @dataclass(frozen=True)
 class CompareArgs:
-    """Lay Atari runs beside the published curves of the same agents (Castro et al. 2018), a million frames at a time.
+    """Compare Atari runs with the published curves of the same agents (Castro et al. 2018), per million frames.
 
-    A run of a preset that was not published is laid beside DQN, and how its settings differ is said.
+    A run of a preset that was not published is compared with DQN, and the settings that differ are listed.
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
-    """Folders of runs that have played a million frames (250,000 steps) or more."""
+    """Folders of runs that have played at least a million frames (250,000 steps)."""
     out: Path | None = None
-    """Draw the curves into this PNG file."""
+    """PNG file for a picture of the curves; None draws none."""
     json: Path | None = None
-    """Write the figures as JSON to this file, or to stdout if no file is given."""
+    """File for the figures as JSON; without a value they go to stdout, and None writes none."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parses the command line, compares and prints."""
+    """Parse the command line, compare the runs, and print the figures."""
     args = parse(CompareArgs, "compare", optional_value(list(arguments), "--json"))
     if not args.runs:
         raise UserError("no run is given; give the folder of one or more")
@@ -50,31 +50,11 @@ def main(arguments: Sequence[str]) -> None:
     if args.out is not None:
         plot_comparisons(comparisons, args.out)
     if args.json is not None:
-        write_json([as_json(comparison) for comparison in comparisons], args.json, indent=2)
-
-
-def as_json(comparison: Comparison) -> dict[str, Any]:
-    """A comparison as JSON values."""
-    return {
-        "run": comparison.run,
-        "env": comparison.env,
-        "preset": comparison.preset,
-        "published": comparison.published.agent,
-        "source": PUBLISHED_SOURCE,
-        "differs": comparison.differs,
-        "millions": [
-            {
-                **million._asdict(),
-                "deviations": million.deviations if isfinite(million.deviations) else None,
-                "is_inside": million.is_inside,
-            }
-            for million in comparison.millions
-        ],
-    }
+        write_json([comparison.to_json() for comparison in comparisons], args.json, indent=2)
 
 
 def show(comparison: Comparison, console: Console) -> None:
-    """Prints a table of the figures."""
+    """Print a comparison as a table."""
     agent = comparison.published.agent
     table = Table(
         title=f"{comparison.run} · {comparison.env} · mean return of training episodes",
@@ -101,6 +81,4 @@ def show(comparison: Comparison, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    from pixelq.scripts.main import run
-
     sys.exit(run("compare"))

@@ -1,4 +1,4 @@
-"""``pixelq evaluate``: plays full episodes with saved policies and says how good they are."""
+"""`pixelq evaluate`: scores of saved policies over full episodes."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from pixelq.scripts.command_line import (
     parse,
     write_json,
 )
+from pixelq.scripts.main import run
 
 
 @dataclass(frozen=True)
@@ -45,37 +46,37 @@ class EvaluateArgs:
         tyro.conf.Positional,
         tyro.conf.arg(metavar="RUN_OR_CHECKPOINT [RUN_OR_CHECKPOINT ...]", help_behavior_hint="(required)"),
     ]
-    """Runs' folders (of each its best checkpoint, or else its latest), single checkpoints, or names that --list has."""
+    """Folders of runs (the best checkpoint of each, or else its latest), checkpoints, or names that --list shows."""
     list: bool = False
-    """List the policies that come with the package, and play nothing; with --json as JSON."""
+    """List the pretrained policies instead; with --json as JSON."""
     which: Literal["best", "last", "both"] | None = None
-    """Which checkpoint of a run; None for the best."""
+    """Checkpoint of a run to play; None for the best, or else the latest."""
     episodes: int = 30
-    """Full episodes to play with each."""
+    """Number of full episodes to play with each policy."""
     protocol: Literal["sticky", "nature", "100k"] | None = None
-    """Atari rules and ε: sticky (Machado et al. 2018, ε 0.001), nature (Mnih et al. 2015, ε 0.05) or 100k (van Hasselt
-    et al. 2019, ε 0.001; 100 episodes of the last checkpoint); None for those of the training."""
+    """Rules and ε of Atari games: sticky (Machado et al. 2018, ε 0.001), nature (Mnih et al. 2015, ε 0.05) or 100k (van
+    Hasselt et al. 2019, ε 0.001; meant for 100 episodes of the last checkpoint); None for those of the training."""
     flicker: float | None = None
-    """Probability, in [0, 1), that a frame is black, Atari only; None for that of the training."""
+    """Probability, in [0, 1), that a frame of an Atari game is black; None for that of the training."""
     seed: int = 0
-    """Of the games and of the random actions."""
+    """Seed of the games and of the random actions."""
     device: str = "auto"
-    """auto (a GPU where there is one), cpu or cuda."""
+    """Device to play on: auto (a GPU if there is one), cpu or cuda."""
     processes: int | None = None
-    """Policies played at once; None for one a core on a CPU."""
+    """Number of policies played at once; None for one per core on a CPU, and 1 on a GPU."""
     suite: Literal["atari5", "atari26", "atari57"] | None = None
-    """The policies are an agent's, or several agents', on all games of this suite: aggregates over games and seeds."""
+    """Suite whose games the policies play, all of them for each agent, to print aggregates over games and seeds."""
     results: Path | None = None
-    """A file to which scores are appended as they come, a line of JSON each; what it holds is not played again."""
+    """File to which each score is appended as a line of JSON; scores that it holds are not played again."""
     json: Path | None = None
-    """Write the figures as JSON to this file, or to stdout if no file is given: a list, unless one path is given
-    without --results and --which both."""
+    """File for the figures as JSON; without a value they go to stdout, and None writes none. They are a list, unless
+    one path is given without --results and --which both."""
     video: Path | None = None
-    """Folder for an mp4 of one more episode."""
+    """Folder for an mp4 of one more episode; None films none."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parses the command line, evaluates and prints."""
+    """Parse the command line, evaluate, and print the figures."""
     args = parse(EvaluateArgs, "evaluate", optional_value(list(arguments), "--json"))
     if args.list:
         return _list(args)
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str]) -> None:
             raise UserError("--video films one policy; name one checkpoint, without --results and --which both")
         _check_film(requests[0].env)
     if args.json is not None and args.json == args.results:
-        raise UserError(f"--json and --results are both {args.json}; give two files")
+        raise UserError(f"--json and --results must be two files, got {args.json} for both")
     if args.json not in (None, STDOUT):
         check_writable(args.json, "--json")
     if args.video is not None:
@@ -102,9 +103,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _list(args: EvaluateArgs) -> None:
-    """Prints what comes with the package."""
+    """Print the pretrained policies."""
     if dataclasses.replace(args, list=False, json=None) != EvaluateArgs(()):
-        raise UserError("--list plays nothing; give nothing else with it but --json, or leave it out")
+        raise UserError("--list plays nothing; give no other flag with it than --json")
     found = pretrained_policies()
     if args.json is not None:
         if args.json != STDOUT:
@@ -115,7 +116,7 @@ def _list(args: EvaluateArgs) -> None:
 
 
 def describe_pretrained(found: Sequence[PretrainedPolicy]) -> str:
-    """Return a table of the pretrained policies for people, with a line on how to use one."""
+    """Return the pretrained policies as a table, with a line on how to use one."""
     rows = [("name", "environment", "steps", "frames", "mean return (95% interval)", "played", "size")]
     for each in found:
         low, high = each.ci95
@@ -126,7 +127,7 @@ def describe_pretrained(found: Sequence[PretrainedPolicy]) -> str:
                 f"{each.steps:,}",
                 f"{each.frames:,}",
                 f"{each.mean:.1f} ({low:.1f} to {high:.1f})",
-                f"{pluralize(each.episodes, 'episode')}, {each.protocol}",
+                f"{pluralize(each.episodes, 'episode')}, {describe_rules(each.protocol)}",
                 f"{each.size / 1e6:.1f} MB",
             )
         )
@@ -139,15 +140,15 @@ def describe_pretrained(found: Sequence[PretrainedPolicy]) -> str:
 
 
 def _is_single(args: EvaluateArgs) -> bool:
-    """Whether one policy is meant, which is told of in full."""
+    """Return whether a single policy is evaluated, whose figures are printed in full."""
     return len(args.checkpoints) == 1 and args.which != "both" and args.results is None
 
 
 def _requests(args: EvaluateArgs) -> list[Request]:
-    """What is to be played, all of it seen to be there before anything is."""
+    """Return what to play, after checking that all of it exists."""
     if not args.checkpoints:
         raise UserError(
-            "no RUN_OR_CHECKPOINT is given; give a run's folder or a checkpoint, or demo, which comes with pixelq"
+            "no RUN_OR_CHECKPOINT is given; give the folder of a run or a checkpoint, or demo, a pretrained policy"
         )
     options: dict[str, Any] = {name: getattr(args, name) for name in ("protocol", "flicker", "seed", "device")}
     checkpoints = [checkpoint for path in args.checkpoints for checkpoint in checkpoints_of(path, args.which)]
@@ -158,7 +159,7 @@ def _requests(args: EvaluateArgs) -> list[Request]:
 
 
 def _evaluate_one(request: Request, args: EvaluateArgs) -> dict[str, Any]:
-    """Plays one policy, with a bar that counts its episodes, and films it where that is asked for."""
+    """Play one policy with a progress bar of its episodes, film it if asked for, and return its figures."""
     with _bar("episodes", request.episodes) as bar:
         policy, result = score(request, played=lambda: bar.advance(bar.task_ids[0]))
     if args.json != STDOUT:
@@ -169,7 +170,7 @@ def _evaluate_one(request: Request, args: EvaluateArgs) -> dict[str, Any]:
 
 
 def _evaluate_many(requests: list[Request], args: EvaluateArgs, file: ScoreFile | None) -> list[dict[str, Any]]:
-    """Plays those policies of which the file has no score, and prints a line for each of all."""
+    """Play the policies of which the file has no score, print a line for each policy, and return all figures."""
     scores = {} if file is None else dict(file.scores)
     missing = list({request.key: request for request in requests if request.key not in scores}.values())
     processes = args.processes or (1 if resolve_device(args.device).type == "cuda" else os.cpu_count() or 1)
@@ -187,7 +188,7 @@ def _evaluate_many(requests: list[Request], args: EvaluateArgs, file: ScoreFile 
 
 
 def _line(figures: dict[str, Any]) -> str:
-    """A score in a line for people."""
+    """Return a score as one line of text."""
     low, high = figures["ci95"]
     human = figures["human_normalized"]
     parts = [
@@ -203,7 +204,7 @@ def _line(figures: dict[str, Any]) -> str:
 
 
 def describe(score: Score) -> str:
-    """The figures in a few lines for people, beside random play and a person, and published agents by their rules."""
+    """Return a score as a few lines of text, beside random play, a human, and agents published under the same rules."""
     result = score.evaluation
     low, high = result.ci95
     lines = [
@@ -224,7 +225,7 @@ def describe(score: Score) -> str:
 
 
 def _film(policy: Policy, result: Score, folder: Path, seed: int) -> None:
-    """Films one more episode."""
+    """Film one more episode."""
     name = f"{result.request.env.split('/')[-1]}-step{result.request.step}-seed{seed}.mp4"
     request = result.request
     game = evaluation_game(policy, request.env, request.protocol, None, seed)
@@ -233,10 +234,10 @@ def _film(policy: Policy, result: Score, folder: Path, seed: int) -> None:
 
 
 def _check_film(env_id: str) -> None:
-    """Sees that an environment draws pictures.
+    """Check that an environment draws pictures.
 
     Raises:
-        UserError: it does not.
+        UserError: If it does not.
     """
     try:
         make_filmed(env_id).close()
@@ -245,7 +246,7 @@ def _check_film(env_id: str) -> None:
 
 
 def _bar(what: str, total: int, done: int = 0) -> Progress:
-    """A progress bar on a terminal's stderr, and none elsewhere."""
+    """Return a progress bar on stderr, which shows only on a terminal."""
     console = Console(stderr=True)
     columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
@@ -254,6 +255,4 @@ def _bar(what: str, total: int, done: int = 0) -> Progress:
 
 
 if __name__ == "__main__":
-    from pixelq.scripts.main import run
-
     sys.exit(run("evaluate"))

@@ -1,4 +1,4 @@
-"""``pixelq VERB …``: finds the verb's script and turns what goes wrong into an exit code."""
+"""`pixelq VERB …`: runs the verb's script, and turns its errors into exit codes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ VERBS = {
     "watch": "show a run's progress live in the browser",
     "compare": "lay runs beside published learning curves",
     "benchmark": "measure training speed against other libraries",
-    "acceptance": "run a GPU's tests, the benchmark and Pong up to a score, in ten minutes",
+    "acceptance": "run the GPU tests, the benchmark and Pong up to a score, in ten minutes",
     "presets": "list the presets",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs ``pixelq`` and returns the exit code: 0 done, 2 wrong input, 1 anything else."""
+    """Run `pixelq`, and return the exit code: 0 for success, 2 for wrong input, 1 for anything else.
+
+    Args:
+        arguments: The command line without `pixelq`; None for that of this process.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: pixelq VERB [flags]   (pixelq VERB --help lists the flags)\n")
@@ -35,7 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(verb: str, arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb; the user's errors become one line on stderr and exit code 2, a stop by a signal 130 or 143."""
+    """Run one verb, and return the exit code; 130 or 143 if a signal stopped it.
+
+    Args:
+        verb: Name of the verb, or of another module in this folder with a function `main`.
+        arguments: The command line without `pixelq VERB`; None for that of this process.
+    """
     before = signal.getsignal(signal.SIGTERM)
     is_main = threading.current_thread() is threading.main_thread()
     if is_main:
@@ -47,7 +56,7 @@ def run(verb: str, arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"pixelq {verb}: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read our output has gone
+    except BrokenPipeError:  # the reader of our output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     finally:
@@ -56,25 +65,16 @@ def run(verb: str, arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, arguments: Sequence[str] | None) -> int:
-    from pixelq.agents import InvalidCheckpoint, InvalidConfig, InvalidRun, RunUnwritable, TrainingDiverged
-    from pixelq.agents.errors import InvalidScores, MissingExtra, RunFailed, UserError
-    from pixelq.envs import EnvironmentFailed, InvalidEnv
-
+    # Loaded by name, because they import PyTorch. So help needs not wait for it, a signal meanwhile finds its handler,
+    # and a process that the benchmark starts from this one does not load our libraries beside those it measures.
+    errors, envs = importlib.import_module("pixelq.agents.errors"), importlib.import_module("pixelq.envs")
+    module = importlib.import_module(f"pixelq.scripts.{verb}")
     try:
-        module = importlib.import_module(f"pixelq.scripts.{verb}")
         module.main(sys.argv[1:] if arguments is None else arguments)
-    except (
-        InvalidCheckpoint,
-        InvalidConfig,
-        InvalidEnv,
-        InvalidRun,
-        InvalidScores,
-        MissingExtra,
-        UserError,
-    ) as error:
+    except (errors.UserError, envs.InvalidEnv) as error:
         print(f"pixelq {verb}: {error}", file=sys.stderr)
         return 2
-    except (EnvironmentFailed, RunFailed, RunUnwritable, TrainingDiverged) as error:
+    except (errors.RunFailed, envs.EnvironmentFailed) as error:
         print(f"pixelq {verb}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""``python -m pixelq.scripts.pack RUN``: adds a run's policy to the pretrained ones, for the makers of the package."""
+"""`python -m pixelq.scripts.pack RUN`: adds the policy of a run to the pretrained ones, for maintainers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from pixelq.agents import DQN, preset
+from pixelq.agents import Agent, preset
 from pixelq.agents.errors import RunFailed, UserError
 from pixelq.agents.evaluation.scoring import checkpoints_of, request_of, score
 from pixelq.agents.results.formatting import format_duration, format_interval, format_percent, pluralize
@@ -22,50 +22,51 @@ from pixelq.agents.runs.tables import read_run
 from pixelq.agents.storage.checkpoint import agent_files
 from pixelq.agents.storage.files import replace_folder
 from pixelq.agents.storage.pretrained import ALIASES, CARD, CONFIG, EVALUATION, FOLDER
-from pixelq.envs import PROTOCOLS
+from pixelq.agents.storage.rules import rules_of
 from pixelq.scripts.command_line import check_least, parse
 from pixelq.scripts.evaluate import describe
-from pixelq.scripts.train import COUNTS, TrainArgs
+from pixelq.scripts.main import run
+from pixelq.scripts.train import COUNTS, TrainArgs, protocol_flags
 
 FLAGS = ("env", "preset", "num_envs", "seed", "protocol", "full_action_space", "flicker", *COUNTS)
-"""Of the training, beside the agent's."""
+"""Flags of `pixelq train` that its command line may need, besides those of the agent."""
 
 
 @dataclass(frozen=True)
 class PackArgs:
-    """Put a run's policy into the package: weights for acting, configuration, a fresh evaluation, and both in words."""
+    """Put the policy of a run into the package: weights for acting, configuration, a new evaluation, and a card."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """The run's folder."""
+    """Folder of the run."""
     name: str = "pong"
-    """Of the policy; one that is there already is replaced."""
+    """Name of the policy; an existing policy of that name is replaced."""
     which: Literal["best", "last"] = "best"
-    """Checkpoint of the run."""
+    """Checkpoint of the run to take."""
     episodes: int = 100
-    """Full episodes to play, in games that neither the training nor the choice of the best has seen."""
+    """Number of full episodes to play, in games that neither the training nor the choice of the best has seen."""
     protocol: Literal["sticky", "nature", "100k"] = "sticky"
-    """By whose rules."""
+    """Protocol of the evaluation."""
     seed: int = 0
-    """Of the games and of the random actions."""
+    """Seed of the games and of the random actions."""
     into: Path = FOLDER
     """Folder of the pretrained policies."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parses the command line, plays, writes the folder and says where it is."""
+    """Parse the command line, play the episodes, write the folder, and print its path."""
     args = parse(PackArgs, "pack", arguments)
     check_least(("--episodes", args.episodes, 1), ("--seed", args.seed, 0))
     if re.fullmatch(r"[a-z][a-z0-9_]*", args.name) is None or args.name in ALIASES:
-        raise UserError(f"--name is {args.name!r:.80}; it must be small letters, digits and _, and no alias")
+        raise UserError(f"--name must be lower-case letters, digits and _, and no alias, got {args.name!r:.80}")
     config, metrics, _ = read_run(args.run)
     if "preset" not in config:
-        raise UserError(f"{args.run} was not trained by pixelq train, so no command tells how; give another run")
+        raise UserError(f"{args.run} was not trained by pixelq train, so it has no command line; give another run")
     config["command"] = command_of(config)
     (checkpoint,) = checkpoints_of(args.run, args.which)
-    files = agent_files(DQN.load(checkpoint, "cpu").checkpoint(for_acting=True))
+    files = agent_files(Agent.load(checkpoint, "cpu").checkpoint(for_acting=True))
     print(f"playing {pluralize(args.episodes, 'episode')} of {config['env']} ...", file=sys.stderr)
     _, result = score(request_of(checkpoint, args.episodes, protocol=args.protocol, seed=args.seed))
-    figures = result.to_json() | {"checkpoint": args.name, "mark": args.name}  # not where it lay on this machine
+    figures = result.to_json() | {"checkpoint": args.name, "mark": args.name}  # not its path on this machine
     seconds = max(
         (float(row["wall_seconds"]) for row in metrics if int(row["step"]) <= result.request.step), default=0.0
     )
@@ -84,11 +85,15 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def command_of(config: Mapping[str, Any]) -> str:
-    """The command line of a run's config.json, without device and folder."""
+    """Return the command line of a run, without device and folder.
+
+    Args:
+        config: Contents of the run's config.json.
+    """
     defaults = vars(TrainArgs())
-    changed = {name: config[name] for name in FLAGS if config.get(name, defaults[name]) != defaults[name]}
-    if config["protocol"] not in PROTOCOLS:  # no Atari game
-        del changed["protocol"]
+    values = {name: value for name, value in config.items() if name not in ("protocol", "flicker")}
+    values |= protocol_flags(rules_of(config))
+    changed = {name: values[name] for name in FLAGS if values.get(name, defaults[name]) != defaults[name]}
     changed = {"env": config["env"], "preset": config["preset"], "steps": config["steps"]} | changed
     of_agent = preset(config["preset"]).to_dict()
     changed |= {f"agent.{name}": value for name, value in config["agent"].items() if value != of_agent[name]}
@@ -103,7 +108,14 @@ def _flag(name: str, value: Any) -> str:
 
 
 def card(name: str, config: Mapping[str, Any], figures: Mapping[str, Any], seconds: float) -> str:
-    """What the policy is, how it came about and how well it plays, in words, with its licence."""
+    """Return the card of a policy, as Markdown: its training, how well it plays, and its licence.
+
+    Args:
+        name: Name of the policy.
+        config: Contents of the run's config.json, with the command line under `command`.
+        figures: JSON values of its evaluation.
+        seconds: Seconds of training up to its checkpoint, evaluations included.
+    """
     used, step, human = config["hardware"], figures["step"], figures["human_normalized"]
     different = differences(config, preset(config["preset"]))
     settings = ", ".join(key if value is True else f"{key} {value}" for key, value in different.items())
@@ -113,7 +125,7 @@ def card(name: str, config: Mapping[str, Any], figures: Mapping[str, Any], secon
     device = used["cpu"] if used["device"] == "cpu" else f"{used['device']} and {used['cpu']}"
     rows = {
         "name": called,
-        "environment": f"`{config['env']}`, trained under the protocol `{config['protocol']}`",
+        "environment": f"`{config['env']}`, trained under the protocol `{rules_of(config)}`",
         "agent": f"preset `{config['preset']}`" + (f" with {settings}" if settings else ""),
         "trained for": f"{step:,} steps ({figures['frames']:,} frames) of seed {config['seed']}, evaluations included "
         f"{format_duration(seconds)} on {device}, {threads}, PyTorch {used['torch']}, pixelq {config['version']}",
@@ -125,7 +137,7 @@ def card(name: str, config: Mapping[str, Any], figures: Mapping[str, Any], secon
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     return (
         f"# {name}\n\n"
-        f"A policy that comes with pixelq: `pixelq evaluate {name} --video out`, or `DQN.load({name!r})` in Python.\n\n"
+        f"A pretrained policy of pixelq: `pixelq evaluate {name} --video out`, or `DQN.load({name!r})` in Python.\n\n"
         f"| | |\n| --- | --- |\n{table}\n\n"
         f"Trained with\n\n```\n{_wrapped(config['command'])}\n```\n\n"
         f"`{CONFIG}` has the whole configuration and the hardware, `{EVALUATION}` every episode's return. The weights\n"
@@ -134,13 +146,11 @@ def card(name: str, config: Mapping[str, Any], figures: Mapping[str, Any], secon
 
 
 def _wrapped(command: str) -> str:
-    """A command line in lines that a shell takes for one."""
+    """Return a command line broken into lines that a shell joins."""
     flags = command.replace(" --", "\n--").split("\n")
     lines = textwrap.wrap(" ".join(flag.replace(" ", "\xa0") for flag in flags), 110, break_on_hyphens=False)
     return " \\\n    ".join(lines).replace("\xa0", " ")
 
 
 if __name__ == "__main__":
-    from pixelq.scripts.main import run
-
     sys.exit(run("pack"))

@@ -1,4 +1,4 @@
-"""Draws evaluations of several runs into a picture: ``python -m pixelq.scripts.plot_evaluations RUN … --out FILE``."""
+"""`python -m pixelq.scripts.plot_evaluations RUN … --out FILE`: a picture of the evaluations of several runs."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ import tyro
 from pixelq.agents.errors import UserError
 from pixelq.agents.results.plots import Line, plot_evaluations
 from pixelq.scripts.command_line import check_writable, parse
+from pixelq.scripts.main import run
 
 
 @dataclass(frozen=True)
 class PlotArgs:
-    """Draw mean returns of evaluations: a panel for each environment, a curve for each agent, over its seeds."""
+    """Draw mean returns of evaluations: a panel for each environment, and a curve for each agent over its seeds."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
-    """Folders of runs; agents are told apart by their settings."""
+    """Folders of runs; runs with the same settings belong to one agent."""
     out: Path
-    """The PNG."""
+    """The PNG file to write."""
     line: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A level to draw, as ENV=RETURN=NAME; may be given again."""
+    """Horizontal line to draw, as ENV=RETURN=NAME; may be repeated."""
     name: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """What to call the agent of a run, as FOLDER=NAME; may be given again. Others are called after their settings."""
+    """Name of the agent of a run, as FOLDER=NAME; may be repeated. Other agents are named after their settings."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parses the command line and draws."""
+    """Parse the command line, draw the picture, and print its path."""
     args = parse(PlotArgs, "plot_evaluations", list(arguments))
     if not args.runs:
         raise UserError("no run is given; give the folder of one or more")
@@ -45,17 +46,15 @@ def _line(text: str) -> Line:
     try:
         return Line(env, float(value), name)
     except ValueError:
-        raise UserError(f"--line is {text!r:.80}; it must be ENV=RETURN=NAME, such as CartPole-v1=500=best") from None
+        raise UserError(f"--line must be ENV=RETURN=NAME, such as CartPole-v1=500=best, got {text!r:.80}") from None
 
 
 def _name(text: str) -> tuple[str, str]:
     folder, _, name = text.partition("=")
     if not name:
-        raise UserError(f"--name is {text!r:.80}; it must be FOLDER=NAME, such as pong-1=without memory")
+        raise UserError(f"--name must be FOLDER=NAME, such as pong-1=without memory, got {text!r:.80}")
     return folder, name
 
 
 if __name__ == "__main__":
-    from pixelq.scripts.main import run
-
     sys.exit(run("plot_evaluations"))

@@ -1,4 +1,4 @@
-"""``pixelq presets``: lists the presets, one line each, with the paper."""
+"""`pixelq presets`: the presets, one line each, with the paper."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from dataclasses import dataclass
 
 from pixelq.agents import PRESETS
 from pixelq.scripts.command_line import parse
+from pixelq.scripts.main import run
 
 
 @dataclass(frozen=True)
 class PresetsArgs:
-    """List the presets: name, and where the settings come from."""
+    """List the presets: name, and source of the settings."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Prints a line for each preset: its name and the first line of its docstring."""
+    """Print a line for each preset: its name and the first line of its docstring."""
     parse(PresetsArgs, "presets", arguments)
     for name, function in PRESETS.items():
         print(f"{name:<16} {(inspect.getdoc(function) or '').splitlines()[0]}")
 
 
 if __name__ == "__main__":
-    from pixelq.scripts.main import run
-
     sys.exit(run("presets"))

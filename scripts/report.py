@@ -1,4 +1,4 @@
-"""``pixelq report``: runs as one page that opens offline in any browser."""
+"""`pixelq report`: runs as one page that opens offline in any browser."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pixelq.agents.errors import RunFailed, UserError
 from pixelq.agents.report import ReportOptions, write_report
 from pixelq.agents.storage.files import read_regular
 from pixelq.scripts.command_line import check_least, check_writable, parse
+from pixelq.scripts.main import run
 
 
 @dataclass(frozen=True)
@@ -28,23 +29,23 @@ class ReportArgs:
         tyro.conf.Positional,
         tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
     ]
-    """Folders of runs; those that differ in their seed alone are taken together."""
+    """Folders of runs; runs that differ only in their seed are taken together."""
     out: Path = Path("report.html")
-    """The HTML file."""
+    """HTML file to write."""
     film: Path | None = None
-    """Run, checkpoint or policy of the box whose best episode is shown; None for the run with the best evaluation."""
+    """Run, checkpoint or pretrained policy whose best episode is shown; None for the run with the best evaluation."""
     episodes: int = 10
-    """Games that it plays, of which the best is shown with what the network sees; 0 for none."""
+    """Number of episodes that it plays, of which the best is shown with insight into the network; 0 for none."""
     seed: int = 0
-    """Of these games."""
+    """Seed of these episodes."""
     device: str = "auto"
-    """On which it plays: auto (a GPU where there is one), cpu or cuda."""
+    """Device to play on: auto (a GPU if there is one), cpu or cuda."""
     price_per_hour: float | None = None
-    """Of the machine in any currency, for the cost of a million frames; None leaves it out."""
+    """Price of the machine in any currency, for the cost of a million frames; None leaves the cost out."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parses the command line, makes the report and says where it is."""
+    """Parse the command line, write the report, and print its path."""
     args = parse(ReportArgs, "report", list(arguments))
     if not args.runs:
         raise UserError("no run is given; give the folder of one or more")
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     resolve_device(args.device)
     price = args.price_per_hour
     if price is not None and not (math.isfinite(price) and price >= 0):
-        raise UserError(f"--price-per-hour is {price}; it must be a number from 0 on")
+        raise UserError(f"--price-per-hour must be a number of at least 0, got {price}")
     _check_replaceable(args.out)
     check_writable(args.out, "--out")
     options = ReportOptions(args.film, args.episodes, args.seed, args.device, price)
@@ -64,20 +65,18 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _check_replaceable(out: Path) -> None:
-    """Sees that no file but a page is written over, such as one of the run's own, or a device.
+    """Check that nothing but a page would be overwritten, such as a file of the run, or a device.
 
     Raises:
-        UserError: one would be.
+        UserError: If something else would be.
     """
     try:
         start = read_regular(out)[:100] if os.path.exists(out) else b""
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}); use another --out file") from error
     if start and not start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        raise UserError(f"{out} is there already and is no page; use another --out file")
+        raise UserError(f"{out} already exists and is no page; use another --out file")
 
 
 if __name__ == "__main__":
-    from pixelq.scripts.main import run
-
     sys.exit(run("report"))

@@ -1,4 +1,4 @@
-"""``pixelq train``: trains an agent, evaluates the policy it saved, and keeps everything in a folder."""
+"""`pixelq train`: a training, and an evaluation of the policy that it saved, in a run folder."""
 
 from __future__ import annotations
 
@@ -21,55 +21,56 @@ from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import UserError
 from pixelq.agents.evaluation.scoring import Score, checkpoints_of, request_of, score
 from pixelq.agents.results.plots import plot_run
-from pixelq.agents.runs.checkpoints import newest_checkpoint
-from pixelq.agents.runs.tables import FINAL_EVALUATION, TABLES, read_run
-from pixelq.agents.storage.checkpoint import AGENT, MOST_JSON, one_line, read_run_state
+from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_checkpoint
+from pixelq.agents.runs.tables import FINAL_EVALUATION
+from pixelq.agents.storage.checkpoint import MOST_JSON, one_line, read_run_state
 from pixelq.agents.storage.files import read_regular, replace_file
-from pixelq.agents.storage.validation import check_types
 from pixelq.agents.storage.rules import rules_of
+from pixelq.agents.storage.validation import check_types
 from pixelq.envs import PROTOCOLS, is_atari, make_vec, resolve_protocol, with_flicker
 from pixelq.scripts.command_line import check_least, parse
 from pixelq.scripts.evaluate import describe
+from pixelq.scripts.main import run as run_verb
 
 
 @dataclass(frozen=True)
 class TrainArgs:
-    """Train an agent. Everything is kept in a folder that evaluate, TensorBoard and --resume read."""
+    """Train an agent, and keep everything in a folder that evaluate, report, TensorBoard and --resume read."""
 
     env: str = "ALE/Pong-v5"
-    """Gymnasium id: ALE/*-v5, or any with Discrete actions and a Box observation."""
+    """Gymnasium ID of the environment: ALE/*-v5, or any with Discrete actions and a Box observation."""
     preset: str = "quick"
-    """Where the agent's settings come from; `pixelq presets` lists them."""
+    """Preset from which the agent's settings start; `pixelq presets` lists them."""
     steps: int = 1_000_000
-    """Agent steps in all, summed over environments; an Atari step is four frames."""
+    """Agent steps of the whole run, summed over environments; an Atari step is four frames."""
     num_envs: int = 8
-    """Environments played at once."""
+    """Number of environments played at once."""
     seed: int = 0
-    """Of the weights, the games and every random choice."""
+    """Seed of the weights, the games and every random choice."""
     protocol: Literal["sticky", "nature", "100k"] = "sticky"
-    """Atari rules: Machado et al. 2018, Mnih et al. 2015, or those of the 100k benchmark (van Hasselt et al. 2019)."""
+    """Rules of Atari games: Machado et al. 2018, Mnih et al. 2015, or the 100k benchmark (van Hasselt et al. 2019)."""
     device: str = "auto"
-    """auto (a GPU where there is one), cpu or cuda."""
+    """Device to learn on: auto (a GPU if there is one), cpu or cuda."""
     deterministic: bool = False
-    """Only algorithms of PyTorch that give the same on a GPU each time; slower."""
+    """Use only algorithms of PyTorch that repeat their results exactly on a GPU; slower."""
     out: Path | None = None
-    """The run's folder; by default a new one under runs/."""
+    """Folder of the run; None for a new one under runs/."""
     resume: bool = False
-    """Go on with the run in --out, up to --steps, with the run's own settings."""
+    """Go on with the run in --out up to --steps, with its own settings."""
     checkpoint_every: int = 50_000
-    """Steps between checkpoints; there is also one at each evaluation."""
+    """Steps between checkpoints; each evaluation writes one too."""
     keep: int = 3
-    """Newest checkpoints to keep, besides the best."""
+    """Number of newest checkpoints to keep, besides the best."""
     evaluate_every: int = 100_000
     """Steps between evaluations."""
     evaluation_episodes: int = 10
-    """Episodes in each evaluation during training."""
+    """Number of episodes in each evaluation during training."""
     final_episodes: int = 30
-    """Episodes in the evaluation at the end."""
+    """Number of episodes in the evaluation at the end."""
     log_every: int = 1_000
     """Steps between rows of metrics.csv."""
     full_action_space: bool = False
-    """All 18 joystick actions on every Atari game."""
+    """Use all 18 joystick actions on every Atari game."""
     flicker: float = 0.0
     """Probability, in [0, 1), that a frame of an Atari game is black (Hausknecht & Stone 2015)."""
     agent: AgentConfig = field(default_factory=lambda: preset("quick"))
@@ -78,11 +79,11 @@ class TrainArgs:
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 CHANGEABLE = frozenset({*COUNTS, "device", "deterministic", "out", "resume", "agent.cuda_graph"})
-"""What may change when a run is resumed."""
+"""Flags that may change when a run is resumed."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parses the command line and trains."""
+    """Parse the command line and train."""
     defaults = _defaults(arguments)
     args = parse(TrainArgs, "train", arguments, defaults)
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _use_deterministic_algorithms(args: TrainArgs) -> None:
-    """Has PyTorch take nothing else, for the rest of the process."""
+    """Let PyTorch use deterministic algorithms only, for the rest of the process."""
     for lacking, what in (
         (args.agent.adaptive_pool is not None, "--agent.adaptive-pool"),
         (args.agent.head == "fqf", "--agent.head fqf"),  # whose fractions are a running sum
@@ -108,20 +109,20 @@ def _use_deterministic_algorithms(args: TrainArgs) -> None:
 
 
 def _check_unchanged(args: TrainArgs, saved: TrainArgs) -> None:
-    """Sees that a run is resumed with its own settings."""
+    """Check that a run is resumed with its own settings."""
     values, own = ({**vars(of), **{f"agent.{n}": v for n, v in vars(of.agent).items()}} for of in (args, saved))
     for name in sorted(values.keys() - CHANGEABLE - {"agent"}):
         if name == "protocol" and not is_atari(saved.env):
             continue
         if values[name] != own[name]:
             raise InvalidRun(
-                f"the run in {args.out} has --{name.replace('_', '-')} {own[name]}, not {values[name]}; leave the flag "
-                "out, or start another run in another --out"
+                f"--{name.replace('_', '-')} must be {own[name]} as in the run in {args.out}, got {values[name]}; leave "
+                "the flag out, or start another run in another --out"
             )
 
 
 def _defaults(arguments: Sequence[str]) -> TrainArgs:
-    """Where the flags start from: the preset asked for, or the run to be resumed."""
+    """Return the defaults of the flags: those of the preset, or the settings of the run to resume."""
     chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     chooser.add_argument("--preset", default="quick")
     chooser.add_argument("--resume", action="store_true")
@@ -133,7 +134,7 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
     if not chosen.resume:
         return TrainArgs(preset=chosen.preset, agent=preset(chosen.preset))
     if chosen.out is None:
-        raise InvalidRun("--resume needs --out, the folder of the run to go on with")
+        raise InvalidRun("--resume needs --out, the folder of the run")
     try:
         saved = json.loads(read_regular(chosen.out / "config.json", MOST_JSON))
         kinds = get_type_hints(TrainArgs)
@@ -141,26 +142,26 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
         if missing:
             raise KeyError(*missing)
         if saved["env"] is None:
-            raise InvalidRun(f"{chosen.out} was trained in environments without an id; resume it from Python")
+            raise InvalidRun(f"{chosen.out} was trained in environments without an ID; resume it from Python")
         names = kinds.keys() & saved.keys() - {"agent", "device", "protocol", "flicker"}
         flags = {name: saved[name] for name in names}
         # A choice among names is text.
         check_types(flags, {name: kinds[name] if isinstance(kinds[name], type) else str for name in names})
         flags["agent"] = AgentConfig.from_dict(saved["agent"])
-        flags |= _protocol_flags(rules_of(saved))
+        flags |= protocol_flags(rules_of(saved))
         return TrainArgs(**flags)
     except OSError as error:
-        raise InvalidRun(f"{chosen.out} holds no run to resume; leave out --resume to start one") from error
+        raise InvalidRun(f"no run in {chosen.out}; leave out --resume to start one") from error
     except InvalidRun:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InvalidRun(
-            f"{chosen.out / 'config.json'} is damaged ({one_line(error)}); put back what it was, or start another run"
+            f"{chosen.out / 'config.json'} is damaged ({one_line(error)}); restore the file, or start another run"
         ) from error
 
 
-def _protocol_flags(rules: str | None) -> dict[str, Any]:
-    """Return the flags that give the rules of a run; none outside Atari."""
+def protocol_flags(rules: str | None) -> dict[str, Any]:
+    """Return the values of `--protocol` and `--flicker` for the rules of a run; none outside Atari."""
     if rules is None or rules.partition("+")[0] not in PROTOCOLS:
         return {}
     protocol = resolve_protocol(rules)
@@ -168,9 +169,11 @@ def _protocol_flags(rules: str | None) -> dict[str, Any]:
 
 
 def _start(args: TrainArgs) -> None:
-    """Trains a new agent."""
-    if args.num_envs > args.agent.replay_capacity:  # said before so many environments are made
-        raise UserError(f"--num-envs is {args.num_envs:,}, more than the replay's {args.agent.replay_capacity:,} rows")
+    """Train a new agent."""
+    if args.num_envs > args.agent.replay_capacity:  # checked before so many environments are made
+        raise UserError(
+            f"--num-envs must be at most the {args.agent.replay_capacity:,} rows of the replay, got {args.num_envs:,}"
+        )
     name = f"{args.env.split('/')[-1]}-{args.preset}-seed{args.seed}-{datetime.now():%Y%m%d-%H%M%S}"
     args = dataclasses.replace(args, out=args.out or Path("runs") / name)
     envs = _make_envs(args, args.num_envs, args.seed)
@@ -179,22 +182,24 @@ def _start(args: TrainArgs) -> None:
 
 
 def _resume(args: TrainArgs) -> None:
-    """Trains the newest agent of a run further; a run that was stopped before its first checkpoint starts again."""
+    """Go on from the newest checkpoint of a run; a run that was stopped before its first checkpoint starts again."""
     assert args.out is not None
     newest = newest_checkpoint(args.out / "checkpoints", lambda line: print(f"pixelq train: {line}", file=sys.stderr))
     if newest is None:
-        _check_has_no_checkpoint_yet(args.out)
+        check_has_no_checkpoint_yet(args.out)
         return _start(args)
     agent = DQN.load(newest, args.device)
     protocol = with_flicker(args.protocol, args.flicker).rules if is_atari(args.env) else agent.protocol
     config = dataclasses.replace(agent.config, cuda_graph=args.agent.cuda_graph)
     if (agent.env_id, agent.protocol, agent.seed, config) != (args.env, protocol, args.seed, args.agent):
         raise InvalidCheckpoint(
-            f"{newest} is not of the run that {args.out / 'config.json'} describes, but of {agent.env_id}, seed "
-            f"{agent.seed}, or of other settings; put back the file that is of another run"
+            f"{newest} does not belong to the run that {args.out / 'config.json'} describes, but to {agent.env_id}, "
+            f"seed {agent.seed}, or to other settings; restore the file that belongs to another run"
         )
-    if read_run_state(newest).get("num_envs") != args.num_envs:  # said before so many environments are made
-        raise InvalidCheckpoint(f"{newest} is not of a run of {args.num_envs:,} environments; put back its config.json")
+    if read_run_state(newest).get("num_envs") != args.num_envs:  # checked before so many environments are made
+        raise InvalidCheckpoint(
+            f"{newest} does not belong to a run of {args.num_envs:,} environments; restore its config.json"
+        )
     agent.config = agent.learner.config = config
     if agent.step >= args.steps and (args.out / FINAL_EVALUATION).exists():
         raise InvalidRun(
@@ -202,22 +207,6 @@ def _resume(args: TrainArgs) -> None:
         )
     envs = _make_envs(args, args.num_envs, derived_seed(args.seed, "resumed training", agent.step))
     _learn(agent, envs, args)
-
-
-def _check_has_no_checkpoint_yet(out: Path) -> None:
-    """Sees that a run without checkpoints was stopped before its first, so that nothing is lost by starting again.
-
-    Raises:
-        InvalidRun: it had come further, or is no run.
-    """
-    if (out / AGENT).exists():  # a policy of the box has the config.json of its run beside it
-        raise InvalidRun(f"{out} holds an agent without its run; it can be loaded, but not resumed")
-    if not all((out / f"{name}.csv").exists() for name in TABLES):
-        return
-    config, metrics, evaluations = read_run(out)
-    first = min(config.get("checkpoint_every", 0), config.get("evaluate_every", 0)) + config.get("num_envs", 0)
-    if evaluations or any(int(row["step"]) >= first for row in metrics):
-        raise InvalidRun(f"the checkpoints of {out} are gone; put them back, or start another run in another --out")
 
 
 def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
@@ -233,7 +222,7 @@ def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
 
 
 def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
-    """Learns up to the last step, evaluates the policy that was saved, and says where everything lies."""
+    """Train up to the last step, evaluate the policy that was saved, and print where everything is."""
     assert args.out is not None
     evaluation_envs = _make_envs(args, min(8, args.evaluation_episodes), derived_seed(args.seed, "choice of the best"))
     agent.learn(
@@ -272,13 +261,11 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
 
 
 def evaluate_saved(args: TrainArgs) -> Score:
-    """Plays the run's best policy in games that neither training nor the choice of the best has seen."""
+    """Play the best policy of the run in games that neither the training nor the choice of the best has seen."""
     assert args.out is not None
     (best,) = checkpoints_of(args.out, None)
     return score(request_of(best, args.final_episodes, device=args.device))[1]
 
 
 if __name__ == "__main__":
-    from pixelq.scripts.main import run as run_verb
-
     sys.exit(run_verb("train"))

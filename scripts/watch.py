@@ -1,4 +1,4 @@
-"""``pixelq watch``: a run's progress live in the browser."""
+"""`pixelq watch`: a run's progress live in the browser."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import tyro
 from pixelq.agents.errors import UserError
 from pixelq.agents.report.watch import allowed_hosts, is_any, listen, make_app, make_server
 from pixelq.scripts.command_line import parse
+from pixelq.scripts.main import run
 
 
 @dataclass(frozen=True)
@@ -21,31 +22,31 @@ class WatchArgs:
     """Show a run's progress live in the browser while it trains; the run is only read. Ctrl-C ends."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run's folder."""
+    """Folder of the run."""
     host: str = "127.0.0.1"
-    """Address to listen at. Any but the default lets whoever reaches it see the run; there is no password."""
+    """Address to listen at. At any other than the default, everyone who reaches it sees the run; there is no password."""
     port: int = 8000
-    """TCP port; 0 is any that is free."""
+    """TCP port to listen at; 0 for any that is free."""
     allow_host: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A further name or address by which browsers may ask for the page, without its port; may be repeated."""
+    """Further name or address, without a port, by which browsers may ask for the page; may be repeated."""
     open: bool = False
-    """Open the page in a browser."""
+    """Whether to open the page in a browser."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Parses the command line and serves the page until a signal comes."""
+    """Parse the command line, and serve the page until a signal arrives."""
     args = parse(WatchArgs, "watch", list(arguments))
     if not 0 <= args.port <= 65535:
-        raise UserError(f"--port is {args.port}; it must be from 0 to 65535")
+        raise UserError(f"--port must be in [0, 65535], got {args.port}")
     for name in args.allow_host:
         if "*" in name or "/" in name:
-            raise UserError(f"--allow-host is {name!r}; give a name or an address alone, such as train.example.org")
+            raise UserError(f"--allow-host must be a name or an address, such as train.example.org, got {name!r}")
     try:
         listening = listen(args.host, args.port)
     except (OSError, UnicodeError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"{args.host} port {args.port} cannot be listened at ({reason}); give another --host or --port"
+            f"cannot listen at {args.host} port {args.port} ({reason}); give another --host or --port"
         ) from error
     with listening:
         bound, port = listening.getsockname()[:2]
@@ -59,6 +60,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    from pixelq.scripts.main import run
-
     sys.exit(run("watch"))

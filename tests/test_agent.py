@@ -165,7 +165,7 @@ def test_another_network_or_format_is_refused(tmp_path: Path) -> None:
     description = tmp_path / "agent" / "agent.json"
     state = json.loads(description.read_text())
     for changes, words in (
-        ({"num_actions": 3}, "is torch.float32"),
+        ({"num_actions": 3}, "must be torch.float32"),
         ({"config": {**state["config"], "dueling": True}}, "state_value"),
         ({"config": {**state["config"], "colour": 1}}, "colour"),
         ({"format": 99}, "format 99"),

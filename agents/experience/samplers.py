@@ -133,8 +133,9 @@ class UniformSampler:
 class PrioritizedSampler:
     """Draws rows in proportion to their priority to the power α (Schaul et al. 2016, section 3.3).
 
-    This is the proportional variant. P(i) = (1 − u) pᵢ^α / Σ p^α + u / M, drawn in B strata of equal probability. The weights
-    are (M P(i))^−β, divided by the greatest of the batch. A new row has the greatest priority that was ever set.
+    This is the proportional variant. P(i) = (1 − u) pᵢ^α / Σ p^α + u / M, drawn in B strata of equal probability. The
+    weights are (M P(i))^−β, divided by the greatest of the batch. A new row has the greatest priority that was ever
+    set.
 
     Args:
         rows: Number of rows in the ring.

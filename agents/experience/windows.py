@@ -124,10 +124,8 @@ class SequenceWindow:
     ) -> None:
         self.ring, self.returns = ring, returns
         self.length, self.period, self.burn_in = length, period, burn_in
-        self.behind, self.ahead = (
-            max(ring.frame_stack - 1, 1),
-            length + returns.n_step - 1,
-        )  # 1 for the last action and reward
+        self.behind = max(ring.frame_stack - 1, 1)  # at least 1: the LSTM reads the last action and reward
+        self.ahead = length + returns.n_step - 1
         shape = (ring.length // period if stores else 0, ring.num_envs, 2, state_size)
         try:
             self.states = torch.zeros(shape, device=ring.device)  # h and c

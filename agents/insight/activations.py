@@ -1,6 +1,6 @@
-"""What a network computes inside: its last hidden layer, its first filters and its feature maps.
+"""Activations of a policy's network: its last hidden layer, the filters of its first layer and its feature maps.
 
-Read through forward hooks that are there for one call, so that learning and acting know nothing of it.
+They are read through forward hooks that last for one call, so learning and acting need no code for it.
 """
 
 from __future__ import annotations
@@ -19,49 +19,50 @@ from pixelq.agents.acting.memory import Memory, joined
 from pixelq.agents.acting.policy import Policy
 from pixelq.networks import FractionHead
 
-BATCH = 64  # observations at once, of which an implicit head makes 64 · K rows
+BATCH = 64
+"""Observations in one forward pass; an implicit head makes 64 · K rows of them."""
 
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """The maps of one convolutional layer at one observation."""
+    """Feature maps of one convolutional layer at one observation."""
 
     name: str
-    """The layer's number in the order of computation and its kernel, such as ``1: 8×8``."""
+    """Number of the layer in the order of computation, and its kernel, such as `1: 8×8`."""
     maps: NDArray[np.float32]
-    """[filters, height, width], after the ReLU where one follows at once or after a normalisation; else before any."""
+    """[filters, height, width], after the ReLU if one follows directly or after a normalisation; else before any."""
 
 
 def last_hidden(policy: Policy, obs: NDArray[Any], memories: Sequence[Memory] | None = None) -> NDArray[np.float32]:
-    """Activations [B, H] of the last hidden layer at observations [B, *observation], without noise in noisy layers.
+    """Return the activations [B, H] of the last hidden layer, computed without noise in noisy layers.
 
-    They are what the last linear layer is given. A dueling head has two such layers: first come the units of the
-    advantages, then those of the state's value, and H is twice the configuration's ``hidden``; else H is ``hidden``.
+    These are the inputs of the last linear layer. A dueling head has two such layers; the units of the advantages come
+    first, then those of the state's value, and H is twice the `hidden` of the configuration. Otherwise H is `hidden`.
     An implicit head has activations for each fraction τ. They are averaged as its quantiles are for a q-value: over K
     midpoints (IQN), or weighted by the lengths of the proposed intervals (FQF).
 
     Args:
-        policy: whose network it is.
-        obs: the observations.
-        memories: [B], what an agent with an LSTM remembered before each; None: they are episodes' first.
+        policy: The policy whose network is read.
+        obs: Observations [B, *observation].
+        memories: [B], the LSTM state before each observation; None if each is the first of an episode.
 
     Raises:
-        ValueError: the observations do not fit the observation space, or there are none.
+        ValueError: If the observations do not fit the observation space, or there are none.
     """
     if not len(obs):
-        raise ValueError("there is no observation; give at least one")
+        raise ValueError("obs must hold at least 1 observation, got 0")
     return np.concatenate([_last_hidden(policy, *batch) for batch in in_batches(obs, memories)])
 
 
 def in_batches(obs: NDArray[Any], memories: Sequence[Memory] | None) -> Iterator[tuple[NDArray[Any], Memory | None]]:
-    """Observations [N, *observation] and what was remembered before each, a few at once, as ``q_values`` takes them."""
+    """Yield observations [N, *observation] and the memories before them in batches, as `Policy.q_values` takes them."""
     for start in range(0, len(obs), BATCH):
         rows = slice(start, start + BATCH)
         yield obs[rows], None if memories is None else joined(memories[rows])
 
 
 def first_filters(policy: Policy) -> NDArray[np.float32]:
-    """Weights [out, in, height, width] of the first convolution; [0, 0, 0, 0] for an encoder without convolutions."""
+    """Return the weights [out, in, height, width] of the first convolution; [0, 0, 0, 0] if the encoder has none."""
     for layer in policy.network.encoder.modules():
         if isinstance(layer, nn.Conv2d):
             return _array(layer.weight)
@@ -69,69 +70,77 @@ def first_filters(policy: Policy) -> NDArray[np.float32]:
 
 
 def feature_maps(policy: Policy, obs: NDArray[Any]) -> tuple[FeatureMaps, ...]:
-    """Feature maps of every convolutional layer at one observation [*observation], in the order of computation.
+    """Return the feature maps of every convolutional layer at one observation, in the order of computation.
 
-    Empty for an encoder without convolutions.
+    An encoder without convolutions has none.
+
+    Args:
+        policy: The policy whose network is read.
+        obs: One observation [*observation].
 
     Raises:
-        ValueError: the observation does not fit the observation space, or is a batch.
+        ValueError: If the observation does not fit the observation space, or is a batch.
     """
     if np.shape(obs) != policy.observation_space.shape:
-        raise ValueError(f"the observation has shape {np.shape(obs)}; it must be {policy.observation_space.shape}")
-    convolutions: dict[nn.Module, nn.Conv2d] = {}  # by the layer whose output is shown
+        raise ValueError(f"the observation must have shape {policy.observation_space.shape}, got {np.shape(obs)}")
+    convolutions: dict[nn.Module, nn.Conv2d] = {}  # the convolution of each layer whose output is shown
     for sequence in policy.network.encoder.modules():
         if isinstance(sequence, nn.Sequential):
             layers = list(sequence)
             for i, layer in enumerate(layers):
                 if isinstance(layer, nn.Conv2d):
-                    convolutions[_rectified(layers[i:])] = layer
-    with _watched(convolutions) as passes:
+                    convolutions[_shown_layer(layers[i:])] = layer
+    with _hooked(convolutions) as calls:
         policy.q_values(obs)
     return tuple(
-        FeatureMaps(f"{number}: {'×'.join(map(str, convolutions[layer].kernel_size))}", _array(through.output[0]))
-        for number, (layer, through) in enumerate(passes.items(), start=1)
+        FeatureMaps(f"{number}: {'×'.join(map(str, convolutions[layer].kernel_size))}", _array(call.output[0]))
+        for number, (layer, call) in enumerate(calls.items(), start=1)
     )
 
 
 def _last_hidden(policy: Policy, obs: NDArray[Any], memory: Memory | None) -> NDArray[np.float32]:
+    """Return the activations of one batch; see `last_hidden`."""
     streams = policy.network.head.streams
     head = policy.network.get_submodule("head")
     layers = [stream.out for stream in (streams.advantage, streams.state_value) if stream is not None]
-    with _watched([head, *layers]) as passes:
+    with _hooked([head, *layers]) as calls:
         policy.q_values(obs, memory)
-    hidden = torch.cat([passes[layer].input for layer in layers], -1)  # [B, H], or [B, K, H] with K fractions
+    hidden = torch.cat([calls[layer].input for layer in layers], -1)  # [B, H], or [B, K, H] with K fractions
     if isinstance(head, FractionHead):
-        tau: Tensor = passes[head].output.fractions.tau  # [B, K + 1]
+        tau: Tensor = calls[head].output.fractions.tau  # [B, K + 1]
         hidden = (hidden * tau.diff(dim=-1).unsqueeze(-1)).sum(1)
     return _array(hidden.mean(1) if hidden.dim() == 3 else hidden)
 
 
-def _rectified(layers: Sequence[nn.Module]) -> nn.Module:
-    """The ReLU that follows the first of the layers at once or after a normalisation; else the first itself."""
+def _shown_layer(layers: Sequence[nn.Module]) -> nn.Module:
+    """Return the ReLU that follows the first layer directly or after a normalisation; the first layer if none does."""
     after = [layer for layer in layers[1:3] if not isinstance(layer, nn.GroupNorm)]
     return after[0] if after and isinstance(after[0], nn.ReLU) else layers[0]
 
 
-class _Pass(NamedTuple):
+class _Call(NamedTuple):
+    """Input and output of a layer in a forward pass."""
+
     input: Tensor
     output: Any
 
 
 @contextmanager
-def _watched(layers: Iterable[nn.Module]) -> Iterator[dict[nn.Module, _Pass]]:
-    """What goes through each of the layers while this lasts, the last time for each, in the order of computation."""
-    passes: dict[nn.Module, _Pass] = {}
+def _hooked(layers: Iterable[nn.Module]) -> Iterator[dict[nn.Module, _Call]]:
+    """Record the last call of each layer while the context lasts, in the order of computation."""
+    calls: dict[nn.Module, _Call] = {}
 
-    def note(layer: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
-        passes[layer] = _Pass(arguments[0], output)
+    def record(layer: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+        calls[layer] = _Call(arguments[0], output)
 
-    handles = [layer.register_forward_hook(note) for layer in layers]
+    handles = [layer.register_forward_hook(record) for layer in layers]
     try:
-        yield passes
+        yield calls
     finally:
         for handle in handles:
             handle.remove()
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
+    """Return a copy of a tensor as an array on the CPU."""
     return tensor.detach().float().cpu().contiguous().numpy().copy()

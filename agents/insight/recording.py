@@ -1,4 +1,4 @@
-"""A whole episode as arrays: what the agent saw, expected, did and got, beside its film."""
+"""Recorded episodes: observations, pictures, q-values, actions and rewards as arrays, and a film."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from pixelq.agents.evaluation.evaluate import evaluate
 from pixelq.envs import make_filmed, make_vec
 
 MOST_STATES = 1000
-TALLEST = 256  # pixels; pictures that are higher are thinned by a whole factor
+"""Number of states that are kept, of one episode or of several together."""
+TALLEST = 256
+"""Height of a kept picture in pixels; of higher ones only every 2nd, 3rd, … row and column is kept."""
 
 
 @dataclass(frozen=True)
@@ -25,55 +27,55 @@ class RecordedEpisode:
     """One episode of T agent steps and A actions, with S of its states, evenly spaced."""
 
     video: Path | None
-    """The mp4, T + 1 pictures at ``fps``: picture t is the moment before step t. None if it was not filmed."""
+    """Path of the mp4 with T + 1 pictures at `fps`; picture t is the state before step t. None without a film."""
     fps: float
-    """Agent steps, and pictures, in a second."""
+    """Agent steps, and so pictures, per second."""
     seed: int
-    """Of the game and of the random actions."""
+    """Seed of the game and of the random actions."""
     action_names: tuple[str, ...]
-    """A names, such as NOOP; numbers where the environment has no names."""
+    """Names of the A actions, such as `NOOP`; numbers if the environment has no names."""
     q_values: NDArray[np.float32]
-    """[T, A]"""
+    """[T, A], before each step."""
     actions: NDArray[np.int64]
-    """[T], those taken: not always the greedy ones."""
+    """[T], the actions that were taken, which are not always the greedy ones."""
     rewards: NDArray[np.float64]
-    """[T], raw."""
+    """[T], raw rewards."""
     states: NDArray[np.int64]
-    """[S], the steps before which ``observations`` and ``pictures`` were taken, rising."""
+    """[S], the steps before which `observations` and `pictures` were taken, in increasing order."""
     observations: NDArray[Any]
-    """[S, *observation], as the agent is given them."""
+    """[S, *observation], as the policy reads them."""
     pictures: NDArray[np.uint8]
-    """[S, height, width, 3], the screen in colour, at most 256 pixels high."""
+    """[S, height, width, 3], the screen in colour, at most `TALLEST` pixels high."""
     memories: tuple[Memory, ...] | None = None
-    """[S], what the agent remembered before each of the observations; None without an LSTM."""
+    """[S], the LSTM state before each observation; None without an LSTM."""
 
     @property
     def values(self) -> NDArray[np.float32]:
-        """Max over actions of the q-values, [T]."""
+        """Greatest q-value before each step, [T]."""
         values: NDArray[np.float32] = self.q_values.max(1)
         return values
 
     @property
     def total(self) -> float:
-        """The episode's raw return."""
+        """Raw return of the episode."""
         return float(self.rewards.sum())
 
 
 def record_episode(
     policy: Policy, game: Game, path: Path | None = None, *, most_states: int = MOST_STATES
 ) -> RecordedEpisode:
-    """Plays one episode as ``film_episode`` does, and records it.
+    """Play one episode as `film_episode` does, and record it.
 
     Args:
-        policy: its greedy policy is played.
-        game: what is played.
-        path: of the mp4; None films nothing.
-        most_states: S is at most this; an episode that is longer keeps every 2nd, 4th, … of its states.
+        policy: The policy, whose greedy actions are played.
+        game: The environment, its rules and the seed.
+        path: Path of the mp4; None films nothing.
+        most_states: Greatest S; a longer episode keeps every 2nd, 4th, … of its states.
 
     Raises:
-        InvalidEnv: the environment draws no pictures.
-        InvalidRun: the file cannot be written.
-        ValueError: most_states is less than 1.
+        InvalidEnv: If the environment draws no pictures.
+        InvalidRun: If the film cannot be written.
+        ValueError: If `most_states` is less than 1.
     """
     envs = make_filmed(game.env_id, **game.arguments)
     try:
@@ -98,21 +100,26 @@ def record_episode(
 
 
 def best_seed(policy: Policy, game: Game, episodes: int) -> tuple[int, tuple[float, ...]]:
-    """Plays the game with the seeds from its own on, without pictures, and says which had the greatest return.
+    """Play episodes with consecutive seeds, without pictures, and return the seed with the greatest return.
 
-    ``record_episode`` of the same game with that seed plays the same episode again, if the environment is
-    determined by its seed and actions, as Atari is. On a GPU q-values may differ in their last digits from one time to
-    the next, so there the second episode can be another.
+    `record_episode` with that seed plays the same episode again if the environment is determined by its seed and the
+    actions, as Atari is. On a GPU the last digits of q-values may differ between two calls, so there the second
+    episode can differ from the first.
+
+    Args:
+        policy: The policy, whose greedy actions are played.
+        game: The environment, its rules and the first seed.
+        episodes: Number of episodes.
 
     Returns:
-        the seed, the least of several that are equally good; and the returns [episodes] of all, in order.
+        The seed, the smallest if several are equally good, and the returns [episodes] in the order of the seeds.
 
     Raises:
-        InvalidEnv: there is no such environment.
-        ValueError: episodes is less than 1.
+        InvalidEnv: If there is no such environment.
+        ValueError: If `episodes` is less than 1.
     """
     if episodes < 1:
-        raise ValueError(f"episodes is {episodes}; it must be at least 1")
+        raise ValueError(f"episodes must be at least 1, got {episodes}")
     returns: list[float] = []
     for seed in range(game.seed, game.seed + episodes):
         envs = make_vec(game.env_id, 1, **(game.arguments | {"seed": seed}), num_threads=1)
@@ -124,7 +131,7 @@ def best_seed(policy: Policy, game: Game, episodes: int) -> tuple[int, tuple[flo
 
 
 class States(NamedTuple):
-    """States of one or more episodes."""
+    """N states of one or more episodes."""
 
     observations: NDArray[Any]  # [N, *observation]
     pictures: NDArray[np.uint8]  # [N, height, width, 3]
@@ -132,16 +139,20 @@ class States(NamedTuple):
 
 
 def states_of(episodes: Iterable[RecordedEpisode], most: int = MOST_STATES) -> States:
-    """The states of one agent's episodes of one game, at most N = ``most``.
+    """Return the states of episodes that one policy played in one game.
 
-    Where there are more, they are taken evenly over all, in order.
+    Args:
+        episodes: The recorded episodes.
+        most: Greatest N. If there are more states, evenly spaced ones are taken, in order.
 
     Raises:
-        ValueError: there is no episode, or most is less than 1.
+        ValueError: If there is no episode, or `most` is less than 1.
     """
     episodes = list(episodes)
-    if not episodes or most < 1:
-        raise ValueError(f"states_of needs an episode and most of at least 1, but has {len(episodes)} and {most}")
+    if not episodes:
+        raise ValueError("episodes must hold at least 1 episode, got 0")
+    if most < 1:
+        raise ValueError(f"most must be at least 1, got {most}")
     count = sum(len(episode.states) for episode in episodes)
     chosen = np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)  # [N]
     observations = np.concatenate([episode.observations for episode in episodes])
@@ -151,7 +162,7 @@ def states_of(episodes: Iterable[RecordedEpisode], most: int = MOST_STATES) -> S
 
 
 def _all_of(memories: Iterable[Memory | None]) -> tuple[Memory, ...] | None:
-    """The memories, if the agent has any."""
+    """Return the memories; None if the policy has no LSTM."""
     return tuple(memory for memory in memories if memory is not None) or None
 
 
@@ -159,14 +170,22 @@ _Kept = dict[int, PlayedStep]
 
 
 def _collect(steps: Iterable[PlayedStep], most: int) -> tuple[list[NDArray[np.float32]], list[int], list[float], _Kept]:
-    """Q-values, actions and rewards of all steps, and at most so many of the steps, with smaller pictures."""
+    """Return the q-values, actions and rewards of all steps, and evenly spaced steps with smaller pictures.
+
+    Args:
+        steps: The steps of an episode.
+        most: Greatest number of steps that are kept.
+
+    Raises:
+        ValueError: If `most` is less than 1.
+    """
     if most < 1:
-        raise ValueError(f"most_states is {most}; it must be at least 1")
+        raise ValueError(f"most_states must be at least 1, got {most}")
     q_values: list[NDArray[np.float32]] = []
     actions: list[int] = []
     rewards: list[float] = []
     kept: _Kept = {}
-    apart = 1  # an episode's length is not known before, so the distance doubles as it goes on
+    apart = 1  # doubles while the episode goes on, as its length is not known in advance
     for t, step in enumerate(steps):
         q_values.append(step.q_values)
         actions.append(step.action)
@@ -175,9 +194,9 @@ def _collect(steps: Iterable[PlayedStep], most: int) -> tuple[list[NDArray[np.fl
             continue
         if len(kept) == most:
             apart *= 2
-            kept = {t_before: state for t_before, state in kept.items() if t_before % apart == 0}
+            kept = {earlier: state for earlier, state in kept.items() if earlier % apart == 0}
             if t % apart:
                 continue
-        thin = -(-step.picture.shape[0] // TALLEST)
-        kept[t] = step._replace(picture=step.picture[::thin, ::thin].copy())
+        factor = -(-step.picture.shape[0] // TALLEST)
+        kept[t] = step._replace(picture=step.picture[::factor, ::factor].copy())
     return q_values, actions, rewards, kept

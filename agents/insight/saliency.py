@@ -1,4 +1,4 @@
-"""Where in an image a policy looks: how much its values change when a part of the image is blurred."""
+"""Saliency of a policy: how much its values change when a part of the image is blurred."""
 
 from __future__ import annotations
 
@@ -16,42 +16,47 @@ from pixelq.agents.acting.policy import Policy
 from pixelq.networks.encoders import image_layout
 
 BATCH = 64
-BLUR = 3.0  # σ_A of the paper, pixels
-STRIDE, MASK = 5, 5.0  # of the paper's grid and masks, pixels
-SMALL = 36  # images with a side below this have every pixel in their grid, and masks of σ = 1
-TRUNCATE = 4.0  # standard deviations, where a Gaussian ends
+"""Perturbed images in one forward pass."""
+BLUR = 3.0
+"""Standard deviation σ_A of the paper's blur, in pixels."""
+STRIDE, MASK = 5, 5.0
+"""Distance between the points of the paper's grid, and standard deviation of its masks, in pixels."""
+SMALL = 36
+"""Images with a side below this have a stride of 1 and masks with σ = 1."""
+TRUNCATE = 4.0
+"""Standard deviations at which a Gaussian is cut off."""
 
 
 @dataclass(frozen=True)
 class Saliency:
-    """How much the values at one observation depend on each place of the image [height, width]."""
+    """Change of the values at one observation when the image is blurred around each pixel."""
 
     value: NDArray[np.float32]
-    """[height, width], ½ (V − V')², V the greatest q-value, in squared units of the return."""
+    """[height, width], ½ (V − V')² with V the greatest q-value, in squared units of the return."""
     q_values: NDArray[np.float32]
     """[height, width], ½ ‖Q − Q'‖², summed over actions."""
 
 
 def saliency(policy: Policy, obs: NDArray[Any], memory: Memory | None = None) -> Saliency | None:
-    """Saliency by perturbation at one observation [*observation]; None where that is no image.
+    """Return the saliency by perturbation at one observation; None if the observation is not an image.
 
-    Greydanus et al. (2018), "Visualizing and Understanding Atari Agents", equations 1 to 3: at each point of a grid
-    with stride 5, the image I becomes I ⊙ (1 − M) + A ⊙ M, where A is the image blurred with σ = 3 and M a Gaussian
-    mask of σ = 5 around the point, 1 in its middle. All channels are blurred alike, so all frames of a stack. Q-values
-    take the place of the logits of the paper's policy. Between the points the map is interpolated linearly. Images with
-    a side below 36 pixels have stride 1 and masks of σ = 1.
+    Follows Greydanus et al. (2018), "Visualizing and Understanding Atari Agents", equations 1 to 3: at each point of a
+    grid with stride 5, the image I becomes I ⊙ (1 − M) + A ⊙ M, where A is the image blurred with σ = 3 and M a
+    Gaussian mask with σ = 5 around the point, which is 1 at its centre. All channels, and so all frames of a stack, are
+    blurred alike. Q-values take the place of the logits of the paper's policy. Between the points the map is
+    interpolated linearly. Images with a side below 36 pixels have stride 1 and masks with σ = 1.
 
     Args:
-        policy: whose values they are.
-        obs: the observation.
-        memory: what an agent with an LSTM remembered before it, which stays as it was; None: it is an episode's first.
+        policy: The policy whose values are compared.
+        obs: One observation [*observation].
+        memory: LSTM state before the observation, which is left unchanged; None if it is the first of an episode.
 
     Raises:
-        ValueError: the observation does not fit the observation space, or is a batch.
+        ValueError: If the observation does not fit the observation space, or is a batch.
     """
     shape = policy.observation_space.shape
     if np.shape(obs) != shape:
-        raise ValueError(f"the observation has shape {np.shape(obs)}; it must be {shape}")
+        raise ValueError(f"the observation must have shape {shape}, got {np.shape(obs)}")
     if len(shape) not in (2, 3):
         return None
     channels = _channels_first(obs)  # [C, H, W]
@@ -64,7 +69,7 @@ def saliency(policy: Policy, obs: NDArray[Any], memory: Memory | None = None) ->
     for start in range(0, len(points), BATCH):
         masks = torch.stack([gaussian_mask(height, width, *point, sigma) for point in points[start : start + BATCH]])
         perturbed = channels + (blurred - channels) * masks.unsqueeze(1)  # [B, C, H, W]
-        # The image itself goes along, so that rounding cannot differ between the two.
+        # The image itself is in every batch: the size of a batch may change the rounding of its values.
         images = _observations(torch.cat([channels[None], perturbed]), obs)
         q = policy.q_values(images, None if memory is None else joined([memory] * len(images))).cpu()  # [1 + B, A]
         value = q.max(1).values
@@ -75,14 +80,14 @@ def saliency(policy: Policy, obs: NDArray[Any], memory: Memory | None = None) ->
 
 
 def gaussian_mask(height: int, width: int, row: int, column: int, sigma: float) -> Tensor:
-    """exp(−d² / 2σ²) [height, width] at distance d from a pixel, which has 1."""
+    """Return exp(−d² / 2σ²) [height, width], where d is the distance to the pixel at `row` and `column`."""
     down = (torch.arange(height) - row).square().unsqueeze(1)
     across = (torch.arange(width) - column).square()
     return torch.exp(-(down + across) / (2 * sigma**2))
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
-    """Images [C, H, W] blurred with a Gaussian that ends at 4σ, beyond their edges as at the edge."""
+    """Return images [C, H, W] blurred with a Gaussian that is cut off at 4σ; edge pixels are repeated outwards."""
     radius = int(TRUNCATE * sigma + 0.5)
     kernel = torch.exp(-torch.arange(-radius, radius + 1).square() / (2 * sigma**2))
     kernel = kernel / kernel.sum()
@@ -91,7 +96,7 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
 
 
 def _channels_first(obs: NDArray[Any]) -> Tensor:
-    """One observation of any layout as float32 [C, H, W]."""
+    """Return an observation of any layout as float32 [C, H, W]."""
     image = torch.from_numpy(np.asarray(obs, np.float32))
     match image_layout(image.shape):
         case "HW":
@@ -103,7 +108,7 @@ def _channels_first(obs: NDArray[Any]) -> Tensor:
 
 
 def _observations(images: Tensor, like: NDArray[Any]) -> NDArray[Any]:
-    """Images float32 [B, C, H, W] as observations of the layout and type of one [*observation]."""
+    """Return images float32 [B, C, H, W] as observations with the layout and type of another one."""
     match image_layout(like.shape):
         case "HW":
             images = images.squeeze(1)
@@ -114,7 +119,10 @@ def _observations(images: Tensor, like: NDArray[Any]) -> NDArray[Any]:
 
 
 def _upsampled(grid: Tensor, stride: int, height: int, width: int) -> Tensor:
-    """[N, h, w] at pixels 0, stride, 2 · stride, … as [N, height, width]; the last pixels are as the grid's last."""
+    """Return values [N, h, w] at pixels 0, stride, 2 · stride, … as [N, height, width].
+
+    Pixels after the last point of the grid have its value.
+    """
     size = tuple((count - 1) * stride + 1 for count in grid.shape[1:])
     between = F.interpolate(grid.unsqueeze(0), size=size, mode="bilinear", align_corners=True)
     return F.pad(between, (0, width - size[1], 0, height - size[0]), mode="replicate").squeeze(0)

@@ -1,4 +1,4 @@
-"""The map of a policy's states: its last hidden layer in two dimensions, where like states lie side by side."""
+"""Map of a policy's states: t-SNE of its last hidden layer, which places similar states next to each other."""
 
 from __future__ import annotations
 
@@ -16,36 +16,39 @@ from pixelq.agents.errors import MissingExtra
 from pixelq.agents.insight.activations import in_batches, last_hidden
 
 PERPLEXITY = 30.0
+"""Perplexity of t-SNE where there are enough states."""
 LEAST_STATES = 4
-SEED = 0  # of where it starts when the principal components are no start
+"""Fewest states of a map."""
+SEED = 0
+"""Seed of the random start, which is used where principal components cannot serve."""
 
 
 @dataclass(frozen=True)
 class StateMap:
-    """N states on a plane."""
+    """N states in the plane."""
 
     positions: NDArray[np.float32]
-    """[N, 2]; only what lies near what has a meaning, neither axes nor units."""
+    """[N, 2]. Only which states are close to each other has a meaning; axes and units have none."""
     values: NDArray[np.float32]
-    """[N], max over actions of the q-values."""
+    """[N], the greatest q-value of each state."""
     representatives: NDArray[np.int64]
-    """[K], indices of states that lie far apart on the plane, for thumbnails."""
+    """[K], indices of states that are far apart in the plane, for thumbnails."""
 
 
 def map_states(
     policy: Policy, obs: NDArray[Any], memories: Sequence[Memory] | None = None, *, thumbnails: int = 16
 ) -> StateMap:
-    """The map of observations [N, *observation], as Mnih et al. (2015), figure 4, have it; see ``embed``.
+    """Return the map of observations, as in figure 4 of Mnih et al. (2015); see `embed`.
 
     Args:
-        policy: whose last hidden layer and values are shown.
-        obs: such as ``states_of`` gives; a thousand take some seconds.
-        memories: [N], as ``states_of`` gives them too; see ``last_hidden``.
-        thumbnails: K, at most; fewer where there are fewer states.
+        policy: The policy whose last hidden layer and values are shown.
+        obs: Observations [N, *observation], as `states_of` returns them. A thousand take a few seconds.
+        memories: LSTM states [N], as `states_of` returns them; see `last_hidden`.
+        thumbnails: Greatest K.
 
     Raises:
-        MissingExtra: scikit-learn is not installed.
-        ValueError: there are fewer than 4 observations, or they do not fit the observation space.
+        MissingExtra: If scikit-learn is not installed.
+        ValueError: If there are fewer than 4 observations, or they do not fit the observation space.
     """
     positions = embed(last_hidden(policy, obs, memories))
     q = torch.cat([policy.q_values(*batch) for batch in in_batches(obs, memories)])  # [N, A]
@@ -54,24 +57,24 @@ def map_states(
 
 
 def embed(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """t-SNE of features [N, D] to positions [N, 2] (van der Maaten & Hinton 2008), by scikit-learn.
+    """Return the positions [N, 2] that t-SNE (van der Maaten & Hinton 2008) gives to features [N, D].
 
-    Perplexity is 30, or a third of N − 1 if that is less; it starts from the principal components. It runs in one
-    thread, as the sums of several have no fixed order: on one machine the same features give the same positions.
+    The perplexity is 30, or (N − 1) / 3 if that is less. t-SNE starts from the principal components. It runs in one
+    thread, as sums over several have no fixed order; so on one machine the same features give the same positions.
 
     Raises:
-        MissingExtra: scikit-learn is not installed.
-        ValueError: there are fewer than 4 rows.
+        MissingExtra: If scikit-learn is not installed.
+        ValueError: If there are fewer than 4 rows.
     """
     if len(features) < LEAST_STATES:
-        raise ValueError(f"a map needs at least {LEAST_STATES} states, but there are {len(features)}")
+        raise ValueError(f"a map needs at least {LEAST_STATES} states, got {len(features)}")
     try:
         from sklearn.manifold import TSNE
         from threadpoolctl import threadpool_limits
     except ImportError as error:
         raise MissingExtra("the map of states needs scikit-learn: pip install 'pixelq[report]'") from error
     with threadpool_limits(1):
-        # Principal components are no start where there is but one, or where the states do not differ.
+        # Two principal components exist only if the features vary in two directions.
         is_flat = np.linalg.matrix_rank(features - features.mean(0)) < 2
         tsne = TSNE(
             perplexity=min(PERPLEXITY, (len(features) - 1) / 3),
@@ -83,13 +86,13 @@ def embed(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def spread(positions: NDArray[np.floating[Any]], count: int) -> NDArray[np.int64]:
-    """Indices of at most ``count`` of the positions [N, 2], far apart: each next is the farthest from those before.
+    """Return the indices of at most `count` positions that are far apart, out of positions [N, 2].
 
-    The first is nearest to the mean (Gonzalez 1985, "Clustering to minimize the maximum intercluster distance").
-    No position lies farther from all chosen ones than these lie from each other. Where positions coincide, there are
-    only as many as differ.
+    The first is the one closest to the mean; each further one is the farthest from those already chosen (Gonzalez 1985,
+    "Clustering to minimize the maximum intercluster distance"). So no position is farther from the chosen ones than
+    these are from each other. Positions that coincide are chosen only once.
     """
-    nearest = np.full(len(positions), np.inf)  # [N], distance to the chosen ones
+    nearest = np.full(len(positions), np.inf)  # [N], distance to the nearest of the chosen positions
     farthest = int(np.linalg.norm(positions - positions.mean(0), axis=1).argmin())
     chosen: list[int] = []
     while len(chosen) < count and nearest[farthest] > 0:

@@ -49,8 +49,8 @@ def across_section(groups: Sequence[Group]) -> Section | None:
     published: dict[str, NDArray[np.float64]] = {}
     if any(group.has_published_rules for group in groups):
         # At the end of the shortest run, and not where its best checkpoint was saved, which was chosen from all of it
-        found = published_scores(matrices.games, shortest)
-        published = {f"{agent}, published": scores for agent, scores in found.items()}
+        of_agents = published_scores(matrices.games, shortest)
+        published = {f"{agent}, published": scores for agent, scores in of_agents.items()}
     four = aggregates(matrices.scores | published)
     names = [*matrices.scores, *published]
     data = {

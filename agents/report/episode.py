@@ -1,4 +1,4 @@
-"""The best episode: its film, and in step with it q-values, value, reward and return."""
+"""Section of the best episode: its film, and the q-values, value, reward and return of each step beside it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from pixelq.agents.results.formatting import describe_rules, format_score
 from pixelq.envs import is_atari
 
 NAME = "episode"
-MOST_FILM = 8_000_000  # bytes, before base64 adds a third
+MOST_FILM = 8_000_000
+"""Greatest number of bytes of a film, before base64 adds a third."""
 
 
 def episode_section(game: Game, episode: RecordedEpisode, returns: Sequence[float], policy: str) -> Section:
-    """The section of an episode, which had the greatest of these returns; ``policy`` says in words whose it is."""
+    """Return the section of the episode with the greatest return.
+
+    Args:
+        game: The game with the seed of the episode.
+        episode: The recorded episode.
+        returns: Returns of all episodes that were played.
+        policy: The policy as text, as in `The policy of pong after 1,000,000 steps`.
+    """
     film = None if episode.video is None else bounded_film(episode.video, episode.fps, MOST_FILM)
     steps, count = len(episode.actions), len(returns)
     values = {
@@ -28,7 +36,7 @@ def episode_section(game: Game, episode: RecordedEpisode, returns: Sequence[floa
         "seconds": round(steps / episode.fps),
         "total": format_score(episode.total),
         "returns": [format_score(value) for value in sorted(returns)],
-        "rules": rules_of(game),
+        "rules": describe_game(game),
         "has_film": film is not None,
     }
     data: dict[str, Any] = {
@@ -43,12 +51,12 @@ def episode_section(game: Game, episode: RecordedEpisode, returns: Sequence[floa
 
 
 def no_episode_section(problem: str) -> Section:
-    """The section that says why there is no episode to see."""
+    """Return the section that says why no episode is shown."""
     return Section(NAME, "An episode", {"problem": problem})
 
 
-def rules_of(game: Game) -> str:
-    """By what rules it was played, for people."""
+def describe_game(game: Game) -> str:
+    """Return a game as text: its environment, rules and seed."""
     chance = f"ε = {game.epsilon:g}" if game.epsilon else "greedy"
     protocol = f"protocol {describe_rules(game.protocol)}, " if is_atari(game.env_id) else ""
     return f"{game.env_id}, {protocol}{chance}, seed {game.seed}"

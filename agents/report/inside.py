@@ -1,4 +1,4 @@
-"""What the network sees: its first filters, what layers answer to chosen moments, where it looks, all its states."""
+"""Section "What the network sees": first filters, feature maps and saliency at chosen moments, and a map of states."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelq.agents.dqn import DQN
+from pixelq.agents.acting.policy import Policy
 from pixelq.agents.insight.activations import feature_maps, first_filters
 from pixelq.agents.insight.recording import RecordedEpisode
 from pixelq.agents.insight.saliency import Saliency, saliency
@@ -20,65 +20,72 @@ from pixelq.envs import is_atari
 from pixelq.networks.encoders import image_layout
 
 NAME = "inside"
-MOST_MAPS = 64  # of a layer
+MOST_MAPS = 64
+"""Greatest number of feature maps that are shown of a layer."""
 COLUMNS = 8
+"""Columns of a grid of feature maps."""
 THUMBNAILS = 12
-TALLEST = 105  # pixels of a state's picture on the sheet; half an Atari screen
+"""Greatest number of states of the map that have a thumbnail."""
+TALLEST = 105
+"""Height of a state's picture on the sheet in pixels, half an Atari screen."""
 SHEET_COLUMNS = 25
+"""Columns of the sheet with the pictures of all states."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A state of an episode worth a look."""
+    """State of an episode that the page shows in detail."""
 
     index: int
-    """Among the S states of the recording."""
+    """Index among the S states of the recording."""
     why: str
+    """Reasons for which it was chosen, for readers."""
 
 
-def inside_section(agent: DQN, episode: RecordedEpisode) -> Section:
-    """The section of what an agent's network computes in the states of an episode."""
-    is_image = len(agent.observation_space.shape or ()) in (2, 3)
-    is_stack = is_atari(agent.env_id or "") and agent.observation_space.shape[0] > 1
+def inside_section(policy: Policy, episode: RecordedEpisode) -> Section:
+    """Return the section about what a policy's network computes in the states of an episode."""
+    is_image = len(policy.observation_space.shape) in (2, 3)
+    is_stack = is_atari(policy.env_id or "") and policy.observation_space.shape[0] > 1
     states = len(episode.states)
+    moments = chosen_moments(episode) if is_image else []
     values = {
         "is_image": is_image,
         "is_stack": is_stack,
-        "filters": _filters(agent),
-        "moments": [_look(agent, episode, moment) for moment in chosen_moments(episode)] if is_image else [],
+        "filters": _filters(policy),
+        "moments": [_describe_moment(policy, episode, moment) for moment in moments],
         "palette": data_uri(heat(np.linspace(0, 1, 128)[None])),
         "states": states,
         "apart": int(episode.states[1]) if states > 1 else 1,
         "least_states": LEAST_STATES,
     }
-    return Section(NAME, "What the network sees", values, None if states < LEAST_STATES else _map(agent, episode))
+    return Section(NAME, "What the network sees", values, None if states < LEAST_STATES else _map(policy, episode))
 
 
 def chosen_moments(episode: RecordedEpisode) -> list[Moment]:
-    """Moments in the order of the episode, each with all reasons for which it was chosen."""
+    """Return the moments of an episode to show, in its order, each with all reasons for which it was chosen."""
     states, rewards = episode.states, episode.rewards
-    q = np.sort(episode.q_values[states], 1)  # [S, A], rising
+    q = np.sort(episode.q_values[states], 1)  # [S, A], in increasing order
     reasons: dict[int, list[str]] = {}
 
     def choose(index: Any, why: str) -> None:
         reasons.setdefault(int(index), []).append(why)
 
-    def before(step: Any) -> Any:
+    def last_state_before(step: Any) -> Any:
         return np.searchsorted(states, step, "right") - 1
 
     choose(q[:, -1].argmax(), "the highest value")
     choose(q[:, -1].argmin(), "the lowest value")
     if rewards.max() > max(0.0, rewards.min()):
-        choose(before(rewards.argmax()), f"before the greatest reward, {format_signed(rewards.max())}")
+        choose(last_state_before(rewards.argmax()), f"before the greatest reward, {format_signed(rewards.max())}")
     if rewards.min() < 0:
-        choose(before(rewards.argmin()), f"before the lowest reward, {format_signed(rewards.min())}")
+        choose(last_state_before(rewards.argmin()), f"before the lowest reward, {format_signed(rewards.min())}")
     if q.shape[1] > 1:
-        choose((q[:, -1] - q[:, -2]).argmax(), "the clearest choice: one action stands out most")
+        choose((q[:, -1] - q[:, -2]).argmax(), "the clearest choice, with the widest gap between the two best actions")
     return [Moment(index, "; ".join(reasons[index])) for index in sorted(reasons)]
 
 
 def channels_of(observation: NDArray[Any]) -> NDArray[Any]:
-    """The channels [C, H, W] of an image of any layout; of a stack the oldest frame first."""
+    """Return the channels [C, H, W] of an image of any layout; the oldest frame of a stack comes first."""
     match image_layout(observation.shape):
         case "HW":
             return observation[None]
@@ -88,17 +95,17 @@ def channels_of(observation: NDArray[Any]) -> NDArray[Any]:
             return observation
 
 
-def _filters(agent: DQN) -> list[str]:
-    """Each filter of the first convolution as a column of its channels, in grey of its own."""
-    return [data_uri(grid(signed_grey(weights), 1)) for weights in first_filters(agent)[:MOST_MAPS]]
+def _filters(policy: Policy) -> list[str]:
+    """Return a picture of each filter of the first layer: its channels in a column, in grey with its own scale."""
+    return [data_uri(grid(signed_grey(weights), 1)) for weights in first_filters(policy)[:MOST_MAPS]]
 
 
-def _look(agent: DQN, episode: RecordedEpisode, moment: Moment) -> dict[str, Any]:
-    """What the page shows of a moment."""
+def _describe_moment(policy: Policy, episode: RecordedEpisode, moment: Moment) -> dict[str, Any]:
+    """Return the values that the template shows of a moment."""
     step, observation = int(episode.states[moment.index]), episode.observations[moment.index]
     inputs = grey(channels_of(observation))
-    found = saliency(agent, observation, None if episode.memories is None else episode.memories[moment.index])
-    assert found is not None  # it is an image
+    found = saliency(policy, observation, None if episode.memories is None else episode.memories[moment.index])
+    assert found is not None  # the observation is an image
     action = int(episode.actions[step])
     return {
         "step": step,
@@ -117,13 +124,13 @@ def _look(agent: DQN, episode: RecordedEpisode, moment: Moment) -> dict[str, Any
                 "shown": min(len(layer.maps), MOST_MAPS),
                 "grid": data_uri(grid(grey(layer.maps[:MOST_MAPS]), COLUMNS)),
             }
-            for layer in feature_maps(agent, observation)
+            for layer in feature_maps(policy, observation)
         ],
     }
 
 
 def _heats(found: Saliency) -> list[dict[str, Any]]:
-    """Saliency of the value and of the q-values, to lie over the newest frame."""
+    """Return heat maps of the saliency of the value and of all q-values, for an overlay on the newest frame."""
     heats = []
     for name, called, values in (("value", "the value", found.value), ("q", "all q-values", found.q_values)):
         row, column = np.unravel_index(values.argmax(), values.shape)
@@ -140,10 +147,10 @@ def _heats(found: Saliency) -> list[dict[str, Any]]:
     return heats
 
 
-def _map(agent: DQN, episode: RecordedEpisode) -> dict[str, Any]:
-    """The map of states as JSON values, with a sheet of all their pictures."""
+def _map(policy: Policy, episode: RecordedEpisode) -> dict[str, Any]:
+    """Return the map of states as JSON values, with a sheet of all their pictures."""
     thumbnails = min(THUMBNAILS, len(episode.states) // 4)
-    found = map_states(agent, episode.observations, episode.memories, thumbnails=thumbnails)
+    found = map_states(policy, episode.observations, episode.memories, thumbnails=thumbnails)
     pictures = shrunk(episode.pictures, TALLEST)
     return {
         "x": np.round(found.positions[:, 0], 3).tolist(),
@@ -159,5 +166,5 @@ def _map(agent: DQN, episode: RecordedEpisode) -> dict[str, Any]:
 
 
 def _digits(value: Any) -> str:
-    """Three digits that count."""
+    """Return a number as text with three significant digits, or as a score from a thousand on."""
     return f"{float(value):.3g}".replace("-", "−") if abs(value) < 1000 else format_score(float(value))

@@ -1,4 +1,4 @@
-"""A policy at play and from inside: from a checkpoint to the page's sections."""
+"""Sections about a policy: its best episode, and what its network computes in it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pixelq.agents.dqn import DQN
+from pixelq.agents.acting.policy import Policy
 from pixelq.agents.errors import InvalidCheckpoint
-from pixelq.agents.evaluation.episode import evaluation_game
+from pixelq.agents.evaluation.episode import evaluation_game, evaluation_rules
 from pixelq.agents.insight.recording import best_seed, record_episode
 from pixelq.agents.report.episode import episode_section, no_episode_section
 from pixelq.agents.report.inside import inside_section
@@ -17,6 +17,7 @@ from pixelq.agents.report.page import Section
 from pixelq.envs import EnvironmentFailed, InvalidEnv, make_filmed
 
 EPISODES = 10
+"""Number of episodes that are played, of which the best is shown."""
 CHECKPOINTS = "checkpoints"
 
 
@@ -29,48 +30,52 @@ def insight_sections(
     seed: int = 0,
     device: str = "auto",
 ) -> list[Section]:
-    """The best of some episodes of a saved policy, and what its network computes in it; a sentence where none is drawn.
+    """Return the sections of the best of several episodes of a saved policy, and of what its network computes in it.
+
+    If its environment draws no pictures or fails, there is only one section, which says so.
 
     Args:
-        path: a run (its best checkpoint, or else its latest), or a checkpoint.
-        episodes: how many are played, in games that neither training nor the choice of the best checkpoint has seen.
-        protocol: Atari rules; None for those of the training, or ``sticky`` where these have no name.
-        epsilon: probability of a random action; None for the protocol's in evaluations.
-        seed: of the games and of the random actions.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        path: A run (its best checkpoint, or else its latest), a checkpoint, or the name of a pretrained policy.
+        episodes: Number of episodes, in games that neither training nor the choice of the best checkpoint has seen.
+        protocol: Name of an Atari protocol; None for that of the training, or for `sticky` if its name is unknown.
+        epsilon: Probability of a random action; None for the protocol's.
+        seed: Seed of the games and of the random actions.
+        device: `auto`, `cpu` or `cuda`.
 
     Raises:
-        InvalidCheckpoint: it is missing or damaged, does not say in which environment it was trained, or its
-            environment is not here what it was.
-        MissingExtra: scikit-learn is not there.
-        ValueError: episodes is less than 1.
+        InvalidCheckpoint: If it is missing or damaged, does not say in which environment it was trained, or has other
+            observations or actions than that environment.
+        MissingExtra: If scikit-learn is missing.
+        ValueError: If `episodes` is less than 1.
     """
-    agent = DQN.load(path, device)
-    if agent.env_id is None:
-        raise InvalidCheckpoint(f"{path} does not say which environment it was trained in; train it from an id")
-    game = evaluation_game(agent, agent.env_id, protocol, epsilon, seed)
+    policy = Policy.load(path, device)
+    if policy.env_id is None:
+        raise InvalidCheckpoint(f"{path} does not say which environment it was trained in; train it from an ID")
+    rules = evaluation_rules(policy.protocol, protocol)
+    game = evaluation_game(policy, policy.env_id, rules, epsilon, seed)
     try:
         envs = make_filmed(game.env_id, **game.arguments)
     except InvalidEnv as error:
         return [no_episode_section(str(error))]
-    fits = agent.fits(envs)
+    fits = policy.fits(envs)
     envs.close()
     if not fits:
         raise InvalidCheckpoint(f"{path} was trained on other observations or actions than {game.env_id} has here")
     try:
-        best, returns = best_seed(agent, game, episodes)
+        best, returns = best_seed(policy, game, episodes)
         game = replace(game, seed=best)
         with TemporaryDirectory() as folder:
-            episode = record_episode(agent, game, Path(folder) / "film.mp4")
-            return [episode_section(game, episode, returns, policy_of(path, agent)), inside_section(agent, episode)]
+            episode = record_episode(policy, game, Path(folder) / "film.mp4")
+            name = describe_policy(path, policy)
+            return [episode_section(game, episode, returns, name), inside_section(policy, episode)]
     except EnvironmentFailed as error:
         return [no_episode_section(str(error))]
-    except OSError as error:  # as of a full disk
+    except OSError as error:  # such as a full disk
         return [no_episode_section(f"the film cannot be written ({error.strerror or error})")]
 
 
-def policy_of(path: str | os.PathLike[str], agent: DQN) -> str:
-    """Which policy it is, for people: the name of its run or of its folder, and how long it had learned."""
+def describe_policy(path: str | os.PathLike[str], policy: Policy) -> str:
+    """Return a policy as text: the name of its run or of its folder, and the steps of its training."""
     folder = Path(path).absolute()
     name = f"{folder.parent.parent.name}, {folder.name}" if folder.parent.name == CHECKPOINTS else folder.name
-    return f"The policy of {name} after {agent.step:,} steps"
+    return f"The policy of {name} after {policy.step:,} steps"

@@ -1,4 +1,4 @@
-"""The page: sections, each with a template and perhaps a script of its own, in one file that needs no network."""
+"""The page of a report: sections with a template and perhaps a script each, in one file that needs no network."""
 
 from __future__ import annotations
 
@@ -14,29 +14,35 @@ from typing import Any
 from pixelq.agents.errors import MissingExtra
 
 SCRIPTS = ("curves", "across", "episode", "inside")
-"""Sections that have a script, ``templates/NAME.js``."""
+"""Names of the sections that have a script, `templates/NAME.js`."""
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page."""
+    """Section of a page."""
 
     name: str
-    """Of its template ``templates/NAME.html``, and its anchor."""
+    """Name of its template `templates/NAME.html`, and its anchor."""
     title: str
+    """Heading."""
     values: Mapping[str, Any] = field(default_factory=dict)
-    """What the template knows as ``values``."""
+    """Variable `values` of the template."""
     data: Any = None
-    """What its script reads by ``charts.data(NAME)``: JSON values without NaN or infinity; None for no script."""
+    """JSON values without NaN or infinity that its script reads by `charts.data(NAME)`; None for no script."""
 
 
 def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
-    """The page as HTML.
+    """Return a page as HTML.
+
+    Args:
+        title: Title and heading of the page.
+        subtitle: Line below the heading.
+        sections: Sections in their order.
 
     Raises:
-        MissingExtra: Jinja or Plotly is not there.
-        ValueError: data of a section hold NaN or infinity.
+        MissingExtra: If Jinja or Plotly is missing.
+        ValueError: If the data of a section hold NaN or infinity.
     """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -66,21 +72,21 @@ def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
 
 
 def template(name: str) -> str:
-    """The text of a file in ``templates``."""
+    """Return the text of a file in `templates`."""
     return (files("pixelq.agents.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def json_in_script(data: Any) -> str:
-    """JSON that may stand in a script element, whatever its strings hold.
+    """Return JSON that is safe inside a script element, whatever its strings hold.
 
     Raises:
-        ValueError: it holds NaN or infinity.
+        ValueError: If the data hold NaN or infinity.
     """
     return _ENCODER.encode(data).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def content_security_policy(scripts: Sequence[str]) -> str:
-    """The page may run these scripts and show what it holds itself, and reach nothing else."""
+    """Return a policy by which a page runs these scripts, shows what it contains, and reaches nothing else."""
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
     )

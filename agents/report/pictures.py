@@ -1,4 +1,4 @@
-"""Arrays as pictures that a page holds itself: in grey, as heat, in grids, as data URIs; and a film of bounded size."""
+"""Arrays as pictures (grey, heat maps, grids) in data URIs that a page embeds, and films of bounded size."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 Array = NDArray[np.floating[Any]]
 
-BETWEEN = 128  # grey of the lines of a grid, seen on light and dark alike
-OPAQUE = 0.85  # of heat where it is greatest
+BETWEEN = 128
+"""Grey of the lines in a grid, which is visible on light and on dark pages."""
+OPAQUE = 0.85
+"""Opacity of a heat map where it is greatest."""
 JPEG_QUALITY = 75
-PALETTE = "plasma"  # of heat; its lightness rises evenly, whatever colours one sees
+PALETTE = "plasma"
+"""Colours of heat maps. Its lightness increases evenly, so colour-blind people can read it too."""
 TRIES = 4
+"""Number of times that a film is encoded to reach a size."""
 
 
 def data_uri(image: Pixels, extension: str = ".png") -> str:
-    """A picture, grey [H, W], colour [H, W, 3] or with opacity [H, W, 4], as a data URI; JPEG with ``.jpg``."""
+    """Return a picture, grey [H, W], colour [H, W, 3] or with opacity [H, W, 4], as a data URI; JPEG with `.jpg`."""
     import imageio.v3 as imageio
 
     options: dict[str, Any] = {"quality": JPEG_QUALITY} if extension == ".jpg" else {"optimize": True}
@@ -30,13 +34,16 @@ def data_uri(image: Pixels, extension: str = ".png") -> str:
 
 
 def signed_grey(values: Array) -> Pixels:
-    """Numbers in grey: 0 is 128, the one farthest from 0 is white or black; all 128 where all are 0."""
+    """Return numbers as grey: 0 is 128, and the number farthest from 0 is white or black."""
     most = float(np.abs(values).max(initial=0.0)) or 1.0
     return (128 + np.round(values / most * 127)).astype(np.uint8)
 
 
 def grey(values: NDArray[Any]) -> Pixels:
-    """Numbers in grey from the least, or 0 if that is less, in black to the greatest in white; bytes as they are."""
+    """Return numbers as grey from the least (or 0, if all are positive) in black to the greatest in white.
+
+    Bytes are returned unchanged.
+    """
     if values.dtype == np.uint8:
         return values
     least = min(0.0, float(values.min(initial=0.0)))
@@ -45,7 +52,7 @@ def grey(values: NDArray[Any]) -> Pixels:
 
 
 def grid(tiles: Pixels, columns: int) -> Pixels:
-    """Pictures [N, H, W] or [N, H, W, 3] row by row in one, with grey lines a pixel wide between them."""
+    """Return pictures [N, H, W] or [N, H, W, 3] row by row as one picture, with grey lines between them."""
     count, height, width = tiles.shape[:3]
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -57,7 +64,7 @@ def grid(tiles: Pixels, columns: int) -> Pixels:
 
 
 def sheet(pictures: Pixels, columns: int) -> Pixels:
-    """Pictures [N, H, W, 3] row by row in one without lines; places that are left over are black."""
+    """Return pictures [N, H, W, 3] row by row as one picture without lines; unused places are black."""
     count, height, width, _ = pictures.shape
     rows = -(-count // columns)
     padded = np.zeros((rows * columns, height, width, 3), np.uint8)
@@ -67,7 +74,7 @@ def sheet(pictures: Pixels, columns: int) -> Pixels:
 
 
 def heat(values: Array) -> Pixels:
-    """Numbers from 0 on [H, W] as colours [H, W, 4] to lie over a picture: 0 is clear, the greatest nearly opaque."""
+    """Return numbers [H, W] that are not negative as an overlay [H, W, 4]: 0 is clear, the greatest nearly opaque."""
     from matplotlib import colormaps
 
     share = values / (float(values.max(initial=0.0)) or 1.0)
@@ -77,7 +84,7 @@ def heat(values: Array) -> Pixels:
 
 
 def shrunk(pictures: Pixels, tallest: int) -> Pixels:
-    """Pictures [N, H, W, 3] made at most so high: means over squares of a whole number of pixels."""
+    """Return pictures [N, H, W, 3] scaled down to a greatest height: means over squares of whole pixels."""
     factor = max(1, -(-pictures.shape[1] // tallest))
     height, width = (size // factor for size in pictures.shape[1:3])
     squares = pictures[:, : height * factor, : width * factor].reshape(-1, height, factor, width, factor, 3)
@@ -85,9 +92,18 @@ def shrunk(pictures: Pixels, tallest: int) -> Pixels:
 
 
 def bounded_film(path: Path, fps: float, most_bytes: int) -> bytes | None:
-    """An mp4 of at most so many bytes: as it is, or else its pictures encoded again, coarser; None if that fails."""
+    """Return the bytes of an mp4, encoded again at a lower quality if there are too many.
+
+    Args:
+        path: Path of the film.
+        fps: Pictures per second.
+        most_bytes: Greatest number of bytes.
+
+    Returns:
+        The bytes; None if the film cannot be made as small as that.
+    """
     film = path.read_bytes()
-    share = 0.9 * most_bytes / max(len(film), 1)  # of the bits it has now
+    share = 0.9 * most_bytes / max(len(film), 1)  # of its present bits
     for attempt in range(TRIES):
         if len(film) <= most_bytes:
             return film
@@ -96,7 +112,7 @@ def bounded_film(path: Path, fps: float, most_bytes: int) -> bytes | None:
 
 
 def _encoded_again(path: Path, fps: float, share: float) -> bytes:
-    """A film's pictures in about such a share of its bits."""
+    """Return the pictures of a film, encoded with about a share of its bits."""
     import imageio.v2 as imageio
 
     coarse = path.with_name(f"{path.stem}-coarse.mp4")
@@ -104,7 +120,7 @@ def _encoded_again(path: Path, fps: float, share: float) -> bytes:
     writer: Any
     with imageio.get_reader(path) as frames:
         seconds = frames.get_meta_data()["duration"]
-        bits = max(1000, int(share * path.stat().st_size * 8 / seconds))  # a second
+        bits = max(1000, int(share * path.stat().st_size * 8 / seconds))  # per second
         options: dict[str, Any] = {"macro_block_size": 2, "codec": "libx264", "bitrate": bits}
         with imageio.get_writer(coarse, fps=fps, **options) as writer:
             for frame in frames:

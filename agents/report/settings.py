@@ -1,4 +1,4 @@
-"""What was run, and on what: configurations beside their presets, machines, time and cost."""
+"""Sections of configurations beside their presets, and of hardware, time and cost."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from pixelq.agents.results.comparison import MILLION
 from pixelq.agents.results.formatting import format_duration
 from pixelq.agents.results.records import Group, Run, differences
 
-NOT_OF_THE_AGENT = {"protocol": "sticky", "full_action_space": False, "flicker": 0.0}
+DEFAULT_RULES = {"protocol": "sticky", "full_action_space": False, "flicker": 0.0}
+"""Rules that are not named in an agent's name; see `pixelq.agents.results.records.differences`."""
 
 
 def settings_section(groups: Sequence[Group]) -> Section:
-    """The section of configurations: what differs from the preset, and the whole of each run's."""
+    """Return the section of configurations: differences from the preset, and the whole configuration of each run."""
     tables = []
     for group in groups:
         config = group.runs[0].config
         settings = PRESETS[group.preset]() if group.preset in PRESETS else AgentConfig()
-        preset = settings.to_dict() | NOT_OF_THE_AGENT
+        preset = settings.to_dict() | DEFAULT_RULES
         tables.append(
             {
                 "agent": group.agent,
@@ -44,7 +45,7 @@ def settings_section(groups: Sequence[Group]) -> Section:
 
 
 def machines_section(groups: Sequence[Group], price_per_hour: float | None) -> Section:
-    """The section of hardware, time and cost; without a price it says how to give one."""
+    """Return the section of hardware, time and cost; without a price it says how to give one."""
     rows = [
         {"agent": group.agent, "env": group.env, **_machine(run, price_per_hour)}
         for group in groups
@@ -54,6 +55,7 @@ def machines_section(groups: Sequence[Group], price_per_hour: float | None) -> S
 
 
 def _machine(run: Run, price_per_hour: float | None) -> dict[str, str]:
+    """Return the cells of a run's row."""
     hardware: dict[str, Any] = run.config.get("hardware") or {}
     is_gpu = hardware.get("device", "cpu") != "cpu"
     cpu = f"{hardware.get('cpu', 'unknown processor')}, {hardware.get('cores', '?')} cores"
@@ -73,4 +75,5 @@ def _machine(run: Run, price_per_hour: float | None) -> dict[str, str]:
 
 
 def _value(value: Any) -> str:
+    """Return a setting as text."""
     return json.dumps(value) if not isinstance(value, str) else value

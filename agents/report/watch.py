@@ -1,4 +1,4 @@
-"""A page that watches a run: a small web application that reads the run's folder and can do nothing else."""
+"""Live page of a run: a small web application that reads the run folder and can do nothing else."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from uvicorn import Server
 
 OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
-"""Hosts by whose names the page may always be asked for: what a page elsewhere cannot take for its own."""
+"""Host names that are always accepted. They stand for this machine, so no other web site can use them."""
 SECURITY = {
     "Content-Security-Policy": (
-        # Plotly sets styles of its own.
+        # Plotly sets inline styles.
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src data: blob:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
@@ -36,24 +36,30 @@ SECURITY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+"""Headers of every response."""
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 MISSING = "watch needs Starlette, Uvicorn and Plotly: pip install 'pixelq[report]'"
 
 
 def allowed_hosts(names: Iterable[str]) -> list[str]:
-    """Values of the header Host, without a port, that are answered: loopback's own, and names and addresses given.
+    """Return the values of the Host header, without a port, that are accepted: `OWN_NAMES` and the given ones.
 
-    A page elsewhere whose name is made to point at this machine (DNS rebinding) asks under that name, and is refused.
+    This protects against DNS rebinding: a web site whose name is made to point at this machine sends its own name in
+    the header, and is refused.
+
+    Args:
+        names: Further names and addresses. Those that stand for all addresses of the machine are left out.
     """
     return list(dict.fromkeys([*OWN_NAMES, *(_as_in_header(name) for name in names if not is_any(name))]))
 
 
 def _as_in_header(name: str) -> str:
+    """Return a name or an address as the Host header has it: IPv6 in brackets, names in lower case."""
     return f"[{name}]" if ":" in name and not name.startswith("[") else name.lower()
 
 
 def is_any(host: str) -> bool:
-    """Whether an address stands for every address of the machine, so that it is no name."""
+    """Return whether an address stands for all addresses of the machine, as `0.0.0.0` does."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_unspecified
     except ValueError:
@@ -61,11 +67,15 @@ def is_any(host: str) -> bool:
 
 
 def make_app(run: Path, hosts: Iterable[str] = OWN_NAMES) -> Starlette:
-    """The application that shows a run's folder to whoever asks for it by one of the hosts' names.
+    """Return the web application that shows a run.
+
+    Args:
+        run: The run folder.
+        hosts: Accepted values of the Host header; see `allowed_hosts`.
 
     Raises:
-        InvalidRun: the folder holds no run.
-        MissingExtra: a library of the extra ``report`` is not there.
+        InvalidRun: If there is no run in the folder.
+        MissingExtra: If a library of the extra `report` is missing.
     """
     try:
         from plotly.offline import get_plotlyjs
@@ -81,11 +91,11 @@ def make_app(run: Path, hosts: Iterable[str] = OWN_NAMES) -> Starlette:
     routes = [_file_route("/", template("watch.html"), ".html"), _file_route("/plotly.js", get_plotlyjs(), ".js")]
     routes += [_file_route(f"/{name}", text, Path(name).suffix) for name, text in texts.items()]
 
-    def data(request: Request) -> Response:  # no coroutine, so that reading files keeps nobody waiting
+    def data(request: Request) -> Response:  # not a coroutine, so it runs in a thread and blocks no other request
         given = {name: request.query_params.get(name, "-1") for name in ("since", "evaluated")}
         for name, value in given.items():
             if not re.fullmatch(r"-1|[0-9]{1,15}", value):
-                return _json({"problem": f"{name} is no step; give a whole number"}, 400)
+                return _json({"problem": f"{name} must be a step or -1, got {value!r:.80}"}, 400)
         try:
             return _json(live.answer(**{name: int(value) for name, value in given.items()}))
         except InvalidRun as error:
@@ -103,14 +113,14 @@ def make_app(run: Path, hosts: Iterable[str] = OWN_NAMES) -> Starlette:
 
 
 async def _secure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Every answer has the headers ``SECURITY``, a refusal too."""
+    """Add the headers `SECURITY` to every response, also to refusals."""
     response = await call_next(request)
     response.headers.update(SECURITY)
     return response
 
 
 def _json(values: Any, status: int = 200) -> Response:
-    """JSON in ASCII, as names of folders may hold what is no UTF-8."""
+    """Return a response with JSON in ASCII, as names of folders may hold bytes that are not UTF-8."""
     from starlette.responses import Response
 
     text = json.dumps(values, allow_nan=False)
@@ -118,7 +128,7 @@ def _json(values: Any, status: int = 200) -> Response:
 
 
 def _file_route(path: str, text: str, suffix: str) -> Any:
-    """A route to a text that a browser keeps, asking each time whether it is still the same."""
+    """Return a route to a text that browsers may cache, but must ask each time whether it has changed."""
     from starlette.responses import Response
     from starlette.routing import Route
 
@@ -135,10 +145,10 @@ def _file_route(path: str, text: str, suffix: str) -> Any:
 
 
 def make_server(app: Any) -> Server:
-    """Uvicorn for the application, which is quiet and believes no proxy; ``run(sockets=[…])`` serves.
+    """Return a Uvicorn server of the application, without logs or trust in proxies; `run(sockets=[…])` serves.
 
     Raises:
-        MissingExtra: Uvicorn is not there.
+        MissingExtra: If Uvicorn is missing.
     """
     try:
         from uvicorn import Config, Server
@@ -158,13 +168,13 @@ def make_server(app: Any) -> Server:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens at a port of this machine; port 0 is any that is free.
+    """Return a socket that listens on a port of this machine; with port 0, on any free one.
 
     Raises:
-        OSError: the host has no such address, or the port is taken.
+        OSError: If the address is not one of this machine, or the port is taken.
     """
     family, *_, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
     try:
         return socket.create_server(address[:2], family=family)
     except OSError as error:
-        raise OSError(error.errno, os.strerror(error.errno or 0)) from error  # its own text has the address once more
+        raise OSError(error.errno, os.strerror(error.errno or 0)) from error  # its own text repeats the address

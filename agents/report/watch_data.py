@@ -1,4 +1,4 @@
-"""What a page that watches a run is told: the run's files, read again and again while another process writes them."""
+"""Data of the live page: the files of a run, read repeatedly while another process writes them."""
 
 from __future__ import annotations
 
@@ -25,27 +25,29 @@ COLUMNS = {
     "metrics": ("step", "frames", "return_mean", "loss", "q_mean", "epsilon", "steps_per_second", "wall_seconds"),
     "evaluations": ("step", "mean", "ci95_low", "ci95_high", "episodes"),
 }
+"""Columns of each table that the page shows."""
 MOST_ROWS = 5000
-"""Rows of a table in one answer; who asks goes on after the last."""
+"""Greatest number of rows of a table in one answer; the page asks for the next ones."""
 SILENT_SECONDS = 60.0
-"""A run that has said nothing for so long is taken for one that no longer runs: a checkpoint may take a while."""
+"""Seconds without a new progress.json after which a run counts as not running; writing a checkpoint takes a while."""
 _LAST_BYTES = 256
+"""Bytes before the unread ones that are compared, to notice that a table was rewritten."""
 
 
 class TableTail:
-    """The rows of a table that grows at its end, read as they come.
+    """Rows of a table that grows, read as they are appended.
 
-    Lines that are no rows are left out, and so is a last line that is still being written. A table that was cut
-    off or written anew, as when its run is resumed, is read again from its beginning.
+    Lines that are not rows are left out, and so is a last line that is still being written. A table that was cut off
+    or rewritten, as when its run is resumed, is read again from its beginning.
 
     Args:
-        path: the table; it may not be there yet.
-        columns: what is kept, ``step`` first.
+        path: Path of the table, which need not exist yet.
+        columns: Columns that are kept, with `step` first.
 
     Attributes:
-        rows: numbers by column; None where a cell is empty or not finite.
-        steps: of the rows, rising.
-        readings: how often it was read from its beginning.
+        rows: Numbers of each row in the order of the columns; None if a cell is empty or not finite.
+        steps: Steps of the rows, in increasing order.
+        readings: Number of times that the table was read from its beginning.
     """
 
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
@@ -54,17 +56,18 @@ class TableTail:
         self._begin()
 
     def _begin(self) -> None:
+        """Forget all rows, and read from the beginning of the table."""
         self.rows: list[list[float | None]] = []
         self.steps: list[float] = []
         self.readings += 1
         self._header: list[str] = []
-        self._seen: tuple[int, ...] = ()  # inode, size and time of the file as it was read last
-        self._offset, self._last = 0, b""  # where unread bytes begin, and the bytes before
+        self._seen: tuple[int, ...] = ()  # inode, size and time of the file when it was last read
+        self._offset, self._last = 0, b""  # where unread bytes begin, and the bytes before them
 
     def refresh(self) -> None:
-        """Reads what is new; a file that cannot be read has nothing new."""
+        """Read new rows, if the file can be read."""
         try:
-            if not self.path.is_file():  # a pipe would be waited for
+            if not self.path.is_file():  # a pipe would block
                 raise FileNotFoundError
             with self.path.open("rb") as file:
                 status = os.fstat(file.fileno())
@@ -85,7 +88,7 @@ class TableTail:
             return
 
     def _take(self, data: bytes) -> None:
-        """Adds the rows of some more bytes of the file."""
+        """Add the rows of further bytes of the file."""
         whole = data[: data.rfind(b"\n") + 1]
         self._offset += len(whole)
         self._last = (self._last + whole)[-_LAST_BYTES:]
@@ -97,48 +100,53 @@ class TableTail:
                 self._add(dict(zip(self._header, cells, strict=True)))
 
     def _add(self, cells: Mapping[str, str]) -> None:
+        """Add a row, given its cells by column, unless its step does not follow the last one."""
         row = [_number(cells.get(column, "")) for column in self.columns]
         if row[0] is not None and row[0] > (self.steps[-1] if self.steps else -1):
             self.rows.append(row)
             self.steps.append(row[0])
 
     def after(self, step: float) -> list[list[float | None]]:
-        """The first rows after a step."""
+        """Return at most `MOST_ROWS` rows after a step."""
         first = bisect_right(self.steps, step)
         return self.rows[first : first + MOST_ROWS]
 
 
 class LiveRun:
-    """A run's folder as it is now; nothing in it is written, and many may ask at once.
+    """Current state of a run folder, which is only read. Several threads may ask at once.
 
     Args:
-        run: the folder.
+        run: The run folder.
 
     Raises:
-        InvalidRun: it holds no run.
+        InvalidRun: If there is no run in it.
     """
 
     def __init__(self, run: Path) -> None:
         self.run = run
         self._lock = threading.Lock()
         self._tables = {name: TableTail(run / f"{name}.csv", columns) for name, columns in COLUMNS.items()}
-        self._mark = secrets.token_hex(4)  # a server that was started again has read anew
+        self._mark = secrets.token_hex(4)  # tells a restarted server from the one before
         read_config(run)
 
     def answer(self, since: float = -1, evaluated: float = -1) -> dict[str, Any]:
-        """What has come after a step of either table, as JSON values.
+        """Return the state of the run, and the rows of its tables that follow those already known, as JSON values.
 
-        ``version`` is another one when the tables were written anew; then what was told before no longer holds.
+        `version` changes when a table was rewritten; rows of earlier answers then no longer hold.
+
+        Args:
+            since: Step of the last known row of metrics.csv; -1 for none, which adds the published curve.
+            evaluated: Step of the last known row of evaluations.csv; -1 for none.
 
         Raises:
-            InvalidRun: the folder no longer holds a run.
+            InvalidRun: If there is no longer a run in the folder.
         """
         config = read_config(self.run)
         with self._lock:
             for table in self._tables.values():
                 table.refresh()
             metrics, evaluations = (self._tables[name] for name in COLUMNS)
-            told = {
+            answer = {
                 "version": "-".join([self._mark, *(str(table.readings) for table in self._tables.values())]),
                 "run": _description(self.run, config),
                 "metrics": metrics.after(since),
@@ -146,14 +154,14 @@ class LiveRun:
                 "total": len(metrics.rows),
             }
             last = metrics.rows[-1] if metrics.rows else None
-        told |= {"columns": COLUMNS, "now": time.time(), "final": _final(self.run)}
-        told |= self._state(config, None if last is None else dict(zip(COLUMNS["metrics"], last, strict=True)))
+        answer |= {"columns": COLUMNS, "now": time.time(), "final": _final(self.run)}
+        answer |= self._state(config, None if last is None else dict(zip(COLUMNS["metrics"], last, strict=True)))
         if since < 0:
-            told["published"] = _published(config)
-        return told
+            answer["published"] = _published(config)
+        return answer
 
     def _state(self, config: Mapping[str, Any], last: Mapping[str, float | None] | None) -> dict[str, Any]:
-        """Whether the run goes on and how far it has come; of a run without progress.json, what its tables tell."""
+        """Return whether the run is running, and its progress; without a progress.json, as far as its tables tell."""
         progress = read_progress(self.run)
         if progress is not None:
             age = max(0.0, time.time() - progress.written)
@@ -170,7 +178,7 @@ class LiveRun:
 
 
 def _description(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page's heading says."""
+    """Return the values of the page's heading."""
     hardware = config.get("hardware")
     device = hardware.get("device") if isinstance(hardware, dict) else None
     if device in (None, "cpu") and isinstance(hardware, dict):
@@ -188,13 +196,13 @@ def _description(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _published(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The published curve of the run's preset, or of DQN, as far as the run is to go; None where there is none."""
+    """Return the published curve of the run's preset, or of DQN, up to the run's last step; None if there is none."""
     curve = published_beside(config)
     if curve is None:
         return None
     steps = _count(config.get("steps")) or 0
     shown = curve.frames_millions - 1 <= max(4 * steps / MILLION, 1.0)
-    middle, mean, std = ((column[shown]) for column in (curve.middle_millions, curve.mean, curve.std))
+    middle, mean, std = (column[shown] for column in (curve.middle_millions, curve.mean, curve.std))
     return {
         "agent": curve.agent,
         "frames": (middle * MILLION).tolist(),
@@ -205,7 +213,7 @@ def _published(config: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _final(run: Path) -> dict[str, float] | None:
-    """What the best policy scored at the run's end; None before."""
+    """Return the score of the best policy at the end of the run; None before."""
     path = run / FINAL_EVALUATION
     try:
         values = read_evaluation(path) if path.is_file() else {}
@@ -217,8 +225,10 @@ def _final(run: Path) -> dict[str, float] | None:
 
 
 def _number(cell: str) -> float | None:
+    """Return the number in a cell; None if it is not a finite number."""
     return value if is_number(value := number_in(cell)) else None
 
 
 def _count(value: Any) -> int | None:
-    return value if is_count(value, most=2**53 - 1) else None  # JavaScript's integers end there
+    """Return a value if it is a count that JavaScript can represent; else None."""
+    return value if is_count(value, most=2**53 - 1) else None  # JavaScript's greatest exact integer

@@ -13,7 +13,7 @@ from pixelq.agents.config.presets import PRESETS
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.results.records import differences
 from pixelq.agents.runs.tables import read_run
-from pixelq.envs import PublishedCurve, has_published_rules, published_curve
+from pixelq.envs import PUBLISHED_SOURCE, PublishedCurve, has_published_rules, published_curve
 
 PUBLISHED_AS = {"dqn": "DQN", "c51": "C51", "qrdqn": "QR-DQN", "iqn": "IQN", "rainbow_dopamine": "Rainbow"}
 """Published agents by the presets with their settings; runs of other presets are compared with DQN."""
@@ -67,6 +67,26 @@ class Comparison:
     published: PublishedCurve
     differs: tuple[str, ...]
     millions: tuple[Million, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values, as `pixelq compare --json` writes them."""
+        millions = [
+            {
+                **million._asdict(),
+                "deviations": million.deviations if math.isfinite(million.deviations) else None,
+                "is_inside": million.is_inside,
+            }
+            for million in self.millions
+        ]
+        return {
+            "run": self.run,
+            "env": self.env,
+            "preset": self.preset,
+            "published": self.published.agent,
+            "source": PUBLISHED_SOURCE,
+            "differs": self.differs,
+            "millions": millions,
+        }
 
 
 def deviations(difference: float, std: float) -> float:

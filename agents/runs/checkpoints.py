@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from pixelq.agents.errors import InvalidCheckpoint, LostReplay
+from pixelq.agents.errors import InvalidCheckpoint, InvalidRun, LostReplay
 from pixelq.agents.experience.replay import Replay
 from pixelq.agents.runs.replay_files import ReplayFiles
+from pixelq.agents.runs.tables import TABLES, read_run
 from pixelq.agents.storage.checkpoint import (
     AGENT,
     ARRAYS,
@@ -174,6 +175,25 @@ def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
     if problems:
         raise InvalidCheckpoint(f"{problems[0]}, nor any other checkpoint of the run; start another run")
     return None
+
+
+def check_has_no_checkpoint_yet(out: Path) -> None:
+    """Check that a run without checkpoints was stopped before its first, so that starting again loses nothing.
+
+    Args:
+        out: Folder of the run.
+
+    Raises:
+        InvalidRun: If it had come further, or is no run.
+    """
+    if (out / AGENT).exists():  # a pretrained policy has the config.json of its run beside it
+        raise InvalidRun(f"{out} holds an agent without its run; it can be loaded, but not resumed")
+    if not all((out / f"{name}.csv").exists() for name in TABLES):
+        return
+    config, metrics, evaluations = read_run(out)
+    first = min(config.get("checkpoint_every", 0), config.get("evaluate_every", 0)) + config.get("num_envs", 0)
+    if evaluations or any(int(row["step"]) >= first for row in metrics):
+        raise InvalidRun(f"the checkpoints of {out} are missing; restore them, or start another run in another --out")
 
 
 def damage(checkpoint: Path, *, blocks: bool = True) -> str | None:

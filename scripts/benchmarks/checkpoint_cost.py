@@ -1,4 +1,4 @@
-"""What the checkpoints of a long run cost: seconds each, bytes on the disk, and seconds to read one back."""
+"""The cost of the checkpoints of a long run: seconds for each, bytes on disk, and seconds to read one back."""
 
 from __future__ import annotations
 
@@ -20,16 +20,26 @@ from pixelq.agents.runs.machine import hardware
 from pixelq.envs import make_vec
 
 EVERY = 50_000
-"""Steps between checkpoints, as ``pixelq train`` has them."""
+"""Steps between checkpoints, the default of `pixelq train`."""
 KEEP = 3
+"""Number of newest checkpoints to keep."""
 SHARE = 0.02
-"""Most of the training's time that checkpoints are meant to take."""
+"""Largest share of the training's time that checkpoints are meant to take."""
 
 
 def checkpoint_costs(env: str, rows: int, num_envs: int, device: torch.device) -> dict[str, Any]:
-    """Plays at random until a replay of so many rows is full, and half as long again; writes checkpoints meanwhile.
+    """Play at random until a replay is full, and half as long again, and return what the checkpoints meanwhile cost.
 
-    The agent is the preset ``rainbow``'s, whose priorities are in each checkpoint too.
+    The agent is that of the preset `rainbow`, whose priorities are in each checkpoint too.
+
+    Args:
+        env: ID of the environment.
+        rows: Rows of the replay.
+        num_envs: Number of environments.
+        device: Device of the agent.
+
+    Returns:
+        The figures as JSON values.
     """
     envs = make_vec(env, num_envs, seed=0)
     config = dataclasses.replace(preset("rainbow"), replay_capacity=rows)
@@ -47,7 +57,7 @@ def checkpoint_costs(env: str, rows: int, num_envs: int, device: torch.device) -
             if crossed(EVERY, agent.step - num_envs, agent.step) or agent.step >= 1.5 * rows:
                 games = {f"games.{key}": torch.from_numpy(value) for key, value in envs.get_state().items()}
                 start = time.perf_counter()
-                checkpoints.write(agent, {}, games)
+                checkpoints.write(agent.step, agent.checkpoint(), {}, games)
                 seconds = time.perf_counter() - start
                 written.append({"step": agent.step, "seconds": seconds, "bytes": _bytes(Path(name))})
         start = time.perf_counter()
@@ -77,7 +87,7 @@ def _bytes(folder: Path) -> int:
 
 
 def show_checkpoints(figures: dict[str, Any], console: Console) -> None:
-    """Prints the figures."""
+    """Print the figures of `checkpoint_costs`."""
     seconds = [entry["seconds"] for entry in figures["checkpoints"]]
     console.print(
         f"{figures['env']} · replay of {figures['rows']:,} rows, {figures['replay_bytes'] / 1e9:.2f} GB · "
@@ -85,5 +95,5 @@ def show_checkpoints(figures: dict[str, Any], console: Console) -> None:
         f"  to write   {figures['seconds']:.2f} s (median; {min(seconds):.2f} to {max(seconds):.2f}), "
         f"2% of training at {figures['steps_per_second_at_2_percent']:,.0f} steps/s\n"
         f"  on disk    {figures['bytes'] / 1e6:,.0f} MB with {figures['keep']} checkpoints kept\n"
-        f"  to read    {figures['seconds_to_read']:.1f} s, the games apart"
+        f"  to read    {figures['seconds_to_read']:.1f} s, without the games"
     )

@@ -1,4 +1,4 @@
-"""What the machine could do at most, and what one update asks of it: arithmetic and memory traffic."""
+"""The limits of the machine, and what one update demands of it: arithmetic and memory traffic."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from pixelq.scripts.benchmarks.update_cost import ACTIONS, OBSERVATIONS, random_
 from pixelq.scripts.benchmarks.work import Work
 
 SIDE = 2048
-"""Rows and columns of the matrices whose product measures arithmetic."""
+"""Rows and columns of the matrices whose product is timed."""
 COPIED = 256 * 2**20
-"""Bytes whose copy measures memory."""
+"""Bytes of the copy that is timed."""
 REPEATS = 5
+"""Number of measurements, of which the best counts."""
 CALLS = {"cpu": 1, "cuda": 20}
-"""Between two looks at the clock: a GPU would be waited for longer than it computes."""
+"""Calls between two looks at the clock; waiting for a GPU after each would take longer than the call."""
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one update asks for."""
+    """Demands of one update."""
 
     gflop: float
-    """Multiplications and additions of matrix products and convolutions: forward, backward, target."""
+    """10⁹ multiplications and additions of matrix products and convolutions: forward, backward, target."""
     gigabytes: float
-    """What its operations read and write, each operand once; what stays in a cache is in it."""
+    """Gigabytes that its operations read and write, each operand once, even if it stays in a cache."""
 
 
 class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the operands and results of all operations that compute."""
+    """A counter of the bytes of operands and results of all operations that compute."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -54,7 +55,12 @@ class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def update_cost(work: Work, device: torch.device) -> Cost:
-    """Counts one update of our agent at the benchmark's settings."""
+    """Return the demands of one update of our agent.
+
+    Args:
+        work: Settings of the benchmark.
+        device: Device to compute on.
+    """
     config = AgentConfig.from_dict(
         {
             "encoder": work.network,
@@ -65,7 +71,7 @@ def update_cost(work: Work, device: torch.device) -> Cost:
         }
     )
     learner, batch = DQN(OBSERVATIONS, ACTIONS, config, device=device).learner, random_batch(config, device)
-    learner.update(batch)  # the optimiser makes its state
+    learner.update(batch)  # the optimiser creates its state
     with FlopCounterMode(display=False) as counter:
         learner.update(batch)
     with _Traffic() as traffic:
@@ -74,9 +80,9 @@ def update_cost(work: Work, device: torch.device) -> Cost:
 
 
 def measure_peaks(device: torch.device) -> dict[str, float]:
-    """GFLOP/s of a large matrix product in each precision that the device has, and GB/s of a copy; the best of some."""
+    """Return GFLOP/s of a large matrix product in each precision that the device has, and GB/s of a copy."""
     peaks = {}
-    # Convolutions may round their operands to TF32 by PyTorch's default, matrix products may not: measure with it.
+    # By PyTorch's default convolutions may round their operands to TF32 and matrix products may not: measure with it.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     for name, dtype in PRECISIONS.items():
         if name == "bfloat16" and not has_bfloat16(device):
@@ -89,7 +95,7 @@ def measure_peaks(device: torch.device) -> dict[str, float]:
 
 
 def _best(way: Any, device: torch.device) -> float:
-    """The least seconds of some calls, the first of which does not count."""
+    """Return the least seconds of a call, over `REPEATS` measurements after a first that does not count."""
     seconds = []
     for _ in range(1 + REPEATS):
         wait_for(device)

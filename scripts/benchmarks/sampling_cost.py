@@ -1,4 +1,4 @@
-"""What drawing a batch from a full replay costs, beside a plain gather of the same bytes."""
+"""The cost of drawing a batch from a full replay, beside that of a plain gather of the same bytes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,19 @@ from pixelq.scripts.benchmarks.update_cost import OBSERVATIONS
 BATCH_SIZES = (32, 256)
 N_STEP = 3
 LEAST_ROWS = 10_000
-EPISODE = 1_000  # steps
+"""Rows of the smallest replay that is measured."""
+EPISODE = 1_000
+"""Mean number of steps in an episode."""
 
 
 def filled_replay(rows: int, num_envs: int, device: torch.device) -> Replay:
-    """A full replay of random pixels, with prioritised sampling and random priorities."""
+    """Return a full replay of random pixels, with prioritised sampling and random priorities.
+
+    Args:
+        rows: Rows of the replay.
+        num_envs: Number of environments.
+        device: Device of the replay.
+    """
     replay = Replay(
         OBSERVATIONS.shape,
         np.dtype(np.uint8),
@@ -47,7 +55,15 @@ def filled_replay(rows: int, num_envs: int, device: torch.device) -> Replay:
 
 
 def sampling_costs(rows: int, num_envs: int, device: torch.device, turns: int, seconds: float) -> dict[str, Any]:
-    """Measures each way of drawing in turn, ``turns`` times for ``seconds`` all together; milliseconds are medians."""
+    """Return the cost of each way of drawing as JSON values; milliseconds are medians over all turns.
+
+    Args:
+        rows: Rows of the replay.
+        num_envs: Number of environments.
+        device: Device of the replay.
+        turns: Number of turns of each way.
+        seconds: Length of a turn of all ways together.
+    """
     replay = filled_replay(rows, num_envs, device)
     ways = {(batch_size, name): way for batch_size in BATCH_SIZES for name, way in _ways(replay, batch_size).items()}
     for way in ways.values():
@@ -67,12 +83,12 @@ def sampling_costs(rows: int, num_envs: int, device: torch.device, turns: int, s
 
 
 def _ways(replay: Replay, batch_size: int) -> dict[str, Callable[[], object]]:
-    """What is measured, by name."""
+    """Return the functions to measure, by name."""
     prioritized = replay.sampler
     assert isinstance(prioritized, PrioritizedSampler)
     uniform = prioritized.everything
     generator = torch.Generator(replay.device).manual_seed(0)
-    frames = 2 * batch_size * replay.frame_stack  # of a batch's observations and next observations
+    frames = 2 * batch_size * replay.frame_stack  # in a batch's observations and next observations
 
     def plain_gather() -> object:
         index = torch.randint(replay.rows, (frames,), generator=generator, device=replay.device)
@@ -100,10 +116,10 @@ def _ways(replay: Replay, batch_size: int) -> dict[str, Callable[[], object]]:
 
 
 def show_sampling(figures: dict[str, Any], console: Console) -> None:
-    """Prints a table of the figures."""
+    """Print a table of the figures of `sampling_costs`."""
     table = Table(
         title=f"{figures['rows']:,} rows of 84×84 frames, {figures['replay_gigabytes']:.2f} GB · {figures['device']}",
-        caption=f"Median ms. A batch: stacks of 4 frames, {N_STEP}-step returns, next stacks.",
+        caption=f"Median ms. A batch has stacks of 4 frames, {N_STEP}-step returns and next stacks.",
     )
     table.add_column("")
     for batch_size in BATCH_SIZES:

@@ -1,8 +1,13 @@
-"""Figures of the benchmark's turns, and how they are printed."""
+"""Speed and memory of the benchmark's entries: their turns, the figures of these, and how they are printed."""
 
 from __future__ import annotations
 
+import importlib
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from multiprocessing.connection import Connection
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -10,25 +15,114 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from pixelq.agents.errors import UserError
+from pixelq.agents.learning.learner import has_bfloat16
 from pixelq.agents.runs.machine import hardware
-from pixelq.scripts.benchmarks.peers import ENTRIES, OURS_BFLOAT16, OWN, Turn
-from pixelq.scripts.benchmarks.roofline import update_cost
+from pixelq.scripts.benchmarks.peers import ENTRIES, OURS_BFLOAT16, OWN, PEERS, Turn, serve
+from pixelq.scripts.benchmarks.roofline import measure_peaks, update_cost
 from pixelq.scripts.benchmarks.work import Work
 
 
 class Measured(NamedTuple):
-    """What the turns gave."""
+    """Measurements of all turns."""
 
     runs: dict[str, list[Turn]]
-    """Of each entry."""
+    """Turns of each entry."""
     parts: dict[str, dict[str, float]]
     """Milliseconds per step in each part of the loop, of our own entries."""
     peaks: dict[str, float]
-    """Of the machine; see ``measure_peaks``."""
+    """Limits of the machine; see `measure_peaks`."""
+
+
+def check_entries(against: str, device: torch.device) -> list[str]:
+    """Return the entries that a text names, if each of these libraries is installed.
+
+    Args:
+        against: Names with commas between them.
+        device: Device of the benchmark.
+
+    Raises:
+        UserError: If one is unknown or not installed, or the device does not compute in its precision.
+    """
+    peers = list(dict.fromkeys(name.strip() for name in against.split(",")))
+    known = [*PEERS, OURS_BFLOAT16]
+    for name in peers:
+        if name not in known:
+            raise UserError(f"--against must be names among {', '.join(known)}, got {name!r}")
+        if name == OURS_BFLOAT16 and not has_bfloat16(device):
+            raise UserError(f"--against has {name}, but this {device.type} does not compute in bfloat16; leave it out")
+        for module, requirement in ENTRIES[name].needs.items():
+            try:
+                importlib.import_module(module)
+            except ImportError:
+                raise UserError(f"{name} needs {module}: pip install {requirement}") from None
+    return peers
+
+
+def take_turns(names: Sequence[str], work: Work, device: torch.device, turns: int, seconds: float) -> Measured:
+    """Measure entries in turn; while one is measured, the others wait.
+
+    Args:
+        names: Names of the entries.
+        work: The work of each.
+        device: Device to compute on.
+        turns: Number of turns of each entry.
+        seconds: Approximate length of a turn.
+    """
+    measured = Measured({name: [] for name in names}, {}, {})
+    with ExitStack() as stack, Console(stderr=True).status("") as status:
+        connections = {}
+        for name in names:
+            status.update(f"{name} fills its replay with {work.replay_capacity:,} steps")
+            connections[name] = stack.enter_context(_process(name, work, device.type))
+            _receive(name, connections[name])
+        for turn in range(turns):
+            for name, connection in connections.items():
+                status.update(f"turn {turn + 1} of {turns}: {name}, {seconds:.0f} s")
+                connection.send(seconds)
+                measured.runs[name].append(_receive(name, connection))
+            for name, peak in measure_peaks(device).items():
+                measured.peaks[name] = max(peak, measured.peaks.get(name, 0.0))
+        for name in (name for name in names if name in OWN):
+            status.update(f"{name}, part by part, {seconds:.0f} s")
+            connections[name].send(None)
+            measured.parts[name] = _receive(name, connections[name])
+    return measured
+
+
+@contextmanager
+def _process(name: str, work: Work, device: str) -> Iterator[Connection]:
+    """Run a process that serves an entry while the context lasts, and yield the connection to it."""
+    context = multiprocessing.get_context("spawn")
+    connection, far_end = context.Pipe()
+    # Not a daemon, because daemons may have no children
+    process = context.Process(target=serve, args=(far_end, name, work, device))
+    process.start()
+    far_end.close()  # so that the end of the process is noticed here
+    try:
+        yield connection
+    finally:
+        connection.close()
+        process.kill()  # it has nothing to save
+        process.join()
+
+
+def _receive(name: str, connection: Connection) -> Any:
+    try:
+        return connection.recv()
+    except EOFError:
+        raise RuntimeError(f"the process that measures {name} ended; the reason is printed above") from None
 
 
 def summarize(measured: Measured, work: Work, device: torch.device) -> dict[str, Any]:
-    """The figures as JSON values; a ratio is our median of steps per second over the peer's."""
+    """Return the figures as JSON values; a ratio is our median of steps per second over the peer's.
+
+    Args:
+        measured: The measurements.
+        work: The work of each entry.
+        device: Device that was computed on.
+    """
+    # Speed and memory
     results: list[dict[str, Any]] = []
     for name, turns in measured.runs.items():
         speeds = [turn.steps / turn.seconds for turn in turns]
@@ -46,6 +140,7 @@ def summarize(measured: Measured, work: Work, device: torch.device) -> dict[str,
         if device.type == "cuda":
             result["peak_device_memory_mib"] = max(turn.peak_device_memory_mib or 0.0 for turn in turns)
         results.append(result)
+    # Bounds of our own entries
     cost = update_cost(work, device)
     own = [result for result in results if result["name"] in OWN]
     for result in own:
@@ -53,6 +148,7 @@ def summarize(measured: Measured, work: Work, device: torch.device) -> dict[str,
         bound = measured.peaks[f"gflop_per_second_{precision}"] / cost.gflop
         result["precision"], result["updates_per_second_bound"] = precision, bound
         result["share_of_bound"] = result["updates_per_second"] / bound
+    # Ratios
     peers = results[1:]
     return {
         "hardware": hardware(device),
@@ -75,7 +171,7 @@ def summarize(measured: Measured, work: Work, device: torch.device) -> dict[str,
 
 
 def title(figures: dict[str, Any]) -> str:
-    """The work in one line."""
+    """Return the work as one line."""
     work = figures["work"]
     return (
         f"{work['env']} · {work['num_envs']} environments · batch {work['batch_size']} · an update per "
@@ -84,10 +180,10 @@ def title(figures: dict[str, Any]) -> str:
 
 
 def show(figures: dict[str, Any], console: Console) -> None:
-    """Prints the figures: a table, the bounds, and the parts of a step."""
+    """Print the figures of `summarize`: a table, the bounds, and the parts of a step."""
     table = Table(
         title=title(figures),
-        caption="steps/s: median (min–max) over turns; a step is four frames. Peak MiB: of the process, with "
+        caption="steps/s: median (min–max) over turns; a step is four frames. Peak MiB: memory of the process with "
         f"{figures['work']['replay_capacity']:,} rows of replay.",
     )
     table.add_column("name")
@@ -103,11 +199,13 @@ def show(figures: dict[str, Any], console: Console) -> None:
             f"{result['peak_memory_mib']:,.0f}",
         )
     console.print(table)
+    # Ratios
     speeds = {result["name"]: result["steps_per_second"] for result in figures["results"]}
     for one, peers in figures["ratio_runs"].items():
         for peer, over_turns in peers.items():
             spread = f"({min(over_turns):.2f}–{max(over_turns):.2f} over turns)"
             console.print(f"{one} over {peer}: {speeds[one] / speeds[peer]:.2f} {spread}")
+    # Bounds
     update, peaks, hardware_ = figures["update"], figures["peaks"], figures["hardware"]
     console.print(f"an update: {update['gflop']:.2f} GFLOP; its operations read and write {update['gigabytes']:.2f} GB")
     for result in figures["results"]:
@@ -118,6 +216,7 @@ def show(figures: dict[str, Any], console: Console) -> None:
                 f"updates/s that arithmetic alone would allow "
                 f"({peaks['gflop_per_second_' + precision]:,.0f} GFLOP/s {precision} measured)"
             )
+    # Parts of a step
     for name, parts in figures["milliseconds_per_step"].items():
         console.print(f"{name}, ms a step: " + ", ".join(f"{part} {ms:.2f}" for part, ms in parts.items()))
     console.print(

@@ -1,4 +1,4 @@
-"""How long `pixelq train` takes from its start to its first environment step."""
+"""The time that `pixelq train` takes from its start to its first environment step."""
 
 from __future__ import annotations
 
@@ -17,30 +17,27 @@ from pixelq.agents.runs.machine import hardware
 
 _TO_THE_FIRST_STEP = """
 import os, sys
-from pixelq.agents.games import Games
-Games.send = lambda self, actions: os._exit(42)
+from pixelq.envs import AtariVec
+AtariVec.send = lambda self, actions: os._exit(42)
 from pixelq.scripts.main import main
 sys.exit(main(["train", *sys.argv[1:]]))
 """
 
 
 def startup_seconds(env: str, num_envs: int, device: str) -> float:
-    """Seconds of one start, interpreter and imports included.
+    """Return the seconds of one start, interpreter and imports included.
+
+    Args:
+        env: ID of an Atari environment.
+        num_envs: Number of environments.
+        device: `cpu` or `cuda`.
 
     Raises:
-        RuntimeError: training did not reach its first step.
+        RuntimeError: If the training does not reach its first step.
     """
     with tempfile.TemporaryDirectory() as folder:
-        arguments = [
-            "--device",
-            device,
-            "--env",
-            env,
-            "--num-envs",
-            str(num_envs),
-            "--out",
-            os.path.join(folder, "run"),
-        ]
+        flags = {"--device": device, "--env": env, "--num-envs": str(num_envs), "--out": os.path.join(folder, "run")}
+        arguments = [word for pair in flags.items() for word in pair]
         start = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-c", _TO_THE_FIRST_STEP, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -52,14 +49,21 @@ def startup_seconds(env: str, num_envs: int, device: str) -> float:
 
 
 def startup_costs(env: str, num_envs: int, device: torch.device, turns: int) -> dict[str, Any]:
-    """The figures of so many starts as JSON values."""
+    """Return the figures of several starts as JSON values.
+
+    Args:
+        env: ID of an Atari environment.
+        num_envs: Number of environments.
+        device: Device of the training.
+        turns: Number of starts.
+    """
     runs = [startup_seconds(env, num_envs, device.type) for _ in range(turns)]
     figures = {"hardware": hardware(device), "device": device.type, "env": env, "num_envs": num_envs}
     return figures | {"seconds_to_first_step": median(runs), "runs": runs}
 
 
 def show_startup(figures: dict[str, Any], console: Console) -> None:
-    """Prints the figures."""
+    """Print the figures of `startup_costs`."""
     runs = figures["runs"]
     console.print(
         f"pixelq train --env {figures['env']} --num-envs {figures['num_envs']} takes its first step after "

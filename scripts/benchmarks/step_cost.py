@@ -1,4 +1,4 @@
-"""Where a step's time goes: the parts of the training loop, timed from outside, and a picture of them."""
+"""The parts of the training loop, timed from outside, and a picture of where a step's time goes."""
 
 from __future__ import annotations
 
@@ -11,27 +11,33 @@ from typing import Any
 
 import torch
 
-from pixelq.agents import DQN, Replay
+from pixelq.agents import Policy, Replay
 from pixelq.agents.learning.cuda_graph import CapturedUpdate
 from pixelq.agents.learning.learner import Learner
-from pixelq.agents.training.collector import Games
+from pixelq.envs import AtariVec
 
 PARTS: dict[str, tuple[tuple[type, str], ...]] = {
-    "emulation, started": ((Games, "send"),),
-    "emulation, waited for": ((Games, "recv"),),
-    "inference": ((DQN, "explore"),),
+    "emulation, started": ((AtariVec, "send"),),
+    "emulation, waited for": ((AtariVec, "recv"),),
+    "inference": ((Policy, "explore"),),
     "replay": tuple((Replay, name) for name in ("observe", "latest", "complete", "sample", "update_priorities")),
     "update": ((Learner, "update"), (CapturedUpdate, "__call__")),
 }
-"""Methods whose time belongs to a part; what they call of another part belongs to that."""
+"""Methods whose time belongs to a part; calls of another part's methods inside them belong to that part."""
 REST = "rest"
 
 
 @contextmanager
 def timed_parts(device: torch.device) -> Iterator[dict[str, float]]:
-    """Seconds in each part of every loop that runs inside; on a GPU each part waits for the device: none overlaps."""
+    """Time the parts of every loop that runs in the context.
+
+    On a GPU each part waits until the device has finished, so that parts do not overlap.
+
+    Yields:
+        Seconds in each part so far.
+    """
     seconds = dict.fromkeys(PARTS, 0.0)
-    running: list[list[Any]] = []  # part and the moment since when its own time runs
+    running: list[list[Any]] = []  # parts, and the moment since when a part's own time runs
 
     def switch() -> None:
         if device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
@@ -71,7 +77,13 @@ def timed_parts(device: torch.device) -> Iterator[dict[str, float]]:
 
 
 def milliseconds_per_step(learn: Callable[[int], None], steps: int, device: torch.device) -> dict[str, float]:
-    """Milliseconds of each part and the rest, per agent step, while ``learn`` takes so many steps."""
+    """Return the milliseconds per agent step in each part of the loop and in the rest.
+
+    Args:
+        learn: Trains for a number of steps.
+        steps: The number of steps to train for.
+        device: Device of the agent.
+    """
     with timed_parts(device) as seconds:
         start = time.perf_counter()
         learn(steps)
@@ -81,7 +93,13 @@ def milliseconds_per_step(learn: Callable[[int], None], steps: int, device: torc
 
 
 def draw_steps(costs: dict[str, dict[str, float]], title: str, path: Path) -> None:
-    """Draws a bar of the parts for each entry, in milliseconds a step."""
+    """Draw a bar of the parts for each entry, in milliseconds per step.
+
+    Args:
+        costs: What `milliseconds_per_step` returned for each entry.
+        title: Title of the picture.
+        path: The file, which is written.
+    """
     from matplotlib.figure import Figure  # half a second to import
 
     figure = Figure(figsize=(8, 1.6 + 0.6 * len(costs)), dpi=120, layout="constrained")

@@ -1,4 +1,4 @@
-"""Timing several things in turns, so that what slows the machine down slows all of them."""
+"""Timing of several ways in turns, so that what slows the machine down slows all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ Name = TypeVar("Name")
 def seconds_in_turns(
     ways: Mapping[Name, Callable[[], object]], device: torch.device, turns: int, seconds: float
 ) -> dict[Name, list[float]]:
-    """Seconds of each call of each way, in ``turns`` turns of ``seconds`` and a call at least, without a warm-up."""
+    """Return the seconds of each call of each way, without a warm-up.
+
+    Args:
+        ways: Functions to time, by name.
+        device: Device that they compute on; each call is waited for.
+        turns: Number of turns of each way.
+        seconds: Length of a turn, which has at least one call.
+    """
     took: dict[Name, list[float]] = {name: [] for name in ways}
     for _ in range(turns):
         for name, way in ways.items():
@@ -29,6 +36,6 @@ def seconds_in_turns(
 
 
 def wait_for(device: torch.device) -> None:
-    """Waits until a GPU has done what it was given; a CPU always has."""
+    """Wait until a GPU has done all its work; a CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

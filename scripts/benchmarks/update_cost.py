@@ -1,4 +1,4 @@
-"""What one update of each preset costs: milliseconds, and the arithmetic of its matrix products and convolutions."""
+"""The cost of one update of each preset: milliseconds, and the arithmetic of matrix products and convolutions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from pixelq.agents import DQN, AgentConfig, Batch, preset
+from pixelq.agents import DQN, PRESETS, AgentConfig, Batch, preset
 from pixelq.agents.experience.batches import Sequences
 from pixelq.agents.experience.replay import make_replay
 from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate
@@ -29,8 +29,30 @@ OBSERVATIONS = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
 ACTIONS = gymnasium.spaces.Discrete(6)  # Pong's
 
 
+def presets_of(names: str) -> list[str]:
+    """Return the presets that a text names.
+
+    Args:
+        names: Names with commas between them, or `all`, which leaves out `classic` because it is for vectors.
+
+    Raises:
+        InvalidConfig: If there is no preset with one of the names.
+    """
+    if names == "all":
+        return [name for name in PRESETS if name != "classic"]
+    chosen = list(dict.fromkeys(name.strip() for name in names.split(",")))
+    for name in chosen:
+        preset(name)
+    return chosen
+
+
 def random_batch(config: AgentConfig, device: torch.device) -> Batch | Sequences:
-    """Transitions, or sequences, of random pixels on the device, as a replay draws them."""
+    """Return a batch of transitions, or sequences, of random pixels, as a replay draws it.
+
+    Args:
+        config: Configuration of the agent.
+        device: Device of the batch.
+    """
     stack, num_envs = config.frame_stack, config.batch_size
     steps = stack + config.n_step + 1
     if config.lstm is not None:
@@ -53,10 +75,11 @@ def random_batch(config: AgentConfig, device: torch.device) -> Batch | Sequences
 
 
 def lstm_flop(network: QNetwork, batch: Sequences) -> int:
-    """Multiplications and additions of an LSTM's matrix products in an update; PyTorch's counter passes them over.
+    """Return the multiplications and additions of an LSTM's matrix products in an update.
 
-    A step of one environment takes 2 · 4H · (D + H), and going back as much for the inputs and as much for the weights.
-    The target network goes through all W steps, the online network too, and back through those after the burn-in.
+    PyTorch's counter does not see them. A step of one environment takes 2 · 4H · (D + H), and its backward pass as much
+    for the inputs and as much for the weights. The target network and the online network go through all W steps, and
+    the backward pass through the steps after the burn-in.
     """
     assert network.lstm is not None
     cell = network.lstm.cell
@@ -66,7 +89,14 @@ def lstm_flop(network: QNetwork, batch: Sequences) -> int:
 
 
 def update_costs(names: Sequence[str], device: torch.device, turns: int, seconds: float) -> dict[str, Any]:
-    """Measures the presets in turn, ``turns`` times for ``seconds`` and an update at least; medians are over all."""
+    """Return the cost of an update of each preset as JSON values; milliseconds are medians over all turns.
+
+    Args:
+        names: Names of the presets.
+        device: Device to compute on.
+        turns: Number of turns of each preset.
+        seconds: Length of a turn, which has at least one update.
+    """
     agents = {name: _agent(preset(name), device) for name in names}
     batches = {name: random_batch(agent.config, device) for name, agent in agents.items()}
     flop: dict[str, int] = {}
@@ -107,7 +137,7 @@ def _agent(config: AgentConfig, device: torch.device) -> DQN:
 
 
 def _way(learner: Learner, batch: Batch | Sequences) -> Callable[[], Update]:
-    """The update as training runs it: on a GPU as a graph, which is captured here."""
+    """Return the update as training runs it: on a GPU a graph, which is captured here."""
     update = partial(learner.update, batch)
     if learner.device.type != "cuda":
         return update
@@ -118,15 +148,15 @@ def _way(learner: Learner, batch: Batch | Sequences) -> Callable[[], Update]:
 
 
 def show_costs(figures: dict[str, Any], console: Console) -> None:
-    """Prints a table of the figures."""
+    """Print a table of the figures of `update_costs`."""
     table = Table(
         title=f"one update of 84×84 pictures and {int(ACTIONS.n)} actions · {figures['device']}",
         caption="ms: median. GFLOP: multiplications and additions of matrix products and convolutions, as counted by "
-        "PyTorch, and an LSTM's; forward, backward and target passes. drawn: transitions, or sequences, a second.",
+        "PyTorch, and of an LSTM; forward, backward and target passes. drawn: transitions, or sequences, per second.",
     )
     table.add_column("preset")
     table.add_column("head")
-    for title in ("batch", "parameters", "ms", "drawn", "GFLOP", "GFLOP/s", "LSTM's"):
+    for title in ("batch", "parameters", "ms", "drawn", "GFLOP", "GFLOP/s", "LSTM"):
         table.add_column(title, justify="right")
     for result in figures["updates"]:
         table.add_row(

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pixelq.envs import InvalidEnv
 from pixelq.envs import anchors as anchors_module
 from pixelq.envs.anchors import ActionLog
+from tests.support.cases import examples
 
 N, ACTIONS = 3, 4
 RESET = "reset"
@@ -53,7 +54,7 @@ events = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(events, max_size=25))
 def test_equals_lists(script):
     log, lists = new_log(), Lists()

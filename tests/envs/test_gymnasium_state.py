@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pixelq.envs import EnvironmentFailed, InvalidEnv, make_vec
 from pixelq.envs import anchors as anchors_module
+from tests.support.cases import examples
 
 EVERY = 40  # steps to an anchor, in place of 10,000
 
@@ -107,7 +108,7 @@ def test_goes_on_exactly_from_every_step(env_id):
 script = st.lists(st.one_of(st.integers(1, 90), st.just("reset"), st.just("seeded reset")), min_size=1, max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.sampled_from(["CartPole-v1", "pixelq/Catch-v0"]), script, st.integers(0, 2**31), st.integers(1, 3))
 def test_goes_on_exactly_from_any_moment(env_id, events, seed, num_envs):
     envs, others = make_vec(env_id, num_envs, seed), make_vec(env_id, num_envs, 0)
@@ -391,7 +392,7 @@ def mutations(draw, state):
     return changed
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.data())
 def test_no_state_does_anything_but_play_the_same_or_be_refused(data):
     envs = make_vec("pixelq/Catch-v0", 2, 3)

@@ -16,6 +16,7 @@ from pixelq.agents import Batch, InvalidConfig, Replay
 from pixelq.agents.experience.ring import Ring
 from pixelq.agents.experience.samplers import PrioritizedSampler, UniformSampler
 from pixelq.agents.experience.sum_tree import SumTree
+from tests.support.cases import examples
 
 Array = NDArray[Any]
 Key = tuple[int, int]  # environment, time step
@@ -278,13 +279,13 @@ def assert_replay_is_the_recorder(scenario: Scenario) -> None:
                 replay.sample(8)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(SCENARIOS)
 def test_every_samplable_transition_of_images_is_the_recorded_one(scenario: Scenario) -> None:
     assert_replay_is_the_recorder(scenario)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(VECTOR_SCENARIOS)
 def test_every_samplable_transition_of_vectors_is_the_recorded_one(scenario: Scenario) -> None:
     assert_replay_is_the_recorder(scenario)
@@ -468,9 +469,8 @@ def test_a_capacity_without_room_for_one_transition_is_refused(frame_stack: int,
             (frame_stack, 1), np.dtype(np.uint8), capacity=capacity, num_envs=4, frame_stack=frame_stack, n_step=n_step
         )
 
-    with pytest.raises(
-        InvalidConfig, match=rf"^replay_capacity must be at least {least} with 4 environments, got {least - 1} rows; "
-    ):
+    message = f"^replay_capacity must be at least {least} with 4 environments, got {least - 1} rows; "
+    with pytest.raises(InvalidConfig, match=message):
         make(least - 1)
     replay = make(least)
     obs, no = np.zeros((4, frame_stack, 1), np.uint8), np.zeros(4, bool)

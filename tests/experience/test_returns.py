@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pixelq.agents.experience.returns import n_step_return
 from tests.support import reference as ref
+from tests.support.cases import examples
 
 NO = [False, False, False]
 
@@ -46,7 +47,7 @@ def test_one_step_is_the_reward_and_gamma() -> None:
     assert steps.tolist() == [1, 1, 1]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.integers(1, 10), st.integers(1, 20), st.floats(0, 1), st.floats(0, 0.5), st.integers(0, 2**31))
 def test_equals_the_definition(n: int, batch: int, gamma: float, p_end: float, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pixelq.agents.experience.samplers import PrioritizedSampler, UniformSampler
 from pixelq.agents.experience.sum_tree import SumTree
 from tests.support import reference as ref
+from tests.support.cases import examples
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -24,7 +25,7 @@ def sampler_of(count: int = 50, **options: float) -> PrioritizedSampler:
 # Sum tree
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(st.integers(1, 3_000), st.integers(0, 2**32 - 1), st.integers(1, 60))
 def test_tree_equals_plain_sums(capacity: int, seed: int, writes: int) -> None:
     rng = np.random.default_rng(seed)
@@ -70,7 +71,7 @@ def test_equal_indices_are_safe() -> None:
     assert tree.total == tree.leaves[7] + 1
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.integers(0, 2**32 - 1), st.sampled_from([33, 1_025, 40_000]), st.integers(1, 6))
 def test_a_zero_is_never_found_however_far_apart_the_numbers_are(seed: int, capacity: int, alive: int) -> None:
     rng = np.random.default_rng(seed)

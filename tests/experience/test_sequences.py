@@ -15,6 +15,7 @@ from pixelq.agents.experience.batches import Sequences
 from pixelq.agents.experience.replay import make_replay
 from pixelq.agents.experience.windows import SequenceWindow
 from tests.experience.test_replay import SCENARIOS, FakeEnvs, Recorder, Scenario, samplable_rows
+from tests.support.cases import examples
 
 STATE_SIZE = 3
 
@@ -150,7 +151,7 @@ def play(sequencing: Sequencing) -> Iterator[tuple[Replay, SequenceRecorder]]:
     yield replay, recorder
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(sequencings())
 def test_every_sequence_is_the_recorded_one(sequencing: Sequencing) -> None:
     for replay, recorder in play(sequencing):
@@ -175,7 +176,7 @@ def test_every_sequence_is_the_recorded_one(sequencing: Sequencing) -> None:
         replay.update_priorities(batch, torch.arange(8.0))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(sequencings())
 def test_a_replay_of_sequences_goes_on_from_its_state(sequencing: Sequencing) -> None:
     *_, (replay, _) = play(sequencing)
@@ -209,10 +210,8 @@ def test_a_replay_that_never_holds_a_batch_is_refused() -> None:
     config = AgentConfig(lstm=16, batch_size=5, replay_capacity=6 * 40 * 2)
     make_replay((4,), np.dtype(np.float32), config, num_envs=2, frame_stack=1, device="cpu", seed=0)  # type: ignore[arg-type]
     small = dataclasses.replace(config, replay_capacity=6 * 40 * 2 - 1)
-    with pytest.raises(
-        InvalidConfig,
-        match="replay_capacity must be at least 480 with 2 environments and batches of 5 sequences, got 479",
-    ):
+    message = "replay_capacity must be at least 480 with 2 environments and batches of 5 sequences, got 479"
+    with pytest.raises(InvalidConfig, match=message):
         make_replay((4,), np.dtype(np.float32), small, num_envs=2, frame_stack=1, device="cpu", seed=0)  # type: ignore[arg-type]
 
 
@@ -224,7 +223,7 @@ def test_states_that_do_not_fit_into_memory_are_refused_in_a_sentence() -> None:
         make_replay((4,), np.dtype(np.float32), config, num_envs=2, frame_stack=1, device="cpu", seed=0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(sequencings(), st.integers(1, 30))
 def test_the_history_of_a_sequence_is_what_was_before_it(sequencing: Sequencing, most: int) -> None:
     *_, (replay, recorder) = play(sequencing)

@@ -38,7 +38,7 @@ def go_on(out: Path, harness: Harness, fresh: list[str], patches: dict[str, Any]
     if out.exists():
         ended = harness.run(train(out, resume=True), patches)
         assert (ended.code, ended.err.count("\n")) == (2, 1), ended
-        assert "holds no run to resume; leave out --resume to start one" in ended.err
+        assert "; leave out --resume to start one" in ended.err
     return harness.start(fresh, patches)
 
 

@@ -1,4 +1,4 @@
-"""What a report shows of a policy's inside: an episode as arrays, activations, saliency, the map of states."""
+"""Insight: recorded episodes, activations, saliency and the map of states."""
 
 import sys
 import time
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from pixelq.agents import DQN, AgentConfig, InvalidRun, evaluate
+from pixelq.agents import AgentConfig, InvalidRun, evaluate
+from pixelq.agents.acting.policy import Policy
 from pixelq.agents.errors import MissingExtra
 from pixelq.agents.evaluation.episode import Game, film_episode
 from pixelq.agents.insight.activations import feature_maps, first_filters, last_hidden
@@ -27,14 +28,15 @@ from pixelq.agents.insight.recording import RecordedEpisode, best_seed, record_e
 from pixelq.agents.insight.saliency import Saliency, gaussian_blur, gaussian_mask, saliency
 from pixelq.agents.insight.state_map import embed, map_states, spread
 from pixelq.envs import make_vec
+from tests.support.cases import examples
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*No render fps was declared")
 CATCH = "pixelq/Catch-v0"
 
 
-def an_agent(shape: tuple[int, ...] = (1, 10, 5), actions: int = 3, dtype: Any = np.uint8, **config: Any) -> DQN:
+def make_policy(shape: tuple[int, ...] = (1, 10, 5), actions: int = 3, dtype: Any = np.uint8, **config: Any) -> Policy:
     space = Box(0, 255, shape, dtype)
-    return DQN(space, Discrete(actions), AgentConfig(**{"hidden": 16, **config}), device="cpu", seed=1)
+    return Policy(space, Discrete(actions), AgentConfig(**{"hidden": 16, **config}), device="cpu", seed=1)
 
 
 def pixels(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -45,7 +47,7 @@ def pixels(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 class Counting(gymnasium.Env[Any, Any]):
-    """Observation and picture are the number of steps; rewards 1, 2, 3, … up to the length."""
+    """An environment whose observation and picture are the number of steps, with rewards 1, 2, 3, …"""
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  (Gymnasium's attribute)
     observation_space = Box(0, 1000, (1,), np.float32)
@@ -74,7 +76,7 @@ gymnasium.register("tests/Counting-v0", Counting)
 
 def counted(monkeypatch: pytest.MonkeyPatch, length: int, **options: Any) -> RecordedEpisode:
     monkeypatch.setattr(Counting, "length", length)
-    return record_episode(an_agent((1,), 2, np.float32), Game("tests/Counting-v0"), **options)
+    return record_episode(make_policy((1,), 2, np.float32), Game("tests/Counting-v0"), **options)
 
 
 def film_of(path: Path) -> tuple[NDArray[np.uint8], float]:
@@ -83,16 +85,16 @@ def film_of(path: Path) -> tuple[NDArray[np.uint8], float]:
 
 
 def test_an_episode_is_recorded_as_it_was_played(tmp_path: Path) -> None:
-    agent = an_agent()
-    episode = record_episode(agent, Game(CATCH, seed=7), tmp_path / "new" / "film.mp4")
+    policy = make_policy()
+    episode = record_episode(policy, Game(CATCH, seed=7), tmp_path / "new" / "film.mp4")
     assert (episode.fps, episode.seed, episode.action_names) == (5, 7, ("0", "1", "2"))
     assert (episode.q_values.shape, episode.q_values.dtype) == ((9, 3), np.float32)
     assert episode.states.tolist() == list(range(9))
-    np.testing.assert_allclose(episode.q_values, agent.q_values(episode.observations), atol=1e-6)
+    np.testing.assert_allclose(episode.q_values, policy.q_values(episode.observations), atol=1e-6)
     np.testing.assert_array_equal(episode.actions, episode.q_values.argmax(1))
     np.testing.assert_array_equal(episode.values, episode.q_values[range(9), episode.actions])
     assert episode.rewards[:-1].tolist() == [0.0] * 8
-    assert episode.total == episode.rewards[-1] == evaluate(agent, make_vec(CATCH, 1, 7), 1).returns[0]
+    assert episode.total == episode.rewards[-1] == evaluate(policy, make_vec(CATCH, 1, 7), 1).returns[0]
     envs = make_vec(CATCH, 1, 7)
     obs, _ = envs.reset()
     for t, action in enumerate(episode.actions):
@@ -109,21 +111,21 @@ def test_an_episode_is_recorded_as_it_was_played(tmp_path: Path) -> None:
 
 
 def test_recording_filming_and_evaluating_play_the_same_random_actions(tmp_path: Path) -> None:
-    agent = an_agent()
-    played = [record_episode(agent, Game(CATCH, epsilon=0.7, seed=seed)) for seed in range(12)]
+    policy = make_policy()
+    played = [record_episode(policy, Game(CATCH, epsilon=0.7, seed=seed)) for seed in range(12)]
     totals = [episode.total for episode in played]
     assert set(totals) == {-1.0, 1.0}
     assert totals == [
-        evaluate(agent, make_vec(CATCH, 1, seed), 1, epsilon=0.7, seed=seed).returns[0] for seed in range(12)
+        evaluate(policy, make_vec(CATCH, 1, seed), 1, epsilon=0.7, seed=seed).returns[0] for seed in range(12)
     ]
-    assert totals[3] == film_episode(agent, Game(CATCH, epsilon=0.7, seed=3), tmp_path / "film.mp4")
+    assert totals[3] == film_episode(policy, Game(CATCH, epsilon=0.7, seed=3), tmp_path / "film.mp4")
     greedy = np.concatenate([episode.actions == episode.q_values.argmax(1) for episode in played])
     assert 0.4 < greedy.mean() < 0.68  # 1 − 0.7 · ⅔ of 108 steps
     assert not list(tmp_path.glob("*.mp4"))[1:]
     assert played[0].video is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(length=st.integers(1, 70), most=st.integers(1, 20))
 def test_states_are_evenly_spaced(length: int, most: int) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -145,7 +147,7 @@ def test_high_pictures_are_thinned_and_low_ones_are_not(monkeypatch: pytest.Monk
     assert counted(monkeypatch, 3).fps == 30
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4), most=st.integers(1, 30))
 def test_states_of_several_episodes(lengths: list[int], most: int) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -163,23 +165,23 @@ def test_states_of_several_episodes(lengths: list[int], most: int) -> None:
 
 
 def test_the_best_of_several_is_played_again() -> None:
-    agent = an_agent()
-    seed, returns = best_seed(agent, Game(CATCH, seed=44), 6)
-    assert returns == tuple(evaluate(agent, make_vec(CATCH, 1, s), 1).returns[0] for s in range(44, 50))
+    policy = make_policy()
+    seed, returns = best_seed(policy, Game(CATCH, seed=44), 6)
+    assert returns == tuple(evaluate(policy, make_vec(CATCH, 1, s), 1).returns[0] for s in range(44, 50))
     assert -1.0 in returns
     assert returns.count(1.0) > 1
     assert seed == 44 + returns.index(1.0)  # the first of those that are equally good
-    assert record_episode(agent, Game(CATCH, seed=seed)).total == 1.0
+    assert record_episode(policy, Game(CATCH, seed=seed)).total == 1.0
     games = [Game(CATCH, epsilon=1.0, seed=seed) for seed in range(44, 50)]
-    _, random_returns = best_seed(agent, games[0], 6)
-    assert random_returns == tuple(record_episode(agent, game).total for game in games)
+    _, random_returns = best_seed(policy, games[0], 6)
+    assert random_returns == tuple(record_episode(policy, game).total for game in games)
 
 
 def test_an_atari_episode_is_the_same_with_pictures() -> None:
-    agent = an_agent((4, 84, 84), 6)
+    policy = make_policy((4, 84, 84), 6)
     game = Game("ALE/Pong-v5", "nature", epsilon=0.5, seed=3)
-    seed, returns = best_seed(agent, game, 2)
-    episode = record_episode(agent, replace(game, seed=seed), most_states=100)
+    seed, returns = best_seed(policy, game, 2)
+    episode = record_episode(policy, replace(game, seed=seed), most_states=100)
     assert episode.total == max(returns) == returns[seed - 3]
     assert set(episode.rewards.tolist()) <= {-1.0, 0.0, 1.0}
     assert episode.fps == 15
@@ -187,34 +189,36 @@ def test_an_atari_episode_is_the_same_with_pictures() -> None:
     assert 50 < len(episode.states) <= 100
     assert episode.observations.shape == (len(episode.states), 4, 84, 84)
     assert episode.pictures.shape == (len(episode.states), 210, 160, 3)
-    np.testing.assert_allclose(episode.q_values[episode.states], agent.q_values(episode.observations), atol=1e-5)
+    np.testing.assert_allclose(episode.q_values[episode.states], policy.q_values(episode.observations), atol=1e-5)
 
 
 def test_recordings_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidRun, match=r"file/film.mp4 cannot be written .*; use another folder"):
-        record_episode(an_agent(), Game(CATCH), tmp_path / "file" / "film.mp4")
-    with pytest.raises(ValueError, match="most_states is 0; it must be at least 1"):
+        record_episode(make_policy(), Game(CATCH), tmp_path / "file" / "film.mp4")
+    with pytest.raises(ValueError, match="most_states must be at least 1, got 0"):
         counted(monkeypatch, 3, most_states=0)
-    with pytest.raises(ValueError, match="episodes is 0; it must be at least 1"):
-        best_seed(an_agent(), Game(CATCH), 0)
-    with pytest.raises(ValueError, match="needs an episode and most of at least 1, but has 0 and 5"):
+    with pytest.raises(ValueError, match="episodes must be at least 1, got 0"):
+        best_seed(make_policy(), Game(CATCH), 0)
+    with pytest.raises(ValueError, match="episodes must hold at least 1 episode, got 0"):
         states_of([], 5)
+    with pytest.raises(ValueError, match="most must be at least 1, got 0"):
+        states_of([counted(monkeypatch, 3)], 0)
 
 
 # --- inside the network -----------------------------------------------------------------------------------------------
 
 
-def values_from_hidden(agent: DQN, hidden: NDArray[np.float32]) -> Tensor:
-    """Q-values [B, A] by the last layers' weights from what ``last_hidden`` says they are given."""
-    config, streams = agent.config, agent.network.head.streams
+def values_from_hidden(policy: Policy, hidden: NDArray[np.float32]) -> Tensor:
+    """Return the q-values [B, A] that the last layers' weights give to the activations of `last_hidden`."""
+    config, streams = policy.config, policy.network.head.streams
     width = config.hidden
     given_to = torch.from_numpy(hidden)
 
     def out(stream: Any, x: Tensor) -> Tensor:
         return x @ stream.out.weight.T + stream.out.bias
 
-    z = out(streams.advantage, given_to[:, :width]).unflatten(-1, (agent.num_actions, -1))  # type: ignore[no-untyped-call]
+    z = out(streams.advantage, given_to[:, :width]).unflatten(-1, (policy.num_actions, -1))  # type: ignore[no-untyped-call]
     if config.dueling:
         z = out(streams.state_value, given_to[:, width:]).unsqueeze(1) + z - z.mean(1, keepdim=True)
     if config.head == "categorical":
@@ -227,49 +231,49 @@ def values_from_hidden(agent: DQN, hidden: NDArray[np.float32]) -> Tensor:
 @pytest.mark.parametrize("head", ["scalar", "categorical", "quantile", "implicit", "fqf"])
 @torch.no_grad()
 def test_the_last_hidden_layer_gives_the_values(head: str, dueling: bool, noisy: bool) -> None:
-    agent = an_agent(head=head, dueling=dueling, noisy=noisy, quantiles=7, atoms=11, layer_norm=noisy)
-    for name, parameter in agent.network.named_parameters():
+    policy = make_policy(head=head, dueling=dueling, noisy=noisy, quantiles=7, atoms=11, layer_norm=noisy)
+    for name, parameter in policy.network.named_parameters():
         if "proposal" in name:  # uneven fractions, and others at each observation
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
     obs = pixels(150, 1, 10, 5)
-    hidden = last_hidden(agent, obs)
+    hidden = last_hidden(policy, obs)
     assert hidden.shape == (150, 32 if dueling else 16)
     assert hidden.dtype == np.float32
     assert (hidden >= 0).all()  # after the ReLU
     assert hidden.std(0).max() > 0.01
-    torch.testing.assert_close(values_from_hidden(agent, hidden), agent.q_values(obs), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(values_from_hidden(policy, hidden), policy.q_values(obs), atol=1e-5, rtol=1e-4)
 
 
 def test_nothing_stays_in_the_network() -> None:
-    agent = an_agent((1, 44, 44), head="fqf", dueling=True)
-    before = {name: value.clone() for name, value in agent.network.state_dict().items()}
-    last_hidden(agent, pixels(2, 1, 44, 44))
-    feature_maps(agent, pixels(1, 44, 44))
-    with pytest.raises(ValueError, match="the observation has shape"):
-        last_hidden(agent, pixels(2, 1, 44, 43))
-    first_filters(agent)[:] = 0
-    for module in agent.network.modules():
+    policy = make_policy((1, 44, 44), head="fqf", dueling=True)
+    before = {name: value.clone() for name, value in policy.network.state_dict().items()}
+    last_hidden(policy, pixels(2, 1, 44, 44))
+    feature_maps(policy, pixels(1, 44, 44))
+    with pytest.raises(ValueError, match="the observation must have shape"):
+        last_hidden(policy, pixels(2, 1, 44, 43))
+    first_filters(policy)[:] = 0
+    for module in policy.network.modules():
         assert not module._forward_hooks
-    for name, value in agent.network.state_dict().items():
+    for name, value in policy.network.state_dict().items():
         assert torch.equal(value, before[name])
 
 
 def test_activations_of_what_does_not_fit() -> None:
-    with pytest.raises(ValueError, match="there is no observation"):
-        last_hidden(an_agent(), pixels(0, 1, 10, 5))
-    with pytest.raises(ValueError, match=r"the observation has shape \(2, 1, 10, 5\); it must be \(1, 10, 5\)"):
-        feature_maps(an_agent(), pixels(2, 1, 10, 5))
+    with pytest.raises(ValueError, match="obs must hold at least 1 observation, got 0"):
+        last_hidden(make_policy(), pixels(0, 1, 10, 5))
+    with pytest.raises(ValueError, match=r"the observation must have shape \(1, 10, 5\), got \(2, 1, 10, 5\)"):
+        feature_maps(make_policy(), pixels(2, 1, 10, 5))
 
 
 @torch.no_grad()
 def test_filters_and_maps_of_the_nature_network() -> None:
-    agent = an_agent((4, 84, 84), encoder="nature")
-    weights: Any = dict(agent.network.encoder.named_parameters())
-    filters = first_filters(agent)
+    policy = make_policy((4, 84, 84), encoder="nature")
+    weights: Any = dict(policy.network.encoder.named_parameters())
+    filters = first_filters(policy)
     assert filters.shape == (32, 4, 8, 8)
     np.testing.assert_array_equal(filters, weights["convolutions.0.weight"].numpy())
     obs = pixels(4, 84, 84)
-    shown = feature_maps(agent, obs)
+    shown = feature_maps(policy, obs)
     assert [layer.name for layer in shown] == ["1: 8×8", "2: 4×4", "3: 3×3"]
     assert [layer.maps.shape for layer in shown] == [(32, 20, 20), (64, 9, 9), (64, 7, 7)]
     x = torch.from_numpy(obs).float()[None] / 255
@@ -294,34 +298,34 @@ def test_filters_and_maps_of_the_nature_network() -> None:
 def test_maps_of_the_other_encoders(
     encoder: str, shape: tuple[int, ...], sizes: list[tuple[int, ...]], layer_norm: bool
 ) -> None:
-    agent = an_agent(shape, encoder=encoder, layer_norm=layer_norm)
+    policy = make_policy(shape, encoder=encoder, layer_norm=layer_norm)
     obs = pixels(*shape)
-    shown = [layer.maps for layer in feature_maps(agent, obs)]
+    shown = [layer.maps for layer in feature_maps(policy, obs)]
     if encoder == "impala":
         sizes = [*sizes, (32, 21, 21), *[(32, 11, 11)] * 4]
         # Stages open with a convolution that is pooled first; the second in a block is added first.
         assert [bool((maps >= 0).all()) for maps in shown] == [False, True, False, True, False] * 3
     else:
-        features = agent.network.encoder(torch.from_numpy(obs)[None])
+        features = policy.network.encoder(torch.from_numpy(obs)[None])
         np.testing.assert_allclose(shown[-1].reshape(-1), features[0], atol=1e-6)
     assert [maps.shape for maps in shown] == sizes
-    filters = first_filters(agent)
-    first = next(layer for layer in agent.network.encoder.modules() if isinstance(layer, nn.Conv2d))
+    filters = first_filters(policy)
+    first = next(layer for layer in policy.network.encoder.modules() if isinstance(layer, nn.Conv2d))
     np.testing.assert_array_equal(filters, first.weight.numpy())
     assert filters.shape[:2] == (sizes[0][0], {(10, 10, 6): 6, (10, 5): 1}.get(shape, shape[0]))
 
 
 def test_an_mlp_has_neither_filters_nor_maps() -> None:
-    agent = an_agent((1, 10, 5), encoder="mlp")
-    assert feature_maps(agent, pixels(1, 10, 5)) == ()
-    assert first_filters(agent).shape == (0, 0, 0, 0)
+    policy = make_policy((1, 10, 5), encoder="mlp")
+    assert feature_maps(policy, pixels(1, 10, 5)) == ()
+    assert first_filters(policy).shape == (0, 0, 0, 0)
 
 
 # --- saliency ---------------------------------------------------------------------------------------------------------
 
 
-class Looking(DQN):
-    """Q-values ``weights`` [A] times the sum over ``seen``, a part of the observation, of pixels in [0, 1]."""
+class Looking(Policy):
+    """A policy whose q-values are `weights` [A] times the sum of the pixels, in [0, 1], in the part `seen`."""
 
     def __init__(self, shape: tuple[int, ...], seen: Any, weights: tuple[float, ...], dtype: Any = np.uint8) -> None:
         config = AgentConfig(hidden=4, encoder="mlp")
@@ -336,24 +340,24 @@ class Looking(DQN):
         return torch.from_numpy(sums)[:, None] * self.weights
 
 
-def salient(agent: DQN, obs: NDArray[Any]) -> Saliency:
-    found = saliency(agent, obs)
+def salient(policy: Policy, obs: NDArray[Any]) -> Saliency:
+    found = saliency(policy, obs)
     assert found is not None
     return found
 
 
 def test_saliency_peaks_where_the_network_looks() -> None:
-    agent = Looking((4, 84, 84), (3, slice(38, 43), slice(18, 23)), (1.0, -2.0, 0.5))
+    policy = Looking((4, 84, 84), (3, slice(38, 43), slice(18, 23)), (1.0, -2.0, 0.5))
     obs = pixels(4, 84, 84)
     obs[3, 38:43, 18:23] = 255  # bright, so that blurring darkens it
-    found = salient(agent, obs)
+    found = salient(policy, obs)
     assert found.value.shape == found.q_values.shape == (84, 84)
     for image in (found.value, found.q_values):
         assert np.unravel_index(image.argmax(), image.shape) == (40, 20)
         assert image[40, 20] > 3 * image[50, 20] > 0
         assert (image[:, 50:] == 0).all()  # 25 pixels away nothing of it is blurred
         assert (image[70:] == 0).all()
-    assert agent.most <= 65
+    assert policy.most <= 65
     # The numbers at a point of the grid, by the equations and scipy.
     frame = obs[3].astype(float)
     rows, columns = np.mgrid[:84, :84]
@@ -370,13 +374,13 @@ def test_no_saliency_without_dependence() -> None:
     assert not found.value.any()
     assert not found.q_values.any()
     plain = np.full((4, 84, 84), 97, np.uint8)  # blurring changes nothing in it
-    assert not salient(an_agent((4, 84, 84)), plain).q_values.any()
+    assert not salient(make_policy((4, 84, 84)), plain).q_values.any()
 
 
 def test_saliency_is_linear_between_the_points() -> None:
     for height, width in [(84, 84), (37, 50), (36, 41)]:
-        agent = Looking((1, height, width), (0, slice(5, 25), slice(10, 20)), (1.0,))
-        image = salient(agent, pixels(1, height, width)).value
+        policy = Looking((1, height, width), (0, slice(5, 25), slice(10, 20)), (1.0,))
+        image = salient(policy, pixels(1, height, width)).value
         assert image.shape == (height, width)
         last = (height - 1) // 5 * 5
         np.testing.assert_allclose(image[7, :40:5], 0.6 * image[5, :40:5] + 0.4 * image[10, :40:5], rtol=1e-4)
@@ -384,7 +388,7 @@ def test_saliency_is_linear_between_the_points() -> None:
         np.testing.assert_array_equal(image[last:], np.broadcast_to(image[last], image[last:].shape))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(row=st.integers(0, 9), column=st.integers(0, 6))
 def test_saliency_of_small_images_finds_the_pixel(row: int, column: int) -> None:
     obs = np.zeros((1, 10, 7), np.uint8)
@@ -405,12 +409,12 @@ def test_saliency_of_every_layout_and_type() -> None:
     np.testing.assert_array_equal(salient(Looking((40, 44, 3), (*part, 1), (1.0,)), last).value, expected)
     floats = Looking((1, 40, 44), (0, *part), (1.0,), np.float32)
     np.testing.assert_allclose(salient(floats, obs[None].astype(np.float32)).value, expected, rtol=0.1, atol=1e-3)
-    assert saliency(an_agent((4,), 2, np.float32), np.zeros(4, np.float32)) is None
-    with pytest.raises(ValueError, match=r"the observation has shape \(1, 40, 44\); it must be \(40, 44\)"):
+    assert saliency(make_policy((4,), 2, np.float32), np.zeros(4, np.float32)) is None
+    with pytest.raises(ValueError, match=r"the observation must have shape \(40, 44\), got \(1, 40, 44\)"):
         saliency(Looking((40, 44), part, (1.0,)), obs[None])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30), st.sampled_from([0.5, 1.0, 3.0]))
 def test_blur_and_mask(height: int, width: int, sigma: float) -> None:
     image = pixels(2, height, width).astype(np.float32)
@@ -474,21 +478,21 @@ def test_representatives_are_spread(points: list[tuple[int, int]], count: int) -
 
 
 def test_the_map_of_an_episode() -> None:
-    agent = an_agent(dueling=True)
+    policy = make_policy(dueling=True)
     observations, _, _ = states_of(
-        [record_episode(agent, Game(CATCH, epsilon=0.5, seed=seed)) for seed in range(9)], 70
+        [record_episode(policy, Game(CATCH, epsilon=0.5, seed=seed)) for seed in range(9)], 70
     )
-    found = map_states(agent, observations, thumbnails=5)
+    found = map_states(policy, observations, thumbnails=5)
     assert found.positions.shape == (70, 2)
-    np.testing.assert_array_equal(found.positions, embed(last_hidden(agent, observations)))
-    np.testing.assert_allclose(found.values, agent.q_values(observations).max(1).values, atol=1e-6)
+    np.testing.assert_array_equal(found.positions, embed(last_hidden(policy, observations)))
+    np.testing.assert_allclose(found.values, policy.q_values(observations).max(1).values, atol=1e-6)
     np.testing.assert_array_equal(found.representatives, spread(found.positions, 5))
     assert len(found.representatives) == 5
 
 
 def test_maps_that_cannot_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="a map needs at least 4 states, but there are 3"):
-        map_states(an_agent(), pixels(3, 1, 10, 5))
+    with pytest.raises(ValueError, match="a map needs at least 4 states, got 3"):
+        map_states(make_policy(), pixels(3, 1, 10, 5))
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
     with pytest.raises(MissingExtra, match=r"^the map of states needs scikit-learn: pip install 'pixelq\[report\]'$"):
-        map_states(an_agent(), pixels(5, 1, 10, 5))
+        map_states(make_policy(), pixels(5, 1, 10, 5))

@@ -1,6 +1,5 @@
 """Every part with every other: one update each, by way of acting and the replay; and refusals."""
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from pixelq.agents import DQN, AgentConfig, InvalidConfig, preset
 from pixelq.agents.acting.network import make_network
 from pixelq.envs import make_vec
 from pixelq.networks import FractionHead
+from tests.support.cases import covering_pairs
 
 SMALL = {
     "encoder": "mlp",
@@ -29,15 +29,13 @@ SMALL = {
     "learning_rate": 1e-3,
 }
 RULES: dict[str, dict[str, bool]] = {"max": {}, "double": {"double": True}, "munchausen": {"munchausen": True}}
-COMBINATIONS = list(
-    itertools.product(
-        ("scalar", "categorical", "quantile", "implicit", "fqf"),
-        (False, True),  # dueling
-        RULES,
-        (1, 3),  # n
-        (False, True),  # prioritised
-        (False, True),  # noisy
-    )
+COMBINATIONS = covering_pairs(
+    ("scalar", "categorical", "quantile", "implicit", "fqf"),
+    (False, True),  # dueling
+    RULES,
+    (1, 3),  # n
+    (False, True),  # prioritised
+    (False, True),  # noisy
 )
 
 
@@ -61,11 +59,7 @@ def filled(agent: DQN, envs: Any, steps: int = 40) -> Any:
     return replay
 
 
-@pytest.mark.parametrize(
-    ("head", "dueling", "rule", "n_step", "prioritized", "noisy"),
-    COMBINATIONS,
-    ids=["-".join(map(str, combination)) for combination in COMBINATIONS],
-)
+@pytest.mark.parametrize(("head", "dueling", "rule", "n_step", "prioritized", "noisy"), COMBINATIONS)
 def test_one_update(head: str, dueling: bool, rule: str, n_step: int, prioritized: bool, noisy: bool) -> None:
     agent, envs = agent_of(
         head=head, dueling=dueling, n_step=n_step, prioritized=prioritized, noisy=noisy, **RULES[rule]

@@ -12,6 +12,7 @@ import torch
 from pixelq.agents import DQN, PRESETS, AgentConfig, evaluate, preset
 from pixelq.envs import make_vec
 from pixelq.envs.memory_tasks import RepeatPrevious
+from tests.support.cases import representative
 
 LENGTH, GAMMA, COST, EPSILON = 10, 0.9, 0.2, 0.3
 
@@ -151,11 +152,12 @@ def error_on_the_chain(config: AgentConfig) -> float:
     return float(np.abs(values - values_of_the_chain(config)).max())
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", representative(PRESETS, keep={"dqn", "rainbow", "quick_recurrent"}))
 def test_presets_find_the_values_of_the_chain(name: str) -> None:
     assert error_on_the_chain(scaled_down(name)) < (UNCORRECTED if name == "qrdqn" else TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dqn", "c51"])
 def test_one_step_and_n_step_agree(name: str) -> None:
     agents = [trained("tests/FreeChain-v0", scaled_down(name, n_step=n), 5_000) for n in (1, 3)]
@@ -163,7 +165,9 @@ def test_one_step_and_n_step_agree(name: str) -> None:
     np.testing.assert_allclose(one, three, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize(("lstm", "least", "most"), [(16, 9.5, 10.0), (None, -2.5, 2.5)])
+@pytest.mark.parametrize(
+    ("lstm", "least", "most"), representative([(16, 9.5, 10.0), (None, -2.5, 2.5)], keep=[(16, 9.5, 10.0)])
+)
 def test_only_with_memory_is_the_symbol_before_last_named(lstm: int | None, least: float, most: float) -> None:
     """Two symbols and ten answers that count: 10 is the optimum, and 0 what every policy without memory has."""
     config = scaled_down("quick_recurrent", lstm_last_action=False, gamma=0.5, learning_rate=5e-3, train_every=16)
@@ -172,6 +176,7 @@ def test_only_with_memory_is_the_symbol_before_last_named(lstm: int | None, leas
     assert least <= evaluate(agent, make_vec("tests/Repeat-v0", 4, seed=1), 40).mean <= most
 
 
+@pytest.mark.slow
 def test_rescaled_values_are_those_of_the_chain() -> None:
     assert error_on_the_chain(scaled_down("dqn", value_rescaling=True)) < TOLERANCE
 
@@ -184,9 +189,9 @@ def uniform_policy(q: torch.Tensor, *_: Any) -> torch.Tensor:
     ("name", "part", "mistake"),
     [
         ("dqn", "greedy_policy", uniform_policy),
-        ("qrdqn", "greedy_policy", uniform_policy),
-        ("munchausen", "soft_policy", uniform_policy),
-        ("munchausen", "munchausen_reward", lambda reward, *_, **__: reward),
+        pytest.param("qrdqn", "greedy_policy", uniform_policy, marks=pytest.mark.slow),
+        pytest.param("munchausen", "soft_policy", uniform_policy, marks=pytest.mark.slow),
+        pytest.param("munchausen", "munchausen_reward", lambda reward, *_, **__: reward, marks=pytest.mark.slow),
     ],
 )
 def test_the_chain_can_be_got_wrong(
@@ -199,7 +204,7 @@ def test_the_chain_can_be_got_wrong(
 CATCH = {"gamma": 0.99, "encoder": "auto", "hidden": 64, "epsilon_steps": 2_500, "v_min": -1.5, "v_max": 1.5}
 
 
-@pytest.mark.parametrize("name", ["rainbow", "iqn", "munchausen"])
+@pytest.mark.parametrize("name", representative(["rainbow", "iqn", "munchausen"], keep=["munchausen"]))
 def test_catch_is_learned(name: str) -> None:
     fields = {**CATCH, "n_step": 3, "target_update_every": 200, "learning_rate": 1e-3, "learning_rate_steps": None}
     agent = trained("pixelq/Catch-v0", scaled_down(name, **fields), 8_000)

@@ -15,8 +15,9 @@ from torch.utils._pytree import tree_leaves
 from pixelq.agents import DQN, PRESETS, AgentConfig, TrainingDiverged, preset
 from pixelq.agents.acting.network import make_network
 from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate, make_update, update_from_replay
-from pixelq.envs.interface import background_stepping
 from pixelq.envs import make_vec
+from pixelq.envs.interface import background_stepping
+from tests.support.cases import representative
 from tests.support.small_agents import ACTIONS, PIXELS, SMALL, filled, small, step_on
 
 
@@ -55,7 +56,10 @@ class Tape(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "classic"])
+@pytest.mark.parametrize(
+    "name",
+    representative([name for name in PRESETS if name != "classic"], keep={"dqn", "rainbow", "fqf", "btr", "r2d2"}),
+)
 def test_an_update_is_the_same_sequence_of_operations_at_any_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a CUDA graph asks for: no value of a tensor is asked, and no number or memory differs between updates."""
     monkeypatch.setattr("pixelq.networks.lstm.is_capturing", lambda x: True)
@@ -85,7 +89,7 @@ def test_the_tape_hears_a_value_asked_for() -> None:
         bool(tensor.sum() > 2)
 
 
-@pytest.mark.parametrize("head", ["scalar", "quantile"])
+@pytest.mark.parametrize("head", representative(["scalar", "quantile"], keep=["scalar"]))
 def test_bfloat16_stays_near_float32_over_100_updates(head: str) -> None:
     """Values within a twentieth of how far they moved: eight bits of precision, errors of 0.4% a product."""
     config = AgentConfig(head=head, quantiles=20, learning_rate=1e-4, **SMALL)  # type: ignore[arg-type]
@@ -108,7 +112,7 @@ class Foreground(VectorWrapper):  # type: ignore[type-arg]
         return getattr(self.env, name)
 
 
-@pytest.mark.parametrize("name", ["quick", "rainbow"])
+@pytest.mark.parametrize("name", representative(["quick", "rainbow"], keep=["quick"]))
 def test_games_in_the_background_are_the_same_training(name: str) -> None:
     config = dataclasses.replace(
         preset(name), replay_capacity=2000, learning_starts=100, batch_size=8, hidden=16, target_update_every=50

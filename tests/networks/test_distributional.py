@@ -24,6 +24,7 @@ from pixelq.networks.heads import rescale, rescale_inverse
 from pixelq.networks.implicit import CosineEmbedding
 from pixelq.networks.quantile import midpoints, quantile_huber_loss, target_quantiles
 from tests.support import reference as ref
+from tests.support.cases import examples
 
 BATCH, ACTIONS, FEATURES = 24, 4, 6
 
@@ -134,7 +135,7 @@ def test_categorical_loss_equals_the_reference(greedy: bool, num_actions: int) -
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 12), st.sampled_from([0.0, 0.5, 1.0, 2.5]))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 def test_quantile_huber_loss_equals_the_reference(seed: int, n: int, m: int, kappa: float) -> None:
     rng = np.random.default_rng(seed)
     quantiles, tau, target = rng.normal(0, 2, (2, n)), rng.random((2, n)), rng.normal(0, 2, (2, m))

@@ -10,6 +10,7 @@ from torch import nn
 
 from pixelq.networks import LSTM, MLP, ActionStreams, LastStep, QNetwork, ScalarHead, Target, make_encoder
 from pixelq.networks.lstm import LSTMState
+from tests.support.cases import examples
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,7 @@ def unroll_cell(
     return out, (h, c)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.data())
 def test_unroll_equals_steps_and_lstm_cell(data: st.DataObject) -> None:
     time, batch = data.draw(st.integers(1, 7)), data.draw(st.integers(1, 3))

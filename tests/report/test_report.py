@@ -344,17 +344,17 @@ class TestVerb:
         out = folder / "report\udcff.html"
         ended = run_here(["report", str(folder), "--out", str(out), "--episodes", "0"])
         assert (ended.code, ended.err) == (0, "")
-        assert "The whole configuration of run?<" in out.read_text(encoding="utf-8")
+        assert "Full configuration of run?<" in out.read_text(encoding="utf-8")
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
             (["--out", "x.html"], "no run is given"),
-            (["RUN", "--price-per-hour", "-1"], "--price-per-hour is -1.0; it must be a number from 0 on"),
-            (["RUN", "--price-per-hour", "nan"], "--price-per-hour is nan; it must be a number from 0 on"),
+            (["RUN", "--price-per-hour", "-1"], "--price-per-hour must be a number of at least 0, got -1.0"),
+            (["RUN", "--price-per-hour", "nan"], "--price-per-hour must be a number of at least 0, got nan"),
             (["nowhere"], "no run in nowhere"),
             (["RUN", "--out", "RUN"], "cannot be written"),
-            (["RUN", "--out", "run/config.json"], "run/config.json is there already and is no page; use another --out"),
+            (["RUN", "--out", "run/config.json"], "run/config.json already exists and is no page; use another --out"),
             (["RUN", "--out", "pipe"], "pipe cannot be written (no file); use another --out file"),
         ],
     )

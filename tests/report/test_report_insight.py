@@ -1,4 +1,4 @@
-"""The report's sections of the best episode and of the network's inside, as data."""
+"""Report sections about the best episode and about what the network computes, as data."""
 
 import base64
 import errno
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from pixelq.agents import DQN, InvalidCheckpoint
 from pixelq.agents.config.seeds import derived_seed
-from pixelq.agents.evaluation.episode import Game, evaluation_game
+from pixelq.agents.evaluation.episode import Game, evaluation_game, evaluation_rules
 from pixelq.agents.insight.activations import feature_maps, first_filters
 from pixelq.agents.insight.recording import RecordedEpisode, record_episode
 from pixelq.agents.insight.saliency import saliency
 from pixelq.agents.insight.state_map import map_states
 from pixelq.agents.report import episode as episode_module
 from pixelq.agents.report import insight as insight_module
-from pixelq.agents.report.episode import rules_of
+from pixelq.agents.report.episode import describe_game
 from pixelq.agents.report.inside import channels_of, chosen_moments, inside_section
-from pixelq.agents.report.insight import insight_sections, policy_of
+from pixelq.agents.report.insight import describe_policy, insight_sections
 from pixelq.agents.report.page import Section, render
 from pixelq.agents.report.pictures import bounded_film, data_uri, grey, grid, heat, sheet, shrunk, signed_grey
 from tests.support.filmed_games import BLOCK, COUNTED, FPS, LENGTH, Counted, agent_for, counting_agent
@@ -97,7 +97,7 @@ class TestEpisode:
         monkeypatch.setattr(episode_module, "bounded_film", lambda path, fps, most_bytes: None)
         section, _ = sections_of(counting_agent(), tmp_path, episodes=1)
         assert section.data["film"] is None
-        assert "The film is too large for a page; values and rewards can be stepped through" in render(
+        assert "The film is too large for a page, but values and rewards can still be stepped through" in render(
             "", "", [section]
         )
 
@@ -143,7 +143,7 @@ class TestEpisode:
     def test_whose_episode_it_is_is_said(self, path: str, name: str) -> None:
         agent = counting_agent()
         agent.step = 12_345
-        assert policy_of(path, agent) == f"The policy of {name} after 12,345 steps"
+        assert describe_policy(path, agent) == f"The policy of {name} after 12,345 steps"
 
     def test_policies_that_cannot_be_played(self, tmp_path: Path) -> None:
         agent = counting_agent()
@@ -154,7 +154,7 @@ class TestEpisode:
         with pytest.raises(InvalidCheckpoint, match="does not say which environment it was trained in"):
             sections_of(agent, tmp_path)
         agent.env_id = COUNTED
-        with pytest.raises(ValueError, match="episodes is 0; it must be at least 1"):
+        with pytest.raises(ValueError, match="episodes must be at least 1, got 0"):
             sections_of(agent, tmp_path, episodes=0)
 
 
@@ -166,6 +166,7 @@ class TestRules:
             ("nature", None, None, ("nature", 0.05)),
             ("nature", "sticky", None, ("sticky", 0.001)),
             ("nature", None, 0.5, ("nature", 0.5)),
+            ("sticky+flicker=0.5", "nature", None, ("nature+flicker=0.5", 0.05)),
             ("one of my own", None, None, ("sticky", 0.001)),
             (None, None, None, ("sticky", 0.001)),
         ],
@@ -174,18 +175,17 @@ class TestRules:
         self, own: str | None, protocol: str | None, epsilon: float | None, expected: tuple[str, float]
     ) -> None:
         agent = agent_for("ALE/Pong-v5", (4, 84, 84), 18)
-        agent.protocol = own
-        game = evaluation_game(agent, "ALE/Pong-v5", protocol, epsilon, 7)
+        game = evaluation_game(agent, "ALE/Pong-v5", evaluation_rules(own, protocol), epsilon, 7)
         assert game == Game("ALE/Pong-v5", expected[0], True, expected[1], derived_seed(7, "evaluation"))
 
     def test_in_words(self) -> None:
-        assert rules_of(Game("ALE/Pong-v5", epsilon=0.05)) == "ALE/Pong-v5, protocol sticky, ε = 0.05, seed 0"
-        said = rules_of(Game("ALE/Pong-v5", "nature", seed=3, flicker=0.5))
-        assert said == "ALE/Pong-v5, protocol nature with 50% of the pictures black, greedy, seed 3"
-        assert rules_of(Game("CartPole-v1")) == "CartPole-v1, greedy, seed 0"
+        assert describe_game(Game("ALE/Pong-v5", epsilon=0.05)) == "ALE/Pong-v5, protocol sticky, ε = 0.05, seed 0"
+        said = describe_game(Game("ALE/Pong-v5", "nature+flicker=0.5", seed=3))
+        assert said == "ALE/Pong-v5, protocol nature with 50% of the frames black, greedy, seed 3"
+        assert describe_game(Game("CartPole-v1")) == "CartPole-v1, greedy, seed 0"
 
     def test_of_others(self) -> None:
-        assert evaluation_game(counting_agent(), COUNTED, None, None, 0).epsilon == 0
+        assert evaluation_game(counting_agent(), COUNTED, "gymnasium", None, 0).epsilon == 0
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +256,7 @@ class TestInside:
         inside = sections[1]
         assert (inside.values["filters"], inside.values["moments"]) == ([], [])
         page = render("", "", sections)
-        assert "The observations are no pictures, so there are no filters" in page
+        assert "The observations are not pictures, so there are no filters" in page
         assert "Chosen moments of the episode" not in page
         assert len(inside.data["x"]) == sections[0].values["steps"] >= 4
 
@@ -278,9 +278,12 @@ class TestInside:
     def test_atari(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(insight_module, "record_episode", partial(record_episode, most_states=100))
         agent = agent_for("ALE/Pong-v5", (4, 84, 84), 6)
+        agent.protocol = "sticky+flicker=0.5"
         sections = sections_of(agent, tmp_path, episodes=1)
         episode, inside = sections
-        assert re.match(r"ALE/Pong-v5, protocol sticky, ε = 0.001, seed \d+$", episode.values["rules"])
+        assert re.fullmatch(
+            r"ALE/Pong-v5, protocol sticky with 50% of the frames black, ε = 0.001, seed \d+", episode.values["rules"]
+        )
         assert episode.data["names"][:3] == ["NOOP", "FIRE", "RIGHT"]
         assert sum(episode.data["rewards"]) == float(episode.values["total"].replace("−", "-"))
         moment = inside.values["moments"][-1]
@@ -289,7 +292,7 @@ class TestInside:
         assert pixels_of(moment["picture"]).shape == (210, 160, 3)
         assert (inside.data["height"], inside.data["width"]) == (105, 80)
         page = render("", "", sections)
-        assert "from its weights for the oldest of the stacked frames" in page
+        assert "From top to bottom are its weights for the stacked frames, from the oldest to the newest" in page
         own = json.dumps([[section.values, section.data] for section in sections])
         assert len(own) < 4e6
 
@@ -300,7 +303,7 @@ class TestMoments:
         moments = chosen_moments(recorded(q, [0, 0, 0, 2, -1, 0], [0, 1, 2, 3, 4, 5]))
         assert [(moment.index, moment.why) for moment in moments] == [
             (1, "the highest value"),
-            (2, "the clearest choice: one action stands out most"),
+            (2, "the clearest choice, with the widest gap between the two best actions"),
             (3, "the lowest value; before the greatest reward, +2.0"),
             (4, "before the lowest reward, −1.0"),
         ]

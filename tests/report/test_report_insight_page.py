@@ -1,4 +1,4 @@
-"""The report's sections of the best episode and of the network's inside, in a browser."""
+"""Report sections about the best episode and about what the network computes, in a browser."""
 
 import base64
 import dataclasses
@@ -152,7 +152,7 @@ def test_it_plays_to_the_end_and_again(page: Page) -> None:
     play.click()
     page.wait_for_function(f"() => document.querySelector('#episode').dataset.step === '{LENGTH}'")
     page.wait_for_function("() => document.querySelector('#episode').dataset.playing === 'false'")
-    assert page.locator("#episode dd.action").text_content() == "none: the end"
+    assert page.locator("#episode dd.action").text_content() == "none (end of the episode)"
     assert page.locator("#episode dd.return").text_content() == "2"  # 6 · 1 − 2 · 2
     play.click()
     page.wait_for_function(f"() => document.querySelector('#episode').dataset.step < {LENGTH // 2}")
@@ -177,7 +177,7 @@ def test_scrubbing_shows_the_step(page: Page, sections: list[Section], step: int
         said = float(spoken.split("value ")[1].split(",")[0].replace("−", "-"))
         assert said == pytest.approx(q_values[step].max(), abs=1e-3)
     else:
-        assert spoken == f"step {LENGTH} of {LENGTH}, action none: the end, value –, reward –, return so far {so_far}"
+        assert spoken == f"step {LENGTH} of {LENGTH}, action none (end of the episode), value –, reward –, return so far {so_far}"
 
 
 def test_the_bars_may_show_the_distance_to_the_greatest(page: Page, sections: list[Section]) -> None:
@@ -296,7 +296,7 @@ def test_moments_and_saliency_are_chosen(page: Page, sections: list[Section]) ->
     assert shown.locator(".saliency:visible").get_attribute("data-of") == "value"
     page.get_by_label("all q-values").check()
     assert shown.locator(".saliency:visible").get_attribute("data-of") == "q"
-    shown.get_by_role("link", name="Show it in the film").click()
+    shown.get_by_role("link", name="Show in the film").click()
     assert step_of(page) == moments[1]["step"]
 
 

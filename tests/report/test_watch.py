@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
 
 import httpx
 import pytest
@@ -259,11 +260,12 @@ class TestServer:
         assert told["final"] is None
 
     def test_a_flickering_run_has_no_published_curve(self, server: Server) -> None:
-        told = json.loads((server.run / "config.json").read_text())
-        (server.run / "config.json").write_text(json.dumps(told | {"flicker": 0.25}))
-        told = server.data()
-        assert told["run"]["protocol"] == "sticky with 25% of the pictures black"
-        assert told["published"] is None
+        config = json.loads((server.run / "config.json").read_text())
+        for rules in ({"flicker": 0.25}, {"protocol": "sticky+flicker=0.25"}):  # as 0.1.0 and later versions write it
+            (server.run / "config.json").write_text(json.dumps(config | rules))
+            told = server.data()
+            assert told["run"]["protocol"] == "sticky with 25% of the frames black"
+            assert told["published"] is None
 
     def test_only_what_is_new(self, server: Server) -> None:
         told = server.data("?since=480000&evaluated=400000")
@@ -337,13 +339,14 @@ class TestServer:
             for name in ("since", "evaluated"):
                 response = server.ask(f"data?{name}={value}")
                 assert response.status_code == 400
-                assert response.json() == {"problem": f"{name} is no step; give a whole number"}
+                told = f"{name} must be a step or -1, got {unquote_plus(value)!r}"
+                assert response.json() == {"problem": told}
 
     def test_a_run_that_is_gone_is_told(self, server: Server) -> None:
         shutil.rmtree(server.run)
         response = server.ask()
         assert response.status_code == 503
-        assert "holds no run" in response.json()["problem"]
+        assert "no run in" in response.json()["problem"]
 
     def test_strange_configurations_are_shown(self, run: Path) -> None:
         odd = {
@@ -465,18 +468,18 @@ class TestCommand:
         [
             (
                 ["{tmp}/none"],
-                "{tmp}/none holds no run (No such file or directory: {tmp}/none/config.json); give a run's",
+                "no run in {tmp}/none (No such file or directory: {tmp}/none/config.json); give the folder of",
             ),
-            (["{tmp}"], "{tmp} holds no run (No such file or directory: {tmp}/config.json); give a run's folder"),
-            (["{run}", "--port", "65536"], "--port is 65536; it must be from 0 to 65535"),
-            (["{run}", "--port", "-1"], "--port is -1; it must be from 0 to 65535"),
+            (["{tmp}"], "no run in {tmp} (No such file or directory: {tmp}/config.json); give the folder of a run"),
+            (["{run}", "--port", "65536"], "--port must be in [0, 65535], got 65536"),
+            (["{run}", "--port", "-1"], "--port must be in [0, 65535], got -1"),
             (
                 ["{run}", "--host", "192.0.2.1"],
-                "192.0.2.1 port 8000 cannot be listened at (Cannot assign requested address); give another --host or",
+                "cannot listen at 192.0.2.1 port 8000 (Cannot assign requested address); give another --host or",
             ),
-            (["{run}", "--host", "a..b"], "a..b port 8000 cannot be listened at"),
-            (["{run}", "--allow-host", "*"], "--allow-host is '*'; give a name or an address alone, such as train."),
-            (["{run}", "--allow-host", "http://a"], "--allow-host is 'http://a'; give a name or an address alone"),
+            (["{run}", "--host", "a..b"], "cannot listen at a..b port 8000"),
+            (["{run}", "--allow-host", "*"], "--allow-host must be a name or an address, such as train.example.org, got '*'"),
+            (["{run}", "--allow-host", "http://a"], "--allow-host must be a name or an address, such as train.example.org, got 'http://a'"),
             ([], "Missing from pixelq watch: RUN The run's folder."),
         ],
     )
@@ -496,14 +499,14 @@ class TestCommand:
         ended = run_here(["watch", str(run), "--host", "nobody"])
         assert ended.code == 2
         assert ended.err == (
-            "pixelq watch: nobody port 8000 cannot be listened at (Name or service not known); "
+            "pixelq watch: cannot listen at nobody port 8000 (Name or service not known); "
             "give another --host or --port\n"
         )
 
     def test_a_port_that_is_taken(self, run: Path, server: Server) -> None:
         ended = run_here(["watch", str(run), "--port", str(server.port)])
         assert ended.code == 2
-        assert f"127.0.0.1 port {server.port} cannot be listened at (Address already in use)" in ended.err
+        assert f"cannot listen at 127.0.0.1 port {server.port} (Address already in use)" in ended.err
 
     def test_a_library_that_is_not_there(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("uvicorn", "starlette.applications"):
@@ -603,7 +606,7 @@ class TestPage:
         assert (drawn(opened, "loss", "loss") or [])[-1] == 0.25
         assert (drawn(opened, "return", "training", "x") or [])[-1] == 2_040_000
         assert text(opened, "last-return") == "5.5"
-        assert text(opened, "status") == "Playing an evaluation; training goes on after it."
+        assert text(opened, "status") == "Evaluating; training continues afterwards."
         assert text(opened, "current") == "Return 7.0 after 1 steps, in environment 1"
         assert opened.page.locator("#running tr").count() == 3
 
@@ -653,7 +656,7 @@ class TestPage:
         assert text(opened, "status") == "Training."
         shutil.rmtree(server.run)
         opened.page.wait_for_selector("#status[data-state=problem]")
-        assert "holds no run" in text(opened, "status")
+        assert "no run in" in text(opened, "status")
         other.close()
 
     def test_text_of_a_run_is_no_html(self, browser: "Browser", run: Path) -> None:

@@ -24,6 +24,7 @@ from pixelq.agents.results.aggregates import (
 from pixelq.envs import ATARI5, ATARI57, PUBLISHED_AGENTS, human_normalized_score, published_curve
 from pixelq.scripts import compare
 from pixelq.scripts.main import main
+from tests.support.cases import examples
 
 Matrix = NDArray[np.float64]
 RLIABLE: dict[str, Any] = json.loads((Path(__file__).parent / "rliable.json").read_text())
@@ -108,7 +109,7 @@ def test_profiles_and_probability_by_hand() -> None:
     assert probability_of_improvement([[1.0], [2.0]], [[1.0], [2.0]]).value == 0.5
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(ANY_SCORES, st.data())
 def test_the_order_of_runs_changes_nothing(scores: Matrix, data: st.DataObject) -> None:
     order = [data.draw(st.permutations(range(len(scores)))) for _ in range(scores.shape[1])]  # each game's by itself
@@ -122,7 +123,7 @@ def test_the_order_of_runs_changes_nothing(scores: Matrix, data: st.DataObject) 
     np.testing.assert_equal(one, two)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(matrices(st.integers(2, 6), st.integers(1, 5)), st.integers(0, 2**32 - 1))
 def test_intervals_contain_the_mean_and_the_gap(scores: Matrix, seed: int) -> None:
     found = aggregates({"a": scores}, resamples=400, seed=seed)["a"]
@@ -147,7 +148,7 @@ def test_intervals_contain_the_estimates_of_usual_scores(seed: int) -> None:
     assert (profile.value < profile.high).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(ANY_SCORES, st.data())
 def test_better_scores_are_never_worse(scores: Matrix, data: st.DataObject) -> None:
     gain = data.draw(arrays(np.float64, scores.shape, elements=st.floats(0, 3, allow_subnormal=False)))

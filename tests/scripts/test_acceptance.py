@@ -66,13 +66,13 @@ def test_tests_that_were_all_skipped_are_no_success(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--minutes", "0"], "--minutes is 0.0; it must be from 0.1 to 1440"),
-        (["--num-envs", "0"], "--num-envs is 0; it must be at least 1"),
-        (["--rows", "10"], "--rows is 10; it must be at least 10000"),
+        (["--minutes", "0"], "--minutes must be in [0.1, 1440], got 0.0"),
+        (["--num-envs", "0"], "--num-envs must be at least 1, got 0"),
+        (["--rows", "10"], "--rows must be at least 10000, got 10"),
         (["--updates", "natur"], "did you mean 'nature'"),
-        (["--against", "nobody"], "does not know 'nobody'"),
+        (["--against", "nobody"], "got 'nobody'"),
         (["--preset", "nobody"], "nobody"),
-        (["--target", "nan"], "--target is nan; it must be a finite number"),
+        (["--target", "nan"], "--target must be a finite number, got nan"),
     ],
 )
 def test_wrong_input_is_one_line_before_anything_runs(

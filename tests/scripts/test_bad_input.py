@@ -115,11 +115,14 @@ def run(finished_run: Path, tmp_path: Path) -> Path:
         ({"agent.encoder": "nature"}, ["NatureCNN", "36×36", "10×5"]),
         ({"agent.batch_size": "101"}, ["batch_size must be at most replay_capacity, got 101"]),
         ({"agent.replay_capacity": str(10**12)}, ["replay", "GB", "lower replay_capacity"]),
-        ({"agent.replay_capacity": str(10**13)}, ["replay_capacity must be at most 1,000,000,000,000, got 10000000000000"]),
+        (
+            {"agent.replay_capacity": str(10**13)},
+            ["replay_capacity must be at most 1,000,000,000,000, got 10000000000000"],
+        ),
         ({"agent.reward_clip": "1e300"}, ["reward_clip must be within ±1e+38 or None, got 1e+300"]),
         ({"agent.v_min": "1", "agent.v_max": "1.0000000000000002"}, ["v_min must be less than v_max, got 1.0"]),
         ({"agent.hidden": str(10**11)}, ["no memory for a network of that size", "lower hidden"]),
-        ({"num_envs": "101"}, ["--num-envs is 101", "replay's 100 rows"]),
+        ({"num_envs": "101"}, ["--num-envs must be at most the 100 rows of the replay, got 101"]),
         ({"num_envs": "60"}, ["100 rows", "60 environments", "at least 240", "fewer environments"]),
         ({"out": "file"}, ["file cannot be written", "another --out"]),
         ({"out": "file/run"}, ["file/run cannot be written (Not a directory)", "another --out"]),
@@ -169,8 +172,8 @@ def test_train_refuses_counts_below_one(refused: Callable[[list[str]], str], fla
         (train_arguments("--checkpoint-every"), ["--checkpoint-every", "Missing value"]),
         (["train", "--preset"], ["--preset", "expected one argument"]),
         (train_arguments("--resume"), ["--resume needs --out"]),
-        (train_arguments("--resume", out="nowhere"), ["nowhere holds no run", "leave out --resume"]),
-        (train_arguments("--resume", out="file"), ["file holds no run"]),
+        (train_arguments("--resume", out="nowhere"), ["no run in nowhere", "leave out --resume"]),
+        (train_arguments("--resume", out="file"), ["no run in file", "leave out --resume"]),
         (train_arguments(out=""), ["an argument is empty", "pixelq train --help"]),
         (["evaluate", ""], ["an argument is empty"]),
         (["evaluate"], ["RUN_OR_CHECKPOINT"]),
@@ -178,10 +181,10 @@ def test_train_refuses_counts_below_one(refused: Callable[[list[str]], str], fla
         (["evaluate", "."], ["no checkpoint in .", "give the folder of a run"]),
         (["evaluate", "file"], ["no checkpoint in file"]),
         (["evaluate", "nowhere", "--json", "new/figures.json"], ["nowhere does not exist"]),
-        (["evaluate", ".", "--episodes", "0"], ["--episodes is 0", "at least 1"]),
-        (["evaluate", ".", "--episodes", "-2"], ["--episodes is -2", "at least 1"]),
+        (["evaluate", ".", "--episodes", "0"], ["--episodes must be at least 1, got 0"]),
+        (["evaluate", ".", "--episodes", "-2"], ["--episodes must be at least 1, got -2"]),
         (["evaluate", ".", "--episodes", "few"], ["--episodes", "'few' is not an integer"]),
-        (["evaluate", ".", "--seed", "-1"], ["--seed is -1", "at least 0"]),
+        (["evaluate", ".", "--seed", "-1"], ["--seed must be at least 0, got -1"]),
         (["evaluate", ".", "--protocol", "quick"], ["'quick'", "--protocol", "sticky"]),
         (["evaluate", ".", "--jsn"], ["--jsn", "Perhaps you meant: --json"]),
         (["evaluate", ".", "another"], ["no checkpoint in ."]),
@@ -319,7 +322,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     ),
     "another configuration": (lambda c: describe(c, config={"gama": 1}), ["unknown field 'gama'"]),
     "steps of words": (lambda c: describe(c, step="many"), ["does not describe an agent", "many"]),
-    "steps without end": (lambda c: describe(c, step=math.inf), ["does not describe an agent", "step must be an integer of at least 0, got inf"]),
+    "steps without end": (
+        lambda c: describe(c, step=math.inf),
+        ["does not describe an agent", "step must be an integer of at least 0, got inf"],
+    ),
     "half a step": (lambda c: describe(c, step=1.5), ["step must be an integer of at least 0, got 1.5"]),
     "updates below 0": (lambda c: describe(c, updates=-1), ["updates must be an integer of at least 0, got -1"]),
     "observations of another type": (
@@ -386,13 +392,13 @@ def test_resume_refuses_a_damaged_configuration(refused: Callable[[list[str]], s
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--env", "CartPole-v1"], ["--env pixelq/Catch-v0", "not CartPole-v1", "another --out"]),
-        (["--env", "ALE/Pong-v5"], ["--env pixelq/Catch-v0", "not ALE/Pong-v5"]),
-        (["--agent.gamma", "0.5"], ["--agent.gamma 0.99", "not 0.5", "leave the flag out"]),
-        (["--agent.hidden", "16"], ["--agent.hidden 8", "not 16"]),
-        (["--preset", "quick"], ["--preset classic", "not quick"]),
-        (["--num-envs", "3"], ["--num-envs 2", "not 3"]),
-        (["--seed", "1"], ["--seed 0", "not 1"]),
+        (["--env", "CartPole-v1"], ["--env must be pixelq/Catch-v0", "got CartPole-v1", "another --out"]),
+        (["--env", "ALE/Pong-v5"], ["--env must be pixelq/Catch-v0", "got ALE/Pong-v5"]),
+        (["--agent.gamma", "0.5"], ["--agent.gamma must be 0.99", "got 0.5", "leave the flag out"]),
+        (["--agent.hidden", "16"], ["--agent.hidden must be 8", "got 16"]),
+        (["--preset", "quick"], ["--preset must be classic", "got quick"]),
+        (["--num-envs", "3"], ["--num-envs must be 2", "got 3"]),
+        (["--seed", "1"], ["--seed must be 0", "got 1"]),
         (["--steps", "100"], ["has taken 20", "of 100 steps already", "more --steps"]),
         (["--steps", "0"], ["steps"]),
         ([], ["has taken 20", "of 200 steps already", "more --steps"]),
@@ -413,8 +419,8 @@ def test_resume_refuses_other_settings(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"env": "CartPole-v1"}, ["is not of the run", "but of pixelq/Catch-v0, seed 0"]),
-        ({"seed": 7}, ["is not of the run", "seed 0"]),
+        ({"env": "CartPole-v1"}, ["does not belong to the run", "but to pixelq/Catch-v0, seed 0"]),
+        ({"seed": 7}, ["does not belong to the run", "seed 0"]),
         ({"env": 5}, ["config.json is damaged (env must be text, got 5)"]),
         ({"seed": "x"}, ["config.json is damaged (seed must be an integer, got 'x')"]),
         ({"log_every": 1.5}, ["config.json is damaged (log_every must be an integer, got 1.5)"]),
@@ -451,7 +457,7 @@ def test_resume_refuses_a_changed_agent(refused: Callable[[list[str]], str], run
         (lambda path: path.write_text(""), "damaged"),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "damaged"),
         (lambda path: path.write_text("step,frames\n100,100\n"), "lacks columns"),
-        (lambda path: path.unlink(), "holds no run"),
+        (lambda path: path.unlink(), "no run in"),
     ],
 )
 def test_resume_refuses_damaged_tables(
@@ -505,7 +511,7 @@ def test_a_refused_train_can_be_corrected_in_the_same_folder(capfd: pytest.Captu
     ],
 )
 def test_wrong_input_in_a_process_of_its_own(tmp_path: Path, command: list[str], words: str) -> None:
-    scripts = Path(__file__).resolve().parents[1] / "scripts"
+    scripts = Path(__file__).resolve().parents[2] / "scripts"
     done = subprocess.run(
         [sys.executable, *(word.replace("SCRIPTS", str(scripts)) for word in command)],
         cwd=tmp_path,

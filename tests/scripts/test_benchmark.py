@@ -19,8 +19,9 @@ from pixelq.agents.acting.network import make_network
 from pixelq.agents.experience.batches import Sequences
 from pixelq.agents.experience.samplers import PrioritizedSampler
 from pixelq.agents.learning.learner import has_bfloat16
-from pixelq.agents.training.collector import Games
+from pixelq.envs import AtariVec
 from pixelq.scripts import benchmark
+from pixelq.scripts.benchmarks import speed
 from pixelq.scripts.benchmarks.peers import ENTRIES, Turn
 from pixelq.scripts.benchmarks.sampling_cost import filled_replay
 from pixelq.scripts.benchmarks.speed import Measured
@@ -130,7 +131,7 @@ def test_our_own_agent_in_bfloat16_is_an_entry(tmp_path: Path) -> None:
 def test_bfloat16_is_refused_where_it_is_emulated(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(benchmark, "has_bfloat16", lambda device: False)
+    monkeypatch.setattr(speed, "has_bfloat16", lambda device: False)
     assert main(["benchmark", "--against", "pixelq-bfloat16", "--device", "cpu"]) == 2
     assert "this cpu does not compute in bfloat16" in capfd.readouterr().err
 
@@ -153,15 +154,15 @@ def test_parts_add_up_and_the_methods_are_as_before(monkeypatch: pytest.MonkeyPa
     assert type(replay).observe is observe
 
     # What a part calls of another part is the other's alone.
-    def send(games: object, actions: object) -> None:
+    def send(envs: object, actions: object) -> None:
         for _ in range(2):
             time.sleep(0.02)
             replay.latest()
 
-    monkeypatch.setattr(Games, "send", send)
+    monkeypatch.setattr(AtariVec, "send", send)
     replay.observe(obs)
     with timed_parts(torch.device("cpu")) as seconds:
-        Games.send(None, None)  # type: ignore[arg-type]
+        AtariVec.send(None, None)  # type: ignore[arg-type]
     assert 0.04 <= seconds["emulation, started"] < 0.06
     assert 0 < seconds["replay"] < 0.02
     replay.complete(zeros, zeros, zeros.astype(bool), zeros.astype(bool))
@@ -302,24 +303,27 @@ def test_an_update_per_four_steps_for_any_number_of_environments(num_envs: int, 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--against", "sb3,nobody"], "does not know 'nobody'; there are sb3, cleanrl, tianshou, pixelq-bfloat16\n"),
-        (["--seconds", "0"], "--seconds is 0.0; it must be a positive number"),
+        (
+            ["--against", "sb3,nobody"],
+            "--against must be names among sb3, cleanrl, tianshou, pixelq-bfloat16, got 'nobody'\n",
+        ),
+        (["--seconds", "0"], "--seconds must be a positive number, got 0.0"),
         (["--seconds", "-1"], "--seconds"),
-        (["--seconds", "nan"], "--seconds is nan"),
-        (["--turns", "0"], "--turns is 0; it must be at least 1"),
-        (["--num-envs", "0"], "--num-envs is 0; it must be at least 1"),
-        (["--replay-capacity", "40"], "--replay-capacity is 40; it must be at least 64"),
-        (["--env", "CartPole-v1"], "it must be an Atari game"),
+        (["--seconds", "nan"], "--seconds must be a positive number, got nan"),
+        (["--turns", "0"], "--turns must be at least 1, got 0"),
+        (["--num-envs", "0"], "--num-envs must be at least 1, got 0"),
+        (["--replay-capacity", "40"], "--replay-capacity must be at least 64, got 40"),
+        (["--env", "CartPole-v1"], "--env must be an Atari game, such as ALE/Pong-v5, got CartPole-v1"),
         (["--env", "ALE/Pnog-v5"], "did you mean 'ALE/Pong-v5'?"),
         (["--device", "tpu"], "tpu"),
         (["--json", "."], "cannot be written"),
-        (["--sampling", "9999"], "--sampling is 9999; it must be at least 10000"),
-        (["--sampling", "10000", "--updates", "all"], "give one of them"),
+        (["--sampling", "9999"], "--sampling must be at least 10000, got 9999"),
+        (["--sampling", "10000", "--updates", "all"], "give only one of them"),
         (["--startup", "--updates", "all"], "--updates and --startup measure different things"),
         (["--checkpoints", "1000", "--startup"], "--checkpoints and --startup measure different things"),
-        (["--checkpoints", "1"], "--checkpoints is 1; it must be at least"),
-        (["--picture", "steps.txt"], "--picture is steps.txt; it must be a file that ends in .png, .pdf, .svg"),
-        (["--picture", "steps.png", "--startup"], "without --startup"),
+        (["--checkpoints", "1"], "--checkpoints must be at least 64, got 1"),
+        (["--picture", "steps.txt"], "--picture must be a file that ends in .png, .pdf, .svg, got steps.txt"),
+        (["--picture", "steps.png", "--startup"], "which --startup does not measure; leave it out"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(

@@ -36,7 +36,7 @@ from pixelq.scripts.main import main
 from pixelq.scripts.train import TrainArgs
 from tests.support.runs import Ended, column, run_here, table
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 METRICS = (
     "step,frames,episodes,return_mean,return_median,length_mean,loss,q_mean,epsilon,updates,"
     "steps_per_second,wall_seconds"
@@ -332,7 +332,7 @@ FIGURES = "env protocol checkpoint step episodes returns lengths mean median std
 
 
 def test_evaluate_json(cartpole: Run, figures: dict[str, Any]) -> None:
-    assert list(figures) == [*FIGURES, "mark", "frames", "seed", "weights", "flicker"]
+    assert list(figures) == [*FIGURES, "mark", "frames", "seed", "weights"]
     assert (figures["env"], figures["protocol"], figures["episodes"]) == ("CartPole-v1", "gymnasium", 24)
     assert Path(figures["checkpoint"]).resolve() == (cartpole.path / "checkpoints" / "best").resolve()
     assert figures["step"] == DQN.load(figures["checkpoint"], device="cpu").step

@@ -150,7 +150,7 @@ def test_the_list_without_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (["evaluate", "ping"], "perhaps you meant pong, which comes with pixelq"),
         (["evaluate", "runs/no"], "pixelq comes with demo and "),
         (["evaluate", "demo", "--which", "last"], "demo is a checkpoint and not a run; leave out --which"),
-        (["train", "--resume", "--out", "demo"], "demo holds no run to resume"),
+        (["train", "--resume", "--out", "demo"], "no run in demo; leave out --resume"),
         (
             ["train", "--resume", "--out", str(pretrained.FOLDER / "pong")],
             "holds an agent without its run; it can be loaded",
@@ -312,7 +312,7 @@ def test_a_policy_is_packed(run: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", ["demo", "../x", "Pong", ""])
 def test_odd_names_are_refused(run: Path, tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match=r"--name is|argument is empty"):
+    with pytest.raises(ValueError, match=r"--name must be|argument is empty"):
         pack.main([str(run), "--name", name, "--into", str(tmp_path / "policies")])
     assert not (tmp_path / "policies").exists()
 

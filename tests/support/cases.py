@@ -1,10 +1,14 @@
-"""Representative cases: which of a test's parameters run every time, and which only in `make test-slow`."""
+"""Representative cases: which of a test's cases run every time, and which only in `make test-slow`."""
 
 import itertools
+import os
 from collections.abc import Container, Iterable
 from typing import Any
 
 import pytest
+
+IS_FULL = bool(os.environ.get("PIXELQ_FULL"))
+"""Whether every test runs in its full form, as in `make test-slow`."""
 
 
 def representative(cases: Iterable[Any], keep: Container[Any]) -> list[Any]:
@@ -27,6 +31,11 @@ def covering_pairs(*factors: Iterable[Any]) -> list[Any]:
         kept.add(best)
         missing -= pairs[best]
     return representative(combinations, kept)
+
+
+def examples(count: int) -> int:
+    """Return the number of examples that Hypothesis draws: all in the full form, else a fifth."""
+    return count if IS_FULL else max(5, count // 5)
 
 
 def _pairs(combination: tuple[Any, ...]) -> set[Any]:

@@ -22,6 +22,7 @@ from pixelq.agents.runs.tables import read_run
 from pixelq.agents.storage.checkpoint import ROWS
 from pixelq.agents.storage.files import replace_folder
 from pixelq.envs import PROTOCOLS, GymnasiumVec, Protocol, make_vec
+from tests.support.cases import examples, representative
 from tests.support.runs import assert_same, column, contents
 
 TINY = AgentConfig(
@@ -110,7 +111,9 @@ PARTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize(
+    "parts", representative(PARTS, keep={"noisy categorical", "implicit", "schedules and resets", "memory"})
+)
 def test_every_part_goes_on_exactly(tmp_path: Path, parts: str) -> None:
     """Killed at three moments, one of them before the first checkpoint."""
     trained = Trained(config=dataclasses.replace(TINY, **PARTS[parts]))
@@ -123,6 +126,7 @@ def test_every_part_goes_on_exactly(tmp_path: Path, parts: str) -> None:
     assert [entry["exact"] for entry in resumed] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_run_of_many_interruptions(tmp_path: Path) -> None:
     trained = Trained(env="CartPole-v1", num_envs=3)
     assert trained.train(tmp_path / "whole", 900) is not None
@@ -136,7 +140,12 @@ SHORT = dataclasses.replace(PROTOCOLS["sticky"], max_frames=400)
 
 
 @pytest.mark.parametrize(
-    ("env", "protocol"), [("ALE/Pong-v5", SHORT), ("ALE/Breakout-v5", "nature"), ("ALE/Qbert-v5", SHORT)]
+    ("env", "protocol"),
+    [
+        pytest.param("ALE/Pong-v5", SHORT, marks=pytest.mark.slow),
+        ("ALE/Breakout-v5", "nature"),
+        pytest.param("ALE/Qbert-v5", SHORT, marks=pytest.mark.slow),
+    ],
 )
 def test_an_atari_run_goes_on_exactly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: str, protocol: Protocol | str
@@ -158,7 +167,8 @@ def test_an_atari_run_goes_on_exactly(
 
 
 @pytest.mark.parametrize(
-    ("env", "protocol", "frame_stack"), [("ALE/Pong-v5", SHORT, 1), ("ALE/Breakout-v5", "nature", 3)]
+    ("env", "protocol", "frame_stack"),
+    [("ALE/Pong-v5", SHORT, 1), pytest.param("ALE/Breakout-v5", "nature", 3, marks=pytest.mark.slow)],
 )
 def test_a_run_with_memory_in_a_flickering_game_goes_on_exactly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: str, protocol: Protocol | str, frame_stack: int
@@ -343,7 +353,7 @@ def test_putting_games_back_is_no_time_of_training(tmp_path: Path, monkeypatch: 
 # --- the replay alone -------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.booleans(), st.integers(0, 60), st.integers(1, 2_000)
 )

@@ -154,7 +154,7 @@ def test_a_run_without_its_checkpoints_is_not_begun_again(stopped: Path, tmp_pat
     before = contents(out)
     ended = run_here(train(out, resume=True))
     assert (ended.code, ended.err.count("\n")) == (2, 1), ended
-    assert f"the checkpoints of {out} are gone; put them back, or start another run in another --out" in ended.err
+    assert f"the checkpoints of {out} are missing; restore them, or start another run in another --out" in ended.err
     assert contents(out) == before
 
 

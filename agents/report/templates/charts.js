@@ -1,6 +1,6 @@
 "use strict";
-/* What every chart shares: the page's colours, redrawing when these change, and JSON that the page holds.
-   charts.add(div, build) draws build(theme) = {traces, layout} and draws it anew in another colour scheme. */
+/* Shared by all charts: the page's colours, redrawing when these change, and the JSON data of the page.
+   charts.add(div, build) draws build(theme) = {traces, layout}, and draws it again when the colour scheme changes. */
 const charts = (() => {
   const drawn = [];
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -34,7 +34,7 @@ const charts = (() => {
     draw(chart);
     return { redraw: () => draw(chart) };
   };
-  /* A list of a chart's series as buttons: Plotly's own legend cannot be reached by keyboard. */
+  /* The series of a chart as buttons, as Plotly's own legend cannot be reached by keyboard. */
   const legend = (list, entries, changed) => {
     for (const entry of entries) {
       const button = document.createElement("button");
@@ -51,8 +51,8 @@ const charts = (() => {
       list.append(button);
     }
   };
-  /* Where a point of a chart's first axes lies in its div, and where the plot begins and how high it is, in pixels.
-     Plotly has an axis only where a series is drawn on it. */
+  /* Position of a point of a chart's first axes in its div, and the top and height of the plot, in pixels.
+     Plotly has an axis only if a series is drawn on it. */
   const place = (div, x, y) => {
     const { xaxis, yaxis, _size: size } = div._fullLayout;
     const along = (axis, value) => (axis ? axis._offset + axis.l2p(value) : 0);

@@ -1,5 +1,5 @@
 "use strict";
-/* Learning curves of each environment: an axis and a measure to choose, series to switch off. */
+/* Learning curves of each environment, with a choice of axis and measure and series that can be hidden. */
 (() => {
   const AXES = { frames: "frames of the emulator", step: "agent steps", hours: "hours of wall-clock time" };
   const CHOICES = { frames: "frames", step: "steps", hours: "wall-clock" };

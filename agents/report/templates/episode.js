@@ -1,6 +1,6 @@
 "use strict";
 /* The film, and in step with it the q-values of each action, the value and the reward.
-   Picture t of the film is the moment before step t; picture T is how the episode ended. */
+   Picture t of the film is the state before step t; picture T is the end of the episode. */
 (() => {
   const { fps, film, names, q_values, actions, rewards } = charts.data("episode");
   const section = document.getElementById("episode");
@@ -45,7 +45,7 @@
       }],
       layout: {
         showlegend: false, height: 70 + 30 * names.length, bargap: 0.25, margin: { l: 15 + 8 * longest, r: 20, t: 5, b: 45 }, dragmode: false,
-        xaxis: charts.axis(colours, isGap() ? "q-value less the greatest" : "q-value", {
+        xaxis: charts.axis(colours, isGap() ? "difference to the greatest q-value" : "q-value", {
           range: [low < 0 ? low - room : low, high > 0 ? high + room : high + room / 10], fixedrange: true, nticks: 6,
         }),
         yaxis: charts.axis(colours, "", {
@@ -61,7 +61,7 @@
   };
   find(".shown").addEventListener("change", () => barsDrawing.redraw());
 
-  /* Of long episodes the least and the greatest in each of 1500 equal parts: no peak is lost. */
+  /* Long episodes show the least and the greatest value in each of 1500 equal parts, so no peak is lost. */
   const thinned = (series) => {
     const part = Math.ceil(steps / 1500);
     const x = [];
@@ -121,7 +121,7 @@
     const isEnd = state.step === steps;
     const now = at(last);
     const isGreedy = now[actions[last]] === values[last];
-    const action = isEnd ? "none: the end" : names[actions[last]] + (isGreedy ? "" : " (not the greedy one)");
+    const action = isEnd ? "none (end of the episode)" : names[actions[last]] + (isGreedy ? "" : " (not greedy)");
     const texts = {
       step: `${state.step} of ${steps}`, action, value: isEnd ? "–" : said(values[last]), reward: isEnd ? "–" : raw(rewards[last]),
       return: raw(state.step ? returns[state.step - 1] : 0),
@@ -137,7 +137,7 @@
   const seek = (step) => {
     show(step);
     clock = { step: state.step, since: performance.now() };
-    if (state.hasFilm) video.currentTime = (state.step + 0.5) / fps; // the middle of the picture, whatever is rounded
+    if (state.hasFilm) video.currentTime = (state.step + 0.5) / fps; // the middle of the picture, so rounding does no harm
   };
 
   /* --- playing: the film leads; without one, a clock --- */
@@ -177,7 +177,7 @@
   };
   if (!film) loseFilm();
   else {
-    if ("requestVideoFrameCallback" in video) { // says which picture is on screen; stands still where the film is out of sight
+    if ("requestVideoFrameCallback" in video) { // tells which picture is on screen; not called while the film is out of sight
       const note = (now, frame) => {
         picture = { step: Math.round(frame.mediaTime * fps), until: now + 2000 / fps / video.playbackRate };
         video.requestVideoFrameCallback(note);

@@ -1,5 +1,5 @@
 "use strict";
-/* Chosen moments, and the map of states with the picture of the one that is chosen. */
+/* Chosen moments, and the map of states with a picture of the chosen state. */
 (() => {
   const section = document.getElementById("inside");
   const all = (selector) => [...section.querySelectorAll(selector)];
@@ -19,7 +19,7 @@
   const said = (i) => values[i].toFixed(digits).replace("-", "−");
   const what = (i) => `step ${steps[i]}, value ${said(i)}`;
   const rows = Math.ceil(steps.length / columns);
-  /* One large picture holds those of all states; an element shows its part of it, so many pixels wide. */
+  /* One large picture holds those of all states; an element shows the part of state i with a width in pixels. */
   const picture = (element, i, pixels) => {
     const scale = pixels / width;
     Object.assign(element.style, {

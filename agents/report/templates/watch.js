@@ -1,19 +1,19 @@
 "use strict";
-/* Asks the server every two seconds for what has come, and shows it. Whatever a run's files say is put in as text. */
+/* Asks the server every two seconds for new data and shows them. All contents of a run's files are inserted as text. */
 (() => {
   const EVERY = 2000; // ms
-  const MOST_POINTS = 800; // in a line; above, neighbours are averaged
-  const SMOOTHED = 20; // points of the training returns that a mean is taken of
-  const PUBLISHED_FROM = 5e5; // frames before which a curve of points a million frames apart says nothing
+  const MOST_POINTS = 800; // of a line; neighbours are averaged if there are more
+  const SMOOTHED = 20; // points of the moving average of training returns
+  const PUBLISHED_FROM = 5e5; // frames before which a curve with a point per million frames says nothing
   const AXES = { frames: "frames of the emulator", step: "agent steps", hours: "hours of wall-clock time" };
   const STATES = {
     training: () => "Training.",
-    evaluating: () => "Playing an evaluation; training goes on after it.",
+    evaluating: () => "Evaluating; training continues afterwards.",
     finished: (at) => `Finished at ${at}.`,
-    stopped: (at) => `Stopped by a signal at ${at}; pixelq train --resume goes on.`,
-    failed: (at) => `Ended with an error at ${at}; its terminal says which.`,
+    stopped: (at) => `Stopped by a signal at ${at}; pixelq train --resume continues it.`,
+    failed: (at) => `Failed at ${at}; the terminal of the run shows the error.`,
     silent: (at, age) => `Not running: no sign of life since ${at}, for ${duration(age)}.`,
-    unknown: (at, age) => `The run's last row is of ${at}, ${duration(age)} ago; it does not say whether it goes on.`,
+    unknown: (at, age) => `Last written at ${at}, ${duration(age)} ago; whether it is still running is unknown.`,
   };
   const kept = { version: null, metrics: [], evaluations: [], published: null, columns: { metrics: [], evaluations: [] } };
   const hidden = new Set();
@@ -113,7 +113,7 @@
 
   /* --- curves ------------------------------------------------------------------------------------------------- */
 
-  /* Where rows lie on the chosen axis; evaluations, which know their step alone, by the rows of training around them. */
+  /* Place of a row on the chosen axis. Evaluations have only a step, so theirs is interpolated between training rows. */
   function placeOf(cells) {
     if (axis() === "hours") return cells[column("metrics", "wall_seconds")] / 3600;
     return cells[column("metrics", axis())];
@@ -145,7 +145,7 @@
     ...curve(name), mode: kept.metrics.length < 40 ? "lines+markers" : "lines", line: { color: colour, width: 2 },
     marker: { size: 5, color: colour }, hovertemplate: "%{y:.4g} at %{x:.4s}<extra></extra>", ...more,
   });
-  /* Returns of few episodes scatter: faint themselves, with a mean over the last ones. */
+  /* Means of few returns are noisy: the points are drawn faintly, with a moving average over them. */
   function trainingTraces(colour) {
     const points = line("return_mean", colour, { name: "training" });
     if (points.x.length < 2 * SMOOTHED) return [points];
@@ -221,7 +221,7 @@
   document.querySelectorAll("input[name=axis]").forEach((input) => input.addEventListener("change", redraw));
   function showLegend() {
     const list = document.querySelector(".legend");
-    if (list.childElementCount === 2 + hasPublished()) return; // it keeps the keyboard's focus
+    if (list.childElementCount === 2 + hasPublished()) return; // keeps the keyboard focus
     const names = { training: "training episodes", evaluation: "evaluations, 95% band" };
     const entries = [["training", 0], ["evaluation", 1], ...(hasPublished() ? [["published", 3]] : [])].map(([key, colour]) => ({
       key, colour, hidden: hidden.has(key), name: names[key] ?? `published ${kept.published.agent}, spread over seeds`,
@@ -235,7 +235,7 @@
 
   /* --- asking ------------------------------------------------------------------------------------------------- */
 
-  /* Takes an answer in; true where more is to be asked for at once. */
+  /* Stores and shows an answer; returns whether there is more to ask for at once. */
   function take(answer) {
     if (answer.published !== undefined) {
       kept.published = answer.published;
@@ -271,7 +271,7 @@
     try {
       while (await ask());
     } catch {
-      say("problem", "The server of this page does not answer. Start pixelq watch again; the page then goes on.");
+      say("problem", "The server of this page does not answer. Start pixelq watch again, and the page will continue.");
     }
     asking = false;
     timer = setTimeout(poll, EVERY);

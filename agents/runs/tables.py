@@ -1,0 +1,161 @@
+"""metrics.csv, evaluations.csv and config.json of a run folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pixelq.agents.errors import InvalidRun
+from pixelq.agents.storage.checkpoint import MOST_JSON, one_line
+from pixelq.agents.storage.files import read_regular, replace_file
+from pixelq.agents.storage.rules import rules_of
+from pixelq.agents.storage.validation import check_types
+
+METRICS = (
+    "step frames episodes return_mean return_median length_mean loss q_mean epsilon updates "
+    "steps_per_second wall_seconds restarts q_discrepancy"
+).split()
+EVALUATIONS = "step episodes mean median std ci95_low ci95_high human_normalized".split()
+TABLES = {"metrics": METRICS, "evaluations": EVALUATIONS}
+MOST_TABLE = 2**30
+"""Bytes of the longest table that is read."""
+FINAL_EVALUATION = "final_evaluation.json"
+"""Evaluation of the best policy of a finished run, in games by which it was not chosen."""
+COUNTS = "step frames episodes".split()
+"""Columns of integers."""
+OPTIONAL = "return_mean return_median length_mean loss q_mean human_normalized q_discrepancy".split()
+"""Columns whose cells may be empty."""
+ADDED = {"restarts", "q_discrepancy"}
+"""Columns that older runs lack."""
+
+
+class RunFiles(NamedTuple):
+    """Contents of a run folder's files. Rows of the tables are text by column."""
+
+    config: dict[str, Any]
+    metrics: list[dict[str, str]]
+    evaluations: list[dict[str, str]]
+
+
+def read_run(run: str | os.PathLike[str]) -> RunFiles:
+    """Read a run folder.
+
+    Raises:
+        InvalidRun: If there is no run in it, or one of its files is damaged.
+    """
+    run = Path(run)
+    config = read_config(run)
+    try:
+        tables = {name: _whole_lines(run / f"{name}.csv") for name in TABLES}
+    except OSError as error:
+        raise InvalidRun(f"no run in {run} ({error.strerror}: {error.filename}); give the folder of a run") from error
+    except ValueError as error:  # not UTF-8, or an empty table
+        raise InvalidRun(f"{run} is damaged ({one_line(error)}); give another run") from error
+    for name, (header, _) in tables.items():
+        if not header:
+            raise InvalidRun(f"{run} is damaged ({name}.csv is empty); give another run")
+        if not set(TABLES[name]) - ADDED <= set(header.split(",")):
+            raise InvalidRun(f"{run / name}.csv lacks columns that a run writes; give another run")
+    try:
+        return RunFiles(config, *(_rows(name, *table) for name, table in tables.items()))
+    except ValueError as error:
+        raise InvalidRun(f"{run}/{one_line(error)}; repair or remove that line") from error
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """Read a run's config.json; `protocol` holds flicker too, which older runs have as an entry of its own.
+
+    Raises:
+        InvalidRun: If it is missing or damaged.
+    """
+    try:
+        config: dict[str, Any] = json.loads(read_regular(run / "config.json", MOST_JSON))
+    except OSError as error:
+        raise InvalidRun(f"no run in {run} ({error.strerror}: {error.filename}); give the folder of a run") from error
+    except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
+        raise InvalidRun(f"{run} is damaged ({one_line(error)}); give another run") from error
+    try:
+        if not isinstance(config, dict) or not {"env", "protocol", "agent"} <= config.keys():
+            raise ValueError("env, protocol or agent is missing")
+        check_types(config, {"agent": dict, "resumed": list})
+        config["protocol"] = rules_of(config)
+    except ValueError as error:
+        raise InvalidRun(
+            f"{run / 'config.json'} does not describe a run ({error}); give the folder of a run"
+        ) from error
+    config.pop("flicker", None)
+    return config
+
+
+def append_row(path: Path, columns: list[str], row: Mapping[str, Any]) -> dict[str, str]:
+    """Append a row to a table, and return its cells by column.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    cells = [_cell(row[column]) for column in columns]
+    with path.open("a", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerow(cells)
+    return dict(zip(columns, cells, strict=True))
+
+
+def start_table(path: Path, columns: list[str], last_step: int) -> None:
+    """Write a table's header, or cut an existing table off after a step that is not 0.
+
+    Columns that an earlier version did not have are left empty.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    if last_step == 0:
+        replace_file(path, (",".join(columns) + "\n").encode())
+        return
+    header, lines = _whole_lines(path)
+    missing = columns[header.count(",") + 1 :]
+    kept = [line + "," * len(missing) for line in lines if int(line.split(",")[0]) <= last_step]
+    replace_file(path, ("\n".join([",".join([header, *missing]), *kept]) + "\n").encode())
+
+
+def _rows(name: str, header: str, lines: list[str]) -> list[dict[str, str]]:
+    """Return the rows of a table as text by column.
+
+    Raises:
+        ValueError: If a cell is not a number.
+    """
+    rows = [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines]
+    for row in rows:
+        for column in row.keys() & set(TABLES[name]):
+            cell = row[column]
+            is_valid = _is_count(cell) if column in COUNTS else _is_number(cell) or (not cell and column in OPTIONAL)
+            if not is_valid:
+                raise ValueError(f"{name}.csv is damaged ({column} is {cell!r:.80})")
+    return rows
+
+
+def _is_count(cell: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,18}", cell) is not None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _whole_lines(path: Path) -> tuple[str, list[str]]:
+    """Return the header and the rows of a run's table, without lines that were cut off while they were written."""
+    text = read_regular(path, MOST_TABLE).decode().replace("\r\n", "\n")  # as version 0.1 ended its rows
+    header, *lines = text.split("\n")
+    whole = lines[:-1]  # after the last newline stands nothing, or half a line
+    return header, [line for line in whole if line.count(",") == header.count(",") and _is_count(line.split(",")[0])]
