@@ -16,7 +16,7 @@ from tests.support.runs import BLOCKS, Harness, train, unfinished
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-hypothesis.settings.register_profile("pixelq", max_examples=examples(100), deadline=None)
+hypothesis.settings.register_profile("pixelq", max_examples=examples(100))
 hypothesis.settings.load_profile("pixelq")
 
 # These import modules of POSIX at once.

@@ -21,7 +21,7 @@ from pixelq.agents.storage.files import CHECKSUMS, read_checksums
 from pixelq.scripts.main import main
 from tests.support.small_agents import seal
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 AGENT_FILES = ("agent.json", "network.safetensors", "learner.safetensors")
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pixelq.agents.runs.progress import PROGRESS
 from pixelq.scripts.main import main
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TIMES = {"wall_seconds", "interval_started", "steps_per_second"}
 
 
