@@ -90,11 +90,6 @@ def frames_per_step(envs: VectorEnv[Any, Any, Any]) -> int:
     return int(value) if isinstance(value, int | np.integer) else 1
 
 
-def fact(envs: VectorEnv[Any, Any, Any], name: str, default: Any) -> Any:
-    """Return an attribute of the environments by its name; use the typed functions above in new code."""
-    return _metadata(envs, name, default)
-
-
 def _metadata(envs: VectorEnv[Any, Any, Any], name: str, default: Any) -> Any:
     """Return an attribute of the environments or of those inside Gymnasium's wrappers.
 

@@ -67,14 +67,13 @@ def published_curve(env_id_or_game: str, agent: str) -> PublishedCurve | None:
     return PublishedCurve(agent, frames, mean, std, seeds.astype(np.int64))
 
 
-def has_published_rules(rules: str, flicker: float = 0.0) -> bool:
+def has_published_rules(rules: str) -> bool:
     """Return whether a game was played as by the published agents: with sticky actions and without flicker.
 
     Args:
         rules: Rules as in `Protocol.rules`.
-        flicker: Probability of black frames, for callers that have it apart from the rules.
     """
-    return rules == "sticky" and not flicker
+    return rules == "sticky"
 
 
 @cache

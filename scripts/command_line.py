@@ -133,7 +133,7 @@ def write_json(values: Any, path: Path, indent: int | None = None) -> None:
 
 
 def _one_line(box: str, verb: str) -> str:
-    """Return the text of tyro's framed message without the frame, and with a hint at the help if it suggests nothing."""
+    """Return the text of tyro's framed message as one line, with a hint at the help if it suggests nothing."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", box)
     lines = [line.strip("│ ") for line in text.splitlines() if set(line) - set("╭╮╰╯│─- ")]
     sentence = " ".join(lines[1:] or lines)  # the first is the frame's title
@@ -191,9 +191,9 @@ def _parts(kind: Any, prefix: str, default: Any) -> dict[str, Any]:
     hints, texts = get_type_hints(kind), _field_docstrings(kind)
     groups: dict[str, list[tuple[str, Any, Any]]] = {}
     for field in dataclasses.fields(kind):
-        hint = Annotated[hints[field.name], tyro.conf.arg(name=f"{prefix}.{field.name}", prefix_name=False)]
+        name = tyro.conf.arg(name=f"{prefix}.{field.name}", prefix_name=False)
         value = dataclasses.field(default=getattr(default, field.name), metadata={"help": texts.get(field.name)})
-        groups.setdefault(field.metadata["group"], []).append((field.name, hint, value))
+        groups.setdefault(field.metadata["group"], []).append((field.name, Annotated[hints[field.name], name], value))
     return {group: dataclasses.make_dataclass(kind.__name__, fields) for group, fields in groups.items()}
 
 

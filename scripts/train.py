@@ -116,8 +116,8 @@ def _check_unchanged(args: TrainArgs, saved: TrainArgs) -> None:
             continue
         if values[name] != own[name]:
             raise InvalidRun(
-                f"--{name.replace('_', '-')} must be {own[name]} as in the run in {args.out}, got {values[name]}; leave "
-                "the flag out, or start another run in another --out"
+                f"--{name.replace('_', '-')} must be {own[name]} as in the run in {args.out}, got {values[name]}; "
+                "leave the flag out, or start another run in another --out"
             )
 
 

@@ -24,7 +24,7 @@ class WatchArgs:
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
     host: str = "127.0.0.1"
-    """Address to listen at. At any other than the default, everyone who reaches it sees the run; there is no password."""
+    """Address to listen at; at any but the default, everyone who reaches it sees the run, as there is no password."""
     port: int = 8000
     """TCP port to listen at; 0 for any that is free."""
     allow_host: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()

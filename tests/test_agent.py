@@ -18,7 +18,8 @@ from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.storage.checkpoint import find_checkpoint
 from pixelq.agents.storage.files import CHECKSUMS
-from pixelq.envs import fact, make_vec
+from pixelq.envs import make_vec
+from pixelq.envs.interface import env_id, frame_stack_of
 from tests.support.small_agents import seal
 
 PIXELS = Box(0, 255, (4, 84, 84), np.uint8)
@@ -288,9 +289,9 @@ def test_a_signal_stops_an_evaluation_and_the_checkpoint_is_there(tmp_path: Path
 
 def test_wrapped_environments_are_known_for_what_they_are() -> None:
     envs = gymnasium.wrappers.vector.RecordEpisodeStatistics(make_vec("ALE/Pong-v5", 2))
-    assert (fact(envs, "frame_stack", 1), fact(envs, "env_id", None)) == (4, "ALE/Pong-v5")
+    assert (frame_stack_of(envs), env_id(envs)) == (4, "ALE/Pong-v5")
     changed = gymnasium.wrappers.vector.FlattenObservation(make_vec("ALE/Pong-v5", 2))
-    assert (fact(changed, "frame_stack", 1), fact(changed, "env_id", None)) == (1, None)
+    assert (frame_stack_of(changed), env_id(changed)) == (1, None)
 
 
 def test_the_replay_ratio_does_not_depend_on_the_number_of_environments() -> None:

@@ -1,4 +1,4 @@
-"""A report of runs: one page that opens offline in any browser."""
+"""Report of runs, one page that opens offline in any browser, and the live page of a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from pixelq.agents.errors import InvalidCheckpoint
 from pixelq.agents.report.across import across_section
 from pixelq.agents.report.curves import curves_section
+from pixelq.agents.report.episode import no_episode_section
+from pixelq.agents.report.insight import insight_sections
 from pixelq.agents.report.page import Section, render
 from pixelq.agents.report.settings import machines_section, settings_section
 from pixelq.agents.report.standing import standing_section, summary_section
@@ -23,18 +25,18 @@ __all__ = ["ReportOptions", "make_report", "write_report"]
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What a report shows beside the runs' files."""
+    """Options of a report."""
 
     film: Path | None = None
-    """The run or checkpoint whose best episode is shown; None for the run with the best evaluation."""
+    """Run, checkpoint or pretrained policy whose best episode is shown; None for the run with the best evaluation."""
     episodes: int = 10
-    """Games that it plays, of which the best is shown; 0 for no film."""
+    """Number of episodes that are played, of which the best is shown; 0 for no film."""
     seed: int = 0
-    """Of these games."""
+    """Seed of these episodes."""
     device: str = "auto"
-    """On which it plays: ``auto``, ``cpu`` or ``cuda``."""
+    """Device of the policy: `auto`, `cpu` or `cuda`."""
     price_per_hour: float | None = None
-    """Of the machine, in any currency; None leaves the cost out."""
+    """Price of the machine per hour, in any currency; None leaves the cost out."""
 
 
 def write_report(
@@ -43,12 +45,19 @@ def write_report(
     options: ReportOptions | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Writes the report of runs' folders to an HTML file; see ``make_report``.
+    """Write the report of run folders to an HTML file; see `make_report`.
+
+    Args:
+        runs: The run folders.
+        out: Path of the file.
+        options: Options of the report; None for the defaults.
+        tell: Function that is called with a line of text before a step that takes long.
 
     Raises:
-        OSError: the file cannot be written; and whatever ``make_report`` raises.
+        OSError: If the file cannot be written.
+        InvalidRun, InvalidCheckpoint, MissingExtra: As in `make_report`.
     """
-    # What is no text, such as a folder's name that is no UTF-8, becomes question marks.
+    # Names of folders that are not UTF-8 are written with question marks.
     replace_file(Path(out), make_report(runs, options, tell).encode(errors="replace"))
 
 
@@ -57,17 +66,17 @@ def make_report(
     options: ReportOptions | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """The report of runs' folders as HTML: one file, of five megabytes without a film, that needs no network.
+    """Return the report of run folders as HTML: one page of about five megabytes, and a film, that needs no network.
 
     Args:
-        runs: folders; those that differ in their seed alone are taken together.
-        options: what else is shown.
-        tell: is told what takes time, before it does.
+        runs: The run folders. Runs that differ only in their seed are grouped.
+        options: Options of the report; None for the defaults.
+        tell: Function that is called with a line of text before a step that takes long.
 
     Raises:
-        InvalidRun: no run is given, or one cannot be read.
-        InvalidCheckpoint: what ``options.film`` names cannot be played.
-        MissingExtra: a library of the extra ``report`` is not there.
+        InvalidRun: If no run is given, or one cannot be read.
+        InvalidCheckpoint: If the policy of `options.film` cannot be played.
+        MissingExtra: If a library of the extra `report` is missing.
     """
     groups, options = read_groups(runs), options or ReportOptions()
     sections = [
@@ -83,10 +92,7 @@ def make_report(
 
 
 def _film_sections(groups: Sequence[Group], options: ReportOptions, tell: Callable[[str], None]) -> list[Section]:
-    """The sections of an episode; without a checkpoint that can be played, the one that says so."""
-    from pixelq.agents.report.episode import no_episode_section
-    from pixelq.agents.report.insight import insight_sections  # torch takes a second to import
-
+    """Return the sections about an episode; without a checkpoint that can be played, one that says so."""
     if options.episodes == 0:
         return []
     path = options.film or run_to_film(groups)
@@ -102,23 +108,24 @@ def _film_sections(groups: Sequence[Group], options: ReportOptions, tell: Callab
 
 
 def run_to_film(groups: Sequence[Group]) -> Path | None:
-    """Of the runs on the first environment that have checkpoints, the one with the best evaluation; None without any.
+    """Return the run with the best evaluation among those with checkpoints; None if no run has one.
 
-    A run without an evaluation comes last.
+    Only runs on the first environment that has such a run are compared. A run without an evaluation comes last.
     """
 
-    def standing(run: Run) -> float:
+    def best_mean(run: Run) -> float:
         return float("-inf") if run.best is None or math.isnan(run.best.mean) else run.best.mean
 
     for env in dict.fromkeys(group.env for group in groups):
         runs = [run for group in groups if group.env == env for run in group.runs]
         playable = [run for run in runs if any((run.path / "checkpoints").glob("step_*"))]
         if playable:
-            return max(playable, key=standing).path
+            return max(playable, key=best_mean).path
     return None
 
 
 def _title(groups: Sequence[Group]) -> str:
+    """Return the heading: the agent and the environment, or the number of them."""
     envs = list(dict.fromkeys(group.env for group in groups))
     agents = list(dict.fromkeys(group.agent for group in groups))
     of_agents = agents[0] if len(agents) == 1 else f"{len(agents)} agents"
@@ -126,6 +133,7 @@ def _title(groups: Sequence[Group]) -> str:
 
 
 def _subtitle(groups: Sequence[Group]) -> str:
+    """Return the line below the heading: the number of runs and their protocols."""
     count = sum(len(group.runs) for group in groups)
     protocols = ", ".join(dict.fromkeys(describe_rules(group.protocol) for group in groups))
     return f"{pluralize(count, 'run')} · protocol {protocols}"

@@ -1,4 +1,4 @@
-"""Agents over several games: aggregates with intervals, performance profiles, probability of improvement, Atari-5.
+"""Section over several games: aggregates with intervals, performance profiles, probability of improvement, Atari-5.
 
 Agarwal et al. 2021 (arXiv:2108.13264); see `pixelq.agents.results.aggregates`.
 """
@@ -32,11 +32,13 @@ METRICS = {
     "mean": "mean",
     "optimality_gap": "optimality gap (less is better)",
 }
+"""Names of the aggregates, for readers."""
 THRESHOLDS = 121
+"""Number of points of a performance profile."""
 
 
 def across_section(groups: Sequence[Group]) -> Section | None:
-    """The section over games; None of a single game, and a sentence where seeds or games are lacking."""
+    """Return the section over games; None for a single game. If runs are missing for it, it only says which."""
     scored = [(group, found) for group in groups if (found := run_scores(group))]
     runs = [run for _, found in scored for run in found]
     if len({run.game for run in runs}) < 2:
@@ -48,7 +50,7 @@ def across_section(groups: Sequence[Group]) -> Section | None:
     shortest = min(run.frames for group, _ in scored for run in group.runs)
     published: dict[str, NDArray[np.float64]] = {}
     if any(group.has_published_rules for group in groups):
-        # At the end of the shortest run, and not where its best checkpoint was saved, which was chosen from all of it
+        # Compare at the end of the shortest run, even if its best checkpoint is older: that was chosen from all of them
         of_agents = published_scores(matrices.games, shortest)
         published = {f"{agent}, published": scores for agent, scores in of_agents.items()}
     four = aggregates(matrices.scores | published)
@@ -73,7 +75,7 @@ def across_section(groups: Sequence[Group]) -> Section | None:
             {
                 "name": name,
                 "seeds": len(matrices.seeds[name]) if name in matrices.seeds else "means",
-                "cells": [_words(getattr(four[name], metric)) for metric in METRICS],
+                "cells": [_format(getattr(four[name], metric)) for metric in METRICS],
             }
             for name in names
         ],
@@ -86,6 +88,7 @@ def across_section(groups: Sequence[Group]) -> Section | None:
 
 
 def _profiles(scores: Mapping[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
+    """Return the performance profile of each agent as JSON values, given its human-normalised scores."""
     most = max(2.0, float(np.ceil(max(matrix.max() for matrix in scores.values()))))
     profiles = performance_profiles(scores, np.linspace(0.0, most, THRESHOLDS))
     return [
@@ -101,13 +104,13 @@ def _profiles(scores: Mapping[str, NDArray[np.float64]]) -> list[dict[str, Any]]
 
 
 def _improvements(matrices: ScoreMatrices) -> list[dict[str, str]]:
-    """For each two agents, how probably a run of the first scores more than one of the second."""
+    """Return the probability that a run of one agent scores higher than a run of another, for each pair of agents."""
     names = list(matrices.scores)
     return [
         {
             "ours": ours,
             "theirs": theirs,
-            "probability": _words(probability_of_improvement(matrices.scores[ours], matrices.scores[theirs])),
+            "probability": _format(probability_of_improvement(matrices.scores[ours], matrices.scores[theirs])),
         }
         for i, ours in enumerate(names)
         for theirs in names[i + 1 :]
@@ -115,19 +118,21 @@ def _improvements(matrices: ScoreMatrices) -> list[dict[str, str]]:
 
 
 def _atari57(matrices: ScoreMatrices) -> list[dict[str, str]]:
-    """The median over 57 games that Atari-5 foretells, where its five games were played."""
+    """Return the median over 57 games as Atari-5 predicts it; nothing unless all its five games were played."""
     if not set(ATARI5) <= set(matrices.games):
         return []
     return [
-        {"name": name, "median": _words(atari57_median(scores, matrices.games))}
+        {"name": name, "median": _format(atari57_median(scores, matrices.games))}
         for name, scores in matrices.scores.items()
     ]
 
 
 def _as_json(estimate: Estimate) -> dict[str, float | None]:
+    """Return an estimate as JSON values."""
     return {name: None if value is None else round(value, 5) for name, value in estimate._asdict().items()}
 
 
-def _words(estimate: Estimate) -> str:
+def _format(estimate: Estimate) -> str:
+    """Return an estimate as text with its interval, if it has one."""
     value, *ends = (None if part is None else f"{part:.3f}".replace("-", "−") for part in estimate)
     return f"{value} ({' to '.join(map(str, ends))})" if estimate.low is not None else str(value)

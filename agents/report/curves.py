@@ -1,4 +1,4 @@
-"""Section of learning curves: means and spreads over seeds, over frames or hours, and the published curves."""
+"""Section of learning curves: means and spreads over seeds, by frames or hours, and the published curves."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ MEASURES = {
     "q_mean": "mean q-value",
     "steps_per_second": "steps per second",
 }
+"""Columns of metrics.csv that can be drawn, and their names for readers."""
 OF_MEMORY = {"q_discrepancy": "relative error of q-values where learning from a sequence begins"}
-"""Of agents with memory."""
+"""Further columns, of agents with an LSTM."""
 
 
 def curves_section(groups: Sequence[Group]) -> Section:
-    """The section of learning curves, a chart for each environment."""
+    """Return the section of learning curves, with a chart for each environment."""
     colours = {agent: i for i, agent in enumerate(dict.fromkeys(group.agent for group in groups))}
     envs = list(dict.fromkeys(group.env for group in groups))
     runs = [run for group in groups for run in group.runs]
@@ -38,7 +39,7 @@ def curves_section(groups: Sequence[Group]) -> Section:
 
 
 def _chart(env: str, groups: Sequence[Group], colours: dict[str, int], measures: Iterable[str]) -> dict[str, Any]:
-    """What the script draws of one environment, as JSON values."""
+    """Return what the script draws for one environment, as JSON values."""
     reference = reference_score(env)
     is_atari = any(run.frames_per_step > 1 for group in groups for run in group.runs)
     axes = ["frames", "hours"] if is_atari else ["step", "hours"]
@@ -64,7 +65,10 @@ def _chart(env: str, groups: Sequence[Group], colours: dict[str, int], measures:
 
 
 def _published(env: str, groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """The published curves as far as the runs go; those of the runs' own presets, or else DQN's, are seen at first."""
+    """Return the published curves, up to the end of the runs, as JSON values.
+
+    Those of the runs' presets, or else that of DQN, are shown at first; the others are hidden.
+    """
     if not any(group.has_published_rules for group in groups):
         return []
     frames = max(run.frames for group in groups for run in group.runs)
@@ -81,7 +85,10 @@ def _published(env: str, groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def _evaluations_as_json(runs: Sequence[Run], axis: str) -> dict[str, Any]:
-    """Evaluations; a single run's have the 95% interval over their episodes, several runs' the spread over seeds."""
+    """Return the evaluations of runs as JSON values.
+
+    Those of a single run have 95% intervals over episodes, those of several runs the spread over seeds.
+    """
     curve = _curve_as_json(evaluation_curve(runs, axis))
     if len(runs) == 1 and len(curve["x"]) == len(runs[0].evaluations["step"]):
         low, high = (runs[0].evaluations[name] for name in ("ci95_low", "ci95_high"))
@@ -107,5 +114,5 @@ def _as_json(x: Array, mean: Array, std: Array, seeds: NDArray[np.int64]) -> dic
 
 
 def _numbers(values: Array) -> list[float | None]:
-    """Six digits are more than a screen shows; NaN is null."""
+    """Return numbers as JSON values with six digits, more than a screen can show; NaN becomes null."""
     return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]

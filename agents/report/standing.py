@@ -1,4 +1,4 @@
-"""How good the agents are: the summary, and where they stand beside random play, a person and published agents."""
+"""Sections of scores: the summary, and the comparison with random play, a person and published agents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pixelq.envs import human_normalized_score, reference_score
 
 
 def summary_section(groups: Sequence[Group]) -> Section:
-    """The section of what each agent came to, a table for each environment."""
+    """Return the section with the scores of each agent, in a table for each environment."""
     envs = list(dict.fromkeys(group.env for group in groups))
     tables = []
     for env in envs:
@@ -45,7 +45,7 @@ def summary_section(groups: Sequence[Group]) -> Section:
 
 
 def _row(group: Group) -> dict[str, Any]:
-    """An agent on an environment, in words."""
+    """Return the cells of an agent on an environment."""
     runs = group.runs
 
     def cell(scores: Sequence[Score | None]) -> str:
@@ -67,7 +67,7 @@ def _row(group: Group) -> dict[str, Any]:
 
 
 def _length(runs: Sequence[Run]) -> str:
-    """How long runs are, in the unit of their game."""
+    """Return the length of runs as text, in frames for Atari and else in steps."""
     fewest, most = (choose(runs, key=lambda run: run.steps) for choose in (min, max))
     unit = "frames" if most.frames_per_step > 1 else "steps"
     shown = [format_count(run.frames) for run in (fewest, most)]
@@ -75,7 +75,7 @@ def _length(runs: Sequence[Run]) -> str:
 
 
 def standing_section(groups: Sequence[Group]) -> Section | None:
-    """The section that lays each agent beside others at its frames; None if no environment has reference scores."""
+    """Return the section that compares each agent with others at its frames; None if there are no reference scores."""
     tables = []
     for group in groups:
         score = score_of_group(group)
@@ -89,22 +89,24 @@ def standing_section(groups: Sequence[Group]) -> Section | None:
                 "what": score.source,
                 "frames": format_count(score.frames),
                 "normalized": format_percent(human_normalized_score(group.env, score.mean)),
-                "rows": _beside(group, score),
+                "rows": _baseline_rows(group, score),
                 "has_published": group.has_published_rules and score.frames >= MILLION / 2,
                 "protocol": describe_rules(group.protocol),
                 "has_published_rules": group.has_published_rules,
             }
         )
-    return Section("standing", "Beside others", {"tables": tables}) if tables else None
+    return Section("standing", "Comparison with others", {"tables": tables}) if tables else None
 
 
 def _verdict(row: Baseline) -> str:
+    """Return whether an agent is inside, above or below the spread of a published one; empty if that has none."""
     if row.deviations is None:
         return ""
     return f"{'inside' if row.is_inside else 'above' if row.deviations > 0 else 'below'} the spread"
 
 
-def _beside(group: Group, score: GroupScore) -> list[dict[str, str]]:
+def _baseline_rows(group: Group, score: GroupScore) -> list[dict[str, str]]:
+    """Return the cells of each baseline of an agent."""
     called = {"random": "random play", "human": "a person"}
     return [
         {

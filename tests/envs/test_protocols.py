@@ -173,5 +173,4 @@ def test_only_atari_games_take_a_flickering_protocol():
 @pytest.mark.parametrize("name", [*PROTOCOLS, "gymnasium"])
 def test_only_sticky_actions_without_flicker_are_the_published_rules(name):
     assert has_published_rules(name) == (name == "sticky")
-    assert not has_published_rules(name, 0.5)
     assert not has_published_rules(f"{name}+flicker=0.5")

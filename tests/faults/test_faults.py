@@ -1,5 +1,6 @@
 """Runs that are killed, at whatever moment: they can be resumed, and then are the runs that were never stopped."""
 
+import itertools
 import json
 import os
 import random
@@ -15,6 +16,7 @@ import torch
 
 from pixelq.agents import DQN
 from pixelq.agents.runs.checkpoints import newest_checkpoint
+from tests.support.cases import IS_FULL, representative
 from tests.support.runs import (
     AT_THE_END,
     BLOCKS,
@@ -117,6 +119,12 @@ def kill_often(
     return counts
 
 
+def test_kills(harness: Harness, whole: Path, tmp_path: Path) -> None:
+    """Kill less often than the next test does, at later moments."""
+    kill_often(harness, tmp_path, whole, train, 10, 2.0, BLOCKS)
+
+
+@pytest.mark.slow
 def test_a_hundred_kills(harness: Harness, whole: Path, tmp_path: Path) -> None:
     counts = kill_often(harness, tmp_path, whole, train, 100, 0.9, BLOCKS)
     assert counts["writing"] + counts["between"] + counts["removing"] >= 10, counts
@@ -135,7 +143,7 @@ def test_kills_of_an_atari_run(harness: Harness, tmp_path: Path, monkeypatch: py
 
     patches = {"pixelq.envs.anchors.ANCHOR_EVERY": 60, "pixelq.agents.runs.replay_files.BLOCK_BYTES": 2**18}
     assert harness.run(short(tmp_path / "whole"), patches).code == 0
-    kill_often(harness, tmp_path, tmp_path / "whole", short, 5, 3.0, patches)
+    kill_often(harness, tmp_path, tmp_path / "whole", short, 5 if IS_FULL else 2, 3.0, patches)
 
 
 # --- between any two changes of the disk ------------------------------------------------------------------------------
@@ -165,12 +173,12 @@ def litter(run: Path) -> None:
         ("train.replace_file", 1, 4),
     ],
 )
+@pytest.mark.parametrize("stride", representative([1, 4], keep=[4]))
 def test_a_crash_between_any_two_changes_of_the_disk(
-    harness: Harness, whole: Path, stopped: Path, tmp_path: Path, method: str, call: int, least: int
+    harness: Harness, whole: Path, stopped: Path, tmp_path: Path, method: str, call: int, least: int, stride: int
 ) -> None:
-    out, at, found = tmp_path / "run", 0, set()
-    while True:
-        at += 1
+    out, found = tmp_path / "run", set()
+    for at in itertools.count(1, stride):
         litter(copied(stopped, out))
         ended = harness.run(train(out, resume=True), BLOCKS, ["die_in", {"method": method, "at": at, "call": call}])
         if ended.code == COMPLETED:
@@ -191,10 +199,11 @@ def test_a_crash_between_any_two_changes_of_the_disk(
     assert len(found) == (2 if method == "RunCheckpoints.write" else 1)  # the one before and the one that was written
 
 
-def test_a_crash_between_any_two_changes_as_a_run_begins(harness: Harness, whole: Path, tmp_path: Path) -> None:
-    at = 0
-    while True:
-        at += 1
+@pytest.mark.parametrize("stride", representative([1, 4], keep=[4]))
+def test_a_crash_between_any_two_changes_as_a_run_begins(
+    harness: Harness, whole: Path, tmp_path: Path, stride: int
+) -> None:
+    for at in itertools.count(1, stride):
         out = tmp_path / str(at)
         ended = harness.run(train(out), BLOCKS, ["die_in", {"method": "RunFolder.begin", "at": at}])
         if ended.code == COMPLETED:
@@ -232,7 +241,7 @@ def test_sigterm_stops_a_run_that_goes_on_exactly(harness: Harness, whole: Path,
     assert_same(whole, out)
 
 
-@pytest.mark.parametrize("evaluation", [1, 3])
+@pytest.mark.parametrize("evaluation", representative([1, 3], keep=[3]))
 def test_sigterm_in_an_evaluation(harness: Harness, whole: Path, tmp_path: Path, evaluation: int) -> None:
     out = tmp_path / "run"
     ended = harness.run(train(out), BLOCKS, ["stop_in_evaluation", {"number": 15, "evaluation": evaluation}])

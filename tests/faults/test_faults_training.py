@@ -116,7 +116,7 @@ def test_an_environment_that_fails_is_made_anew(tmp_path: Path, at: int) -> None
     assert first == (at - 1) // 10
     (said,) = (line for line in ended.err.splitlines() if "failed" in line)
     assert said.startswith("'tests/Failing-v0' failed: OSError: the simulator, at step ")
-    assert said.endswith("; the environments are made anew, once")
+    assert said.endswith("; the environments are created again, once")
     lengths = metric(out, "length_mean")
     assert {length for length in lengths if length is not None} == {7.0}  # no episode is whole that was cut
     assert all(np.isfinite(metric(out, "loss")[3:]))
@@ -158,7 +158,7 @@ def test_an_evaluation_that_fails_is_played_again(tmp_path: Path) -> None:
     Failing.steps, Failing.fails_at = 0, frozenset({105})  # after the 100 of training
     ended = run_here(train(tmp_path / "failed", **flags))
     assert ended.code == 0, ended.err
-    assert "the environments are made anew, once" in ended.err
+    assert "the environments are created again, once" in ended.err
     assert "at step 100; the environments" in ended.err
     assert metric(tmp_path / "failed", "restarts") == [0.0] * 10 + [1.0] * 10
     evaluations = [(tmp_path / run / "evaluations.csv").read_text() for run in ("whole", "failed")]

@@ -123,7 +123,7 @@ class TestStanding:
         assert dqn is not None
         folder = write_run(tmp_path / "run", env="ALE/Breakout-v5", mean=float(dqn.mean[1:3].mean()) + 0.01)
         assert rows_of(standing_section(read_groups([folder])))["DQN"]["verdict"] == "inside the spread"
-        assert "the learning curves lay training beside training" in make_report([folder])
+        assert "the learning curves compare training with training" in make_report([folder])
 
     @pytest.mark.parametrize("rules", OTHER_RULES)
     def test_other_rules_have_no_published_rows(self, tmp_path: Path, rules: dict[str, Any]) -> None:
@@ -136,7 +136,7 @@ class TestStanding:
         assert section.values["tables"][0]["protocol"] == told
         page = make_report([tmp_path / "run"])
         assert f"1 run · protocol {told}" in page
-        assert "sticky actions and see every picture, so they are not laid beside it" in page
+        assert "sticky actions and saw every frame, so they are not compared with this one" in page
 
     def test_an_evaluation_that_is_no_number_is_no_score(self, tmp_path: Path) -> None:
         folders = [write_run(tmp_path / game, env=f"ALE/{game}-v5", is_finished=False) for game in ("Pong", "Qbert")]

@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from pixelq.agents import DQN, preset
+from pixelq.agents import DQN, Evaluation, preset
 from pixelq.agents.acting.memory import joined
-from pixelq.agents.evaluation.episode import Game, evaluation_game
+from pixelq.agents.evaluation import scoring
+from pixelq.agents.evaluation.episode import Game, evaluation_game, evaluation_rules
 from pixelq.agents.insight.activations import last_hidden
 from pixelq.agents.insight.recording import record_episode, states_of
 from pixelq.agents.insight.saliency import gaussian_blur, gaussian_mask, saliency
 from pixelq.agents.insight.state_map import embed, map_states
 from pixelq.agents.report.inside import chosen_moments, inside_section
 from pixelq.agents.runs.tables import read_run
-from pixelq.envs import make_vec
+from pixelq.envs import make_vec, resolve_protocol
+from pixelq.scripts import train
 from tests.support.runs import run_here
 
 SMALL = "--num-envs 4 --agent.lstm 8 --agent.hidden 8 --agent.batch-size 4 --agent.replay-capacity 2000 --device cpu"
@@ -80,8 +82,6 @@ def test_a_flickering_game_is_evaluated_as_it_was_trained(tmp_path: Path, monkey
     flags = [*FLAGS, "--flicker", "0.5", "--agent.encoder", "der", "--agent.learning-starts", "5000"]
     few = ["--steps", "40", "--evaluate-every", "1000", "--evaluation-episodes", "1", "--final-episodes", "1"]
     made: list[tuple[int, float]] = []
-    from pixelq.agents.evaluation import scoring
-    from pixelq.scripts import train
 
     def noted(*arguments: Any, **options: Any) -> Any:
         envs = make_vec(*arguments, **options)
@@ -91,32 +91,31 @@ def test_a_flickering_game_is_evaluated_as_it_was_trained(tmp_path: Path, monkey
     for module in (scoring, train):
         monkeypatch.setattr(module, "make_vec", noted)
     monkeypatch.setattr(scoring, "evaluate", lambda *_, **__: evaluation_of_nothing())
-    monkeypatch.setattr("pixelq.agents.training.loop.evaluate", lambda *_, **__: evaluation_of_nothing())
+    monkeypatch.setattr("pixelq.agents.training.recorder.evaluate", lambda *_, **__: evaluation_of_nothing())
     ended = run_here(["train", "--env", "ALE/Pong-v5", *flags, *few, "--out", str(out)])
     assert ended.code == 0, ended
     assert made == [(1, 0.5)] * 3  # training, its evaluations, the final one
     agent = DQN.load(out, "cpu")
-    assert agent.flicker == 0.5
-    game = evaluation_game(agent, "ALE/Pong-v5", None, None, 0)
-    assert (game.frame_stack, game.flicker) == (1, 0.5)
+    assert agent.protocol == "sticky+flicker=0.5"
+    game = evaluation_game(agent, "ALE/Pong-v5", evaluation_rules(agent.protocol), None, 0)
+    assert (game.frame_stack, game.protocol) == (1, "sticky+flicker=0.5")
 
-    filmed: list[float] = []
-    monkeypatch.setattr("pixelq.scripts.evaluate.film_episode", lambda _, game, __: filmed.append(game.flicker) or 0.0)
+    filmed: list[str] = []
+    monkeypatch.setattr("pixelq.scripts.evaluate.film_episode", lambda _, game, __: filmed.append(game.protocol) or 0.0)
     for flicker in (0.25, 0.0):
         words = ["--flicker", str(flicker), "--json", str(tmp_path / "scores.json"), "--video", str(tmp_path)]
         ended = run_here(["evaluate", str(out), *words, "--device", "cpu"])
         assert ended.code == 0, ended
-        assert json.loads((tmp_path / "scores.json").read_text())["flicker"] == flicker
-        assert ("sticky with 25% of the pictures black" in ended.out) == (flicker == 0.25)
+        rules = json.loads((tmp_path / "scores.json").read_text())["protocol"]
+        assert resolve_protocol(rules).flicker == flicker
+        assert ("sticky with 25% of the frames black" in ended.out) == (flicker == 0.25)
     assert made[3:] == [(1, 0.25), (1, 0.0)]
-    assert filmed == [0.25, 0.0]
+    assert filmed == ["sticky+flicker=0.25", "sticky"]
     ended = run_here(["evaluate", str(out), "--flicker", "1"])
-    assert (ended.code, "--flicker is 1; it must be a probability in [0, 1)" in ended.err) == (2, True), ended
+    assert (ended.code, "--flicker must be a probability in [0, 1), got 1" in ended.err) == (2, True), ended
 
 
 def evaluation_of_nothing() -> Any:
-    from pixelq.agents import Evaluation
-
     return Evaluation("ALE/Pong-v5", (0.0,), (1,))
 
 

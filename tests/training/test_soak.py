@@ -98,6 +98,15 @@ def assert_flat(samples: Samples, seconds: float) -> None:
     assert 0.75 < speeds[-1] / speeds[0] < 1.35
 
 
+def test_twenty_seconds(tmp_path: Path) -> None:
+    """The handles alone, as memory and speed settle more slowly."""
+    samples = soak(tmp_path / "run", 20)
+    half = len(samples.handles) // 2
+    assert max(samples.handles[half:]) <= max(samples.handles[:half]) + 4
+    assert samples.steps[-1] > 2_000
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_two_minutes(tmp_path: Path) -> None:
     assert_flat(soak(tmp_path / "run", 120), 120)
