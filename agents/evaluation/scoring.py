@@ -231,7 +231,7 @@ class ScoreFile:
             scores = [json.loads(line) for line in whole.splitlines()]
             if not all(values.keys() >= FIELDS for values in scores):
                 raise ValueError("a field is missing")
-            scores = [values | {"protocol": rules_of(values)} for values in scores]  # 0.1.0 wrote flicker apart
+            scores = [values | {"protocol": rules_of(values)} for values in scores]  # older scores have flicker apart
             self.scores: dict[tuple[Any, ...], dict[str, Any]] = {
                 tuple(values[name] for name in KEY): values for values in scores
             }

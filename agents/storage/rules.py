@@ -9,7 +9,7 @@ from typing import Any
 def rules_of(values: Mapping[str, Any]) -> str | None:
     """Return the rules that JSON values name under `protocol`, such as `sticky` or `sticky+flicker=0.5`.
 
-    Runs and checkpoints of 0.1.0 store the probability that a frame is black apart, under `flicker`; it is joined to
+    Older runs and checkpoints store the probability that a frame is black apart, under `flicker`; it is joined to
     the protocol's name as `pixelq.envs.Protocol.rules` has it.
 
     Raises:

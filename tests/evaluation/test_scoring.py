@@ -18,6 +18,7 @@ from pixelq.agents.errors import UserError
 from pixelq.agents.evaluation.players import score_all
 from pixelq.agents.evaluation.scoring import KEY, Request, ScoreFile, checkpoints_of, mark_of, request_of, score
 from pixelq.envs import make_vec
+from tests.support.cases import representative
 from tests.support.runs import TINY, run_here, words
 
 
@@ -216,11 +217,14 @@ def test_wrong_input(run: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "v").exists()
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL), (None, 1)]
+    ("name", "code"),
+    representative([("INT", 130), ("TERM", 143), ("KILL", -9), (None, 1)], keep=[("TERM", 143), (None, 1)]),
 )
-def test_the_end_of_one_process_is_that_of_all(run: Path, tmp_path: Path, number: int | None, code: int) -> None:
+def test_the_end_of_one_process_is_that_of_all(run: Path, tmp_path: Path, name: str | None, code: int) -> None:
     """Of the one that a signal is sent to, or of one of those that play."""
+    number = None if name is None else signal.Signals[f"SIG{name}"]
     command = [sys.executable, "-m", "pixelq.scripts.main", "evaluate", str(run), "--which", "both", "--device", "cpu"]
     command += ["--episodes", "10000000", "--processes", "2"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)

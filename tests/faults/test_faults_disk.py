@@ -11,6 +11,7 @@ import pytest
 from pixelq.agents import DQN, InvalidCheckpoint
 from pixelq.agents.runs.checkpoints import newest_checkpoint
 from pixelq.agents.storage.files import read_checksums
+from tests.support.cases import IS_FULL, representative
 from tests.support.runs import AT_THE_END, BLOCKS, COMPLETED, Ended, Harness, assert_same, copied, train, unfinished
 
 AGENT = {"agent.json", "network.safetensors", "learner.safetensors"}
@@ -42,10 +43,10 @@ def assert_unwritable(ended: Ended, out: Path) -> None:
     ("method", "call", "size", "at"),
     [
         ("RunCheckpoints.write", 4, 20_000, 12),  # the learner's file is longer
-        ("RunCheckpoints.write", 4, 500, 12),  # all are
-        ("RunFolder._append", 3, 600, 40),  # the events are
+        pytest.param("RunCheckpoints.write", 4, 500, 12, marks=pytest.mark.slow),  # all are
+        pytest.param("RunFolder._append", 3, 600, 40, marks=pytest.mark.slow),  # the events are
         ("RunFolder.add_evaluation", 1, 100, 50),  # the tables are
-        (*AT_THE_END.values(), 0, 120),  # what is written after the last checkpoint
+        pytest.param(*AT_THE_END.values(), 0, 120, marks=pytest.mark.slow),  # what is written after the last checkpoint
     ],
 )
 def test_files_that_cannot_grow(
@@ -73,7 +74,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     unmount()
 
 
-@pytest.mark.parametrize("room", [0, 30_000, 60_000])
+@pytest.mark.parametrize("room", representative([0, 30_000, 60_000], keep=[30_000]))
 def test_a_full_disk(harness: Harness, whole: Path, disk: Path, room: int) -> None:
     out, filler = disk / "run", disk / "filler"
     ended = harness.run(
@@ -126,7 +127,7 @@ def damages(data: bytes, draw: random.Random, most: int) -> Iterator[bytes]:
     """The same with one byte changed, and cut off: anywhere in a short file, at some places of a long one."""
     yield b""
     everywhere = range(len(data))
-    for at in everywhere if len(data) <= 3_000 else draw.sample(everywhere, most):
+    for at in everywhere if len(data) <= 10 * most else draw.sample(everywhere, most):
         yield data[:at] + bytes([data[at] ^ draw.randrange(1, 256)]) + data[at + 1 :]
         yield data[:at]
     yield data[:-1]
@@ -143,7 +144,7 @@ def test_a_checkpoint_with_any_byte_changed_or_cut_off_is_passed_over(two: Path,
     assert len(own) == 9
     for name, path in own.items():
         data, said = path.read_bytes(), list[str]()
-        for damaged in damages(data, draw, 300):
+        for damaged in damages(data, draw, 300 if IS_FULL else 15):
             path.write_bytes(damaged)
             where = f"{name} with {len(damaged)} of {len(data)} bytes, {damaged!r}"
             if name in shared:
@@ -169,7 +170,10 @@ def test_a_checkpoint_with_any_byte_changed_or_cut_off_is_passed_over(two: Path,
     assert newest_checkpoint(run / "checkpoints", pytest.fail) == newest
 
 
-@pytest.mark.parametrize("name", ["network.safetensors", "rows.zst", "../replay/rows_000000000034.zst"])
+@pytest.mark.parametrize(
+    "name",
+    representative(["network.safetensors", "rows.zst", "../replay/rows_000000000034.zst"], keep=["network.safetensors"]),
+)
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     harness: Harness, whole: Path, two: Path, tmp_path: Path, name: str
 ) -> None:

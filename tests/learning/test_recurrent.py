@@ -24,8 +24,10 @@ from pixelq.agents.learning.staleness import HISTORY, q_discrepancy
 from pixelq.envs import EnvironmentFailed, make_vec
 from pixelq.networks import MLP, QNetwork
 from tests.support import reference as ref
+from tests.support.cases import covering_pairs, representative
 
 Array = NDArray[np.float64]
+HEADS = ("scalar", "categorical", "quantile", "implicit", "fqf")
 ALONE = {"lstm": None, "lstm_last_action": False, "lstm_last_reward": False}
 CONFIG = AgentConfig(
     encoder="mlp",
@@ -104,9 +106,9 @@ def q_of_sequence(network: NumpyNetwork, batch: Sequences, column: int, actions:
     return np.array(found)
 
 
-@pytest.mark.parametrize("rescaling", [False, True])
-@pytest.mark.parametrize("double", [False, True])
-@pytest.mark.parametrize("prioritized", [False, True])
+@pytest.mark.parametrize(
+    ("rescaling", "double", "prioritized"), covering_pairs((False, True), (False, True), (False, True))
+)
 def test_an_update_is_that_of_numpy(rescaling: bool, double: bool, prioritized: bool) -> None:
     """Loss, priorities and mean value of sequences that run through episodes' ends, against the definition."""
     fields = {"value_rescaling": rescaling, "double": double, "prioritized": prioritized, "priority_eta": 0.7}
@@ -144,9 +146,9 @@ def test_an_update_is_that_of_numpy(rescaling: bool, double: bool, prioritized: 
     assert update.q_mean.item() == pytest.approx((taken * is_step).sum() / is_step.sum(), rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize("head", ["scalar", "categorical", "quantile", "implicit", "fqf"])
-@pytest.mark.parametrize("rule", ["max", "double", "munchausen"])
-@pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.parametrize(
+    ("head", "rule", "noisy"), covering_pairs(HEADS, ("max", "double", "munchausen"), (False, True))
+)
 def test_an_update_is_that_of_transitions_between_what_single_steps_remember(head: Any, rule: str, noisy: bool) -> None:
     """Of any head, by any rule: as if the LSTM's outputs, step by step, were what a head alone observes."""
     fields: Any = {
@@ -289,7 +291,7 @@ def test_without_learning_sequences_have_the_values_of_acting(burn_in: int, monk
     assert q_discrepancy(agent.network, replay) == pytest.approx(0.0, abs=1e-4)
 
 
-@pytest.mark.parametrize("capacity", [2_000, 400])  # more than was written, and less
+@pytest.mark.parametrize("capacity", representative([2_000, 400], keep=[400]))  # more than was written, and less
 def test_after_learning_the_discrepancy_is_that_of_going_through_the_episode_again(capacity: int) -> None:
     agent, _ = trained(steps=700, replay_capacity=capacity, burn_in=2)
     replay = agent.replay
@@ -574,8 +576,8 @@ def test_the_ladder_of_exploration() -> None:
 # --- combinations and refusals ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("head", ["scalar", "categorical", "quantile", "implicit", "fqf"])
-@pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.parametrize("noisy", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("head", HEADS)
 def test_every_head_learns_with_memory(head: Any, noisy: bool) -> None:
     """Several updates on the same sequences bring the loss down."""
     sizes: Any = {"atoms": 11, "quantiles": 7, "cosines": 8, "dueling": True, "prioritized": True, "hidden": 16}

@@ -12,6 +12,7 @@ SMALL = ["--device", "cpu", "--num-envs", "2", "--rows", "10000", "--updates", "
 SMALL += ["--replay-capacity", "100"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_leaves_figures_and_plots_of_every_part(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -342,6 +342,17 @@ def test_flags_of_all_kinds_are_written_as_they_are_read(run: Path) -> None:
     assert (args.agent, args.full_action_space, args.protocol) == (other, True, "nature")
 
 
+@pytest.mark.parametrize("rules", [{"protocol": "nature+flicker=0.5"}, {"protocol": "nature", "flicker": 0.5}])
+def test_the_command_gives_protocol_and_flicker(run: Path, rules: dict[str, Any]) -> None:
+    """As configurations store them now, and as those of 0.1.0 do."""
+    config = values_of(run, "config.json") | {"env": "ALE/Pong-v5"} | rules
+    command = pack.command_of(config)
+    assert "--protocol nature --flicker 0.5" in command
+    arguments = command.split()[2:]
+    args = parse(train.TrainArgs, "train", arguments, train._defaults(arguments))
+    assert (args.protocol, args.flicker) == ("nature", 0.5)
+
+
 def test_a_request_keeps_the_name() -> None:
     request = request_of(Path("demo"), 1, device="cpu")
     assert (str(request.checkpoint), request.env) == ("demo", "ALE/Pong-v5")

@@ -1,4 +1,4 @@
-"""A run of 0.1.0, written before the package was divided into rooms, is loaded, evaluated, read and resumed.
+"""A run of an older version, written before the package was divided into rooms, is loaded, evaluated and resumed.
 
 tests/data/run-0.1.0 was made with
 

@@ -19,6 +19,7 @@ from pixelq.agents import DQN, InvalidCheckpoint, InvalidRun
 from pixelq.agents.runs.checkpoints import newest_checkpoint
 from pixelq.agents.storage.checkpoint import find_checkpoint
 from pixelq.envs import make_vec
+from tests.support.cases import representative
 from tests.support.runs import AT_THE_END, BLOCKS, Harness, assert_same, contents, copied, run_here, train
 from tests.training.test_resume import OPTIONS, TINY, Trained
 
@@ -158,7 +159,10 @@ def test_a_run_without_its_checkpoints_is_not_begun_again(stopped: Path, tmp_pat
     assert contents(out) == before
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(path.read_bytes()[:-9]), Path.unlink])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda path: path.write_bytes(path.read_bytes()[:-9]), pytest.param(Path.unlink, marks=pytest.mark.slow)],
+)
 def test_an_older_checkpoint_s_damage_stops_nothing(
     harness: Harness, whole: Path, stopped: Path, tmp_path: Path, damage: Callable[[Path], Any]
 ) -> None:
@@ -204,7 +208,11 @@ def test_a_signal_ends_the_putting_back_of_games(stopped: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    "name", ["config.json", "metrics.csv", "evaluations.csv", "checkpoints/latest/checksums.sha256"]
+    "name",
+    representative(
+        ["config.json", "metrics.csv", "evaluations.csv", "checkpoints/latest/checksums.sha256"],
+        keep=["metrics.csv", "checkpoints/latest/checksums.sha256"],
+    ),
 )
 def test_files_of_any_size_take_no_memory(stopped: Path, tmp_path: Path, name: str) -> None:
     out = copied(stopped, tmp_path / "run")
