@@ -25,9 +25,17 @@ class Batch(NamedTuple):
     weight: Tensor | None = None  # [B] float32, importance weights; None: all are 1
     row: Tensor | None = None  # [B] int64, rows of the ring where the transitions start
 
-    def features(self) -> TransitionFeatures:
-        """Return what a head receives at both ends of the transitions, by network."""
-        return TransitionFeatures(self)
+    def features(self) -> Batch:
+        """Return what has `now` and `after`: of transitions the batch itself."""
+        return self
+
+    def now(self, network: QNetwork) -> Tensor:
+        """Return the encoder's features [B, D] at the states where the actions were taken."""
+        return network.encoder(self.obs)  # type: ignore[no-any-return]
+
+    def after(self, network: QNetwork) -> Tensor:
+        """Return the encoder's features [B, D] at the states n steps later."""
+        return network.encoder(self.next_obs)  # type: ignore[no-any-return]
 
     def mean(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the mean [] of values [B], each times its weight [B]; without weights all are 1."""
@@ -82,7 +90,7 @@ class Sequences(NamedTuple):
     row: Tensor | None = None  # [B] int64, rows of the ring where the sequences start
 
     def features(self) -> SequenceFeatures:
-        """Return what a head receives at both ends of the sequences' transitions, by network."""
+        """Return what has `now` and `after`, as `Batch` has them."""
         return SequenceFeatures(self)
 
     def mean(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -103,25 +111,6 @@ class Sequences(NamedTuple):
     def _of_steps(self, values: Tensor) -> Tensor:
         """Return values [M] as [U, B], with 0 where there is no step."""
         return torch.where(self.is_step, values.view_as(self.is_step), 0.0)
-
-
-class TransitionFeatures:
-    """Encoder's features [B, D] at both ends of transitions.
-
-    Args:
-        batch: The transitions.
-    """
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-
-    def now(self, network: QNetwork) -> Tensor:
-        """Return the features at the states where the actions were taken."""
-        return network.encoder(self.batch.obs)  # type: ignore[no-any-return]
-
-    def after(self, network: QNetwork) -> Tensor:
-        """Return the features at the states n steps later."""
-        return network.encoder(self.batch.next_obs)  # type: ignore[no-any-return]
 
 
 class SequenceFeatures:

@@ -236,16 +236,16 @@ class Replay:
         if not len(self.sampler):
             raise ValueError(f"the replay is empty: {self.window.unit} needs {self.window.ahead} steps after it")
         row, weight = self.sampler.sample(batch_size)
-        return self.gather(row)._replace(weight=weight, row=row)
+        return self.window.gather(row)._replace(weight=weight, row=row)
 
     def gather(self, row: Tensor) -> Batch | Sequences:
         """Return the transitions or sequences that start at rows [B] (int64), whose windows must be complete."""
         return self.window.gather(row)
 
-    def update_priorities(self, batch: Batch | Sequences, priority: Tensor) -> None:
-        """Set the priorities [B] of a batch that was sampled; a uniform sampler has none."""
-        assert batch.row is not None
-        self.sampler.update(batch.row, priority)
+    def update_priorities(self, row: Tensor | None, priority: Tensor) -> None:
+        """Set the priorities [B] of the rows [B] of a batch that was sampled; a uniform sampler has none."""
+        assert row is not None, "only a sampled batch has rows"
+        self.sampler.update(row, priority)
 
     def set_beta(self, beta: float) -> None:
         """Set the exponent of the importance weights; a uniform sampler has none."""

@@ -164,7 +164,7 @@ class PrioritizedSampler:
         self.max_priority = torch.ones((), dtype=torch.float64, device=self.device)
 
     def extend(self, rows: Tensor) -> None:
-        """See ``Sampler``; the rows take the greatest priority."""
+        """See `Sampler`; the rows take the greatest priority."""
         self.everything.extend(rows)
         self.tree.set(rows, self._power(self.max_priority))
 

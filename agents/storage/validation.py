@@ -49,7 +49,8 @@ def count(values: Mapping[str, Any], name: str, most: int = MOST_COUNT) -> int:
     """
     value = values.get(name)
     if not is_count(value, most):
-        raise ValueError(_message(name, f"an integer {_interval(most, MOST_COUNT)}", value))
+        is_greater = isinstance(value, int) and value > most
+        raise ValueError(_message(name, f"at most {most:,}" if is_greater else "an integer of at least 0", value))
     return value
 
 
@@ -61,7 +62,8 @@ def number(values: Mapping[str, Any], name: str, most: float = MOST_COUNT) -> fl
     """
     value = values.get(name)
     if not is_number(value, 0, most):
-        raise ValueError(_message(name, f"a number {_interval(most, MOST_COUNT)}", value))
+        is_greater = isinstance(value, int | float) and value > most
+        raise ValueError(_message(name, f"at most {most:,}" if is_greater else "a number of at least 0", value))
     return float(value)
 
 
@@ -165,7 +167,3 @@ def restore_generator(generator: torch.Generator, tensors: Mapping[str, Tensor],
 
 def _message(name: str, requirement: str, value: object) -> str:
     return f"{name} must be {requirement}, got {value!r:.80}"
-
-
-def _interval(most: float, limit: float) -> str:
-    return "of at least 0" if most == limit else f"in [0, {most:,}]"

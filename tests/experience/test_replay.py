@@ -273,7 +273,7 @@ def assert_replay_is_the_recorder(scenario: Scenario) -> None:
         if expected:
             batch = replay.sample(8)
             recorder.check(batch)
-            replay.update_priorities(batch, torch.arange(8.0))
+            replay.update_priorities(batch.row, torch.arange(8.0))
         else:
             with pytest.raises(ValueError, match=f"replay is empty: a transition needs {scenario.n_step} steps"):
                 replay.sample(8)

@@ -173,7 +173,7 @@ def test_every_sequence_is_the_recorded_one(sequencing: Sequencing) -> None:
         known = dict(zip(rows.tolist(), expected, strict=True))
         for column, row in enumerate(batch.row.tolist()):
             recorder.check(batch, column, *known[row])
-        replay.update_priorities(batch, torch.arange(8.0))
+        replay.update_priorities(batch.row, torch.arange(8.0))
 
 
 @settings(max_examples=examples(100), deadline=None)

@@ -172,7 +172,9 @@ def test_a_checkpoint_with_any_byte_changed_or_cut_off_is_passed_over(two: Path,
 
 @pytest.mark.parametrize(
     "name",
-    representative(["network.safetensors", "rows.zst", "../replay/rows_000000000034.zst"], keep=["network.safetensors"]),
+    representative(
+        ["network.safetensors", "rows.zst", "../replay/rows_000000000034.zst"], keep=["network.safetensors"]
+    ),
 )
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
     harness: Harness, whole: Path, two: Path, tmp_path: Path, name: str

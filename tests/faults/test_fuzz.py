@@ -163,7 +163,7 @@ class Victim:
         agent.explore(np.zeros((2, *agent.observation_space.shape), agent.observation_space.dtype))
         if len(replay):
             batch = replay.sample(4)
-            replay.update_priorities(batch, agent.learner.update(batch).priority)
+            replay.update_priorities(batch.row, agent.learner.update(batch).priority)
 
     def load_and_resume(self) -> None:
         self.load()
@@ -575,9 +575,18 @@ def of_rows(change: Callable[[dict[str, Tensor]], Any]) -> Callable[[Path], None
 
 
 UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
-    "updates for a year": (of_json("run.json", steps_owed=10**15), "steps_owed is 1000000000000000"),
-    "seconds beyond floats": (of_json("run.json", wall_seconds=10**400), "wall_seconds is 1000"),
-    "seconds before the beginning": (of_json("run.json", interval_started=-1), "interval_started is -1"),
+    "updates for a year": (
+        of_json("run.json", steps_owed=10**15),
+        "steps_owed must be at most 1, got 1000",
+    ),
+    "seconds beyond floats": (
+        of_json("run.json", wall_seconds=10**400),
+        "wall_seconds must be at most 4,611",
+    ),
+    "seconds before the beginning": (
+        of_json("run.json", interval_started=-1),
+        "interval_started must be a number",
+    ),
     "observations of another type": (
         of_tensors("run.safetensors", lambda t: t.update(obs=t["obs"].double())),
         "obs is float64",
@@ -590,7 +599,10 @@ UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
         of_tensors("run.safetensors", lambda t: t.update({"replay.time": torch.tensor(math.inf)})),
         "does not fit this run",
     ),
-    "an action that there is not": (of_rows(lambda rows: rows["action"].fill_(3)), "actions that there are not"),
+    "an action that there is not": (
+        of_rows(lambda rows: rows["action"].fill_(3)),
+        "actions that the environments do",
+    ),
     "neither True nor False": (
         of_rows(lambda rows: rows["is_start"].view(torch.uint8).fill_(2)),
         "is_start holds bytes",
@@ -601,7 +613,7 @@ UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a greatest priority that is none": (
         of_tensors("run.safetensors", lambda t: t["replay.sampler.max_priority"].fill_(math.nan)),
-        "max_priority is nan",
+        "max_priority must be a finite number of at least 0, got nan",
     ),
     "half a moment": (
         of_tensors("learner.safetensors", lambda t: t.pop("optimizer.0.square")),
@@ -615,7 +627,7 @@ UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
         of_tensors("network.safetensors", lambda t: t.update({name: v.double() for name, v in t.items()})),
         "got torch.float64",
     ),
-    "no actions": (of_json("agent.json", num_actions=0), "0 actions are too few"),
+    "no actions": (of_json("agent.json", num_actions=0), "num_actions must be at least 1, got 0"),
     "half a pixel": (
         of_json("agent.json", observation_space={"shape": [1.5], "dtype": "uint8"}),
         "shape of the observations must be a list of positive integers",

@@ -71,7 +71,7 @@ def test_one_update(head: str, dueling: bool, rule: str, n_step: int, prioritize
     batch = replay.sample(16)
     assert (batch.weight is not None) == prioritized
     update = agent.learner.update(batch)
-    replay.update_priorities(batch, update.priority)
+    replay.update_priorities(batch.row, update.priority)
     assert update.loss.isfinite()
     assert update.q_mean.isfinite()
     assert update.priority.shape == (16,)

@@ -187,9 +187,9 @@ def test_the_loop_hands_on_priorities_beta_and_step_size(monkeypatch: pytest.Mon
     updates = 0
     update_priorities = Replay.update_priorities
 
-    def record(replay: Replay, batch: Batch, priority: torch.Tensor) -> None:
+    def record(replay: Replay, rows: torch.Tensor, priority: torch.Tensor) -> None:
         nonlocal updates
-        update_priorities(replay, batch, priority)
+        update_priorities(replay, rows, priority)
         sampler = replay.sampler
         assert isinstance(sampler, PrioritizedSampler)
         assert (sampler.alpha, sampler.epsilon, sampler.uniform) == (0.7, 0.01, 0.25)
@@ -198,10 +198,9 @@ def test_the_loop_hands_on_priorities_beta_and_step_size(monkeypatch: pytest.Mon
         assert rates == pytest.approx([learning_rate_at(config, agent.step), 3e-5])
         assert priority.std() > 0
         expected = (priority.double() + 0.01) ** 0.7
-        assert batch.row is not None
-        leaves = sampler.tree.leaves[batch.row]
-        for row in batch.row.unique():  # of equal rows one priority wins
-            where = batch.row == row
+        leaves = sampler.tree.leaves[rows]
+        for row in rows.unique():  # of equal rows one priority wins
+            where = rows == row
             assert torch.isclose(leaves[where][0], expected[where]).any()
         updates += 1
 
@@ -234,7 +233,7 @@ def test_a_sampled_transition_has_its_own_weight_and_takes_its_own_priority() ->
         replay.add(np.full((1, 1), k, np.uint8), np.zeros(1, np.int64), np.zeros(1), never, never)
     for _ in range(60):  # transition k takes the priority k + 1
         batch = replay.sample(50)
-        replay.update_priorities(batch, batch.obs[:, 0].double() + 1)
+        replay.update_priorities(batch.row, batch.obs[:, 0].double() + 1)
     assert isinstance(replay.sampler, PrioritizedSampler)
     priorities = replay.sampler.tree.leaves[:50]
     assert (priorities == torch.arange(1, 51)).float().mean() > 0.9

@@ -478,8 +478,14 @@ class TestCommand:
                 "cannot listen at 192.0.2.1 port 8000 (Cannot assign requested address); give another --host or",
             ),
             (["{run}", "--host", "a..b"], "cannot listen at a..b port 8000"),
-            (["{run}", "--allow-host", "*"], "--allow-host must be a name or an address, such as train.example.org, got '*'"),
-            (["{run}", "--allow-host", "http://a"], "--allow-host must be a name or an address, such as train.example.org, got 'http://a'"),
+            (
+                ["{run}", "--allow-host", "*"],
+                "--allow-host must be a name or an address, such as train.example.org, got '*'",
+            ),
+            (
+                ["{run}", "--allow-host", "http://a"],
+                "--allow-host must be a name or an address, such as train.example.org, got 'http://a'",
+            ),
             ([], "Missing from pixelq watch: RUN The run's folder."),
         ],
     )

@@ -58,8 +58,14 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert out.exists()
     assert capsys.readouterr().out == f"{out}\n"
     for wrong, message in (
-        ([*paths, "--out", str(out), "--line", "500"], "--line must be ENV=RETURN=NAME, such as CartPole-v1=500=best, got '500'"),
-        ([*paths, "--out", str(out), "--name", "memory"], "--name must be FOLDER=NAME, such as pong-1=without memory, got 'memory'"),
+        (
+            [*paths, "--out", str(out), "--line", "500"],
+            "--line must be ENV=RETURN=NAME, such as CartPole-v1=500=best, got '500'",
+        ),
+        (
+            [*paths, "--out", str(out), "--name", "memory"],
+            "--name must be FOLDER=NAME, such as pong-1=without memory, got 'memory'",
+        ),
         (["--out", str(out)], "no run is given"),
         ([str(tmp_path), "--out", str(out)], "no run in"),
     ):

@@ -1,7 +1,9 @@
 """`pixelq acceptance`: all its parts in one short run on a CPU, and sentences for what cannot be run."""
 
+import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,35 @@ from pixelq.scripts.main import main
 
 SMALL = ["--device", "cpu", "--num-envs", "2", "--rows", "10000", "--updates", "nature", "--against", "sb3"]
 SMALL += ["--replay-capacity", "100"]
+
+
+@pytest.mark.parametrize(("broken", "is_reached"), [(None, True), ("sampling", True), (None, False)])
+def test_every_part_is_run_and_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str | None, is_reached: bool
+) -> None:
+    """The parts' bookkeeping, with commands that end at once."""
+    commands: dict[str, list[str]] = {}
+
+    def run(command: list[str], log: Path, seconds: float) -> dict[str, Any]:
+        assert seconds >= 60.0
+        commands[log.stem] = command
+        log.write_text("1 passed in 0.1s\n")
+        return {"exit_code": 3 if log.stem == broken else 0}
+
+    monkeypatch.setattr(acceptance, "_run", run)
+    monkeypatch.setattr(acceptance, "train_to_target", lambda *_: {"exit_code": 0, "reached": is_reached})
+    failed = [broken] if broken else [] if is_reached else ["pong"]
+    with pytest.raises(SystemExit) if failed else contextlib.nullcontext() as end:
+        main(["acceptance", *SMALL, "--minutes", "0.1", "--tests", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert end is None or end.value.code == 1
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["failed"] == failed
+    assert summary["tests"] == {"exit_code": 0, "result": "1 passed in 0.1s"}
+    parts = ["speed", "updates", "sampling", "startup"]
+    assert list(commands) == ["tests", *parts]
+    for part in parts:
+        assert {"benchmark", "--device", "cpu", str(tmp_path / "out" / f"{part}.json")} <= set(commands[part])
+        assert summary[part] == {"exit_code": 3 if part == broken else 0, "file": f"{part}.json"}
 
 
 @pytest.mark.slow
@@ -44,6 +75,8 @@ def test_leaves_figures_and_plots_of_every_part(
     assert "pong" in capfd.readouterr().out
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_pong_ends_at_the_target(tmp_path: Path) -> None:
     args = acceptance.AcceptanceArgs(tmp_path, num_envs=2, target=-100.0, evaluate_every=200)
     found = acceptance.train_to_target(args, "cpu", end=float("inf"))

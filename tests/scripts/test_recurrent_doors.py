@@ -208,7 +208,7 @@ def test_memories_are_joined_in_their_order() -> None:
     assert whole.last.action.tolist() == [0, 0, 1]
     alone = [agent.q_values(seen, memory) for seen, memory in zip((obs[:1], obs[1:]), memories, strict=True)]
     torch.testing.assert_close(agent.q_values(obs, whole), torch.cat(alone))
-    with pytest.raises(ValueError, match="no memory to join"):
+    with pytest.raises(ValueError, match="memories must hold at least one memory, got none"):
         joined([])
 
 

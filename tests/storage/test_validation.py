@@ -23,7 +23,7 @@ def test_what_is_neither_a_count_nor_a_number(value: Any) -> None:
     assert not is_count(value)
     assert not is_number(value)
     for read, kind in ((count, "an integer"), (number, "a number")):
-        with pytest.raises(ValueError, match=f"^x must be {kind} of at least 0, got "):
+        with pytest.raises(ValueError, match=f"^x must be ({kind} of at least 0|at most 4,611[0-9,]*), got "):
             read({"x": value}, "x")
 
 
@@ -35,9 +35,9 @@ def test_counts_and_numbers_and_their_limits() -> None:
     assert is_number(-1e308)
     assert (count({"x": 3}, "x", most=3), number({"x": 3}, "x")) == (3, 3.0)
     assert type(number({"x": 3}, "x")) is float
-    with pytest.raises(ValueError, match=r"^x must be an integer in \[0, 1,000\], got 1001$"):
+    with pytest.raises(ValueError, match=r"^x must be at most 1,000, got 1001$"):
         count({"x": 1001}, "x", most=1000)
-    with pytest.raises(ValueError, match=r"^x must be a number in \[0, 1\.0\], got 1\.5$"):
+    with pytest.raises(ValueError, match=r"^x must be at most 1\.0, got 1\.5$"):
         number({"x": 1.5}, "x", most=1.0)
     with pytest.raises(ValueError, match=r"^y must be an integer of at least 0, got None$"):
         count({"x": 1}, "y")

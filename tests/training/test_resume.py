@@ -393,7 +393,7 @@ def test_a_replay_from_its_files_is_the_replay(
 
     def draw(replay: Replay) -> list[torch.Tensor]:
         batch = replay.sample(6)
-        replay.update_priorities(batch, batch.obs.float().mean((1, 2)) + batch.reward.abs())
+        replay.update_priorities(batch.row, batch.obs.float().mean((1, 2)) + batch.reward.abs())
         return [part for part in batch if part is not None]
 
     with pytest.MonkeyPatch.context() as patched:
