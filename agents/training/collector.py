@@ -206,6 +206,7 @@ class Collector:
 
     def restore_envs(self) -> str | None:
         """Restore the environments after `load_state`; return why that cannot be done, or None."""
+        assert self.obs is not None
         able, games = restorable(self.envs), self._games
         if not games or able is None:
             return f"new episodes: {type(self.envs).__name__} cannot be restored"
