@@ -161,7 +161,7 @@ class LiveRun:
         return answer
 
     def _state(self, config: Mapping[str, Any], last: Mapping[str, float | None] | None) -> dict[str, Any]:
-        """Return whether the run is running, and its progress; without a progress.json, as far as its tables tell."""
+        """Return whether the run is still going, and its progress; without a progress.json, by its tables."""
         progress = read_progress(self.run)
         if progress is not None:
             age = max(0.0, time.time() - progress.written)

@@ -90,6 +90,10 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a number")
 
 
+def _is_number(value: object) -> bool:
+    return is_number(value, -(2.0**63), 2.0**63)
+
+
 def _checked(values: Any) -> Progress | None:
     """Return the values as a `Progress`, or None if one is missing or has the wrong type; other entries are ignored."""
     names = Progress.__dataclass_fields__
@@ -101,9 +105,9 @@ def _checked(values: Any) -> Progress | None:
     fits = (
         values["phase"] in PHASES
         and all(is_count(values[name]) for name in ("step", "steps", "frames", "episodes", "updates"))
-        and all(is_number(values[name]) for name in ("written", "epsilon", "wall_seconds"))
-        and all(values[name] is None or is_number(values[name]) for name in ("steps_per_second", "seconds_left"))
-        and all(value is None or is_number(value) for value in returns)
+        and all(_is_number(values[name]) for name in ("written", "epsilon", "wall_seconds"))
+        and all(values[name] is None or _is_number(values[name]) for name in ("steps_per_second", "seconds_left"))
+        and all(value is None or _is_number(value) for value in returns)
         and all(is_count(value) for value in lengths)
     )
     if not fits:

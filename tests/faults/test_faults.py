@@ -16,7 +16,7 @@ import torch
 
 from pixelq.agents import DQN
 from pixelq.agents.runs.checkpoints import newest_checkpoint
-from tests.support.cases import IS_FULL, representative
+from tests.support.cases import representative
 from tests.support.runs import (
     AT_THE_END,
     BLOCKS,
@@ -120,8 +120,10 @@ def kill_often(
 
 
 def test_kills(harness: Harness, whole: Path, tmp_path: Path) -> None:
-    """Kill less often than the next test does, at later moments."""
-    kill_often(harness, tmp_path, whole, train, 10, 2.0, BLOCKS)
+    """Kill less often than the next test does, at moments over the whole time that a run takes."""
+    begun = time.monotonic()
+    assert harness.run(train(tmp_path / "timed"), BLOCKS).code == 0
+    kill_often(harness, tmp_path, whole, train, 8, time.monotonic() - begun, BLOCKS)
 
 
 @pytest.mark.slow
@@ -135,15 +137,30 @@ PONG = {"env": "ALE/Pong-v5", "steps": 160, "checkpoint_every": 20, "evaluate_ev
 PONG |= {"evaluation_episodes": 1, "final_episodes": 1, "agent.train_every": 20, "agent.encoder": "minatar"}
 
 
-def test_kills_of_an_atari_run(harness: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With environments that are put back from an anchor and the actions since."""
+PONG_PATCHES = {"pixelq.envs.anchors.ANCHOR_EVERY": 60, "pixelq.agents.runs.replay_files.BLOCK_BYTES": 2**18}
 
+
+def test_a_kill_of_an_atari_run(harness: Harness, tmp_path: Path) -> None:
+    """With environments that are put back from an anchor and the actions since."""
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    assert harness.run(train(whole, **PONG), PONG_PATCHES).code == 0
+    child = harness.start(train(out, **PONG), PONG_PATCHES)
+    while latest_step(out) < 80:
+        time.sleep(0.001)
+    child.send(signal.SIGKILL)
+    assert child.wait().code == -signal.SIGKILL
+    assert harness.run(train(out, resume=True), PONG_PATCHES).code == 0
+    assert_same(whole, out)
+    assert [entry["exact"] for entry in resumptions(out)] == [True]
+
+
+@pytest.mark.slow
+def test_kills_of_an_atari_run(harness: Harness, tmp_path: Path) -> None:
     def short(out: Path) -> list[str]:
         return train(out, **PONG)
 
-    patches = {"pixelq.envs.anchors.ANCHOR_EVERY": 60, "pixelq.agents.runs.replay_files.BLOCK_BYTES": 2**18}
-    assert harness.run(short(tmp_path / "whole"), patches).code == 0
-    kill_often(harness, tmp_path, tmp_path / "whole", short, 5 if IS_FULL else 2, 3.0, patches)
+    assert harness.run(short(tmp_path / "whole"), PONG_PATCHES).code == 0
+    kill_often(harness, tmp_path, tmp_path / "whole", short, 5, 3.0, PONG_PATCHES)
 
 
 # --- between any two changes of the disk ------------------------------------------------------------------------------

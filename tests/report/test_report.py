@@ -1,4 +1,4 @@
-"""What a report says: its sections of figures, and its page as text."""
+"""The report: its sections of figures, and its page as text."""
 
 import json
 import os
@@ -24,11 +24,11 @@ from tests.support.report_runs import STEPS, write_run, write_suite
 from tests.support.runs import run_here
 
 OTHER_RULES: list[dict[str, Any]] = [{"protocol": "nature"}, {"flicker": 0.5}]
-"""By which the published agents did not play."""
+"""Rules that the published agents were not trained under."""
 
 
 def rows_of(section: Section | None, table: int = 0) -> dict[str, dict[str, Any]]:
-    """The rows of a section's table by their first cell."""
+    """Return the rows of a section's table by their first cell."""
     assert section is not None
     rows = section.values["tables"][table]["rows"]
     return {row.get("agent") or row["name"]: row for row in rows}

@@ -33,7 +33,7 @@ from tests.support.filmed_games import BLOCK, COUNTED, FPS, LENGTH, Counted, age
 
 
 def pixels_of(uri: str) -> NDArray[Any]:
-    """The picture of a data URI."""
+    """Return the picture of a data URI."""
     kind, data = uri.removeprefix("data:image/").split(";base64,")
     return np.asarray(imageio.v3.imread(base64.b64decode(data), extension=f".{kind}"))
 
@@ -190,7 +190,7 @@ class TestRules:
 
 @pytest.fixture(scope="module")
 def seen() -> tuple[DQN, RecordedEpisode, Section]:
-    """A policy, an episode of it, and the section of its inside."""
+    """A policy, an episode of it, and the section about its network."""
     agent = counting_agent()
     episode = record_episode(agent, Game(COUNTED, seed=2))
     return agent, episode, inside_section(agent, episode)

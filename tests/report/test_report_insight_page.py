@@ -30,12 +30,12 @@ ON_SCREEN = """() => {
   }
   return [step, Number(document.querySelector("#episode").dataset.step)];
 }""".replace("BITS", str(BITS))
-"""The step whose picture the film shows, and the step whose values are shown."""
+"""Script that returns the step whose picture the film shows, and the step whose values are shown."""
 
 SHOWN = """() => [
   Number(document.querySelector("#episode").dataset.step), document.querySelector("#episode .bars").data[0].x,
 ]"""
-"""The step, and its q-values as the bars have them."""
+"""Script that returns the step and its q-values as the bars show them."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def opened(browser: Browser, url: str) -> Iterator[Opened]:
 
 @pytest.fixture
 def page(opened: Opened, url: str) -> Iterator[Page]:
-    """The page at the episode's start, which must have nothing to complain of in the end."""
+    """The page at the start of the episode; it must not have logged a complaint when the test ends."""
     page = opened.page
     for choice, usual in ((".speed", "1"), (".shown", "q")):
         page.locator(f"#episode {choice}").select_option(usual)
@@ -91,7 +91,7 @@ def series_of(page: Page) -> Any:
 
 
 def settled(page: Page) -> None:
-    """Waits until the film shows what was sought."""
+    """Wait until the film shows the picture that was sought."""
     page.wait_for_function("() => !document.querySelector('#episode video').seeking")
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 

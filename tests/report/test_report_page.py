@@ -1,4 +1,4 @@
-"""The report in Chromium: it opens offline, its charts answer; small screens, dark rooms and keyboards will do."""
+"""The report in Chromium: offline, with working charts, on small screens, in dark mode and by keyboard."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +36,7 @@ def opened(browser: Browser, report: str) -> Iterator[Opened]:
 
 
 def traces(page: Page, selector: str) -> dict[str, dict[str, Any]]:
-    """What a chart shows: x and y of each series by its name."""
+    """Return the series of a chart by name, with their x and y."""
     found = page.evaluate(
         "(at) => document.querySelector(at).data.map(({name, x, y}) => ({name, x: [...x], y: [...y]}))",
         f"{selector} .chart" if "chart=" in selector else selector,

@@ -1,4 +1,4 @@
-"""``pixelq watch``: what a run says of its progress, what the server tells and refuses, and the page in a browser."""
+"""`pixelq watch`: a run's progress file, the answers and refusals of the server, and the page in a browser."""
 
 import json
 import os
@@ -41,20 +41,20 @@ def add_row(run: Path, step: int, end: str = "\n") -> None:
 
 
 def cut_after_300_000(run: Path) -> None:
-    """As a run does that goes on from there."""
+    """Cut the metrics off after step 300,000, as resuming a run from there does."""
     table, aside = run / "metrics.csv", run / "aside"
     aside.write_text("".join(table.read_text().splitlines(keepends=True)[:31]))
     aside.replace(table)
 
 
 def say(run: Path, **changes: Any) -> None:
-    """Writes a progress.json of now."""
+    """Write a current progress.json."""
     (run / PROGRESS).write_text(json.dumps(asdict(NOW) | {"written": time.time()} | changes))
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run of half a million steps on Pong, which is to go on to a million."""
+    """A run on Pong that has taken half of its million steps."""
     path = write_run(tmp_path / "run", is_finished=False)
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(config | {"steps": 1_000_000, "num_envs": 2}))
@@ -196,7 +196,7 @@ class TestTableTail:
 
 
 class Server:
-    """The page of a run, served by a thread of this process."""
+    """Server of a run's page in a thread of this process."""
 
     def __init__(self, run: Path, hosts: list[str] | None = None, port: int = 0) -> None:
         self.run = run
@@ -233,7 +233,7 @@ def server(run: Path) -> Iterator[Server]:
 
 
 def eventually(what: Callable[[], Any], seconds: float = 45.0) -> Any:
-    """The first value of a function that is true."""
+    """Call a function until it returns something true, and return that."""
     deadline = time.monotonic() + seconds
     while not (value := what()):
         assert time.monotonic() < deadline
@@ -368,7 +368,7 @@ class TestServer:
 
 @pytest.fixture(scope="module")
 def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The page of a finished run, for questions that change nothing."""
+    """Server of a finished run, for requests that change nothing."""
     server = Server(
         write_run(tmp_path_factory.mktemp("lasting") / "run"), ["0.0.0.0", "train.example.org", "2001:db8::1"]
     )
@@ -486,7 +486,7 @@ class TestCommand:
                 ["{run}", "--allow-host", "http://a"],
                 "--allow-host must be a name or an address, such as train.example.org, got 'http://a'",
             ),
-            ([], "Missing from pixelq watch: RUN The run's folder."),
+            ([], "Missing from pixelq watch: RUN Folder of the run."),
         ],
     )
     def test_wrong_input(self, run: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -533,14 +533,14 @@ def text(opened: "Opened", name: str) -> str:
 
 
 def drawn(opened: "Opened", chart: str, name: str, axis: str = "y") -> list[float] | None:
-    """The values of a line of a chart, as Plotly has them."""
+    """Return the values of a line of a chart, as Plotly has them."""
     script = "([chart, name, axis]) => document.getElementById(chart).data.find((trace) => trace.name === name)?.[axis]"
     found: list[float] | None = opened.page.evaluate(script, [chart, name, axis])
     return found
 
 
 def until(opened: "Opened", condition: str, seconds: float = 45.0) -> None:
-    """Waits until something is so in a page; Playwright's own waiting is against the page's policy."""
+    """Wait until a condition holds in a page. The page's security policy forbids Playwright's own waiting."""
     deadline = time.monotonic() + seconds
     while not opened.page.evaluate(condition):
         assert time.monotonic() < deadline, condition
@@ -548,7 +548,7 @@ def until(opened: "Opened", condition: str, seconds: float = 45.0) -> None:
 
 
 def points(number: int) -> str:
-    """That the loss is drawn with so many points."""
+    """Return the condition that the loss is drawn with a number of points."""
     return f"document.getElementById('loss').data[0].x.length === {number}"
 
 
