@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from pixelq.agents.errors import InvalidRun
 from pixelq.agents.storage.checkpoint import MOST_JSON, one_line
 from pixelq.agents.storage.files import read_regular, replace_file
 from pixelq.agents.storage.rules import rules_of
-from pixelq.agents.storage.validation import check_types
+from pixelq.agents.storage.validation import check_types, count_in, number_in
 
 METRICS = (
     "step frames episodes return_mean return_median length_mean loss q_mean epsilon updates "
@@ -129,24 +128,13 @@ def _rows(name: str, header: str, lines: list[str]) -> list[dict[str, str]]:
     """
     rows = [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines]
     for row in rows:
-        for column in row.keys() & set(TABLES[name]):
-            cell = row[column]
-            is_valid = _is_count(cell) if column in COUNTS else _is_number(cell) or (not cell and column in OPTIONAL)
-            if not is_valid:
+        for column in TABLES[name]:
+            cell = row.get(column)
+            if cell is None or (not cell and column in OPTIONAL):
+                continue
+            if (count_in if column in COUNTS else number_in)(cell) is None:
                 raise ValueError(f"{name}.csv is damaged ({column} is {cell!r:.80})")
     return rows
-
-
-def _is_count(cell: str) -> bool:
-    return re.fullmatch(r"[0-9]{1,18}", cell) is not None
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _cell(value: Any) -> str:
@@ -157,5 +145,6 @@ def _whole_lines(path: Path) -> tuple[str, list[str]]:
     """Return the header and the rows of a run's table, without lines that were cut off while they were written."""
     text = read_regular(path, MOST_TABLE).decode().replace("\r\n", "\n")  # as version 0.1 ended its rows
     header, *lines = text.split("\n")
-    whole = lines[:-1]  # after the last newline stands nothing, or half a line
-    return header, [line for line in whole if line.count(",") == header.count(",") and _is_count(line.split(",")[0])]
+    whole = [line.split(",") for line in lines[:-1]]  # after the last newline stands nothing, or half a line
+    columns = header.count(",") + 1
+    return header, [",".join(row) for row in whole if len(row) == columns and count_in(row[0]) is not None]

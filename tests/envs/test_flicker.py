@@ -14,6 +14,7 @@ from pixelq.envs import InvalidEnv, Protocol, make_filmed, make_vec
 from pixelq.envs import anchors as anchors_module
 from pixelq.envs.flicker import uniform
 from pixelq.scripts.main import run
+from tests.support.cases import representative
 
 BREAKOUT = "ALE/Breakout-v5"  # no frame of it is black by itself
 ODD = Protocol("odd", 0.4, 10, True, 0.0, 150)  # sticky, with no-ops, life losses and a time limit of 38 steps
@@ -142,9 +143,7 @@ def test_newest_frames_do_not_depend_on_the_depth(flicker):
             assert_same(one, two)
 
 
-@pytest.mark.parametrize(
-    ("frame_stack", "flicker"), representative([(4, 0.5), (1, 0.3), (10, 0.7)], keep=[(4, 0.5)])
-)
+@pytest.mark.parametrize(("frame_stack", "flicker"), representative([(4, 0.5), (1, 0.3), (10, 0.7)], keep=[(4, 0.5)]))
 def test_goes_on_exactly_from_any_moment(frame_stack, flicker):
     told = tell(make(protocol=UNEVEN, frame_stack=frame_stack, flicker=flicker), reset_before=RESET)
     renewed = [int(np.flatnonzero(told.fresh[1:, k])[0]) + 1 for k in range(2)]  # with a new anchor each

@@ -112,7 +112,7 @@ def atari_replay(num_envs: int, capacity: int) -> Replay:
 @pytest.mark.parametrize(
     ("env_id", "protocol"),
     [
-        ("ALE/Pong-v5", dataclasses.replace(PROTOCOLS["sticky"], max_frames=1_000)),
+        pytest.param("ALE/Pong-v5", dataclasses.replace(PROTOCOLS["sticky"], max_frames=1_000), marks=pytest.mark.slow),
         ("ALE/Breakout-v5", PROTOCOLS["nature"]),
     ],
 )

@@ -288,7 +288,7 @@ def test_a_run_is_one_process_s_until_it_is_killed(harness: Harness, whole: Path
     first.send(signal.SIGSTOP)
     ended = harness.run(train(out, resume=True), BLOCKS)
     assert (ended.code, ended.err.count("\n")) == (2, 1), ended
-    assert f"pixelq train: {out} is in use: another process writes this run" in ended.err
+    assert f"pixelq train: {out} is in use by another process; wait for it, or stop it" in ended.err
     ended = harness.run(train(out), BLOCKS)
     assert (ended.code, ended.err.count("\n")) == (2, 1), ended
     first.send(signal.SIGKILL)
