@@ -36,8 +36,7 @@ unit: $(VENV)/installed
 
 # One test at a time, as some of them measure memory and speed.
 test-slow: $(VENV)/installed
-	$(BIN)/pytest -m 'slow and not gpu' --durations=20
-	PIXELQ_FUZZ=100000 $(BIN)/pytest -s tests/faults/test_fuzz.py
+	PIXELQ_FULL=1 PIXELQ_FUZZ=100000 $(BIN)/pytest -m 'not gpu' --durations=20
 
 coverage: $(VENV)/installed
 	$(BIN)/pytest $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered --cov-report=html

@@ -64,9 +64,7 @@ def test_channels_last_observations_are_understood() -> None:
 
 
 def test_another_shape_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"must have shape \(4, 84, 84\) or .*, got \(3, 84, 84\)"
-    ):
+    with pytest.raises(ValueError, match=r"must have shape \(4, 84, 84\) or .*, got \(3, 84, 84\)"):
         pixel_agent().predict(np.zeros((3, 84, 84), np.uint8))
 
 

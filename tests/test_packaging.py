@@ -46,8 +46,12 @@ def python(*arguments: str, cwd: Path, **environment: str) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel built from a copy of the source, so that no earlier build's files can get in or be left."""
     folder = tmp_path_factory.mktemp("packaging")
-    leave_out = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "build", "dist", "runs", "node_modules")
-    shutil.copytree(ROOT, folder / "source", ignore=leave_out)
+    leave_out = shutil.ignore_patterns("__pycache__", ".*", "*.egg-info", "build", "dist", "node_modules")
+
+    def ignored(parent: str, names: list[str]) -> set[str]:
+        return leave_out(parent, names) | ({"docs", "runs", "tests"} if Path(parent) == ROOT else set())
+
+    shutil.copytree(ROOT, folder / "source", ignore=ignored)
     python("-m", "pip", "wheel", *QUIETLY, "--no-build-isolation", "-w", str(folder), "./source", cwd=folder)
     (built,) = folder.glob("*.whl")
     return built
@@ -68,6 +72,12 @@ def test_pixelq_is_installed() -> None:
     assert (command.name, command.value) == ("pixelq", "pixelq.scripts.main:main")
     assert pixelq.agents.__name__ == "pixelq.agents"
     assert Path(pixelq.agents.__file__ or "").resolve() == ROOT / "agents" / "__init__.py"
+
+
+def test_the_citation_is_of_this_version() -> None:
+    lines = (ROOT / "CITATION.cff").read_text().splitlines()
+    assert f"version: {PROJECT['version']}" in lines
+    assert f"title: {PROJECT['name']}" in lines
 
 
 def test_the_folders_names_are_not_top_level_modules(tmp_path: Path) -> None:

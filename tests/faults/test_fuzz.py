@@ -1,7 +1,7 @@
 """Damaged files before every reader: only our own errors come out, memory stays bounded, and nothing hangs.
 
-``PIXELQ_FUZZ=100000 pytest tests/test_fuzz.py`` says how many inputs there are in all, ``PIXELQ_FUZZ_SEED`` which ones,
-and ``PIXELQ_FUZZ_ONLY=reader:7`` repeats a single one.
+`PIXELQ_FUZZ=100000 pytest tests/faults/test_fuzz.py` sets the number of inputs in all, `PIXELQ_FUZZ_SEED` their seed,
+and `PIXELQ_FUZZ_ONLY=reader:7` repeats a single one.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ CONFIGS = {
 }
 
 
-pytestmark = pytest.mark.timeout(0)  # whose alarm is ours
+pytestmark = [pytest.mark.timeout(0), pytest.mark.linux]  # the alarm is ours
 
 
 class Hang(BaseException):

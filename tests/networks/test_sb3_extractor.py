@@ -12,6 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from pixelq.networks import make_encoder
 from pixelq.networks.sb3 import SB3Extractor
+from tests.support.cases import representative
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +74,10 @@ def extractor_of(model: BaseAlgorithm) -> SB3Extractor:
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "encoder", "steps"), [("ppo", "impala", 512), ("ppo", "nature", 512), ("dqn", "auto", 400)]
+    ("algorithm", "encoder", "steps"),
+    representative(
+        [("ppo", "impala", 512), ("ppo", "nature", 512), ("dqn", "auto", 400)], keep=[("ppo", "nature", 512)]
+    ),
 )
 def test_training_learns_and_changes_the_encoder(algorithm: str, encoder: str, steps: int) -> None:
     env = BrightHalf()

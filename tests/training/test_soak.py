@@ -98,6 +98,7 @@ def assert_flat(samples: Samples, seconds: float) -> None:
     assert 0.75 < speeds[-1] / speeds[0] < 1.35
 
 
+@pytest.mark.linux
 def test_twenty_seconds(tmp_path: Path) -> None:
     """The handles alone, as memory and speed settle more slowly."""
     samples = soak(tmp_path / "run", 20)
@@ -107,6 +108,7 @@ def test_twenty_seconds(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.linux
 @pytest.mark.timeout(400)
 def test_two_minutes(tmp_path: Path) -> None:
     assert_flat(soak(tmp_path / "run", 120), 120)
@@ -115,6 +117,7 @@ def test_two_minutes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.linux
 @pytest.mark.timeout(4_500)
 def test_an_hour(tmp_path: Path) -> None:
     assert_flat(soak(tmp_path / "run", 3_600), 3_600)
