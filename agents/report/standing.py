@@ -19,7 +19,7 @@ from pixelq.agents.results.formatting import (
     format_score,
     format_signed,
 )
-from pixelq.agents.results.records import Group, Run, Score
+from pixelq.agents.results.records import Group, MeanReturn, Run
 from pixelq.agents.results.scores import FINAL, LAST, GroupScore, mean_over_seeds, score_of_group
 from pixelq.envs import human_normalized_score, reference_score
 
@@ -48,7 +48,7 @@ def _row(group: Group) -> dict[str, Any]:
     """Return the cells of an agent on an environment."""
     runs = group.runs
 
-    def cell(scores: Sequence[Score | None]) -> str:
+    def cell(scores: Sequence[MeanReturn | None]) -> str:
         found = [score for score in scores if score is not None]
         return format_interval(*mean_over_seeds(found)) if len(found) == len(runs) else "–"
 

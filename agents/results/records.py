@@ -37,7 +37,7 @@ _TYPES = {
 """Types of the entries of config.json that records use, and what errors call them."""
 
 
-class Score(NamedTuple):
+class MeanReturn(NamedTuple):
     """Mean raw return of one evaluation."""
 
     mean: float
@@ -68,7 +68,7 @@ class Run:
     config: dict[str, Any]
     metrics: Columns
     evaluations: Columns
-    final: Score | None
+    final: MeanReturn | None
 
     @property
     def name(self) -> str:
@@ -96,21 +96,21 @@ class Run:
         return float(self.metrics["wall_seconds"][-1]) if self.steps else 0.0
 
     @property
-    def last(self) -> Score | None:
+    def last(self) -> MeanReturn | None:
         """Last evaluation during training."""
         return self._evaluation(-1) if len(self.evaluations["step"]) else None
 
     @property
-    def best(self) -> Score | None:
+    def best(self) -> MeanReturn | None:
         """Evaluation by which the best checkpoint was chosen; as the greatest of several, it is biased upwards."""
         means = self.evaluations["mean"]
         return self._evaluation(int(np.nan_to_num(means, nan=-np.inf).argmax())) if len(means) else None
 
-    def _evaluation(self, row: int) -> Score:
+    def _evaluation(self, row: int) -> MeanReturn:
         mean, low, high, episodes, step = (
             self.evaluations[name][row] for name in ("mean", "ci95_low", "ci95_high", "episodes", "step")
         )
-        return Score(float(mean), float(low), float(high), int(episodes), int(step))
+        return MeanReturn(float(mean), float(low), float(high), int(episodes), int(step))
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ def _agent_names(runs: Sequence[Run]) -> list[str]:
     return names
 
 
-def _final_score(folder: Path) -> Score | None:
+def _final_score(folder: Path) -> MeanReturn | None:
     """Return the evaluation at the end of a run; None if the run has not finished.
 
     Raises:
@@ -277,7 +277,7 @@ def _final_score(folder: Path) -> Score | None:
     values = read_evaluation(path)
     try:
         (low, high), episodes = values["ci95"], values["episodes"]
-        return Score(float(values["mean"]), float(low), float(high), int(episodes), int(values["step"]))
+        return MeanReturn(float(values["mean"]), float(low), float(high), int(episodes), int(values["step"]))
     except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise InvalidRun(f"{path} does not describe an evaluation; evaluate the run again") from error
 

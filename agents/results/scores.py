@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.results.records import Group, Score, agent_of, read_evaluation
+from pixelq.agents.results.records import Group, MeanReturn, agent_of, read_evaluation
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.envs import ATARI57, human_normalized_score
 from pixelq.envs.atari import FRAMES_PER_STEP
@@ -45,7 +45,7 @@ class GroupScore:
     high: float
     frames: int
     source: str
-    scores: tuple[Score, ...]
+    scores: tuple[MeanReturn, ...]
 
 
 class RunScore(NamedTuple):
@@ -102,7 +102,7 @@ def score_of_group(group: Group) -> GroupScore | None:
     return None
 
 
-def mean_over_seeds(scores: Sequence[Score]) -> tuple[float, float, float]:
+def mean_over_seeds(scores: Sequence[MeanReturn]) -> tuple[float, float, float]:
     """Return the mean over seeds and an interval around it.
 
     The interval of one seed is the one over its episodes; that of several is one standard deviation to each side.

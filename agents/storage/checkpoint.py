@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from pixelq.agents.errors import InvalidCheckpoint
-from pixelq.agents.storage.files import CHECKSUMS, read_checked, read_regular, replace_folder, standing
+from pixelq.agents.storage.files import CHECKSUMS, read_checked, read_regular, replace_folder, surviving
 
 FORMAT = 3
 """Format that is written; format 2, an agent without checksums and without its run, is read too."""
@@ -98,7 +98,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
         InvalidCheckpoint: If there is none.
     """
     path = Path(path)
-    for candidate in (standing(path), path / "checkpoints" / "best", path / "checkpoints" / "latest"):
+    for candidate in (surviving(path), path / "checkpoints" / "best", path / "checkpoints" / "latest"):
         if os.path.isfile(candidate / AGENT):
             return candidate
     if not os.path.exists(path):

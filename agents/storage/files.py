@@ -58,7 +58,7 @@ def replace_file(path: Path, data: bytes, *, synced: bool = True) -> None:
 def replace_folder(path: Path, files: Mapping[str, bytes], beside: Mapping[str, str] | None = None) -> None:
     """Write a folder of files and their checksums under another name and rename it.
 
-    A crash leaves the old folder or the new one; the old one may have the name under which `standing` finds it.
+    A crash leaves the old folder or the new one; the old one may have the name under which `surviving` finds it.
 
     Args:
         path: Path of the folder.
@@ -90,7 +90,7 @@ def replace_folder(path: Path, files: Mapping[str, bytes], beside: Mapping[str, 
     sync(path.parent)
 
 
-def standing(folder: Path) -> Path:
+def surviving(folder: Path) -> Path:
     """Return the folder itself, or the older one that a crash left while the folder was being replaced."""
     # os.path reports no file where a name is too long or a folder may not be searched; Path would raise.
     return _old(folder) if not os.path.exists(folder) and os.path.isdir(_old(folder)) else folder

@@ -10,7 +10,7 @@ from typing import Any
 
 from pixelq.agents.errors import InvalidCheckpoint
 from pixelq.agents.storage.checkpoint import AGENT, find_checkpoint, one_line, read_files, unpack_json
-from pixelq.agents.storage.files import standing
+from pixelq.agents.storage.files import surviving
 
 FOLDER = Path(__file__).parents[1] / "policies"
 """Folder of the pretrained policies; each has a folder of its name in it."""
@@ -78,7 +78,7 @@ def names() -> list[str]:
 
 def is_pretrained(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is the name of a pretrained policy, and of no file or folder, which would take priority."""
-    return os.fspath(path) in names() and not os.path.exists(standing(Path(path)))
+    return os.fspath(path) in names() and not os.path.exists(surviving(Path(path)))
 
 
 def find_policy(path: str | os.PathLike[str]) -> Path:

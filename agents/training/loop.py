@@ -21,7 +21,7 @@ from pixelq.agents.training.interval import Interval
 from pixelq.agents.training.options import LearnOptions
 from pixelq.agents.training.progress import ProgressReporter, Stopwatch
 from pixelq.agents.training.progress_line import ProgressLine
-from pixelq.agents.training.recorder import Recorder, RunFiles
+from pixelq.agents.training.recorder import Recorder, RunWriter
 from pixelq.agents.training.resume import restore_run, run_state
 from pixelq.agents.training.signals import stop_signals
 from pixelq.agents.training.updater import Updater
@@ -85,8 +85,8 @@ def open_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: in
     """Make the parts of the loop, open the run folder, and restore the run in it if it is resumed."""
     interval, stopwatch = Interval(agent.step), Stopwatch()
     line = ProgressLine(agent.step, last_step, options.progress)
-    files = RunFiles(agent, None, None)
-    collector = Collector(agent, envs, interval, Restarts(agent, line.say, files.kept))
+    writer = RunWriter(agent, None, None)
+    collector = Collector(agent, envs, interval, Restarts(agent, line.say, writer.kept))
     updater = Updater(agent, interval)
     progress = ProgressReporter(
         ProgressFile(None if options.out is None else options.out / PROGRESS),
@@ -104,19 +104,19 @@ def open_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: in
         interval,
         options,
         last_step=last_step,
-        files=files,
+        writer=writer,
         line=line,
         progress=progress,
         stopwatch=stopwatch,
     )
     parts = Parts(collector, updater, recorder)
     if options.out is not None:
-        files.folder = RunFolder(options.out, options.resume)
+        writer.folder = RunFolder(options.out, options.resume)
         try:
-            files.checkpoints = RunCheckpoints(files.folder.checkpoints, collector.replay, options.keep)
-            _begin(parts, files.folder, files.checkpoints)
+            writer.checkpoints = RunCheckpoints(writer.folder.checkpoints, collector.replay, options.keep)
+            _begin(parts, writer.folder, writer.checkpoints)
         except BaseException:
-            files.folder.close()
+            writer.folder.close()
             raise
     return parts
 
@@ -132,7 +132,7 @@ def _begin(parts: Parts, folder: RunFolder, checkpoints: RunCheckpoints) -> None
         checkpoints.check_newest(agent.step)
     if goes_on:
         resumed.append(restore_run(checkpoints, *parts, recorder.line.say))
-    with recorder.files.writing():
+    with recorder.writer.writing():
         if goes_on:
             checkpoints.forget_after(agent.step)
         folder.begin(folder.config | description, agent.step)

@@ -28,7 +28,7 @@ from pixelq.envs import EnvironmentFailed
 from pixelq.envs.interface import frames_per_step, protocol_of
 
 
-class RunFiles:
+class RunWriter:
     """The run folder and its checkpoints, if there are any, and errors that say what was kept.
 
     Args:
@@ -64,7 +64,7 @@ class Recorder:
         interval: What the next row of metrics is about.
         options: How often to write what.
         last_step: Agent step at which the training ends.
-        files: Where to write.
+        writer: Where to write.
         line: Progress line.
         progress: Progress file.
         stopwatch: Time of the run.
@@ -81,13 +81,13 @@ class Recorder:
         options: LearnOptions,
         *,
         last_step: int,
-        files: RunFiles,
+        writer: RunWriter,
         line: ProgressLine,
         progress: ProgressReporter,
         stopwatch: Stopwatch,
     ) -> None:
         self.agent, self.collector, self.interval, self.options = agent, collector, interval, options
-        self.last_step, self.files, self.line = last_step, files, line
+        self.last_step, self.writer, self.line = last_step, writer, line
         self.progress, self.stopwatch = progress, stopwatch
         self.frames_per_step = frames_per_step(collector.envs)
         self.evaluation_due = False
@@ -141,21 +141,21 @@ class Recorder:
             "q_discrepancy": q_discrepancy_of_row(agent.network, self.collector.replay, agent.updates, new_updates),
             **self.interval.row(agent.step, seconds),
         }
-        if self.files.folder is not None:
-            with self.files.writing():
-                self.files.folder.add_metrics(row)
+        if self.writer.folder is not None:
+            with self.writer.writing():
+                self.writer.folder.add_metrics(row)
         self.line.update(row)
         self.interval.begin(agent.step, seconds)
 
     def _checkpoint(self, run_state: Callable[[], State]) -> None:
         """Write the agent and all that the run needs to go on as the latest checkpoint."""
-        folder, checkpoints = self.files.folder, self.files.checkpoints
+        folder, checkpoints = self.writer.folder, self.writer.checkpoints
         if folder is None or checkpoints is None:
             return
         self._check_losses()
         if not all(parameter.isfinite().all() for parameter in self.agent.network.parameters()):
             self._diverged("a weight is no longer finite", self.agent.step)
-        with self.files.writing():
+        with self.writer.writing():
             folder.sync()
             checkpoints.write(self.agent.step, self.agent.checkpoint(), *run_state())
 
@@ -165,12 +165,12 @@ class Recorder:
             self._diverged(f"the loss became {loss}", step)
 
     def _diverged(self, what: str, step: int) -> NoReturn:
-        kept = self.files.kept()
+        kept = self.writer.kept()
         raise TrainingDiverged(f"{what} at step {step:,}; try another run with a lower learning_rate{kept}")
 
     def _evaluate(self) -> None:
         """Play the evaluation of this step, and mark its checkpoint if the mean is the best so far."""
-        envs, folder, checkpoints = self.options.evaluation_envs, self.files.folder, self.files.checkpoints
+        envs, folder, checkpoints = self.options.evaluation_envs, self.writer.folder, self.writer.checkpoints
         if envs is None:
             return
         step, started = self.agent.step, time.monotonic()
@@ -182,11 +182,11 @@ class Recorder:
                 return
             self.line.say_evaluation(step, result)
             if folder is not None:
-                with self.files.writing():
+                with self.writer.writing():
                     folder.add_evaluation({"step": step, **result.row()})
         # Mark the best checkpoint
         if folder is not None and checkpoints is not None:
-            with self.files.writing():
+            with self.writer.writing():
                 best = folder.best()
                 if best is not None and best[0] == step:
                     checkpoints.point("best", step)
@@ -215,8 +215,8 @@ class Recorder:
         """Stop the progress line, and close the records."""
         self.line.progress.stop()
         self.progress.close()
-        if self.files.folder is not None:
-            self.files.folder.close()
+        if self.writer.folder is not None:
+            self.writer.folder.close()
 
     def state(self) -> State:
         """Return what `load_state` restores."""
