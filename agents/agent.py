@@ -55,6 +55,10 @@ class Agent(Policy):
         self.updates = 0
         self.episodes = 0
 
+    def configure(self, config: AgentConfig) -> None:
+        """Replace the configuration, for settings from which nothing has been built yet."""
+        self.config = self.learner.config = config
+
     def make_replay(self, num_envs: int, frame_stack: int) -> Replay:
         """Return the replay for N environments and S stacked frames: the present one if it fits, or a new one.
 

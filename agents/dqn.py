@@ -34,11 +34,11 @@ class DQN(Agent):
         out: str | os.PathLike[str] | None = None,
         *,
         evaluation_envs: VectorEnv | None = None,
-        evaluate_every: int = 50_000,
-        evaluation_episodes: int = 10,
-        checkpoint_every: int = 50_000,
-        keep: int = 3,
-        log_every: int = 1_000,
+        evaluate_every: int = LearnOptions.evaluate_every,
+        evaluation_episodes: int = LearnOptions.evaluation_episodes,
+        checkpoint_every: int = LearnOptions.checkpoint_every,
+        keep: int = LearnOptions.keep,
+        log_every: int = LearnOptions.log_every,
         progress: bool = False,
         resume: bool = False,
         description: dict[str, Any] | None = None,
@@ -62,8 +62,9 @@ class DQN(Agent):
             description: Further entries of config.json.
 
         Raises:
-            InvalidConfig: If the replay is too small for the environments, or an argument is out of range.
+            InvalidConfig: If the environments do not fit the agent or the replay, or an argument is out of range.
             InvalidRun: If `out` cannot be written or holds another run.
+            InvalidCheckpoint: If the run in `out` cannot be resumed, or the agent is not the run's.
             TrainingDiverged: If the loss is no longer finite; the last good checkpoint is kept.
             RunUnwritable: If `out` can no longer be written.
             EnvironmentFailed: If the environments fail for the second time, or cannot be restarted.

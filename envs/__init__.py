@@ -22,7 +22,7 @@ from pixelq.envs.interface import (
 from pixelq.envs.make import make_filmed, make_vec
 from pixelq.envs.masking import MaskObservation
 from pixelq.envs.memory_tasks import RepeatPrevious, TMaze
-from pixelq.envs.protocols import GYMNASIUM, PROTOCOLS, Protocol, resolve_protocol, with_flicker
+from pixelq.envs.protocols import GYMNASIUM, PROTOCOLS, Protocol, resolve_protocol, split_rules, with_flicker
 from pixelq.envs.published import (
     PUBLISHED_AGENTS,
     PUBLISHED_SOURCE,
@@ -70,5 +70,6 @@ __all__ = [
     "resolve_protocol",
     "restartable",
     "restorable",
+    "split_rules",
     "with_flicker",
 ]

@@ -10,7 +10,7 @@ from pixelq.envs.errors import InvalidEnv
 NO_LIMIT = 1_000_000_000
 """Frame limit that no episode reaches: 193 days of play at 60 Hz, and still safe in the emulator's 32-bit counters."""
 
-_FLICKER = re.compile(r"flicker=([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)")
+_RULES = re.compile(r"(.*)\+flicker=([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Protocol:
     """
 
     def __post_init__(self) -> None:
+        if "+flicker=" in self.name:
+            raise InvalidEnv(f"name must not contain '+flicker=', got {self.name!r}; use the field flicker")
         if not 0.0 <= self.repeat_action_probability < 1.0:
             raise InvalidEnv(f"repeat_action_probability must be in [0, 1), got {self.repeat_action_probability}")
         if self.noop_max < 0:
@@ -87,15 +89,19 @@ def resolve_protocol(protocol: str | Protocol) -> Protocol:
     """
     if isinstance(protocol, Protocol):
         return protocol
-    name, plus, suffix = protocol.partition("+") if isinstance(protocol, str) else (protocol, "", "")
-    if name not in PROTOCOLS:
-        raise InvalidEnv(f"unknown protocol {name!r}; the protocols are {', '.join(PROTOCOLS)}")
-    if not plus:
-        return PROTOCOLS[name]
-    flicker = _FLICKER.fullmatch(suffix)
-    if flicker is None:
+    name, flicker = split_rules(protocol) if isinstance(protocol, str) else (protocol, 0.0)
+    if name in PROTOCOLS:
+        return with_flicker(PROTOCOLS[name], flicker)
+    if isinstance(name, str) and name.partition("+")[0] in PROTOCOLS:
+        name = name.partition("+")[0]
         raise InvalidEnv(f"protocol must be a name or NAME+flicker=P, such as '{name}+flicker=0.5', got {protocol!r}")
-    return with_flicker(name, float(flicker[1]))
+    raise InvalidEnv(f"unknown protocol {name!r}; the protocols are {', '.join(PROTOCOLS)}")
+
+
+def split_rules(rules: str) -> tuple[str, float]:
+    """Return the name and the flicker of a protocol's rules; without `+flicker=P` at its end, all text is the name."""
+    found = _RULES.fullmatch(rules)
+    return (rules, 0.0) if found is None else (found[1], float(found[2]))
 
 
 def with_flicker(protocol: str | Protocol, flicker: float) -> Protocol:

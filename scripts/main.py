@@ -68,9 +68,8 @@ def _run(verb: str, arguments: Sequence[str] | None) -> int:
     # Loaded by name, because they import PyTorch. So help needs not wait for it, a signal meanwhile finds its handler,
     # and a process that the benchmark starts from this one does not load our libraries beside those it measures.
     errors, envs = importlib.import_module("pixelq.agents.errors"), importlib.import_module("pixelq.envs")
-    module = importlib.import_module(f"pixelq.scripts.{verb}")
     try:
-        module.main(sys.argv[1:] if arguments is None else arguments)
+        importlib.import_module(f"pixelq.scripts.{verb}").main(sys.argv[1:] if arguments is None else arguments)
     except (errors.UserError, envs.InvalidEnv) as error:
         print(f"pixelq {verb}: {error}", file=sys.stderr)
         return 2

@@ -27,7 +27,7 @@ from pixelq.agents.storage.checkpoint import MOST_JSON, one_line, read_run_state
 from pixelq.agents.storage.files import read_regular, replace_file
 from pixelq.agents.storage.rules import rules_of
 from pixelq.agents.storage.validation import check_types
-from pixelq.envs import PROTOCOLS, is_atari, make_vec, resolve_protocol, with_flicker
+from pixelq.envs import PROTOCOLS, is_atari, make_vec, split_rules, with_flicker
 from pixelq.scripts.command_line import check_least, parse
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.main import run as run_verb
@@ -162,10 +162,8 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
 
 def protocol_flags(rules: str | None) -> dict[str, Any]:
     """Return the values of `--protocol` and `--flicker` for the rules of a run; none outside Atari."""
-    if rules is None or rules.partition("+")[0] not in PROTOCOLS:
-        return {}
-    protocol = resolve_protocol(rules)
-    return {"protocol": protocol.name, "flicker": protocol.flicker}
+    name, flicker = split_rules(rules or "")
+    return {"protocol": name, "flicker": flicker} if name in PROTOCOLS else {}
 
 
 def _start(args: TrainArgs) -> None:
@@ -200,7 +198,7 @@ def _resume(args: TrainArgs) -> None:
         raise InvalidCheckpoint(
             f"{newest} does not belong to a run of {args.num_envs:,} environments; restore its config.json"
         )
-    agent.config = agent.learner.config = config
+    agent.configure(config)
     if agent.step >= args.steps and (args.out / FINAL_EVALUATION).exists():
         raise InvalidRun(
             f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps, or evaluate it"

@@ -41,9 +41,8 @@ class Memory:
         self.episode_start = torch.ones(self.num_envs, dtype=torch.bool, device=self.device)
         action = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
         self.last = LastStep(action, torch.zeros(self.num_envs, device=self.device))
-        self._is_final: NDArray[np.bool_] = np.zeros(
-            self.num_envs, dtype=bool
-        )  # the current observation ended an episode
+        # Whether the current observation ended an episode
+        self._is_final: NDArray[np.bool_] = np.zeros(self.num_envs, dtype=bool)
 
     def read(self, network: QNetwork, obs: Tensor, noise: Noise | None = None) -> Tensor:
         """Read observations [N, *observation], and return their q-values [N, A].

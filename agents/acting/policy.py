@@ -40,7 +40,7 @@ class Policy:
         seed: Seed of the weights, the exploration and the sampling.
 
     Attributes:
-        network: The online network.
+        network: The online network. It is never replaced, only changed in place.
         step: Number of agent steps taken while learning, which the schedules depend on.
         env_id: ID of the environment of the training; None if it has none.
         protocol: Rules of the training, such as `sticky`; see `pixelq.envs.Protocol.rules`.
@@ -104,10 +104,11 @@ class Policy:
 
         A network with an LSTM reads and updates `memory`. Without one, each observation counts as an episode's first.
         """
-        return self._q(torch.as_tensor(self._batched(np.asarray(obs))[0], device=self.device), memory)
+        return self._q(self._batched(np.asarray(obs))[0], memory)
 
     @torch.no_grad()
-    def _q(self, obs: Tensor, memory: Memory | None, noise: Noise | None = None) -> Tensor:
+    def _q(self, obs: NDArray[Any] | Tensor, memory: Memory | None, noise: Noise | None = None) -> Tensor:
+        obs = torch.as_tensor(obs, device=self.device)
         memory = memory or self.make_memory(len(obs))
         q = self.network.q(obs, noise) if memory is None else memory.read(self.network, obs, noise)
         return q.float()
@@ -132,7 +133,7 @@ class Policy:
         if memory is None and np.min(epsilon) >= 1.0:
             return epsilon_greedy(np.zeros(obs.shape[0], dtype=np.int64), self.num_actions, epsilon, self.rng)
         if not isinstance(obs, Tensor):
-            obs = torch.as_tensor(self._batched(obs)[0], device=self.device)
+            obs = self._batched(obs)[0]
         greedy: NDArray[np.int64] = self._q(obs, memory, noise).argmax(1).cpu().numpy()
         if np.max(epsilon) <= 0.0:  # evaluations leave the generator, and so the training, as it is
             return greedy
@@ -189,6 +190,9 @@ class Policy:
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str | torch.device = "auto") -> Self:
         """Load a checkpoint, the best (or else the latest) checkpoint of a run, or a pretrained policy.
+
+        A `Policy` does not read the learner's file, which also has the state of noisy layers' generator. So its
+        `explore` draws other noise than that of a loaded `DQN`.
 
         Args:
             path: The folder, or the name of a pretrained policy such as `demo`.

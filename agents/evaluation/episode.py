@@ -17,7 +17,16 @@ from pixelq.agents.acting.memory import Memory
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import InvalidRun
-from pixelq.envs import PROTOCOLS, FilmedAtari, GymnasiumVec, is_atari, make_filmed, resolve_protocol, with_flicker
+from pixelq.envs import (
+    PROTOCOLS,
+    FilmedAtari,
+    GymnasiumVec,
+    is_atari,
+    make_filmed,
+    resolve_protocol,
+    split_rules,
+    with_flicker,
+)
 
 ATARI_HZ = 60
 DEFAULT_FPS = 30
@@ -73,8 +82,8 @@ def evaluation_rules(trained: str | None, protocol: str | None = None, flicker: 
     Raises:
         InvalidEnv: If the protocol is unknown or the flicker out of range.
     """
-    name, plus, suffix = (trained or "").partition("+")
-    own = resolve_protocol((name if name in PROTOCOLS else "sticky") + plus + suffix)
+    name, own_flicker = split_rules(trained or "")
+    own = with_flicker(name if name in PROTOCOLS else "sticky", own_flicker)
     return with_flicker(protocol or own, own.flicker if flicker is None else flicker).rules
 
 

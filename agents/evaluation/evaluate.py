@@ -104,6 +104,7 @@ def evaluate(
     Raises:
         ValueError: If `episodes` is less than 1, or the environments do not have next-step autoreset.
         InterruptedError: If `should_stop` returns True.
+        EnvironmentFailed: If an environment raises an error.
     """
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")

@@ -17,9 +17,9 @@ from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
 from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_checkpoint
 from pixelq.agents.storage.files import digest_of_file, read_regular, write_synced
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
-from pixelq.agents.storage.rules import rules_of
+from pixelq.agents.storage.rules import rules_of, with_rules
 from pixelq.agents.storage.validation import count
-from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec
+from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec, split_rules
 
 NUM_ENVS = 8
 KEY = ("env", "weights", "step", "protocol", "episodes", "seed")
@@ -128,9 +128,9 @@ def request_of(
         )
     try:
         step, own = count(state, "step"), rules_of(state)
-    except ValueError as error:
+    except (LookupError, ValueError) as error:
         raise InvalidCheckpoint(f"{checkpoint} does not describe an agent of this version: {error}") from error
-    if protocol is None and (own or "").partition("+")[0] not in (*PROTOCOLS, GYMNASIUM.name):
+    if protocol is None and split_rules(own or "")[0] not in (*PROTOCOLS, GYMNASIUM.name):
         raise UserError(f"{checkpoint} was trained with a protocol of its own, {own!r:.80}; give --protocol")
     if flicker is not None and not 0 <= flicker < 1:
         raise UserError(f"--flicker must be a probability in [0, 1), got {flicker:g}")
@@ -231,7 +231,7 @@ class ScoreFile:
             scores = [json.loads(line) for line in whole.splitlines()]
             if not all(values.keys() >= FIELDS for values in scores):
                 raise ValueError("a field is missing")
-            scores = [values | {"protocol": rules_of(values)} for values in scores]  # older scores have flicker apart
+            scores = [with_rules(values) for values in scores]
             self.scores: dict[tuple[Any, ...], dict[str, Any]] = {
                 tuple(values[name] for name in KEY): values for values in scores
             }

@@ -242,9 +242,8 @@ class Replay:
         """Return the transitions or sequences that start at rows [B] (int64), whose windows must be complete."""
         return self.window.gather(row)
 
-    def update_priorities(self, row: Tensor | None, priority: Tensor) -> None:
+    def update_priorities(self, row: Tensor, priority: Tensor) -> None:
         """Set the priorities [B] of the rows [B] of a batch that was sampled; a uniform sampler has none."""
-        assert row is not None, "only a sampled batch has rows"
         self.sampler.update(row, priority)
 
     def set_beta(self, beta: float) -> None:

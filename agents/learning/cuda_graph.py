@@ -18,6 +18,7 @@ def update_from_replay(learner: Learner, replay: Replay) -> Update:
     """Draw a batch, learn from it, and give its rows their new priorities."""
     batch = replay.sample(learner.config.batch_size)
     update = learner.update(batch)
+    assert batch.row is not None
     replay.update_priorities(batch.row, update.priority)
     return update
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from pixelq.envs import split_rules
+
 
 def format_score(value: float | None) -> str:
     """Return a score as text, with one decimal below a thousand and none above."""
@@ -50,8 +52,5 @@ def pluralize(number: int, noun: str) -> str:
 
 def describe_rules(rules: str) -> str:
     """Return rules such as `sticky+flicker=0.5` as text: `sticky with 50% of the frames black`."""
-    name, _, flicker = rules.partition("+flicker=")
-    try:
-        return f"{name} with {100 * float(flicker):g}% of the frames black"
-    except ValueError:  # no flicker, or a file that names unknown rules
-        return rules
+    name, flicker = split_rules(rules)
+    return f"{name} with {100 * flicker:g}% of the frames black" if flicker else name

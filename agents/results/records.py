@@ -20,8 +20,8 @@ from pixelq.agents.errors import InvalidRun
 from pixelq.agents.runs.tables import FINAL_EVALUATION, TABLES, read_run
 from pixelq.agents.storage.checkpoint import MOST_JSON, one_line
 from pixelq.agents.storage.files import read_regular
-from pixelq.agents.storage.rules import rules_of
-from pixelq.envs import GYMNASIUM, has_published_rules
+from pixelq.agents.storage.rules import with_rules
+from pixelq.envs import GYMNASIUM, has_published_rules, split_rules
 
 SPEED_ONLY = frozenset({"cuda_graph"})
 """Settings that change the speed of training but not its scores."""
@@ -210,7 +210,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     ):
         raise InvalidRun(f"{path} does not describe an evaluation; give a file of pixelq evaluate --json")
     try:
-        return evaluation | {"protocol": rules_of(evaluation)}
+        return with_rules(evaluation)
     except ValueError as error:
         raise InvalidRun(f"{path} does not describe an evaluation ({error}); evaluate the run again") from error
 
@@ -227,7 +227,7 @@ def differences(config: Mapping[str, Any], settings: AgentConfig) -> dict[str, A
     """
     agent = config["agent"]
     different = {name: agent[name] for name, value in settings.to_dict().items() if agent.get(name, value) != value}
-    protocol, _, flicker = str(config["protocol"]).partition("+flicker=")
+    protocol, flicker = split_rules(str(config["protocol"]))
     if protocol not in ("sticky", GYMNASIUM.name):
         different["protocol"] = protocol
     if config.get("full_action_space"):

@@ -106,7 +106,7 @@ class RunFolder:
         """
         replace_file(self.out / "config.json", (json.dumps(description, indent=2) + "\n").encode())
         for name, columns in TABLES.items():
-            start_table(self.out / f"{name}.csv", columns, step)
+            start_table(self.out / f"{name}.csv", columns, step if self.config else 0)  # {} for a new run
         (self.out / FINAL_EVALUATION).unlink(missing_ok=True)
         self.evaluations = read_run(self.out).evaluations
         self.tensorboard = EventFile(self.out, purge_step=step + 1 if self.config else None)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.storage.checkpoint import MOST_JSON, one_line
 from pixelq.agents.storage.files import read_regular, replace_file
-from pixelq.agents.storage.rules import rules_of
+from pixelq.agents.storage.rules import with_rules
 from pixelq.agents.storage.validation import check_types, count_in, number_in
 
 METRICS = (
@@ -82,13 +82,11 @@ def read_config(run: Path) -> dict[str, Any]:
         if not isinstance(config, dict) or not {"env", "protocol", "agent"} <= config.keys():
             raise ValueError("env, protocol or agent is missing")
         check_types(config, {"agent": dict, "resumed": list})
-        config["protocol"] = rules_of(config)
+        return with_rules(config)
     except ValueError as error:
         raise InvalidRun(
             f"{run / 'config.json'} does not describe a run ({error}); give the folder of a run"
         ) from error
-    config.pop("flicker", None)
-    return config
 
 
 def append_row(path: Path, columns: list[str], row: Mapping[str, Any]) -> dict[str, str]:

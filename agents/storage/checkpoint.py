@@ -212,10 +212,8 @@ def unpack_json(path: Path, data: bytes) -> dict[str, Any]:
         if len(data) > MOST_JSON:
             raise ValueError(f"{len(data):,} bytes")
         state = json.loads(data)
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # not UTF-8, not JSON, a number with too many digits, nesting too deep
+    # Not UTF-8, not JSON, a number with too many digits, nesting too deep
+    except (ValueError, RecursionError) as error:
         raise InvalidCheckpoint(f"{path} is damaged ({one_line(error)}); use another checkpoint") from error
     if not isinstance(state, dict):
         raise InvalidCheckpoint(f"{path} is not a pixelq checkpoint's description")

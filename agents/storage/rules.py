@@ -13,11 +13,17 @@ def rules_of(values: Mapping[str, Any]) -> str | None:
     the protocol's name as `pixelq.envs.Protocol.rules` has it.
 
     Raises:
+        KeyError: If there is no `protocol`.
         ValueError: If `flicker` is not a probability in [0, 1).
     """
-    protocol, flicker = values.get("protocol"), values.get("flicker", 0.0)
+    protocol, flicker = values["protocol"], values.get("flicker", 0.0)
     if not isinstance(flicker, int | float) or isinstance(flicker, bool) or not 0 <= flicker < 1:
         raise ValueError(f"flicker must be in [0, 1), got {flicker!r:.80}")
-    if protocol is None:
-        return None
+    if protocol is None or "+flicker=" in str(protocol):
+        return protocol if protocol is None else str(protocol)
     return f"{protocol}+flicker={float(flicker)}" if flicker else str(protocol)
+
+
+def with_rules(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return JSON values with `rules_of` them under `protocol`, and without `flicker`; errors as there."""
+    return {name: value for name, value in values.items() if name != "flicker"} | {"protocol": rules_of(values)}

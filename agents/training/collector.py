@@ -16,6 +16,7 @@ from torch import Tensor
 from pixelq.agents.agent import Agent
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.evaluation.evaluate import check_resets
+from pixelq.agents.experience.replay import Replay
 from pixelq.agents.storage.validation import count, part
 from pixelq.agents.training.interval import Episodes, Interval, State
 from pixelq.envs import EnvironmentFailed, InvalidEnv, is_atari
@@ -52,7 +53,7 @@ def note_envs(agent: Agent, envs: VectorEnv) -> None:
     asked_for, stack = agent.config.frame_stack, frame_stack_of(envs, agent.config.frame_stack)
     agent.env_id = env_id(envs)
     if is_atari(agent.env_id or "") and stack != asked_for:
-        agent.config = agent.learner.config = dataclasses.replace(agent.config, frame_stack=stack)
+        agent.configure(dataclasses.replace(agent.config, frame_stack=stack))
         warnings.warn(
             f"the configuration said frame_stack {asked_for}, but the environments stack {stack}; now it says {stack}. "
             f"For {asked_for}, make them with make_vec(..., frame_stack={asked_for}), and the agent from them",
@@ -102,6 +103,7 @@ class Collector:
     Args:
         agent: Chooses the actions.
         envs: Environments with next-step autoreset.
+        replay: Takes the rows.
         interval: Told which episodes end.
         restarts: Restarts environments that fail.
 
@@ -111,9 +113,8 @@ class Collector:
         obs: Observations [N, *observation] that the environments show; None before `start`.
     """
 
-    def __init__(self, agent: Agent, envs: VectorEnv, interval: Interval, restarts: Restarts) -> None:
-        self.agent, self.envs, self.interval, self.restarts = agent, envs, interval, restarts
-        self.replay = agent.make_replay(envs.num_envs, frame_stack_of(envs))
+    def __init__(self, agent: Agent, envs: VectorEnv, replay: Replay, interval: Interval, restarts: Restarts) -> None:
+        self.agent, self.envs, self.replay, self.interval, self.restarts = agent, envs, replay, interval, restarts
         self.background = background_stepping(envs)
         self.memory = agent.make_memory(envs.num_envs)
         self.episodes = Episodes(envs.num_envs)
@@ -130,9 +131,10 @@ class Collector:
         """Write the observations, choose actions and send them."""
         assert self.obs is not None
         self.replay.observe(self.obs, None if self.memory is None else self.memory.state)
-        self._actions = self.agent.explore(self.replay.latest(), self.memory)
+        actions = self.agent.explore(self.replay.latest(), self.memory)
         if self.background is not None:
-            self.background.send(self._actions)
+            self.background.send(actions)
+        self._actions = actions
         self.agent.step += int((~self.episodes.done).sum())  # the step after an episode's end only resets
 
     def receive(self) -> None:
@@ -142,11 +144,13 @@ class Collector:
             EnvironmentFailed: See `Restarts.restart`.
         """
         assert self._actions is not None
+        assert self.obs is not None
         actions, self._actions = self._actions, None
         try:
             outcome = self.envs.step(actions) if self.background is None else self.background.recv()
         except EnvironmentFailed as error:
-            self._cut()  # the episodes under way end with the last observations
+            self.replay.cut(self.obs)  # the episodes under way end, truncated, with the last observations
+            self.episodes.cut()
             self.obs = self.restarts.restart(self.envs, error)
             self.memory = self.agent.make_memory(self.envs.num_envs)
             return
@@ -168,12 +172,6 @@ class Collector:
         finally:
             if self.obs is not None:
                 self.replay.cut(self.obs)
-
-    def _cut(self) -> None:
-        """End the episodes under way as truncated."""
-        assert self.obs is not None
-        self.replay.cut(self.obs)
-        self.episodes.cut()
 
     def state(self) -> State:
         """Return what `load_state` restores."""
@@ -208,6 +206,7 @@ class Collector:
         """Restore the environments after `load_state`; return why that cannot be done, or None."""
         assert self.obs is not None
         able, games = restorable(self.envs), self._games
+        self._games = {}
         if not games or able is None:
             return f"new episodes: {type(self.envs).__name__} cannot be restored"
         try:
@@ -222,7 +221,8 @@ class Collector:
     def restart_episodes(self, *, cut: bool) -> None:
         """Start new episodes in all environments; `cut` ends those in the replay as truncated."""
         if cut:
-            self._cut()
+            assert self.obs is not None
+            self.replay.cut(self.obs)
         self.episodes.cut()
         self.obs, _ = self.envs.reset()
         if self.memory is not None:

@@ -12,6 +12,7 @@ from gymnasium.vector import VectorEnv
 
 from pixelq.agents.agent import Agent
 from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.experience.replay import Replay
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.runs.machine import hardware
@@ -25,7 +26,7 @@ from pixelq.agents.training.recorder import Recorder, RunWriter
 from pixelq.agents.training.resume import restore_run, run_state
 from pixelq.agents.training.signals import stop_signals
 from pixelq.agents.training.updater import Updater
-from pixelq.envs.interface import frames_per_step
+from pixelq.envs.interface import frame_stack_of, frames_per_step
 
 
 class Parts(NamedTuple):
@@ -63,9 +64,9 @@ def run(parts: Parts, received: list[int]) -> None:
     collector, updater, recorder = parts
     agent, last_step = collector.agent, recorder.last_step
     state_of_all = partial(run_state, parts, agent.device)
-    recorder.stopwatch.start()  # opening the run and restoring it are no training
-    collector.start()
     recorder.start()
+    collector.start()
+    recorder.finish_evaluation()
     stopping = agent.step >= last_step or bool(received)
     try:
         while not stopping:
@@ -78,18 +79,50 @@ def run(parts: Parts, received: list[int]) -> None:
             stopping |= recorder.evaluation_due and bool(received)  # an evaluation cut off is played when resumed
     finally:
         collector.stop()
-    recorder.progress.end()
+    recorder.end()
 
 
 def open_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: int, received: list[int]) -> Parts:
-    """Make the parts of the loop, open the run folder, and restore the run in it if it is resumed."""
+    """Make the parts of the loop, open the run folder, and restore the run in it if it is resumed.
+
+    Raises:
+        InvalidConfig: If the replay is too small for the environments; then no folder has been created.
+        InvalidRun: If the folder cannot be used, or its run has other settings.
+        InvalidCheckpoint: If the run cannot be restored, or the agent is not the run's.
+    """
+    replay = agent.make_replay(envs.num_envs, frame_stack_of(envs))
+    if options.out is None:
+        return _make_parts(agent, envs, replay, options, last_step, received, None)
+    folder = RunFolder(options.out, options.resume)
+    try:
+        parts = _make_parts(agent, envs, replay, options, last_step, received, folder)
+        _begin(parts, folder)
+    except BaseException:
+        folder.close()
+        raise
+    return parts
+
+
+def _make_parts(
+    agent: Agent,
+    envs: VectorEnv,
+    replay: Replay,
+    options: LearnOptions,
+    last_step: int,
+    received: list[int],
+    folder: RunFolder | None,
+) -> Parts:
+    """Make the parts of the loop, and what they share."""
+    # What the parts share
     interval, stopwatch = Interval(agent.step), Stopwatch()
     line = ProgressLine(agent.step, last_step, options.progress)
-    writer = RunWriter(agent, None, None)
-    collector = Collector(agent, envs, interval, Restarts(agent, line.say, writer.kept))
-    updater = Updater(agent, interval)
+    checkpoints = None if folder is None else RunCheckpoints(folder.checkpoints, replay, options.keep)
+    writer = RunWriter(agent, folder, checkpoints)
+    # The parts
+    collector = Collector(agent, envs, replay, interval, Restarts(agent, line.say, writer.kept))
+    updater = Updater(agent, replay, interval)
     progress = ProgressReporter(
-        ProgressFile(None if options.out is None else options.out / PROGRESS),
+        ProgressFile(None if folder is None else folder.out / PROGRESS),
         agent,
         collector.episodes,
         stopwatch,
@@ -109,21 +142,13 @@ def open_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: in
         progress=progress,
         stopwatch=stopwatch,
     )
-    parts = Parts(collector, updater, recorder)
-    if options.out is not None:
-        writer.folder = RunFolder(options.out, options.resume)
-        try:
-            writer.checkpoints = RunCheckpoints(writer.folder.checkpoints, collector.replay, options.keep)
-            _begin(parts, writer.folder, writer.checkpoints)
-        except BaseException:
-            writer.folder.close()
-            raise
-    return parts
+    return Parts(collector, updater, recorder)
 
 
-def _begin(parts: Parts, folder: RunFolder, checkpoints: RunCheckpoints) -> None:
+def _begin(parts: Parts, folder: RunFolder) -> None:
     """Begin a run in its folder, or go on with the run that is there."""
-    recorder, agent = parts.recorder, parts.collector.agent
+    recorder, agent, checkpoints = parts.recorder, parts.collector.agent, parts.recorder.writer.checkpoints
+    assert checkpoints is not None
     resumed = list(folder.config.get("resumed", []))
     description = describe(agent, parts.collector.envs, recorder.options, recorder.last_step, resumed)
     goes_on = recorder.options.resume and agent.step > 0

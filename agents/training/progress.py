@@ -77,6 +77,10 @@ class ProgressReporter:
         self.phase = TRAINING
         self.evaluation_seconds = 0.0  # of the last evaluation
         self.spans: deque[tuple[float, int]] = deque(maxlen=SPANS)  # seconds and steps of training
+        self.start()
+
+    def start(self) -> None:
+        """Begin to measure the speed: what opening and restoring a run took is no training."""
         self._begin_span()
 
     def tick(self) -> None:
@@ -151,4 +155,5 @@ class ProgressReporter:
         self._begin_span()
 
     def _write(self) -> None:
-        self.file.write(self.progress())
+        if self.file.path is not None:
+            self.file.write(self.progress())

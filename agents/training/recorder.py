@@ -29,7 +29,7 @@ from pixelq.envs.interface import frames_per_step, protocol_of
 
 
 class RunWriter:
-    """The run folder and its checkpoints, if there are any, and errors that say what was kept.
+    """The run folder and its checkpoints, if there are any, and what is said of them in errors.
 
     Args:
         agent: Its step is named in errors.
@@ -93,11 +93,16 @@ class Recorder:
         self.evaluation_due = False
 
     def start(self) -> None:
-        """Start the clock and the progress line, and play an evaluation that a signal had cut off."""
+        """Start the clocks and the progress line: what opening and restoring a run took is no training."""
+        self.stopwatch.start()
+        self.progress.start()
         agent = self.agent
         self.line.progress.start()
         place = self.options.out or "no folder"
         self.line.say(f"{agent.env_id} · {self.collector.envs.num_envs} environments · {agent.device} · {place}")
+
+    def finish_evaluation(self) -> None:
+        """Play an evaluation that a signal had cut off before the run was resumed."""
         if self.evaluation_due:
             self._evaluate()
 
@@ -210,6 +215,10 @@ class Recorder:
                 return None
             except EnvironmentFailed as error:
                 self.collector.restarts.restart(envs, error)
+
+    def end(self) -> None:
+        """Report that the training has ended."""
+        self.progress.end()
 
     def close(self) -> None:
         """Stop the progress line, and close the records."""

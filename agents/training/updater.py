@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.schedules import crossed, learning_rate_at, priority_beta_at
+from pixelq.agents.experience.replay import Replay
 from pixelq.agents.learning.cuda_graph import make_update
 from pixelq.agents.storage.validation import count
 from pixelq.agents.training.interval import Interval, State
@@ -17,7 +18,8 @@ class Updater:
     """Updates the network `gradient_steps` times every `train_every` steps, and the target network at its own period.
 
     Args:
-        agent: The agent that learns. Its replay is what it learns from.
+        agent: The agent that learns.
+        replay: What it learns from.
         interval: Told the loss and the mean q-value of each update.
 
     Attributes:
@@ -25,12 +27,12 @@ class Updater:
         steps_owed: Steps that have not been answered by an update yet.
     """
 
-    def __init__(self, agent: Agent, interval: Interval) -> None:
-        assert agent.replay is not None
-        self.agent, self.replay, self.interval = agent, agent.replay, interval
-        self.learn_from = self.first_step = agent.config.learning_starts + (agent.step if agent.replay.time == 0 else 0)
+    def __init__(self, agent: Agent, replay: Replay, interval: Interval) -> None:
+        self.agent, self.replay, self.interval = agent, replay, interval
+        self.learn_from = agent.config.learning_starts + (agent.step if replay.time == 0 else 0)
         self.steps_owed = 0
-        self._update = make_update(agent.learner, agent.replay)
+        self._learn_from_empty = self.learn_from
+        self._update = make_update(agent.learner, replay)
 
     def learn(self, before: int) -> None:
         """Run the updates that the steps since the step `before` call for."""
@@ -72,4 +74,4 @@ class Updater:
 
     def refill(self) -> None:
         """Learn only when an empty replay has been filled again."""
-        self.learn_from = self.first_step
+        self.learn_from = self._learn_from_empty

@@ -174,3 +174,9 @@ def test_only_atari_games_take_a_flickering_protocol():
 def test_only_sticky_actions_without_flicker_are_the_published_rules(name):
     assert has_published_rules(name) == (name == "sticky")
     assert not has_published_rules(f"{name}+flicker=0.5")
+
+
+def test_a_name_that_would_be_read_as_flicker_is_refused() -> None:
+    with pytest.raises(InvalidEnv, match=r"name must not contain '\+flicker='"):
+        dataclasses.replace(PROTOCOLS["sticky"], name="mine+flicker=0.5")
+    assert dataclasses.replace(PROTOCOLS["sticky"], name="mine+more").rules == "mine+more"

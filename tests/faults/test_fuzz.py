@@ -497,7 +497,7 @@ def test_tensors_of_any_bytes(data: bytes) -> None:
 
 
 def test_rows_of_any_bytes(victims: list[Victim]) -> None:
-    ring = victims[0].loop.replay.ring
+    ring = victims[0].parts.collector.replay.ring
     magic = bytes.fromhex("28b52ffd")
 
     @settings(deadline=None)
@@ -663,7 +663,7 @@ def test_a_configuration_beyond_floats_is_refused() -> None:
 @pytest.mark.parametrize("changes", [{"resumed": 5}, {"num_envs": 30}])
 def test_a_description_that_does_not_fit_is_refused(victims: list[Victim], changes: dict[str, Any]) -> None:
     path = victims[0].out / "config.json"
-    words = "does not describe a run|not of a run of 30"
+    words = "does not describe a run|does not belong to a run of 30"
     new = json.dumps(json.loads(path.read_text()) | changes).encode()
     with changed(path, new), pytest.raises((InvalidRun, InvalidCheckpoint), match=words):
         victims[0].configure_and_open()

@@ -18,8 +18,8 @@ import pytest
 from pixelq.agents import DQN, Policy
 from pixelq.agents.results.records import load_run
 from pixelq.agents.runs.tables import read_config
-from pixelq.agents.storage.rules import rules_of
-from pixelq.envs import with_flicker
+from pixelq.agents.storage.rules import rules_of, with_rules
+from pixelq.envs import split_rules, with_flicker
 from tests.support.runs import copied, run_here
 
 DATA = Path(__file__).parents[1] / "data"
@@ -73,3 +73,11 @@ def test_flicker_that_was_stored_apart_joins_the_protocol(run: Path, flicker: fl
 def test_flicker_that_is_no_probability_is_refused(flicker: object) -> None:
     with pytest.raises(ValueError, match=r"flicker must be in \[0, 1\), got"):
         rules_of({"protocol": "sticky", "flicker": flicker})
+
+
+def test_rules_are_joined_once() -> None:
+    joined = with_rules({"protocol": "nature", "flicker": 0.5, "env": "ALE/Pong-v5"})
+    assert joined == {"protocol": "nature+flicker=0.5", "env": "ALE/Pong-v5"}
+    assert with_rules(joined | {"flicker": 0.5}) == joined
+    assert split_rules(joined["protocol"]) == ("nature", 0.5)
+    assert split_rules("a+protocol") == ("a+protocol", 0.0)
