@@ -30,7 +30,7 @@ TABLE = {
     "agent": "errors config storage acting experience learning",
     "runs": "errors storage experience",
     "evaluation": "errors config storage acting envs",
-    "training": "errors config storage agent learning evaluation runs envs",
+    "training": "errors config storage agent experience learning evaluation runs envs",
     "dqn": "agent training",
     "insight": "errors acting evaluation networks envs",
     "results": "errors config storage runs evaluation envs",

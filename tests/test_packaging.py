@@ -136,17 +136,24 @@ def test_a_pretrained_policy_plays_from_the_installed_wheel(target: Path, tmp_pa
 
     before = files()
     program = """
-from pixelq.agents import DQN
+from pixelq.agents import DQN, Policy
+from pixelq.envs import make_vec
 from pixelq.agents.storage.pretrained import pretrained_folder
 from pixelq.scripts.main import main
 print(pretrained_folder("demo"), DQN.load("demo", "cpu").step)
 main(["evaluate", "--list"])
-main(["evaluate", "demo", "--episodes", "1", "--device", "cpu", "--results", "scores.jsonl"])
+policy = Policy.load("demo", "cpu")
+envs = make_vec(policy.env_id, 1, 0, policy.protocol)
+obs, _ = envs.reset()
+for _ in range(50):
+    obs, *_ = envs.step(policy.predict(obs)[0])
+print(obs.shape)
 """
-    first, *table, score = python("-c", program, cwd=tmp_path, PYTHONPATH=str(target)).splitlines()
+    first, *table, shape = python("-c", program, cwd=tmp_path, PYTHONPATH=str(target)).splitlines()
     folder, step = first.split()
     assert Path(folder) == target / "pixelq" / "agents" / "policies" / "pong"
     assert table[1].startswith("pong, demo  ALE/Pong-v5")
-    assert score.startswith(f"ALE/Pong-v5 · demo checkpoint (step {int(step):,}) · sticky · 1 episode")
-    assert [path.name for path in tmp_path.iterdir()] == ["scores.jsonl"]
+    assert int(step) > 0
+    assert shape == "(1, 4, 84, 84)"
+    assert not list(tmp_path.iterdir())
     assert files() == before

@@ -118,7 +118,7 @@ def test_coins_are_those_of_anchor_and_step():
     assert len(set(told.states[-1]["lengths"])) == 2
 
 
-@pytest.mark.parametrize("frame_stack", representative([2, 4, 16], keep=[2, 4]))
+@pytest.mark.parametrize("frame_stack", representative([2, 4, 16], keep=[2]))
 @pytest.mark.parametrize("flicker", representative([0.0, 0.4], keep=[0.4]))
 def test_older_places_hold_what_was_the_newest(frame_stack, flicker):
     told = tell(make(frame_stack=frame_stack, flicker=flicker), 100)
@@ -143,7 +143,7 @@ def test_newest_frames_do_not_depend_on_the_depth(flicker):
             assert_same(one, two)
 
 
-@pytest.mark.parametrize(("frame_stack", "flicker"), representative([(4, 0.5), (1, 0.3), (10, 0.7)], keep=[(4, 0.5)]))
+@pytest.mark.parametrize(("frame_stack", "flicker"), representative([(4, 0.5), (1, 0.3), (10, 0.7)], keep=[(1, 0.3)]))
 def test_goes_on_exactly_from_any_moment(frame_stack, flicker):
     told = tell(make(protocol=UNEVEN, frame_stack=frame_stack, flicker=flicker), reset_before=RESET)
     renewed = [int(np.flatnonzero(told.fresh[1:, k])[0]) + 1 for k in range(2)]  # with a new anchor each

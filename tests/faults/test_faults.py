@@ -140,6 +140,7 @@ PONG |= {"evaluation_episodes": 1, "final_episodes": 1, "agent.train_every": 20,
 PONG_PATCHES = {"pixelq.envs.anchors.ANCHOR_EVERY": 60, "pixelq.agents.runs.replay_files.BLOCK_BYTES": 2**18}
 
 
+@pytest.mark.slow
 def test_a_kill_of_an_atari_run(harness: Harness, tmp_path: Path) -> None:
     """With environments that are put back from an anchor and the actions since."""
     whole, out = tmp_path / "whole", tmp_path / "run"
@@ -190,7 +191,7 @@ def litter(run: Path) -> None:
         ("train.replace_file", 1, 4),
     ],
 )
-@pytest.mark.parametrize("stride", representative([1, 4], keep=[4]))
+@pytest.mark.parametrize("stride", representative([1, 8], keep=[8]))
 def test_a_crash_between_any_two_changes_of_the_disk(
     harness: Harness, whole: Path, stopped: Path, tmp_path: Path, method: str, call: int, least: int, stride: int
 ) -> None:
@@ -216,7 +217,7 @@ def test_a_crash_between_any_two_changes_of_the_disk(
     assert len(found) == (2 if method == "RunCheckpoints.write" else 1)  # the one before and the one that was written
 
 
-@pytest.mark.parametrize("stride", representative([1, 4], keep=[4]))
+@pytest.mark.parametrize("stride", representative([1, 8], keep=[8]))
 def test_a_crash_between_any_two_changes_as_a_run_begins(
     harness: Harness, whole: Path, tmp_path: Path, stride: int
 ) -> None:

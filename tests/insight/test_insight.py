@@ -177,6 +177,7 @@ def test_the_best_of_several_is_played_again() -> None:
     assert random_returns == tuple(record_episode(policy, game).total for game in games)
 
 
+@pytest.mark.slow
 def test_an_atari_episode_is_the_same_with_pictures() -> None:
     policy = make_policy((4, 84, 84), 6)
     game = Game("ALE/Pong-v5", "nature", epsilon=0.5, seed=3)

@@ -152,7 +152,7 @@ def error_on_the_chain(config: AgentConfig) -> float:
     return float(np.abs(values - values_of_the_chain(config)).max())
 
 
-@pytest.mark.parametrize("name", representative(PRESETS, keep={"dqn", "rainbow"}))
+@pytest.mark.parametrize("name", representative(PRESETS, keep={"dqn"}))
 def test_presets_find_the_values_of_the_chain(name: str) -> None:
     assert error_on_the_chain(scaled_down(name)) < (UNCORRECTED if name == "qrdqn" else TOLERANCE)
 
@@ -165,6 +165,7 @@ def test_one_step_and_n_step_agree(name: str) -> None:
     np.testing.assert_allclose(one, three, rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lstm", "least", "most"), representative([(16, 9.5, 10.0), (None, -2.5, 2.5)], keep=[(16, 9.5, 10.0)])
 )
@@ -185,6 +186,7 @@ def uniform_policy(q: torch.Tensor, *_: Any) -> torch.Tensor:
     return torch.full_like(q, 1 / q.shape[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "part", "mistake"),
     [

@@ -275,6 +275,7 @@ class TestInside:
         assert section.data["steps"] == list(range(0, 250, 4))
         assert "63 states of the episode, 4 steps apart" in render("", "", [section])
 
+    @pytest.mark.slow
     def test_atari(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(insight_module, "record_episode", partial(record_episode, most_states=100))
         agent = agent_for("ALE/Pong-v5", (4, 84, 84), 6)

@@ -37,6 +37,7 @@ SHORT = ["--seconds", "1", "--turns", "2", "--num-envs", "2", "--replay-capacity
 CONVOLUTIONS = [(32, 4, 8, 8), (32,), (64, 32, 4, 4), (64,), (64, 64, 3, 3), (64,)]
 
 
+@pytest.mark.slow
 def test_measures_equal_work_turn_by_turn(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["benchmark", "--against", "sb3", *SHORT, "--json"]) == 0
     out, err = capfd.readouterr()
@@ -71,6 +72,7 @@ def test_measures_equal_work_turn_by_turn(capfd: pytest.CaptureFixture[str]) -> 
     assert 0.2 < sum(parts.values()) * ours["steps_per_second"] / 1e3 < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cleanrl", pytest.param("tianshou", marks=TIANSHOU)])
 def test_other_peers_do_equal_work(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["benchmark", "--against", name, *SHORT, "--json"]) == 0
@@ -172,6 +174,7 @@ def test_parts_add_up_and_the_methods_are_as_before(monkeypatch: pytest.MonkeyPa
     assert 0 < costs["replay"] < 5
 
 
+@pytest.mark.slow
 def test_the_start_is_timed_up_to_the_first_step(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "startup.json"
     flags = ["--startup", "--turns", "1", "--num-envs", "1", "--device", "cpu"]

@@ -89,6 +89,7 @@ def test_it_is_loaded_by_name() -> None:
     assert all(map(torch.equal, agent.learner.target_network.parameters(), agent.network.parameters()))
 
 
+@pytest.mark.slow
 def test_it_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As well as its figures say, far above random play; and it is filmed."""
     monkeypatch.chdir(tmp_path)

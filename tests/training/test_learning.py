@@ -45,6 +45,7 @@ def test_catch_is_learned(changes: dict[str, object]) -> None:
     assert mean_return(agent, "pixelq/Catch-v0", 200) > 0.95  # the optimum is 1, standing still gives −0.6
 
 
+@pytest.mark.slow
 def test_catch_is_not_learned_with_the_sign_of_the_target_turned_round(monkeypatch: pytest.MonkeyPatch) -> None:
     right = ScalarHead.loss
 

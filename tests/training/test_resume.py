@@ -167,6 +167,7 @@ def test_an_atari_run_goes_on_exactly(
     assert len(list((tmp_path / "whole" / "checkpoints" / "replay").iterdir())) > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env", "protocol", "frame_stack"),
     [("ALE/Pong-v5", SHORT, 1), pytest.param("ALE/Breakout-v5", "nature", 3, marks=pytest.mark.slow)],
