@@ -88,6 +88,7 @@ def test_time_limit_keeps_the_final_observation_and_restarts_one_step_later():
         assert np.flatnonzero(truncated).tolist() == [99, 200, 301]  # 100 steps of four frames, and one that restarts
 
 
+@pytest.mark.slow
 def test_time_limit_on_and_just_before_the_step_that_ends_the_game():
     actions = np.random.default_rng(3).integers(0, 4, 500)
     last = int(

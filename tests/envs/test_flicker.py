@@ -133,6 +133,7 @@ def test_older_places_hold_what_was_the_newest(frame_stack, flicker):
     assert told.fresh.sum() >= 2 * N
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flicker", representative([0.0, 0.4], keep=[0.4]))
 def test_newest_frames_do_not_depend_on_the_depth(flicker):
     four = tell(make(flicker=flicker), 120)
@@ -143,6 +144,7 @@ def test_newest_frames_do_not_depend_on_the_depth(flicker):
             assert_same(one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("frame_stack", "flicker"), representative([(4, 0.5), (1, 0.3), (10, 0.7)], keep=[(1, 0.3)]))
 def test_goes_on_exactly_from_any_moment(frame_stack, flicker):
     told = tell(make(protocol=UNEVEN, frame_stack=frame_stack, flicker=flicker), reset_before=RESET)
@@ -161,6 +163,7 @@ def test_goes_on_exactly_from_any_moment(frame_stack, flicker):
             assert_same({"rewards": rewards, "terminated": terminated, "truncated": truncated, **info}, told.rest[t])
 
 
+@pytest.mark.slow
 def test_states_of_other_depths_and_coins_are_refused():
     makers = [{}, {"flicker": 0.5}, {"flicker": 0.25}, {"frame_stack": 1}, {"frame_stack": 1, "flicker": 0.5}]
     envs = [make_vec(BREAKOUT, 1, 3, **options) for options in makers]
@@ -263,6 +266,7 @@ def test_other_environments_do_not_flicker():
     assert envs.reset()[0].shape == (2, 4)
 
 
+@pytest.mark.slow
 def test_a_run_begun_in_python_goes_on_flickering(tmp_path, capsys):
     shape = {
         "batch_size": 4,

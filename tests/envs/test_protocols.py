@@ -132,6 +132,7 @@ def test_unknown_protocols_are_refused(rules, sentence):
     assert str(caught.value).startswith(sentence)
 
 
+@pytest.mark.slow
 def test_the_argument_replaces_the_flicker_of_the_protocol():
     for make in (make_vec, make_filmed):
         for protocol, argument, flicker in (

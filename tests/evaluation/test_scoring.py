@@ -207,7 +207,7 @@ def test_wrong_input(run: Path, tmp_path: Path) -> None:
             "--video films one policy; name one checkpoint",
         ),
         ([str(run), "--results", "r", "--video", str(tmp_path / "v")], "--video films one policy; name one checkpoint"),
-        ([str(run), "--results", "r", "--json", "r"], "--json and --results are both r; give two files"),
+        ([str(run), "--results", "r", "--json", "r"], "--json and --results must be two files, got r for both"),
         ([str(run), "--processes", "0"], "--processes must be at least 1, got 0"),
         ([str(run), "--results", "/dev/null/scores"], "cannot be written (File exists); use another --results"),
     ):

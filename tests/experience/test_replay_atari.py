@@ -109,6 +109,7 @@ def atari_replay(num_envs: int, capacity: int) -> Replay:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env_id", "protocol"),
     [

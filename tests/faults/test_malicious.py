@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import pickle
 import re
@@ -19,6 +20,7 @@ import zstandard
 from pixelq.agents import DQN, InvalidCheckpoint
 from pixelq.agents.storage.files import CHECKSUMS, read_checksums
 from pixelq.scripts.main import main
+from tests.support.cases import representative
 from tests.support.small_agents import seal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,8 +88,13 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("is_sealed", [False, True], ids=["unsealed", "sealed"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "is_sealed"),
+    representative(
+        itertools.product(KINDS, (False, True)),
+        keep=[("pickle", False), ("torch", True), ("numpy", True), ("python", False)],
+    ),
+)
 def test_nothing_runs(
     finished_run: Path,
     tmp_path: Path,

@@ -444,6 +444,7 @@ def test_like_states_lie_side_by_side() -> None:
     np.testing.assert_array_equal(embed(flat), embed(flat))
 
 
+@pytest.mark.slow
 def test_a_thousand_states_take_seconds() -> None:
     walk = np.random.default_rng(0).normal(size=(1000, 512)).cumsum(0)
     before = time.process_time()

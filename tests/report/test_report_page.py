@@ -79,6 +79,7 @@ def test_the_axis_is_wall_clock_by_choice(opened: Opened) -> None:
     assert traces(page, CHART)["dqn, evaluation"]["x"][-1] == 4 * STEPS
 
 
+@pytest.mark.slow
 def test_another_measure_by_choice(opened: Opened) -> None:
     opened.page.locator(f"{CHART} .measure").select_option("loss")
     shown = traces(opened.page, CHART)
@@ -116,6 +117,7 @@ def test_colours_follow_the_scheme(browser: Browser, report: str) -> None:
     opened.close()
 
 
+@pytest.mark.slow
 def test_names_of_agents_break_between_words_alone(browser: Browser, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", "quick", learning_rate_end=2e-5, learning_rate_steps=700_000, adam_epsilon=3e-4)
     write_report([run], tmp_path / "report.html")

@@ -638,6 +638,7 @@ class TestPage:
         assert "for 2 min 3" in text(opened, "status")
         assert opened.complaints == []
 
+    @pytest.mark.slow
     def test_hidden_pages_and_servers_that_are_gone(self, opened: "Opened", server: Server) -> None:
         hide = """(hidden) => {
             Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
@@ -685,6 +686,7 @@ class TestPage:
         opened.close()
         server.close()
 
+    @pytest.mark.slow
     def test_a_phone_in_the_dark(self, browser: "Browser", server: Server) -> None:
         from tests.support.browser import is_wider_than_window, open_page
 

@@ -281,6 +281,7 @@ def test_atari5_takes_columns_by_name() -> None:
     assert atari57_median(scores[:, ::-1], games[::-1], resamples=20) == expected
 
 
+@pytest.mark.slow
 def test_atari5_foretells_less_than_dopamines_agents_have() -> None:
     errors = []
     for agent in PUBLISHED_AGENTS:

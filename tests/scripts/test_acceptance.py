@@ -87,6 +87,7 @@ def test_pong_ends_at_the_target(tmp_path: Path) -> None:
     assert (tmp_path / "pong" / "curve.png").exists()
 
 
+@pytest.mark.slow
 def test_tests_that_were_all_skipped_are_no_success(tmp_path: Path) -> None:
     tests = tmp_path / "tests"
     tests.mkdir()

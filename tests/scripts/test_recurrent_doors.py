@@ -77,6 +77,7 @@ def test_evaluate_plays_with_memory(run: Path, tmp_path: Path) -> None:
     assert (ended.code, "only Atari games flicker; leave out --flicker" in ended.err) == (2, True), ended
 
 
+@pytest.mark.slow
 def test_a_flickering_game_is_evaluated_as_it_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "pong"
     flags = [*FLAGS, "--flicker", "0.5", "--agent.encoder", "der", "--agent.learning-starts", "5000"]

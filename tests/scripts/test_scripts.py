@@ -810,6 +810,7 @@ def test_the_same_seed_ends_with_the_same_weights(tmp_path: Path) -> None:
     assert first[0] != other[0]
 
 
+@pytest.mark.slow
 def test_the_same_command_makes_the_same_run(catch: Run, tmp_path: Path) -> None:
     pixelq("train", *arguments(CATCH), "--out", tmp_path / "again")
     pixelq("train", *arguments(CATCH | {"seed": 4}), "--out", tmp_path / "other")

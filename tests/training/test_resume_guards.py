@@ -207,6 +207,7 @@ def test_a_signal_ends_the_putting_back_of_games(stopped: Path, tmp_path: Path, 
     assert contents(out) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     representative(
