@@ -151,6 +151,7 @@ def test_ignored_actions_leave_no_trace():
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_life_lost_equals_the_native_signal_and_the_game_goes_on():
     nature = PROTOCOLS["nature"]
     envs = AtariVec("ALE/Breakout-v5", 4, 0, nature)

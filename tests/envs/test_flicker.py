@@ -78,6 +78,7 @@ def assert_same(one, two):
         np.testing.assert_array_equal(array, two[name], err_msg=name, strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", representative([ODD, UNEVEN], keep=[ODD]))
 def test_the_game_is_the_same_and_shown_frames_too(protocol):
     plain, flickering = tell(make(protocol=protocol)), tell(make(protocol=protocol, flicker=0.5))

@@ -107,6 +107,7 @@ def moments(told):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", representative(CASES, keep=["pong, sticky"]))
 def test_goes_on_exactly_from_every_kind_of_moment(case):
     env_id, protocol = CASES[case]
@@ -131,6 +132,7 @@ def test_goes_on_exactly_from_a_reset_in_the_middle(case):
     assert_goes_on(envs, told, story(case).middle)
 
 
+@pytest.mark.slow
 def test_stories_tell_of_what_can_happen():
     """Without this the comparisons might be of games in which nothing does."""
     told = {case: story(case) for case in CASES}

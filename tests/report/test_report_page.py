@@ -99,6 +99,7 @@ def test_text_of_runs_is_no_markup(opened: Opened) -> None:
     assert opened.page.locator("summary", has_text="<b>classic").count() == 1
 
 
+@pytest.mark.slow
 def test_colours_follow_the_scheme(browser: Browser, report: str) -> None:
     line = "document.querySelector('#curves .chart').data.find(({name}) => name === 'dqn').line.color"
     opened = open_page(browser, report)
