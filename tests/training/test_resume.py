@@ -150,15 +150,15 @@ def test_an_atari_run_goes_on_exactly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: str, protocol: Protocol | str
 ) -> None:
     """With sticky actions, no-op draws, lost lives, truncations, several anchors, and a ring that was overwritten."""
-    monkeypatch.setattr("pixelq.envs.anchors.ANCHOR_EVERY", 120)
+    monkeypatch.setattr("pixelq.envs.anchors.ANCHOR_EVERY", 80)
     monkeypatch.setattr("pixelq.agents.runs.replay_files.BLOCK_BYTES", 2**19)
-    config = dataclasses.replace(TINY, encoder="nature", train_every=30, prioritized=True, replay_capacity=600)
+    config = dataclasses.replace(TINY, encoder="nature", train_every=30, prioritized=True, replay_capacity=450)
     trained = Trained(env, config, num_envs=3, protocol=protocol)
-    options = {"evaluate_every": 800, "evaluation_episodes": 1, "checkpoint_every": 250, "log_every": 100}
-    assert trained.train(tmp_path / "whole", 1_600, **options) is not None
-    for kill_at in (300, 200):
-        assert trained.train(tmp_path / "killed", 1_600, kill_at=kill_at, **options) is None
-    agent = trained.train(tmp_path / "killed", 1_600, **options)
+    options = {"evaluate_every": 500, "evaluation_episodes": 1, "checkpoint_every": 150, "log_every": 100}
+    assert trained.train(tmp_path / "whole", 1_000, **options) is not None
+    for kill_at in (200, 120):
+        assert trained.train(tmp_path / "killed", 1_000, kill_at=kill_at, **options) is None
+    agent = trained.train(tmp_path / "killed", 1_000, **options)
     assert agent is not None
     assert agent.episodes > 3
     assert_same(tmp_path / "whole", tmp_path / "killed")
