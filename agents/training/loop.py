@@ -66,6 +66,8 @@ def run(parts: Parts, received: list[int]) -> None:
     state_of_all = partial(run_state, parts, agent.device)
     recorder.start()
     collector.start()
+    if agent.step > 0 and not recorder.options.resume:
+        recorder.checkpoint(state_of_all)  # the seed alone does not begin this run again: the agent has learned before
     recorder.finish_evaluation()
     stopping = agent.step >= last_step or bool(received)
     try:

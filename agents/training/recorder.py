@@ -125,7 +125,7 @@ class Recorder:
         if step >= self.last_step or crossed(options.log_every, before, step):
             self._log_interval()
         if stopping or self.evaluation_due or crossed(options.checkpoint_every, before, step):
-            self._checkpoint(run_state)
+            self.checkpoint(run_state)
         if self.evaluation_due:
             self._evaluate()
         self.progress.tick()
@@ -152,7 +152,7 @@ class Recorder:
         self.line.update(row)
         self.interval.begin(agent.step, seconds)
 
-    def _checkpoint(self, run_state: Callable[[], State]) -> None:
+    def checkpoint(self, run_state: Callable[[], State]) -> None:
         """Write the agent and all that the run needs to go on as the latest checkpoint."""
         folder, checkpoints = self.writer.folder, self.writer.checkpoints
         if folder is None or checkpoints is None:

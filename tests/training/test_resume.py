@@ -62,16 +62,21 @@ class Trained:
     def envs(self, seed: int, num_envs: int | None = None) -> Any:
         return make_vec(self.env, num_envs or self.num_envs, seed, self.protocol, num_threads=1, **self.atari)
 
-    def train(self, out: Path, steps: int, *, kill_at: int | None = None, **options: Any) -> DQN | None:
-        """Trains up to a step; ``kill_at`` is the call of the environments' ``recv`` at which the run dies."""
+    def train(
+        self, out: Path, steps: int, *, kill_at: int | None = None, agent: DQN | None = None, **options: Any
+    ) -> DQN | None:
+        """Train a new or the given agent, or go on with the run in `out`, up to a step.
+
+        Args:
+            kill_at: Call of the environments' `recv` at which the run dies.
+        """
         newest = newest_checkpoint(out / "checkpoints", pytest.fail) if out.exists() else None
         envs = self.envs(seed=0 if newest is None else 99)  # other games, were they not put back
-        if newest is None:
-            agent = DQN(
-                envs.single_observation_space, envs.single_action_space, self.config, device=self.device, seed=5
-            )
-        else:
+        if newest is not None:
             agent = DQN.load(newest, self.device)
+        elif agent is None:
+            spaces = envs.single_observation_space, envs.single_action_space
+            agent = DQN(*spaces, self.config, device=self.device, seed=5)
         calls, recv = 0, envs.recv
 
         def dying_recv() -> Any:
@@ -122,6 +127,23 @@ def test_every_part_goes_on_exactly(tmp_path: Path, parts: str) -> None:
     assert_same(tmp_path / "whole", tmp_path / "killed")
     resumed = json.loads((tmp_path / "killed" / "config.json").read_text())["resumed"]
     assert [entry["exact"] for entry in resumed] == [True, True]
+
+
+@pytest.mark.parametrize("keeps_its_replay", [False, True])
+def test_a_run_of_an_agent_that_has_learned_goes_on_from_its_first_step(tmp_path: Path, keeps_its_replay: bool) -> None:
+    """Killed before the first checkpoint that is due, it does not begin again with the weights of the seed."""
+    trained = Trained()
+    for name, kill_at in (("whole", None), ("killed", 20)):
+        agent = trained.train(tmp_path / f"first-{name}", 150)
+        assert agent is not None
+        if not keeps_its_replay:
+            agent = DQN.load(tmp_path / f"first-{name}" / "checkpoints" / "latest", "cpu")
+        begun = agent.step
+        assert (trained.train(tmp_path / name, begun + 130, kill_at=kill_at, agent=agent) is None) == bool(kill_at)
+    first = tmp_path / "killed" / "checkpoints" / "latest"
+    assert DQN.load(first, "cpu").step == begun
+    assert trained.train(tmp_path / "killed", begun + 130) is not None
+    assert_same(tmp_path / "whole", tmp_path / "killed")
 
 
 @pytest.mark.slow
