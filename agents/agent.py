@@ -44,7 +44,7 @@ class Agent(Policy):
         self,
         observation_space: gymnasium.Space[Any],
         action_space: gymnasium.Space[Any],
-        config: AgentConfig | None = None,
+        config: AgentConfig | str | None = None,
         *,
         device: str | torch.device = "auto",
         seed: int = 0,

@@ -17,6 +17,7 @@ from pixelq.agents.acting.memory import Memory, PolicyState, memory_of, state_of
 from pixelq.agents.acting.network import check_weights, make_network
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.device import resolve_device
+from pixelq.agents.config.presets import config_of
 from pixelq.agents.config.schedules import epsilons_at
 from pixelq.agents.config.seeds import agent_seeds
 from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig
@@ -35,7 +36,7 @@ class Policy:
     Args:
         observation_space: A Box. Images are uint8, with channels first or last.
         action_space: A Discrete space that starts at 0.
-        config: Hyperparameters; None for the defaults of `AgentConfig`.
+        config: Hyperparameters, or the name of a preset; None for the defaults of `AgentConfig`.
         device: `auto` for a GPU if there is one, or the name of a PyTorch device.
         seed: Seed of the weights, the exploration and the sampling.
 
@@ -46,7 +47,7 @@ class Policy:
         protocol: Rules of the training, such as `sticky`; see `pixelq.envs.Protocol.rules`.
 
     Raises:
-        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such device.
+        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such preset or device.
     """
 
     reads_learner: ClassVar[bool] = False
@@ -56,7 +57,7 @@ class Policy:
         self,
         observation_space: gymnasium.Space[Any],
         action_space: gymnasium.Space[Any],
-        config: AgentConfig | None = None,
+        config: AgentConfig | str | None = None,
         *,
         device: str | torch.device = "auto",
         seed: int = 0,
@@ -69,7 +70,7 @@ class Policy:
             raise InvalidConfig(f"seed must be at least 0, got {seed}")
         self.observation_space, self.action_space = observation_space, action_space
         self.num_actions = int(action_space.n)
-        self.config = config or AgentConfig()
+        self.config = config_of(config)
         self.device = resolve_device(device)
         self.seed = seed
         self.seeds = agent_seeds(seed)
@@ -99,12 +100,15 @@ class Policy:
         """Return a new LSTM state for N environments whose episodes start; None for a network without an LSTM."""
         return None if self.network.lstm is None else Memory(self.network, num_envs)
 
-    def q_values(self, obs: NDArray[Any], memory: Memory | None = None) -> Tensor:
-        """Return the values float32 [B, A] of all actions at observations [B, *observation], without noise.
+    def q_values(self, obs: NDArray[Any], memory: Memory | None = None, noise: Noise | None = None) -> Tensor:
+        """Return the values float32 [B, A] of all actions at observations [B, *observation].
 
-        A network with an LSTM reads and updates `memory`. Without one, each observation counts as an episode's first.
+        Args:
+            obs: The observations.
+            memory: LSTM state, which is read and updated; without one, each observation counts as an episode's first.
+            noise: Noise of noisy layers; None for none.
         """
-        return self._q(self._batched(np.asarray(obs))[0], memory)
+        return self._q(self._batched(np.asarray(obs))[0], memory, noise)
 
     @torch.no_grad()
     def _q(self, obs: NDArray[Any] | Tensor, memory: Memory | None, noise: Noise | None = None) -> Tensor:

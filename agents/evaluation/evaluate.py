@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pixelq.agents.acting.exploration import epsilon_greedy
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.evaluation.exploration import EvaluationNoise
 from pixelq.envs import human_normalized_score
 from pixelq.envs.interface import env_id
 
@@ -92,11 +93,11 @@ def evaluate(
     more often than long ones.
 
     Args:
-        policy: The policy, whose greedy actions are played.
+        policy: The policy, whose greedy actions are played; with noise if its configuration has `evaluation_noise`.
         envs: Environments with next-step autoreset; they are reset here.
         episodes: Number of episodes.
         epsilon: Probability of a random action.
-        seed: Seed of the random actions.
+        seed: Seed of the random actions and of the noise.
         games_seed: Seed of the environments; None lets them go on with their own generators.
         should_stop: Asked at every step.
         played: Called after each episode that counts.
@@ -118,12 +119,12 @@ def evaluate(
     rng = np.random.default_rng(seed)
     returns, lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
     done: NDArray[np.bool_] = np.zeros(num_envs, dtype=bool)
-    memory = policy.make_memory(num_envs)
+    memory, noise = policy.make_memory(num_envs), EvaluationNoise(policy, seed)
     obs, _ = envs.reset(seed=games_seed)
     while any(len(episodes_of) < n for episodes_of, n in zip(finished, quota, strict=True)):
         if should_stop():
             raise InterruptedError("the evaluation was stopped")
-        actions = epsilon_greedy(policy.act(obs, 0.0, memory), policy.num_actions, epsilon, rng)
+        actions = epsilon_greedy(policy.act(obs, 0.0, memory, noise.draw(num_envs)), policy.num_actions, epsilon, rng)
         obs, reward, terminated, truncated, _ = envs.step(actions)
         lengths += ~done  # the step after an episode's end only resets
         returns += reward

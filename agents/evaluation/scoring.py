@@ -14,6 +14,7 @@ from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import InvalidCheckpoint, RunFailed, UserError
 from pixelq.agents.evaluation.episode import evaluation_rules, has_full_action_space, stacked_frames
 from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
+from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_checkpoint
 from pixelq.agents.storage.files import digest_of_file, read_regular, write_synced
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
@@ -73,6 +74,7 @@ class Score:
         frames: Number of emulator frames that it had learned for.
         protocol: Rules that it was played by.
         evaluation: Returns and lengths.
+        epsilon: Probability with which each action was random.
     """
 
     request: Request
@@ -80,6 +82,7 @@ class Score:
     frames: int
     protocol: str
     evaluation: Evaluation
+    epsilon: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, as `pixelq evaluate --json` writes them."""
@@ -101,6 +104,7 @@ class Score:
             "frames": self.frames,
             "seed": self.request.seed,
             "weights": self.request.weights,
+            "epsilon": self.epsilon,
         }
 
 
@@ -199,12 +203,12 @@ def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[
             raise InvalidCheckpoint(
                 f"{request.checkpoint} was trained on other observations or actions than {request.env} has here"
             )
-        epsilon = envs.protocol.evaluation_epsilon
+        epsilon = evaluation_epsilon(policy.config, envs.protocol)
         result = evaluate(policy, envs, request.episodes, epsilon=epsilon, seed=request.seed, played=played)
     finally:
         envs.close()
     frames = request.step * envs.frames_per_step
-    return policy, Score(request, mark_of(request.checkpoint), frames, envs.protocol.rules, result)
+    return policy, Score(request, mark_of(request.checkpoint), frames, envs.protocol.rules, result, epsilon)
 
 
 class ScoreFile:

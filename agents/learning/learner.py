@@ -81,7 +81,8 @@ class Learner:
         # Loss
         with self.autocast:
             value = self._value(network, features.now(network))
-            target = Target(batch.action, reward, batch.discount, next_value, next_policy)
+            weight = batch.weights() if config.clip_weighted else None
+            target = Target(batch.action, reward, batch.discount, next_value, next_policy, weight)
             losses, priority, q_taken = network.head.loss(value, target, self.generator)
         loss = batch.mean(losses, batch.weight)
         # Gradient step

@@ -74,8 +74,8 @@ def make_optimizer(config: AgentConfig, params: Sequence[nn.Parameter]) -> torch
 
 
 def make_fraction_optimizer(config: AgentConfig, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return the optimiser of FQF's fractions: centred RMSProp, decay 0.95, ε 1e-5, as Yang et al. 2019 have it."""
-    return CentredRMSProp(params, config.fraction_learning_rate, decay=0.95, eps=1e-5)
+    """Return the optimiser of FQF's fractions: centred RMSProp with decay 0.95, as Yang et al. 2019 have it."""
+    return CentredRMSProp(params, config.fraction_learning_rate, decay=0.95, eps=config.fraction_epsilon)
 
 
 def limit_norm(optimizer: torch.optim.Optimizer, max_norm: float) -> None:

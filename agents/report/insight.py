@@ -38,7 +38,7 @@ def insight_sections(
         path: A run (its best checkpoint, or else its latest), a checkpoint, or the name of a pretrained policy.
         episodes: Number of episodes, in games that neither training nor the choice of the best checkpoint has seen.
         protocol: Name of an Atari protocol; None for that of the training, or for `sticky` if its name is unknown.
-        epsilon: Probability of a random action; None for the protocol's.
+        epsilon: Probability of a random action; None for that of the agent's evaluations.
         seed: Seed of the games and of the random actions.
         device: `auto`, `cpu` or `cuda`.
 

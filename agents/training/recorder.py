@@ -15,6 +15,7 @@ from pixelq.agents.config.schedules import crossed
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import RunUnwritable, TrainingDiverged
 from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
+from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.learning.staleness import q_discrepancy_of_row
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.runs.folder import RunFolder
@@ -206,7 +207,7 @@ class Recorder:
                     agent,
                     envs,
                     self.options.evaluation_episodes,
-                    epsilon=0.0 if protocol is None else protocol.evaluation_epsilon,
+                    epsilon=evaluation_epsilon(agent.config, protocol),
                     seed=step,
                     games_seed=derived_seed(agent.seed, "choice of the best", step),
                     should_stop=self.progress.stops_evaluation,
