@@ -20,6 +20,9 @@ VERBS = {
     "presets": "list the presets",
 }
 
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""Environment variables that say how OpenMP's threads wait."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `pixelq`, and return the exit code: 0 for success, 2 for wrong input, 1 for anything else.
@@ -45,6 +48,8 @@ def run(verb: str, arguments: Sequence[str] | None = None) -> int:
         verb: Name of the verb, or of another module in this folder with a function `main`.
         arguments: The command line without `pixelq VERB`; None for that of this process.
     """
+    if verb != "benchmark":  # whose libraries are all measured as they are
+        let_threads_sleep()
     before = signal.getsignal(signal.SIGTERM)
     is_main = threading.current_thread() is threading.main_thread()
     if is_main:
@@ -62,6 +67,16 @@ def run(verb: str, arguments: Sequence[str] | None = None) -> int:
     finally:
         if is_main:
             signal.signal(signal.SIGTERM, before)
+
+
+def let_threads_sleep() -> None:
+    """Let OpenMP's threads sleep while they wait, unless the user has chosen something else.
+
+    By default they spin, which takes the cores from other processes: two runs on two cores are then tens of times
+    slower than one after the other. OpenMP reads this when PyTorch is imported.
+    """
+    if not any(name in os.environ for name in WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 def _run(verb: str, arguments: Sequence[str] | None) -> int:
