@@ -136,6 +136,7 @@ def _make_parts(
         evaluate_every=options.evaluate_every,
         frames_per_step=frames_per_step(envs),
         received=received,
+        line=line,
     )
     recorder = Recorder(
         agent,

@@ -290,7 +290,7 @@ def test_a_table_of_a_version_with_fewer_columns_goes_on_with_all(tmp_path: Path
     assert trained.train(tmp_path / "run", 300) is not None
     path = tmp_path / "run" / "metrics.csv"
     before = path.read_text().splitlines()
-    assert before[0].endswith(",restarts,q_discrepancy")
+    assert before[0].endswith(",restarts,q_discrepancy,return_mean_100")
     path.write_text("".join(line.rpartition(",")[0] + "\n" for line in before))
     assert trained.train(tmp_path / "run", 500) is not None
     after = path.read_text().splitlines()
