@@ -77,7 +77,7 @@ def side_by_side(work: Sequence[str], most: int) -> dict[str, Any]:
     figures: dict[str, Any] = {"cores": usable_cores(), "limit": LIMIT, "work": {}}
     for name in work:
         alone = seconds_at_once(WORK[name], 1)
-        found = {"flags": WORK[name], "alone_seconds": alone, "at_once": []}
+        found: dict[str, Any] = {"flags": WORK[name], "alone_seconds": alone, "at_once": []}
         for runs in range(2, most + 1):
             seconds = seconds_at_once(WORK[name], runs)
             found["at_once"].append({"runs": runs, "seconds": seconds, "ratio": seconds / (runs * alone)})
