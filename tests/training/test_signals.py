@@ -21,26 +21,31 @@ def learn_and_signal(number: int, out: Path) -> DQN:
     envs = make_vec("pixelq/Catch-v0", 1)
     config = AgentConfig(hidden=8, learning_starts=8, batch_size=4, replay_capacity=50, encoder="mlp")
     agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
-    step = envs.step
+    explore, sent = agent.explore, []
 
-    def step_and_signal(actions: Any) -> Any:
-        if agent.step == 50:
+    def explore_and_signal(obs: Any, memory: Any) -> Any:
+        if agent.step == 49 and not sent:
+            sent.append(50)
             signal.raise_signal(number)
-        return step(actions)
+        return explore(obs, memory)
 
-    envs.step = step_and_signal  # type: ignore[method-assign]
+    agent.explore = explore_and_signal  # type: ignore[method-assign]
     agent.learn(envs, 300, out)
+    assert sent == [50]
     return agent
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGHUP", 129), ("SIGUSR1", 138), ("SIGTERM", 143)])
 def test_a_signal_ends_a_run_in_good_order(tmp_path: Path, name: str, code: int) -> None:
     number = getattr(signal, name)
-    before = signal.getsignal(number)
-    with pytest.raises(SystemExit) as stop:
-        learn_and_signal(number, tmp_path / "run")
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            learn_and_signal(number, tmp_path / "run")
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
     assert stop.value.code == code
-    assert signal.getsignal(number) == before
     assert DQN.load(tmp_path / "run", "cpu").step == 50
     progress = read_progress(tmp_path / "run")
     assert progress is not None
@@ -73,11 +78,11 @@ def test_a_second_signal_acts_as_without_a_run() -> None:
     assert (received, heard) == ([signal.SIGUSR1], [-signal.SIGUSR1, -signal.SIGHUP])
 
 
-@pytest.mark.parametrize(("ignored", "code"), [("False", 129), ("True", 0)])
-def test_the_command_line_ends_in_good_order_outside_a_training_too(ignored: str, code: int) -> None:
+@pytest.mark.parametrize(("handler", "code"), [("SIG_DFL", 129), ("SIG_IGN", 0)])
+def test_the_command_line_ends_in_good_order_outside_a_training_too(handler: str, code: int) -> None:
     program = (
         "import signal, sys, pixelq.scripts.main as main\n"
-        f"if {ignored}: signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        f"signal.signal(signal.SIGHUP, signal.{handler})\n"
         "main._run = lambda *_: signal.raise_signal(signal.SIGHUP) or 0\n"
         "sys.exit(main.main(['presets']))"
     )
