@@ -83,9 +83,22 @@ def limit_norm(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
 
     The optimiser divides while it reads them, where PyTorch's clipping is one more pass over all gradients.
     """
-    grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    scale = (nn.utils.get_total_norm(grads) / max_norm).clamp(min=1.0)
-    optimizer.grad_scale = scale  # type: ignore[attr-defined]
+    norm = nn.utils.get_total_norm(_gradients(optimizer))
+    optimizer.grad_scale = (norm / max_norm).clamp(min=1.0)  # type: ignore[attr-defined]
+    optimizer.total_norm = norm  # type: ignore[attr-defined]
+
+
+def norm_of_last_step(optimizer: torch.optim.Optimizer) -> float | None:
+    """Return the Euclidean norm of the gradients of the last step, before `limit_norm`; None before the first step."""
+    grads = _gradients(optimizer)
+    if not grads:
+        return None
+    limited: Tensor | None = getattr(optimizer, "total_norm", None)
+    return float(nn.utils.get_total_norm(grads) if limited is None else limited)
+
+
+def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
 
 
 @torch.no_grad()

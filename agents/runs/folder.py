@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.runs.event_file import EventFile
+from pixelq.agents.runs.event_file import TAGS, EventFile
 from pixelq.agents.runs.tables import (
     EVALUATIONS,
     FINAL_EVALUATION,
@@ -110,6 +110,7 @@ class RunFolder:
         (self.out / FINAL_EVALUATION).unlink(missing_ok=True)
         self.evaluations = read_run(self.out).evaluations
         self.tensorboard = EventFile(self.out, purge_step=step + 1 if self.config else None)
+        self.tensorboard.describe(description)
 
     def has_evaluation(self, step: int) -> bool:
         """Return whether the evaluation of a step has been written."""
@@ -131,9 +132,9 @@ class RunFolder:
     def _append(self, name: str, columns: list[str], row: Mapping[str, Any]) -> dict[str, str]:
         cells = append_row(self.out / f"{name}.csv", columns, row)
         assert self.tensorboard is not None
-        for column in columns[1:]:
-            if row[column] is not None:
-                self.tensorboard.scalar(f"{name}/{column}", row[column], row["step"])
+        for key, tag in TAGS[name].items():
+            if row.get(key) is not None:
+                self.tensorboard.scalar(tag, row[key], row["step"])
         return cells
 
     def sync(self) -> None:

@@ -17,7 +17,7 @@ from pixelq.agents.storage.validation import check_types, count_in, number_in
 
 METRICS = (
     "step frames episodes return_mean return_median length_mean loss q_mean epsilon updates "
-    "steps_per_second wall_seconds restarts q_discrepancy"
+    "steps_per_second wall_seconds restarts q_discrepancy return_mean_100"
 ).split()
 EVALUATIONS = "step episodes mean median std ci95_low ci95_high human_normalized".split()
 TABLES = {"metrics": METRICS, "evaluations": EVALUATIONS}
@@ -27,9 +27,9 @@ FINAL_EVALUATION = "final_evaluation.json"
 """Evaluation of the best policy of a finished run, in games by which it was not chosen."""
 COUNTS = "step frames episodes".split()
 """Columns of integers."""
-OPTIONAL = "return_mean return_median length_mean loss q_mean human_normalized q_discrepancy".split()
+OPTIONAL = "return_mean return_median length_mean loss q_mean human_normalized q_discrepancy return_mean_100".split()
 """Columns whose cells may be empty."""
-ADDED = {"restarts", "q_discrepancy"}
+ADDED = {"restarts", "q_discrepancy", "return_mean_100"}
 """Columns that older runs lack."""
 
 

@@ -25,6 +25,7 @@ from pixelq.agents.training.progress_line import ProgressLine
 from pixelq.agents.training.recorder import Recorder, RunWriter
 from pixelq.agents.training.resume import restore_run, run_state
 from pixelq.agents.training.signals import stop_signals
+from pixelq.agents.training.threads import suitable_threads
 from pixelq.agents.training.updater import Updater
 from pixelq.envs.interface import frame_stack_of, frames_per_step
 
@@ -43,8 +44,13 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions) -> N
         raise InvalidConfig(f"steps must be at least 1, got {steps}")
     check_envs(agent, envs, options.evaluation_envs)
     note_envs(agent, envs)
+    with suitable_threads(agent, options.out if options.resume else None):
+        _train(agent, envs, agent.step + steps, options)
+
+
+def _train(agent: Agent, envs: VectorEnv, last_step: int, options: LearnOptions) -> None:
     received: list[int] = []
-    parts = open_run(agent, envs, options, agent.step + steps, received)  # a signal ends this at once: nothing is lost
+    parts = open_run(agent, envs, options, last_step, received)  # a signal ends this at once: nothing is lost
     try:
         with stop_signals(received):
             run(parts, received)
@@ -132,6 +138,7 @@ def _make_parts(
         evaluate_every=options.evaluate_every,
         frames_per_step=frames_per_step(envs),
         received=received,
+        line=line,
     )
     recorder = Recorder(
         agent,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from statistics import fmean
 from typing import Any, NoReturn
 
 from gymnasium.vector import VectorEnv
@@ -145,6 +146,8 @@ class Recorder:
             "wall_seconds": seconds,
             "restarts": self.collector.restarts.count,
             "q_discrepancy": q_discrepancy_of_row(agent.network, self.collector.replay, agent.updates, new_updates),
+            "learning_rate": agent.learner.learning_rate,
+            "grad_norm": agent.learner.grad_norm() if new_updates else None,
             **self.interval.row(agent.step, seconds),
         }
         if self.writer.folder is not None:
@@ -189,7 +192,7 @@ class Recorder:
             self.line.say_evaluation(step, result)
             if folder is not None:
                 with self.writer.writing():
-                    folder.add_evaluation({"step": step, **result.row()})
+                    folder.add_evaluation({"step": step, "length_mean": fmean(result.lengths), **result.row()})
         # Mark the best checkpoint
         if folder is not None and checkpoints is not None:
             with self.writer.writing():

@@ -28,6 +28,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from pixelq.agents import DQN, PRESETS, AgentConfig, Evaluation, evaluate, preset
 from pixelq.agents.config.schedules import epsilon_at
 from pixelq.agents.config.seeds import PURPOSES, derived_seed
+from pixelq.agents.runs.event_file import TAGS
 from pixelq.envs import REFERENCE_SCORES, make_vec
 from pixelq.envs.checks import spread_seeds
 from pixelq.networks import ScalarHead
@@ -299,7 +300,7 @@ def test_tensorboard_shows_the_same_numbers(cartpole: Run, name: str) -> None:
     for key in rows[0].keys() - {"step"}:
         expected = [(row["step"], row[key]) for row in rows if row[key] is not None]
         if expected:
-            found = scalars(cartpole.path, f"{name}/{key}")
+            found = scalars(cartpole.path, TAGS[name][key])
             assert [step for step, _ in found] == [step for step, _ in expected]
             assert [value for _, value in found] == pytest.approx([value for _, value in expected], rel=1e-5)
         else:
@@ -710,7 +711,7 @@ def test_resume_goes_on_with_everything(copy: Path) -> None:
     rows = table(copy / "evaluations.csv")
     best = rows[int(np.argmax([row["mean"] for row in rows]))]  # type: ignore[arg-type]
     assert DQN.load(copy / "checkpoints" / "best", device="cpu").step == best["step"]
-    assert [step for step, _ in scalars(copy, "metrics/updates")] == steps
+    assert [step for step, _ in scalars(copy, "train/n_updates")] == steps
     assert json.loads((copy / "config.json").read_text())["steps"] == 3_000  # so that --resume alone goes on to there
 
 
