@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,33 @@ from pixelq.agents.storage.checkpoint import (
     read_run_state,
     write_checkpoint,
 )
-from pixelq.agents.storage.files import CHECKSUMS, digest, digest_of_file, read_checksums, remove_folder, sync, tidy
+from pixelq.agents.storage.files import (
+    CHECKSUMS,
+    digest,
+    digest_of_file,
+    read_checksums,
+    remove_folder,
+    tidy,
+    tidy_files,
+)
+from pixelq.agents.storage.pointers import (
+    Mark,
+    folder_of_step,
+    found_without_pointer,
+    marked,
+    point,
+    step_folders,
+    step_of,
+)
 from pixelq.agents.storage.validation import count, part
+
+OTHER_ARRAYS = 2**28
+"""Greatest number of bytes of a run's arrays other than those of its replay: above all, the actions of all games that
+are running."""
 
 
 class RunCheckpoints:
-    """The folder `checkpoints` of a run: one folder per checkpoint, named by its step, and links `latest` and `best`.
+    """The folder `checkpoints` of a run: a folder per checkpoint, named by its step, and pointers `latest` and `best`.
 
     Args:
         folder: `RUN/checkpoints`.
@@ -47,7 +68,7 @@ class RunCheckpoints:
 
     def path(self, step: int) -> Path:
         """Return the folder of the checkpoint of a step."""
-        return self.folder / f"step_{step:010d}"
+        return folder_of_step(self.folder, step)
 
     def write(self, step: int, checkpoint: Checkpoint, state: dict[str, Any], arrays: dict[str, Tensor]) -> None:
         """Write an agent and its run as the latest checkpoint; the one before stays usable until this one is complete.
@@ -78,9 +99,9 @@ class RunCheckpoints:
             InvalidCheckpoint: If the checkpoint is missing, damaged or of another run.
         """
         folder = self.path(step)
-        if not folder.exists():
+        if not os.path.exists(folder):
             raise InvalidCheckpoint(f"no checkpoint at {folder}; load the agent from one of the run's checkpoints")
-        state, arrays = read_run_state(folder), read_run_arrays(folder)
+        state, arrays = read_run_state(folder), read_run_arrays(folder, self.most_array_bytes)
         try:
             if count(state, "num_envs") != self.replay.num_envs:
                 raise ValueError(f"num_envs must be {self.replay.num_envs}, got {state['num_envs']}")
@@ -95,14 +116,19 @@ class RunCheckpoints:
             raise InvalidCheckpoint(f"{folder} does not fit this run: {one_line(error)}") from error
         return state, arrays, None
 
+    @property
+    def most_array_bytes(self) -> int:
+        """Greatest number of bytes that the arrays of the run can have."""
+        return self.replay.sampler.nbytes + self.replay.window.nbytes + OTHER_ARRAYS
+
     def check_newest(self, step: int) -> None:
         """Check that the run can go on from a step without losing what it did after it.
 
         Raises:
             InvalidCheckpoint: If there is a later checkpoint that is intact.
         """
-        for folder in reversed(_folders(self.folder)):
-            if folder > self.path(step) and damage(folder) is None:
+        for folder in reversed(step_folders(self.folder)):
+            if step_of(folder) > step and damage(folder) is None:
                 raise InvalidCheckpoint(
                     f"the agent is at step {step:,}, but its run has come further; load the agent from {folder}"
                 )
@@ -114,38 +140,45 @@ class RunCheckpoints:
             InvalidCheckpoint: If they are not.
         """
         path = self.path(step)
-        if path.exists() and digest(pack_tensors(weights)) != digest_of_file(path / NETWORK):
+        if os.path.exists(path) and digest(pack_tensors(weights)) != digest_of_file(path / NETWORK):
             raise InvalidCheckpoint(f"the agent is not the one in {path}; load it with DQN.load({str(path)!r})")
 
     def forget_after(self, step: int) -> None:
         """Remove what a crash left, and the damaged checkpoints after the one that the run goes on from."""
         tidy(self.folder)
+        tidy_files(self.files.folder)
         self.point("latest", step)
-        for folder in _folders(self.folder):
-            if folder > self.path(step):
+        for folder in step_folders(self.folder):
+            if step_of(folder) > step:
                 remove_folder(folder)
+        best = self._best()
+        if best is not None:
+            self.point("best", step_of(best))
         self._remove_old()
 
-    def point(self, name: str, step: int) -> None:
-        """Let the link `name` point to the checkpoint of a step, in one operation."""
-        aside = self.folder / f".{name}.partial"
+    def point(self, name: Mark, step: int) -> None:
+        """Let the pointer `name` lead to the checkpoint of a step, in one operation."""
         if not (self.folder / name).is_symlink() and (self.folder / name).is_dir():
-            remove_folder(self.folder / name)  # the run was copied by a program that follows links
-        aside.unlink(missing_ok=True)
-        aside.symlink_to(self.path(step).name)
-        aside.replace(self.folder / name)
-        sync(self.folder)
+            remove_folder(self.folder / name)  # an older run, copied by a program that follows links
+        point(self.folder, name, step)
 
     def _remove_old(self) -> None:
         """Remove all but the newest checkpoints and the best one, and the replay blocks that only they needed."""
-        folders = _folders(self.folder)
-        for folder in folders[: -self.keep]:
-            if not self._is_marked(folder, "best"):
-                remove_folder(folder)
+        folders = step_folders(self.folder)
+        if len(folders) > self.keep:
+            best = self._best()
+            for folder in folders[: -self.keep]:
+                if folder != best:
+                    remove_folder(folder)
         self.files.remove_unneeded(folders[-self.keep :])
 
-    def _is_marked(self, folder: Path, name: str) -> bool:
-        return (self.folder / name).resolve() == folder.resolve()
+    def _best(self) -> Path | None:
+        """Return the best checkpoint, by the name of its step; None if there is none."""
+        best = marked(self.folder, "best")
+        if best is not None and best.is_symlink():  # of an older version
+            best = self.folder / best.resolve().name
+        folders = step_folders(self.folder)
+        return best if best in folders else found_without_pointer(self.folder, "best")
 
 
 def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
@@ -161,14 +194,14 @@ def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
         InvalidCheckpoint: If there are checkpoints, and none of them can be used.
     """
     problems: list[str] = []
-    for candidate in reversed(_folders(folder)):
+    for candidate in reversed(step_folders(folder)):
         problem = damage(candidate)
         if problem is None:
             for line in problems:
                 warn(f"{line}; going back to {candidate.name}")
             return candidate
         problems.append(f"{candidate} cannot be resumed ({problem})")
-    for candidate, line in zip(reversed(_folders(folder)), problems, strict=True):
+    for candidate, line in zip(reversed(step_folders(folder)), problems, strict=True):
         if damage(candidate, blocks=False) is None:
             warn(f"{line}, nor any other checkpoint of the run; going on from it with an empty replay")
             return candidate
@@ -216,8 +249,3 @@ def damage(checkpoint: Path, *, blocks: bool = True) -> str | None:
     except (OSError, ValueError) as error:
         return one_line(error)
     return None
-
-
-def _folders(folder: Path) -> list[Path]:
-    """Return the checkpoints in a run's folder of them, oldest first."""
-    return sorted(path for path in folder.glob("step_*") if re.fullmatch(r"step_\d{10,}", path.name) and path.is_dir())
