@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pixelq.agents.errors import InvalidCheckpoint, InvalidRun, LostReplay
 from pixelq.agents.experience.replay import Replay
+from pixelq.agents.experience.ring import Ring
 from pixelq.agents.runs.replay_files import ReplayFiles
 from pixelq.agents.runs.tables import TABLES, read_run
 from pixelq.agents.storage.checkpoint import (
@@ -26,6 +27,8 @@ from pixelq.agents.storage.checkpoint import (
     pack_tensors,
     read_run_arrays,
     read_run_state,
+    read_scalar,
+    read_shapes,
     write_checkpoint,
 )
 from pixelq.agents.storage.files import (
@@ -99,8 +102,7 @@ class RunCheckpoints:
             InvalidCheckpoint: If the checkpoint is missing, damaged or of another run.
         """
         folder = self.path(step)
-        if not os.path.exists(folder):
-            raise InvalidCheckpoint(f"no checkpoint at {folder}; load the agent from one of the run's checkpoints")
+        _check_exists(folder)
         state, arrays = read_run_state(folder), read_run_arrays(folder, self.most_array_bytes)
         try:
             if count(state, "num_envs") != self.replay.num_envs:
@@ -110,7 +112,7 @@ class RunCheckpoints:
             self.replay.load_state(replay_state)
         except LostReplay as error:
             return state, arrays, str(error)
-        except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, OSError) as error:
             if isinstance(error, InvalidCheckpoint):
                 raise
             raise InvalidCheckpoint(f"{folder} does not fit this run: {one_line(error)}") from error
@@ -120,18 +122,6 @@ class RunCheckpoints:
     def most_array_bytes(self) -> int:
         """Greatest number of bytes that the arrays of the run can have."""
         return self.replay.sampler.nbytes + self.replay.window.nbytes + OTHER_ARRAYS
-
-    def check_newest(self, step: int) -> None:
-        """Check that the run can go on from a step without losing what it did after it.
-
-        Raises:
-            InvalidCheckpoint: If there is a later checkpoint that is intact.
-        """
-        for folder in reversed(step_folders(self.folder)):
-            if step_of(folder) > step and damage(folder) is None:
-                raise InvalidCheckpoint(
-                    f"the agent is at step {step:,}, but its run has come further; load the agent from {folder}"
-                )
 
     def check_weights(self, step: int, weights: dict[str, Tensor]) -> None:
         """Check that the weights of the network are those of the checkpoint of a step.
@@ -181,6 +171,55 @@ class RunCheckpoints:
         return best if best in folders else found_without_pointer(self.folder, "best")
 
 
+def check_newest(folder: Path, step: int) -> None:
+    """Check that a run can go on from a step without losing what it did after it.
+
+    Args:
+        folder: `RUN/checkpoints`.
+        step: Agent step.
+
+    Raises:
+        InvalidCheckpoint: If there is a later checkpoint that is intact.
+    """
+    for path in reversed(step_folders(folder)):
+        if step_of(path) > step and damage(path) is None:
+            raise InvalidCheckpoint(
+                f"the agent is at step {step:,}, but its run has come further; load the agent from {path}"
+            )
+
+
+def check_capacity(folder: Path, step: int, ring: Ring, capacity: int, period: int = 1) -> None:
+    """Check that the checkpoint of a step can be of a replay of some capacity, before memory is taken for it.
+
+    Args:
+        folder: `RUN/checkpoints`.
+        step: Agent step.
+        ring: A ring of such rows, of any length.
+        capacity: Rows of the replay.
+        period: The length of the replay is a multiple of it.
+
+    Raises:
+        InvalidCheckpoint: If it is damaged, or of another replay.
+    """
+    path = folder_of_step(folder, step)
+    _check_exists(path)
+    length = capacity // ring.num_envs - period + 1  # at least
+    levels = [tensor.numel() for name, tensor in read_shapes(path, ARRAYS).items() if ".level." in name]
+    try:
+        if levels and max(levels) < length * ring.num_envs:
+            raise ValueError(f"it has the priorities of at most {max(levels):,} rows")
+        time = read_scalar(path, ARRAYS, "replay.time")
+        first = ReplayFiles(folder, ring).first(path, time)
+        if first > max(0, time - length):
+            raise ValueError(f"of {time:,} time steps it has only those from {first:,} on")
+    except LostReplay:
+        return  # the run goes on with an empty replay
+    except (LookupError, TypeError, ValueError, RuntimeError, OSError) as error:
+        if isinstance(error, InvalidCheckpoint):
+            raise
+        raise InvalidCheckpoint(f"{path} does not fit a replay_capacity of {capacity:,}: {one_line(error)}") from error
+
+
 def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
     """Return the newest checkpoint from which a run can go on; None if there are no checkpoints.
 
@@ -227,6 +266,11 @@ def check_has_no_checkpoint_yet(out: Path) -> None:
     first = min(config.get("checkpoint_every", 0), config.get("evaluate_every", 0)) + config.get("num_envs", 0)
     if evaluations or any(int(row["step"]) >= first for row in metrics):
         raise InvalidRun(f"the checkpoints of {out} are missing; restore them, or start another run in another --out")
+
+
+def _check_exists(checkpoint: Path) -> None:
+    if not os.path.exists(checkpoint):
+        raise InvalidCheckpoint(f"no checkpoint at {checkpoint}; load the agent from one of the run's checkpoints")
 
 
 def damage(checkpoint: Path, *, blocks: bool = True) -> str | None:

@@ -87,6 +87,21 @@ class ReplayFiles:
             reached = block_end
         self.digests = {block_end: digests[name] for block_end, name in blocks}
 
+    def first(self, folder: Path, end: int) -> int:
+        """Return the first time step whose rows a checkpoint has; those before `end` are its last.
+
+        Raises:
+            LostReplay, InvalidCheckpoint, ValueError: As in `read`.
+        """
+        ends = [(int(match[1]), name) for name in read_checksums(folder) if (match := _BLOCK.fullmatch(name))]
+        block_end, name = min([*ends, (end, ROWS)])
+        try:
+            ((_, data),) = read_files(folder, (name,), most_block_bytes(self.ring) * 2)
+        except InvalidCheckpoint as error:
+            raise error if name == ROWS else LostReplay(str(error)) from error
+        rows = unpack(folder / name, data, self.ring)
+        return block_end - (len(rows["action"]) if rows["action"].dim() else 0)
+
     def remove_unneeded(self, checkpoints: list[Path]) -> None:
         """Remove the blocks that none of these checkpoints names."""
         needed: set[str] = set()

@@ -298,6 +298,19 @@ def read_shapes(folder: Path, name: str) -> dict[str, Tensor]:
                 raise ValueError(f"{name}: {error}") from error
 
 
+def read_scalar(folder: Path, name: str, key: str) -> int:
+    """Return an integer from a safetensors file, without reading the rest of it.
+
+    Raises:
+        InvalidCheckpoint: If the file has no such integer, or as in `read_shapes`.
+    """
+    like = read_shapes(folder, name).get(key)
+    if like is None or like.dtype != torch.int64 or like.dim() != 0:
+        raise InvalidCheckpoint(f"{folder / name} is damaged ({key} is no integer); use another checkpoint")
+    with safetensors.safe_open(folder / name, "pt") as file:
+        return int(file.get_tensor(key))
+
+
 def _shapes(length: bytes, beginning: bytes, size: int) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file as meta tensors.
 
