@@ -56,5 +56,5 @@ class RunUnwritable(RunFailed):
         self.out, self.error, self.when, self.kept = out, error, when, kept
 
     def __str__(self) -> str:
-        what = f"{self.out} can no longer be written ({self.error.strerror}), {self.when}"
+        what = f"{self.out} can no longer be written ({self.error.strerror or self.error}), {self.when}"
         return f"{what}; --resume goes on when it can{self.kept}"

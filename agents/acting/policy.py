@@ -19,9 +19,9 @@ from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.presets import config_of
 from pixelq.agents.config.schedules import epsilons_at
-from pixelq.agents.config.seeds import agent_seeds
+from pixelq.agents.config.seeds import MOST_SEED, agent_seeds
 from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig
-from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint
+from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint, read_description
 from pixelq.agents.storage.pretrained import find_policy
 from pixelq.agents.storage.rules import rules_of
 from pixelq.agents.storage.validation import count, observations, unbounded_box
@@ -66,8 +66,9 @@ class Policy:
             raise InvalidConfig(f"the observation space must be a Box, got {observation_space}")
         if not isinstance(action_space, gymnasium.spaces.Discrete) or action_space.start != 0:
             raise InvalidConfig(f"the action space must be a Discrete space that starts at 0, got {action_space}")
-        if seed < 0:
-            raise InvalidConfig(f"seed must be at least 0, got {seed}")
+        if not 0 <= seed <= MOST_SEED:
+            got = seed if seed < 0 else f"one of {seed.bit_length()} bits"
+            raise InvalidConfig(f"seed must be at least 0 and at most 2**128, got {got}")
         self.observation_space, self.action_space = observation_space, action_space
         self.num_actions = int(action_space.n)
         self.config = config_of(config)
@@ -207,15 +208,18 @@ class Policy:
             InvalidConfig: If there is no such device.
         """
         device = resolve_device(device)
-        checkpoint = read_checkpoint(find_policy(path), learner=cls.reads_learner)
-        state = checkpoint.state
+        folder = find_policy(path)
+        state, weights = read_description(folder)
         try:
             shape, dtype = observations(state["observation_space"])
             num_actions, config = count(state, "num_actions"), AgentConfig.from_dict(state["config"])
-            check_weights(checkpoint.network, shape, num_actions, config)  # before memory is allocated for them
+            check_weights(weights, shape, num_actions, config)  # before memory is allocated for them
+            checkpoint = read_checkpoint(folder, learner=cls.reads_learner)
             box, actions = unbounded_box(shape, dtype), gymnasium.spaces.Discrete(num_actions)
-            policy = cls(box, actions, config, device=device, seed=count(state, "seed", most=2**128))
+            policy = cls(box, actions, config, device=device, seed=count(state, "seed", most=MOST_SEED))
             policy.restore(checkpoint)
+        except InvalidCheckpoint:
+            raise
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
             raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error
         return policy

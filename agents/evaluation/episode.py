@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -182,6 +183,8 @@ def _writer(path: Path, fps: float) -> Any:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.islink(path):  # nothing is written through a link that came with a run
+            path.unlink()
         return imageio.get_writer(path, fps=fps, macro_block_size=2, codec="libx264", quality=8)
     except OSError as error:
         raise InvalidRun(f"{path} cannot be written ({error.strerror}); use another folder for the film") from error

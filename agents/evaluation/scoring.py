@@ -15,8 +15,9 @@ from pixelq.agents.errors import InvalidCheckpoint, RunFailed, UserError
 from pixelq.agents.evaluation.episode import evaluation_rules, has_full_action_space, stacked_frames
 from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
-from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_checkpoint
-from pixelq.agents.storage.files import digest_of_file, read_regular, write_synced
+from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_description
+from pixelq.agents.storage.files import digest_of_file, read_regular, replace_file
+from pixelq.agents.storage.pointers import Mark, marked
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
 from pixelq.agents.storage.rules import rules_of, with_rules
 from pixelq.agents.storage.validation import count
@@ -29,8 +30,8 @@ FIELDS = {*KEY, "checkpoint", "mark", "frames", "returns", "mean", "ci95", "huma
 """Entries that each line of a file of scores has at least."""
 BEGINNING = '{"env": "'
 """Beginning of each of its lines."""
-MARKS = {"best": "best", "latest": "last"}
-"""Names of the checkpoints to which the links of a run point."""
+MARKS: dict[Mark, str] = {"best": "best", "latest": "last"}
+"""Marks of the checkpoints to which the pointers of a run lead."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def request_of(
         UserError: If its protocol has no known name, or it cannot be played with that flicker.
     """
     folder = find_policy(checkpoint)
-    state, weights = read_checkpoint(folder, learner=False).state, digest_of_file(folder / NETWORK)
+    state, weights = read_description(folder)[0], digest_of_file(folder / NETWORK)
     env = state.get("env")
     if env is None:
         raise InvalidCheckpoint(
@@ -161,25 +162,26 @@ def checkpoints_of(path: Path, which: str | None) -> list[Path]:
     found = [find_checkpoint(path / "checkpoints" / "latest")] if which in ("last", "both") else []
     if which != "last":
         found.insert(0, find_policy(path))
-    if which == "best" and not os.path.isdir(path / "checkpoints" / "best"):
+    if which == "best" and marked(path / "checkpoints", "best") is None:
         raise UserError(f"{path} has no best checkpoint yet; give --which last")
     return list(dict.fromkeys(map(_without_link, found)))
 
 
 def _without_link(folder: Path) -> Path:
-    """Return what a link in a run leads to, as a path beside the link; of another link, and of `.`, the full path."""
+    """Return what an older run's link leads to, as a path beside it; of another link, and of `.`, the full path."""
     target = folder.resolve()
     return folder.with_name(target.name) if folder.name and folder.parent.resolve() == target.parent else target
 
 
 def mark_of(checkpoint: Path) -> str:
     """Return which of its run's checkpoints it is; its folder's name if it is neither the best nor the last."""
-    marks = [mark for link, mark in MARKS.items() if _leads_to(checkpoint.parent / link, checkpoint)]
+    marks = [mark for name, mark in MARKS.items() if _is_marked(checkpoint, name)]
     return " and ".join(marks) or checkpoint.name
 
 
-def _leads_to(link: Path, folder: Path) -> bool:
-    return link.is_symlink() and link.resolve() == folder.resolve()
+def _is_marked(checkpoint: Path, name: Mark) -> bool:
+    target = marked(checkpoint.parent, name)
+    return target is not None and target.resolve() == checkpoint.resolve()
 
 
 def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[Policy, Score]:
@@ -240,7 +242,7 @@ class ScoreFile:
                 tuple(values[name] for name in KEY): values for values in scores
             }
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_synced(path, whole.encode()) if whole != text else path.open("a").close()
+            replace_file(path, whole.encode()) if whole != text else path.open("a").close()
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}); use another --results file") from error
         except (ValueError, TypeError, AttributeError, RecursionError) as error:

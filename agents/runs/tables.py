@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.storage.checkpoint import MOST_JSON, one_line
-from pixelq.agents.storage.files import read_regular, replace_file
+from pixelq.agents.storage.files import open_to_append, read_regular, replace_file
 from pixelq.agents.storage.rules import with_rules
 from pixelq.agents.storage.validation import check_types, count_in, number_in
 
@@ -96,7 +96,7 @@ def append_row(path: Path, columns: list[str], row: Mapping[str, Any]) -> dict[s
         OSError: If it cannot be written.
     """
     cells = [_cell(row[column]) for column in columns]
-    with path.open("a", newline="") as file:
+    with open_to_append(path) as file:
         csv.writer(file, lineterminator="\n").writerow(cells)
     return dict(zip(columns, cells, strict=True))
 
