@@ -19,10 +19,13 @@ import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
 from pixelq.agents.errors import UserError
+from pixelq.envs import import_module
 
 STDOUT = Path("-")
 """File that `--json` without a value stands for."""
 Args = TypeVar("Args")
+Modules = Annotated[tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE"), tyro.conf.UseAppendAction]
+"""Type of a field for `--import MODULE`, whose values `import_modules` takes."""
 
 
 def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args | None = None) -> Args:
@@ -80,6 +83,16 @@ def check_least(*counts: tuple[str, int | None, int]) -> None:
     for flag, value, least in counts:
         if value is not None and value < least:
             raise UserError(f"{flag} must be at least {least}, got {value}")
+
+
+def import_modules(modules: Sequence[str]) -> None:
+    """Import the modules that a command line names, which register environments.
+
+    Raises:
+        InvalidEnv: If one cannot be imported.
+    """
+    for module in modules:
+        import_module(module)
 
 
 def make_folder(folder: Path, flag: str) -> None:

@@ -14,7 +14,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from pixelq.agents.errors import InvalidCheckpoint
+from pixelq.agents.errors import InvalidCheckpoint, printable
 from pixelq.agents.storage.files import CHECKSUMS, read_checked, read_regular, replace_folder, surviving
 
 FORMAT = 3
@@ -226,7 +226,7 @@ def _json(values: dict[str, Any]) -> bytes:
 
 def one_line(error: Exception) -> str:
     """Return the message of an error in one line, to be part of a sentence."""
-    return " ".join(str(error).split())[:300]
+    return printable(str(error), 300)
 
 
 def _is_replaceable(path: Path) -> bool:

@@ -1,0 +1,45 @@
+"""Failures of code that is not ours: environments, and modules that register them."""
+
+import dis
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def failures(error_of: Callable[[BaseException], Exception]) -> Iterator[None]:
+    """Turn whatever code raises into an error of this package, except what a signal to this process raised.
+
+    An environment may raise KeyboardInterrupt or SystemExit itself. Passed on, it would look as if the user had
+    stopped the program.
+
+    Args:
+        error_of: Returns the error to raise instead of another, perhaps the same.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        if is_of_signal(error):
+            raise
+        instead = error_of(error)
+        if instead is error:
+            raise
+        raise instead from error
+
+
+def is_of_signal(error: BaseException) -> bool:
+    """Return whether the handler of SIGINT or SIGTERM raised an error, and not the code that the signal interrupted."""
+    handlers = [signal.getsignal(number) for number in _SIGNALS]
+    codes = {getattr(handler, "__code__", None) for handler in handlers} - {None}
+    trace, innermost = error.__traceback__, None
+    while trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace, innermost = trace.tb_next, trace
+    if not isinstance(error, KeyboardInterrupt) or innermost is None or signal.default_int_handler not in handlers:
+        return False
+    # Python's own handler has no frame: the trace ends at any instruction but one that raises.
+    instruction = dis.opname[innermost.tb_frame.f_code.co_code[innermost.tb_lasti]]
+    return not instruction.startswith(("RAISE", "RERAISE"))
