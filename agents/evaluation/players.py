@@ -41,7 +41,7 @@ def score_all(requests: Sequence[Request], processes: int, modules: Sequence[str
         for _ in range(min(processes, len(requests))):
             ours, theirs = context.Pipe()
             player = context.Process(target=_play, args=(theirs, threads, tuple(modules)), daemon=True)
-            with _safe_path():
+            with safe_path():
                 player.start()
             theirs.close()  # so that the pipe ends with the player
             players[ours] = player
@@ -79,7 +79,7 @@ def _receive(connection: Connection) -> Score | Exception:
 
 
 @contextmanager
-def _safe_path() -> Iterator[None]:
+def safe_path() -> Iterator[None]:
     """Keep the working folder off the path of processes that are started meanwhile.
 
     Python puts it there, and a file `multiprocessing.py` in it would run before anything of ours.

@@ -52,4 +52,4 @@ class ProgressLine:
     def say(self, line: str) -> None:
         """Print a line above the progress line."""
         if not self.progress.disable:
-            self.progress.console.print(line, highlight=False, soft_wrap=True)
+            self.progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
