@@ -2,31 +2,33 @@
 
 import dis
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-@contextmanager
-def failures(error_of: Callable[[BaseException], Exception]) -> Iterator[None]:
-    """Turn whatever code raises into an error of this package, except what a signal to this process raised.
+class Failures(AbstractContextManager[None]):
+    """Context that turns whatever code raises into an error of this package, except what a signal to this process raised.
 
     An environment may raise KeyboardInterrupt or SystemExit itself. Passed on, it would look as if the user had
-    stopped the program.
+    stopped the program. (A class, because generators cannot replace StopIteration.)
 
     Args:
         error_of: Returns the error to raise instead of another, perhaps the same.
+        then: Called at the end if nothing was raised.
     """
-    try:
-        yield
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
-        if is_of_signal(error):
-            raise
-        instead = error_of(error)
-        if instead is error:
-            raise
-        raise instead from error
+
+    def __init__(self, error_of: Callable[[BaseException], Exception], then: Callable[[], None] = lambda: None) -> None:
+        self.error_of, self.then = error_of, then
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is None:
+            self.then()
+        elif isinstance(error, Exception | KeyboardInterrupt | SystemExit) and not is_of_signal(error):
+            instead = self.error_of(error)
+            if instead is not error:
+                raise instead from error
 
 
 def is_of_signal(error: BaseException) -> bool:

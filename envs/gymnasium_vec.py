@@ -1,8 +1,8 @@
 """Vector environments of any Gymnasium environment with Discrete actions and Box observations."""
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import gymnasium
@@ -23,7 +23,7 @@ from pixelq.envs.checks import (
     spread_seeds,
 )
 from pixelq.envs.errors import EnvironmentFailed, InvalidEnv, printable, quoted, reason
-from pixelq.envs.failures import failures
+from pixelq.envs.failures import Failures
 from pixelq.envs.protocols import GYMNASIUM, Protocol
 
 Env = gymnasium.Env[Any, Any]
@@ -241,7 +241,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     def close_extras(self, **kwargs: Any) -> None:
         """Close the environments; an error that one raises then is ignored, because what was played is not lost."""
         for env in self._singles:
-            with suppress(EnvironmentFailed), failures(self._failed):
+            with suppress(EnvironmentFailed), Failures(self._failed):
                 env.close()
         self._envs.closed = True
 
@@ -256,7 +256,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             return self._singles[-1]
 
         env = self._env
-        with failures(lambda error: self._invalid(f"cannot be made: {reason(error)}")):
+        with Failures(lambda error: self._invalid(f"cannot be made: {reason(error)}")):
             if not isinstance(env, str):
                 return SyncVectorEnv([lambda: wrapped(env(**drawing))] * self.num_envs, **vector)
             return gymnasium.make_vec(  # type: ignore[return-value]  # "sync" says so
@@ -320,15 +320,15 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
                 env.is_idle = False
         return observations
 
-    @contextmanager
-    def _playing(self) -> Iterator[None]:
-        """Turn errors of the environments into `EnvironmentFailed`.
+    def _playing(self) -> Failures:
+        """Return a context that turns errors of the environments into `EnvironmentFailed`.
 
         Whatever interrupts a reset or a step leaves the environments in an unknown state until the next reset.
         """
         self._is_reset = False
-        with failures(self._failed):
-            yield
+        return Failures(self._failed, self._played)
+
+    def _played(self) -> None:
         self._is_reset = True
 
     def _failed(self, error: BaseException) -> EnvironmentFailed:

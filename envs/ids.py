@@ -9,7 +9,7 @@ import ale_py
 import gymnasium
 
 from pixelq.envs.errors import InvalidEnv, quoted, reason
-from pixelq.envs.failures import failures
+from pixelq.envs.failures import Failures
 
 gymnasium.register_envs(ale_py)
 
@@ -79,7 +79,7 @@ def import_module(module: str) -> None:
     Raises:
         InvalidEnv: If it cannot be imported.
     """
-    with failures(lambda error: InvalidEnv(f"the module {quoted(module)} cannot be imported: {reason(error)}")):
+    with Failures(lambda error: InvalidEnv(f"the module {quoted(module)} cannot be imported: {reason(error)}")):
         importlib.import_module(module)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pixelq.envs.atari import AtariVec
 from pixelq.envs.errors import InvalidEnv, reason
-from pixelq.envs.failures import failures
+from pixelq.envs.failures import Failures
 from pixelq.envs.film import FilmedAtari
 from pixelq.envs.gymnasium_vec import GymnasiumVec
 from pixelq.envs.ids import check_id, is_atari
@@ -129,7 +129,7 @@ def _check_draws(env_id: str) -> None:
     Raises:
         InvalidEnv: If it draws none.
     """
-    refused = failures(lambda error: InvalidEnv(f"{env_id!r} cannot be filmed: {reason(error)}"))
+    refused = Failures(lambda error: InvalidEnv(f"{env_id!r} cannot be filmed: {reason(error)}"))
     with refused, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the error above says what Gymnasium warns of
         env = gymnasium.make(env_id, render_mode="rgb_array")
