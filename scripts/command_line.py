@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import errno
 import inspect
 import io
 import itertools
@@ -20,10 +21,15 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 
 from pixelq.agents.errors import UserError
 from pixelq.agents.storage.files import is_stream, replace_file
+from pixelq.envs import import_module
 
 STDOUT = Path("-")
 """File that `--json` without a value stands for."""
+MOST_FOLDERS = 500
+"""Most folders in a path; `Path.mkdir` calls itself for each."""
 Args = TypeVar("Args")
+Modules = Annotated[tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE"), tyro.conf.UseAppendAction]
+"""Type of a field for `--import MODULE`, whose values `import_modules` takes."""
 
 
 def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args | None = None) -> Args:
@@ -46,11 +52,34 @@ def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args |
     try:
         with contextlib.redirect_stderr(errors):
             start = tyro.MISSING_NONPROP if default is None else default
-            return tyro.cli(kind, prog=f"pixelq {verb}", args=list(arguments), default=start, registry=_grouping(kind))
+            args = tyro.cli(kind, prog=f"pixelq {verb}", args=list(arguments), default=start, registry=_grouping(kind))
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
         raise UserError(_one_line(errors.getvalue(), verb)) from None
+    for value in vars(args).values():
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path):
+                _check_path(path)
+    return args
+
+
+def _check_path(path: Path) -> None:
+    """Check that a path can be followed, whether something lies there or not.
+
+    Raises:
+        UserError: If a name is too long, links lead in a circle, or there are more folders than `mkdir` can create.
+    """
+    why = f"more than {MOST_FOLDERS} folders" if len(path.parts) > MOST_FOLDERS else None
+    try:
+        path.stat()
+    except ValueError as error:  # a character that no path has
+        why = str(error)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            why = error.strerror
+    if why is not None:
+        raise UserError(f"{path} is no path that can be followed ({why}); give another")
 
 
 def optional_value(arguments: Sequence[str], flag: str, missing: str = str(STDOUT)) -> list[str]:
@@ -81,6 +110,16 @@ def check_least(*counts: tuple[str, int | None, int]) -> None:
     for flag, value, least in counts:
         if value is not None and value < least:
             raise UserError(f"{flag} must be at least {least}, got {value}")
+
+
+def import_modules(modules: Sequence[str]) -> None:
+    """Import the modules that a command line names, which register environments.
+
+    Raises:
+        InvalidEnv: If one cannot be imported.
+    """
+    for module in modules:
+        import_module(module)
 
 
 def make_folder(folder: Path, flag: str) -> None:

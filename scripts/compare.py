@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pixelq.agents.errors import UserError
@@ -57,7 +58,7 @@ def show(comparison: Comparison, console: Console) -> None:
     """Print a comparison as a table."""
     agent = comparison.published.agent
     table = Table(
-        title=f"{comparison.run} · {comparison.env} · mean return of training episodes",
+        title=escape(f"{comparison.run} · {comparison.env} · mean return of training episodes"),
         title_justify="left",
         caption=f"{agent}: {PUBLISHED_SOURCE}, mean ± std over seeds. Inside: within {SPREAD:g} std of the mean.",
         caption_justify="left",
@@ -77,7 +78,8 @@ def show(comparison: Comparison, console: Console) -> None:
     console.print(table)
     if comparison.differs:
         different = ", ".join(comparison.differs)
-        console.print(f"No verdict: it is not the published {agent} but differs in {different}.", highlight=False)
+        said = f"No verdict: it is not the published {agent} but differs in {different}."
+        console.print(said, highlight=False, markup=False)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,10 @@ from pixelq.agents.storage.pretrained import PretrainedPolicy, pretrained_polici
 from pixelq.envs import InvalidEnv, make_filmed
 from pixelq.scripts.command_line import (
     STDOUT,
+    Modules,
     check_least,
     check_writable,
+    import_modules,
     make_folder,
     optional_value,
     parse,
@@ -74,6 +76,8 @@ class EvaluateArgs:
     one path is given without --results and --which both."""
     video: Path | None = None
     """Folder for an mp4 of one more episode; None films none."""
+    modules: Modules = ()
+    """Module that registers environments, to import first; a run's folder alone imports none."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -81,6 +85,7 @@ def main(arguments: Sequence[str]) -> None:
     args = parse(EvaluateArgs, "evaluate", optional_value(list(arguments), "--json"))
     if args.list:
         return _list(args)
+    import_modules(args.modules)
     check_least(("--episodes", args.episodes, 1), ("--seed", args.seed, 0), ("--processes", args.processes, 1))
     requests = _requests(args)
     if args.video is not None:
@@ -176,7 +181,7 @@ def _evaluate_many(requests: list[Request], args: EvaluateArgs, file: ScoreFile 
     missing = list({request.key: request for request in requests if request.key not in scores}.values())
     processes = args.processes or (1 if resolve_device(args.device).type == "cuda" else os.cpu_count() or 1)
     with _bar("policies", len(requests), len(requests) - len(missing)) as bar:
-        for result in score_all(missing, max(1, min(processes, len(missing)))):
+        for result in score_all(missing, max(1, min(processes, len(missing))), args.modules):
             scores[result.request.key] = result.to_json()
             if file is not None:
                 file.append(result)

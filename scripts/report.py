@@ -16,7 +16,7 @@ from pixelq.agents.config.device import resolve_device
 from pixelq.agents.errors import RunFailed, UserError
 from pixelq.agents.report import ReportOptions, write_report
 from pixelq.agents.storage.files import read_regular
-from pixelq.scripts.command_line import check_least, check_writable, parse
+from pixelq.scripts.command_line import Modules, check_least, check_writable, import_modules, parse
 from pixelq.scripts.main import run
 
 
@@ -40,6 +40,8 @@ class ReportArgs:
     """Seed of these episodes."""
     device: str = "auto"
     """Device to play on: auto (a GPU if there is one), cpu or cuda."""
+    modules: Modules = ()
+    """Module that registers environments, to import first; a run's folder alone imports none."""
     price_per_hour: float | None = None
     """Price of the machine in any currency, for the cost of a million frames; None leaves the cost out."""
 
@@ -54,6 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     price = args.price_per_hour
     if price is not None and not (math.isfinite(price) and price >= 0):
         raise UserError(f"--price-per-hour must be a number of at least 0, got {price}")
+    import_modules(args.modules)
     _check_replaceable(args.out)
     check_writable(args.out, "--out")
     options = ReportOptions(args.film, args.episodes, args.seed, args.device, price)

@@ -29,8 +29,8 @@ from pixelq.agents.storage.checkpoint import MOST_JSON, one_line, read_run_state
 from pixelq.agents.storage.files import read_regular, replace_file, user_path
 from pixelq.agents.storage.rules import rules_of
 from pixelq.agents.storage.validation import check_types
-from pixelq.envs import PROTOCOLS, is_atari, make_vec, split_rules, with_flicker
-from pixelq.scripts.command_line import check_least, parse
+from pixelq.envs import PROTOCOLS, check_imported, is_atari, make_vec, split_rules, with_flicker
+from pixelq.scripts.command_line import Modules, check_least, import_modules, parse
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.main import run as run_verb
 
@@ -75,6 +75,8 @@ class TrainArgs:
     """Use all 18 joystick actions on every Atari game."""
     flicker: float = 0.0
     """Probability, in [0, 1), that a frame of an Atari game is black (Hausknecht & Stone 2015)."""
+    modules: Modules = ()
+    """Module that registers environments, to import first; with --resume, the run alone imports none."""
     agent: AgentConfig = field(default_factory=lambda: preset("quick"))
     """The agent's settings; they start from the preset's."""
 
@@ -82,7 +84,7 @@ class TrainArgs:
 RUNS = Path("runs")
 """Folder of the runs that are given no other."""
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
-CHANGEABLE = frozenset({*COUNTS, "device", "deterministic", "out", "resume", "agent.cuda_graph"})
+CHANGEABLE = frozenset({*COUNTS, "device", "deterministic", "out", "resume", "modules", "agent.cuda_graph"})
 """Flags that may change when a run is resumed."""
 
 
@@ -95,8 +97,11 @@ def main(arguments: Sequence[str]) -> None:
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
     if args.deterministic:
         _use_deterministic_algorithms(args)
+    import_modules(args.modules)
     if args.resume:
         _check_unchanged(args, defaults)
+        if not any(argument.partition("=")[0] == "--env" for argument in arguments):
+            check_imported(args.env)
         _resume(args)
     else:
         _start(args)
@@ -149,7 +154,7 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
             raise KeyError(*missing)
         if saved["env"] is None:
             raise InvalidRun(f"{chosen.out} was trained in environments without an ID; resume it from Python")
-        names = kinds.keys() & saved.keys() - {"agent", "device", "protocol", "flicker"}
+        names = kinds.keys() & saved.keys() - {"agent", "device", "protocol", "flicker", "modules"}
         flags = {name: saved[name] for name in names}
         # A choice among names is text.
         check_types(flags, {name: kinds[name] if isinstance(kinds[name], type) else str for name in names})
@@ -245,7 +250,7 @@ def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
         seed,
         args.protocol,
         full_action_space=args.full_action_space,
-        frame_stack=args.agent.frame_stack,
+        frame_stack=args.agent.frame_stack if is_atari(args.env) else None,
         flicker=args.flicker,
     )
 

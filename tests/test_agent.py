@@ -355,7 +355,7 @@ def test_a_loaded_agent_fills_its_replay_before_it_learns(tmp_path: Path) -> Non
 
 def test_environments_that_do_not_fit_are_refused() -> None:
     agent, _ = cartpole()
-    with pytest.raises(InvalidConfig, match="spaces are not the agent's"):
+    with pytest.raises(InvalidConfig, match="must have the agent's observations and actions"):
         agent.learn(make_vec("Acrobot-v1", 2), 10)
     same_step = gymnasium.make_vec(
         "CartPole-v1", 2, "sync", vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}

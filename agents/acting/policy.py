@@ -24,8 +24,11 @@ from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig
 from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint, read_description
 from pixelq.agents.storage.pretrained import find_policy
 from pixelq.agents.storage.rules import rules_of
-from pixelq.agents.storage.validation import count, observations, unbounded_box
+from pixelq.agents.storage.validation import check_types, count, observations, unbounded_box
 from pixelq.networks import Noise
+
+MOST_ACTIONS = 2**15 - 1
+"""Most actions, because the replay stores an action as 16 bits."""
 
 
 class Policy:
@@ -66,6 +69,8 @@ class Policy:
             raise InvalidConfig(f"the observation space must be a Box, got {observation_space}")
         if not isinstance(action_space, gymnasium.spaces.Discrete) or action_space.start != 0:
             raise InvalidConfig(f"the action space must be a Discrete space that starts at 0, got {action_space}")
+        if action_space.n > MOST_ACTIONS:
+            raise InvalidConfig(f"there must be at most {MOST_ACTIONS:,} actions, got {action_space.n:,}")
         if not 0 <= seed <= MOST_SEED:
             got = seed if seed < 0 else f"one of {seed.bit_length()} bits"
             raise InvalidConfig(f"seed must be at least 0 and at most 2**128, got {got}")
@@ -94,8 +99,10 @@ class Policy:
 
     def fits(self, envs: VectorEnv) -> bool:
         """Return whether the environments have the observations and actions that the policy was made for."""
-        theirs, own = envs.single_observation_space, self.observation_space
-        return (theirs.shape, theirs.dtype, envs.single_action_space) == (own.shape, own.dtype, self.action_space)
+        theirs, own, actions = envs.single_observation_space, self.observation_space, envs.single_action_space
+        if not isinstance(actions, gymnasium.spaces.Discrete) or actions.start != 0:
+            return False
+        return (theirs.shape, theirs.dtype, int(actions.n)) == (own.shape, own.dtype, self.num_actions)
 
     def make_memory(self, num_envs: int) -> Memory | None:
         """Return a new LSTM state for N environments whose episodes start; None for a network without an LSTM."""
@@ -172,8 +179,8 @@ class Policy:
             Actions int64 [B] ([] for one observation), and the state.
 
         Raises:
-            ValueError: If the observation does not fit the observation space, the state belongs to another policy, or
-                an argument has another number of environments.
+            ValueError: If the observation does not fit the observation space, such as floats for pixels, the state
+                belongs to another policy, or an argument has another number of environments.
         """
         obs, is_single = self._batched(np.asarray(observation))
         memory = memory_of(self.network, len(obs), state, episode_start, reward)
@@ -189,7 +196,7 @@ class Policy:
                 obs = obs[None] if is_single else obs
                 obs = obs if axes == shape else np.moveaxis(obs, -1, 1)
                 is_pixels = self.observation_space.dtype == np.uint8  # which the encoder scales
-                return obs.astype(np.uint8 if is_pixels else np.float32, copy=False), is_single
+                return _pixels(obs) if is_pixels else obs.astype(np.float32, copy=False), is_single
         raise ValueError(f"the observation must have shape {shape} or (batch, *{shape}), got {obs.shape}")
 
     @classmethod
@@ -234,5 +241,29 @@ class Policy:
         self.network.load_state_dict(checkpoint.network)
         self.rng.bit_generator.state = state["rng"]
         self.step = count(state, "step")
-        self.env_id = None if state["env"] is None else str(state["env"])
+        check_types(state, {"env": str | None})
+        self.env_id = state["env"]
         self.protocol = rules_of(state)
+
+
+def _pixels(obs: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return observations of pixels as uint8.
+
+    Raises:
+        ValueError: If they hold anything but whole numbers in [0, 255], or may be on another scale: the encoder divides
+            them by 255, so those in [0, 1] would all look black.
+    """
+    if obs.dtype == np.uint8:
+        return obs
+    if obs.dtype.kind not in "iuf":
+        raise ValueError(f"the observation must be pixels of type uint8, got {obs.dtype}")
+    if obs.size:
+        low, high = obs.min(), obs.max()
+        if not (low >= 0 and high <= 255):
+            raise ValueError(f"the observation must be pixels in [0, 255], got {low} to {high}")
+        if obs.dtype.kind == "f" and (0 < high <= 1 or (obs != np.rint(obs)).any()):
+            raise ValueError(
+                f"the observation must be whole pixels in [0, 255], got {obs.dtype} from {low} to {high}; "
+                "if they are in [0, 1], give np.rint(255 * observation)"
+            )
+    return obs.astype(np.uint8)

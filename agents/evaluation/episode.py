@@ -49,8 +49,8 @@ class Game:
     """Probability of a random action."""
     seed: int = 0
     """Seed of the game and of the random actions."""
-    frame_stack: int = 4
-    """Atari only: number of frames in an observation."""
+    frame_stack: int | None = None
+    """Atari only: number of frames in an observation; None for 4."""
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -68,9 +68,10 @@ def has_full_action_space(policy: Policy) -> bool:
     return policy.num_actions == 18
 
 
-def stacked_frames(policy: Policy) -> int:
-    """Return the number of frames in an observation of an Atari policy; 1 for other policies."""
-    return policy.observation_space.shape[0] if len(policy.observation_space.shape) == 3 else 1
+def stacked_frames(policy: Policy) -> int | None:
+    """Return the number of frames in an observation of an Atari policy; None for other policies."""
+    shape = policy.observation_space.shape
+    return shape[0] if is_atari(policy.env_id or "") and len(shape) == 3 else None
 
 
 def evaluation_rules(trained: str | None, protocol: str | None = None, flicker: float | None = None) -> str:

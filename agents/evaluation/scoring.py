@@ -20,8 +20,8 @@ from pixelq.agents.storage.files import digest_of_file, read_regular, replace_fi
 from pixelq.agents.storage.pointers import Mark, marked
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
 from pixelq.agents.storage.rules import rules_of, with_rules
-from pixelq.agents.storage.validation import count
-from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec, split_rules
+from pixelq.agents.storage.validation import check_types, count
+from pixelq.envs import GYMNASIUM, PROTOCOLS, check_imported, is_atari, make_vec, split_rules
 
 NUM_ENVS = 8
 KEY = ("env", "weights", "step", "protocol", "episodes", "seed")
@@ -121,6 +121,7 @@ def request_of(
     """Return what to play of a checkpoint; without `protocol` and `flicker`, by the rules of its training.
 
     Raises:
+        InvalidEnv: If its environment is in a module that has not been imported.
         InvalidCheckpoint: If it is damaged, or does not say in which environment it was trained.
         UserError: If its protocol has no known name, or it cannot be played with that flicker.
     """
@@ -132,9 +133,11 @@ def request_of(
             f"{checkpoint} does not say which environment it was trained in; evaluate it from Python"
         )
     try:
+        check_types(state, {"env": str})
         step, own = count(state, "step"), rules_of(state)
     except (LookupError, ValueError) as error:
         raise InvalidCheckpoint(f"{checkpoint} does not describe an agent of this version: {error}") from error
+    check_imported(env)
     if protocol is None and split_rules(own or "")[0] not in (*PROTOCOLS, GYMNASIUM.name):
         raise UserError(f"{checkpoint} was trained with a protocol of its own, {own!r:.80}; give --protocol")
     if flicker is not None and not 0 <= flicker < 1:

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from pixelq.agents.errors import InvalidCheckpoint
+from pixelq.agents.errors import InvalidCheckpoint, printable
 from pixelq.agents.storage.files import (
     CHECKSUMS,
     check_digest,
@@ -351,7 +351,7 @@ def _json(values: dict[str, Any]) -> bytes:
 
 def one_line(error: Exception) -> str:
     """Return the message of an error in one line, to be part of a sentence."""
-    return " ".join(str(error).split())[:300]
+    return printable(str(error), 300)
 
 
 def _is_replaceable(path: Path) -> bool:
