@@ -56,7 +56,7 @@ def _row(group: Group) -> dict[str, Any]:
     normalized = None if score is None else human_normalized_score(group.env, score.mean)
     return {
         "agent": group.agent,
-        "seeds": ", ".join(str(run.config.get("seed", "?")) for run in runs),
+        "seeds": ", ".join(run.seed for run in runs),
         "length": _length(runs),
         "fresh": cell([run.final for run in runs]),
         "last": cell([run.last for run in runs]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections import Counter
@@ -12,12 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.presets import PRESETS
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.runs.tables import FINAL_EVALUATION, TABLES, read_run
+from pixelq.agents.results.formatting import shortened
+from pixelq.agents.runs.columns import GREATEST, Columns, read_columns
+from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.checkpoint import MOST_JSON, one_line
 from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.rules import with_rules
@@ -25,8 +27,6 @@ from pixelq.envs import GYMNASIUM, has_published_rules, split_rules
 
 SPEED_ONLY = frozenset({"cuda_graph"})
 """Settings that change the speed of training but not its scores."""
-Columns = dict[str, NDArray[np.float64]]
-"""Columns [rows] of a table by name; NaN where a cell is empty."""
 
 _TYPES = {
     "seed": (int, "a whole number"),
@@ -76,6 +76,11 @@ class Run:
         return Path(os.path.abspath(self.path)).name
 
     @property
+    def seed(self) -> str:
+        """Seed as text; a question mark if it is unknown."""
+        return shortened(self.config.get("seed", "?"), 40)
+
+    @property
     def steps(self) -> int:
         """Number of agent steps so far."""
         return int(self.metrics["step"][-1]) if len(self.metrics["step"]) else 0
@@ -92,7 +97,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock time so far, including evaluations."""
+        """Wall-clock time so far, including evaluations; NaN if it is unknown."""
         return float(self.metrics["wall_seconds"][-1]) if self.steps else 0.0
 
     @property
@@ -132,7 +137,7 @@ class Group:
     @property
     def preset(self) -> str:
         """Name of the preset; `custom` without one."""
-        return str(self.runs[0].config.get("preset", "custom"))
+        return shortened(self.runs[0].config.get("preset", "custom"))
 
     @property
     def has_published_rules(self) -> bool:
@@ -158,15 +163,15 @@ def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
     found = [load_run(folder) for folder in folders.values()]
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run, agent in zip(found, _agent_names(found), strict=True):
-        groups.setdefault((str(run.config["env"]), agent, str(run.config["protocol"])), []).append(run)
+        env, protocol = (shortened(run.config[name]) for name in ("env", "protocol"))
+        groups.setdefault((env, agent, protocol), []).append(run)
     for (env, agent, _), runs in groups.items():
         seen: dict[Any, Run] = {}
         for run in runs:
             twin = seen.setdefault(run.config.get("seed"), run)
             if twin is not run:
                 raise InvalidRun(
-                    f"{twin.path} and {run.path} are both {agent} on {env} with seed {run.config.get('seed')}; "
-                    "give one of them"
+                    f"{twin.path} and {run.path} are both {agent} on {env} with seed {run.seed}; give one of them"
                 )
     return [
         Group(agent, env, protocol, tuple(sorted(runs, key=lambda run: str(run.config.get("seed")).zfill(20))))
@@ -180,12 +185,13 @@ def load_run(folder: Path) -> Run:
     Raises:
         InvalidRun: If there is no run in it, or one of its files is damaged.
     """
-    config, metrics, evaluations = read_run(folder)
+    config = read_config(folder)
+    metrics, evaluations = (read_columns(folder, table) for table in ("metrics", "evaluations"))
     for name, (kind, called) in _TYPES.items():
         value = config.get(name)
         if value is not None and type(value) is not kind:
             raise InvalidRun(f"{name} in {folder / 'config.json'} must be {called}, got {value!r:.80}")
-    return Run(folder, config, _columns(metrics, "metrics"), _columns(evaluations, "evaluations"), _final_score(folder))
+    return Run(folder, config, metrics, evaluations, _final_score(folder))
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
@@ -248,7 +254,8 @@ def agent_of(config: Mapping[str, Any]) -> str:
     name = str(config.get("preset", "custom"))
     settings = PRESETS[name]() if name in PRESETS else AgentConfig()
     different = differences(config, settings)
-    return ", ".join([name, *(f"{key} {value}" for key, value in different.items() if key not in SPEED_ONLY)])
+    settings = (f"{key} {shortened(value)}" for key, value in different.items() if key not in SPEED_ONLY)
+    return ", ".join([shortened(name), *settings])
 
 
 def _agent_names(runs: Sequence[Run]) -> list[str]:
@@ -277,11 +284,9 @@ def _final_score(folder: Path) -> MeanReturn | None:
     values = read_evaluation(path)
     try:
         (low, high), episodes = values["ci95"], values["episodes"]
-        return MeanReturn(float(values["mean"]), float(low), float(high), int(episodes), int(values["step"]))
+        mean, *ends = (
+            float(value) if abs(value) <= GREATEST else math.nan for value in (values["mean"], float(low), float(high))
+        )
+        return MeanReturn(mean, *ends, int(episodes), int(values["step"]))
     except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise InvalidRun(f"{path} does not describe an evaluation; evaluate the run again") from error
-
-
-def _columns(rows: list[dict[str, str]], table: str) -> Columns:
-    """Return the columns of a table, given its rows as text."""
-    return {name: np.array([float(row.get(name) or "nan") for row in rows], np.float64) for name in TABLES[table]}
