@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from pixelq.agents.acting.policy import Policy
@@ -18,14 +19,20 @@ from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_chec
 from pixelq.agents.storage.files import digest_of_file, read_regular, write_synced
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
 from pixelq.agents.storage.rules import rules_of, with_rules
-from pixelq.agents.storage.validation import count
+from pixelq.agents.storage.validation import check_types, count, is_number
 from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec, split_rules
 
 NUM_ENVS = 8
 KEY = ("env", "weights", "step", "protocol", "episodes", "seed")
 """Entries of a score that identify its request."""
-FIELDS = {*KEY, "checkpoint", "mark", "frames", "returns", "mean", "ci95", "human_normalized"}
-"""Entries that each line of a file of scores has at least."""
+FIELDS: dict[str, type | UnionType] = {
+    **dict.fromkeys(("env", "weights", "protocol", "checkpoint", "mark"), str),
+    **dict.fromkeys(("step", "episodes", "seed", "frames"), int),
+    **dict.fromkeys(("returns", "ci95"), list),
+    "mean": float | int,
+    "human_normalized": float | int | None,
+}
+"""Entries that each line of a file of scores has at least, and their types."""
 BEGINNING = '{"env": "'
 """Beginning of each of its lines."""
 MARKS = {"best": "best", "latest": "last"}
@@ -229,9 +236,7 @@ class ScoreFile:
             if rest[: len(BEGINNING)] != BEGINNING[: len(rest)]:  # not a line of ours that a crash cut off
                 raise ValueError(rest)
             scores = [json.loads(line) for line in whole.splitlines()]
-            if not all(values.keys() >= FIELDS for values in scores):
-                raise ValueError("a field is missing")
-            scores = [with_rules(values) for values in scores]
+            scores = [_checked_score(values) for values in scores]
             self.scores: dict[tuple[Any, ...], dict[str, Any]] = {
                 tuple(values[name] for name in KEY): values for values in scores
             }
@@ -257,3 +262,20 @@ class ScoreFile:
             raise RunFailed(
                 f"{self.path} can no longer be written ({error.strerror}); evaluate again to go on"
             ) from error
+
+
+def _checked_score(values: Any) -> dict[str, Any]:
+    """Return the JSON values of a line of a file of scores, as `with_rules` has them.
+
+    Raises:
+        ValueError: If they are not those of a score.
+    """
+    if not isinstance(values, dict) or not values.keys() >= FIELDS.keys():
+        raise ValueError("a field is missing")
+    values = with_rules(values)
+    check_types(values, FIELDS)
+    low, high = values["ci95"]
+    for value in (low, high, values["mean"], *values["returns"]):
+        if not (isinstance(value, float) or is_number(value)):  # NaN is of an environment, a huge integer is not
+            raise ValueError(f"a score must be a number, got {value!r:.80}")
+    return values

@@ -13,14 +13,15 @@ from pixelq.agents.report.across import across_section
 from pixelq.agents.report.curves import curves_section
 from pixelq.agents.report.episode import no_episode_section
 from pixelq.agents.report.insight import insight_sections
-from pixelq.agents.report.page import Section, render
+from pixelq.agents.report.page import Section, check_extra, render
 from pixelq.agents.report.settings import machines_section, settings_section
 from pixelq.agents.report.standing import standing_section, summary_section
+from pixelq.agents.report.watch import Watching, watch_runs
 from pixelq.agents.results.formatting import describe_rules, pluralize
 from pixelq.agents.results.records import Group, Run, read_groups
 from pixelq.agents.storage.files import replace_file
 
-__all__ = ["ReportOptions", "make_report", "write_report"]
+__all__ = ["ReportOptions", "Watching", "make_report", "watch_runs", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def make_report(
         InvalidCheckpoint: If the policy of `options.film` cannot be played.
         MissingExtra: If a library of the extra `report` is missing.
     """
+    check_extra()  # before episodes are played for minutes
     groups, options = read_groups(runs), options or ReportOptions()
     sections = [
         summary_section(groups),

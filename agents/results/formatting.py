@@ -52,7 +52,7 @@ def format_duration(seconds: float) -> str:
 def shortened(text: object, most: int = 80) -> str:
     """Return a text from a file in one printable line of at most `most` characters, cut off with `…`."""
     start = str(text)[: most + 1]
-    line = "".join(letter if letter.isprintable() else "�" for letter in start)
+    line = "".join(letter if letter.isprintable() else "?" for letter in start)
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
