@@ -42,6 +42,8 @@ class ReportArgs:
     """Device to play on: auto (a GPU if there is one), cpu or cuda."""
     price_per_hour: float | None = None
     """Price of the machine in any currency, for the cost of a million frames; None leaves the cost out."""
+    name: str | None = None
+    """Title of the page; None for the agent and the environment."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"--price-per-hour must be a number of at least 0, got {price}")
     _check_replaceable(args.out)
     check_writable(args.out, "--out")
-    options = ReportOptions(args.film, args.episodes, args.seed, args.device, price)
+    options = ReportOptions(args.film, args.episodes, args.seed, args.device, price, args.name)
     try:
         write_report(args.runs, args.out, options, tell=lambda what: print(what, file=sys.stderr))
     except OSError as error:

@@ -32,7 +32,7 @@ def settings_section(groups: Sequence[Group]) -> Section:
         preset = settings.to_dict() | DEFAULT_RULES
         tables.append(
             {
-                "agent": group.agent,
+                "agent": group.label,
                 "env": group.env,
                 "preset": group.preset if group.preset in PRESETS else "the defaults",
                 "rows": [
@@ -48,7 +48,7 @@ def settings_section(groups: Sequence[Group]) -> Section:
 def machines_section(groups: Sequence[Group], price_per_hour: float | None) -> Section:
     """Return the section of hardware, time and cost; without a price it says how to give one."""
     rows = [
-        {"agent": group.agent, "env": group.env, **_machine(run, price_per_hour)}
+        {"agent": group.label, "env": group.env, **_machine(run, price_per_hour)}
         for group in groups
         for run in group.runs
     ]

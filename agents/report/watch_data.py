@@ -22,7 +22,9 @@ from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.validation import is_count, is_number, number_in
 
 COLUMNS = {
-    "metrics": ("step", "frames", "return_mean", "loss", "q_mean", "epsilon", "steps_per_second", "wall_seconds"),
+    "metrics": tuple(
+        "step frames return_mean loss q_mean epsilon steps_per_second wall_seconds return_mean_100".split()
+    ),
     "evaluations": ("step", "mean", "ci95_low", "ci95_high", "episodes"),
 }
 """Columns of each table that the page shows."""

@@ -90,8 +90,9 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
     if published is not None and len(steps):
         _draw_published(axes, published, PUBLISHED, up_to=steps[-1])
 
+    name = run.absolute().name
     rules = shortened(describe_rules(str(config["protocol"])))
-    axes.set(xlabel=unit, ylabel="mean return", title=literal(f"{env} · {rules} · {preset}"))
+    axes.set(xlabel=unit, ylabel="mean return", title=literal(f"{env} · {rules} · {preset} · {shortened(name, 40)}"))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     path = run / "curve.png"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +29,8 @@ from pixelq.envs import GYMNASIUM, has_published_rules, split_rules
 SPEED_ONLY = frozenset({"cuda_graph"})
 """Settings that change the speed of training but not its scores."""
 
+MOST_PARTS = 3
+"""Greatest number of settings in the short name of an agent."""
 _TYPES = {
     "seed": (int, "a whole number"),
     "steps": (int, "a whole number"),
@@ -127,12 +130,14 @@ class Group:
         env: Environment id.
         protocol: Rules that the runs were trained under, such as `sticky` or `sticky+flicker=0.5`.
         runs: The N runs, ordered by seed.
+        label: Short name: the preset, and the settings that tell it from the other agents that were read with it.
     """
 
     agent: str
     env: str
     protocol: str
     runs: tuple[Run, ...]
+    label: str = ""
 
     @property
     def preset(self) -> str:
@@ -173,8 +178,9 @@ def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
                 raise InvalidRun(
                     f"{twin.path} and {run.path} are both {agent} on {env} with seed {run.seed}; give one of them"
                 )
+    labels = _labels(agent for _, agent, _ in groups)
     return [
-        Group(agent, env, protocol, tuple(sorted(runs, key=lambda run: str(run.config.get("seed")).zfill(20))))
+        Group(agent, env, protocol, tuple(sorted(runs, key=lambda run: run.seed.zfill(20))), labels[agent])
         for (env, agent, protocol), runs in groups.items()
     ]
 
@@ -256,6 +262,24 @@ def agent_of(config: Mapping[str, Any]) -> str:
     different = differences(config, settings)
     settings = (f"{key} {shortened(value)}" for key, value in different.items() if key not in SPEED_ONLY)
     return ", ".join([shortened(name), *settings])
+
+
+def _labels(agents: Iterable[str]) -> dict[str, str]:
+    """Return short names of agents that differ from each other, by their whole names.
+
+    Settings that all agents of a preset share are left out, and so are those after the first `MOST_PARTS`.
+    """
+    parts = {agent: re.split(r", (?=[a-z0-9_,]+ )", agent) for agent in dict.fromkeys(agents)}
+    found = {}
+    for agent, (name, *settings) in parts.items():
+        same = [set(others) for other, *others in parts.values() if other == name]
+        shared = set.intersection(*same) if len(same) > 1 else set()
+        own = [setting for setting in settings if setting not in shared]
+        left_out = len(own) - MOST_PARTS
+        if left_out > 1:
+            own = [*own[:MOST_PARTS], f"{left_out} more"]
+        found[agent] = ", ".join([name, *own])
+    return found if len(set(found.values())) == len(found) else {agent: agent for agent in parts}
 
 
 def _agent_names(runs: Sequence[Run]) -> list[str]:
