@@ -314,10 +314,10 @@ def _checked_score(values: Any) -> dict[str, Any]:
     """
     if not isinstance(values, dict) or not values.keys() >= FIELDS.keys():
         raise ValueError("a field is missing")
-    values = with_rules({"max_episode_steps": None} | values)  # older versions knew no limit
-    check_types(values, FIELDS)
-    low, high = values["ci95"]
-    for value in (low, high, values["mean"], *values["returns"]):
+    found = with_rules({"max_episode_steps": None} | values)  # older versions knew no limit
+    check_types(found, FIELDS)
+    low, high = found["ci95"]
+    for value in (low, high, found["mean"], *found["returns"]):
         if not (value is None or isinstance(value, float) or is_number(value)):  # None is what JSON has for infinities
             raise ValueError(f"a score must be a number, got {value!r:.80}")
-    return values
+    return found
