@@ -14,6 +14,7 @@ from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.json_values import MOST_JSON, check_types
 from pixelq.agents.storage.rules import rules_of, split_rules
 from pixelq.scripts.command_line import check_least, parse
+from pixelq.scripts.streams import printable
 
 ProtocolName = Literal["sticky", "nature", "100k"]
 """Names in `pixelq.envs.PROTOCOLS`."""
@@ -131,7 +132,8 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InvalidRun(
-            f"{chosen.out / 'config.json'} is damaged ({error}); restore the file, or start another run"
+            f"{chosen.out / 'config.json'} is damaged ({printable(str(error), 300)}); restore the file, or start "
+            "another run"
         ) from error
 
 

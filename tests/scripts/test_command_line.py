@@ -11,7 +11,7 @@ import pytest
 from pixelq.agents import AgentConfig, InvalidConfig, preset
 from pixelq.agents.errors import UserError
 from pixelq.scripts.command_line import parse
-from pixelq.scripts.train import TrainArgs
+from pixelq.scripts.flags.train import TrainArgs
 
 
 @dataclass(frozen=True)
