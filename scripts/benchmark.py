@@ -26,7 +26,7 @@ def main(args: BenchmarkArgs) -> None:
     """Measure, and print the figures."""
     _check(args)
     device = resolve_device(args.device)
-    console = Console(stderr=args.json == STDOUT)
+    console = Console(stderr=args.json == STDOUT, markup=False)
     seconds = args.seconds / args.turns
     if args.updates is not None:
         figures = update_costs(presets_of(args.updates), device, args.turns, seconds)

@@ -21,7 +21,7 @@ def main(args: CompareArgs) -> None:
         if path not in (None, STDOUT):
             check_writable(path, flag)
     comparisons = [compare_run(run) for run in args.runs]
-    console = Console(stderr=args.json == STDOUT)
+    console = Console(stderr=args.json == STDOUT, markup=False)
     for comparison in comparisons:
         show(comparison, console)
     if args.out is not None:

@@ -23,6 +23,8 @@ VERBS = {
     "acceptance": "run the GPU tests, the benchmark and Pong up to a score, in ten minutes",
     "presets": "list the presets",
 }
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+"""Errors of the operating system that no verb expects everywhere: a full disk, a limit, rights that have changed."""
 USAGE = """usage: pixelq VERB [flags]   (pixelq VERB --help lists the flags)
 
 {verbs}
@@ -75,7 +77,7 @@ def _without_verb(arguments: Sequence[str]) -> int:
     else:
         close = difflib.get_close_matches(arguments[0].lower(), VERBS, 1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(VERBS)}"
-        print(f"pixelq: unknown verb {printable(arguments[0], 80)!r}; {hint}", file=sys.stderr)
+        print(f"pixelq: unknown verb '{printable(arguments[0], 80)}'; {hint}", file=sys.stderr)
         return 2
     return 0
 
@@ -100,8 +102,8 @@ def _enter(name: str, act: Callable[[], int]) -> int:
         except SystemExit as stop:  # of `--help`, of a signal, or of a part that failed
             code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
         except Exception as error:
-            code = _exit_code(error)
-            print(f"{name}: {printable(str(error))}", file=sys.stderr)
+            code, sentence = _meaning(error)
+            print(f"{name}: {printable(sentence)}", file=sys.stderr)
         out.flush()
         if out.error is None or code != 0:
             return code
@@ -110,18 +112,20 @@ def _enter(name: str, act: Callable[[], int]) -> int:
         return 1
 
 
-def _exit_code(error: Exception) -> int:
-    """Return the exit code of an error whose message is for the user; any other error is raised again."""
+def _meaning(error: Exception) -> tuple[int, str]:
+    """Return the exit code and the sentence of an error that is for the user; any other error is raised again."""
     errors = importlib.import_module("pixelq.agents.errors")
     if isinstance(error, errors.UserError):
-        return 2
+        return 2, str(error)
     if isinstance(error, errors.RunFailed):
-        return 1
+        return 1, str(error)
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        return 1, f"{error.filename or 'a file'} cannot be written or read ({error.strerror})"
     envs = importlib.import_module("pixelq.envs.errors")
     if isinstance(error, envs.InvalidEnv):
-        return 2
+        return 2, str(error)
     if isinstance(error, envs.EnvironmentFailed):
-        return 1
+        return 1, str(error)
     raise error
 
 

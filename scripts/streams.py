@@ -19,7 +19,7 @@ class LastingStream:
     Characters that the stream's encoding lacks are written as question marks. Attributes are those of the stream.
 
     Args:
-        stream: The stream; None if the process has none.
+        stream: The stream, perhaps closed; None if the process has none.
 
     Attributes:
         error: Why the stream can no longer be written; None as long as it can.
@@ -28,9 +28,9 @@ class LastingStream:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self.error: OSError | None = None
-        if stream is None:
+        if stream is None or getattr(stream, "closed", False):
             self._stream = open(os.devnull, "w")  # noqa: SIM115  # as long-lived as the process's own
-            self.error = OSError(errno.EBADF, os.strerror(errno.EBADF))
+            self.error = _closed()
 
     def write(self, text: str) -> int:
         """Write text, or note why it cannot be written."""
@@ -41,8 +41,8 @@ class LastingStream:
             self.write(text.encode(encoding, "replace").decode(encoding))
         except OSError as error:
             self._fail(error)
-        except ValueError:  # the stream has been closed
-            self._fail(OSError(errno.EBADF, os.strerror(errno.EBADF)))
+        except ValueError:  # it has been closed meanwhile
+            self._fail(_closed())
         return len(text)
 
     def flush(self) -> None:
@@ -52,7 +52,7 @@ class LastingStream:
         except OSError as error:
             self._fail(error)
         except ValueError:
-            self._fail(OSError(errno.EBADF, os.strerror(errno.EBADF)))
+            self._fail(_closed())
 
     def _fail(self, error: OSError) -> None:
         """Note the error, and let later text, and what Python flushes at its end, go nowhere."""
@@ -65,6 +65,10 @@ class LastingStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _closed() -> OSError:
+    return OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
 @contextlib.contextmanager
