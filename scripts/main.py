@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
+import re
 import signal
 import sys
 import threading
@@ -116,9 +117,9 @@ def _meaning(error: Exception) -> tuple[int, str]:
     """Return the exit code and the sentence of an error that is for the user; any other error is raised again."""
     errors = importlib.import_module("pixelq.agents.errors")
     if isinstance(error, errors.UserError):
-        return 2, str(error)
+        return 2, _with_flags(str(error))
     if isinstance(error, errors.RunFailed):
-        return 1, str(error)
+        return 1, _with_flags(str(error))
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         return 1, f"{error.filename or 'a file'} cannot be written or read ({error.strerror})"
     envs = importlib.import_module("pixelq.envs.errors")
@@ -127,6 +128,16 @@ def _meaning(error: Exception) -> tuple[int, str]:
     if isinstance(error, envs.EnvironmentFailed):
         return 1, str(error)
     raise error
+
+
+def _with_flags(sentence: str) -> str:
+    """Return a sentence in which parameters in backticks are named as flags; see `pixelq.agents.errors`."""
+
+    def flag(found: re.Match[str]) -> str:
+        value = "" if found[2] in (None, "True") else f" {found[2]}"
+        return f"--{found[1].replace('_', '-')}{value}"
+
+    return re.sub(r"`([a-z][a-z_]*)(?:=(\w+))?`", flag, sentence)
 
 
 if __name__ == "__main__":

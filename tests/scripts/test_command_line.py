@@ -15,7 +15,8 @@ from typing import get_args
 import pytest
 
 from pixelq.agents import AgentConfig, InvalidConfig, preset
-from pixelq.agents.errors import UserError
+from pixelq.agents.errors import InvalidRun, RunFailed, UserError
+from pixelq.agents.runs.folder import RunFolder
 from pixelq.envs import PROTOCOLS
 from pixelq.scripts.command_line import closest_flag, integer, parse
 from pixelq.scripts.flags.evaluate import EvaluateArgs
@@ -162,3 +163,33 @@ def test_completion_knows_each_verbs_own_flags(tmp_path: Path) -> None:
 def test_choices_are_listed_as_they_are_written() -> None:
     with pytest.raises(UserError, match=r"^--suite must be one of .*atari26.*, got 'atari'$"):
         parse(EvaluateArgs, "evaluate", ["x", "--suite", "atari"])
+
+
+@pytest.mark.parametrize(
+    ("sentence", "printed"),
+    [
+        ("use `resume=True` to go on, or another `out`", "use --resume to go on, or another --out"),
+        ("give `which=last` or fewer `evaluation_episodes`", "give --which last or fewer --evaluation-episodes"),
+        ("run `pip install pygame`, see `DQN.learn` and `a.b`", "run `pip install pygame`, see `DQN.learn` and `a.b`"),
+    ],
+)
+def test_errors_name_flags_on_the_command_line_alone(
+    sentence: str, printed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, code in ((InvalidConfig, 2), (RunFailed, 1)):
+
+        def fail(_: object, kind: type[Exception] = kind) -> None:
+            raise kind(sentence)
+
+        monkeypatch.setattr("pixelq.scripts.presets.main", fail)
+        assert run_here(["presets"]) == (code, "", f"pixelq presets: {printed}\n")
+
+
+def test_a_folder_in_use_is_refused_in_the_callers_words(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InvalidRun) as refusal:
+        RunFolder(tmp_path)
+    held = f"{tmp_path} already holds a run (config.json)"
+    assert str(refusal.value) == f"{held}; use `resume=True` to go on with it, or another `out`"
+    ended = run_here(["train", "--env", "pixelq/Catch-v0", "--preset", "classic", "--out", str(tmp_path)])
+    assert ended == (2, "", f"pixelq train: {held}; use --resume to go on with it, or another --out\n")
