@@ -8,13 +8,39 @@ from __future__ import annotations
 
 from pathlib import Path
 
+LONGEST_SENTENCE = 500
+"""Most characters of an error's sentence."""
+
+
+def printable(text: str, most: int = LONGEST_SENTENCE) -> str:
+    """Return text as one line of at most `most` printable characters, for the terminal.
+
+    Paths, names and what files hold are written by others, and may hold anything. Characters that cannot be printed,
+    such as those that control a terminal, are written as in a string literal; text that is too long loses its middle.
+    """
+    if len(text) <= most and text.isprintable():
+        return text
+    text = " ".join(_shortened(text, 2 * most).split())
+    return _shortened("".join(each if each.isprintable() else repr(each)[1:-1] for each in text), most)
+
+
+def _shortened(text: str, most: int) -> str:
+    end = most // 4
+    return text if len(text) <= most else f"{text[: most - end - 3]}...{text[-end:]}"
+
 
 class UserError(ValueError):
     """The input is wrong. The message says what is wrong and what would be right; the command line exits with 2."""
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
 
 class RunFailed(RuntimeError):
     """Something failed that the input is not to blame for; the command line exits with 1."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class InvalidConfig(UserError):
@@ -60,5 +86,5 @@ class RunUnwritable(RunFailed):
         self.out, self.error, self.when, self.kept = out, error, when, kept
 
     def __str__(self) -> str:
-        what = f"{self.out} can no longer be written ({self.error.strerror}), {self.when}"
-        return f"{what}; `resume=True` goes on when it can{self.kept}"
+        what = f"{self.out} can no longer be written ({self.error.strerror or self.error}), {self.when}"
+        return printable(f"{what}; `resume=True` goes on when it can{self.kept}")

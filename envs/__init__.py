@@ -6,7 +6,7 @@ from pixelq.envs.errors import EnvironmentFailed, InvalidEnv
 from pixelq.envs.film import FilmedAtari
 from pixelq.envs.games import ATARI5, ATARI26, ATARI57, REFERENCE_SCORES, human_normalized_score, reference_score
 from pixelq.envs.gymnasium_vec import GymnasiumVec
-from pixelq.envs.ids import id_of, is_atari
+from pixelq.envs.ids import check_imported, id_of, import_module, is_atari
 from pixelq.envs.interface import (
     BackgroundStepping,
     Restartable,
@@ -55,12 +55,14 @@ __all__ = [
     "Restorable",
     "TMaze",
     "background_stepping",
+    "check_imported",
     "env_id",
     "frame_stack_of",
     "frames_per_step",
     "has_published_rules",
     "human_normalized_score",
     "id_of",
+    "import_module",
     "is_atari",
     "make_filmed",
     "make_vec",

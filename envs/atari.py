@@ -22,7 +22,7 @@ from pixelq.envs.checks import (
     require_reset,
     spread_seeds,
 )
-from pixelq.envs.errors import InvalidEnv
+from pixelq.envs.errors import InvalidEnv, quoted
 from pixelq.envs.flicker import DEEPEST_STACK, Flicker
 from pixelq.envs.ids import check_id, screen_size
 from pixelq.envs.protocols import NO_LIMIT, Protocol, with_flicker
@@ -54,7 +54,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
 
     Args:
         env_id: A Gymnasium id `ALE/*-v5`. Of its own keyword arguments only the ROM is used; the protocol replaces the
-            others.
+            others, and those that it cannot replace, such as a game mode, are refused.
         num_envs: Number of copies N.
         seed: Non-negative seed. The same seed gives the same games to the bit, for any number of threads.
         protocol: Stickiness, no-ops, life losses, time limit and flicker. Flicker hides frames (see `Flicker`); the
@@ -66,7 +66,8 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             flicker.
 
     Raises:
-        InvalidEnv: If an argument is out of range or the game has no single-player mode.
+        InvalidEnv: If an argument is out of range, the game has no single-player mode, or its id was registered with
+            a game mode, a difficulty or other observations or actions.
     """
 
     frames_per_step: int = FRAMES_PER_STEP
@@ -83,9 +84,9 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         frame_stack: int = 4,
         colour: bool = False,
     ) -> None:
-        check_id(env_id)
-        self.spec = gymnasium.spec(env_id)
-        self.env_id = env_id
+        self.env_id = check_id(env_id)
+        self.spec = gymnasium.spec(self.env_id)
+        _check_registered(self.env_id, self.spec.kwargs)
         self.protocol = with_flicker(protocol, 0.0) if colour else protocol
         self.num_envs = checked_count("num_envs", num_envs, least=1)
         bases = spread_seeds(seed, self.num_envs)
@@ -99,7 +100,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self.action_space = self._native.action_space
         self.action_meanings = tuple(action.name for action in self._native.ale.get_action_set())
         self._num_actions = len(self.action_meanings)
-        self._game = _game_text(env_id, protocol, self.action_meanings, self._flicker.options)
+        self._game = _game_text(self.env_id, protocol, self.action_meanings, self._flicker.options)
         self._log = ActionLog(bases, self._num_actions)
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -327,6 +328,21 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             yield self._native
         finally:
             self._lock.release()
+
+
+def _check_registered(env_id: str, kwargs: Mapping[str, Any]) -> None:
+    """Check that an id was registered with no arguments that would change the game and that `AtariVec` cannot pass on.
+
+    Raises:
+        InvalidEnv: If it was.
+    """
+    plain = {"mode": (None,), "difficulty": (None,), "continuous": (False,), "obs_type": ("rgb", "grayscale")}
+    for name, allowed in plain.items():
+        if name in kwargs and kwargs[name] not in allowed:
+            raise InvalidEnv(
+                f"{env_id!r} was registered with {name}={quoted(kwargs[name])}, which the native Atari environment "
+                "cannot play; use an id without it"
+            )
 
 
 def _game_text(

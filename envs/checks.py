@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelq.envs.errors import InvalidEnv
+from pixelq.envs.errors import EnvironmentFailed, InvalidEnv, quoted
 
 MOST = 2**20
 """Largest value of any count; memory for that many environments or threads runs out before."""
@@ -22,7 +22,7 @@ def spread_seeds(seed: int, num_envs: int) -> NDArray[np.int32]:
         InvalidEnv: If the seed is negative or not an integer.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InvalidEnv(f"seed must be a non-negative integer, got {seed!r}")
+        raise InvalidEnv(f"seed must be a non-negative integer, got {quoted(seed)}")
     words = np.random.SeedSequence(int(seed)).generate_state(num_envs, np.uint32)
     return (words >> 1).astype(np.int32)  # 31 bits: the emulator ignores a negative seed
 
@@ -34,7 +34,7 @@ def checked_count(name: str, value: int, least: int, most: int = MOST) -> int:
         InvalidEnv: If it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InvalidEnv(f"{name} must be an integer of at least {least}, got {value!r}")
+        raise InvalidEnv(f"{name} must be an integer of at least {least}, got {quoted(value)}")
     if value > most:
         raise InvalidEnv(f"{name} must be at most {most:,}, got {value:,}")
     return int(value)
@@ -65,6 +65,32 @@ def checked_actions(actions: Any, num_envs: int, num_actions: int) -> NDArray[np
     if array.min() < 0 or array.max() >= num_actions:
         raise ValueError(f"actions must be in 0..{num_actions - 1}, got {array.min()}..{array.max()}")
     return array.astype(np.int64)
+
+
+def check_finite(name: str, observations: NDArray[Any], rewards: NDArray[Any] | None = None) -> None:
+    """Check that the rewards [N] of a step and, if they are floats, the observations [N, *shape] are finite.
+
+    Otherwise values and losses would no longer be numbers much later, and the learning rate would be blamed.
+
+    Args:
+        name: Name of the environments, for the error.
+        observations: The observations.
+        rewards: The rewards; None after a reset. A None among them counts as NaN.
+
+    Raises:
+        EnvironmentFailed: If one is not.
+    """
+    if rewards is not None:
+        finite = np.isfinite(np.asarray(rewards, np.float64))
+        if not finite.all():
+            k = int(finite.argmin())
+            raise EnvironmentFailed(f"{quoted(name)} failed: environment {k} gave the reward {rewards[k]}")
+    if observations.dtype.kind == "f":
+        finite = np.isfinite(observations)
+        if not finite.all():
+            k, *place = np.argwhere(~finite)[0].tolist()
+            value = observations[(k, *place)]
+            raise EnvironmentFailed(f"{quoted(name)} failed: environment {k} gave the observation {value} at {place}")
 
 
 def checksums(name: str, *parts: NDArray[Any]) -> NDArray[np.uint32]:

@@ -1,8 +1,8 @@
-"""Vector environments of any Gymnasium id with Discrete actions and Box observations."""
+"""Vector environments of any Gymnasium environment with Discrete actions and Box observations."""
 
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import gymnasium
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pixelq.envs.anchors import ActionLog, Ints
 from pixelq.envs.checks import (
+    check_finite,
     checked_actions,
     checked_count,
     checked_options,
@@ -21,10 +22,11 @@ from pixelq.envs.checks import (
     require_reset,
     spread_seeds,
 )
-from pixelq.envs.errors import EnvironmentFailed, InvalidEnv, reason
+from pixelq.envs.errors import EnvironmentFailed, InvalidEnv, printable, quoted, reason
+from pixelq.envs.failures import Failures
 from pixelq.envs.protocols import GYMNASIUM, Protocol
 
-Env = gymnasium.Env[Any, np.int64]
+Env = gymnasium.Env[Any, Any]
 Step = tuple[NDArray[Any], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
 
@@ -34,10 +36,11 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     Observations are [N, *shape] as the environment returns them, rewards float32 [N], flags bool [N]. Episodes restart
     automatically, one step late, as in `AtariVec`.
 
-    An error that an environment raises while it is played becomes `EnvironmentFailed`; `restart` continues after it.
+    Whatever an environment raises while it is played, and a reward or observation that is not finite, becomes
+    `EnvironmentFailed`; `restart` continues after it.
 
     Args:
-        env_id: A Gymnasium id.
+        env: A Gymnasium id, or a class or function that makes an environment.
         num_envs: Number of copies N.
         seed: Non-negative seed.
         render_mode: `rgb_array` for the method `frame`, otherwise None.
@@ -51,8 +54,12 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     frames_per_step: int = 1
     protocol: Protocol = GYMNASIUM
 
-    def __init__(self, env_id: str, num_envs: int, seed: int, *, render_mode: str | None = None) -> None:
-        self.env_id = env_id
+    def __init__(
+        self, env: str | Callable[[], Env], num_envs: int, seed: int, *, render_mode: str | None = None
+    ) -> None:
+        self.env_id = env if isinstance(env, str) else None
+        self._env = env
+        self._name = env if isinstance(env, str) else getattr(env, "__qualname__", type(env).__name__)
         self.num_envs = checked_count("num_envs", num_envs, least=1)
         bases = spread_seeds(seed, self.num_envs)
         self.render_mode = render_mode
@@ -65,10 +72,12 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self.action_space = self._envs.action_space
         actions, observations = self.single_action_space, self.single_observation_space
         if not isinstance(actions, Discrete):
-            raise InvalidEnv(f"{env_id!r} has actions {actions}; give an environment with Discrete actions")
+            raise self._invalid(f"has actions {printable(str(actions))}; give an environment with Discrete actions")
         if not isinstance(observations, Box):
-            raise InvalidEnv(f"{env_id!r} has observations {observations}; give an environment with a Box of them")
+            shown = printable(str(observations))
+            raise self._invalid(f"has observations {shown}; give an environment with a Box of them")
         self._num_actions, self._first_action = int(actions.n), int(actions.start)
+        self._action_type = actions.dtype
         if self._first_action != 0:  # agents count actions from 0
             self.single_action_space = Discrete(self._num_actions)
             self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -151,7 +160,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     def restart(self) -> NDArray[Any]:
         """Create the environments again, for instance after an error, and start an episode with a new seed in each.
 
-        Actions that were sent and not received are dropped, and an error in closing the old environments is ignored.
+        Actions that were sent and not received are dropped.
 
         Returns:
             The first observations [N, *shape].
@@ -164,10 +173,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self._require_open()
         self._is_reset = False
         self._sent = None
-        for env in self._singles:
-            with suppress(Exception):
-                env.close()
-        self._envs.closed = True
+        self.close_extras()
         self._envs = self._make()
         return self.reset()[0]
 
@@ -210,8 +216,8 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             cause = error
         if cause or self._crcs != crcs.tolist():
             self._is_reset = False
-            raise InvalidEnv(
-                f"{self.env_id!r} did not play the same again; its seed and actions do not determine it, or it changed"
+            raise self._invalid(
+                "did not play the same again; its seed and actions do not determine it, or it changed"
             ) from cause
         self._log = log
         return observations
@@ -221,44 +227,50 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
 
         Raises:
             RuntimeError: Without a render mode, before the first `reset`, or after `close`.
+            EnvironmentFailed: If the environment draws no picture or raises an error.
         """
         self._require_open()
         if self.render_mode is None:
             raise RuntimeError("there is no picture; make the environment with make_filmed")
         if not self._is_reset:
             raise RuntimeError("there is no picture yet; call reset first")
-        pictures = self._envs.render()
-        return np.asarray(pictures[0] if pictures else None, np.uint8)
+        with self._playing():
+            pictures = self._envs.render()
+            return np.asarray(pictures[0] if pictures else None, np.uint8)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Close the environments."""
-        self._envs.close(**kwargs)
+        """Close the environments; an error that one raises then is ignored, because what was played is not lost."""
+        for env in self._singles:
+            with suppress(EnvironmentFailed), Failures(self._failed):
+                env.close()
+        self._envs.closed = True
 
     def _make(self) -> SyncVectorEnv:
         # Not every constructor takes a render mode.
         drawing: dict[str, Any] = {} if self.render_mode is None else {"render_mode": self.render_mode}
+        vector: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         self._singles: list[_ReplayableEnv] = []
 
         def wrapped(env: Env) -> _ReplayableEnv:
             self._singles.append(_ReplayableEnv(env))
             return self._singles[-1]
 
-        try:
+        env = self._env
+        with Failures(lambda error: self._invalid(f"cannot be made: {reason(error)}")):
+            if not isinstance(env, str):
+                return SyncVectorEnv([lambda: wrapped(env(**drawing))] * self.num_envs, **vector)
             return gymnasium.make_vec(  # type: ignore[return-value]  # "sync" says so
-                self.env_id,
-                self.num_envs,
-                vectorization_mode="sync",
-                vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
-                wrappers=[wrapped],
-                **drawing,
+                env, self.num_envs, vectorization_mode="sync", vector_kwargs=vector, wrappers=[wrapped], **drawing
             )
-        except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
-            raise InvalidEnv(f"{self.env_id!r} cannot be made: {reason(error)}") from error
+
+    def _invalid(self, what: str) -> InvalidEnv:
+        return InvalidEnv(f"{quoted(self._name)} {what}")
 
     def _begin(self, seeds: Ints, mask: NDArray[np.bool_]) -> tuple[NDArray[Any], dict[str, Any]]:
         """Start a new episode where `mask` [N] is set, with a new seed where the one in `seeds` [N] is not −1."""
         self._seed(seeds)
         observations, info = self._envs.reset(options={"reset_mask": mask})
+        check_finite(self._name, observations)
         self._outcome[:] = 0
         self._note(observations, mask)
         self._done[mask] = False
@@ -268,7 +280,9 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         """Play a step in which the environments in `renewed` [N], all done before, get a new anchor."""
         if renewed.any():
             self._seed(self._log.renew(renewed))
-        observations, rewards, terminated, truncated, info = self._envs.step(actions + self._first_action)
+        theirs = (actions + self._first_action).astype(self._action_type, copy=False)
+        observations, rewards, terminated, truncated, info = self._envs.step(theirs)
+        check_finite(self._name, observations, rewards)
         truncated &= ~terminated
         self._outcome[:, 0], self._outcome[:, 1], self._outcome[:, 2] = rewards, terminated, truncated
         self._note(observations, self._everywhere)
@@ -279,7 +293,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         """Set the seeds [N] of the next resets, −1 for none, and start the checksums of those environments again."""
         for k in np.flatnonzero(seeds >= 0):
             self._singles[k].next_seed = int(seeds[k])
-            self._crcs[k] = zlib.crc32(self.env_id.encode())
+            self._crcs[k] = zlib.crc32(self._name.encode())
 
     def _note(self, observations: NDArray[Any], mask: NDArray[np.bool_]) -> None:
         """Add the latest results of the environments in `mask` [N] to their checksums."""
@@ -306,20 +320,23 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
                 env.is_idle = False
         return observations
 
-    @contextmanager
-    def _playing(self) -> Iterator[None]:
-        """Turn errors of the environments into `EnvironmentFailed`.
+    def _playing(self) -> Failures:
+        """Return a context that turns errors of the environments into `EnvironmentFailed`.
 
         Whatever interrupts a reset or a step leaves the environments in an unknown state until the next reset.
         """
         self._is_reset = False
-        try:
-            yield
-        except Exception as error:
-            kind = type(error).__name__
-            said = f": {reason(error)}" if str(error).strip() else ""
-            raise EnvironmentFailed(f"{self.env_id!r} failed: {kind}{said}") from error
+        return Failures(self._failed, self._played)
+
+    def _played(self) -> None:
         self._is_reset = True
+
+    def _failed(self, error: BaseException) -> EnvironmentFailed:
+        if isinstance(error, EnvironmentFailed):
+            return error
+        kind = type(error).__name__
+        said = f": {reason(error)}" if str(error).strip() and isinstance(error, Exception) else ""
+        return EnvironmentFailed(f"{quoted(self._name)} failed: {kind}{said}")
 
     def _require_open(self) -> None:
         if self.closed:

@@ -1,44 +1,91 @@
 """Environment ids: which can be played, and clear errors for those that cannot."""
 
 import difflib
+import importlib
 import re
+import sys
 
 import ale_py
 import gymnasium
 
-from pixelq.envs.errors import InvalidEnv
+from pixelq.envs.errors import InvalidEnv, quoted, reason
+from pixelq.envs.failures import Failures
 
 gymnasium.register_envs(ale_py)
 
 NOT_SINGLE_PLAYER = frozenset({"combat", "joust", "mazecraze", "warlords"})
 """Games for which ale_py has a ROM but no single-player mode; its vector environment kills the process on them."""
+LONGEST_ID = 200
+"""Most characters of an id."""
+
+_ATARI_ENTRY = "ale_py.env:AtariEnv"
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
-def check_id(env_id: str) -> None:
+def check_id(env_id: str) -> str:
     """Check that an id is known to Gymnasium, and is not one of the older Atari ids that `ALE/*-v5` replaced.
+
+    Args:
+        env_id: The id. Of one of the form `MODULE:ID`, the module is imported; see `check_imported` for ids from files.
+
+    Returns:
+        The id, without a module that this package imports anyway.
 
     Raises:
         InvalidEnv: If it is not; the message names the id that was probably meant.
     """
-    if is_atari(env_id) and _plain(env_id) in NOT_SINGLE_PLAYER:
-        raise InvalidEnv(f"{env_id!r} has no single-player mode; choose another game")
-    spec = gymnasium.registry.get(env_id)
-    if spec is None and ":" in env_id:  # Gymnasium's `module:id`; it imports the module
-        return
+    if not isinstance(env_id, str):
+        raise InvalidEnv(f"the environment's id must be text, got {quoted(env_id)}")
+    module, name = _split(env_id)
+    if module is not None:
+        import_module(module)
+        if module.partition(".")[0] == "ale_py":
+            return check_id(name)
+    spec = gymnasium.registry.get(name)
+    if is_atari(name) and _plain(name) in NOT_SINGLE_PLAYER:
+        raise InvalidEnv(f"{quoted(env_id)} has no single-player mode; choose another game")
+    if spec is None and module is not None and not is_atari(name):
+        return env_id  # Gymnasium adds a missing version
     if spec is None:
-        # Of the two CartPoles, the one without jax comes last and replaces the other.
-        known = sorted(gymnasium.registry, key=lambda name: "/" not in name)
-        names = {_plain(name): name for name in known if not _is_old_atari(name)}
-        near = difflib.get_close_matches(_plain(env_id), names, n=1)
-        hint = f"did you mean {names[near[0]]!r}?" if near else "give an id that Gymnasium knows, such as 'ALE/Pong-v5'"
-        raise InvalidEnv(f"unknown environment {env_id!r}; {hint}")
-    if _is_old_atari(env_id):
-        raise InvalidEnv(f"{env_id!r} brings its own frame skip and stickiness; use {id_of(spec.kwargs['game'])!r}")
+        raise InvalidEnv(f"unknown environment {quoted(env_id)}; {_hint(name)}")
+    if spec.entry_point == _ATARI_ENTRY and not is_atari(name):
+        raise InvalidEnv(
+            f"{quoted(env_id)} brings its own frame skip and stickiness; use {id_of(spec.kwargs['game'])!r}"
+        )
+    if is_atari(name) and spec.entry_point != _ATARI_ENTRY:
+        raise InvalidEnv(f"{quoted(env_id)} is no game of ale_py; register it under another name than ALE/...")
+    return env_id
+
+
+def check_imported(env_id: str) -> None:
+    """Check that the module that an id names, if it names one, has been imported.
+
+    This is for ids from files: whoever wrote a file must not choose what is imported.
+
+    Raises:
+        InvalidEnv: If it has not.
+    """
+    module, _ = _split(env_id)
+    if module is not None and module not in sys.modules:
+        raise InvalidEnv(
+            f"{quoted(env_id)} needs the module {quoted(module)}, and only you can say whether to run it; "
+            f"if you trust it, give --import {module}, or import it in Python"
+        )
+
+
+def import_module(module: str) -> None:
+    """Import a module that registers environments.
+
+    Raises:
+        InvalidEnv: If it cannot be imported.
+    """
+    with Failures(lambda error: InvalidEnv(f"the module {quoted(module)} cannot be imported: {reason(error)}")):
+        importlib.import_module(module)
 
 
 def is_atari(env_id: str) -> bool:
-    """Return whether an id is one of ale_py's `ALE/*-v5`."""
-    return env_id.startswith("ALE/")
+    """Return whether an id is one of ale_py's `ALE/*-v5`, with or without a module before it."""
+    return env_id.rpartition(":")[2].startswith("ALE/")
 
 
 def id_of(game: str) -> str:
@@ -48,9 +95,9 @@ def id_of(game: str) -> str:
         InvalidEnv: If no id has that ROM.
     """
     for env_id, spec in gymnasium.registry.items():
-        if is_atari(env_id) and spec.kwargs["game"] == game:
+        if is_atari(env_id) and spec.kwargs.get("game") == game:
             return env_id
-    raise InvalidEnv(f"unknown game {game!r}; give a ROM name such as 'ms_pacman'")
+    raise InvalidEnv(f"unknown game {quoted(game)}; give a ROM name such as 'ms_pacman'")
 
 
 def screen_size(game: str) -> tuple[int, int]:
@@ -61,8 +108,29 @@ def screen_size(game: str) -> tuple[int, int]:
     return height, width
 
 
+def _split(env_id: str) -> tuple[str | None, str]:
+    """Return the module that an id of the form `MODULE:ID` names, otherwise None, and the rest.
+
+    Raises:
+        InvalidEnv: If the id is too long, or there is no name of a module before the colon.
+    """
+    module, colon, name = env_id.rpartition(":")
+    if len(env_id) > LONGEST_ID or (colon and not _MODULE.fullmatch(module)):
+        raise InvalidEnv(f"unknown environment {quoted(env_id)}; give an id such as 'ALE/Pong-v5' or 'module:Game-v0'")
+    return (module if colon else None), name
+
+
+def _hint(name: str) -> str:
+    """Return the end of an error about an unknown id: the id that was probably meant."""
+    # Of the two CartPoles, the one without jax comes last and replaces the other.
+    known = sorted(gymnasium.registry, key=lambda name: "/" not in name)
+    names = {_plain(name): name for name in known if not _is_old_atari(name)}
+    near = difflib.get_close_matches(_plain(name), names, n=1)
+    return f"did you mean {names[near[0]]!r}?" if near else "give an id that Gymnasium knows, such as 'ALE/Pong-v5'"
+
+
 def _is_old_atari(env_id: str) -> bool:
-    return not is_atari(env_id) and gymnasium.registry[env_id].entry_point == "ale_py.env:AtariEnv"
+    return not is_atari(env_id) and gymnasium.registry[env_id].entry_point == _ATARI_ENTRY
 
 
 def _plain(env_id: str) -> str:

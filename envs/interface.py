@@ -78,9 +78,10 @@ def frame_stack_of(envs: VectorEnv[Any, Any, Any], default: int = 1) -> int:
 
     Args:
         envs: Vector environments, wrapped or not.
-        default: Value to return where the number is unknown.
+        default: Value to return where the number is unknown, as inside wrappers that change the observation space.
     """
-    value = _metadata(envs, "frame_stack", default)
+    is_changed = envs.single_observation_space != envs.unwrapped.single_observation_space
+    value = default if is_changed and not hasattr(envs, "frame_stack") else _metadata(envs, "frame_stack", default)
     return int(value) if isinstance(value, int | np.integer) else default
 
 
@@ -91,13 +92,5 @@ def frames_per_step(envs: VectorEnv[Any, Any, Any]) -> int:
 
 
 def _metadata(envs: VectorEnv[Any, Any, Any], name: str, default: Any) -> Any:
-    """Return an attribute of the environments or of those inside Gymnasium's wrappers.
-
-    The default stands for environments without the attribute, and for environments inside wrappers that change the
-    observation space, because it may no longer hold for what an agent sees.
-    """
-    if hasattr(envs, name):
-        return getattr(envs, name)
-    inner = envs.unwrapped
-    is_same = envs.single_observation_space == inner.single_observation_space
-    return getattr(inner, name, default) if is_same else default
+    """Return an attribute of the environments or of those inside Gymnasium's wrappers."""
+    return getattr(envs, name) if hasattr(envs, name) else getattr(envs.unwrapped, name, default)

@@ -1,27 +1,33 @@
 """Vector environments from an environment id, with or without a colour picture to film."""
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import gymnasium
 import numpy as np
 
 from pixelq.envs.atari import AtariVec
 from pixelq.envs.errors import InvalidEnv, reason
+from pixelq.envs.failures import Failures
 from pixelq.envs.film import FilmedAtari
 from pixelq.envs.gymnasium_vec import GymnasiumVec
 from pixelq.envs.ids import check_id, is_atari
 from pixelq.envs.protocols import Protocol, resolve_protocol, with_flicker
 
+ATARI_STACK = 4
+"""Number of pictures in an observation of an Atari game unless another is asked for."""
+
 
 def make_vec(
-    id: str,
+    id: str | Callable[[], gymnasium.Env[Any, Any]],
     num_envs: int = 8,
     seed: int = 0,
     protocol: str | Protocol = "sticky",
     *,
     full_action_space: bool = False,
     num_threads: int = 0,
-    frame_stack: int = 4,
+    frame_stack: int | None = None,
     flicker: float | None = None,
 ) -> AtariVec | GymnasiumVec:
     """Make N copies of an environment as one `gymnasium.vector.VectorEnv`.
@@ -30,14 +36,16 @@ def make_vec(
     `pixelq/RepeatPrevious-v0` and `pixelq/CartPoleWithoutVelocities-v0`.
 
     Args:
-        id: `ALE/*-v5`, or any Gymnasium id with Discrete actions and a Box observation.
+        id: `ALE/*-v5`; any Gymnasium id with Discrete actions and a Box observation, also one of the form
+            `MODULE:ID`, whose module is imported; or a class or function that makes such an environment.
         num_envs: Number of copies N.
         seed: Non-negative seed; two different seeds share no environment.
         protocol: `sticky`, `nature`, `100k`, one of them with flicker as in `sticky+flicker=0.5`, or a `Protocol`.
             Only Atari games depend on it.
         full_action_space: Atari only: whether to use all 18 joystick actions instead of the game's own.
         num_threads: Atari only: number of emulation threads, 0 for one per core of the machine.
-        frame_stack: Atari only, ignored for others: number of pictures in an observation, 1 to 16.
+        frame_stack: Atari only: number of pictures in an observation, 1 to 16; None for 4. For others, a
+            number above 1 has no effect but a warning.
         flicker: Atari only: probability in [0, 1), per step, that the newest frame is black (Hausknecht and Stone
             2015), in place of the protocol's. None keeps the protocol's.
 
@@ -45,8 +53,9 @@ def make_vec(
         InvalidEnv: If there is no such environment or protocol, an argument is out of range, the environment cannot be
             made, or one that is no Atari game is to flicker.
     """
-    rules = _rules(id, protocol, flicker)
-    if is_atari(id):
+    id = check_id(id) if isinstance(id, str) or not callable(id) else id
+    rules = _rules(id, protocol, flicker, frame_stack)
+    if isinstance(id, str) and is_atari(id):
         return AtariVec(
             id,
             num_envs,
@@ -54,7 +63,7 @@ def make_vec(
             rules,
             full_action_space=full_action_space,
             num_threads=num_threads,
-            frame_stack=frame_stack,
+            frame_stack=ATARI_STACK if frame_stack is None else frame_stack,
         )
     return GymnasiumVec(id, num_envs, seed)
 
@@ -65,7 +74,7 @@ def make_filmed(
     protocol: str | Protocol = "sticky",
     *,
     full_action_space: bool = False,
-    frame_stack: int = 4,
+    frame_stack: int | None = None,
     flicker: float | None = None,
 ) -> FilmedAtari | GymnasiumVec:
     """Make one environment that plays the same as that of `make_vec` and has a method `frame()`.
@@ -76,26 +85,38 @@ def make_filmed(
     Raises:
         InvalidEnv: As in `make_vec`, and if the environment draws no picture.
     """
-    rules = _rules(id, protocol, flicker)
+    id = check_id(id)
+    rules = _rules(id, protocol, flicker, frame_stack)
     if is_atari(id):
-        return FilmedAtari(id, seed, rules, full_action_space=full_action_space, frame_stack=frame_stack)
+        stack = ATARI_STACK if frame_stack is None else frame_stack
+        return FilmedAtari(id, seed, rules, full_action_space=full_action_space, frame_stack=stack)
     GymnasiumVec(id, 1, seed).close()  # raises a clear error for whatever has nothing to do with drawing
     _check_draws(id)
     return GymnasiumVec(id, 1, seed, render_mode="rgb_array")
 
 
-def _rules(env_id: str, protocol: str | Protocol, flicker: float | None) -> Protocol:
-    """Return the protocol with the given flicker, or its own for None.
+def _rules(
+    id: str | Callable[[], gymnasium.Env[Any, Any]],
+    protocol: str | Protocol,
+    flicker: float | None,
+    frame_stack: int | None,
+) -> Protocol:
+    """Return the protocol with the given flicker, or its own for None, and warn of a frame stack that has no effect.
 
     Raises:
-        InvalidEnv: If there is no such environment or protocol, the flicker is out of range, or an environment that is
-            no Atari game is to flicker.
+        InvalidEnv: If there is no such protocol, the flicker is out of range, or an environment that is no Atari game
+            is to flicker.
     """
     resolved = resolve_protocol(protocol)
-    check_id(env_id)
-    if not is_atari(env_id):
+    if not (isinstance(id, str) and is_atari(id)):
         if (resolved.flicker if flicker is None else flicker) != 0.0:
             raise InvalidEnv("only Atari games flicker; leave flicker out")
+        if frame_stack not in (None, 1):
+            warnings.warn(
+                f"only Atari games stack frames, so frame_stack {frame_stack} has no effect; "
+                "register the environment with gymnasium.wrappers.FrameStackObservation to stack its observations",
+                stacklevel=3,  # the caller of make_vec
+            )
         return resolved
     return resolved if flicker is None else with_flicker(resolved, flicker)
 
@@ -108,14 +129,12 @@ def _check_draws(env_id: str) -> None:
     Raises:
         InvalidEnv: If it draws none.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the error below says what Gymnasium warns of
-            env = gymnasium.make(env_id, render_mode="rgb_array")
-            env.reset(seed=0)
-            picture = env.render()
-            env.close()
-    except (gymnasium.error.Error, ImportError, NotImplementedError, TypeError, AssertionError) as error:
-        raise InvalidEnv(f"{env_id!r} cannot be filmed: {reason(error)}") from error
+    refused = Failures(lambda error: InvalidEnv(f"{env_id!r} cannot be filmed: {reason(error)}"))
+    with refused, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the error above says what Gymnasium warns of
+        env = gymnasium.make(env_id, render_mode="rgb_array")
+        env.reset(seed=0)
+        picture = env.render()
+        env.close()
     if not isinstance(picture, np.ndarray) or picture.ndim != 3:
         raise InvalidEnv(f"{env_id!r} cannot be filmed: it has no render mode 'rgb_array'")

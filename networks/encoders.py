@@ -15,7 +15,7 @@ Layout = Literal["CHW", "HWC", "HW"]
 
 
 class _InLayout(Encoder):
-    """Encoder of images in another layout, which it permutes to [B, C, H, W] for `encoder`."""
+    """Encoder of images in another layout, or of stacks of images, rearranged to [B, C, H, W] for `encoder`."""
 
     def __init__(self, encoder: Encoder, layout: Layout) -> None:
         super().__init__()
@@ -25,7 +25,11 @@ class _InLayout(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode images [B, *layout] as features [B, out_features]."""
-        features: Tensor = self.encoder(x.unsqueeze(1) if self.layout == "HW" else x.permute(0, 3, 1, 2))
+        if self.layout == "HW":
+            x = x.unsqueeze(1)
+        elif self.layout == "HWC":
+            x = x.movedim(-1, -3)
+        features: Tensor = self.encoder(x.flatten(1, -3))
         return features
 
 
@@ -46,6 +50,17 @@ def image_layout(shape: Sequence[int]) -> Layout:
     return "HWC" if shape[2] < min(shape[0], shape[1]) else "CHW"
 
 
+def _channels_first(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return the shape [C, H, W] in which an encoder sees an image of any layout, or a stack of images."""
+    if len(shape) == 4:
+        channels, height, width = _channels_first(shape[1:])
+        return shape[0] * channels, height, width
+    layout = image_layout(shape)
+    if layout == "HW":
+        return 1, shape[0], shape[1]
+    return (shape[2], shape[0], shape[1]) if layout == "HWC" else (shape[0], shape[1], shape[2])
+
+
 def make_encoder(
     name: str,
     shape: Sequence[int],
@@ -64,9 +79,10 @@ def make_encoder(
         name: "mlp"; "nature" (Mnih et al. 2015); "dopamine" (the same with SAME padding and Xavier initialisation,
             Castro et al. 2018); "impala" (Espeholt et al. 2018); "minatar" (Young & Tian 2019); "der", data-efficient
             Rainbow's (van Hasselt et al. 2019); or "auto": "nature" for images of at least 36×36, "minatar" for smaller
-            ones, "mlp" for vectors and anything else.
-        shape: Shape of one observation, without the batch: a vector, [C, H, W], [H, W, C] or [H, W]; `image_layout`
-            tells the images apart.
+            ones (not of stacks), "mlp" for vectors and anything else.
+        shape: Shape of one observation, without the batch: a vector, [C, H, W], [H, W, C] or [H, W], or a stack of
+            images, [S, C, H, W] or [S, H, W, C], which counts as one image of S · C channels; `image_layout` tells
+            the images apart.
         hidden: Width of the MLP's layer, or the widths of its layers; other encoders ignore it.
         features: Width of the dense layer that ends a convolutional encoder; None ends it with the flattened
             convolution, as a value head has its own hidden layer. The MLP ignores it.
@@ -91,13 +107,11 @@ def make_encoder(
     if name == "mlp":
         widths = (hidden,) if isinstance(hidden, int) else hidden
         return MLP(math.prod(shape), widths, layer_norm=layer_norm)
-    if len(shape) not in (2, 3):
-        raise ValueError(f"encoder {name!r} needs images of 2 or 3 dimensions, got shape {list(shape)}; use 'mlp'")
-    layout = image_layout(shape)
-    if layout == "HW":
-        shape = (1, *shape)
-    elif layout == "HWC":
-        shape = (shape[2], shape[0], shape[1])
+    if len(shape) not in (2, 3, 4):
+        raise ValueError(f"encoder {name!r} needs images of 2 to 4 dimensions, got shape {list(shape)}; use 'mlp'")
+    layout = image_layout(shape[-3:])
+    is_plain = layout == "CHW" and len(shape) == 3
+    shape = _channels_first(shape)
     if name == "impala":
         encoder: Encoder = ImpalaCNN(
             shape,
@@ -109,15 +123,17 @@ def make_encoder(
         )
     else:
         encoder = _make_cnn(name, shape, features, layer_norm, init)
-    return encoder if layout == "CHW" else _InLayout(encoder, layout)
+    return encoder if is_plain else _InLayout(encoder, layout)
 
 
 def _automatic(shape: tuple[int, ...]) -> str:
     """Return the name of the encoder for a shape: a CNN if it is an image large enough for the kernels, else "mlp"."""
-    if len(shape) not in (2, 3):
+    if len(shape) not in (2, 3, 4):
         return "mlp"
-    sides = {"HW": shape, "HWC": shape[:2], "CHW": shape[1:]}[image_layout(shape)]
-    return "nature" if min(sides) >= 36 else "minatar" if min(sides) >= 3 else "mlp"
+    _, *sides = _channels_first(shape)
+    if min(sides) >= 36:
+        return "nature"
+    return "minatar" if min(sides) >= 3 and len(shape) < 4 else "mlp"
 
 
 def _make_cnn(name: str, shape: Sequence[int], features: int | None, layer_norm: bool, init: Init | None) -> Encoder:

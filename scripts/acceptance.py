@@ -99,7 +99,7 @@ def _run(command: Sequence[str], log: Path, seconds: float) -> dict[str, Any]:
 
 
 def _command(verb: str, flags: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "pixelq.scripts.main", verb, *flags]
+    return [sys.executable, "-P", "-m", "pixelq.scripts.main", verb, *flags]
 
 
 def _tests(args: AcceptanceArgs, seconds: float) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def main(args: BenchmarkArgs) -> None:
         show(figures, console)
         if args.picture is not None:
             draw_steps(figures["milliseconds_per_step"], title(figures), args.picture)
-            console.print(f"picture in {args.picture}")
+            console.print(f"picture in {args.picture}", markup=False)
     if args.json is not None:
         write_json(figures, args.json, indent=2)
 

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import dataclasses
 import difflib
+import errno
 import inspect
 import io
 import itertools
@@ -27,11 +28,13 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
-from pixelq.agents.errors import RunFailed, UserError
-from pixelq.scripts.streams import printable
+from pixelq.agents.errors import RunFailed, UserError, printable
+from pixelq.agents.storage.files import is_stream, replace_file
 
 STDOUT = Path("-")
 """File that `--json` without a value stands for."""
+MOST_FOLDERS = 500
+"""Most folders in a path; `Path.mkdir` calls itself for each."""
 Args = TypeVar("Args")
 _SENTENCES = {
     r"^Error parsing (\S+): no type .*'int'>: (.*) is not an integer.*": r"\1 must be an integer or None, got \2",
@@ -43,6 +46,8 @@ _SENTENCES = {
     r"^Missing from pixelq \w+: ": "missing: ",
 }
 """What becomes of tyro's messages, as patterns and replacements."""
+Modules = Annotated[tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE"), tyro.conf.UseAppendAction]
+"""Type of a field for `--import MODULE`, whose values `import_modules` takes."""
 
 
 def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args | None = None) -> Args:
@@ -83,7 +88,29 @@ def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args |
         raise UserError(
             _about_unknown(next((each for each in unknown if each.startswith("-")), unknown[0]), kind, verb)
         )
+    for value in vars(args).values():
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path):
+                _check_path(path)
     return args
+
+
+def _check_path(path: Path) -> None:
+    """Check that a path can be followed, whether something lies there or not.
+
+    Raises:
+        UserError: If a name is too long, links lead in a circle, or there are more folders than `mkdir` can create.
+    """
+    why = f"more than {MOST_FOLDERS} folders" if len(path.parts) > MOST_FOLDERS else None
+    try:
+        path.stat()
+    except ValueError as error:  # a character that no path has
+        why = str(error)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            why = error.strerror
+    if why is not None:
+        raise UserError(f"{path} is no path that can be followed ({why}); give another")
 
 
 def optional_value(arguments: Sequence[str], flag: str, missing: str = str(STDOUT)) -> list[str]:
@@ -155,8 +182,9 @@ def check_writable(path: Path, flag: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
-        path.open("a").close()
-        if is_new:
+        if is_stream(path) or not path.is_symlink():  # a link is replaced
+            path.open("a").close()
+        if is_new and not path.is_symlink():
             path.unlink()
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); use another {flag} file") from error
@@ -176,7 +204,7 @@ def write_json(values: Any, path: Path, indent: int | None = None) -> None:
     if path == STDOUT:
         return print(json.dumps(values))
     try:
-        path.write_text(json.dumps(values, indent=indent) + "\n")
+        replace_file(path, (json.dumps(values, indent=indent) + "\n").encode())
     except OSError as error:
         raise RunFailed(f"{path} cannot be written ({error.strerror})") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pixelq.agents.results.comparison import SPREAD, Comparison, compare_run
@@ -34,7 +35,7 @@ def show(comparison: Comparison, console: Console) -> None:
     """Print a comparison as a table."""
     agent = comparison.published.agent
     table = Table(
-        title=f"{comparison.run} · {comparison.env} · mean return of training episodes",
+        title=escape(f"{comparison.run} · {comparison.env} · mean return of training episodes"),
         title_justify="left",
         caption=f"{agent}: {PUBLISHED_SOURCE}, mean ± std over seeds. Inside: within {SPREAD:g} std of the mean.",
         caption_justify="left",
@@ -54,7 +55,8 @@ def show(comparison: Comparison, console: Console) -> None:
     console.print(table)
     if comparison.differs:
         different = ", ".join(comparison.differs)
-        console.print(f"No verdict: it is not the published {agent} but differs in {different}.", highlight=False)
+        said = f"No verdict: it is not the published {agent} but differs in {different}."
+        console.print(said, highlight=False, markup=False)
 
 
 if __name__ == "__main__":

@@ -26,12 +26,14 @@ from pixelq.envs import InvalidEnv, make_filmed
 from pixelq.scripts.command_line import STDOUT, check_writable, make_folder, write_json
 from pixelq.scripts.flags.evaluate import EvaluateArgs
 from pixelq.scripts.main import run
+from pixelq.scripts.modules import import_modules
 
 
 def main(args: EvaluateArgs) -> None:
     """Evaluate, and print the figures."""
     if args.list:
         return _list(args)
+    import_modules(args.modules)
     requests = _requests(args)
     if args.video is not None:
         _check_film(requests[0].env)
@@ -111,7 +113,7 @@ def _evaluate_many(requests: list[Request], args: EvaluateArgs, file: ScoreFile 
     missing = list({request.key: request for request in requests if request.key not in scores}.values())
     processes = args.processes or (1 if resolve_device(args.device).type == "cuda" else os.cpu_count() or 1)
     with _bar("policies", len(requests), len(requests) - len(missing)) as bar:
-        for result in score_all(missing, max(1, min(processes, len(missing)))):
+        for result in score_all(missing, max(1, min(processes, len(missing))), args.modules):
             scores[result.request.key] = result.to_json()
             if file is not None:
                 file.append(result)

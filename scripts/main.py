@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
+import os
 import re
 import signal
 import sys
@@ -12,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from pixelq.scripts.streams import lasting_streams, printable
+from pixelq.scripts.streams import lasting_streams
 
 VERBS = {
     "train": "train an agent and keep its run in a folder",
@@ -33,12 +34,18 @@ USAGE = """usage: pixelq VERB [flags]   (pixelq VERB --help lists the flags)
   --version  print the version
   --tyro-print-completion bash|zsh|fish|tcsh  print a completion of verbs and flags for a shell"""
 
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""Environment variables that say how OpenMP's threads wait."""
+
+ENDING = ("SIGTERM", "SIGHUP", "SIGUSR1")
+"""Signals that end a verb in good order, beside SIGINT."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `pixelq`, and return the exit code.
 
-    It is 0 for success, 2 for wrong input, 130 or 143 if a signal stopped it, and 1 for anything else. Work goes on
-    when standard output can no longer be written; the exit code is then 1 instead of 0.
+    It is 0 for success, 2 for wrong input, 128 and its number if a signal stopped it, and 1 for anything else. Work
+    goes on when standard output can no longer be written; the exit code is then 1 instead of 0.
 
     Args:
         arguments: The command line without `pixelq`; None for that of this process.
@@ -57,15 +64,30 @@ def run(verb: str, arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without `pixelq VERB`; None for that of this process.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    before = signal.getsignal(signal.SIGTERM)
+    if verb != "benchmark":  # whose libraries are all measured as they are
+        let_threads_sleep()
+    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
     is_main = threading.current_thread() is threading.main_thread()
-    if is_main:
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    found = {number: signal.getsignal(number) for number in numbers if is_main}
+    # What this process was started to ignore stays ignored, such as SIGHUP under nohup.
+    handlers = {number: handler for number, handler in found.items() if handler not in (signal.SIG_IGN, None)}
+    for number in handlers:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         return _enter(f"pixelq {verb}", lambda: _run(verb, arguments))
     finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def let_threads_sleep() -> None:
+    """Let OpenMP's threads sleep while they wait, unless the user has chosen something else.
+
+    By default they spin, which takes the cores from other processes: two runs on two cores are then tens of times
+    slower than one after the other. OpenMP reads this when PyTorch is imported.
+    """
+    if not any(name in os.environ for name in WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 def _without_verb(arguments: Sequence[str]) -> int:
@@ -76,9 +98,10 @@ def _without_verb(arguments: Sequence[str]) -> int:
     elif arguments[0].startswith("--tyro-"):
         importlib.import_module("pixelq.scripts.completion").main(arguments)
     else:
+        shown = importlib.import_module("pixelq.agents.errors").printable(arguments[0], 80)
         close = difflib.get_close_matches(arguments[0].lower(), VERBS, 1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(VERBS)}"
-        print(f"pixelq: unknown verb '{printable(arguments[0], 80)}'; {hint}", file=sys.stderr)
+        print(f"pixelq: unknown verb '{shown}'; {hint}", file=sys.stderr)
         return 2
     return 0
 
@@ -104,7 +127,7 @@ def _enter(name: str, act: Callable[[], int]) -> int:
             code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
         except Exception as error:
             code, sentence = _meaning(error)
-            print(f"{name}: {printable(sentence)}", file=sys.stderr)
+            print(f"{name}: {sentence}", file=sys.stderr)
         out.flush()
         if out.error is None or code != 0:
             return code
@@ -121,7 +144,8 @@ def _meaning(error: Exception) -> tuple[int, str]:
     if isinstance(error, errors.RunFailed):
         return 1, _with_flags(str(error))
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        return 1, f"{error.filename or 'a file'} cannot be written or read ({error.strerror})"
+        what = errors.printable(f"{error.filename or 'a file'} cannot be written or read ({error.strerror})")
+        return 1, what
     envs = importlib.import_module("pixelq.envs.errors")
     if isinstance(error, envs.InvalidEnv):
         return 2, str(error)

@@ -13,11 +13,13 @@ from pixelq.agents.storage.files import read_regular
 from pixelq.scripts.command_line import check_writable
 from pixelq.scripts.flags.report import ReportArgs
 from pixelq.scripts.main import run
+from pixelq.scripts.modules import import_modules
 
 
 def main(args: ReportArgs) -> None:
     """Write the report, and print its path."""
     resolve_device(args.device)
+    import_modules(args.modules)
     _check_replaceable(args.out)
     check_writable(args.out, "--out")
     options = ReportOptions(args.film, args.episodes, args.seed, args.device, args.price_per_hour)

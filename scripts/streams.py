@@ -1,4 +1,4 @@
-"""Standard output and standard error that outlive their readers, and text that fits on a line of a terminal."""
+"""Standard output and standard error that outlive their readers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ import os
 import sys
 from collections.abc import Iterator
 from typing import Any
-
-LONGEST = 600
-"""Characters of the longest line that `printable` returns."""
 
 
 class LastingStream:
@@ -96,21 +93,3 @@ def _occupy_descriptors() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
-
-
-def printable(text: str, longest: int = LONGEST) -> str:
-    """Return text as one line without control characters; its middle is left out if it is too long.
-
-    Args:
-        text: The text, perhaps with parts from a file or a command line.
-        longest: Number of characters to keep at most.
-    """
-    if len(text) > longest:
-        end = longest // 3
-        text = f"{text[: longest - end - 3]} … {text[len(text) - end :]}"
-    line = "".join(c if c.isprintable() else " " if c.isspace() else _escaped(c) for c in text)
-    return line if len(line) <= longest else printable(line, longest)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,17 +25,23 @@ from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_c
 from pixelq.agents.runs.tables import FINAL_EVALUATION
 from pixelq.agents.storage.checkpoint import read_run_state
 from pixelq.agents.storage.files import replace_file
-from pixelq.envs import is_atari, make_vec, with_flicker
+from pixelq.envs import check_imported, is_atari, make_vec, with_flicker
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.flags.train import TrainArgs
 from pixelq.scripts.main import run as run_verb
+from pixelq.scripts.modules import import_modules
+
+RUNS = Path("runs")
+"""Folder of the runs that are given no other."""
 
 
 def main(args: TrainArgs) -> None:
     """Train a new agent, or go on with a run."""
     if args.deterministic:
         _use_deterministic_algorithms(args)
+    import_modules(args.modules)
     if args.resume:
+        check_imported(args.env)
         _resume(args)
     else:
         _start(args)
@@ -57,10 +66,35 @@ def _start(args: TrainArgs) -> None:
             f"--num-envs must be at most the {args.agent.replay_capacity:,} rows of the replay, got {args.num_envs:,}"
         )
     name = f"{args.env.split('/')[-1]}-{args.preset}-seed{args.seed}-{datetime.now():%Y%m%d-%H%M%S}"
-    args = dataclasses.replace(args, out=args.out or Path("runs") / name)
-    envs = _make_envs(args, args.num_envs, args.seed)
-    agent = DQN(envs.single_observation_space, envs.single_action_space, args.agent, device=args.device, seed=args.seed)
-    _learn(agent, envs, args)
+    with _new_folder(name) if args.out is None else nullcontext(args.out) as out:
+        args = dataclasses.replace(args, out=out)
+        envs = _make_envs(args, args.num_envs, args.seed)
+        space, actions = envs.single_observation_space, envs.single_action_space
+        agent = DQN(space, actions, args.agent, device=args.device, seed=args.seed)
+        _learn(agent, envs, args)
+
+
+@contextmanager
+def _new_folder(name: str) -> Iterator[Path]:
+    """Create a folder under runs/ that no other run has, also if it begins in the same second.
+
+    It is removed if it is still empty afterwards.
+    """
+    folder = RUNS / name
+    try:
+        for number in itertools.count(2):
+            try:
+                folder.mkdir(parents=True)
+                break
+            except FileExistsError:
+                folder = RUNS / f"{name}-{number}"
+    except OSError as error:
+        raise InvalidRun(f"{folder} cannot be written ({error.strerror}); use another --out") from error
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _resume(args: TrainArgs) -> None:
@@ -98,7 +132,7 @@ def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
         seed,
         args.protocol,
         full_action_space=args.full_action_space,
-        frame_stack=args.agent.frame_stack,
+        frame_stack=args.agent.frame_stack if is_atari(args.env) else None,
         flicker=args.flicker,
     )
 

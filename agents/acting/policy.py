@@ -17,14 +17,19 @@ from pixelq.agents.acting.memory import Memory, PolicyState, memory_of, state_of
 from pixelq.agents.acting.network import check_weights, make_network
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.device import resolve_device
+from pixelq.agents.config.presets import config_of
 from pixelq.agents.config.schedules import epsilons_at
-from pixelq.agents.config.seeds import agent_seeds
+from pixelq.agents.config.seeds import MOST_SEED, agent_seeds
 from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig
-from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint
+from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint, read_description
+from pixelq.agents.storage.json_values import check_types
 from pixelq.agents.storage.pretrained import find_policy
 from pixelq.agents.storage.rules import rules_of
 from pixelq.agents.storage.validation import count, observations, unbounded_box
 from pixelq.networks import Noise
+
+MOST_ACTIONS = 2**15 - 1
+"""Most actions, because the replay stores an action as 16 bits."""
 
 
 class Policy:
@@ -35,7 +40,7 @@ class Policy:
     Args:
         observation_space: A Box. Images are uint8, with channels first or last.
         action_space: A Discrete space that starts at 0.
-        config: Hyperparameters; None for the defaults of `AgentConfig`.
+        config: Hyperparameters, or the name of a preset; None for the defaults of `AgentConfig`.
         device: `auto` for a GPU if there is one, or the name of a PyTorch device.
         seed: Seed of the weights, the exploration and the sampling.
 
@@ -46,7 +51,7 @@ class Policy:
         protocol: Rules of the training, such as `sticky`; see `pixelq.envs.Protocol.rules`.
 
     Raises:
-        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such device.
+        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such preset or device.
     """
 
     reads_learner: ClassVar[bool] = False
@@ -56,7 +61,7 @@ class Policy:
         self,
         observation_space: gymnasium.Space[Any],
         action_space: gymnasium.Space[Any],
-        config: AgentConfig | None = None,
+        config: AgentConfig | str | None = None,
         *,
         device: str | torch.device = "auto",
         seed: int = 0,
@@ -65,11 +70,14 @@ class Policy:
             raise InvalidConfig(f"the observation space must be a Box, got {observation_space}")
         if not isinstance(action_space, gymnasium.spaces.Discrete) or action_space.start != 0:
             raise InvalidConfig(f"the action space must be a Discrete space that starts at 0, got {action_space}")
-        if seed < 0:
-            raise InvalidConfig(f"seed must be at least 0, got {seed}")
+        if action_space.n > MOST_ACTIONS:
+            raise InvalidConfig(f"there must be at most {MOST_ACTIONS:,} actions, got {action_space.n:,}")
+        if not 0 <= seed <= MOST_SEED:
+            got = seed if seed < 0 else f"one of {seed.bit_length()} bits"
+            raise InvalidConfig(f"seed must be at least 0 and at most 2**128, got {got}")
         self.observation_space, self.action_space = observation_space, action_space
         self.num_actions = int(action_space.n)
-        self.config = config or AgentConfig()
+        self.config = config_of(config)
         self.device = resolve_device(device)
         self.seed = seed
         self.seeds = agent_seeds(seed)
@@ -92,19 +100,24 @@ class Policy:
 
     def fits(self, envs: VectorEnv) -> bool:
         """Return whether the environments have the observations and actions that the policy was made for."""
-        theirs, own = envs.single_observation_space, self.observation_space
-        return (theirs.shape, theirs.dtype, envs.single_action_space) == (own.shape, own.dtype, self.action_space)
+        theirs, own, actions = envs.single_observation_space, self.observation_space, envs.single_action_space
+        if not isinstance(actions, gymnasium.spaces.Discrete) or actions.start != 0:
+            return False
+        return (theirs.shape, theirs.dtype, int(actions.n)) == (own.shape, own.dtype, self.num_actions)
 
     def make_memory(self, num_envs: int) -> Memory | None:
         """Return a new LSTM state for N environments whose episodes start; None for a network without an LSTM."""
         return None if self.network.lstm is None else Memory(self.network, num_envs)
 
-    def q_values(self, obs: NDArray[Any], memory: Memory | None = None) -> Tensor:
-        """Return the values float32 [B, A] of all actions at observations [B, *observation], without noise.
+    def q_values(self, obs: NDArray[Any], memory: Memory | None = None, noise: Noise | None = None) -> Tensor:
+        """Return the values float32 [B, A] of all actions at observations [B, *observation].
 
-        A network with an LSTM reads and updates `memory`. Without one, each observation counts as an episode's first.
+        Args:
+            obs: The observations.
+            memory: LSTM state, which is read and updated; without one, each observation counts as an episode's first.
+            noise: Noise of noisy layers; None for none.
         """
-        return self._q(self._batched(np.asarray(obs))[0], memory)
+        return self._q(self._batched(np.asarray(obs))[0], memory, noise)
 
     @torch.no_grad()
     def _q(self, obs: NDArray[Any] | Tensor, memory: Memory | None, noise: Noise | None = None) -> Tensor:
@@ -167,8 +180,8 @@ class Policy:
             Actions int64 [B] ([] for one observation), and the state.
 
         Raises:
-            ValueError: If the observation does not fit the observation space, the state belongs to another policy, or
-                an argument has another number of environments.
+            ValueError: If the observation does not fit the observation space, such as floats for pixels, the state
+                belongs to another policy, or an argument has another number of environments.
         """
         obs, is_single = self._batched(np.asarray(observation))
         memory = memory_of(self.network, len(obs), state, episode_start, reward)
@@ -184,7 +197,7 @@ class Policy:
                 obs = obs[None] if is_single else obs
                 obs = obs if axes == shape else np.moveaxis(obs, -1, 1)
                 is_pixels = self.observation_space.dtype == np.uint8  # which the encoder scales
-                return obs.astype(np.uint8 if is_pixels else np.float32, copy=False), is_single
+                return _pixels(obs) if is_pixels else obs.astype(np.float32, copy=False), is_single
         raise ValueError(f"the observation must have shape {shape} or (batch, *{shape}), got {obs.shape}")
 
     @classmethod
@@ -203,15 +216,18 @@ class Policy:
             InvalidConfig: If there is no such device.
         """
         device = resolve_device(device)
-        checkpoint = read_checkpoint(find_policy(path), learner=cls.reads_learner)
-        state = checkpoint.state
+        folder = find_policy(path)
+        state, weights = read_description(folder)
         try:
             shape, dtype = observations(state["observation_space"])
             num_actions, config = count(state, "num_actions"), AgentConfig.from_dict(state["config"])
-            check_weights(checkpoint.network, shape, num_actions, config)  # before memory is allocated for them
+            check_weights(weights, shape, num_actions, config)  # before memory is allocated for them
+            checkpoint = read_checkpoint(folder, learner=cls.reads_learner)
             box, actions = unbounded_box(shape, dtype), gymnasium.spaces.Discrete(num_actions)
-            policy = cls(box, actions, config, device=device, seed=count(state, "seed", most=2**128))
+            policy = cls(box, actions, config, device=device, seed=count(state, "seed", most=MOST_SEED))
             policy.restore(checkpoint)
+        except InvalidCheckpoint:
+            raise
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
             raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error
         return policy
@@ -226,5 +242,29 @@ class Policy:
         self.network.load_state_dict(checkpoint.network)
         self.rng.bit_generator.state = state["rng"]
         self.step = count(state, "step")
-        self.env_id = None if state["env"] is None else str(state["env"])
+        check_types(state, {"env": str | None})
+        self.env_id = state["env"]
         self.protocol = rules_of(state)
+
+
+def _pixels(obs: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return observations of pixels as uint8.
+
+    Raises:
+        ValueError: If they hold anything but whole numbers in [0, 255], or may be on another scale: the encoder divides
+            them by 255, so those in [0, 1] would all look black.
+    """
+    if obs.dtype == np.uint8:
+        return obs
+    if obs.dtype.kind not in "iuf":
+        raise ValueError(f"the observation must be pixels of type uint8, got {obs.dtype}")
+    if obs.size:
+        low, high = obs.min(), obs.max()
+        if not (low >= 0 and high <= 255):
+            raise ValueError(f"the observation must be pixels in [0, 255], got {low} to {high}")
+        if obs.dtype.kind == "f" and (0 < high <= 1 or (obs != np.rint(obs)).any()):
+            raise ValueError(
+                f"the observation must be whole pixels in [0, 255], got {obs.dtype} from {low} to {high}; "
+                "if they are in [0, 1], give np.rint(255 * observation)"
+            )
+    return obs.astype(np.uint8)

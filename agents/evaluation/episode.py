@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pixelq.agents.acting.memory import Memory
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import InvalidRun
+from pixelq.agents.evaluation.exploration import EvaluationNoise, evaluation_epsilon
 from pixelq.envs import (
     PROTOCOLS,
     FilmedAtari,
@@ -47,8 +49,8 @@ class Game:
     """Probability of a random action."""
     seed: int = 0
     """Seed of the game and of the random actions."""
-    frame_stack: int = 4
-    """Atari only: number of frames in an observation."""
+    frame_stack: int | None = None
+    """Atari only: number of frames in an observation; None for 4."""
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -66,9 +68,10 @@ def has_full_action_space(policy: Policy) -> bool:
     return policy.num_actions == 18
 
 
-def stacked_frames(policy: Policy) -> int:
-    """Return the number of frames in an observation of an Atari policy; 1 for other policies."""
-    return policy.observation_space.shape[0] if len(policy.observation_space.shape) == 3 else 1
+def stacked_frames(policy: Policy) -> int | None:
+    """Return the number of frames in an observation of an Atari policy; None for other policies."""
+    shape = policy.observation_space.shape
+    return shape[0] if is_atari(policy.env_id or "") and len(shape) == 3 else None
 
 
 def evaluation_rules(trained: str | None, protocol: str | None = None, flicker: float | None = None) -> str:
@@ -94,11 +97,11 @@ def evaluation_game(policy: Policy, env_id: str, rules: str, epsilon: float | No
         policy: Its actions and frame stack are taken.
         env_id: ID of the environment.
         rules: Rules of an Atari game; see `evaluation_rules`.
-        epsilon: Probability of a random action; None for the protocol's.
+        epsilon: Probability of a random action; None for that of `evaluation_epsilon`.
         seed: Seed of the evaluation.
     """
     if epsilon is None:
-        epsilon = resolve_protocol(rules).evaluation_epsilon if is_atari(env_id) else 0.0
+        epsilon = evaluation_epsilon(policy.config, resolve_protocol(rules) if is_atari(env_id) else None)
     seed = derived_seed(seed, "evaluation")
     return Game(env_id, rules, has_full_action_space(policy), epsilon, seed, stacked_frames(policy))
 
@@ -141,12 +144,12 @@ def play_episode(
         envs: Environments of `make_filmed`; they are reset here.
         path: Path of the mp4; None films nothing.
         epsilon: Probability of a random action.
-        seed: Seed of the random actions.
+        seed: Seed of the random actions and of the noise.
 
     Raises:
         InvalidRun: If the file cannot be written.
     """
-    rng = np.random.default_rng(seed)
+    rng, noise = np.random.default_rng(seed), EvaluationNoise(policy, seed)
     with nullcontext() if path is None else _writer(path, frames_per_second(envs)) as film:
         obs, _ = envs.reset()
         picture, done, memory = envs.frame(), False, policy.make_memory(1)
@@ -155,7 +158,7 @@ def play_episode(
                 film.append_data(_enlarged(picture))
             # Act
             remembered = copy.copy(memory)  # a shallow copy serves: a step replaces a memory's arrays
-            q_values = policy.q_values(obs, memory)  # [1, A]
+            q_values = policy.q_values(obs, memory, noise.draw(1))  # [1, A]
             greedy = q_values.argmax(1).cpu().numpy()
             actions = epsilon_greedy(greedy, policy.num_actions, epsilon, rng)
             # Step
@@ -181,6 +184,8 @@ def _writer(path: Path, fps: float) -> Any:
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.islink(path):  # nothing is written through a link that came with a run
+            path.unlink()
         return imageio.get_writer(path, fps=fps, macro_block_size=2, codec="libx264", quality=8)
     except OSError as error:
         raise InvalidRun(f"{path} cannot be written ({error.strerror}); use another folder for the film") from error

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pixelq.agents.acting.exploration import epsilon_greedy
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.evaluation.exploration import EvaluationNoise
 from pixelq.envs import human_normalized_score
 from pixelq.envs.interface import env_id
 
@@ -92,23 +94,26 @@ def evaluate(
     more often than long ones.
 
     Args:
-        policy: The policy, whose greedy actions are played.
+        policy: The policy, whose greedy actions are played; with noise if its configuration has `evaluation_noise`.
         envs: Environments with next-step autoreset; they are reset here.
         episodes: Number of episodes.
         epsilon: Probability of a random action.
-        seed: Seed of the random actions.
+        seed: Seed of the random actions and of the noise.
         games_seed: Seed of the environments; None lets them go on with their own generators.
         should_stop: Asked at every step.
         played: Called after each episode that counts.
 
     Raises:
-        ValueError: If `episodes` is less than 1, or the environments do not have next-step autoreset.
+        ValueError: If `episodes` is less than 1.
+        InvalidConfig: If the environments do not have next-step autoreset, or other observations or actions than the
+            policy.
         InterruptedError: If `should_stop` returns True.
         EnvironmentFailed: If an environment raises an error.
     """
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     check_resets(envs)
+    check_fits(policy, envs)
     # Quotas
     num_envs = envs.num_envs
     quota = np.full(num_envs, episodes // num_envs)
@@ -118,12 +123,12 @@ def evaluate(
     rng = np.random.default_rng(seed)
     returns, lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
     done: NDArray[np.bool_] = np.zeros(num_envs, dtype=bool)
-    memory = policy.make_memory(num_envs)
+    memory, noise = policy.make_memory(num_envs), EvaluationNoise(policy, seed)
     obs, _ = envs.reset(seed=games_seed)
     while any(len(episodes_of) < n for episodes_of, n in zip(finished, quota, strict=True)):
         if should_stop():
             raise InterruptedError("the evaluation was stopped")
-        actions = epsilon_greedy(policy.act(obs, 0.0, memory), policy.num_actions, epsilon, rng)
+        actions = epsilon_greedy(policy.act(obs, 0.0, memory, noise.draw(num_envs)), policy.num_actions, epsilon, rng)
         obs, reward, terminated, truncated, _ = envs.step(actions)
         lengths += ~done  # the step after an episode's end only resets
         returns += reward
@@ -140,12 +145,40 @@ def evaluate(
     return Evaluation(env_id(envs) or "", tuple(r for r, _ in counted), tuple(n for _, n in counted))
 
 
-def check_resets(envs: VectorEnv) -> None:
+def check_resets(envs: object) -> None:
     """Check that environments return the observation that ends an episode, and are reset by the step after it.
 
     Raises:
-        InvalidConfig: If they reset in another way.
+        InvalidConfig: If they reset in another way, or are no vector environments of Gymnasium.
     """
+    if not isinstance(envs, VectorEnv):
+        kind = type(envs)
+        what = repr(envs)[:80] if isinstance(envs, str) else f"a {kind.__module__.partition('.')[0]} {kind.__name__}"
+        raise InvalidConfig(
+            f"envs must be vector environments of Gymnasium, got {what}; make them with pixelq.envs.make_vec, "
+            "which takes an id, a class or a function"
+        )
     mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
     if mode != AutoresetMode.NEXT_STEP:
         raise InvalidConfig(f"the environments' autoreset mode must be AutoresetMode.NEXT_STEP, got {mode}")
+
+
+def check_fits(policy: Policy, envs: VectorEnv, what: str = "environments") -> None:
+    """Check that environments have the observations and actions that a policy was made for.
+
+    Args:
+        policy: The policy.
+        envs: The environments.
+        what: What the error calls them.
+
+    Raises:
+        InvalidConfig: If they do not.
+    """
+    if not policy.fits(envs):
+        theirs = f"{_space(envs.single_observation_space)}, {envs.single_action_space}"
+        own = f"{_space(policy.observation_space)}, {policy.action_space}"
+        raise InvalidConfig(f"the {what} must have the agent's observations and actions ({own}), got {theirs}")
+
+
+def _space(space: gymnasium.Space[Any]) -> str:
+    return f"{space.dtype} {[*space.shape]}" if space.shape is not None else type(space).__name__

@@ -8,17 +8,23 @@ import signal
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 
 import torch
 
 from pixelq.agents.errors import RunFailed
 from pixelq.agents.evaluation.scoring import Request, Score, score
+from pixelq.envs import import_module
 
 
-def score_all(requests: Sequence[Request], processes: int) -> Iterator[Score]:
+def score_all(requests: Sequence[Request], processes: int, modules: Sequence[str] = ()) -> Iterator[Score]:
     """Play many checkpoints, `processes` at once, and yield each score when it is ready.
+
+    Args:
+        requests: What to play.
+        processes: Number of processes; 1 for this one.
+        modules: Names of modules that register environments, which each process imports.
 
     Raises:
         InvalidCheckpoint, InvalidEnv: See `score`; raised for the first that fails.
@@ -34,8 +40,9 @@ def score_all(requests: Sequence[Request], processes: int) -> Iterator[Score]:
     try:
         for _ in range(min(processes, len(requests))):
             ours, theirs = context.Pipe()
-            player = context.Process(target=_play, args=(theirs, threads), daemon=True)
-            player.start()
+            player = context.Process(target=_play, args=(theirs, threads, tuple(modules)), daemon=True)
+            with safe_path():
+                player.start()
             theirs.close()  # so that the pipe ends with the player
             players[ours] = player
             _send(ours, waiting.pop())
@@ -71,11 +78,30 @@ def _receive(connection: Connection) -> Score | Exception:
     return result
 
 
-def _play(connection: Connection, threads: int) -> None:
+@contextmanager
+def safe_path() -> Iterator[None]:
+    """Keep the working folder off the path of processes that are started meanwhile.
+
+    Python puts it there, and a file `multiprocessing.py` in it would run before anything of ours.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
+def _play(connection: Connection, threads: int, modules: Sequence[str]) -> None:
     """Answer requests until the pipe ends; the main function of a process."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends without a traceback; the parent reports it
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    for module in modules:
+        import_module(module)
     with suppress(EOFError):
         while True:
             connection.send(_answer(connection.recv()))

@@ -14,12 +14,15 @@ from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import InvalidCheckpoint, RunFailed, UserError
 from pixelq.agents.evaluation.episode import evaluation_rules, has_full_action_space, stacked_frames
 from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
-from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_checkpoint
-from pixelq.agents.storage.files import digest_of_file, read_regular, write_synced
+from pixelq.agents.evaluation.exploration import evaluation_epsilon
+from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_description
+from pixelq.agents.storage.files import digest_of_file, read_regular, replace_file
+from pixelq.agents.storage.json_values import check_types
+from pixelq.agents.storage.pointers import Mark, marked
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
 from pixelq.agents.storage.rules import rules_of, with_rules
 from pixelq.agents.storage.validation import count
-from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec, split_rules
+from pixelq.envs import GYMNASIUM, PROTOCOLS, check_imported, is_atari, make_vec, split_rules
 
 NUM_ENVS = 8
 KEY = ("env", "weights", "step", "protocol", "episodes", "seed")
@@ -28,8 +31,8 @@ FIELDS = {*KEY, "checkpoint", "mark", "frames", "returns", "mean", "ci95", "huma
 """Entries that each line of a file of scores has at least."""
 BEGINNING = '{"env": "'
 """Beginning of each of its lines."""
-MARKS = {"best": "best", "latest": "last"}
-"""Names of the checkpoints to which the links of a run point."""
+MARKS: dict[Mark, str] = {"best": "best", "latest": "last"}
+"""Marks of the checkpoints to which the pointers of a run lead."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Score:
         frames: Number of emulator frames that it had learned for.
         protocol: Rules that it was played by.
         evaluation: Returns and lengths.
+        epsilon: Probability with which each action was random.
     """
 
     request: Request
@@ -80,6 +84,7 @@ class Score:
     frames: int
     protocol: str
     evaluation: Evaluation
+    epsilon: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, as `pixelq evaluate --json` writes them."""
@@ -101,6 +106,7 @@ class Score:
             "frames": self.frames,
             "seed": self.request.seed,
             "weights": self.request.weights,
+            "epsilon": self.epsilon,
         }
 
 
@@ -116,20 +122,23 @@ def request_of(
     """Return what to play of a checkpoint; without `protocol` and `flicker`, by the rules of its training.
 
     Raises:
+        InvalidEnv: If its environment is in a module that has not been imported.
         InvalidCheckpoint: If it is damaged, or does not say in which environment it was trained.
         UserError: If its protocol has no known name, or it cannot be played with that flicker.
     """
     folder = find_policy(checkpoint)
-    state, weights = read_checkpoint(folder, learner=False).state, digest_of_file(folder / NETWORK)
+    state, weights = read_description(folder)[0], digest_of_file(folder / NETWORK)
     env = state.get("env")
     if env is None:
         raise InvalidCheckpoint(
             f"{checkpoint} does not say which environment it was trained in; evaluate it from Python"
         )
     try:
+        check_types(state, {"env": str})
         step, own = count(state, "step"), rules_of(state)
     except (LookupError, ValueError) as error:
         raise InvalidCheckpoint(f"{checkpoint} does not describe an agent of this version: {error}") from error
+    check_imported(env)
     if protocol is None and split_rules(own or "")[0] not in (*PROTOCOLS, GYMNASIUM.name):
         raise UserError(f"{checkpoint} was trained with a protocol of its own, {own!r:.80}; give `protocol`")
     if flicker is not None and not 0 <= flicker < 1:
@@ -157,25 +166,26 @@ def checkpoints_of(path: Path, which: str | None) -> list[Path]:
     found = [find_checkpoint(path / "checkpoints" / "latest")] if which in ("last", "both") else []
     if which != "last":
         found.insert(0, find_policy(path))
-    if which == "best" and not os.path.isdir(path / "checkpoints" / "best"):
+    if which == "best" and marked(path / "checkpoints", "best") is None:
         raise UserError(f"{path} has no best checkpoint yet; give `which=last`")
     return list(dict.fromkeys(map(_without_link, found)))
 
 
 def _without_link(folder: Path) -> Path:
-    """Return what a link in a run leads to, as a path beside the link; of another link, and of `.`, the full path."""
+    """Return what an older run's link leads to, as a path beside it; of another link, and of `.`, the full path."""
     target = folder.resolve()
     return folder.with_name(target.name) if folder.name and folder.parent.resolve() == target.parent else target
 
 
 def mark_of(checkpoint: Path) -> str:
     """Return which of its run's checkpoints it is; its folder's name if it is neither the best nor the last."""
-    marks = [mark for link, mark in MARKS.items() if _leads_to(checkpoint.parent / link, checkpoint)]
+    marks = [mark for name, mark in MARKS.items() if _is_marked(checkpoint, name)]
     return " and ".join(marks) or checkpoint.name
 
 
-def _leads_to(link: Path, folder: Path) -> bool:
-    return link.is_symlink() and link.resolve() == folder.resolve()
+def _is_marked(checkpoint: Path, name: Mark) -> bool:
+    target = marked(checkpoint.parent, name)
+    return target is not None and target.resolve() == checkpoint.resolve()
 
 
 def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[Policy, Score]:
@@ -199,12 +209,12 @@ def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[
             raise InvalidCheckpoint(
                 f"{request.checkpoint} was trained on other observations or actions than {request.env} has here"
             )
-        epsilon = envs.protocol.evaluation_epsilon
+        epsilon = evaluation_epsilon(policy.config, envs.protocol)
         result = evaluate(policy, envs, request.episodes, epsilon=epsilon, seed=request.seed, played=played)
     finally:
         envs.close()
     frames = request.step * envs.frames_per_step
-    return policy, Score(request, mark_of(request.checkpoint), frames, envs.protocol.rules, result)
+    return policy, Score(request, mark_of(request.checkpoint), frames, envs.protocol.rules, result, epsilon)
 
 
 class ScoreFile:
@@ -236,7 +246,7 @@ class ScoreFile:
                 tuple(values[name] for name in KEY): values for values in scores
             }
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_synced(path, whole.encode()) if whole != text else path.open("a").close()
+            replace_file(path, whole.encode()) if whole != text else path.open("a").close()
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}); use another `results` file") from error
         except (ValueError, TypeError, AttributeError, RecursionError) as error:

@@ -14,7 +14,7 @@ from pixelq.agents.insight.recording import best_seed, record_episode
 from pixelq.agents.report.episode import episode_section, no_episode_section
 from pixelq.agents.report.inside import inside_section
 from pixelq.agents.report.page import Section
-from pixelq.envs import EnvironmentFailed, InvalidEnv, make_filmed
+from pixelq.envs import EnvironmentFailed, InvalidEnv, check_imported, make_filmed
 
 EPISODES = 10
 """Number of episodes that are played, of which the best is shown."""
@@ -32,13 +32,14 @@ def insight_sections(
 ) -> list[Section]:
     """Return the sections of the best of several episodes of a saved policy, and of what its network computes in it.
 
-    If its environment draws no pictures or fails, there is only one section, which says so.
+    If its environment draws no pictures or fails, or is in a module that has not been imported, there is only one
+    section, which says so.
 
     Args:
         path: A run (its best checkpoint, or else its latest), a checkpoint, or the name of a pretrained policy.
         episodes: Number of episodes, in games that neither training nor the choice of the best checkpoint has seen.
         protocol: Name of an Atari protocol; None for that of the training, or for `sticky` if its name is unknown.
-        epsilon: Probability of a random action; None for the protocol's.
+        epsilon: Probability of a random action; None for that of the agent's evaluations.
         seed: Seed of the games and of the random actions.
         device: `auto`, `cpu` or `cuda`.
 
@@ -54,6 +55,7 @@ def insight_sections(
     rules = evaluation_rules(policy.protocol, protocol)
     game = evaluation_game(policy, policy.env_id, rules, epsilon, seed)
     try:
+        check_imported(policy.env_id)
         envs = make_filmed(game.env_id, **game.arguments)
     except InvalidEnv as error:
         return [no_episode_section(str(error))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +13,12 @@ from pixelq.agents.results.comparison import MILLION, SPREAD, Comparison, publis
 from pixelq.agents.results.curves import curves_by_env
 from pixelq.agents.results.formatting import describe_rules, pluralize
 from pixelq.agents.runs.tables import read_run
+from pixelq.agents.storage.files import replace_file
 from pixelq.envs import PUBLISHED_SOURCE, PublishedCurve, reference_score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Colours that colour-blind readers can tell apart; those of a run's curve also differ in greyscale.
 TRAINING, EVALUATION, REFERENCE, PUBLISHED = "#7f9fbf", "#b2432f", "#666666", "#7a5f9a"
@@ -88,7 +91,7 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     path = Path(run) / "curve.png"
-    figure.savefig(path)
+    _save(figure, path)
     return path
 
 
@@ -125,7 +128,7 @@ def plot_comparisons(comparisons: Sequence[Comparison], path: Path) -> None:
         axes.legend(frameon=False, fontsize="small")
     for axes in list(grid)[len(panels) :]:
         axes.remove()
-    figure.savefig(path, format="png")
+    _save(figure, path)
 
 
 def plot_evaluations(
@@ -169,7 +172,14 @@ def plot_evaluations(
         axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14))
     if title is not None:
         figure.suptitle(title)
-    figure.savefig(path, format="png")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, not through a link that lies at its path."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png")
+    replace_file(path, data.getvalue())
 
 
 def _draw_published(axes: Axes, curve: PublishedCurve, color: str, up_to: float) -> None:

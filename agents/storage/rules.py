@@ -14,14 +14,16 @@ def rules_of(values: Mapping[str, Any]) -> str | None:
 
     Raises:
         KeyError: If there is no `protocol`.
-        ValueError: If `flicker` is not a probability in [0, 1).
+        ValueError: If `flicker` is not a probability in [0, 1), or `protocol` is no text.
     """
     protocol, flicker = values["protocol"], values.get("flicker", 0.0)
     if not isinstance(flicker, int | float) or isinstance(flicker, bool) or not 0 <= flicker < 1:
         raise ValueError(f"flicker must be in [0, 1), got {flicker!r:.80}")
-    if protocol is None or "+flicker=" in str(protocol):
-        return protocol if protocol is None else str(protocol)
-    return f"{protocol}+flicker={float(flicker)}" if flicker else str(protocol)
+    if protocol is not None and not isinstance(protocol, str):
+        raise ValueError(f"protocol must be text, got {protocol!r:.80}")
+    if protocol is None or not flicker or "+flicker=" in protocol:
+        return protocol
+    return f"{protocol}+flicker={float(flicker)}"
 
 
 def with_rules(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelq.agents.agent import Agent
-from pixelq.agents.errors import InvalidConfig
-from pixelq.agents.evaluation.evaluate import check_resets
+from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.evaluation.evaluate import check_fits, check_resets
 from pixelq.agents.experience.replay import Replay
 from pixelq.agents.storage.validation import count, part
 from pixelq.agents.training.interval import Episodes, Interval, State
 from pixelq.envs import EnvironmentFailed, InvalidEnv, is_atari
+from pixelq.envs.checks import check_finite
 from pixelq.envs.interface import (
     background_stepping,
     env_id,
@@ -37,12 +38,10 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
         InvalidConfig: If they reset in another way, or have other observations or actions than the agent.
     """
     check_resets(envs)
-    if not agent.fits(envs):
-        raise InvalidConfig("the environments' spaces are not the agent's; make the agent from these environments")
+    check_fits(agent, envs)
     if evaluation_envs is not None:
         check_resets(evaluation_envs)
-        if not agent.fits(evaluation_envs):
-            raise InvalidConfig("the evaluation environments' spaces are not the agent's; make them like the others")
+        check_fits(agent, evaluation_envs, "evaluation environments")
 
 
 def note_envs(agent: Agent, envs: VectorEnv) -> None:
@@ -52,6 +51,12 @@ def note_envs(agent: Agent, envs: VectorEnv) -> None:
     """
     asked_for, stack = agent.config.frame_stack, frame_stack_of(envs, agent.config.frame_stack)
     agent.env_id = env_id(envs)
+    if not is_atari(agent.env_id or "") and stack == 1 and asked_for not in (1, AgentConfig.frame_stack):
+        warnings.warn(
+            f"only Atari games stack frames, so frame_stack {asked_for} has no effect; "
+            "wrap the environments in gymnasium.wrappers.FrameStackObservation to stack their observations",
+            stacklevel=4,  # the caller of learn
+        )
     if is_atari(agent.env_id or "") and stack != asked_for:
         agent.configure(dataclasses.replace(agent.config, frame_stack=stack))
         warnings.warn(
@@ -120,12 +125,15 @@ class Collector:
         self.episodes = Episodes(envs.num_envs)
         self.obs: NDArray[Any] | None = None
         self._actions: NDArray[np.int64] | None = None  # sent and not received
+        self._action_type = getattr(envs.single_action_space, "dtype", np.int64)
+        self._name = env_id(envs) or type(envs.unwrapped).__name__
         self._games: dict[str, NDArray[Any]] = {}  # state of the environments to go on from
 
     def start(self) -> None:
         """Reset the environments, unless a resumed run goes on in them."""
         if self.obs is None:
             self.obs, _ = self.envs.reset()
+            check_finite(self._name, self.obs)
 
     def act(self) -> None:
         """Write the observations, choose actions and send them."""
@@ -147,7 +155,8 @@ class Collector:
         assert self.obs is not None
         actions, self._actions = self._actions, None
         try:
-            outcome = self.envs.step(actions) if self.background is None else self.background.recv()
+            outcome = self._step(actions) if self.background is None else self.background.recv()
+            check_finite(self._name, *outcome[:2])
         except EnvironmentFailed as error:
             self.replay.cut(self.obs)  # the episodes under way end, truncated, with the last observations
             self.episodes.cut()
@@ -156,12 +165,15 @@ class Collector:
             return
         self.obs, reward, terminated, truncated, info = outcome
         done = terminated | truncated
-        self.replay.complete(actions, reward, terminated, truncated, info.get("life_lost"))
+        self.replay.complete(actions, reward, terminated, truncated, _lives_lost(info))
         ended = self.episodes.step(reward, done)
         self.agent.episodes += len(ended)
         self.interval.episodes += ended
         if self.memory is not None:
             self.memory.step(actions, reward, done)
+
+    def _step(self, actions: NDArray[np.int64]) -> tuple[Any, ...]:
+        return self.envs.step(actions.astype(self._action_type, copy=False))
 
     def stop(self) -> None:
         """Wait for a step that is under way, and end all episodes: the next training starts with a reset."""
@@ -227,3 +239,15 @@ class Collector:
         self.obs, _ = self.envs.reset()
         if self.memory is not None:
             self.memory.restart()
+
+
+def _lives_lost(info: Any) -> NDArray[np.bool_] | None:
+    """Return in which environments a life was lost, bool [N], or None for no life lost.
+
+    Args:
+        info: What a step says besides its outcome; a list of the environments' own where a wrapper takes it apart.
+    """
+    if isinstance(info, Mapping):
+        return info.get("life_lost")
+    lost = np.array([bool(each.get("life_lost", False)) for each in info])
+    return lost if lost.any() else None

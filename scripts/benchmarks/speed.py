@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pixelq.agents.errors import UserError
+from pixelq.agents.evaluation.players import safe_path
 from pixelq.agents.learning.learner import has_bfloat16
 from pixelq.agents.runs.machine import hardware
 from pixelq.scripts.benchmarks.peers import ENTRIES, OURS_BFLOAT16, OWN, PEERS, Turn, serve
@@ -97,7 +98,8 @@ def _process(name: str, work: Work, device: str) -> Iterator[Connection]:
     connection, far_end = context.Pipe()
     # Not a daemon, because daemons may have no children
     process = context.Process(target=serve, args=(far_end, name, work, device))
-    process.start()
+    with safe_path():
+        process.start()
     far_end.close()  # so that the end of the process is noticed here
     try:
         yield connection

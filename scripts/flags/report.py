@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from pixelq.agents.errors import UserError
-from pixelq.scripts.command_line import check_least, check_runs, parse
+from pixelq.scripts.command_line import Modules, check_least, check_runs, parse
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class ReportArgs:
     """Seed of these episodes."""
     device: str = "auto"
     """Device to play on: auto (a GPU if there is one), cpu or cuda."""
+    modules: Modules = ()
+    """Module that registers environments, to import first; a run's folder alone imports none."""
     price_per_hour: float | None = None
     """Price of the machine in any currency, for the cost of a million frames; None leaves the cost out."""
 

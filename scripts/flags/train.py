@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 from pixelq.agents import AgentConfig, InvalidRun, UserError, preset
-from pixelq.agents.storage.files import read_regular
+from pixelq.agents.errors import printable
+from pixelq.agents.storage.files import read_regular, user_path
 from pixelq.agents.storage.json_values import MOST_JSON, check_types
 from pixelq.agents.storage.rules import rules_of, split_rules
-from pixelq.scripts.command_line import check_least, parse
-from pixelq.scripts.streams import printable
+from pixelq.scripts.command_line import Modules, check_least, parse
 
 ProtocolName = Literal["sticky", "nature", "100k"]
 """Names in `pixelq.envs.PROTOCOLS`."""
@@ -60,12 +60,14 @@ class TrainArgs:
     """Use all 18 joystick actions on every Atari game."""
     flicker: float = 0.0
     """Probability, in [0, 1), that a frame of an Atari game is black (Hausknecht & Stone 2015)."""
+    modules: Modules = ()
+    """Module that registers environments, to import first; with --resume, the run alone imports none."""
     agent: AgentConfig = field(default_factory=lambda: preset("quick"))
     """The agent's settings; they start from the preset's."""
 
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
-CHANGEABLE = frozenset({*COUNTS, "device", "deterministic", "out", "resume", "agent.cuda_graph"})
+CHANGEABLE = frozenset({*COUNTS, "device", "deterministic", "out", "resume", "modules", "agent.cuda_graph"})
 """Flags that may change when a run is resumed."""
 
 
@@ -78,9 +80,14 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     """
     defaults = _defaults(arguments)
     args = parse(TrainArgs, "train", arguments, defaults)
+    if args.out is not None:
+        args = replace(args, out=user_path(args.out))
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
     if args.resume:
         _check_unchanged(args, defaults)
+        module = args.env.rpartition(":")[0]
+        if module and any(argument.partition("=")[0] == "--env" for argument in arguments):
+            return replace(args, modules=(*args.modules, module))  # the command line names it, and not only the run
     return args
 
 
@@ -88,7 +95,7 @@ def _check_unchanged(args: TrainArgs, saved: TrainArgs) -> None:
     """Check that a run is resumed with its own settings."""
     values, own = ({**vars(of), **{f"agent.{n}": v for n, v in vars(of.agent).items()}} for of in (args, saved))
     for name in sorted(values.keys() - CHANGEABLE - {"agent"}):
-        if name == "protocol" and not saved.env.startswith("ALE/"):
+        if name == "protocol" and not saved.env.rpartition(":")[2].startswith("ALE/"):
             continue
         if values[name] != own[name]:
             raise InvalidRun(
@@ -102,7 +109,7 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
     chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     chooser.add_argument("--preset", default="quick")
     chooser.add_argument("--resume", action="store_true")
-    chooser.add_argument("--out", type=Path)
+    chooser.add_argument("--out", type=user_path)
     try:
         chosen = chooser.parse_known_args(list(arguments))[0]
     except argparse.ArgumentError as error:
@@ -119,7 +126,7 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
             raise KeyError(*missing)
         if saved["env"] is None:
             raise InvalidRun(f"{chosen.out} was trained in environments without an ID; resume it from Python")
-        names = kinds.keys() & saved.keys() - {"agent", "device", "protocol", "flicker"}
+        names = kinds.keys() & saved.keys() - {"agent", "device", "protocol", "flicker", "modules"}
         flags = {name: saved[name] for name in names}
         # A choice among names is text.
         check_types(flags, {name: kinds[name] if isinstance(kinds[name], type) else str for name in names})

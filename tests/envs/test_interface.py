@@ -125,8 +125,8 @@ def test_metadata_of_environments_that_have_none():
 def test_metadata_through_wrappers():
     assert metadata(RecordEpisodeStatistics(make_vec(PONG, 2))) == (PONG, PROTOCOLS["sticky"], 4, 4)
     assert metadata(RecordEpisodeStatistics(make_filmed(PONG))) == (PONG, PROTOCOLS["sticky"], 4, 4)
-    changed = FlattenObservation(make_vec(PONG, 2))
-    assert metadata(changed) == (None, None, -1, 1)
+    changed = FlattenObservation(make_vec(PONG, 2))  # still four frames a step, but no stack
+    assert metadata(changed) == (PONG, PROTOCOLS["sticky"], -1, 4)
     assert frame_stack_of(changed) == 1
 
 
@@ -134,7 +134,7 @@ def test_a_wrapper_that_changes_the_observations_may_have_metadata_of_its_own():
     changed = FlattenObservation(make_vec(PONG, 2))
     changed.frame_stack = 1
     changed.protocol = PROTOCOLS["nature"]
-    assert metadata(changed) == (None, PROTOCOLS["nature"], 1, 1)
+    assert metadata(changed) == (PONG, PROTOCOLS["nature"], 1, 4)
 
 
 def test_foreign_attributes_of_the_same_names_are_not_metadata():

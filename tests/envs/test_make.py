@@ -143,7 +143,7 @@ def test_misuse_of_a_gymnasium_environment(counter):
         ("ms_pacman", "unknown environment 'ms_pacman'; did you mean 'ALE/MsPacman-v5'?"),
         ("CartPole", "unknown environment 'CartPole'; did you mean 'CartPole-v1'?"),
         ("zzz", "unknown environment 'zzz'; give an id that Gymnasium knows, such as 'ALE/Pong-v5'"),
-        ("no_such_module:X-v0", "'no_such_module:X-v0' cannot be made: No module named 'no_such_module'"),
+        ("no_such_module:X-v0", "the module 'no_such_module' cannot be imported: No module named 'no_such_module'"),
         ("Pendulum-v1", "'Pendulum-v1' has actions Box(-2.0, 2.0, (1,), float32); give an environment with Discrete"),
         ("FrozenLake-v1", "'FrozenLake-v1' has observations Discrete(16); give an environment with a Box of them"),
         ("Blackjack-v1", "'Blackjack-v1' has observations Tuple(Discrete(32), Discrete(11), Discrete(2)); give an"),

@@ -51,8 +51,8 @@ class TestCurves:
         section = curves_section(read_groups([run]))
         assert "q_discrepancy" not in section.values["measures"]
         header, *lines = (run / "metrics.csv").read_text().splitlines()
-        lines[4] = lines[4].removesuffix(",") + ",0.25"
-        assert header.endswith(",q_discrepancy")
+        lines[4] = lines[4].removesuffix(",,") + ",0.25,"
+        assert header.endswith(",q_discrepancy,return_mean_100")
         (run / "metrics.csv").write_text("\n".join([header, *lines]) + "\n")
         section = curves_section(read_groups([run]))
         assert section.values["measures"]["q_discrepancy"] == OF_MEMORY["q_discrepancy"]

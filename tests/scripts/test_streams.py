@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from pixelq.agents.errors import LONGEST_SENTENCE
 from pixelq.scripts.main import main
-from pixelq.scripts.streams import LONGEST, LastingStream, printable
+from pixelq.scripts.streams import LastingStream
 from tests.support.runs import TINY, run_here, words
 
 FULL = Path("/dev/full")
@@ -141,27 +142,6 @@ def test_a_reader_who_leaves_does_not_stop_the_work(trained: Path, tmp_path: Pat
     assert json.loads(json_file.read_text())["episodes"] == 2
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("x[/red] ε", "x[/red] ε"),
-        ("two\nlines\tand\r\n", "two lines and  "),
-        ("\x1b[31mred\x00\x7f\u202e\udcff", r"\x1b[31mred\x00\x7f\u202e\udcff"),
-        ("a" * LONGEST, "a" * LONGEST),
-        ("a" * 10_000 + "; use another", "a" * 397 + " … " + "a" * 187 + "; use another"),
-    ],
-)
-def test_printable(text: str, expected: str) -> None:
-    assert printable(text) == expected
-
-
-@pytest.mark.parametrize("character", ["x", "\n", "\x1b", "\U000e0001"])
-def test_printable_text_is_short_whatever_it_holds(character: str) -> None:
-    line = printable(character * 3_000_000)
-    assert len(line) <= LONGEST
-    assert line.isprintable()
-
-
 @pytest.mark.parametrize("value", ["x[/red]", "x" * 10_000, "\x1b]0;title\x07\nb"])
 def test_errors_are_one_short_printable_line(value: str) -> None:
     commands = [
@@ -182,7 +162,7 @@ def test_errors_are_one_short_printable_line(value: str) -> None:
         assert ended.code == 2, (command, ended.err)
         assert ended.err.startswith("pixelq")
         assert ended.err[:-1].isprintable(), command
-        assert len(ended.err) <= LONGEST + 20
+        assert len(ended.err) <= LONGEST_SENTENCE + 20
 
 
 def test_a_disk_that_fails_unexpectedly_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
