@@ -135,11 +135,11 @@ def request_of(
     except (LookupError, ValueError) as error:
         raise InvalidCheckpoint(f"{checkpoint} does not describe an agent of this version: {error}") from error
     if protocol is None and split_rules(own or "")[0] not in (*PROTOCOLS, GYMNASIUM.name):
-        raise UserError(f"{checkpoint} was trained with a protocol of its own, {own!r:.80}; give --protocol")
+        raise UserError(f"{checkpoint} was trained with a protocol of its own, {own!r:.80}; give `protocol`")
     if flicker is not None and not 0 <= flicker < 1:
-        raise UserError(f"--flicker must be a probability in [0, 1), got {flicker:g}")
+        raise UserError(f"`flicker` must be a probability in [0, 1), got {flicker:g}")
     if flicker and not is_atari(str(env)):
-        raise UserError(f"{checkpoint} plays {env:.80}, and only Atari games flicker; leave out --flicker")
+        raise UserError(f"{checkpoint} plays {env:.80}, and only Atari games flicker; leave out `flicker`")
     rules = evaluation_rules(own, protocol, flicker)
     return Request(checkpoint, str(env), weights, step, rules, episodes, seed, device)
 
@@ -155,14 +155,14 @@ def checkpoints_of(path: Path, which: str | None) -> list[Path]:
     """
     is_run = os.path.isdir(path / "checkpoints")
     if which is not None and not is_run and find_policy(path):
-        raise UserError(f"{path} is a checkpoint and not a run; leave out --which")
+        raise UserError(f"{path} is a checkpoint and not a run; leave out `which`")
     if is_pretrained(path):
         return [path]
     found = [find_checkpoint(path / "checkpoints" / "latest")] if which in ("last", "both") else []
     if which != "last":
         found.insert(0, find_policy(path))
     if which == "best" and not os.path.isdir(path / "checkpoints" / "best"):
-        raise UserError(f"{path} has no best checkpoint yet; give --which last")
+        raise UserError(f"{path} has no best checkpoint yet; give `which=last`")
     return list(dict.fromkeys(map(_without_link, found)))
 
 
@@ -242,9 +242,9 @@ class ScoreFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_synced(path, whole.encode()) if whole != text else path.open("a").close()
         except OSError as error:
-            raise UserError(f"{path} cannot be written ({error.strerror}); use another --results file") from error
+            raise UserError(f"{path} cannot be written ({error.strerror}); use another `results` file") from error
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise UserError(f"{path} holds something else than scores; use another --results file") from error
+            raise UserError(f"{path} holds something else than scores; use another `results` file") from error
 
     def append(self, score: Score) -> None:
         """Append a score.

@@ -18,8 +18,9 @@ from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.presets import PRESETS
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.runs.tables import FINAL_EVALUATION, TABLES, read_run
-from pixelq.agents.storage.checkpoint import MOST_JSON, one_line
+from pixelq.agents.storage.checkpoint import one_line
 from pixelq.agents.storage.files import read_regular
+from pixelq.agents.storage.json_values import MOST_JSON
 from pixelq.agents.storage.rules import with_rules
 from pixelq.envs import GYMNASIUM, has_published_rules, split_rules
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pixelq.agents.errors import InvalidCheckpoint
 from pixelq.agents.storage.files import CHECKSUMS, read_checked, read_regular, replace_folder, surviving
+from pixelq.agents.storage.json_values import MOST_JSON
 
 FORMAT = 3
 """Format that is written; format 2, an agent without checksums and without its run, is read too."""
@@ -24,8 +25,6 @@ RUN, ARRAYS, ROWS = "run.json", "run.safetensors", "rows.zst"
 """Files of a checkpoint."""
 FOR_ACTING = "for_acting"
 """Key in agent.json that marks an agent saved without its learner."""
-MOST_JSON = 2**22
-"""Size of the largest JSON file that is read, in bytes."""
 MOST_UNCHECKED = 2**32
 """Size of the largest file that is read without a checksum, in bytes."""
 

@@ -51,7 +51,7 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions) -> N
     finally:
         parts.recorder.close()
     if received:
-        parts.recorder.line.say(f"stopped at step {agent.step:,}; --resume goes on")
+        parts.recorder.line.say(f"stopped at step {agent.step:,}; resume the run to go on")
         raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
 
 

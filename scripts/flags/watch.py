@@ -1,0 +1,44 @@
+"""The flags of `pixelq watch`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pixelq.agents.errors import UserError
+from pixelq.scripts.command_line import parse
+
+
+@dataclass(frozen=True)
+class WatchArgs:
+    """Show a run's progress live in the browser while it trains; the run is only read. Ctrl-C ends."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+    host: str = "127.0.0.1"
+    """Address to listen at; at any but the default, everyone who reaches it sees the run, as there is no password."""
+    port: int = 8000
+    """TCP port to listen at; 0 for any that is free."""
+    allow_host: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Further name or address, without a port, by which browsers may ask for the page; may be repeated."""
+    open: bool = False
+    """Whether to open the page in a browser."""
+
+
+def read(arguments: Sequence[str]) -> WatchArgs:
+    """Return the flags of a command line.
+
+    Raises:
+        UserError: If they do not fit.
+    """
+    args = parse(WatchArgs, "watch", arguments)
+    if not 0 <= args.port <= 65535:
+        raise UserError(f"--port must be in [0, 65535], got {args.port}")
+    for name in args.allow_host:
+        if "*" in name or "/" in name:
+            raise UserError(f"--allow-host must be a name or an address, such as train.example.org, got {name!r}")
+    return args
