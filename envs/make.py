@@ -1,16 +1,18 @@
 """Vector environments from an environment id, with or without a colour picture to film."""
 
 import warnings
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
 
-from pixelq.envs.atari import AtariVec
+from pixelq.envs.atari import FRAMES_PER_STEP, AtariVec
+from pixelq.envs.checks import checked_count
 from pixelq.envs.errors import InvalidEnv, reason
 from pixelq.envs.film import FilmedAtari
 from pixelq.envs.gymnasium_vec import GymnasiumVec
 from pixelq.envs.ids import check_id, is_atari
-from pixelq.envs.protocols import Protocol, resolve_protocol, with_flicker
+from pixelq.envs.protocols import NO_LIMIT, Protocol, resolve_protocol, with_flicker
 
 
 def make_vec(
@@ -23,6 +25,7 @@ def make_vec(
     num_threads: int = 0,
     frame_stack: int = 4,
     flicker: float | None = None,
+    max_episode_steps: int | None = None,
 ) -> AtariVec | GymnasiumVec:
     """Make N copies of an environment as one `gymnasium.vector.VectorEnv`.
 
@@ -40,12 +43,14 @@ def make_vec(
         frame_stack: Atari only, ignored for others: number of pictures in an observation, 1 to 16.
         flicker: Atari only: probability in [0, 1), per step, that the newest frame is black (Hausknecht and Stone
             2015), in place of the protocol's. None keeps the protocol's.
+        max_episode_steps: Number of steps after which an episode is truncated, in place of the protocol's or of the
+            registered one; None keeps that. An Atari step is four frames.
 
     Raises:
         InvalidEnv: If there is no such environment or protocol, an argument is out of range, the environment cannot be
             made, or one that is no Atari game is to flicker.
     """
-    rules = _rules(id, protocol, flicker)
+    rules = _rules(id, protocol, flicker, max_episode_steps)
     if is_atari(id):
         return AtariVec(
             id,
@@ -56,7 +61,7 @@ def make_vec(
             num_threads=num_threads,
             frame_stack=frame_stack,
         )
-    return GymnasiumVec(id, num_envs, seed)
+    return GymnasiumVec(id, num_envs, seed, max_episode_steps=max_episode_steps)
 
 
 def make_filmed(
@@ -67,6 +72,7 @@ def make_filmed(
     full_action_space: bool = False,
     frame_stack: int = 4,
     flicker: float | None = None,
+    max_episode_steps: int | None = None,
 ) -> FilmedAtari | GymnasiumVec:
     """Make one environment that plays the same as that of `make_vec` and has a method `frame()`.
 
@@ -76,27 +82,32 @@ def make_filmed(
     Raises:
         InvalidEnv: As in `make_vec`, and if the environment draws no picture.
     """
-    rules = _rules(id, protocol, flicker)
+    rules = _rules(id, protocol, flicker, max_episode_steps)
     if is_atari(id):
         return FilmedAtari(id, seed, rules, full_action_space=full_action_space, frame_stack=frame_stack)
     GymnasiumVec(id, 1, seed).close()  # raises a clear error for whatever has nothing to do with drawing
     _check_draws(id)
-    return GymnasiumVec(id, 1, seed, render_mode="rgb_array")
+    return GymnasiumVec(id, 1, seed, render_mode="rgb_array", max_episode_steps=max_episode_steps)
 
 
-def _rules(env_id: str, protocol: str | Protocol, flicker: float | None) -> Protocol:
-    """Return the protocol with the given flicker, or its own for None.
+def _rules(env_id: str, protocol: str | Protocol, flicker: float | None, max_episode_steps: int | None) -> Protocol:
+    """Return the protocol with the given flicker and time limit, or its own for None.
 
     Raises:
-        InvalidEnv: If there is no such environment or protocol, the flicker is out of range, or an environment that is
-            no Atari game is to flicker.
+        InvalidEnv: If there is no such environment or protocol, the flicker or the limit is out of range, or an
+            environment that is no Atari game is to flicker.
     """
+    if max_episode_steps is not None:
+        most = NO_LIMIT // FRAMES_PER_STEP
+        max_episode_steps = checked_count("max_episode_steps", max_episode_steps, least=1, most=most)
     resolved = resolve_protocol(protocol)
     check_id(env_id)
     if not is_atari(env_id):
         if (resolved.flicker if flicker is None else flicker) != 0.0:
             raise InvalidEnv("only Atari games flicker; leave flicker out")
         return resolved
+    if max_episode_steps is not None:
+        resolved = replace(resolved, max_frames=max_episode_steps * FRAMES_PER_STEP)
     return resolved if flicker is None else with_flicker(resolved, flicker)
 
 

@@ -1,13 +1,9 @@
-"""Exploration in evaluations: random actions and noise, as the agent's source has them."""
+"""Random actions in evaluations."""
 
 from __future__ import annotations
 
-import torch
-
-from pixelq.agents.acting.policy import Policy
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.envs import GYMNASIUM, Protocol
-from pixelq.networks import Noise
 
 
 def evaluation_epsilon(config: AgentConfig, protocol: Protocol | None) -> float:
@@ -20,21 +16,3 @@ def evaluation_epsilon(config: AgentConfig, protocol: Protocol | None) -> float:
     if protocol is None or protocol == GYMNASIUM:
         return 0.0
     return protocol.evaluation_epsilon if config.evaluation_epsilon is None else config.evaluation_epsilon
-
-
-class EvaluationNoise:
-    """Noise of noisy layers in an evaluation, from a generator of its own.
-
-    Args:
-        policy: The policy; without `evaluation_noise` in its configuration there is no noise.
-        seed: Seed of the noise.
-    """
-
-    def __init__(self, policy: Policy, seed: int) -> None:
-        self.network = policy.network
-        is_drawn = policy.config.evaluation_noise and policy.config.noisy
-        self.generator = torch.Generator(policy.device).manual_seed(seed) if is_drawn else None
-
-    def draw(self, num_envs: int) -> Noise | None:
-        """Return new noise for a step of N environments; None for the network without noise."""
-        return None if self.generator is None else self.network.draw_noise(num_envs, self.generator)

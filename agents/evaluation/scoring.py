@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,13 @@ from typing import Any
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import InvalidCheckpoint, RunFailed, UserError
-from pixelq.agents.evaluation.episode import evaluation_rules, has_full_action_space, stacked_frames
-from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
+from pixelq.agents.evaluation.episode import (
+    evaluation_rules,
+    has_full_action_space,
+    stacked_frames,
+    time_limit_of,
+)
+from pixelq.agents.evaluation.evaluate import LIMIT, Evaluation, evaluate
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_checkpoint
 from pixelq.agents.storage.files import digest_of_file, read_regular, write_synced
@@ -23,7 +29,7 @@ from pixelq.agents.storage.validation import count
 from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec, split_rules
 
 NUM_ENVS = 8
-KEY = ("env", "weights", "step", "protocol", "episodes", "seed")
+KEY = ("env", "weights", "step", "protocol", "episodes", "seed", "max_episode_steps")
 """Entries of a score that identify its request."""
 FIELDS = {*KEY, "checkpoint", "mark", "frames", "returns", "mean", "ci95", "human_normalized"}
 """Entries that each line of a file of scores has at least."""
@@ -46,6 +52,8 @@ class Request:
         episodes: Number of full episodes.
         seed: Seed of the games and of the random actions.
         device: `auto`, `cpu` or `cuda`.
+        max_episode_steps: Number of steps after which an episode is cut off; None for the environment's own limit, or
+            `LIMIT` if it has none.
     """
 
     checkpoint: Path
@@ -56,12 +64,13 @@ class Request:
     episodes: int
     seed: int = 0
     device: str = "auto"
+    max_episode_steps: int | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Values of `KEY` that a score of this request has."""
         rules = self.protocol if is_atari(self.env) else GYMNASIUM.name
-        return self.env, self.weights, self.step, rules, self.episodes, self.seed
+        return self.env, self.weights, self.step, rules, self.episodes, self.seed, self.max_episode_steps
 
 
 @dataclass(frozen=True)
@@ -84,8 +93,19 @@ class Score:
     evaluation: Evaluation
     epsilon: float = 0.0
 
+    @property
+    def cut(self) -> int:
+        """Number of episodes that were cut off after `limit` steps."""
+        given = self.request.max_episode_steps
+        return self.evaluation.cut if given is None else sum(length >= given for length in self.evaluation.lengths)
+
+    @property
+    def limit(self) -> int:
+        """Number of steps after which an episode was cut off; not those of the environment's own limit."""
+        return self.request.max_episode_steps or LIMIT
+
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values, as `pixelq evaluate --json` writes them."""
+        """Return JSON values, as `pixelq evaluate --json` writes them; None for numbers that are not finite."""
         result = self.evaluation
         return {
             "env": result.env,
@@ -93,19 +113,26 @@ class Score:
             "checkpoint": str(self.request.checkpoint),
             "step": self.request.step,
             "episodes": result.episodes,
-            "returns": result.returns,
+            "returns": [_finite(value) for value in result.returns],
             "lengths": result.lengths,
-            "mean": result.mean,
-            "median": result.median,
-            "std": result.std,
-            "ci95": result.ci95,
-            "human_normalized": result.human_normalized,
+            "mean": _finite(result.mean),
+            "median": _finite(result.median),
+            "std": _finite(result.std),
+            "ci95": [_finite(end) for end in result.ci95],
+            "human_normalized": _finite(result.human_normalized),
             "mark": self.mark,
             "frames": self.frames,
             "seed": self.request.seed,
             "weights": self.request.weights,
             "epsilon": self.epsilon,
+            "max_episode_steps": self.request.max_episode_steps,
+            "cut": self.cut,
         }
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a number if JSON has it, and None for NaN and infinities."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def request_of(
@@ -116,8 +143,9 @@ def request_of(
     flicker: float | None = None,
     seed: int = 0,
     device: str = "auto",
+    max_episode_steps: int | None = None,
 ) -> Request:
-    """Return what to play of a checkpoint; without `protocol` and `flicker`, by the rules of its training.
+    """Return what to play of a checkpoint; without `protocol`, `flicker` and a limit, by the rules of its training.
 
     Raises:
         InvalidCheckpoint: If it is damaged, or does not say in which environment it was trained.
@@ -141,7 +169,8 @@ def request_of(
     if flicker and not is_atari(str(env)):
         raise UserError(f"{checkpoint} plays {env:.80}, and only Atari games flicker; leave out `flicker`")
     rules = evaluation_rules(own, protocol, flicker)
-    return Request(checkpoint, str(env), weights, step, rules, episodes, seed, device)
+    limit = time_limit_of(folder) if max_episode_steps is None else max_episode_steps
+    return Request(checkpoint, str(env), weights, step, rules, episodes, seed, device, limit)
 
 
 def checkpoints_of(path: Path, which: str | None) -> list[Path]:
@@ -182,8 +211,12 @@ def _leads_to(link: Path, folder: Path) -> bool:
     return link.is_symlink() and link.resolve() == folder.resolve()
 
 
-def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[Policy, Score]:
-    """Play a checkpoint in fresh games of its environment; `played` is called after each episode that counts.
+def score(
+    request: Request,
+    played: Callable[[], None] = lambda: None,
+    stepped: Callable[[int], None] = lambda steps: None,
+) -> tuple[Policy, Score]:
+    """Play a checkpoint in fresh games of its environment; `played` and `stepped` are called as by `evaluate`.
 
     Raises:
         InvalidCheckpoint: If it cannot be loaded, or its environment is not the same here.
@@ -197,6 +230,7 @@ def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[
         request.protocol,
         full_action_space=has_full_action_space(policy),
         frame_stack=stacked_frames(policy),
+        max_episode_steps=request.max_episode_steps,
     )
     try:
         if not policy.fits(envs):
@@ -204,7 +238,8 @@ def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[
                 f"{request.checkpoint} was trained on other observations or actions than {request.env} has here"
             )
         epsilon = evaluation_epsilon(policy.config, envs.protocol)
-        result = evaluate(policy, envs, request.episodes, epsilon=epsilon, seed=request.seed, played=played)
+        options: dict[str, Any] = {"epsilon": epsilon, "seed": request.seed, "played": played, "stepped": stepped}
+        result = evaluate(policy, envs, request.episodes, **options)
     finally:
         envs.close()
     frames = request.step * envs.frames_per_step
@@ -232,7 +267,8 @@ class ScoreFile:
             rest = text[len(whole) :]
             if rest[: len(BEGINNING)] != BEGINNING[: len(rest)]:  # not a line of ours that a crash cut off
                 raise ValueError(rest)
-            scores = [json.loads(line) for line in whole.splitlines()]
+            # Older versions know no limit
+            scores = [{"max_episode_steps": None} | json.loads(line) for line in whole.splitlines()]
             if not all(values.keys() >= FIELDS for values in scores):
                 raise ValueError("a field is missing")
             scores = [with_rules(values) for values in scores]

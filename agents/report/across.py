@@ -47,10 +47,9 @@ def across_section(groups: Sequence[Group]) -> Section | None:
         matrices = score_matrices(runs)
     except InvalidRun as error:
         return Section("across", "Over all games", {"problem": str(error)})
-    shortest = min(run.frames for group, _ in scored for run in group.runs)
+    shortest = min(run.frames for run in runs)
     published: dict[str, NDArray[np.float64]] = {}
     if any(group.has_published_rules for group in groups):
-        # Compare at the end of the shortest run, even if its best checkpoint is older: that was chosen from all of them
         of_agents = published_scores(matrices.games, shortest)
         published = {f"{agent}, published": scores for agent, scores in of_agents.items()}
     four = aggregates(matrices.scores | published)

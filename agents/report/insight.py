@@ -8,12 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pixelq.agents.acting.policy import Policy
-from pixelq.agents.errors import InvalidCheckpoint
-from pixelq.agents.evaluation.episode import evaluation_game, evaluation_rules
+from pixelq.agents.errors import InvalidCheckpoint, RunFailed
+from pixelq.agents.evaluation.episode import evaluation_game, evaluation_rules, time_limit_of
 from pixelq.agents.insight.recording import best_seed, record_episode
 from pixelq.agents.report.episode import episode_section, no_episode_section
 from pixelq.agents.report.inside import inside_section
 from pixelq.agents.report.page import Section
+from pixelq.agents.storage.pretrained import find_policy
 from pixelq.envs import EnvironmentFailed, InvalidEnv, make_filmed
 
 EPISODES = 10
@@ -52,7 +53,7 @@ def insight_sections(
     if policy.env_id is None:
         raise InvalidCheckpoint(f"{path} does not say which environment it was trained in; train it from an ID")
     rules = evaluation_rules(policy.protocol, protocol)
-    game = evaluation_game(policy, policy.env_id, rules, epsilon, seed)
+    game = evaluation_game(policy, policy.env_id, rules, epsilon, seed, time_limit_of(find_policy(path)))
     try:
         envs = make_filmed(game.env_id, **game.arguments)
     except InvalidEnv as error:
@@ -70,8 +71,10 @@ def insight_sections(
             return [episode_section(game, episode, returns, name), inside_section(policy, episode)]
     except EnvironmentFailed as error:
         return [no_episode_section(str(error))]
-    except OSError as error:  # such as a full disk
+    except OSError as error:
         return [no_episode_section(f"the film cannot be written ({error.strerror or error})")]
+    except RunFailed as error:  # such as a full disk
+        return [no_episode_section(str(error))]
 
 
 def describe_policy(path: str | os.PathLike[str], policy: Policy) -> str:

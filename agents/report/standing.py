@@ -86,7 +86,7 @@ def standing_section(groups: Sequence[Group]) -> Section | None:
                 "agent": group.agent,
                 "env": group.env,
                 "score": format_interval(score.mean, score.low, score.high),
-                "what": score.source,
+                "what": LAST,
                 "frames": format_count(score.frames),
                 "normalized": format_percent(human_normalized_score(group.env, score.mean)),
                 "rows": _baseline_rows(group, score),

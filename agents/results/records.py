@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections import Counter
@@ -33,6 +34,7 @@ _TYPES = {
     "seed": (int, "a whole number"),
     "steps": (int, "a whole number"),
     "num_envs": (int, "a whole number"),
+    "max_episode_steps": (int, "a whole number"),
     "hardware": (dict, "an object"),
 }
 """Types of the entries of config.json that records use, and what errors call them."""
@@ -138,7 +140,8 @@ class Group:
     @property
     def has_published_rules(self) -> bool:
         """Whether the published agents were trained under the same rules."""
-        return has_published_rules(self.protocol)
+        limits = [run.config.get("max_episode_steps") for run in self.runs]
+        return has_published_rules(self.protocol) and not any(limits)
 
 
 def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
@@ -192,6 +195,8 @@ def load_run(folder: Path) -> Run:
 def read_evaluation(path: Path) -> dict[str, Any]:
     """Read a file that `pixelq evaluate --json` wrote; its `protocol` then holds flicker too, as in `rules_of`.
 
+    Its mean is None if it was not finite.
+
     Raises:
         InvalidRun: If the file is missing, or holds something else.
     """
@@ -203,11 +208,11 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise InvalidRun(f"{path} is damaged ({one_line(error)}); evaluate the run again") from error
-    kinds = {"env": str, "protocol": str, "checkpoint": str, "step": int, "mean": float | int}
+    kinds = {"env": str, "protocol": str, "checkpoint": str, "step": int, "mean": float | int | None}
     if (
         not isinstance(evaluation, dict)
         or not all(isinstance(evaluation.get(name), kind) for name, kind in kinds.items())
-        or not abs(evaluation["mean"]) <= sys.float_info.max  # also NaN, and integers too large for a float
+        or not abs(evaluation["mean"] or 0) <= sys.float_info.max  # also NaN, and integers too large for a float
     ):
         raise InvalidRun(f"{path} does not describe an evaluation; give a file of pixelq evaluate --json")
     try:
@@ -235,6 +240,8 @@ def differences(config: Mapping[str, Any], settings: AgentConfig) -> dict[str, A
         different["full_action_space"] = True
     if flicker:
         different["flicker"] = flicker
+    if config.get("max_episode_steps"):
+        different["max_episode_steps"] = config["max_episode_steps"]
     return different
 
 
@@ -277,8 +284,8 @@ def _final_score(folder: Path) -> MeanReturn | None:
         return None
     values = read_evaluation(path)
     try:
-        (low, high), episodes = values["ci95"], values["episodes"]
-        return MeanReturn(float(values["mean"]), float(low), float(high), int(episodes), int(values["step"]))
+        mean, low, high = (math.nan if value is None else float(value) for value in (values["mean"], *values["ci95"]))
+        return MeanReturn(mean, low, high, int(values["episodes"]), int(values["step"]))
     except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise InvalidRun(f"{path} does not describe an evaluation; evaluate the run again") from error
 

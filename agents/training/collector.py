@@ -27,6 +27,7 @@ from pixelq.envs.interface import (
     protocol_of,
     restartable,
     restorable,
+    share_environments,
 )
 
 
@@ -34,13 +35,19 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
     """Check that an agent can learn, and be evaluated, in these environments.
 
     Raises:
-        InvalidConfig: If they reset in another way, or have other observations or actions than the agent.
+        InvalidConfig: If they reset in another way, have other observations or actions than the agent, or are the same
+            for training and evaluation.
     """
     check_resets(envs)
     if not agent.fits(envs):
         raise InvalidConfig("the environments' spaces are not the agent's; make the agent from these environments")
     if evaluation_envs is not None:
         check_resets(evaluation_envs)
+        if share_environments(envs, evaluation_envs):
+            raise InvalidConfig(
+                "evaluation_envs must be other environments than those of the training, which an evaluation would "
+                "reset; make them with a second call of make_vec"
+            )
         if not agent.fits(evaluation_envs):
             raise InvalidConfig("the evaluation environments' spaces are not the agent's; make them like the others")
 
