@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import sys
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,14 @@ from pixelq.scripts.main import run as run_verb
 
 def main(args: TrainArgs) -> None:
     """Train a new agent, or go on with a run."""
-    if args.deterministic:
-        _use_deterministic_algorithms(args)
-    if args.resume:
-        _resume(args)
-    else:
-        _start(args)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"pixelq train: {message}", file=sys.stderr)
+        if args.deterministic:
+            _use_deterministic_algorithms(args)
+        if args.resume:
+            _resume(args)
+        else:
+            _start(args)
 
 
 def _use_deterministic_algorithms(args: TrainArgs) -> None:
@@ -121,6 +124,7 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
         resume=args.resume,
         description={
             "preset": args.preset,
+            **({} if args.name is None else {"name": args.name}),
             "full_action_space": args.full_action_space,
             "final_episodes": args.final_episodes,
         },
