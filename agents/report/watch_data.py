@@ -16,7 +16,7 @@ from typing import Any
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.results.comparison import MILLION, published_beside
 from pixelq.agents.results.formatting import describe_rules
-from pixelq.agents.results.records import read_evaluation
+from pixelq.agents.results.records import preset_name, read_evaluation
 from pixelq.agents.runs.progress import EVALUATING, FINISHED, TRAINING, read_progress
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.validation import is_count, is_number, number_in
@@ -184,7 +184,7 @@ def _description(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     if device in (None, "cpu") and isinstance(hardware, dict):
         device = hardware.get("cpu") or device
     protocol = describe_rules(str(config["protocol"]))
-    texts = {"env": config["env"], "protocol": protocol, "preset": config.get("preset", "custom")}
+    texts = {"env": config["env"], "protocol": protocol, "preset": preset_name(config)}
     return {
         "name": run.resolve().name,
         **{name: str(text) for name, text in texts.items()},

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pixelq.agents.results.comparison import MILLION, SPREAD, Comparison, published_beside
 from pixelq.agents.results.curves import curves_by_env
 from pixelq.agents.results.formatting import describe_rules, pluralize
+from pixelq.agents.results.records import preset_name
 from pixelq.agents.runs.tables import read_run
 from pixelq.envs import PUBLISHED_SOURCE, PublishedCurve, reference_score
 
@@ -84,7 +85,7 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
         _draw_published(axes, published, PUBLISHED, up_to=steps[-1])
 
     rules = describe_rules(str(config["protocol"]))
-    axes.set(xlabel=unit, ylabel="mean return", title=f"{config['env']} · {rules} · {config.get('preset', 'custom')}")
+    axes.set(xlabel=unit, ylabel="mean return", title=f"{config['env']} · {rules} · {preset_name(config)}")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     path = Path(run) / "curve.png"

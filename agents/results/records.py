@@ -230,7 +230,7 @@ def preset_name(config: Mapping[str, Any]) -> str:
     """
     recorded = str(config.get("preset", "custom"))
     try:
-        return preset_of(AgentConfig.from_dict(config["agent"])) or recorded
+        return preset_of(AgentConfig.from_dict(config.get("agent", {}))) or recorded
     except (InvalidConfig, TypeError):  # of another version
         return recorded
 

@@ -581,7 +581,7 @@ def test_the_settings_of_a_preset_are_shown() -> None:
     assert lines[0] == "per, protocol nature"
     shown = dict(line.split() for line in lines[-len(dataclasses.fields(AgentConfig)) :])
     assert shown == {name: str(value) for name, value in preset("per").to_dict().items()}
-    assert pixelq("presets", "pre").code == 2
+    assert main(["presets", "pre"]) == 2
 
 
 CONTRACT = {
