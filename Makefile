@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENV ?= ALE/Pong-v5
 STEPS ?= 40000
-PRESET ?= quick
+PRESET ?=
 ARGS ?=
 PACKAGES := agents envs networks scripts
 LINKS := build/types/pixelq
@@ -17,7 +17,7 @@ SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 .PHONY: train test test-slow coverage lint types unit clean
 
 train: $(VENV)/installed
-	$(BIN)/pixelq train --env $(ENV) --steps $(STEPS) --preset $(PRESET) $(ARGS)
+	$(BIN)/pixelq train --env $(ENV) --steps $(STEPS) $(if $(PRESET),--preset $(PRESET)) $(ARGS)
 
 test: lint types unit
 

@@ -257,7 +257,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
                     self._receive(native, np.zeros_like(self._done))
             observations, crcs_now = self._observe(native)
             if (crcs_now != crcs).any():
-                why = "the state is of other arguments or another ale_py"
+                why = "the state is of other arguments, another ale_py or an older pixelq"
                 raise InvalidEnv(f"{self.env_id!r} did not play the same again; {why}")
             self._log = log
             self._is_reset = True
@@ -288,7 +288,8 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             stack_num=self.frame_stack,
             frameskip=FRAMES_PER_STEP,
             maxpool=True,
-            noop_max=self.protocol.noop_max,
+            # The emulator draws a number below the greatest, 0 included; `_redraw_no_ops` draws again where it is 0.
+            noop_max=self.protocol.noop_max + 1 if self.protocol.noop_max else 0,
             episodic_life=False,  # it would restart the whole game at each lost life
             life_loss_info=False,
             reward_clipping=False,
@@ -298,12 +299,24 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
     def _begin(self, native: Native, seeds: Ints, mask: Flags) -> tuple[Observations, dict[str, Any]]:
         """Start a new episode where `mask` [N] is set, with a new seed where the one in `seeds` [N] is not −1."""
         observations, info = native.reset(seed=seeds[mask], options={"reset_mask": mask})
+        self._redraw_no_ops(native, mask, observations, info)
         self._flicker.advance(observations, seeds, mask)
         self._frames[mask] = 0
         self._lives[mask] = info["lives"][mask]
         self._truncated[mask] = False
         self._done[mask] = False
         return observations, info
+
+    def _redraw_no_ops(self, native: Native, began: Flags, observations: Observations, info: dict[str, Any]) -> None:
+        """Reset those of the environments in `began` [N] again, in place, whose new episode started without a no-op."""
+        while self.protocol.noop_max:
+            mask = began & (info["episode_frame_number"] == 0)
+            if not mask.any():
+                break
+            again, info_again = native.reset(options={"reset_mask": mask})
+            observations[mask] = again[mask]
+            for name, values in info_again.items():
+                info[name][mask] = values[mask]
 
     def _send(self, native: Native, actions: Ints) -> None:
         actions[self._truncated] = 0  # played until `_receive` restarts the game, and advances the random generator
@@ -325,6 +338,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             terminated[restarted] = False
             for name, values in first_info.items():
                 info[name][restarted] = values[restarted]
+        self._redraw_no_ops(native, self._done, observations, info)
         self._flicker.advance(observations, seeds, np.ones_like(self._done))
         self._frames += FRAMES_PER_STEP
         self._frames[self._done] = 0
@@ -385,7 +399,7 @@ def _game_text(
     """Return the text of a game's settings in the checksums of states.
 
     Saved runs depend on every character of it. It is the `repr` of a tuple from before protocols had a flicker, which
-    stands among the options instead.
+    stands among the options instead. With no-ops it also tells states apart that are from before no-ops started at 1.
     """
     names = (
         "name",
@@ -396,5 +410,6 @@ def _game_text(
         "max_frames",
     )
     rules = ", ".join(f"{name}={getattr(protocol, name)!r}" for name in names)
+    rules += ", noop_min=1" if protocol.noop_max else ""
     ending = "".join(f", {option!r}" for option in options)
     return f"({env_id!r}, Protocol({rules}), {action_meanings!r}{ending})"

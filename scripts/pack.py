@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pixelq.agents import Agent, preset
+from pixelq.agents.config.presets import PRESET_PROTOCOLS
 from pixelq.agents.errors import RunFailed, UserError
 from pixelq.agents.evaluation.scoring import checkpoints_of, request_of, score
 from pixelq.agents.results.formatting import format_duration, format_interval, format_percent, pluralize
@@ -20,7 +21,7 @@ from pixelq.agents.storage.pretrained import ALIASES, CARD, CONFIG, EVALUATION
 from pixelq.agents.storage.rules import rules_of
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.flags.pack import PackArgs
-from pixelq.scripts.flags.train import COUNTS, TrainArgs, protocol_flags
+from pixelq.scripts.flags.train import COUNTS, defaults_of, protocol_flags
 from pixelq.scripts.main import run
 
 FLAGS = ("env", "preset", "num_envs", "seed", "protocol", "full_action_space", "flicker", *COUNTS)
@@ -61,7 +62,7 @@ def command_of(config: Mapping[str, Any]) -> str:
     Args:
         config: Contents of the run's config.json.
     """
-    defaults = vars(TrainArgs())
+    defaults = vars(defaults_of(config["preset"]))
     values = {name: value for name, value in config.items() if name not in ("protocol", "flicker")}
     values |= protocol_flags(rules_of(config))
     changed = {name: values[name] for name in FLAGS if values.get(name, defaults[name]) != defaults[name]}
@@ -88,7 +89,7 @@ def card(name: str, config: Mapping[str, Any], figures: Mapping[str, Any], secon
         seconds: Seconds of training up to its checkpoint, evaluations included.
     """
     used, step, human = config["hardware"], figures["step"], figures["human_normalized"]
-    different = differences(config, preset(config["preset"]))
+    different = differences(config, preset(config["preset"]), PRESET_PROTOCOLS[config["preset"]])
     settings = ", ".join(key if value is True else f"{key} {value}" for key, value in different.items())
     called = " or ".join(f"`{each}`" for each in (*(a for a, of in ALIASES.items() if of == name), name))
     threads, episodes = pluralize(used["torch_threads"], "thread"), pluralize(figures["episodes"], "episode")

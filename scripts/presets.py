@@ -1,19 +1,31 @@
-"""`pixelq presets`: the presets, one line each, with the paper."""
+"""`pixelq presets`: the presets, one line each, with the protocol and the paper, or the settings of one."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import sys
 
-from pixelq.agents import PRESETS
+from pixelq.agents import PRESETS, AgentConfig, preset
+from pixelq.agents.config.presets import PRESET_PROTOCOLS
 from pixelq.scripts.flags.presets import PresetsArgs
 from pixelq.scripts.main import run
 
 
-def main(_: PresetsArgs) -> None:
-    """Print a line for each preset: its name and the first line of its docstring."""
+def main(args: PresetsArgs) -> None:
+    """Print a line for each preset: its name, its protocol and the first line of its docstring; or one preset."""
+    if args.name is not None:
+        return _show(args.name)
     for name, function in PRESETS.items():
-        print(f"{name:<16} {(inspect.getdoc(function) or '').splitlines()[0]}")
+        print(f"{name:<16} {PRESET_PROTOCOLS[name]:<6} {(inspect.getdoc(function) or '').splitlines()[0]}")
+
+
+def _show(name: str) -> None:
+    """Print what is said of a preset, and its settings in the order of the configuration's fields."""
+    settings = preset(name)
+    print(f"{name}, protocol {PRESET_PROTOCOLS[name]}\n\n{inspect.getdoc(PRESETS[name])}\n")
+    for field in dataclasses.fields(AgentConfig):
+        print(f"{field.name:<22} {getattr(settings, field.name)}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
@@ -37,14 +38,16 @@ RUNS = Path("runs")
 
 def main(args: TrainArgs) -> None:
     """Train a new agent, or go on with a run."""
-    if args.deterministic:
-        _use_deterministic_algorithms(args)
-    import_modules(args.modules)
-    if args.resume:
-        check_imported(args.env)
-        _resume(args)
-    else:
-        _start(args)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"pixelq train: {message}", file=sys.stderr)
+        if args.deterministic:
+            _use_deterministic_algorithms(args)
+        import_modules(args.modules)
+        if args.resume:
+            check_imported(args.env)
+            _resume(args)
+        else:
+            _start(args)
 
 
 def _use_deterministic_algorithms(args: TrainArgs) -> None:
@@ -155,6 +158,7 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
         resume=args.resume,
         description={
             "preset": args.preset,
+            **({} if args.name is None else {"name": args.name}),
             "full_action_space": args.full_action_space,
             "final_episodes": args.final_episodes,
         },

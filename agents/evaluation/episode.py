@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from pixelq.agents.acting.exploration import epsilon_greedy
 from pixelq.agents.acting.memory import Memory
+from pixelq.agents.acting.noise import EvaluationNoise
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import InvalidCheckpoint
 from pixelq.agents.evaluation.evaluate import LIMIT
-from pixelq.agents.evaluation.exploration import EvaluationNoise, evaluation_epsilon
+from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.evaluation.film import Film
 from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.json_values import MOST_JSON

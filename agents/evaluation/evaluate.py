@@ -12,9 +12,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from pixelq.agents.acting.exploration import epsilon_greedy
+from pixelq.agents.acting.noise import EvaluationNoise
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.errors import InvalidConfig
-from pixelq.agents.evaluation.exploration import EvaluationNoise
 from pixelq.envs import human_normalized_score
 from pixelq.envs.interface import env_id, has_time_limit, resting
 
@@ -104,8 +104,8 @@ def evaluate(
 
     Each environment plays a quota that is fixed beforehand, so that short episodes, which end first, are not counted
     more often than long ones. An environment whose quota is played is left out of the steps that follow. This does not
-    change the games of the others, whose random actions are those of a full batch. The last digits of q-values depend
-    on the size of a batch, so that an action may differ where two are equally good.
+    change the games of the others, whose random actions and noise are those of a full batch.
+    The last digits of q-values depend on the size of a batch, so that an action may differ where two are equally good.
 
     In environments without a time limit, an episode is cut off after `LIMIT` steps.
 

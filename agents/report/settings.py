@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pixelq.agents.config.agent_config import AgentConfig
-from pixelq.agents.config.presets import PRESETS
+from pixelq.agents.config.presets import PRESET_PROTOCOLS, PRESETS
 from pixelq.agents.report.page import Section
 from pixelq.agents.results.comparison import MILLION
 from pixelq.agents.results.formatting import format_duration, shortened
@@ -29,7 +29,8 @@ def settings_section(groups: Sequence[Group]) -> Section:
     for group in groups:
         config = group.runs[0].config
         settings = PRESETS[group.preset]() if group.preset in PRESETS else AgentConfig()
-        preset = settings.to_dict() | DEFAULT_RULES
+        protocol = PRESET_PROTOCOLS.get(group.preset, "sticky")
+        preset = settings.to_dict() | DEFAULT_RULES | {"protocol": protocol}
         tables.append(
             {
                 "agent": group.label,
@@ -37,7 +38,7 @@ def settings_section(groups: Sequence[Group]) -> Section:
                 "preset": group.preset if group.preset in PRESETS else "the defaults",
                 "rows": [
                     {"name": name, "preset": _value(preset[name]), "run": _value(value)}
-                    for name, value in differences(config, settings).items()
+                    for name, value in differences(config, settings, protocol).items()
                 ],
                 "runs": [{"path": shortened(run.name), "config": _whole(run.config)} for run in group.runs],
             }

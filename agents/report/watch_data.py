@@ -15,7 +15,7 @@ from typing import Any
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.results.comparison import MILLION, published_beside
 from pixelq.agents.results.formatting import describe_rules, shortened
-from pixelq.agents.results.records import read_evaluation
+from pixelq.agents.results.records import preset_name, read_evaluation
 from pixelq.agents.runs.columns import GREATEST, LATEST
 from pixelq.agents.runs.progress import EVALUATING, FINISHED, TRAINING, read_progress
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
@@ -218,7 +218,7 @@ def _description(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "name": run.resolve().name,
         "env": config["env"],
         "protocol": protocol,
-        "preset": config.get("preset", "custom"),
+        "preset": preset_name(config),
         "seed": config.get("seed", "–"),
         "device": device or config.get("device", "–"),
         "version": config.get("version", "–"),

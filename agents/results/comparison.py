@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pixelq.agents.config.presets import PRESETS
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.results.records import differences
+from pixelq.agents.results.records import differences, preset_name
 from pixelq.agents.runs.tables import read_run
 from pixelq.envs import PUBLISHED_SOURCE, PublishedCurve, has_published_rules, published_curve
 
@@ -104,7 +104,7 @@ def compare_run(run: str | os.PathLike[str]) -> Comparison:
             million frames.
     """
     config, metrics, _ = read_run(run)
-    name = str(config.get("preset", "custom"))
+    name = preset_name(config)
     published_preset = name if name in PUBLISHED_AS else "dqn"
     curve = published_curve(str(config["env"]), PUBLISHED_AS[published_preset])
     if curve is None:
@@ -134,7 +134,7 @@ def published_beside(config: Mapping[str, Any]) -> PublishedCurve | None:
     """
     if not has_published_rules(config["protocol"]) or config.get("max_episode_steps"):
         return None
-    return published_curve(str(config["env"]), PUBLISHED_AS.get(str(config.get("preset")), "DQN"))
+    return published_curve(str(config["env"]), PUBLISHED_AS.get(preset_name(config), "DQN"))
 
 
 def returns_by_million(metrics: Iterable[Mapping[str, str]]) -> list[tuple[int, int, float]]:

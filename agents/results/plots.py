@@ -14,6 +14,7 @@ import numpy as np
 from pixelq.agents.results.comparison import MILLION, SPREAD, Comparison, published_beside
 from pixelq.agents.results.curves import curves_by_env
 from pixelq.agents.results.formatting import describe_rules, pluralize, shortened
+from pixelq.agents.results.records import preset_name
 from pixelq.agents.results.style import literal, plain_style
 from pixelq.agents.runs.columns import drawable, read_columns
 from pixelq.agents.runs.tables import read_config
@@ -60,7 +61,7 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
 
     run = Path(run)
     config = read_config(run)
-    env, preset = shortened(config["env"]), shortened(config.get("preset", "custom"))
+    env, preset = shortened(config["env"]), shortened(preset_name(config))
     metrics, evaluations = (read_columns(run, table) for table in ("metrics", "evaluations"))
     is_played = np.isfinite(metrics["return_mean"])
     reference = reference_score(env)

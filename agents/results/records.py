@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pixelq.agents.config.agent_config import AgentConfig
-from pixelq.agents.config.presets import PRESETS
-from pixelq.agents.errors import InvalidRun
+from pixelq.agents.config.presets import PRESET_PROTOCOLS, PRESETS, preset_of
+from pixelq.agents.errors import InvalidConfig, InvalidRun
 from pixelq.agents.results.formatting import shortened
 from pixelq.agents.runs.columns import GREATEST, Columns, read_columns
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
@@ -33,6 +33,7 @@ SPEED_ONLY = frozenset({"cuda_graph"})
 MOST_PARTS = 3
 """Greatest number of settings in the short name of an agent."""
 _TYPES = {
+    "name": (str, "text"),
     "seed": (int, "a whole number"),
     "steps": (int, "a whole number"),
     "num_envs": (int, "a whole number"),
@@ -144,7 +145,7 @@ class Group:
     @property
     def preset(self) -> str:
         """Name of the preset; `custom` without one."""
-        return shortened(self.runs[0].config.get("preset", "custom"))
+        return shortened(preset_name(self.runs[0].config))
 
     @property
     def has_published_rules(self) -> bool:
@@ -156,9 +157,9 @@ class Group:
 def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
     """Read run folders, each once, and group the runs by environment and agent, in the order of their first run.
 
-    Runs under different protocols belong to different agents. The protocol is part of the name unless it is `sticky`,
-    and so is flicker if there is any. Runs with different numbers of steps, or of environments at once, are also
-    different agents; these numbers are then part of their names.
+    Runs under different protocols belong to different agents. The protocol is part of the name unless it is the
+    preset's own, and so is flicker if there is any. Runs with different numbers of steps, or of environments at once,
+    are also different agents; these numbers are then part of their names.
 
     Raises:
         InvalidRun: If no run is given, one cannot be read, or two are of the same agent with the same seed.
@@ -232,21 +233,34 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         raise InvalidRun(f"{path} does not describe an evaluation ({error}); evaluate the run again") from error
 
 
-def differences(config: Mapping[str, Any], settings: AgentConfig) -> dict[str, Any]:
-    """Return the entries of a run's config.json that differ from an agent's settings under the default rules.
+def preset_name(config: Mapping[str, Any]) -> str:
+    """Return the preset with the settings of a run, or else the one from which they started; `custom` without one.
 
-    The default rules are the protocol `sticky` (`gymnasium` outside Atari), the game's minimal action set and no
-    flicker.
+    Args:
+        config: Contents of config.json.
+    """
+    recorded = str(config.get("preset", "custom"))
+    try:
+        return preset_of(AgentConfig.from_dict(config.get("agent", {}))) or recorded
+    except (InvalidConfig, TypeError):  # of another version
+        return recorded
+
+
+def differences(config: Mapping[str, Any], settings: AgentConfig, protocol: str = "sticky") -> dict[str, Any]:
+    """Return the entries of a run's config.json that differ from an agent's settings under given rules.
+
+    These are a protocol (`gymnasium` outside Atari), the game's minimal action set and no flicker.
 
     Args:
         config: Contents of config.json.
         settings: Settings to compare with.
+        protocol: Name of the protocol to compare with.
     """
     agent = config["agent"]
     different = {name: agent[name] for name, value in settings.to_dict().items() if agent.get(name, value) != value}
-    protocol, flicker = split_rules(str(config["protocol"]))
-    if protocol not in ("sticky", GYMNASIUM.name):
-        different["protocol"] = protocol
+    own_protocol, flicker = split_rules(str(config["protocol"]))
+    if own_protocol not in (protocol, GYMNASIUM.name):
+        different["protocol"] = own_protocol
     if config.get("full_action_space"):
         different["full_action_space"] = True
     if flicker:
@@ -257,17 +271,18 @@ def differences(config: Mapping[str, Any], settings: AgentConfig) -> dict[str, A
 
 
 def agent_of(config: Mapping[str, Any]) -> str:
-    """Return the name of a run's agent: its preset, and the settings that differ from it.
+    """Return the name of a run's agent: its preset, and the settings and the protocol that differ from it.
 
-    A run without a preset is called `custom` and compared with the default settings.
+    A run without a preset is called `custom` and compared with the default settings and `sticky`.
 
     Args:
         config: Contents of config.json.
     """
-    name = str(config.get("preset", "custom"))
-    different = differences(config, PRESETS[name]() if name in PRESETS else AgentConfig())
-    settings = (f"{key} {shortened(value)}" for key, value in different.items() if key not in SPEED_ONLY)
-    return ", ".join([shortened(name), *settings])
+    name = preset_name(config)
+    settings = PRESETS[name]() if name in PRESETS else AgentConfig()
+    different = differences(config, settings, PRESET_PROTOCOLS.get(name, "sticky"))
+    values = (f"{key} {shortened(value)}" for key, value in different.items() if key not in SPEED_ONLY)
+    return ", ".join([shortened(name), *values])
 
 
 def _labels(agents: Iterable[str]) -> dict[str, str]:
@@ -289,8 +304,14 @@ def _labels(agents: Iterable[str]) -> dict[str, str]:
 
 
 def _agent_names(runs: Sequence[Run]) -> list[str]:
-    """Return the agent of each run, with the training options that tell runs of the same agent apart."""
+    """Return the agent of each run, with the training options that tell runs of the same agent apart.
+
+    A name that was given to the run comes first; the settings follow where runs of different agents have the same name.
+    """
     agents = [agent_of(run.config) for run in runs]
+    given = [run.config.get("name") or agent for run, agent in zip(runs, agents, strict=True)]
+    named = Counter(name for name, _ in set(zip(given, agents, strict=True)))
+    agents = [str(name) if named[name] == 1 else f"{name}, {agent}" for name, agent in zip(given, agents, strict=True)]
     names = agents
     for setting, unit in (("steps", "steps"), ("num_envs", "environments at once")):
         values = [run.config.get(setting) for run in runs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import warnings
 from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from pixelq.agents.agent import Agent
+from pixelq.agents.config.presets import preset_of
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.replay import Replay
 from pixelq.agents.experience.ring import Ring
@@ -20,6 +22,7 @@ from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.runs.machine import hardware
 from pixelq.agents.runs.progress import PROGRESS, ProgressFile
 from pixelq.agents.storage.validation import is_count
+from pixelq.agents.training.advice import advice
 from pixelq.agents.training.collector import Collector, Restarts, check_envs, note_envs
 from pixelq.agents.training.interval import Interval
 from pixelq.agents.training.options import LearnOptions
@@ -47,6 +50,8 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions) -> N
         raise InvalidConfig(f"steps must be at least 1, got {steps}")
     check_envs(agent, envs, options.evaluation_envs)
     note_envs(agent, envs)
+    for sentence in advice(agent, steps, options.description.get("preset"), resume=options.resume):
+        warnings.warn(sentence, stacklevel=3)  # the caller of learn
     with suitable_threads(agent, options.out if options.resume else None):
         _train(agent, envs, agent.step + steps, options)
 
@@ -212,6 +217,7 @@ def describe(
     agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: int, resumed: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return what config.json says of a run up to `last_step`; `resumed` says how it went on each time."""
+    preset = preset_of(agent.config)
     return {
         "version": version("pixelq"),
         "env": agent.env_id,
@@ -228,6 +234,7 @@ def describe(
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "agent": agent.config.to_dict(),
         "hardware": hardware(agent.device),
+        **({} if preset is None else {"preset": preset}),
         **options.description,
         "resumed": resumed,
     }

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
 
 from pixelq.scripts.command_line import parse
 
 
 @dataclass(frozen=True)
 class PresetsArgs:
-    """List the presets: name, and source of the settings."""
+    """List the presets with the protocol and the source of each, or show the settings of one."""
+
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
+    """Preset whose settings are shown; None lists all."""
 
 
 def read(arguments: Sequence[str]) -> PresetsArgs:

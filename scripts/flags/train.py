@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, cast, get_args, get_type_hints
 
 from pixelq.agents import AgentConfig, InvalidRun, UserError, preset
+from pixelq.agents.config.presets import PRESET_PROTOCOLS
 from pixelq.agents.errors import printable
 from pixelq.agents.storage.files import read_regular, user_path
 from pixelq.agents.storage.json_values import MOST_JSON, check_types
@@ -27,7 +29,10 @@ class TrainArgs:
     env: str = "ALE/Pong-v5"
     """Gymnasium ID of the environment: ALE/*-v5, or any with Discrete actions and a Box observation."""
     preset: str = "quick"
-    """Preset from which the agent's settings start; `pixelq presets` lists them."""
+    """Preset from which the agent's settings start, by default quick for images and classic for vectors; `pixelq
+    presets` lists them."""
+    name: str | None = None
+    """Name of the agent in reports; None for the preset and the settings that differ from it."""
     steps: int = 1_000_000
     """Agent steps of the whole run, summed over environments; an Atari step is four frames."""
     num_envs: int = 8
@@ -35,7 +40,8 @@ class TrainArgs:
     seed: int = 0
     """Seed of the weights, the games and every random choice."""
     protocol: ProtocolName = "sticky"
-    """Rules of Atari games: Machado et al. 2018, Mnih et al. 2015, or the 100k benchmark (van Hasselt et al. 2019)."""
+    """Rules of Atari games: Machado et al. 2018, Mnih et al. 2015, or the 100k benchmark (van Hasselt et al. 2019); by
+    default the preset's own."""
     device: str = "auto"
     """Device to learn on: auto (a GPU if there is one), cpu or cuda."""
     deterministic: bool = False
@@ -67,7 +73,7 @@ class TrainArgs:
 
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
-CHANGEABLE = frozenset({*COUNTS, "device", "deterministic", "out", "resume", "modules", "agent.cuda_graph"})
+CHANGEABLE = frozenset({*COUNTS, "name", "device", "deterministic", "out", "resume", "modules", "agent.cuda_graph"})
 """Flags that may change when a run is resumed."""
 
 
@@ -107,7 +113,8 @@ def _check_unchanged(args: TrainArgs, saved: TrainArgs) -> None:
 def _defaults(arguments: Sequence[str]) -> TrainArgs:
     """Return the defaults of the flags: those of the preset, or the settings of the run to resume."""
     chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    chooser.add_argument("--preset", default="quick")
+    chooser.add_argument("--env", default=TrainArgs.env)
+    chooser.add_argument("--preset")
     chooser.add_argument("--resume", action="store_true")
     chooser.add_argument("--out", type=user_path)
     try:
@@ -115,7 +122,7 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from None
     if not chosen.resume:
-        return TrainArgs(preset=chosen.preset, agent=preset(chosen.preset))
+        return defaults_of(chosen.preset or ("classic" if _observes_vectors(chosen.env) else "quick"))
     if chosen.out is None:
         raise InvalidRun("--resume needs --out, the folder of the run")
     try:
@@ -142,6 +149,28 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
             f"{chosen.out / 'config.json'} is damaged ({printable(str(error), 300)}); restore the file, or start "
             "another run"
         ) from error
+
+
+def defaults_of(name: str) -> TrainArgs:
+    """Return the defaults of the flags for a preset.
+
+    Raises:
+        InvalidConfig: If there is no such preset.
+    """
+    return TrainArgs(preset=name, agent=preset(name), protocol=cast(ProtocolName, PRESET_PROTOCOLS[name]))
+
+
+def _observes_vectors(env_id: str) -> bool:
+    """Return whether an environment's observations are vectors; False if it cannot be made, which is told later."""
+    if env_id.startswith("ALE/"):
+        return False
+    envs = importlib.import_module("pixelq.envs")  # by name, since it imports Gymnasium
+    try:
+        made = envs.make_vec(env_id, 1)
+    except (envs.InvalidEnv, envs.EnvironmentFailed):
+        return False
+    made.close()
+    return len(made.single_observation_space.shape) == 1
 
 
 def protocol_flags(rules: str | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -11,6 +12,7 @@ from pixelq.agents.config.agent_config import Group
 from pixelq.agents.config.presets import PRESET_PROTOCOLS, config_of, preset_of
 from pixelq.envs import PROTOCOLS
 
+README = Path(__file__).parents[2] / "README.md"
 NAN, INFINITY = float("nan"), float("inf")
 OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "gamma": (-0.01, 1.01, NAN, None, "0.99"),
@@ -439,6 +441,21 @@ def test_every_preset_names_the_protocol_of_its_source() -> None:
     assert expected == PRESET_PROTOCOLS
     assert set(PRESET_PROTOCOLS) == set(PRESETS)
     assert set(PRESET_PROTOCOLS.values()) <= set(PROTOCOLS)
+
+
+def test_the_readme_has_the_protocol_and_the_evaluation_epsilon_of_every_preset() -> None:
+    lines = README.read_text().splitlines()
+    rows = lines[lines.index("| name | what | protocol | evaluation ε | source |") + 2 :]
+    found = {}
+    for row in rows[: rows.index("")]:
+        names, _, protocol, epsilon, _ = (cell.strip() for cell in row.strip("|").split("|"))
+        found |= dict.fromkeys(names.strip("`").split("` `"), (protocol.strip("`"), float(epsilon.split(",")[0])))
+    expected = {}
+    for name, protocol in PRESET_PROTOCOLS.items():
+        own = preset(name).evaluation_epsilon
+        expected[name] = protocol, PROTOCOLS[protocol].evaluation_epsilon if own is None else own
+    vectors = {"classic": ("", 0.0), "quick_recurrent": ("", 0.0)}
+    assert found == expected | vectors
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -131,6 +131,45 @@ def test_max_frames_counts_after_the_no_ops_and_for_each_environment_alone():
     assert restarts.max() <= 30
 
 
+def starts_of(envs, steps):
+    """Return the numbers of no-ops with which the episodes of random play start."""
+    starts = [*envs.reset()[1]["episode_frame_number"]]
+    done = np.zeros(envs.num_envs, np.bool_)
+    for action in random_actions(envs, steps):
+        before = done
+        _, _, terminated, truncated, info = envs.step(action)
+        starts += [*info["episode_frame_number"][before]]
+        done = terminated | truncated
+    return np.array(starts)
+
+
+def test_no_ops_are_drawn_from_1_to_30_evenly():
+    protocol = dataclasses.replace(PROTOCOLS["nature"], max_frames=4)  # one step
+    starts = starts_of(make_vec("ALE/Pong-v5", 16, 0, protocol, num_threads=1), 60)
+    assert len(starts) == 16 * 31
+    counts = np.bincount(starts, minlength=31)
+    assert counts[0] == 0
+    assert len(counts) == 31
+    # χ² with 29 degrees of freedom is above 59 once in a thousand times.
+    expected = len(starts) / 30
+    assert ((counts[1:] - expected) ** 2 / expected).sum() < 59
+
+
+@pytest.mark.parametrize(("max_frames", "steps"), [(40, 60), (108_000, 350)], ids=["truncated", "terminated"])
+def test_no_episode_starts_without_a_no_op_however_the_last_one_ended(max_frames, steps):
+    """Of one or two no-ops the emulator draws 0 in a third of all cases, in each kind of restart."""
+    protocol = dataclasses.replace(PROTOCOLS["nature"], noop_max=2, max_frames=max_frames)
+    envs = make_vec("ALE/Breakout-v5", 4, 0, protocol, num_threads=1)
+    starts = starts_of(envs, steps)
+    assert len(starts) >= 8
+    assert set(starts) == {1, 2}
+    state = envs.get_state()
+    observations = envs.step(np.zeros(4, np.int64))[0]
+    again = make_vec("ALE/Breakout-v5", 4, 1, protocol, num_threads=1)
+    again.set_state(state)
+    np.testing.assert_array_equal(again.step(np.zeros(4, np.int64))[0], observations)
+
+
 def test_sticky_protocol_starts_without_no_ops():
     _, info = make_vec("ALE/Pong-v5", 4).reset()
     assert info["episode_frame_number"].tolist() == [0, 0, 0, 0]
@@ -156,7 +195,7 @@ def test_life_lost_equals_the_native_signal_and_the_game_goes_on():
     nature = PROTOCOLS["nature"]
     envs = AtariVec("ALE/Breakout-v5", 4, 0, nature)
     native = AtariVectorEnv(
-        "breakout", 4, noop_max=30, use_fire_reset=False, reward_clipping=False, life_loss_info=True
+        "breakout", 4, noop_max=31, use_fire_reset=False, reward_clipping=False, life_loss_info=True
     )
     _, info = envs.reset()
     native.reset(seed=spread_seeds(0, 4))
@@ -182,7 +221,8 @@ class ScriptedNative:
         self.lives, self.sent = [np.array([value], np.int32) for value in lives], []
 
     def reset(self, *, seed=None, options=None):
-        return np.zeros((1, 4, 84, 84), np.uint8), {"lives": self.lives[len(self.sent)].copy()}
+        info = {"lives": self.lives[len(self.sent)].copy(), "episode_frame_number": np.ones(1, np.int32)}
+        return np.zeros((1, 4, 84, 84), np.uint8), info
 
     def send(self, actions):
         self.sent.append(actions.tolist())

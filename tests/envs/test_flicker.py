@@ -19,9 +19,10 @@ from tests.support.cases import representative
 BREAKOUT = "ALE/Breakout-v5"  # no frame of it is black by itself
 ODD = Protocol("odd", 0.4, 10, True, 0.0, 150)  # sticky, with no-ops, life losses and a time limit of 38 steps
 UNEVEN = dataclasses.replace(ODD, max_frames=520)  # some games end before the limit, at different steps
-OLD_TEXT = (  # of games before there were depths and flicker
+OLD_TEXT = (  # as from before there were depths and flicker, but for the least number of no-ops
     "('ALE/Breakout-v5', Protocol(name='nature', repeat_action_probability=0.0, noop_max=30, "
-    "life_loss_ends_return=True, evaluation_epsilon=0.05, max_frames=108000), ('NOOP', 'FIRE', 'RIGHT', 'LEFT'))"
+    "life_loss_ends_return=True, evaluation_epsilon=0.05, max_frames=108000, noop_min=1), "
+    "('NOOP', 'FIRE', 'RIGHT', 'LEFT'))"
 )
 STEPS, N = 260, 3
 RESET = 140  # before this step some tests reset all games, when their logs have different lengths
@@ -116,7 +117,7 @@ def test_coins_are_those_of_anchor_and_step():
         expected = uniform(np.array(seeds), state["lengths"]) < 0.3
         np.testing.assert_array_equal(is_blank(shown[:, -1]), expected)
     assert told.states[-1]["anchors"].tolist() == [1, 1, 1]
-    assert len(set(told.states[-1]["lengths"])) == 2
+    assert len(set(told.states[-1]["lengths"])) >= 2
 
 
 @pytest.mark.parametrize("frame_stack", representative([2, 4, 16], keep=[2]))
@@ -151,7 +152,7 @@ def test_goes_on_exactly_from_any_moment(frame_stack, flicker):
     told = tell(make(protocol=UNEVEN, frame_stack=frame_stack, flicker=flicker), reset_before=RESET)
     renewed = [int(np.flatnonzero(told.fresh[1:, k])[0]) + 1 for k in range(2)]  # with a new anchor each
     assert 70 < renewed[1] < renewed[0] < RESET
-    assert len(set(told.states[-1]["lengths"])) == 2
+    assert len(set(told.states[-1]["lengths"])) >= 2
     used = make(77, UNEVEN, frame_stack=frame_stack, flicker=flicker)
     for moment in (0, 47, renewed[1] - 1, renewed[1], renewed[0], renewed[0] + 2, RESET, RESET + 1, 190):
         np.testing.assert_array_equal(used.set_state(told.states[moment]), told.observations[moment])

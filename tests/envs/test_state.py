@@ -163,7 +163,7 @@ def test_an_anchor_is_a_reset_with_its_seed_and_comes_with_the_first_episode_aft
     stop = next(t for t in range(start, len(told.steps)) if told.states[t + 1]["anchors"][0] == 3)
     assert told.middle < start < stop - EVERY
     seed = int(np.random.SeedSequence([int(spread_seeds(5, 2)[0]), 2]).generate_state(1)[0]) >> 1
-    native = AtariVectorEnv("breakout", 1, noop_max=30, use_fire_reset=False, reward_clipping=False)
+    native = AtariVectorEnv("breakout", 1, noop_max=31, use_fire_reset=False, reward_clipping=False)
     observations, info = native.reset(seed=np.array([seed]))
     for t in range(start, stop):
         np.testing.assert_array_equal(observations[0], told.steps[t]["obs"][0])
@@ -243,6 +243,18 @@ def test_a_state_of_other_arguments_is_refused_and_reset_goes_on():
         again = make_vec(envs.env_id, 2, 9, envs.protocol, full_action_space=len(envs.action_meanings) == 18)
         again.set_state(envs.get_state())
         np.testing.assert_array_equal(again.step(np.ones(2, int))[0], envs.step(np.ones(2, int))[0])
+
+
+def test_a_state_from_before_no_ops_started_at_1_is_refused():
+    protocol = dataclasses.replace(NATURE, max_frames=100)
+    old, envs = (make_vec("ALE/Breakout-v5", 1, 5, protocol, num_threads=1) for _ in range(2))
+    assert ", noop_min=1" in old._game
+    old._game = old._game.replace(", noop_min=1", "")
+    old.reset()
+    with pytest.raises(InvalidEnv, match=r"did not play the same again; .* or an older pixelq$"):
+        envs.set_state(old.get_state())
+    old._game = envs._game
+    envs.set_state(old.get_state())
 
 
 def test_a_damaged_state_is_refused_and_the_game_goes_on():

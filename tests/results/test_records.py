@@ -43,6 +43,48 @@ def test_runs_are_called_what_their_user_calls_them(tmp_path: Path, monkeypatch:
         read_groups(["."])
 
 
+def rewritten(run: Path, **entries: Any) -> Path:
+    config = json.loads((run / "config.json").read_text()) | entries
+    (run / "config.json").write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+    return run
+
+
+def test_a_run_is_named_by_the_preset_that_has_its_settings(tmp_path: Path) -> None:
+    from_python = rewritten(write_run(tmp_path / "0", "double", protocol="nature"), preset=None)
+    built_up = write_run(tmp_path / "1", "nature", seed=1, double=True, protocol="nature")
+    (group,) = read_groups([from_python, built_up])
+    assert (group.agent, group.preset, len(group.runs)) == ("double", "double", 2)
+    own = rewritten(write_run(tmp_path / "2", "double", gamma=0.5), preset=None)
+    assert read_groups([own])[0].preset == "custom"
+
+
+def test_the_protocol_is_named_where_it_is_not_the_presets(tmp_path: Path) -> None:
+    runs = [("nature", "nature"), ("nature", "sticky"), ("dqn", "sticky"), ("dqn", "nature"), ("der", "100k")]
+    paths = [write_run(tmp_path / f"{i}", name, protocol=rules) for i, (name, rules) in enumerate(runs)]
+    expected = ["nature", "nature, protocol sticky", "dqn", "dqn, protocol nature", "der"]
+    assert [group.agent for group in read_groups(paths)] == expected
+
+
+def test_runs_written_before_a_setting_existed_keep_their_preset(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "nature", protocol="nature")
+    config = json.loads((run / "config.json").read_text())
+    for name in ("evaluation_epsilon", "evaluation_noise", "clip_weighted", "fraction_epsilon"):
+        del config["agent"][name]
+    (run / "config.json").write_text(json.dumps(config | {"preset": None}))
+    assert read_groups([rewritten(run)])[0].agent == "nature"
+
+
+def test_a_name_that_a_run_was_given_comes_first(tmp_path: Path) -> None:
+    one = rewritten(write_run(tmp_path / "0", "dqn", n_step=3), name="mine")
+    other = rewritten(write_run(tmp_path / "1", "dqn", seed=1, n_step=3), name="mine")
+    (group,) = read_groups([one, other])
+    assert (group.agent, group.preset, len(group.runs)) == ("mine", "dqn", 2)
+    different = rewritten(write_run(tmp_path / "2", "dqn", seed=2, n_step=5), name="mine")
+    assert [group.agent for group in read_groups([one, different])] == ["mine, dqn, n_step 3", "mine, dqn, n_step 5"]
+    with pytest.raises(InvalidRun, match=r"name in .*config\.json must be text, got 3"):
+        read_groups([rewritten(one, name=3)])
+
+
 def test_two_runs_of_one_seed_are_refused(tmp_path: Path) -> None:
     paths = [write_run(tmp_path / "a"), write_run(tmp_path / "b")]
     with pytest.raises(InvalidRun, match=r"a and .*b are both dqn on ALE/Pong-v5 with seed 0; give one of them"):

@@ -21,6 +21,7 @@ from pixelq.envs import PROTOCOLS
 from pixelq.scripts.command_line import closest_flag, integer, parse
 from pixelq.scripts.flags.evaluate import EvaluateArgs
 from pixelq.scripts.flags.train import ProtocolName, TrainArgs
+from pixelq.scripts.flags.train import read as read_train
 from pixelq.scripts.main import VERBS
 from tests.support.runs import run_here
 
@@ -193,3 +194,22 @@ def test_a_folder_in_use_is_refused_in_the_callers_words(tmp_path: Path) -> None
     assert str(refusal.value) == f"{held}; use `resume=True` to go on with it, or another `out`"
     ended = run_here(["train", "--env", "pixelq/Catch-v0", "--preset", "classic", "--out", str(tmp_path)])
     assert ended == (2, "", f"pixelq train: {held}; use --resume to go on with it, or another --out\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "protocol"),
+    [
+        ("", "quick", "sticky"),
+        ("--preset nature", "nature", "nature"),
+        ("--preset der", "der", "100k"),
+        ("--preset nature --protocol sticky", "nature", "sticky"),
+        ("--env CartPole-v1", "classic", "sticky"),
+        ("--env=CartPole-v1", "classic", "sticky"),
+        ("--env CartPole-v1 --preset dqn", "dqn", "sticky"),
+        ("--env pixelq/Catch-v0", "quick", "sticky"),
+        ("--env Nothing-v0", "quick", "sticky"),
+    ],
+)
+def test_the_preset_suits_the_observation_and_the_protocol_the_preset(words: str, name: str, protocol: str) -> None:
+    args = read_train(words.split())
+    assert (args.preset, args.protocol, args.agent) == (name, protocol, preset(name))

@@ -1,6 +1,7 @@
 """The command line: what it trains, writes, prints and plays, and that every door leads to the same policy."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import math
@@ -565,6 +566,7 @@ def test_presets_are_listed_a_line_each(tmp_path: Path) -> None:
     by_name = dict(zip(PRESETS, lines, strict=True))
     assert "Mnih et al. 2015" in by_name["nature"]
     assert "Castro et al. 2018" in by_name["dqn"]
+    assert [by_name[name].split()[1] for name in ("nature", "dqn", "der")] == ["nature", "sticky", "100k"]
     script = subprocess.run(
         [sys.executable, str(SCRIPTS / "presets.py")],
         cwd=tmp_path,
@@ -574,6 +576,14 @@ def test_presets_are_listed_a_line_each(tmp_path: Path) -> None:
         check=True,
     )
     assert (script.stdout, script.stderr) == (printed, "")
+
+
+def test_the_settings_of_a_preset_are_shown() -> None:
+    lines = pixelq("presets", "per").out.splitlines()
+    assert lines[0] == "per, protocol nature"
+    shown = dict(line.split() for line in lines[-len(dataclasses.fields(AgentConfig)) :])
+    assert shown == {name: str(value) for name, value in preset("per").to_dict().items()}
+    assert main(["presets", "pre"]) == 2
 
 
 CONTRACT = {

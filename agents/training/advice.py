@@ -1,0 +1,41 @@
+"""Advice on a training that can be seen to go wrong before it begins."""
+
+from __future__ import annotations
+
+from pixelq.agents.agent import Agent
+from pixelq.agents.config.presets import PRESET_PROTOCOLS, preset, preset_of
+from pixelq.envs import PROTOCOLS, split_rules
+
+FOR_VECTORS = "classic"
+"""Preset for vectors."""
+
+
+def advice(agent: Agent, steps: int, preset_name: str | None = None, *, resume: bool = False) -> list[str]:
+    """Return sentences about a training that learns nothing, or plays by other rules than its preset's source.
+
+    Args:
+        agent: The agent, which has been told its environments.
+        steps: Number of steps of the training.
+        preset_name: Preset from which the settings started; None for the one that has them, if there is one.
+        resume: Whether a run goes on with its own replay.
+    """
+    sentences = []
+    config, name = agent.config, preset_name or preset_of(agent.config)
+    begins = config.learning_starts + (agent.step if agent.replay is None and not resume else 0)
+    if agent.step + steps <= begins:
+        sentence = (
+            f"nothing is learned up to step {agent.step + steps:,}, since learning starts after step {begins:,}; take "
+            "more steps, or set a smaller learning_starts"
+        )
+        starts = preset(FOR_VECTORS).learning_starts
+        if len(agent.observation_space.shape) == 1 and starts < config.learning_starts:
+            sentence += f"; the preset '{FOR_VECTORS}', made for vectors such as these, starts after step {starts:,}"
+        sentences.append(sentence)
+    rules = split_rules(agent.protocol or "")[0]
+    own = PRESET_PROTOCOLS.get(name or "", rules)
+    if rules in PROTOCOLS and rules != own:
+        sentences.append(
+            f"the games are played by the protocol '{rules}', the source of the preset '{name}' by '{own}'; scores are "
+            "not comparable with its scores"
+        )
+    return sentences
