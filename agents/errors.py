@@ -67,6 +67,11 @@ class MissingExtra(UserError, ImportError):
     """An optional dependency is not installed; the message says how to install it."""
 
 
+def how_to_install(extra: str) -> str:
+    """Return the command that installs an extra, for messages: from an index of packages, or from a checkout."""
+    return f"pip install 'pixelq[{extra}]', or pip install '.[{extra}]' in a checkout"
+
+
 class TrainingDiverged(RunFailed):
     """The loss or a weight is no longer finite; the message names the step."""
 

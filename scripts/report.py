@@ -22,7 +22,7 @@ def main(args: ReportArgs) -> None:
     import_modules(args.modules)
     _check_replaceable(args.out)
     check_writable(args.out, "--out")
-    options = ReportOptions(args.film, args.episodes, args.seed, args.device, args.price_per_hour)
+    options = ReportOptions(args.film, args.episodes, args.seed, args.device, args.price_per_hour, args.name)
     try:
         write_report(args.runs, args.out, options, tell=lambda what: print(what, file=sys.stderr))
     except OSError as error:

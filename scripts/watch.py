@@ -1,4 +1,4 @@
-"""`pixelq watch`: a run's progress live in the browser."""
+"""`pixelq watch`: the progress of runs live in the browser."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import webbrowser
 
 from pixelq.agents.errors import UserError
-from pixelq.agents.report.watch import allowed_hosts, is_any, listen, make_app, make_server
+from pixelq.agents.report.watch import Watching, allowed_hosts, listen, make_app
 from pixelq.scripts.flags.watch import WatchArgs
 from pixelq.scripts.main import run
 
@@ -21,14 +21,13 @@ def main(args: WatchArgs) -> None:
             f"cannot listen at {args.host} port {args.port} ({reason}); give another --host or --port"
         ) from error
     with listening:
-        bound, port = listening.getsockname()[:2]
-        server = make_server(make_app(args.run, allowed_hosts((args.host, bound, *args.allow_host))))
-        host = args.host.strip("[]") if not is_any(bound) else "::1" if ":" in bound else "127.0.0.1"
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-        print(f"watching {args.run} at {address}   (Ctrl-C ends)", flush=True)
-        if args.open:
-            webbrowser.open(address)
-        server.run(sockets=[listening])
+        hosts = allowed_hosts((args.host, listening.getsockname()[0], *args.allow_host))
+        app = make_app(list(dict.fromkeys(args.runs)), hosts)
+        with Watching(app, listening, args.host) as watching:
+            print(f"watching {', '.join(map(str, args.runs))} at {watching.address}   (Ctrl-C ends)", flush=True)
+            if args.open:
+                webbrowser.open(watching.address)
+            watching.wait()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from pixelq.agents.acting.policy import Policy
@@ -27,14 +28,19 @@ from pixelq.agents.storage.json_values import check_types
 from pixelq.agents.storage.pointers import Mark, marked
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
 from pixelq.agents.storage.rules import rules_of, with_rules
-from pixelq.agents.storage.validation import count
+from pixelq.agents.storage.validation import count, is_number
 from pixelq.envs import GYMNASIUM, PROTOCOLS, check_imported, is_atari, make_vec, split_rules
 
 NUM_ENVS = 8
 KEY = ("env", "weights", "step", "protocol", "episodes", "seed", "max_episode_steps")
 """Entries of a score that identify its request."""
-FIELDS = {*KEY, "checkpoint", "mark", "frames", "returns", "mean", "ci95", "human_normalized"}
-"""Entries that each line of a file of scores has at least."""
+FIELDS: dict[str, type | UnionType] = {
+    **dict.fromkeys(("env", "weights", "protocol", "checkpoint", "mark"), str),
+    **dict.fromkeys(("step", "episodes", "seed", "frames"), int),
+    **dict.fromkeys(("returns", "ci95"), list),
+    **dict.fromkeys(("mean", "human_normalized"), float | int | None),
+}
+"""Entries that each line of a file of scores has at least, and their types."""
 BEGINNING = '{"env": "'
 """Beginning of each of its lines."""
 MARKS: dict[Mark, str] = {"best": "best", "latest": "last"}
@@ -273,11 +279,7 @@ class ScoreFile:
             rest = text[len(whole) :]
             if rest[: len(BEGINNING)] != BEGINNING[: len(rest)]:  # not a line of ours that a crash cut off
                 raise ValueError(rest)
-            # Older versions know no limit
-            scores = [{"max_episode_steps": None} | json.loads(line) for line in whole.splitlines()]
-            if not all(values.keys() >= FIELDS for values in scores):
-                raise ValueError("a field is missing")
-            scores = [with_rules(values) for values in scores]
+            scores = [_checked_score(json.loads(line)) for line in whole.splitlines()]
             self.scores: dict[tuple[Any, ...], dict[str, Any]] = {
                 tuple(values[name] for name in KEY): values for values in scores
             }
@@ -303,3 +305,20 @@ class ScoreFile:
             raise RunFailed(
                 f"{self.path} can no longer be written ({error.strerror}); evaluate again to go on"
             ) from error
+
+
+def _checked_score(values: Any) -> dict[str, Any]:
+    """Return the JSON values of a line of a file of scores, as `with_rules` has them.
+
+    Raises:
+        ValueError: If they are not those of a score.
+    """
+    if not isinstance(values, dict) or not values.keys() >= FIELDS.keys():
+        raise ValueError("a field is missing")
+    found = with_rules({"max_episode_steps": None} | values)  # older versions knew no limit
+    check_types(found, FIELDS)
+    low, high = found["ci95"]
+    for value in (low, high, found["mean"], *found["returns"]):
+        if not (value is None or isinstance(value, float) or is_number(value)):  # None is what JSON has for infinities
+            raise ValueError(f"a score must be a number, got {value!r:.80}")
+    return found

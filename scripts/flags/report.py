@@ -38,6 +38,8 @@ class ReportArgs:
     """Module that registers environments, to import first; a run's folder alone imports none."""
     price_per_hour: float | None = None
     """Price of the machine in any currency, for the cost of a million frames; None leaves the cost out."""
+    name: str | None = None
+    """Title of the page; None for the agent and the environment."""
 
 
 def read(arguments: Sequence[str]) -> ReportArgs:

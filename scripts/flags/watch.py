@@ -10,17 +10,21 @@ from typing import Annotated
 import tyro
 
 from pixelq.agents.errors import UserError
-from pixelq.scripts.command_line import parse
+from pixelq.scripts.command_line import check_runs, parse
 
 
 @dataclass(frozen=True)
 class WatchArgs:
-    """Show a run's progress live in the browser while it trains; the run is only read. Ctrl-C ends."""
+    """Show the progress of runs live in the browser while they train; they are only read. Ctrl-C ends."""
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of the run."""
+    runs: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
+    ]
+    """Folders of the runs, which one page shows together."""
     host: str = "127.0.0.1"
-    """Address to listen at; at any but the default, everyone who reaches it sees the run, as there is no password."""
+    """Address to listen at; at any but the default, everyone who reaches it sees the runs, as there is no password."""
     port: int = 8000
     """TCP port to listen at; 0 for any that is free."""
     allow_host: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -36,6 +40,7 @@ def read(arguments: Sequence[str]) -> WatchArgs:
         UserError: If they do not fit.
     """
     args = parse(WatchArgs, "watch", arguments)
+    check_runs(args.runs)
     if not 0 <= args.port <= 65535:
         raise UserError(f"--port must be in [0, 65535], got {args.port}")
     for name in args.allow_host:
