@@ -19,7 +19,7 @@ VERBS = {
     "train": "train an agent and keep its run in a folder",
     "evaluate": "play full episodes with a saved policy",
     "report": "make a page of runs that opens in any browser",
-    "watch": "show a run's progress live in the browser",
+    "watch": "show the progress of runs live in the browser",
     "compare": "lay runs beside published learning curves",
     "benchmark": "measure training speed against other libraries",
     "acceptance": "run the GPU tests, the benchmark and Pong up to a score, in ten minutes",
