@@ -79,7 +79,7 @@ def _start(args: TrainArgs) -> None:
 def _new_folder(name: str) -> Iterator[Path]:
     """Create a folder under runs/ that no other run has, also if it begins in the same second.
 
-    It is removed if it is still empty afterwards.
+    It is removed if it is still empty afterwards, and runs/ too.
     """
     folder = RUNS / name
     try:
@@ -96,6 +96,7 @@ def _new_folder(name: str) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             folder.rmdir()
+            RUNS.rmdir()
 
 
 def _resume(args: TrainArgs) -> None:
