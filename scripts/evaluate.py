@@ -16,6 +16,7 @@ from pixelq.agents import Policy
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.errors import UserError
 from pixelq.agents.evaluation.episode import evaluation_game, film_episode
+from pixelq.agents.evaluation.film import check_films
 from pixelq.agents.evaluation.players import score_all
 from pixelq.agents.evaluation.scoring import Request, Score, ScoreFile, checkpoints_of, mark_of, request_of, score
 from pixelq.agents.results.baselines import baselines
@@ -172,11 +173,12 @@ def _film(policy: Policy, result: Score, folder: Path, seed: int) -> None:
 
 
 def _check_film(env_id: str) -> None:
-    """Check that an environment draws pictures.
+    """Check that an environment draws pictures, and that they can be written.
 
     Raises:
-        UserError: If it does not.
+        UserError: If not.
     """
+    check_films()
     try:
         make_filmed(env_id).close()
     except InvalidEnv as error:

@@ -19,10 +19,11 @@ import torch
 from pixelq.agents import DQN, InvalidCheckpoint, InvalidRun, RunUnwritable
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.seeds import derived_seed
-from pixelq.agents.errors import UserError
+from pixelq.agents.errors import UserError, how_to_install
 from pixelq.agents.evaluation.scoring import Score, checkpoints_of, request_of, score
 from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_checkpoint
+from pixelq.agents.runs.event_file import has_tensorboard
 from pixelq.agents.runs.tables import FINAL_EVALUATION
 from pixelq.agents.storage.checkpoint import read_run_state
 from pixelq.agents.storage.files import replace_file
@@ -81,7 +82,7 @@ def _start(args: TrainArgs) -> None:
 def _new_folder(name: str) -> Iterator[Path]:
     """Create a folder under runs/ that no other run has, also if it begins in the same second.
 
-    It is removed if it is still empty afterwards.
+    It is removed if it is still empty afterwards, and runs/ too.
     """
     folder = RUNS / name
     try:
@@ -98,6 +99,7 @@ def _new_folder(name: str) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             folder.rmdir()
+            RUNS.rmdir()
 
 
 def _resume(args: TrainArgs) -> None:
@@ -171,10 +173,13 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
     except OSError as error:
         raise RunUnwritable(args.out, error, "after the last step") from error
     print(describe(result))
+    all_curves = f"tensorboard --logdir {args.out} for all of them"
+    if not has_tensorboard():
+        all_curves = f"TensorBoard would have all of them: {how_to_install('tensorboard')}"
     print(
         f"\n  run       {args.out}\n"
         f"  policy    {result.request.checkpoint}   (figures in {args.out / FINAL_EVALUATION})\n"
-        f"  curve     {curve}   (tensorboard --logdir {args.out} for all of them)\n"
+        f"  curve     {curve}   ({all_curves})\n"
         f"  evaluate  pixelq evaluate {args.out} --video {args.out / 'video'}\n"
         f"  go on     pixelq train --resume --out {args.out} --steps {2 * args.steps}"
     )

@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import pixelq.agents
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("agents", "envs", "networks", "scripts")
+CORE = set("ale-py filelock gymnasium matplotlib numpy rich safetensors stable-baselines3 torch tyro zstandard".split())
+"""What is always installed; everything else is an extra."""
 QUIETLY = ("--quiet", "--disable-pip-version-check", "--no-index", "--no-deps")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SOURCES = {
@@ -75,6 +78,15 @@ def test_pixelq_is_installed() -> None:
     assert Path(pixelq.agents.__file__ or "").resolve() == ROOT / "agents" / "__init__.py"
 
 
+@pytest.mark.skipif(not (ROOT / ".venv" / "installed").exists(), reason="the environment was not made by make")
+def test_make_puts_the_packages_where_type_checkers_find_them() -> None:
+    (file,) = (ROOT / ".venv").glob("lib/python*/site-packages/pixelq.pth")
+    links = Path(file.read_text().strip()) / "pixelq"
+    assert {link.name: link.resolve() for link in links.iterdir()} == {name: ROOT / name for name in PACKAGES}
+    assert all((links / name / "py.typed").exists() for name in PACKAGES)
+    assert not (links / "__init__.py").exists()
+
+
 def test_what_is_imported_late_is_what_type_checkers_see() -> None:
     (checked,) = (
         node
@@ -126,9 +138,10 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     assert wheel.stat().st_size < 10e6
     assert "pixelq = pixelq.scripts.main:main" in entry_points
     assert f"Requires-Python: {PROJECT['requires-python']}" in metadata
-    needed = {line.split(":", 1)[1].split(";")[0].strip() for line in metadata.splitlines() if "Requires-Dist" in line}
-    names_needed = {name.split(">")[0].split("[")[0] for name in needed}
-    assert {"ale-py", "gymnasium", "numpy", "safetensors", "torch", "tyro", "tensorboard"} <= names_needed
+    needed = [line.split(":", 1)[1].strip() for line in metadata.splitlines() if line.startswith("Requires-Dist:")]
+    assert {re.split(r"[>\[]", line)[0] for line in needed if "extra ==" not in line} == CORE
+    optional = {re.split(r"[>\[]", line)[0] for line in needed if "extra ==" in line}
+    assert {"imageio", "tensorboard", "plotly", "opencv-python-headless", "pytest"} <= optional
 
 
 def test_the_installed_wheel_is_imported_from_where_it_lies(target: Path, tmp_path: Path) -> None:

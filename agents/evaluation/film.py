@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -10,9 +11,19 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from pixelq.agents.errors import InvalidRun, RunFailed
+from pixelq.agents.errors import InvalidRun, MissingExtra, RunFailed, how_to_install
 
 LEAST_HEIGHT = 400  # pixels; smaller screens are enlarged by an integer factor
+
+
+def check_films() -> None:
+    """Check that films can be written.
+
+    Raises:
+        MissingExtra: If imageio or its ffmpeg is not installed.
+    """
+    if importlib.util.find_spec("imageio") is None or importlib.util.find_spec("imageio_ffmpeg") is None:
+        raise MissingExtra(f"a film needs imageio and ffmpeg: {how_to_install('video')}")
 
 
 class Film:
@@ -26,9 +37,11 @@ class Film:
 
     Raises:
         InvalidRun: If the file cannot be created.
+        MissingExtra: As `check_films`.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
+        check_films()
         self.path, self.fps, self.pictures = path, fps, 0
         self._writer: Any = None  # made when the pictures' size is known
         try:

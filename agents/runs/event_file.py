@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import socket
@@ -42,6 +43,11 @@ TAGS = {
     },
 }
 """Tags of scalars, by table and what a row holds; where stable-baselines3 has a name, as there."""
+
+
+def has_tensorboard() -> bool:
+    """Return whether TensorBoard is installed, without which no events are written."""
+    return importlib.util.find_spec("tensorboard") is not None
 
 
 class EventFile:

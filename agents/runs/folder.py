@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.runs.event_file import TAGS, EventFile
+from pixelq.agents.runs.event_file import TAGS, EventFile, has_tensorboard
 from pixelq.agents.runs.replay_files import FOLDER
 from pixelq.agents.runs.tables import (
     EVALUATIONS,
@@ -129,7 +129,9 @@ class RunFolder:
                     )
 
     def begin(self, description: Mapping[str, Any], step: int) -> None:
-        """Write config.json, cut the tables off after a step, open the event file, and remove the final evaluation.
+        """Write config.json, cut the tables off after a step, open an event file, and remove the final evaluation.
+
+        Without TensorBoard there is no event file.
 
         Raises:
             InvalidRun: If a table is damaged.
@@ -141,8 +143,9 @@ class RunFolder:
             start_table(self.out / f"{name}.csv", columns, step if self.config else 0)  # {} for a new run
         (self.out / FINAL_EVALUATION).unlink(missing_ok=True)
         self.evaluations = read_run(self.out).evaluations
-        self.tensorboard = EventFile(self.out, purge_step=step + 1 if self.config else None)
-        self.tensorboard.describe(description)
+        if has_tensorboard():
+            self.tensorboard = EventFile(self.out, purge_step=step + 1 if self.config else None)
+            self.tensorboard.describe(description)
 
     def has_evaluation(self, step: int) -> bool:
         """Return whether the evaluation of a step has been written."""
@@ -163,9 +166,8 @@ class RunFolder:
     def _append(self, name: str, columns: list[str], row: Mapping[str, Any]) -> dict[str, str]:
         self.check_lock()
         cells = append_row(self.out / f"{name}.csv", columns, row)
-        assert self.tensorboard is not None
         for key, tag in TAGS[name].items():
-            if row.get(key) is not None:
+            if self.tensorboard is not None and row.get(key) is not None:
                 self.tensorboard.scalar(tag, row[key], row["step"])
         return cells
 
@@ -174,8 +176,8 @@ class RunFolder:
         self.check_lock()
         for name in TABLES:
             sync_file(self.out / f"{name}.csv")
-        assert self.tensorboard is not None
-        self.tensorboard.flush()
+        if self.tensorboard is not None:
+            self.tensorboard.flush()
 
     def close(self) -> None:
         """Close the event file and release the folder."""

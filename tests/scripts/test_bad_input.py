@@ -313,8 +313,8 @@ def swap_network(checkpoint: Path) -> None:
 
 GENERATOR = {"bit_generator": "PCG64", "state": {"state": -1, "inc": 1}, "has_uint32": 0, "uinteger": 0}
 DAMAGES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
-    "weights cut off": (lambda c: cut(c / "network.safetensors"), ["network.safetensors is damaged", "use another"]),
-    "weights empty": (lambda c: (c / "network.safetensors").write_bytes(b""), ["network.safetensors is damaged"]),
+    "weights cut off": (lambda c: cut(c / "network.safetensors"), ["network.safetensors", "is damaged", "use another"]),
+    "weights empty": (lambda c: (c / "network.safetensors").write_bytes(b""), ["network.safetensors", "is damaged"]),
     "weights gone": (lambda c: (c / "network.safetensors").unlink(), ["network.safetensors", "another checkpoint"]),
     "optimiser cut off": (lambda c: cut(c / "learner.safetensors"), ["damaged", "use another checkpoint"]),
     "JSON cut off": (lambda c: cut(c / "agent.json"), ["agent.json is damaged", "use another checkpoint"]),
