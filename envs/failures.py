@@ -9,7 +9,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Failures(AbstractContextManager[None]):
-    """Context that turns whatever code raises into an error of this package, except what a signal to this process raised.
+    """Context that turns whatever code raises into an error of ours, except what a signal to this process raised.
 
     An environment may raise KeyboardInterrupt or SystemExit itself. Passed on, it would look as if the user had
     stopped the program. (A class, because generators cannot replace StopIteration.)

@@ -95,6 +95,7 @@ def test_the_seed_decides_the_weights_and_the_global_generator_is_left_alone() -
         (PIXELS, MultiDiscrete([2, 2]), "Discrete"),
         (PIXELS, Discrete(3, start=1), "starts at 0"),
         (Dict({"a": PIXELS}), Discrete(3), "Box"),
+        (PIXELS, Discrete(40_000), "at most 32,767 actions, got 40,000"),
     ],
 )
 def test_spaces_that_do_not_fit(observation_space: Any, action_space: Any, words: str) -> None:

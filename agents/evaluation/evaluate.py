@@ -151,8 +151,8 @@ def check_resets(envs: object) -> None:
         InvalidConfig: If they reset in another way, or are no vector environments of Gymnasium.
     """
     if not isinstance(envs, VectorEnv):
-        kind = type(envs)
-        what = repr(envs)[:80] if isinstance(envs, str) else f"a {kind.__module__.partition('.')[0]} {kind.__name__}"
+        library, kind = type(envs).__module__.partition(".")[0], type(envs).__name__
+        what = f"{envs!r:.80}" if library == "builtins" else f"{kind} of {library}"
         raise InvalidConfig(
             f"envs must be vector environments of Gymnasium, got {what}; make them with pixelq.envs.make_vec, "
             "which takes an id, a class or a function"
