@@ -149,10 +149,8 @@ MODULE = "malicious_games"
 def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Makes a module importable that makes a folder when it is imported, and registers an environment; the folder."""
     marker = tmp_path / "ran"
-    text = (
-        f"import os, gymnasium\nos.mkdir({str(marker)!r})\ngymnasium.register('Trap-v0', 'pixelq.envs.catch:Catch')\n"
-    )
-    (tmp_path / f"{MODULE}.py").write_text(text)
+    lines = f"os.mkdir({str(marker)!r})", "gymnasium.register('Trap-v0', 'pixelq.envs.catch:Catch')"
+    (tmp_path / f"{MODULE}.py").write_text("\n".join(("import os, gymnasium", *lines)))
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     yield marker
@@ -166,10 +164,8 @@ def run_of_a_stranger(finished_run: Path, trap: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("pixelq.agents.runs.replay_files.BLOCK_BYTES", 2000)
     run = Path(shutil.copytree(finished_run, trap.parent / "run", symlinks=True))
     for path in [run / "config.json", *run.glob("checkpoints/step_*/agent.json")]:
-        values = json.loads(path.read_text()) | {"env": f"{MODULE}:Trap-v0"}
-        path.write_text(
-            json.dumps(values | ({"modules": [MODULE], "import": [MODULE]} if "num_envs" in values else {}))
-        )
+        flags = {"modules": [MODULE], "import": [MODULE]} if path.name == "config.json" else {}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"env": f"{MODULE}:Trap-v0"} | flags))
         if path.name == "agent.json":
             seal(path.parent)
     return run
@@ -190,7 +186,7 @@ def test_a_folder_alone_has_no_module_imported(
         why = f"'{MODULE}:Trap-v0' needs the module '{MODULE}', and only you can say whether to run it"
         assert why in capfd.readouterr().err
     sections = insight_sections(run, episodes=1, device="cpu")
-    assert [f"--import {MODULE}" in section.body for section in sections] == [True]
+    assert [f"--import {MODULE}" in str(section.values) for section in sections] == [True]
     policy = DQN.load(run, "cpu")
     assert policy.env_id == f"{MODULE}:Trap-v0"
     assert not trap.exists()
