@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium
@@ -17,6 +16,7 @@ from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.experience.replay import Replay, make_replay
 from pixelq.agents.learning.learner import Learner
 from pixelq.agents.storage.checkpoint import Checkpoint, write_checkpoint
+from pixelq.agents.storage.files import user_path
 from pixelq.agents.storage.validation import count, restore_generator
 
 
@@ -44,7 +44,7 @@ class Agent(Policy):
         self,
         observation_space: gymnasium.Space[Any],
         action_space: gymnasium.Space[Any],
-        config: AgentConfig | None = None,
+        config: AgentConfig | str | None = None,
         *,
         device: str | torch.device = "auto",
         seed: int = 0,
@@ -116,7 +116,7 @@ class Agent(Policy):
             InvalidCheckpoint: If something else than a checkpoint lies at `path`.
             OSError: If it cannot be written.
         """
-        write_checkpoint(Path(path), self.checkpoint(for_acting=for_acting))
+        write_checkpoint(user_path(path), self.checkpoint(for_acting=for_acting))
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over what a checkpoint holds of an agent; errors as in `Policy.restore`."""

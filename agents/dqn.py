@@ -19,12 +19,12 @@ class DQN(Agent):
     Args:
         observation_space: A Box. Images are uint8, with channels first or last.
         action_space: A Discrete space that starts at 0.
-        config: Hyperparameters, from `preset` or your own; None for the defaults of `AgentConfig`.
+        config: Hyperparameters, or the name of a preset; None for the defaults of `AgentConfig`.
         device: `auto` for a GPU if there is one, or the name of a PyTorch device.
         seed: Seed of the weights, the exploration and the sampling.
 
     Raises:
-        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such device.
+        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such preset or device.
     """
 
     def learn(

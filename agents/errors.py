@@ -63,6 +63,11 @@ class MissingExtra(UserError, ImportError):
     """An optional dependency is not installed; the message says how to install it."""
 
 
+def how_to_install(extra: str) -> str:
+    """Return the command that installs an extra, for messages: from an index of packages, or from a checkout."""
+    return f"pip install 'pixelq[{extra}]', or pip install '.[{extra}]' in a checkout"
+
+
 class TrainingDiverged(RunFailed):
     """The loss or a weight is no longer finite; the message names the step."""
 
@@ -82,5 +87,5 @@ class RunUnwritable(RunFailed):
         self.out, self.error, self.when, self.kept = out, error, when, kept
 
     def __str__(self) -> str:
-        what = f"{self.out} can no longer be written ({self.error.strerror}), {self.when}"
+        what = f"{self.out} can no longer be written ({self.error.strerror or self.error}), {self.when}"
         return printable(f"{what}; --resume goes on when it can{self.kept}")

@@ -1,5 +1,6 @@
 """Atari games on ale_py's native vector environment, which emulates and preprocesses in C++ threads."""
 
+import functools
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from pixelq.envs.errors import InvalidEnv, quoted
 from pixelq.envs.flicker import DEEPEST_STACK, Flicker
 from pixelq.envs.ids import check_id, screen_size
 from pixelq.envs.protocols import NO_LIMIT, Protocol, with_flicker
+from pixelq.envs.separate_games import SeparateGames
 
 FRAMES_PER_STEP = 4
 """Emulator frames in an agent step."""
@@ -33,6 +35,7 @@ FRAMES_PER_STEP = 4
 Observations = NDArray[np.uint8]
 Rewards = NDArray[np.float32]
 Flags = NDArray[np.bool_]
+Native = AtariVectorEnv | SeparateGames
 Step = tuple[Observations, Rewards, Flags, Flags, dict[str, Any]]
 
 
@@ -92,13 +95,15 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         bases = spread_seeds(seed, self.num_envs)
         self.frame_stack = 1 if colour else checked_count("frame_stack", frame_stack, least=1, most=DEEPEST_STACK)
         self._flicker = Flicker(self.protocol.flicker, self.num_envs, self.frame_stack)
-        self._native: AtariVectorEnv | None = self._make(full_action_space, num_threads, colour)
+        self._make_native = functools.partial(self._make, full_action_space, colour)
+        native = self._make_native(self.num_envs, num_threads)
+        self._native: Native | None = native
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
-        self.single_observation_space = self._native.single_observation_space
-        self.single_action_space = self._native.single_action_space
-        self.observation_space = self._native.observation_space
-        self.action_space = self._native.action_space
-        self.action_meanings = tuple(action.name for action in self._native.ale.get_action_set())
+        self.single_observation_space = native.single_observation_space
+        self.single_action_space = native.single_action_space
+        self.observation_space = native.observation_space
+        self.action_space = native.action_space
+        self.action_meanings = tuple(action.name for action in native.ale.get_action_set())
         self._num_actions = len(self.action_meanings)
         self._game = _game_text(self.env_id, protocol, self.action_meanings, self._flicker.options)
         self._log = ActionLog(bases, self._num_actions)
@@ -106,6 +111,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self._lock = threading.Lock()
         self._is_reset = False
         self._is_sent = False
+        self._has_rested = False  # so that the log does not determine the games
         self._frames = np.zeros(self.num_envs, np.int64)  # of each episode, after the no-ops
         self._lives = np.zeros(self.num_envs, np.int32)
         self._truncated = np.zeros(self.num_envs, np.bool_)  # at the previous step, like `_done`
@@ -140,12 +146,40 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             require_received("reset", self._is_sent)
             if bases is not None:
                 self._log = ActionLog(bases, self._num_actions)
-            seeds = self._log.reset(anew=bases is not None or not self._is_reset)
+            seeds = self._log.reset(anew=bases is not None or not self._is_reset or self._has_rested)
+            if isinstance(native, SeparateGames):
+                native.is_resting[:] = False
+            self._has_rested = False
             observations, info = self._begin(native, seeds, np.ones_like(self._done))
             self._is_reset = True
         if self.protocol.life_loss_ends_return:
             info["life_lost"] = np.zeros(self.num_envs, np.bool_)
         return observations, info
+
+    def rest(self, mask: Flags) -> None:
+        """Leave games out of all steps until the next reset.
+
+        Their rows repeat the last observation, with reward 0 and no flag. The first call makes the games again, each
+        with a thread of its own, and so must come before a reset; later ones may come at any time.
+
+        Args:
+            mask: Which games rest, bool [N].
+
+        Raises:
+            RuntimeError: Between `send` and `recv`, after `close`, in another process or thread, or if the first call
+                lets a game rest.
+        """
+        with self._exclusive() as native:
+            require_received("rest", self._is_sent)
+            if not isinstance(native, SeparateGames):
+                if mask.any():
+                    raise RuntimeError("no game can rest yet; call rest without any before the reset")
+                self._native, self._is_reset = SeparateGames(lambda: self._make_native(1, 1), self.num_envs), False
+                return
+            native.is_resting |= mask
+            self._has_rested |= bool(mask.any())
+            self._done[mask] = self._truncated[mask] = False
+            self._frames[mask] = -NO_LIMIT  # so that none reaches its time limit
 
     def step(self, actions: NDArray[np.int64]) -> Step:
         """Play actions [N] for four frames each.
@@ -188,11 +222,11 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             Plain arrays, with one byte for each step that restoring has to play again.
 
         Raises:
-            RuntimeError: Before the first `reset`, between `send` and `recv`, after `close`, or in another process or
-                thread.
+            RuntimeError: Before the first `reset`, between `send` and `recv`, after `close`, in another process or
+                thread, or while games rest.
         """
         with self._exclusive() as native:
-            require_reset(self._is_reset)
+            require_reset(self._is_reset and not self._has_rested)
             require_received("get_state", self._is_sent)
             return self._log.get_state(self._observe(native)[1])
 
@@ -233,13 +267,13 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         """End the emulation threads."""
         self._native = None
 
-    def _make(self, full_action_space: bool, num_threads: int, colour: bool) -> AtariVectorEnv:
+    def _make(self, full_action_space: bool, colour: bool, num_envs: int, num_threads: int) -> AtariVectorEnv:
         game: str = gymnasium.spec(self.env_id).kwargs["game"]
         height, width = screen_size(game) if colour else (84, 84)
         return AtariVectorEnv(
             game,
-            self.num_envs,
-            batch_size=self.num_envs,
+            num_envs,
+            batch_size=num_envs,
             num_threads=checked_count("num_threads", num_threads, least=0),
             thread_affinity_offset=-1,
             # The native limit mixes an old and a new screen in the final observation, so this class has its own.
@@ -261,7 +295,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             use_fire_reset=False,
         )
 
-    def _begin(self, native: AtariVectorEnv, seeds: Ints, mask: Flags) -> tuple[Observations, dict[str, Any]]:
+    def _begin(self, native: Native, seeds: Ints, mask: Flags) -> tuple[Observations, dict[str, Any]]:
         """Start a new episode where `mask` [N] is set, with a new seed where the one in `seeds` [N] is not −1."""
         observations, info = native.reset(seed=seeds[mask], options={"reset_mask": mask})
         self._flicker.advance(observations, seeds, mask)
@@ -271,12 +305,12 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self._done[mask] = False
         return observations, info
 
-    def _send(self, native: AtariVectorEnv, actions: Ints) -> None:
+    def _send(self, native: Native, actions: Ints) -> None:
         actions[self._truncated] = 0  # played until `_receive` restarts the game, and advances the random generator
         native.send(actions)
         self._is_sent = True
 
-    def _receive(self, native: AtariVectorEnv, renewed: Flags) -> Step:
+    def _receive(self, native: Native, renewed: Flags) -> Step:
         """Receive a step in which the environments in `renewed` [N], all done before, get a new anchor."""
         observations, rewards, terminated, _, info = native.recv()
         self._is_sent = False
@@ -303,7 +337,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self._done[:] = terminated | truncated
         return observations, rewards.astype(np.float32), terminated, truncated, info
 
-    def _observe(self, native: AtariVectorEnv) -> tuple[Observations, NDArray[np.uint32]]:
+    def _observe(self, native: Native) -> tuple[Observations, NDArray[np.uint32]]:
         """Return the current observations, and checksums [N] of them, of the counters and of the game's settings."""
         # A reset with an empty mask returns the present state of all environments.
         observations, info = native.reset(options={"reset_mask": np.zeros(self.num_envs, np.bool_)})
@@ -312,7 +346,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         return observations, checksums(self._game, observations, counts)
 
     @contextmanager
-    def _exclusive(self) -> Iterator[AtariVectorEnv]:
+    def _exclusive(self) -> Iterator[Native]:
         """Yield the native environment, unless using it now would hang or silently go wrong.
 
         Raises:

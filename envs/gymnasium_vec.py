@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
+from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from pixelq.envs.anchors import ActionLog, Ints
@@ -44,6 +45,8 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         num_envs: Number of copies N.
         seed: Non-negative seed.
         render_mode: `rgb_array` for the method `frame`, otherwise None.
+        max_episode_steps: Number of steps after which an episode is truncated, in place of the registered one; None for
+            that.
 
     Raises:
         InvalidEnv: If an argument is out of range, a dependency is missing, or the actions are not Discrete or the
@@ -55,7 +58,13 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     protocol: Protocol = GYMNASIUM
 
     def __init__(
-        self, env: str | Callable[[], Env], num_envs: int, seed: int, *, render_mode: str | None = None
+        self,
+        env: str | Callable[[], Env],
+        num_envs: int,
+        seed: int,
+        *,
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
     ) -> None:
         self.env_id = env if isinstance(env, str) else None
         self._env = env
@@ -63,6 +72,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self.num_envs = checked_count("num_envs", num_envs, least=1)
         bases = spread_seeds(seed, self.num_envs)
         self.render_mode = render_mode
+        self.max_episode_steps = max_episode_steps
         self._envs = self._make()
         self.spec = self._envs.spec
         self.metadata = {**self._envs.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -88,6 +98,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self._crcs = [0] * self.num_envs  # checksums of all results since the anchors
         self._outcome: NDArray[Any] = np.zeros((self.num_envs, 3))  # reward and flags of the latest step
         self._is_reset = False
+        self._has_rested = False  # so that the log does not determine the environments
         self._sent: NDArray[np.int64] | None = None
 
     @property
@@ -117,11 +128,31 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         checked_options(options)
         self._require_open()
         require_received("reset", self._sent is not None)
-        anew = seed is not None or not self._is_reset
+        anew = seed is not None or not self._is_reset or self._has_rested
         if seed is not None:
             self._log = ActionLog(spread_seeds(seed, self.num_envs), self._num_actions)
+        for env in self._singles:
+            env.rests = False
+        self._has_rested = False
         with self._playing():
             return self._begin(self._log.reset(anew=anew), self._everywhere)
+
+    def rest(self, mask: NDArray[np.bool_]) -> None:
+        """Leave environments out of all steps until the next reset.
+
+        Their rows repeat the last observation, with reward 0 and no flag.
+
+        Args:
+            mask: Which environments rest, bool [N].
+
+        Raises:
+            RuntimeError: Between `send` and `recv`, or after `close`.
+        """
+        self._require_open()
+        require_received("rest", self._sent is not None)
+        for k in np.flatnonzero(mask):
+            self._singles[k].rests = True
+            self._has_rested = True
 
     def step(self, actions: NDArray[np.int64]) -> Step:
         """Play actions [N]; `send` and `recv` describe the errors."""
@@ -184,10 +215,11 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             Plain arrays, with one byte for each step that restoring has to play again.
 
         Raises:
-            RuntimeError: Before the first `reset`, between `send` and `recv`, or after `close`.
+            RuntimeError: Before the first `reset`, between `send` and `recv`, after `close`, or while environments
+                rest.
         """
         self._require_open()
-        require_reset(self._is_reset)
+        require_reset(self._is_reset and not self._has_rested)
         require_received("get_state", self._sent is not None)
         return self._log.get_state(np.array(self._crcs, np.uint32))
 
@@ -249,18 +281,30 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         # Not every constructor takes a render mode.
         drawing: dict[str, Any] = {} if self.render_mode is None else {"render_mode": self.render_mode}
         vector: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+        limit = self.max_episode_steps
         self._singles: list[_ReplayableEnv] = []
 
         def wrapped(env: Env) -> _ReplayableEnv:
             self._singles.append(_ReplayableEnv(env))
             return self._singles[-1]
 
+        def made() -> Env:
+            assert not isinstance(env, str)
+            made = env(**drawing)
+            return wrapped(made if limit is None else TimeLimit(made, limit))
+
         env = self._env
         with Failures(lambda error: self._invalid(f"cannot be made: {reason(error)}")):
             if not isinstance(env, str):
-                return SyncVectorEnv([lambda: wrapped(env(**drawing))] * self.num_envs, **vector)
+                return SyncVectorEnv([made] * self.num_envs, **vector)
             return gymnasium.make_vec(  # type: ignore[return-value]  # "sync" says so
-                env, self.num_envs, vectorization_mode="sync", vector_kwargs=vector, wrappers=[wrapped], **drawing
+                env,
+                self.num_envs,
+                vectorization_mode="sync",
+                vector_kwargs=vector,
+                wrappers=[wrapped],
+                **drawing,
+                **({} if limit is None else {"max_episode_steps": limit}),
             )
 
     def _invalid(self, what: str) -> InvalidEnv:
@@ -344,7 +388,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
 
 
 class _ReplayableEnv(gymnasium.Wrapper[Any, np.int64, Any, np.int64]):
-    """Wrapper whose next reset has a given seed, whoever calls it, and which can skip steps.
+    """Wrapper whose next reset has a given seed, whoever calls it, and which can skip steps and resets.
 
     Gymnasium's vector environment resets its environments by itself and without seeds.
 
@@ -354,23 +398,26 @@ class _ReplayableEnv(gymnasium.Wrapper[Any, np.int64, Any, np.int64]):
     Attributes:
         next_seed: Seed of the next reset alone, or None.
         is_idle: Whether steps are skipped.
+        rests: Whether steps and resets are skipped.
     """
 
     def __init__(self, env: Env) -> None:
         super().__init__(env)
         self.next_seed: int | None = None
-        self.is_idle = False
+        self.is_idle = self.rests = False
         self._observation: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset with `next_seed`; the arguments are ignored."""
+        """Reset with `next_seed`; the arguments are ignored. One that rests returns its last observation again."""
         seed, self.next_seed = self.next_seed, None
+        if self.rests:
+            return self._observation, {}
         self._observation, info = self.env.reset(seed=seed)
         return self._observation, info
 
     def step(self, action: np.int64) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step the environment; an idle one returns its last observation again."""
-        if self.is_idle:
+        """Step the environment; one that is idle or rests returns its last observation again."""
+        if self.is_idle or self.rests:
             return self._observation, 0.0, False, False, {}
         result = self.env.step(action)
         self._observation = result[0]

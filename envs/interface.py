@@ -9,11 +9,12 @@ import typing
 from collections.abc import Mapping
 from typing import Any, cast
 
+import gymnasium
 import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from pixelq.envs.protocols import Protocol
+from pixelq.envs.protocols import NO_LIMIT, Protocol
 
 
 @typing.runtime_checkable
@@ -46,6 +47,14 @@ class Restartable(typing.Protocol):
         """Create the environments again, start new episodes, and return the first observations."""
 
 
+@typing.runtime_checkable
+class Resting(typing.Protocol):
+    """Environments of which some can be left out of the steps."""
+
+    def rest(self, mask: NDArray[np.bool_]) -> None:
+        """Leave environments out of all steps until the next reset; the first call comes before a reset."""
+
+
 def background_stepping(envs: object) -> BackgroundStepping | None:
     """Return the environments if their class has `send` and `recv`, otherwise None."""
     return cast(BackgroundStepping, envs) if issubclass(type(envs), BackgroundStepping) else None
@@ -59,6 +68,44 @@ def restorable(envs: object) -> Restorable | None:
 def restartable(envs: object) -> Restartable | None:
     """Return the environments if their class has `restart`, otherwise None."""
     return cast(Restartable, envs) if issubclass(type(envs), Restartable) else None
+
+
+def resting(envs: object) -> Resting | None:
+    """Return the environments if their class has `rest`, otherwise None."""
+    return cast(Resting, envs) if issubclass(type(envs), Resting) else None
+
+
+def share_environments(one: VectorEnv[Any, Any, Any], other: VectorEnv[Any, Any, Any]) -> bool:
+    """Return whether two vector environments step the same environment, also behind wrappers of any class."""
+    return not _all_inside(one).isdisjoint(_all_inside(other))
+
+
+def _all_inside(envs: object) -> set[int]:
+    """Return the identities of environments and of all environments that they hold."""
+    found, seen, waiting = set[int](), set[int](), [envs]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, list | tuple):
+            waiting.extend(each)
+        elif isinstance(each, VectorEnv | gymnasium.Env):
+            found.add(id(each))
+            waiting.extend(vars(each).values())
+    return found
+
+
+def has_time_limit(envs: VectorEnv[Any, Any, Any]) -> bool:
+    """Return whether episodes are known to be truncated after some number of steps."""
+    inner = envs.unwrapped
+    protocol = getattr(inner, "protocol", None)
+    if isinstance(protocol, Protocol) and protocol.max_frames < NO_LIMIT:
+        return True
+    if getattr(inner, "max_episode_steps", None) is not None:
+        return True
+    specs = [each.spec for each in (inner, *getattr(inner, "envs", ())) if each.spec is not None]
+    return any(spec.max_episode_steps or spec.kwargs.get("max_episode_steps") for spec in specs)
 
 
 def env_id(envs: VectorEnv[Any, Any, Any]) -> str | None:

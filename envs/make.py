@@ -2,18 +2,20 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from pixelq.envs.atari import AtariVec
+from pixelq.envs.atari import FRAMES_PER_STEP, AtariVec
+from pixelq.envs.checks import checked_count
 from pixelq.envs.errors import InvalidEnv, reason
 from pixelq.envs.failures import Failures
 from pixelq.envs.film import FilmedAtari
 from pixelq.envs.gymnasium_vec import GymnasiumVec
 from pixelq.envs.ids import check_id, is_atari
-from pixelq.envs.protocols import Protocol, resolve_protocol, with_flicker
+from pixelq.envs.protocols import NO_LIMIT, Protocol, resolve_protocol, with_flicker
 
 ATARI_STACK = 4
 """Number of pictures in an observation of an Atari game unless another is asked for."""
@@ -29,6 +31,7 @@ def make_vec(
     num_threads: int = 0,
     frame_stack: int | None = None,
     flicker: float | None = None,
+    max_episode_steps: int | None = None,
 ) -> AtariVec | GymnasiumVec:
     """Make N copies of an environment as one `gymnasium.vector.VectorEnv`.
 
@@ -48,13 +51,15 @@ def make_vec(
             number above 1 has no effect but a warning.
         flicker: Atari only: probability in [0, 1), per step, that the newest frame is black (Hausknecht and Stone
             2015), in place of the protocol's. None keeps the protocol's.
+        max_episode_steps: Number of steps after which an episode is truncated, in place of the protocol's or of the
+            registered one; None keeps that. An Atari step is four frames.
 
     Raises:
         InvalidEnv: If there is no such environment or protocol, an argument is out of range, the environment cannot be
             made, or one that is no Atari game is to flicker.
     """
     id = check_id(id) if isinstance(id, str) or not callable(id) else id
-    rules = _rules(id, protocol, flicker, frame_stack)
+    rules = _rules(id, protocol, flicker, frame_stack, max_episode_steps)
     if isinstance(id, str) and is_atari(id):
         return AtariVec(
             id,
@@ -65,7 +70,7 @@ def make_vec(
             num_threads=num_threads,
             frame_stack=ATARI_STACK if frame_stack is None else frame_stack,
         )
-    return GymnasiumVec(id, num_envs, seed)
+    return GymnasiumVec(id, num_envs, seed, max_episode_steps=max_episode_steps)
 
 
 def make_filmed(
@@ -76,6 +81,7 @@ def make_filmed(
     full_action_space: bool = False,
     frame_stack: int | None = None,
     flicker: float | None = None,
+    max_episode_steps: int | None = None,
 ) -> FilmedAtari | GymnasiumVec:
     """Make one environment that plays the same as that of `make_vec` and has a method `frame()`.
 
@@ -86,13 +92,13 @@ def make_filmed(
         InvalidEnv: As in `make_vec`, and if the environment draws no picture.
     """
     id = check_id(id)
-    rules = _rules(id, protocol, flicker, frame_stack)
+    rules = _rules(id, protocol, flicker, frame_stack, max_episode_steps)
     if is_atari(id):
         stack = ATARI_STACK if frame_stack is None else frame_stack
         return FilmedAtari(id, seed, rules, full_action_space=full_action_space, frame_stack=stack)
     GymnasiumVec(id, 1, seed).close()  # raises a clear error for whatever has nothing to do with drawing
     _check_draws(id)
-    return GymnasiumVec(id, 1, seed, render_mode="rgb_array")
+    return GymnasiumVec(id, 1, seed, render_mode="rgb_array", max_episode_steps=max_episode_steps)
 
 
 def _rules(
@@ -100,13 +106,19 @@ def _rules(
     protocol: str | Protocol,
     flicker: float | None,
     frame_stack: int | None,
+    max_episode_steps: int | None,
 ) -> Protocol:
-    """Return the protocol with the given flicker, or its own for None, and warn of a frame stack that has no effect.
+    """Return the protocol with the given flicker and time limit, or its own for None.
+
+    Warn of a frame stack that has no effect.
 
     Raises:
-        InvalidEnv: If there is no such protocol, the flicker is out of range, or an environment that is no Atari game
-            is to flicker.
+        InvalidEnv: If there is no such protocol, the flicker or the limit is out of range, or an environment that is no
+            Atari game is to flicker.
     """
+    if max_episode_steps is not None:
+        most = NO_LIMIT // FRAMES_PER_STEP
+        max_episode_steps = checked_count("max_episode_steps", max_episode_steps, least=1, most=most)
     resolved = resolve_protocol(protocol)
     if not (isinstance(id, str) and is_atari(id)):
         if (resolved.flicker if flicker is None else flicker) != 0.0:
@@ -118,6 +130,8 @@ def _rules(
                 stacklevel=3,  # the caller of make_vec
             )
         return resolved
+    if max_episode_steps is not None:
+        resolved = replace(resolved, max_frames=max_episode_steps * FRAMES_PER_STEP)
     return resolved if flicker is None else with_flicker(resolved, flicker)
 
 

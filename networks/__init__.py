@@ -1,6 +1,6 @@
 """Networks for value-based reinforcement learning: encoders, LSTM and value heads. They need PyTorch only."""
 
-from pixelq.networks.base import Encoder, Init
+from pixelq.networks.base import DrawnFrom, Encoder, Init
 from pixelq.networks.categorical import CategoricalHead
 from pixelq.networks.cnn import DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
 from pixelq.networks.encoders import make_encoder
@@ -19,6 +19,7 @@ __all__ = [
     "ActionStreams",
     "CategoricalHead",
     "DataEfficientCNN",
+    "DrawnFrom",
     "Encoder",
     "FractionHead",
     "HeadLoss",

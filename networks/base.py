@@ -1,12 +1,14 @@
 """Parts that encoders share: their base class, pixel scaling, normalisation and weight initialisation."""
 
 import math
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
+from torch.overrides import TorchFunctionMode
 
 Init = Literal["torch", "xavier", "fan_in"]
 
@@ -63,6 +65,32 @@ def initialize(module: nn.Module, init: Init) -> None:
                 nn.init.uniform_(layer.weight, -bound, bound)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+class DrawnFrom(TorchFunctionMode):
+    """Context in which this thread's initialisers draw from a generator, and not from PyTorch's global one.
+
+    The numbers are those that the global generator would give with the same seed. No other thread draws from it
+    meanwhile, nor are the global generator's own draws disturbed.
+
+    Args:
+        generator: The generator.
+    """
+
+    _INITIALISERS = frozenset({"uniform_", "normal_", "kaiming_uniform_", "kaiming_normal_"})
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.generator = generator
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call a function of PyTorch, an initialiser with the generator."""
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self._INITIALISERS and kwargs.get("generator") is None:
+            kwargs = kwargs | {"generator": self.generator}
+        return func(*args, **kwargs)
 
 
 class SpectralNorm(nn.Module):

@@ -65,7 +65,7 @@ class CategoricalHead(nn.Module):
         `ValueHead.loss`.
         """
         target.check_shapes(self.streams.num_actions)
-        action, reward, discount, next_logits, next_policy = target
+        action, reward, discount, next_logits, next_policy, _ = target
         with torch.no_grad():
             next_probabilities = (next_policy.unsqueeze(-1) * next_logits.softmax(-1)).sum(-2)  # [B, K]
             target_support = reward.unsqueeze(-1) + discount.unsqueeze(-1) * self.support  # [B, K]

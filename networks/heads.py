@@ -23,6 +23,8 @@ class Target(NamedTuple):
         next_value: The target network's representation of the values at the next states, as `ValueHead.forward`
             returns it: q-values [B, A], logits [B, A, K], quantiles [B, A, N] or quantile functions.
         next_policy: [B, A] probabilities of the next action: one-hot for DQN, softmax for Munchausen DQN.
+        weight: [B] weights w by which the losses are multiplied afterwards, for a scalar Huber loss that limits w·δ
+            and not δ; None otherwise.
     """
 
     action: Tensor
@@ -30,19 +32,22 @@ class Target(NamedTuple):
     discount: Tensor
     next_value: Any
     next_policy: Tensor
+    weight: Tensor | None = None
 
     def check_shapes(self, num_actions: int) -> None:
-        """Check that action, reward and discount are [B] and next_policy is [B, num_actions].
+        """Check that action, reward, discount and weight are [B] and next_policy is [B, num_actions].
 
         Raises:
             ValueError: If the shapes disagree. Broadcasting would silently give a wrong number.
         """
-        action, reward, discount, _, next_policy = self
+        action, reward, discount, _, next_policy, weight = self
         if not (action.shape == reward.shape == discount.shape and next_policy.shape == (*action.shape, num_actions)):
             shapes = ", ".join(str(list(part.shape)) for part in (action, reward, discount, next_policy))
             raise ValueError(
                 f"action, reward and discount must be [B] and next_policy [B, {num_actions}], got shapes {shapes}"
             )
+        if weight is not None and weight.shape != action.shape:
+            raise ValueError(f"weight must be [B] as the actions, got shapes {[*weight.shape]} and {[*action.shape]}")
 
 
 class HeadLoss(NamedTuple):
@@ -114,7 +119,7 @@ def td_error(q: Tensor, target: Target, rescaling: bool = False) -> Tensor:
         ValueError: If the shapes disagree. Broadcasting would silently give a wrong number.
     """
     target.check_shapes(q.shape[-1])
-    action, reward, discount, next_q, next_policy = target
+    action, reward, discount, next_q, next_policy, _ = target
     if not q.shape == next_q.shape == next_policy.shape:
         raise ValueError(f"q and next_value must be [B, A], got shapes {[*q.shape]} and {[*next_q.shape]}")
     next_q = rescale_inverse(next_q) if rescaling else next_q
@@ -128,6 +133,20 @@ def huber(error: Tensor, delta: float = 1.0) -> Tensor:
     Huber (1964), equation 1.2; with δ = 1 this is the clipped error of Mnih et al. (2015), Methods.
     """
     return F.huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta)
+
+
+def huber_of_weighted(error: Tensor, weight: Tensor) -> Tensor:
+    """Return `huber` with δ = 1/w, elementwise: the gradient of w times it is w·x clipped to ±1.
+
+    DQN Zoo's prioritised agent clips the weighted error in this way (Quan & Ostrovski 2020).
+
+    Args:
+        error: Errors x.
+        weight: Weights w, in the shape of the errors.
+    """
+    size = error.abs()
+    inner = size.minimum(1 / weight)
+    return inner * (size - inner / 2)
 
 
 def rescale(x: Tensor, epsilon: float = 1e-3) -> Tensor:
@@ -183,5 +202,8 @@ class ScalarHead(nn.Module):
     def loss(self, value: Tensor, target: Target, generator: torch.Generator | None = None) -> HeadLoss:
         """Return the loss [B] of the TD error, with its absolute value as priority; see `ValueHead.loss`."""
         error = td_error(value, target, self.rescaling)  # [B]
-        loss = huber(error) if self.loss_kind == "huber" else error.square()
+        if self.loss_kind == "squared":
+            loss = error.square()
+        else:
+            loss = huber(error) if target.weight is None else huber_of_weighted(error, target.weight)
         return HeadLoss(loss, error.detach().abs(), self.q(of_action(value.detach(), target.action)))

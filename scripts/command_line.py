@@ -20,6 +20,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
 from pixelq.agents.errors import UserError
+from pixelq.agents.storage.files import is_stream, replace_file
 from pixelq.envs import import_module
 
 STDOUT = Path("-")
@@ -150,8 +151,9 @@ def check_writable(path: Path, flag: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
-        path.open("a").close()
-        if is_new:
+        if is_stream(path) or not path.is_symlink():  # a link is replaced
+            path.open("a").close()
+        if is_new and not path.is_symlink():
             path.unlink()
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); use another {flag} file") from error
@@ -168,7 +170,7 @@ def write_json(values: Any, path: Path, indent: int | None = None) -> None:
     if path == STDOUT:
         print(json.dumps(values))
     else:
-        path.write_text(json.dumps(values, indent=indent) + "\n")
+        replace_file(path, (json.dumps(values, indent=indent) + "\n").encode())
 
 
 def _one_line(box: str, verb: str) -> str:

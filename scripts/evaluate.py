@@ -56,8 +56,9 @@ class EvaluateArgs:
     episodes: int = 30
     """Number of full episodes to play with each policy."""
     protocol: Literal["sticky", "nature", "100k"] | None = None
-    """Rules and ε of Atari games: sticky (Machado et al. 2018, ε 0.001), nature (Mnih et al. 2015, ε 0.05) or 100k (van
-    Hasselt et al. 2019, ε 0.001; meant for 100 episodes of the last checkpoint); None for those of the training."""
+    """Rules of Atari games: sticky (Machado et al. 2018), nature (Mnih et al. 2015) or 100k (van Hasselt et al. 2019;
+    meant for 100 episodes of the last checkpoint); None for those of the training. ε is that of the agent's
+    configuration, or else the protocol's: 0.001, 0.05 or 0.001."""
     flicker: float | None = None
     """Probability, in [0, 1), that a frame of an Atari game is black; None for that of the training."""
     seed: int = 0

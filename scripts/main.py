@@ -20,6 +20,12 @@ VERBS = {
     "presets": "list the presets",
 }
 
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""Environment variables that say how OpenMP's threads wait."""
+
+ENDING = ("SIGTERM", "SIGHUP", "SIGUSR1")
+"""Signals that end a verb in good order, beside SIGINT."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `pixelq`, and return the exit code: 0 for success, 2 for wrong input, 1 for anything else.
@@ -39,16 +45,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(verb: str, arguments: Sequence[str] | None = None) -> int:
-    """Run one verb, and return the exit code; 130 or 143 if a signal stopped it.
+    """Run one verb, and return the exit code; 128 and its number if a signal stopped it.
 
     Args:
         verb: Name of the verb, or of another module in this folder with a function `main`.
         arguments: The command line without `pixelq VERB`; None for that of this process.
     """
-    before = signal.getsignal(signal.SIGTERM)
+    if verb != "benchmark":  # whose libraries are all measured as they are
+        let_threads_sleep()
+    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
     is_main = threading.current_thread() is threading.main_thread()
-    if is_main:
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    found = {number: signal.getsignal(number) for number in numbers if is_main}
+    # What this process was started to ignore stays ignored, such as SIGHUP under nohup.
+    handlers = {number: handler for number, handler in found.items() if handler not in (signal.SIG_IGN, None)}
+    for number in handlers:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         code = _run(verb, arguments)
         sys.stdout.flush()
@@ -60,8 +71,18 @@ def run(verb: str, arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def let_threads_sleep() -> None:
+    """Let OpenMP's threads sleep while they wait, unless the user has chosen something else.
+
+    By default they spin, which takes the cores from other processes: two runs on two cores are then tens of times
+    slower than one after the other. OpenMP reads this when PyTorch is imported.
+    """
+    if not any(name in os.environ for name in WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 def _run(verb: str, arguments: Sequence[str] | None) -> int:

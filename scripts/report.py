@@ -44,6 +44,8 @@ class ReportArgs:
     """Module that registers environments, to import first; a run's folder alone imports none."""
     price_per_hour: float | None = None
     """Price of the machine in any currency, for the cost of a million frames; None leaves the cost out."""
+    name: str | None = None
+    """Title of the page; None for the agent and the environment."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
     import_modules(args.modules)
     _check_replaceable(args.out)
     check_writable(args.out, "--out")
-    options = ReportOptions(args.film, args.episodes, args.seed, args.device, price)
+    options = ReportOptions(args.film, args.episodes, args.seed, args.device, price, args.name)
     try:
         write_report(args.runs, args.out, options, tell=lambda what: print(what, file=sys.stderr))
     except OSError as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +26,7 @@ from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_checkpoint
 from pixelq.agents.runs.tables import FINAL_EVALUATION
 from pixelq.agents.storage.checkpoint import MOST_JSON, one_line, read_run_state
-from pixelq.agents.storage.files import read_regular, replace_file
+from pixelq.agents.storage.files import read_regular, replace_file, user_path
 from pixelq.agents.storage.rules import rules_of
 from pixelq.agents.storage.validation import check_types
 from pixelq.envs import PROTOCOLS, check_imported, is_atari, make_vec, split_rules, with_flicker
@@ -79,6 +81,8 @@ class TrainArgs:
     """The agent's settings; they start from the preset's."""
 
 
+RUNS = Path("runs")
+"""Folder of the runs that are given no other."""
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 CHANGEABLE = frozenset({*COUNTS, "device", "deterministic", "out", "resume", "modules", "agent.cuda_graph"})
 """Flags that may change when a run is resumed."""
@@ -88,6 +92,8 @@ def main(arguments: Sequence[str]) -> None:
     """Parse the command line and train."""
     defaults = _defaults(arguments)
     args = parse(TrainArgs, "train", arguments, defaults)
+    if args.out is not None:
+        args = dataclasses.replace(args, out=user_path(args.out))
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
     if args.deterministic:
         _use_deterministic_algorithms(args)
@@ -131,7 +137,7 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
     chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     chooser.add_argument("--preset", default="quick")
     chooser.add_argument("--resume", action="store_true")
-    chooser.add_argument("--out", type=Path)
+    chooser.add_argument("--out", type=user_path)
     try:
         chosen = chooser.parse_known_args(list(arguments))[0]
     except argparse.ArgumentError as error:
@@ -178,10 +184,35 @@ def _start(args: TrainArgs) -> None:
             f"--num-envs must be at most the {args.agent.replay_capacity:,} rows of the replay, got {args.num_envs:,}"
         )
     name = f"{args.env.split('/')[-1]}-{args.preset}-seed{args.seed}-{datetime.now():%Y%m%d-%H%M%S}"
-    args = dataclasses.replace(args, out=args.out or Path("runs") / name)
-    envs = _make_envs(args, args.num_envs, args.seed)
-    agent = DQN(envs.single_observation_space, envs.single_action_space, args.agent, device=args.device, seed=args.seed)
-    _learn(agent, envs, args)
+    with _new_folder(name) if args.out is None else nullcontext(args.out) as out:
+        args = dataclasses.replace(args, out=out)
+        envs = _make_envs(args, args.num_envs, args.seed)
+        space, actions = envs.single_observation_space, envs.single_action_space
+        agent = DQN(space, actions, args.agent, device=args.device, seed=args.seed)
+        _learn(agent, envs, args)
+
+
+@contextmanager
+def _new_folder(name: str) -> Iterator[Path]:
+    """Create a folder under runs/ that no other run has, also if it begins in the same second.
+
+    It is removed if it is still empty afterwards.
+    """
+    folder = RUNS / name
+    try:
+        for number in itertools.count(2):
+            try:
+                folder.mkdir(parents=True)
+                break
+            except FileExistsError:
+                folder = RUNS / f"{name}-{number}"
+    except OSError as error:
+        raise InvalidRun(f"{folder} cannot be written ({error.strerror}); use another --out") from error
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _resume(args: TrainArgs) -> None:

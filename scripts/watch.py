@@ -1,4 +1,4 @@
-"""`pixelq watch`: a run's progress live in the browser."""
+"""`pixelq watch`: the progress of runs live in the browser."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from typing import Annotated
 import tyro
 
 from pixelq.agents.errors import UserError
-from pixelq.agents.report.watch import allowed_hosts, is_any, listen, make_app, make_server
+from pixelq.agents.report.watch import Watching, allowed_hosts, listen, make_app
 from pixelq.scripts.command_line import parse
 from pixelq.scripts.main import run
 
 
 @dataclass(frozen=True)
 class WatchArgs:
-    """Show a run's progress live in the browser while it trains; the run is only read. Ctrl-C ends."""
+    """Show the progress of runs live in the browser while they train; they are only read. Ctrl-C ends."""
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of the run."""
+    runs: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
+    ]
+    """Folders of the runs, which one page shows together."""
     host: str = "127.0.0.1"
-    """Address to listen at; at any but the default, everyone who reaches it sees the run, as there is no password."""
+    """Address to listen at; at any but the default, everyone who reaches it sees the runs, as there is no password."""
     port: int = 8000
     """TCP port to listen at; 0 for any that is free."""
     allow_host: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -38,6 +42,8 @@ def main(arguments: Sequence[str]) -> None:
     args = parse(WatchArgs, "watch", list(arguments))
     if not 0 <= args.port <= 65535:
         raise UserError(f"--port must be in [0, 65535], got {args.port}")
+    if not args.runs:
+        raise UserError("no run is given; give the folder of one or more")
     for name in args.allow_host:
         if "*" in name or "/" in name:
             raise UserError(f"--allow-host must be a name or an address, such as train.example.org, got {name!r}")
@@ -49,14 +55,13 @@ def main(arguments: Sequence[str]) -> None:
             f"cannot listen at {args.host} port {args.port} ({reason}); give another --host or --port"
         ) from error
     with listening:
-        bound, port = listening.getsockname()[:2]
-        server = make_server(make_app(args.run, allowed_hosts((args.host, bound, *args.allow_host))))
-        host = args.host.strip("[]") if not is_any(bound) else "::1" if ":" in bound else "127.0.0.1"
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-        print(f"watching {args.run} at {address}   (Ctrl-C ends)", flush=True)
-        if args.open:
-            webbrowser.open(address)
-        server.run(sockets=[listening])
+        hosts = allowed_hosts((args.host, listening.getsockname()[0], *args.allow_host))
+        app = make_app(list(dict.fromkeys(args.runs)), hosts)
+        with Watching(app, listening, args.host) as watching:
+            print(f"watching {', '.join(map(str, args.runs))} at {watching.address}   (Ctrl-C ends)", flush=True)
+            if args.open:
+                webbrowser.open(watching.address)
+            watching.wait()
 
 
 if __name__ == "__main__":

@@ -63,6 +63,16 @@ class Memory:
         )
         self._is_final = done.copy()
 
+    def keep(self, mask: NDArray[np.bool_]) -> None:
+        """Forget all environments but those where `mask` [N] is set."""
+        rows = torch.from_numpy(np.flatnonzero(mask)).to(self.device)
+        self.num_envs = len(rows)
+        hidden, memory = self.state
+        self.state = (hidden[rows], memory[rows])
+        self.episode_start = self.episode_start[rows]
+        self.last = LastStep(self.last.action[rows], self.last.reward[rows])
+        self._is_final = self._is_final[mask]
+
     def arrays(self) -> dict[str, Tensor]:
         """Return the arrays that `load_arrays` restores."""
         hidden, memory = self.state

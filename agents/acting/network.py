@@ -14,6 +14,7 @@ from pixelq.networks import (
     LSTM,
     ActionStreams,
     CategoricalHead,
+    DrawnFrom,
     FractionHead,
     ImplicitHead,
     Init,
@@ -40,8 +41,7 @@ def make_network(
         InvalidConfig: If the encoder cannot read observations of that shape, or there is not enough memory.
     """
     if seed is not None:
-        with torch.random.fork_rng(devices=[]):  # initialisers draw from the global generator
-            torch.default_generator.manual_seed(seed)
+        with DrawnFrom(torch.Generator().manual_seed(seed)):
             return make_network(observation_shape, num_actions, config)
     try:
         return _make_network(observation_shape, num_actions, config)

@@ -17,10 +17,11 @@ from pixelq.agents.acting.memory import Memory, PolicyState, memory_of, state_of
 from pixelq.agents.acting.network import check_weights, make_network
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.device import resolve_device
+from pixelq.agents.config.presets import config_of
 from pixelq.agents.config.schedules import epsilons_at
-from pixelq.agents.config.seeds import agent_seeds
+from pixelq.agents.config.seeds import MOST_SEED, agent_seeds
 from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig
-from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint
+from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint, read_description
 from pixelq.agents.storage.pretrained import find_policy
 from pixelq.agents.storage.rules import rules_of
 from pixelq.agents.storage.validation import check_types, count, observations, unbounded_box
@@ -38,7 +39,7 @@ class Policy:
     Args:
         observation_space: A Box. Images are uint8, with channels first or last.
         action_space: A Discrete space that starts at 0.
-        config: Hyperparameters; None for the defaults of `AgentConfig`.
+        config: Hyperparameters, or the name of a preset; None for the defaults of `AgentConfig`.
         device: `auto` for a GPU if there is one, or the name of a PyTorch device.
         seed: Seed of the weights, the exploration and the sampling.
 
@@ -49,7 +50,7 @@ class Policy:
         protocol: Rules of the training, such as `sticky`; see `pixelq.envs.Protocol.rules`.
 
     Raises:
-        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such device.
+        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such preset or device.
     """
 
     reads_learner: ClassVar[bool] = False
@@ -59,7 +60,7 @@ class Policy:
         self,
         observation_space: gymnasium.Space[Any],
         action_space: gymnasium.Space[Any],
-        config: AgentConfig | None = None,
+        config: AgentConfig | str | None = None,
         *,
         device: str | torch.device = "auto",
         seed: int = 0,
@@ -70,11 +71,12 @@ class Policy:
             raise InvalidConfig(f"the action space must be a Discrete space that starts at 0, got {action_space}")
         if action_space.n > MOST_ACTIONS:
             raise InvalidConfig(f"there must be at most {MOST_ACTIONS:,} actions, got {action_space.n:,}")
-        if seed < 0:
-            raise InvalidConfig(f"seed must be at least 0, got {seed}")
+        if not 0 <= seed <= MOST_SEED:
+            got = seed if seed < 0 else f"one of {seed.bit_length()} bits"
+            raise InvalidConfig(f"seed must be at least 0 and at most 2**128, got {got}")
         self.observation_space, self.action_space = observation_space, action_space
         self.num_actions = int(action_space.n)
-        self.config = config or AgentConfig()
+        self.config = config_of(config)
         self.device = resolve_device(device)
         self.seed = seed
         self.seeds = agent_seeds(seed)
@@ -106,12 +108,15 @@ class Policy:
         """Return a new LSTM state for N environments whose episodes start; None for a network without an LSTM."""
         return None if self.network.lstm is None else Memory(self.network, num_envs)
 
-    def q_values(self, obs: NDArray[Any], memory: Memory | None = None) -> Tensor:
-        """Return the values float32 [B, A] of all actions at observations [B, *observation], without noise.
+    def q_values(self, obs: NDArray[Any], memory: Memory | None = None, noise: Noise | None = None) -> Tensor:
+        """Return the values float32 [B, A] of all actions at observations [B, *observation].
 
-        A network with an LSTM reads and updates `memory`. Without one, each observation counts as an episode's first.
+        Args:
+            obs: The observations.
+            memory: LSTM state, which is read and updated; without one, each observation counts as an episode's first.
+            noise: Noise of noisy layers; None for none.
         """
-        return self._q(self._batched(np.asarray(obs))[0], memory)
+        return self._q(self._batched(np.asarray(obs))[0], memory, noise)
 
     @torch.no_grad()
     def _q(self, obs: NDArray[Any] | Tensor, memory: Memory | None, noise: Noise | None = None) -> Tensor:
@@ -212,15 +217,18 @@ class Policy:
             InvalidConfig: If there is no such device.
         """
         device = resolve_device(device)
-        checkpoint = read_checkpoint(find_policy(path), learner=cls.reads_learner)
-        state = checkpoint.state
+        folder = find_policy(path)
+        state, weights = read_description(folder)
         try:
             shape, dtype = observations(state["observation_space"])
             num_actions, config = count(state, "num_actions"), AgentConfig.from_dict(state["config"])
-            check_weights(checkpoint.network, shape, num_actions, config)  # before memory is allocated for them
+            check_weights(weights, shape, num_actions, config)  # before memory is allocated for them
+            checkpoint = read_checkpoint(folder, learner=cls.reads_learner)
             box, actions = unbounded_box(shape, dtype), gymnasium.spaces.Discrete(num_actions)
-            policy = cls(box, actions, config, device=device, seed=count(state, "seed", most=2**128))
+            policy = cls(box, actions, config, device=device, seed=count(state, "seed", most=MOST_SEED))
             policy.restore(checkpoint)
+        except InvalidCheckpoint:
+            raise
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
             raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error
         return policy

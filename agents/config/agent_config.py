@@ -109,6 +109,10 @@ class AgentConfig:
     """Probability of a random action at the end of the decay and after it."""
     epsilon_steps: int = setting(1_000_000, "exploration", "steps", least=1)
     """Steps of the linear decay of ε from its start to its end, counted from `learning_starts`."""
+    evaluation_epsilon: float | None = setting(None, "exploration", least=0.0, most=1.0)
+    """Probability of a random action in evaluations in Atari games; None for that of the protocol."""
+    evaluation_noise: bool = setting(False, "exploration")
+    """Draw the noise of noisy layers in evaluations too, anew for each step (no effect while `noisy` is False)."""
     epsilon_ladder: bool = setting(False, "exploration")
     """Give environment i of N a constant ε of 0.4^(1 + 7i/(N − 1)), until `epsilon_off`, and no schedule (R2D2)."""
     epsilon_off: int | None = setting(None, "exploration", "steps", least=1)
@@ -145,6 +149,8 @@ class AgentConfig:
     """Threshold of the quantile Huber loss; 0 for the plain quantile loss."""
     fraction_learning_rate: float = setting(2.5e-9, "head", above=0.0)
     """Step size of the RMSProp that learns the fqf head's fractions (Yang et al. 2019)."""
+    fraction_epsilon: float = setting(1e-5, "head", above=0.0)
+    """ε of that RMSProp, under the root, for gradients that are means over a batch."""
     fraction_entropy: float = setting(0.0, "head", least=0.0)
     """Coefficient of the entropy that keeps the fqf head's fractions apart."""
     prioritized: bool = setting(False, "prioritised replay")
@@ -161,6 +167,8 @@ class AgentConfig:
     """Constant added to every priority, so that none is 0."""
     priority_uniform: float = setting(0.0, "prioritised replay", least=0.0, most=1.0)
     """Share of rows that are drawn uniformly instead."""
+    clip_weighted: bool = setting(False, "prioritised replay")
+    """Limit w·δ to ±1, and not δ, in the Huber loss of the scalar head, with the importance weight w (DQN Zoo)."""
     munchausen: bool = setting(False, "returns and targets")
     """Scaled log-policy in the reward, soft maximum in the target (Vieillard et al. 2020)."""
     munchausen_alpha: float = setting(0.9, "returns and targets", least=0.0, most=1.0)

@@ -1,4 +1,4 @@
-"""Presets: functions that return a configuration with the settings of a source.
+"""Presets: functions that return a configuration with the settings of a source, and the protocol of its games.
 
 The first line of each docstring is what `pixelq presets` prints.
 """
@@ -6,12 +6,34 @@ The first line of each docstring is what `pixelq presets` prints.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.errors import InvalidConfig
+
+Make = Callable[[], AgentConfig]
+
+PRESETS: dict[str, Make] = {}
+"""Presets by name: the functions that make their configurations."""
+PRESET_PROTOCOLS: dict[str, str] = {}
+"""Names of the protocols by which the presets' sources play Atari games, by preset; see `pixelq.envs.PROTOCOLS`."""
+
+_NOT_LEARNING = frozenset({"evaluation_epsilon", "evaluation_noise", "frame_stack", "cuda_graph"})
+"""Fields that do not tell presets apart: they concern evaluations, the environments or the speed."""
+
+
+def _preset(protocol: str) -> Callable[[Make], Make]:
+    """Return a decorator that lists a function in `PRESETS` and its protocol in `PRESET_PROTOCOLS`."""
+
+    def listed(function: Make) -> Make:
+        PRESETS[function.__name__], PRESET_PROTOCOLS[function.__name__] = function, protocol
+        return function
+
+    return listed
+
 
 # Dopamine: priorities are the square roots of the losses, weights those of the inverse probabilities.
 _DOPAMINE_PRIORITIES: dict[str, Any] = {
@@ -22,12 +44,16 @@ _DOPAMINE_PRIORITIES: dict[str, Any] = {
 }
 
 
+@_preset("nature")
 def nature() -> AgentConfig:
-    """DQN, Mnih et al. 2015 (doi:10.1038/nature14236), Extended Data Table 1; run it with the protocol `nature`.
+    """DQN, Mnih et al. 2015 (doi:10.1038/nature14236), Extended Data Table 1.
 
     The table counts the period of the target network, 10,000, in updates. The authors' program counts agent steps,
     and so does this preset. ε decays after `learning_starts`, as in that program. The table's 0.01 of RMSProp is for
     gradients summed over the batch; ours are means, hence 0.01/32².
+
+    Two things of the authors' Lua program are left out: it blanks the older frames of a stack that reach back over a
+    lost life, and it plays the random no-ops again after each lost life.
     """
     return AgentConfig(
         optimizer="rmsprop",
@@ -41,12 +67,14 @@ def nature() -> AgentConfig:
         target_update_every=10_000,
         epsilon_end=0.1,
         epsilon_steps=1_000_000,
+        evaluation_epsilon=0.05,
         encoder="nature",
     )
 
 
+@_preset("sticky")
 def dqn() -> AgentConfig:
-    """DQN with Adam as the Dopamine baselines run it (Castro et al. 2018, arXiv:1812.06110); protocol `sticky`.
+    """DQN with Adam as the Dopamine baselines run it (Castro et al. 2018, arXiv:1812.06110).
 
     The settings are those of Dopamine's JAX program; the paper itself has RMSProp and the Huber loss. The encoder
     pads like TensorFlow's SAME and is initialised Xavier-uniform; the loss is the squared TD error. `pixelq compare`
@@ -63,41 +91,51 @@ def dqn() -> AgentConfig:
         target_update_every=8_000,
         epsilon_end=0.01,
         epsilon_steps=250_000,
+        evaluation_epsilon=0.001,
         encoder="dopamine",
     )
 
 
+@_preset("nature")
 def double() -> AgentConfig:
-    """Double DQN, van Hasselt et al. 2016 (arXiv:1509.06461), with DQN's settings unchanged; protocol `nature`.
+    """Double DQN, van Hasselt et al. 2016 (arXiv:1509.06461), with DQN's settings unchanged.
 
-    The paper's tuned version copies the target every 30,000 steps, ends at ε 0.01 and shares one bias among the
-    actions.
+    The paper's tuned version copies the target every 30,000 steps, ends at ε 0.01, shares one bias among the actions
+    and is evaluated with a smaller ε (0.01 in DQN Zoo). `per` has the tuned settings, but for the bias.
     """
     return replace(nature(), double=True)
 
 
+@_preset("nature")
 def dueling() -> AgentConfig:
-    """Dueling Double DQN, Wang et al. 2016 (arXiv:1511.06581), section 4.2; protocol `nature`.
+    """Dueling Double DQN, Wang et al. 2016 (arXiv:1511.06581), section 4.2.
 
-    The paper calls its learning rate slightly lower than 2.5e-4 without a number; the rate here is the one that it
-    gives for dueling with prioritised replay. Its scaling of the gradient into the encoder by 1/√2 is left out.
+    The paper calls its learning rate slightly lower than Double DQN's 2.5e-4, without a number: 2e-4 is our reading
+    of that. The only rate that it states, 6.25e-5, is for dueling with prioritised replay, and a quarter of 2.5e-4.
+    Its scaling of the gradient into the encoder by 1/√2 is left out: RMSProp divides by the gradient's own size.
     """
-    return replace(double(), dueling=True, learning_rate=6.25e-5, max_grad_norm=10.0)
+    return replace(double(), dueling=True, learning_rate=2e-4, max_grad_norm=10.0)
 
 
+@_preset("nature")
 def per() -> AgentConfig:
-    """Prioritised Double DQN, proportional, Schaul et al. 2016 (arXiv:1511.05952), appendix B.2; protocol `nature`.
+    """Prioritised Double DQN, proportional, Schaul et al. 2016 (arXiv:1511.05952), appendix B.2.
 
     It is based on the tuned Double DQN (target every 30,000 steps, ε to 0.01), without the one bias for all actions.
-    The learning rate is a quarter of Double DQN's; α is 0.6, and β grows from 0.4 to 1 at step 50M.
+    α is 0.6, and β grows from 0.4 to 1 at step 50M. The learning rate is a quarter of Double DQN's. As in DeepMind's
+    DQN Zoo (Quan & Ostrovski 2020), so is the root of RMSProp's ε, without which the steps would be four times
+    smaller still; the TD error is clipped after it is multiplied by its importance weight; and evaluations have ε 0.01.
+    DQN Zoo also draws one row in a thousand uniformly, which is left out.
     """
-    tuned = replace(double(), target_update_every=30_000, epsilon_end=0.01)
-    config = replace(tuned, learning_rate=2.5e-4 / 4, prioritized=True, priority_alpha=0.6)
+    tuned = replace(double(), target_update_every=30_000, epsilon_end=0.01, evaluation_epsilon=0.01)
+    config = replace(tuned, prioritized=True, priority_alpha=0.6, clip_weighted=True)
+    config = replace(config, learning_rate=2.5e-4 / 4, rmsprop_epsilon=0.01 / 32**2 / 4**2)
     return replace(config, priority_beta=0.4, priority_beta_steps=50_000_000 - config.learning_starts)
 
 
+@_preset("sticky")
 def c51() -> AgentConfig:
-    """C51, Bellemare et al. 2017 (arXiv:1707.06887), as the Dopamine baselines run it; protocol `sticky`.
+    """C51, Bellemare et al. 2017 (arXiv:1707.06887), as the Dopamine baselines run it.
 
     The paper has the same learning rate and Adam ε, but starts at step 50,000, copies the target every 10,000 steps
     and decays ε over 1M steps, without sticky actions. The published curve is probably that of DQN's slower rate
@@ -107,8 +145,9 @@ def c51() -> AgentConfig:
     return replace(dqn(), loss="huber", head="categorical", learning_rate=2.5e-4, adam_epsilon=0.01 / 32)
 
 
+@_preset("sticky")
 def qrdqn() -> AgentConfig:
-    """QR-DQN, Dabney et al. 2018 (arXiv:1710.10044), as the Dopamine baselines run it; protocol `sticky`.
+    """QR-DQN, Dabney et al. 2018 (arXiv:1710.10044), as the Dopamine baselines run it.
 
     The paper has one-step returns and uniform replay. Dopamine's program computes importance weights only after the
     update, so that none reaches the loss: hence β 0.
@@ -117,8 +156,9 @@ def qrdqn() -> AgentConfig:
     return replace(config, priority_beta=0.0, learning_rate=5e-5, adam_epsilon=0.01 / 32)
 
 
+@_preset("sticky")
 def iqn() -> AgentConfig:
-    """IQN, Dabney et al. 2018 (arXiv:1806.06923), as the Dopamine baselines run it; protocol `sticky`.
+    """IQN, Dabney et al. 2018 (arXiv:1806.06923), as the Dopamine baselines run it.
 
     The paper has one-step returns, starts at step 50,000, copies the target every 10,000 steps and decays ε over 1M
     steps, without sticky actions.
@@ -127,31 +167,40 @@ def iqn() -> AgentConfig:
     return replace(config, tau_samples=64, tau_samples_target=64, tau_samples_policy=32)
 
 
+@_preset("nature")
 def fqf() -> AgentConfig:
-    """FQF, Yang et al. 2019 (arXiv:1911.02140), section 4.2, as the authors' program runs it; protocol `nature`.
+    """FQF, Yang et al. 2019 (arXiv:1911.02140), section 4.2, as the authors' program runs it.
 
-    It is built on Dopamine's IQN. The fractions learn at 2.5e-9, as in the paper; the program has 5e-11 or 5e-10.
+    It is built on Dopamine's IQN. The fractions learn at 2.5e-9, as in the paper; the program has 5e-11 or 5e-10. The
+    program sums their gradient over the batch before an RMSProp with ε 1e-5; ours is a mean, hence 1e-5/32². The
+    target's quantiles are those at the state's fractions, as in the paper's Algorithm 1; the program takes them at
+    the fractions that the target network proposes for the next state. The program plays without no-ops.
     """
-    config = replace(dqn(), loss="huber", head="fqf", quantiles=32, fraction_learning_rate=2.5e-9)
+    config = replace(dqn(), loss="huber", head="fqf", quantiles=32)
+    config = replace(config, fraction_learning_rate=2.5e-9, fraction_epsilon=1e-5 / 32**2)
     config = replace(config, learning_rate=5e-5, adam_epsilon=0.01 / 32)
     return replace(config, learning_starts=50_000, target_update_every=10_000, epsilon_steps=1_000_000)
 
 
+@_preset("sticky")
 def munchausen() -> AgentConfig:
-    """Munchausen DQN, Vieillard et al. 2020 (arXiv:2007.14430), α 0.9, τ 0.03, l₀ −1; protocol `sticky`."""
+    """Munchausen DQN, Vieillard et al. 2020 (arXiv:2007.14430), α 0.9, τ 0.03, l₀ −1."""
     return replace(dqn(), loss="huber", munchausen=True, learning_rate=5e-5, adam_epsilon=0.01 / 32)
 
 
+@_preset("sticky")
 def munchausen_iqn() -> AgentConfig:
-    """Munchausen IQN, Vieillard et al. 2020 (arXiv:2007.14430), one-step returns; protocol `sticky`."""
+    """Munchausen IQN, Vieillard et al. 2020 (arXiv:2007.14430), one-step returns."""
     return replace(iqn(), munchausen=True, n_step=1)
 
 
+@_preset("nature")
 def rainbow() -> AgentConfig:
-    """Rainbow, Hessel et al. 2018 (arXiv:1710.02298), table 1; protocol `nature`.
+    """Rainbow, Hessel et al. 2018 (arXiv:1710.02298), table 1.
 
     The table counts frames; four frames are one step here. β reaches 1 at the paper's last step, 50M. DQN Zoo and
-    Dopamine start the noise at σ₀ 0.1; DQN Zoo limits the gradient norm to 10.
+    Dopamine start the noise at σ₀ 0.1; DQN Zoo limits the gradient norm to 10. Evaluations have ε 0 and draw the noise
+    at every step, as in DQN Zoo.
     """
     return AgentConfig(
         head="categorical",
@@ -170,20 +219,24 @@ def rainbow() -> AgentConfig:
         target_update_every=8_000,
         epsilon_start=0.0,
         epsilon_end=0.0,
+        evaluation_epsilon=0.0,
+        evaluation_noise=True,
         encoder="nature",
     )
 
 
+@_preset("sticky")
 def rainbow_dopamine() -> AgentConfig:
-    """Rainbow without double, dueling and noise, as the Dopamine baselines run it (Castro et al. 2018); `sticky`."""
+    """Rainbow without double, dueling and noise, as the Dopamine baselines run it (Castro et al. 2018)."""
     return replace(dqn(), loss="huber", head="categorical", n_step=3, **_DOPAMINE_PRIORITIES)
 
 
+@_preset("100k")
 def der() -> AgentConfig:
-    """Data-efficient Rainbow, van Hasselt et al. 2019 (arXiv:1906.05243); protocol `nature`.
+    """Data-efficient Rainbow, van Hasselt et al. 2019 (arXiv:1906.05243).
 
-    It is for 100,000 steps: an update each step, twenty-step returns and a small encoder. σ₀ and the limit of the
-    gradient norm are those of a public program (Kaixhin/Rainbow).
+    It is for 100,000 steps: an update each step, twenty-step returns and a small encoder. σ₀, the limit of the gradient
+    norm, and evaluations with ε 0.001 and without noise are those of a public program (Kaixhin/Rainbow).
     """
     return replace(
         rainbow(),
@@ -196,17 +249,22 @@ def der() -> AgentConfig:
         train_every=1,
         target_update_every=2_000,
         priority_beta_steps=100_000 - 1_600,
+        evaluation_epsilon=0.001,
+        evaluation_noise=False,
         encoder="der",
         hidden=256,
     )
 
 
+@_preset("sticky")
 def btr() -> AgentConfig:
-    """Beyond The Rainbow, Clark et al. 2025 (arXiv:2411.03820); run it with 64 environments and protocol `sticky`.
+    """Beyond The Rainbow, Clark et al. 2025 (arXiv:2411.03820); run it with 64 environments.
 
     The settings are the paper's. It does not give β, which is Rainbow's and reaches 1 at step 50M (200M frames). ε is
     off from step 25M. The authors' program differs: it takes α instead of β in the weights, log π(a|s) from the online
-    network, cosines from i = 0, and an exponential decay of ε from step 0.
+    network, cosines from i = 0, and an exponential decay of ε from step 0. Its environments start with no-ops, besides
+    their sticky actions, all its actors share one draw of the noise, and its evaluations have ε 0.01 up to 125M frames;
+    ours have the protocol's.
     """
     return AgentConfig(
         head="implicit",
@@ -242,6 +300,7 @@ def btr() -> AgentConfig:
     )
 
 
+@_preset("sticky")
 def quick() -> AgentConfig:
     """DQN for a first result on small hardware: three-step returns, a faster rate, earlier targets, a small replay.
 
@@ -261,6 +320,7 @@ def quick() -> AgentConfig:
     )
 
 
+@_preset("sticky")
 def classic() -> AgentConfig:
     """DQN for vectors and short episodes, such as CartPole: a small network that learns fast from raw rewards.
 
@@ -282,8 +342,9 @@ def classic() -> AgentConfig:
     )
 
 
+@_preset("nature")
 def drqn() -> AgentConfig:
-    """DRQN, Hausknecht & Stone 2015 (arXiv:1507.06527): one frame, an LSTM in place of the hidden layer; `nature`.
+    """DRQN, Hausknecht & Stone 2015 (arXiv:1507.06527): one frame, an LSTM in place of the hidden layer.
 
     Sequences of 10 steps are drawn from random places in 400,000 rows. They start with a state of zeros, and all their
     steps are learned from. Differences from the paper: all places are equally likely, where the paper draws an episode
@@ -306,12 +367,14 @@ def drqn() -> AgentConfig:
         target_update_every=10_000,
         epsilon_end=0.1,
         epsilon_steps=1_000_000,
+        evaluation_epsilon=0.05,
         encoder="nature",
     )
 
 
+@_preset("sticky")
 def r2d2() -> AgentConfig:
-    """R2D2, Kapturowski et al. 2019 (openreview r1lyTjAqYX), table 2, for any number of environments; `sticky`.
+    """R2D2, Kapturowski et al. 2019 (openreview r1lyTjAqYX), table 2, for any number of environments.
 
     The paper has 256 environments at 260 frames a second each (as we read its "steps") and 5 updates a second, which
     is one update for 3,328 agent steps. Its 100,000 sequences overlap by half and hold 4M steps, which take 29 GB with
@@ -319,10 +382,11 @@ def r2d2() -> AgentConfig:
     from. The loss is the mean of δ² over these, where the authors' Acme sums ½δ² (Hoffman et al. 2020), 40 times as
     much; Adam's ε, 1e-3, and the gradient norm limit, 40 as in Ape-X, are divided by that.
 
-    Differences from the paper: there is one frame, not four; a game has its own actions unless all 18 are asked for;
-    sequences continue past the end of an episode with a new state; a new sequence has the greatest priority so far,
-    where the paper's actors, which lag behind, compute its own; and the last reward is read through tanh. Importance
-    weights have table 2's exponent, though section 2.3 says that they were left out.
+    Differences from the paper: there is one frame, not four; the LSTM reads the encoder's features, without the dense
+    layer that Acme and SEED RL (512 units; Espeholt et al. 2020) have between them; a game has its own actions unless
+    all 18 are asked for; sequences continue past the end of an episode with a new state; a new sequence has the
+    greatest priority so far, where the paper's actors, which lag behind, compute its own; and the last reward is read
+    through tanh. Importance weights have table 2's exponent, though section 2.3 says that they were left out.
     """
     train_every = 3_328
     acme_to_ours = 80 / 2  # ratio of the losses, and so of the gradients
@@ -359,6 +423,7 @@ def r2d2() -> AgentConfig:
     )
 
 
+@_preset("sticky")
 def quick_recurrent() -> AgentConfig:
     """R2D2's parts for a first result on small hardware: a small memory that reads the last action; 16 environments.
 
@@ -395,17 +460,6 @@ def quick_recurrent() -> AgentConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], AgentConfig]] = {
-    function.__name__: function
-    for function in (
-        *(nature, dqn, double, dueling, per, c51, qrdqn, iqn, fqf, munchausen, munchausen_iqn),
-        *(rainbow, rainbow_dopamine, der, btr, quick, classic),
-        *(drqn, r2d2, quick_recurrent),
-    )
-}
-"""Presets by name: the functions that make their configurations."""
-
-
 def preset(name: str) -> AgentConfig:
     """Return the configuration of the preset with a name.
 
@@ -413,7 +467,44 @@ def preset(name: str) -> AgentConfig:
         InvalidConfig: If there is no such preset.
     """
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
+        near = difflib.get_close_matches(str(name), PRESETS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PRESETS)}"
-        raise InvalidConfig(f"unknown preset {name!r}; {hint}")
+        raise InvalidConfig(f"unknown preset {name!r:.80}; {hint}")
     return PRESETS[name]()
+
+
+def preset_of(config: AgentConfig) -> str | None:
+    """Return the name of the preset whose settings a configuration has; None if it is no preset's.
+
+    Settings of evaluations, the frame stack and `cuda_graph` may differ.
+    """
+    settings = _learning(config)
+    return next((name for name, of_preset in _settings().items() if of_preset == settings), None)
+
+
+@functools.cache
+def _settings() -> dict[str, dict[str, Any]]:
+    """Return the settings of all presets that tell them apart."""
+    return {name: _learning(make()) for name, make in PRESETS.items()}
+
+
+def _learning(config: AgentConfig) -> dict[str, Any]:
+    """Return the settings that tell presets apart."""
+    return {name: value for name, value in config.to_dict().items() if name not in _NOT_LEARNING}
+
+
+def config_of(config: AgentConfig | str | None) -> AgentConfig:
+    """Return a configuration; that of the preset for a name, and the defaults for None.
+
+    Raises:
+        InvalidConfig: If there is no such preset, or it is something else.
+    """
+    if config is None:
+        return AgentConfig()
+    if isinstance(config, str):
+        return preset(config)
+    if not isinstance(config, AgentConfig):
+        raise InvalidConfig(
+            f"config must be an AgentConfig, the name of a preset or None, got {type(config).__name__:.80}"
+        )
+    return config

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import nullcontext
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +18,12 @@ from pixelq.agents.acting.exploration import epsilon_greedy
 from pixelq.agents.acting.memory import Memory
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.config.seeds import derived_seed
-from pixelq.agents.errors import InvalidRun
+from pixelq.agents.errors import InvalidCheckpoint
+from pixelq.agents.evaluation.evaluate import LIMIT
+from pixelq.agents.evaluation.exploration import EvaluationNoise, evaluation_epsilon
+from pixelq.agents.evaluation.film import Film
+from pixelq.agents.storage.checkpoint import MOST_JSON
+from pixelq.agents.storage.files import read_regular
 from pixelq.envs import (
     PROTOCOLS,
     FilmedAtari,
@@ -27,10 +34,10 @@ from pixelq.envs import (
     split_rules,
     with_flicker,
 )
+from pixelq.envs.interface import has_time_limit
 
 ATARI_HZ = 60
 DEFAULT_FPS = 30
-LEAST_HEIGHT = 400  # pixels; smaller screens are enlarged by an integer factor
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class Game:
     """Seed of the game and of the random actions."""
     frame_stack: int | None = None
     """Atari only: number of frames in an observation; None for 4."""
+    max_episode_steps: int | None = None
+    """Number of steps after which the episode is cut off, as in `make_vec`."""
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -58,6 +67,7 @@ class Game:
             "protocol": self.protocol,
             "full_action_space": self.full_action_space,
             "frame_stack": self.frame_stack,
+            "max_episode_steps": self.max_episode_steps,
         }
 
 
@@ -88,20 +98,37 @@ def evaluation_rules(trained: str | None, protocol: str | None = None, flicker: 
     return with_flicker(protocol or own, own.flicker if flicker is None else flicker).rules
 
 
-def evaluation_game(policy: Policy, env_id: str, rules: str, epsilon: float | None, seed: int) -> Game:
+def time_limit_of(checkpoint: Path) -> int | None:
+    """Return the steps after which episodes were cut off in the training of a checkpoint, if its config.json says so.
+
+    Args:
+        checkpoint: Folder of a checkpoint in its run, or of a pretrained policy.
+    """
+    for folder in (checkpoint, checkpoint.parent.parent):
+        with suppress(OSError, ValueError, RecursionError, AttributeError):
+            limit = json.loads(read_regular(folder / "config.json", MOST_JSON)).get("max_episode_steps")
+            return limit if type(limit) is int and limit > 0 else None
+    return None
+
+
+def evaluation_game(
+    policy: Policy, env_id: str, rules: str, epsilon: float | None, seed: int, max_episode_steps: int | None = None
+) -> Game:
     """Return what a policy plays when it is evaluated, with seeds that no training uses.
 
     Args:
         policy: Its actions and frame stack are taken.
         env_id: ID of the environment.
         rules: Rules of an Atari game; see `evaluation_rules`.
-        epsilon: Probability of a random action; None for the protocol's.
+        epsilon: Probability of a random action; None for that of `evaluation_epsilon`.
         seed: Seed of the evaluation.
+        max_episode_steps: Number of steps after which an episode is cut off, as in `make_vec`.
     """
     if epsilon is None:
-        epsilon = resolve_protocol(rules).evaluation_epsilon if is_atari(env_id) else 0.0
+        epsilon = evaluation_epsilon(policy.config, resolve_protocol(rules) if is_atari(env_id) else None)
     seed = derived_seed(seed, "evaluation")
-    return Game(env_id, rules, has_full_action_space(policy), epsilon, seed, stacked_frames(policy))
+    full_action_space, frame_stack = has_full_action_space(policy), stacked_frames(policy)
+    return Game(env_id, rules, full_action_space, epsilon, seed, frame_stack, max_episode_steps)
 
 
 class PlayedStep(NamedTuple):
@@ -115,17 +142,30 @@ class PlayedStep(NamedTuple):
     memory: Memory | None  # LSTM state before the observation was read; None without an LSTM
 
 
-def film_episode(policy: Policy, game: Game, path: Path) -> float:
+def film_episode(policy: Policy, game: Game, path: Path, stepped: Callable[[int], None] = lambda steps: None) -> float:
     """Play one episode, write it as an mp4 in real time with one picture per agent step, and return its return.
 
+    Args:
+        policy: The policy, whose greedy actions are played.
+        game: What to play.
+        path: Path of the mp4.
+        stepped: Called after each step with 1.
+
     Raises:
+        InvalidCheckpoint: If the environment has other observations or actions than the policy.
         InvalidEnv: If the environment draws no pictures.
-        InvalidRun: If the file cannot be written.
+        InvalidRun: If the file cannot be created.
+        RunFailed: If it can no longer be written.
     """
     envs = make_filmed(game.env_id, **game.arguments)
     try:
-        steps = play_episode(policy, envs, path, epsilon=game.epsilon, seed=game.seed)
-        return sum((step.reward for step in steps), 0.0)
+        if not policy.fits(envs):
+            raise InvalidCheckpoint(f"the policy is of other observations or actions than {game.env_id} has here")
+        total = 0.0
+        for step in play_episode(policy, envs, path, epsilon=game.epsilon, seed=game.seed):
+            stepped(1)
+            total += step.reward
+        return total
     finally:
         envs.close()
 
@@ -135,38 +175,42 @@ def play_episode(
 ) -> Iterator[PlayedStep]:
     """Play one episode and yield its steps; with a path, film it there as the T + 1 pictures of T steps.
 
-    Picture t of the film is the state before step t. The last one shows how the episode ended.
+    Picture t of the film is the state before step t. The last one shows how the episode ended. In environments without
+    a time limit, it is cut off after `LIMIT` steps.
 
     Args:
         policy: The policy, whose greedy actions are played.
         envs: Environments of `make_filmed`; they are reset here.
         path: Path of the mp4; None films nothing.
         epsilon: Probability of a random action.
-        seed: Seed of the random actions.
+        seed: Seed of the random actions and of the noise.
 
     Raises:
-        InvalidRun: If the file cannot be written.
+        InvalidRun: If the file cannot be created.
+        RunFailed: If it can no longer be written.
     """
-    rng = np.random.default_rng(seed)
-    with nullcontext() if path is None else _writer(path, frames_per_second(envs)) as film:
+    rng, noise = np.random.default_rng(seed), EvaluationNoise(policy, seed)
+    limit = math.inf if has_time_limit(envs) else LIMIT
+    with nullcontext() if path is None else Film(path, frames_per_second(envs)) as film:
         obs, _ = envs.reset()
-        picture, done, memory = envs.frame(), False, policy.make_memory(1)
+        picture, done, memory, steps = envs.frame(), False, policy.make_memory(1), 0
         while not done:
             if film is not None:
-                film.append_data(_enlarged(picture))
+                film.add(picture)
             # Act
             remembered = copy.copy(memory)  # a shallow copy serves: a step replaces a memory's arrays
-            q_values = policy.q_values(obs, memory)  # [1, A]
+            q_values = policy.q_values(obs, memory, noise.draw(1))  # [1, A]
             greedy = q_values.argmax(1).cpu().numpy()
             actions = epsilon_greedy(greedy, policy.num_actions, epsilon, rng)
             # Step
             before, seen = obs[0], picture
             obs, reward, terminated, truncated, _ = envs.step(actions)
-            picture, done = envs.frame(), bool(terminated[0] or truncated[0])
+            picture, steps = envs.frame(), steps + 1
+            done = bool(terminated[0] or truncated[0]) or steps >= limit
             if memory is not None:
                 memory.step(actions, reward, terminated | truncated)
             if done and film is not None:
-                film.append_data(_enlarged(picture))
+                film.add(picture)
             yield PlayedStep(before, seen, q_values[0].cpu().numpy(), int(actions[0]), float(reward[0]), remembered)
 
 
@@ -175,20 +219,3 @@ def frames_per_second(envs: FilmedAtari | GymnasiumVec) -> float:
     if envs.frames_per_step > 1:
         return ATARI_HZ / envs.frames_per_step
     return float(envs.metadata.get("render_fps", DEFAULT_FPS))
-
-
-def _writer(path: Path, fps: float) -> Any:
-    import imageio.v2 as imageio  # brings its own ffmpeg
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return imageio.get_writer(path, fps=fps, macro_block_size=2, codec="libx264", quality=8)
-    except OSError as error:
-        raise InvalidRun(f"{path} cannot be written ({error.strerror}); use another folder for the film") from error
-
-
-def _enlarged(frame: NDArray[Any]) -> NDArray[Any]:
-    """Return the picture with pixels repeated, and an even number of rows and columns as the codec needs."""
-    factor = max(1, -(-LEAST_HEIGHT // frame.shape[0]))
-    large = frame.repeat(factor, 0).repeat(factor, 1)
-    return large[: large.shape[0] // 2 * 2, : large.shape[1] // 2 * 2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,12 @@ from numpy.typing import NDArray
 from pixelq.agents.acting.exploration import epsilon_greedy
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.evaluation.exploration import EvaluationNoise
 from pixelq.envs import human_normalized_score
-from pixelq.envs.interface import env_id
+from pixelq.envs.interface import env_id, has_time_limit, resting
+
+LIMIT = 27_000
+"""Agent steps after which an episode is cut off in an evaluation of environments without a time limit, as on Atari."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Evaluation:
     """[episodes]"""
     lengths: tuple[int, ...]
     """[episodes], agent steps."""
+    cut: int = 0
+    """Number of episodes that were cut off after `LIMIT` steps, because their environment has no time limit."""
 
     @property
     def episodes(self) -> int:
@@ -37,30 +43,36 @@ class Evaluation:
     @property
     def mean(self) -> float:
         """Mean return."""
-        return float(np.mean(self.returns))
+        return self._statistic(np.mean)
 
     @property
     def median(self) -> float:
         """Median return."""
-        return float(np.median(self.returns))
+        return self._statistic(np.median)
 
     @property
     def std(self) -> float:
         """Standard deviation of the returns (divisor: number of episodes)."""
-        return float(np.std(self.returns))
+        return self._statistic(np.std)
 
     @property
     def ci95(self) -> tuple[float, float]:
         """Percentile bootstrap interval of the mean, 10,000 resamples with a fixed seed (Efron 1979)."""
         returns = np.asarray(self.returns)
         picks = np.random.default_rng(0).integers(returns.size, size=(10_000, returns.size))
-        low, high = np.percentile(returns[picks].mean(1), [2.5, 97.5])
+        with np.errstate(invalid="ignore"):
+            low, high = np.percentile(returns[picks].mean(1), [2.5, 97.5])
         return float(low), float(high)
 
     @property
     def human_normalized(self) -> float | None:
         """(mean − random) / (human − random); None outside the 57 Atari games."""
         return human_normalized_score(self.env, self.mean)
+
+    def _statistic(self, statistic: Callable[[Sequence[float]], Any]) -> float:
+        """Return a statistic of the returns; of infinite ones, that may be NaN."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            return float(statistic(self.returns))
 
     def row(self) -> dict[str, Any]:
         """Return the columns of evaluations.csv after the step."""
@@ -86,21 +98,27 @@ def evaluate(
     games_seed: int | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     played: Callable[[], None] = lambda: None,
+    stepped: Callable[[int], None] = lambda steps: None,
 ) -> Evaluation:
     """Play full episodes and return them environment by environment.
 
     Each environment plays a quota that is fixed beforehand, so that short episodes, which end first, are not counted
-    more often than long ones.
+    more often than long ones. An environment whose quota is played is left out of the steps that follow. This does not
+    change the games of the others, whose random actions are those of a full batch. The last digits of q-values depend
+    on the size of a batch, so that an action may differ where two are equally good.
+
+    In environments without a time limit, an episode is cut off after `LIMIT` steps.
 
     Args:
-        policy: The policy, whose greedy actions are played.
+        policy: The policy, whose greedy actions are played; with noise if its configuration has `evaluation_noise`.
         envs: Environments with next-step autoreset; they are reset here.
         episodes: Number of episodes.
         epsilon: Probability of a random action.
-        seed: Seed of the random actions.
+        seed: Seed of the random actions and of the noise.
         games_seed: Seed of the environments; None lets them go on with their own generators.
         should_stop: Asked at every step.
-        played: Called after each episode that counts.
+        played: Called after each episode.
+        stepped: Called after each step of the environments with the number of those that took part in it.
 
     Raises:
         ValueError: If `episodes` is less than 1.
@@ -113,35 +131,97 @@ def evaluate(
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     check_resets(envs)
     check_fits(policy, envs)
-    # Quotas
-    num_envs = envs.num_envs
-    quota = np.full(num_envs, episodes // num_envs)
-    quota[: episodes % num_envs] += 1
-    finished: list[list[tuple[float, int]]] = [[] for _ in range(num_envs)]
-    # Play
-    rng = np.random.default_rng(seed)
-    returns, lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
-    done: NDArray[np.bool_] = np.zeros(num_envs, dtype=bool)
-    memory = policy.make_memory(num_envs)
-    obs, _ = envs.reset(seed=games_seed)
-    while any(len(episodes_of) < n for episodes_of, n in zip(finished, quota, strict=True)):
-        if should_stop():
-            raise InterruptedError("the evaluation was stopped")
-        actions = epsilon_greedy(policy.act(obs, 0.0, memory), policy.num_actions, epsilon, rng)
-        obs, reward, terminated, truncated, _ = envs.step(actions)
-        lengths += ~done  # the step after an episode's end only resets
-        returns += reward
-        done = terminated | truncated
-        if memory is not None:
-            memory.step(actions, reward, done)
-        for i in np.flatnonzero(done):
-            finished[i].append((float(returns[i]), int(lengths[i])))
-            if len(finished[i]) <= quota[i]:
+    quota = np.full(envs.num_envs, episodes // envs.num_envs)
+    quota[: episodes % envs.num_envs] += 1
+    games = _Games(policy, envs, quota, epsilon, seed)
+    while games.left.any():
+        games.reset(games_seed)
+        games_seed = None
+        while len(games.playing):
+            if should_stop():
+                raise InterruptedError("the evaluation was stopped")
+            stepped(len(games.playing))
+            for _ in range(games.step()):
                 played()
-            returns[i], lengths[i] = 0.0, 0
-    # Episodes beyond the quota do not count
-    counted = [episode for episodes_of, n in zip(finished, quota, strict=True) for episode in episodes_of[:n]]
-    return Evaluation(env_id(envs) or "", tuple(r for r, _ in counted), tuple(n for _, n in counted))
+    return games.result()
+
+
+class _Games:
+    """The games of an evaluation.
+
+    Args:
+        policy: The policy.
+        envs: N environments.
+        quota: Number of episodes [N] that each environment plays.
+        epsilon: Probability of a random action.
+        seed: Seed of the random actions and of the noise.
+
+    Attributes:
+        left: Number of episodes [N] that each environment still has to play.
+        playing: The environments [P] that take part in the next step, in increasing order.
+    """
+
+    def __init__(self, policy: Policy, envs: VectorEnv, quota: NDArray[np.int64], epsilon: float, seed: int) -> None:
+        self.policy, self.envs, self.epsilon = policy, envs, epsilon
+        self.rng, self.noise = np.random.default_rng(seed), EvaluationNoise(policy, seed)
+        self.left, self.playing = quota.copy(), np.flatnonzero(quota)
+        self.limit = None if has_time_limit(envs) else LIMIT
+        self._resting = resting(envs)
+        self._finished: list[list[tuple[float, int]]] = [[] for _ in quota]
+        self._cut = 0
+
+    def reset(self, seed: int | None) -> None:
+        """Start an episode in each environment that has any left."""
+        num_envs = self.envs.num_envs
+        if self._resting is not None:
+            self._resting.rest(np.zeros(num_envs, np.bool_))
+        self._obs, _ = self.envs.reset(seed=seed)
+        self._returns, self._lengths = np.zeros(num_envs), np.zeros(num_envs, np.int64)
+        self._done: NDArray[np.bool_] = np.zeros(num_envs, np.bool_)
+        self._memory = self.policy.make_memory(num_envs)
+        self._keep(self.left > 0, np.arange(num_envs))
+
+    def step(self) -> int:
+        """Play a step, and return how many episodes it ended."""
+        playing = self.playing
+        greedy, noise = np.zeros(self.envs.num_envs, np.int64), self.noise.draw(self.envs.num_envs, playing)
+        greedy[playing] = self.policy.act(self._obs[playing], 0.0, self._memory, noise)
+        actions = epsilon_greedy(greedy, self.policy.num_actions, self.epsilon, self.rng)
+        self._obs, reward, terminated, truncated, _ = self.envs.step(actions)
+        self._lengths += ~self._done  # the step after an episode's end only resets
+        self._returns += reward
+        self._done = terminated | truncated
+        is_cut = np.zeros_like(self._done) if self.limit is None else ~self._done & (self._lengths >= self.limit)
+        if self._memory is not None:
+            self._memory.step(actions[playing], np.asarray(reward)[playing], self._done[playing])
+        # Episodes that ended
+        ended = playing[(self._done | is_cut)[playing]]
+        for i in ended:
+            self._finished[i].append((float(self._returns[i]), int(self._lengths[i])))
+            self._returns[i], self._lengths[i] = 0.0, 0
+        self.left[ended] -= 1
+        self._cut += int(is_cut[playing].sum())
+        # Only a reset of all environments could begin another episode in one that was cut off
+        stays = (self.left > 0) & ~is_cut
+        if not stays[playing].all():
+            self._keep(stays, playing)
+        return len(ended)
+
+    def _keep(self, stays: NDArray[np.bool_], playing: NDArray[np.int64]) -> None:
+        """Leave all environments but those in `stays` [N] out of the next steps, given those that played so far."""
+        self.playing = playing[stays[playing]]
+        if self._memory is not None:
+            self._memory.keep(stays[playing])
+        if self._resting is not None and len(self.playing):
+            mask = np.ones_like(stays)
+            mask[self.playing] = False
+            self._resting.rest(mask)
+
+    def result(self) -> Evaluation:
+        """Return the episodes, environment by environment."""
+        episodes = [episode for of_env in self._finished for episode in of_env]
+        returns, lengths = (tuple(column) for column in zip(*episodes, strict=True))
+        return Evaluation(env_id(self.envs) or "", returns, lengths, self._cut)
 
 
 def check_resets(envs: object) -> None:

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import InvalidCheckpoint, RunFailed, UserError
-from pixelq.agents.evaluation.episode import evaluation_rules, has_full_action_space, stacked_frames
-from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
-from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_checkpoint
-from pixelq.agents.storage.files import digest_of_file, read_regular, write_synced
+from pixelq.agents.evaluation.episode import (
+    evaluation_rules,
+    has_full_action_space,
+    stacked_frames,
+    time_limit_of,
+)
+from pixelq.agents.evaluation.evaluate import LIMIT, Evaluation, evaluate
+from pixelq.agents.evaluation.exploration import evaluation_epsilon
+from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_description
+from pixelq.agents.storage.files import digest_of_file, read_regular, replace_file
+from pixelq.agents.storage.pointers import Mark, marked
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
 from pixelq.agents.storage.rules import rules_of, with_rules
-from pixelq.agents.storage.validation import check_types, count
+from pixelq.agents.storage.validation import check_types, count, is_number
 from pixelq.envs import GYMNASIUM, PROTOCOLS, check_imported, is_atari, make_vec, split_rules
 
 NUM_ENVS = 8
-KEY = ("env", "weights", "step", "protocol", "episodes", "seed")
+KEY = ("env", "weights", "step", "protocol", "episodes", "seed", "max_episode_steps")
 """Entries of a score that identify its request."""
-FIELDS = {*KEY, "checkpoint", "mark", "frames", "returns", "mean", "ci95", "human_normalized"}
-"""Entries that each line of a file of scores has at least."""
+FIELDS: dict[str, type | UnionType] = {
+    **dict.fromkeys(("env", "weights", "protocol", "checkpoint", "mark"), str),
+    **dict.fromkeys(("step", "episodes", "seed", "frames"), int),
+    **dict.fromkeys(("returns", "ci95"), list),
+    **dict.fromkeys(("mean", "human_normalized"), float | int | None),
+}
+"""Entries that each line of a file of scores has at least, and their types."""
 BEGINNING = '{"env": "'
 """Beginning of each of its lines."""
-MARKS = {"best": "best", "latest": "last"}
-"""Names of the checkpoints to which the links of a run point."""
+MARKS: dict[Mark, str] = {"best": "best", "latest": "last"}
+"""Marks of the checkpoints to which the pointers of a run lead."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,8 @@ class Request:
         episodes: Number of full episodes.
         seed: Seed of the games and of the random actions.
         device: `auto`, `cpu` or `cuda`.
+        max_episode_steps: Number of steps after which an episode is cut off; None for the environment's own limit, or
+            `LIMIT` if it has none.
     """
 
     checkpoint: Path
@@ -55,12 +71,13 @@ class Request:
     episodes: int
     seed: int = 0
     device: str = "auto"
+    max_episode_steps: int | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Values of `KEY` that a score of this request has."""
         rules = self.protocol if is_atari(self.env) else GYMNASIUM.name
-        return self.env, self.weights, self.step, rules, self.episodes, self.seed
+        return self.env, self.weights, self.step, rules, self.episodes, self.seed, self.max_episode_steps
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,7 @@ class Score:
         frames: Number of emulator frames that it had learned for.
         protocol: Rules that it was played by.
         evaluation: Returns and lengths.
+        epsilon: Probability with which each action was random.
     """
 
     request: Request
@@ -80,9 +98,21 @@ class Score:
     frames: int
     protocol: str
     evaluation: Evaluation
+    epsilon: float = 0.0
+
+    @property
+    def cut(self) -> int:
+        """Number of episodes that were cut off after `limit` steps."""
+        given = self.request.max_episode_steps
+        return self.evaluation.cut if given is None else sum(length >= given for length in self.evaluation.lengths)
+
+    @property
+    def limit(self) -> int:
+        """Number of steps after which an episode was cut off; not those of the environment's own limit."""
+        return self.request.max_episode_steps or LIMIT
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values, as `pixelq evaluate --json` writes them."""
+        """Return JSON values, as `pixelq evaluate --json` writes them; None for numbers that are not finite."""
         result = self.evaluation
         return {
             "env": result.env,
@@ -90,18 +120,26 @@ class Score:
             "checkpoint": str(self.request.checkpoint),
             "step": self.request.step,
             "episodes": result.episodes,
-            "returns": result.returns,
+            "returns": [_finite(value) for value in result.returns],
             "lengths": result.lengths,
-            "mean": result.mean,
-            "median": result.median,
-            "std": result.std,
-            "ci95": result.ci95,
-            "human_normalized": result.human_normalized,
+            "mean": _finite(result.mean),
+            "median": _finite(result.median),
+            "std": _finite(result.std),
+            "ci95": [_finite(end) for end in result.ci95],
+            "human_normalized": _finite(result.human_normalized),
             "mark": self.mark,
             "frames": self.frames,
             "seed": self.request.seed,
             "weights": self.request.weights,
+            "epsilon": self.epsilon,
+            "max_episode_steps": self.request.max_episode_steps,
+            "cut": self.cut,
         }
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a number if JSON has it, and None for NaN and infinities."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def request_of(
@@ -112,8 +150,9 @@ def request_of(
     flicker: float | None = None,
     seed: int = 0,
     device: str = "auto",
+    max_episode_steps: int | None = None,
 ) -> Request:
-    """Return what to play of a checkpoint; without `protocol` and `flicker`, by the rules of its training.
+    """Return what to play of a checkpoint; without `protocol`, `flicker` and a limit, by the rules of its training.
 
     Raises:
         InvalidEnv: If its environment is in a module that has not been imported.
@@ -121,7 +160,7 @@ def request_of(
         UserError: If its protocol has no known name, or it cannot be played with that flicker.
     """
     folder = find_policy(checkpoint)
-    state, weights = read_checkpoint(folder, learner=False).state, digest_of_file(folder / NETWORK)
+    state, weights = read_description(folder)[0], digest_of_file(folder / NETWORK)
     env = state.get("env")
     if env is None:
         raise InvalidCheckpoint(
@@ -140,7 +179,8 @@ def request_of(
     if flicker and not is_atari(str(env)):
         raise UserError(f"{checkpoint} plays {env:.80}, and only Atari games flicker; leave out --flicker")
     rules = evaluation_rules(own, protocol, flicker)
-    return Request(checkpoint, str(env), weights, step, rules, episodes, seed, device)
+    limit = time_limit_of(folder) if max_episode_steps is None else max_episode_steps
+    return Request(checkpoint, str(env), weights, step, rules, episodes, seed, device, limit)
 
 
 def checkpoints_of(path: Path, which: str | None) -> list[Path]:
@@ -160,29 +200,34 @@ def checkpoints_of(path: Path, which: str | None) -> list[Path]:
     found = [find_checkpoint(path / "checkpoints" / "latest")] if which in ("last", "both") else []
     if which != "last":
         found.insert(0, find_policy(path))
-    if which == "best" and not os.path.isdir(path / "checkpoints" / "best"):
+    if which == "best" and marked(path / "checkpoints", "best") is None:
         raise UserError(f"{path} has no best checkpoint yet; give --which last")
     return list(dict.fromkeys(map(_without_link, found)))
 
 
 def _without_link(folder: Path) -> Path:
-    """Return what a link in a run leads to, as a path beside the link; of another link, and of `.`, the full path."""
+    """Return what an older run's link leads to, as a path beside it; of another link, and of `.`, the full path."""
     target = folder.resolve()
     return folder.with_name(target.name) if folder.name and folder.parent.resolve() == target.parent else target
 
 
 def mark_of(checkpoint: Path) -> str:
     """Return which of its run's checkpoints it is; its folder's name if it is neither the best nor the last."""
-    marks = [mark for link, mark in MARKS.items() if _leads_to(checkpoint.parent / link, checkpoint)]
+    marks = [mark for name, mark in MARKS.items() if _is_marked(checkpoint, name)]
     return " and ".join(marks) or checkpoint.name
 
 
-def _leads_to(link: Path, folder: Path) -> bool:
-    return link.is_symlink() and link.resolve() == folder.resolve()
+def _is_marked(checkpoint: Path, name: Mark) -> bool:
+    target = marked(checkpoint.parent, name)
+    return target is not None and target.resolve() == checkpoint.resolve()
 
 
-def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[Policy, Score]:
-    """Play a checkpoint in fresh games of its environment; `played` is called after each episode that counts.
+def score(
+    request: Request,
+    played: Callable[[], None] = lambda: None,
+    stepped: Callable[[int], None] = lambda steps: None,
+) -> tuple[Policy, Score]:
+    """Play a checkpoint in fresh games of its environment; `played` and `stepped` are called as by `evaluate`.
 
     Raises:
         InvalidCheckpoint: If it cannot be loaded, or its environment is not the same here.
@@ -196,18 +241,20 @@ def score(request: Request, played: Callable[[], None] = lambda: None) -> tuple[
         request.protocol,
         full_action_space=has_full_action_space(policy),
         frame_stack=stacked_frames(policy),
+        max_episode_steps=request.max_episode_steps,
     )
     try:
         if not policy.fits(envs):
             raise InvalidCheckpoint(
                 f"{request.checkpoint} was trained on other observations or actions than {request.env} has here"
             )
-        epsilon = envs.protocol.evaluation_epsilon
-        result = evaluate(policy, envs, request.episodes, epsilon=epsilon, seed=request.seed, played=played)
+        epsilon = evaluation_epsilon(policy.config, envs.protocol)
+        options: dict[str, Any] = {"epsilon": epsilon, "seed": request.seed, "played": played, "stepped": stepped}
+        result = evaluate(policy, envs, request.episodes, **options)
     finally:
         envs.close()
     frames = request.step * envs.frames_per_step
-    return policy, Score(request, mark_of(request.checkpoint), frames, envs.protocol.rules, result)
+    return policy, Score(request, mark_of(request.checkpoint), frames, envs.protocol.rules, result, epsilon)
 
 
 class ScoreFile:
@@ -231,15 +278,12 @@ class ScoreFile:
             rest = text[len(whole) :]
             if rest[: len(BEGINNING)] != BEGINNING[: len(rest)]:  # not a line of ours that a crash cut off
                 raise ValueError(rest)
-            scores = [json.loads(line) for line in whole.splitlines()]
-            if not all(values.keys() >= FIELDS for values in scores):
-                raise ValueError("a field is missing")
-            scores = [with_rules(values) for values in scores]
+            scores = [_checked_score(json.loads(line)) for line in whole.splitlines()]
             self.scores: dict[tuple[Any, ...], dict[str, Any]] = {
                 tuple(values[name] for name in KEY): values for values in scores
             }
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_synced(path, whole.encode()) if whole != text else path.open("a").close()
+            replace_file(path, whole.encode()) if whole != text else path.open("a").close()
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}); use another --results file") from error
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -260,3 +304,20 @@ class ScoreFile:
             raise RunFailed(
                 f"{self.path} can no longer be written ({error.strerror}); evaluate again to go on"
             ) from error
+
+
+def _checked_score(values: Any) -> dict[str, Any]:
+    """Return the JSON values of a line of a file of scores, as `with_rules` has them.
+
+    Raises:
+        ValueError: If they are not those of a score.
+    """
+    if not isinstance(values, dict) or not values.keys() >= FIELDS.keys():
+        raise ValueError("a field is missing")
+    values = with_rules({"max_episode_steps": None} | values)  # older versions knew no limit
+    check_types(values, FIELDS)
+    low, high = values["ci95"]
+    for value in (low, high, values["mean"], *values["returns"]):
+        if not (value is None or isinstance(value, float) or is_number(value)):  # None is what JSON has for infinities
+            raise ValueError(f"a score must be a number, got {value!r:.80}")
+    return values

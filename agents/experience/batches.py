@@ -37,6 +37,10 @@ class Batch(NamedTuple):
         """Return the encoder's features [B, D] at the states n steps later."""
         return network.encoder(self.next_obs)  # type: ignore[no-any-return]
 
+    def weights(self) -> Tensor | None:
+        """Return the importance weights of the transitions, [B]; None if all are 1."""
+        return self.weight
+
     def mean(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the mean [] of values [B], each times its weight [B]; without weights all are 1."""
         return (values if weight is None else values * weight).mean()
@@ -92,6 +96,10 @@ class Sequences(NamedTuple):
     def features(self) -> SequenceFeatures:
         """Return what has `now` and `after`, as `Batch` has them."""
         return SequenceFeatures(self)
+
+    def weights(self) -> Tensor | None:
+        """Return the importance weights of the steps, which are those of their sequences, [M]; None if all are 1."""
+        return None if self.weight is None else self.weight.expand_as(self.is_step).flatten()
 
     def mean(self, values: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the mean [] of values [M] over all steps, each times the weight [B] of its sequence."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pixelq.agents.acting.memory import Memory
 from pixelq.agents.acting.policy import Policy
-from pixelq.agents.errors import MissingExtra
+from pixelq.agents.errors import MissingExtra, how_to_install
 from pixelq.agents.insight.activations import in_batches, last_hidden
 
 PERPLEXITY = 30.0
@@ -72,7 +72,7 @@ def embed(features: NDArray[np.float32]) -> NDArray[np.float32]:
         from sklearn.manifold import TSNE
         from threadpoolctl import threadpool_limits
     except ImportError as error:
-        raise MissingExtra("the map of states needs scikit-learn: pip install 'pixelq[report]'") from error
+        raise MissingExtra(f"the map of states needs scikit-learn: {how_to_install('report')}") from error
     with threadpool_limits(1):
         # Two principal components exist only if the features vary in two directions.
         is_flat = np.linalg.matrix_rank(features - features.mean(0)) < 2

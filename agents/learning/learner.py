@@ -16,6 +16,7 @@ from pixelq.agents.learning.optimizers import (
     load_optimizer_tensors,
     make_fraction_optimizer,
     make_optimizer,
+    norm_of_last_step,
     optimizer_tensors,
 )
 from pixelq.agents.learning.resets import shrink_and_perturb
@@ -81,7 +82,8 @@ class Learner:
         # Loss
         with self.autocast:
             value = self._value(network, features.now(network))
-            target = Target(batch.action, reward, batch.discount, next_value, next_policy)
+            weight = batch.weights() if config.clip_weighted else None
+            target = Target(batch.action, reward, batch.discount, next_value, next_policy, weight)
             losses, priority, q_taken = network.head.loss(value, target, self.generator)
         loss = batch.mean(losses, batch.weight)
         # Gradient step
@@ -117,6 +119,18 @@ class Learner:
         """Set the step size of all parameters but those of FQF's fractions."""
         for group in self.optimizers["optimizer"].param_groups:
             group["lr"].fill_(learning_rate)  # in place: a captured update reads it there
+
+    @property
+    def learning_rate(self) -> float:
+        """Step size of all parameters but those of FQF's fractions."""
+        return float(self.optimizers["optimizer"].param_groups[0]["lr"])
+
+    def grad_norm(self) -> float | None:
+        """Return the Euclidean norm of the last update's gradients, before any limit; None before the first update.
+
+        The gradients are those that the update left behind, so that no update computes a norm for this alone.
+        """
+        return norm_of_last_step(self.optimizers["optimizer"])
 
     def drop_subnormals(self, updates: int) -> None:
         """Drop subnormal moments, which slow a CPU down, after every 200th update."""

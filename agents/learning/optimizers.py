@@ -74,8 +74,8 @@ def make_optimizer(config: AgentConfig, params: Sequence[nn.Parameter]) -> torch
 
 
 def make_fraction_optimizer(config: AgentConfig, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return the optimiser of FQF's fractions: centred RMSProp, decay 0.95, ε 1e-5, as Yang et al. 2019 have it."""
-    return CentredRMSProp(params, config.fraction_learning_rate, decay=0.95, eps=1e-5)
+    """Return the optimiser of FQF's fractions: centred RMSProp with decay 0.95, as Yang et al. 2019 have it."""
+    return CentredRMSProp(params, config.fraction_learning_rate, decay=0.95, eps=config.fraction_epsilon)
 
 
 def limit_norm(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
@@ -83,9 +83,22 @@ def limit_norm(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
 
     The optimiser divides while it reads them, where PyTorch's clipping is one more pass over all gradients.
     """
-    grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    scale = (nn.utils.get_total_norm(grads) / max_norm).clamp(min=1.0)
-    optimizer.grad_scale = scale  # type: ignore[attr-defined]
+    norm = nn.utils.get_total_norm(_gradients(optimizer))
+    optimizer.grad_scale = (norm / max_norm).clamp(min=1.0)  # type: ignore[attr-defined]
+    optimizer.total_norm = norm  # type: ignore[attr-defined]
+
+
+def norm_of_last_step(optimizer: torch.optim.Optimizer) -> float | None:
+    """Return the Euclidean norm of the gradients of the last step, before `limit_norm`; None before the first step."""
+    grads = _gradients(optimizer)
+    if not grads:
+        return None
+    limited: Tensor | None = getattr(optimizer, "total_norm", None)
+    return float(nn.utils.get_total_norm(grads) if limited is None else limited)
+
+
+def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
 
 
 @torch.no_grad()

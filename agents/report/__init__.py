@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from pixelq.agents.errors import InvalidCheckpoint
@@ -13,14 +14,15 @@ from pixelq.agents.report.across import across_section
 from pixelq.agents.report.curves import curves_section
 from pixelq.agents.report.episode import no_episode_section
 from pixelq.agents.report.insight import insight_sections
-from pixelq.agents.report.page import Section, render
+from pixelq.agents.report.page import Section, check_extra, render
 from pixelq.agents.report.settings import machines_section, settings_section
 from pixelq.agents.report.standing import standing_section, summary_section
-from pixelq.agents.results.formatting import describe_rules, pluralize
+from pixelq.agents.report.watch import Watching, watch_runs
+from pixelq.agents.results.formatting import describe_rules, pluralize, shortened
 from pixelq.agents.results.records import Group, Run, read_groups
 from pixelq.agents.storage.files import replace_file
 
-__all__ = ["ReportOptions", "make_report", "write_report"]
+__all__ = ["ReportOptions", "Watching", "make_report", "watch_runs", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,12 @@ class ReportOptions:
     """Device of the policy: `auto`, `cpu` or `cuda`."""
     price_per_hour: float | None = None
     """Price of the machine per hour, in any currency; None leaves the cost out."""
+    name: str | None = None
+    """Title of the page; None for the agent and the environment."""
+
+
+MOST_NAMES = 6
+"""Greatest number of names of runs below the title."""
 
 
 def write_report(
@@ -78,6 +86,7 @@ def make_report(
         InvalidCheckpoint: If the policy of `options.film` cannot be played.
         MissingExtra: If a library of the extra `report` is missing.
     """
+    check_extra()  # before episodes are played for minutes
     groups, options = read_groups(runs), options or ReportOptions()
     sections = [
         summary_section(groups),
@@ -88,7 +97,9 @@ def make_report(
         settings_section(groups),
         machines_section(groups, options.price_per_hour),
     ]
-    return render(_title(groups), _subtitle(groups), [section for section in sections if section is not None])
+    return render(
+        options.name or _title(groups), _subtitle(groups), [section for section in sections if section is not None]
+    )
 
 
 def _film_sections(groups: Sequence[Group], options: ReportOptions, tell: Callable[[str], None]) -> list[Section]:
@@ -127,13 +138,15 @@ def run_to_film(groups: Sequence[Group]) -> Path | None:
 def _title(groups: Sequence[Group]) -> str:
     """Return the heading: the agent and the environment, or the number of them."""
     envs = list(dict.fromkeys(group.env for group in groups))
-    agents = list(dict.fromkeys(group.agent for group in groups))
+    agents = list(dict.fromkeys(group.label for group in groups))
     of_agents = agents[0] if len(agents) == 1 else f"{len(agents)} agents"
     return f"{of_agents} on {envs[0] if len(envs) == 1 else f'{len(envs)} environments'}"
 
 
 def _subtitle(groups: Sequence[Group]) -> str:
-    """Return the line below the heading: the number of runs and their protocols."""
-    count = sum(len(group.runs) for group in groups)
+    """Return the line below the heading: the names of the runs, their protocols, and today's date."""
+    names = [shortened(run.name, 40) for group in groups for run in group.runs]
+    shown = ", ".join(names if len(names) <= MOST_NAMES else [*names[:MOST_NAMES], f"{len(names) - MOST_NAMES} more"])
     protocols = ", ".join(dict.fromkeys(describe_rules(group.protocol) for group in groups))
-    return f"{pluralize(count, 'run')} · protocol {protocols}"
+    today = datetime.now().astimezone()
+    return f"{pluralize(len(names), 'run')}: {shown} · protocol {protocols} · {today.day} {today:%B %Y}"

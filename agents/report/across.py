@@ -38,19 +38,19 @@ THRESHOLDS = 121
 
 
 def across_section(groups: Sequence[Group]) -> Section | None:
-    """Return the section over games; None for a single game. If runs are missing for it, it only says which."""
+    """Return the section over games; None for a single game, or if runs are missing for it."""
     scored = [(group, found) for group in groups if (found := run_scores(group))]
     runs = [run for _, found in scored for run in found]
     if len({run.game for run in runs}) < 2:
         return None
     try:
         matrices = score_matrices(runs)
-    except InvalidRun as error:
-        return Section("across", "Over all games", {"problem": str(error)})
-    shortest = min(run.frames for group, _ in scored for run in group.runs)
+    except InvalidRun:
+        return None
+    labels = {group.agent: group.label for group in groups}
+    shortest = min(run.frames for run in runs)
     published: dict[str, NDArray[np.float64]] = {}
     if any(group.has_published_rules for group in groups):
-        # Compare at the end of the shortest run, even if its best checkpoint is older: that was chosen from all of them
         of_agents = published_scores(matrices.games, shortest)
         published = {f"{agent}, published": scores for agent, scores in of_agents.items()}
     four = aggregates(matrices.scores | published)
@@ -59,32 +59,46 @@ def across_section(groups: Sequence[Group]) -> Section | None:
         "metrics": METRICS,
         "agents": [
             {
-                "name": name,
+                "name": labels.get(name, name),
                 "is_published": name in published,
                 "estimates": {metric: _as_json(getattr(four[name], metric)) for metric in METRICS},
             }
             for name in names
         ],
-        "profiles": _profiles(matrices.scores | published),
+        "profiles": [
+            {**profile, "name": labels.get(profile["name"], profile["name"])}
+            for profile in _profiles(matrices.scores | published)
+        ],
     }
     values = {
-        "problem": None,
         "games": matrices.games,
         "metrics": METRICS,
         "rows": [
             {
-                "name": name,
+                "name": labels.get(name, name),
                 "seeds": len(matrices.seeds[name]) if name in matrices.seeds else "means",
                 "cells": [_format(getattr(four[name], metric)) for metric in METRICS],
             }
             for name in names
         ],
-        "improvements": _improvements(matrices),
-        "atari57": _atari57(matrices),
+        "improvements": _improvements(matrices, labels),
+        "atari57": _atari57(matrices, labels),
         "published_at": format_count(shortest) if published else None,
         "has_one_seed": any(len(seeds) == 1 for seeds in matrices.seeds.values()),
     }
     return Section("across", "Over all games", values, data)
+
+
+def missing_for_aggregates(groups: Sequence[Group]) -> str | None:
+    """Return why there are no aggregates over several games; None if there are some, or there is only one game."""
+    runs = [run for group in groups for run in run_scores(group)]
+    if len({run.game for run in runs}) < 2:
+        return None
+    try:
+        score_matrices(runs)
+    except InvalidRun as error:
+        return str(error)
+    return None
 
 
 def _profiles(scores: Mapping[str, NDArray[np.float64]]) -> list[dict[str, Any]]:
@@ -103,13 +117,13 @@ def _profiles(scores: Mapping[str, NDArray[np.float64]]) -> list[dict[str, Any]]
     ]
 
 
-def _improvements(matrices: ScoreMatrices) -> list[dict[str, str]]:
+def _improvements(matrices: ScoreMatrices, labels: Mapping[str, str]) -> list[dict[str, str]]:
     """Return the probability that a run of one agent scores higher than a run of another, for each pair of agents."""
     names = list(matrices.scores)
     return [
         {
-            "ours": ours,
-            "theirs": theirs,
+            "ours": labels.get(ours, ours),
+            "theirs": labels.get(theirs, theirs),
             "probability": _format(probability_of_improvement(matrices.scores[ours], matrices.scores[theirs])),
         }
         for i, ours in enumerate(names)
@@ -117,12 +131,12 @@ def _improvements(matrices: ScoreMatrices) -> list[dict[str, str]]:
     ]
 
 
-def _atari57(matrices: ScoreMatrices) -> list[dict[str, str]]:
+def _atari57(matrices: ScoreMatrices, labels: Mapping[str, str]) -> list[dict[str, str]]:
     """Return the median over 57 games as Atari-5 predicts it; nothing unless all its five games were played."""
     if not set(ATARI5) <= set(matrices.games):
         return []
     return [
-        {"name": name, "median": _format(atari57_median(scores, matrices.games))}
+        {"name": labels.get(name, name), "median": _format(atari57_median(scores, matrices.games))}
         for name, scores in matrices.scores.items()
     ]
 

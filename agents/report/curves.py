@@ -22,8 +22,11 @@ MEASURES = {
     "steps_per_second": "steps per second",
 }
 """Columns of metrics.csv that can be drawn, and their names for readers."""
-OF_MEMORY = {"q_discrepancy": "relative error of q-values where learning from a sequence begins"}
-"""Further columns, of agents with an LSTM."""
+OF_SOME = {
+    "return_mean_100": "mean return of the last 100 training episodes",
+    "q_discrepancy": "relative error of q-values where learning from a sequence begins",
+}
+"""Further columns, of newer runs and of agents with an LSTM."""
 
 
 def curves_section(groups: Sequence[Group]) -> Section:
@@ -31,7 +34,11 @@ def curves_section(groups: Sequence[Group]) -> Section:
     colours = {agent: i for i, agent in enumerate(dict.fromkeys(group.agent for group in groups))}
     envs = list(dict.fromkeys(group.env for group in groups))
     runs = [run for group in groups for run in group.runs]
-    measures = MEASURES | (OF_MEMORY if any(np.isfinite(run.metrics["q_discrepancy"]).any() for run in runs) else {})
+    measures = MEASURES | {
+        name: called
+        for name, called in OF_SOME.items()
+        if any(name in run.metrics and np.isfinite(run.metrics[name]).any() for run in runs)
+    }
     data = [_chart(env, [group for group in groups if group.env == env], colours, measures) for env in envs]
     charts = [{"env": chart["env"], "is_atari": chart["is_atari"]} for chart in data]
     values = {"charts": charts, "measures": measures, "source": PUBLISHED_SOURCE}
@@ -50,7 +57,7 @@ def _chart(env: str, groups: Sequence[Group], colours: dict[str, int], measures:
         "references": {} if reference is None else reference._asdict(),
         "series": [
             {
-                "name": group.agent,
+                "name": group.label,
                 "colour": colours[group.agent],
                 "evaluation": {axis: _evaluations_as_json(group.runs, axis) for axis in axes},
                 **{

@@ -6,6 +6,8 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from pixelq.agents.evaluation.episode import Game
 from pixelq.agents.insight.recording import RecordedEpisode
 from pixelq.agents.report.page import Section
@@ -38,9 +40,11 @@ def episode_section(game: Game, episode: RecordedEpisode, returns: Sequence[floa
         "returns": [format_score(value) for value in sorted(returns)],
         "rules": describe_game(game),
         "has_film": film is not None,
+        "start": clearest_choice(episode),
     }
     data: dict[str, Any] = {
         "fps": episode.fps,
+        "start": clearest_choice(episode),
         "film": None if film is None else base64.b64encode(film).decode(),
         "names": list(episode.action_names),
         "q_values": base64.b64encode(episode.q_values.astype("<f4").tobytes()).decode(),  # [T, A]
@@ -48,6 +52,15 @@ def episode_section(game: Game, episode: RecordedEpisode, returns: Sequence[floa
         "rewards": [int(reward) if reward.is_integer() else reward for reward in episode.rewards.tolist()],
     }
     return Section(NAME, "An episode" if count == 1 else f"The best of {count} episodes", values, data)
+
+
+def clearest_choice(episode: RecordedEpisode) -> int:
+    """Return the step with the widest gap between the two best actions, at which the film opens.
+
+    At step 0 many games show nothing yet, such as Pong, whose ball is not on the screen.
+    """
+    q = np.sort(episode.q_values, 1)
+    return int((q[:, -1] - q[:, -2]).argmax()) if q.shape[1] > 1 else 0
 
 
 def no_episode_section(problem: str) -> Section:

@@ -122,7 +122,7 @@ def _describe_moment(policy: Policy, episode: RecordedEpisode, moment: Moment) -
                 "count": len(layer.maps),
                 "size": "×".join(map(str, layer.maps.shape[1:])),
                 "shown": min(len(layer.maps), MOST_MAPS),
-                "grid": data_uri(grid(grey(layer.maps[:MOST_MAPS]), COLUMNS)),
+                "grid": data_uri(grid(np.stack([grey(one) for one in layer.maps[:MOST_MAPS]]), COLUMNS)),
             }
             for layer in feature_maps(policy, observation)
         ],

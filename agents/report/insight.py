@@ -8,12 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pixelq.agents.acting.policy import Policy
-from pixelq.agents.errors import InvalidCheckpoint
-from pixelq.agents.evaluation.episode import evaluation_game, evaluation_rules
+from pixelq.agents.errors import InvalidCheckpoint, RunFailed
+from pixelq.agents.evaluation.episode import evaluation_game, evaluation_rules, time_limit_of
 from pixelq.agents.insight.recording import best_seed, record_episode
 from pixelq.agents.report.episode import episode_section, no_episode_section
 from pixelq.agents.report.inside import inside_section
 from pixelq.agents.report.page import Section
+from pixelq.agents.storage.pretrained import find_policy
 from pixelq.envs import EnvironmentFailed, InvalidEnv, check_imported, make_filmed
 
 EPISODES = 10
@@ -39,7 +40,7 @@ def insight_sections(
         path: A run (its best checkpoint, or else its latest), a checkpoint, or the name of a pretrained policy.
         episodes: Number of episodes, in games that neither training nor the choice of the best checkpoint has seen.
         protocol: Name of an Atari protocol; None for that of the training, or for `sticky` if its name is unknown.
-        epsilon: Probability of a random action; None for the protocol's.
+        epsilon: Probability of a random action; None for that of the agent's evaluations.
         seed: Seed of the games and of the random actions.
         device: `auto`, `cpu` or `cuda`.
 
@@ -53,7 +54,7 @@ def insight_sections(
     if policy.env_id is None:
         raise InvalidCheckpoint(f"{path} does not say which environment it was trained in; train it from an ID")
     rules = evaluation_rules(policy.protocol, protocol)
-    game = evaluation_game(policy, policy.env_id, rules, epsilon, seed)
+    game = evaluation_game(policy, policy.env_id, rules, epsilon, seed, time_limit_of(find_policy(path)))
     try:
         check_imported(policy.env_id)
         envs = make_filmed(game.env_id, **game.arguments)
@@ -72,8 +73,10 @@ def insight_sections(
             return [episode_section(game, episode, returns, name), inside_section(policy, episode)]
     except EnvironmentFailed as error:
         return [no_episode_section(str(error))]
-    except OSError as error:  # such as a full disk
+    except OSError as error:
         return [no_episode_section(f"the film cannot be written ({error.strerror or error})")]
+    except RunFailed as error:  # such as a full disk
+        return [no_episode_section(str(error))]
 
 
 def describe_policy(path: str | os.PathLike[str], policy: Policy) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +12,12 @@ from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
-from pixelq.agents.errors import MissingExtra
+from pixelq.agents.errors import MissingExtra, how_to_install
 
 SCRIPTS = ("curves", "across", "episode", "inside")
 """Names of the sections that have a script, `templates/NAME.js`."""
+LIBRARIES = {"jinja2": "Jinja", "plotly": "Plotly", "sklearn": "scikit-learn"}
+"""Libraries of the extra `report` that a page needs, by their module."""
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
@@ -32,6 +35,17 @@ class Section:
     """JSON values without NaN or infinity that its script reads by `charts.data(NAME)`; None for no script."""
 
 
+def check_extra() -> None:
+    """Check that the libraries of the extra `report` are there, without importing them.
+
+    Raises:
+        MissingExtra: If one is missing.
+    """
+    missing = [name for module, name in LIBRARIES.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise MissingExtra(f"a report needs {' and '.join(missing)}: {how_to_install('report')}")
+
+
 def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     """Return a page as HTML.
 
@@ -41,15 +55,14 @@ def render(title: str, subtitle: str, sections: Sequence[Section]) -> str:
         sections: Sections in their order.
 
     Raises:
-        MissingExtra: If Jinja or Plotly is missing.
+        MissingExtra: If a library of the extra `report` is missing.
         ValueError: If the data of a section hold NaN or infinity.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-        from markupsafe import Markup
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise MissingExtra("a report needs Jinja and Plotly: pip install 'pixelq[report]'") from error
+    check_extra()
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
     environment = Environment(
         loader=PackageLoader("pixelq.agents.report", "templates"),
         autoescape=True,

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelq.agents.results.style import import_matplotlib
+
 Pixels = NDArray[np.uint8]
 Array = NDArray[np.floating[Any]]
 
@@ -75,6 +77,7 @@ def sheet(pictures: Pixels, columns: int) -> Pixels:
 
 def heat(values: Array) -> Pixels:
     """Return numbers [H, W] that are not negative as an overlay [H, W, 4]: 0 is clear, the greatest nearly opaque."""
+    import_matplotlib()
     from matplotlib import colormaps
 
     share = values / (float(values.max(initial=0.0)) or 1.0)

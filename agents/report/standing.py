@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from pixelq.agents.report.across import missing_for_aggregates
 from pixelq.agents.report.page import Section
-from pixelq.agents.results.baselines import Baseline, baselines
-from pixelq.agents.results.comparison import MILLION
+from pixelq.agents.results.baselines import baselines
+from pixelq.agents.results.comparison import MILLION, PUBLISHED_AS
 from pixelq.agents.results.formatting import (
     describe_rules,
     format_count,
@@ -41,7 +42,8 @@ def summary_section(groups: Sequence[Group]) -> Section:
                 for called, score in (("random play", reference.random), ("a person", reference.human))
             ]
         tables.append({"env": env, "rows": rows})
-    return Section("summary", "Summary", {"tables": tables, "fresh": FINAL, "last": LAST})
+    values = {"tables": tables, "fresh": FINAL, "last": LAST, "no_aggregates": missing_for_aggregates(groups)}
+    return Section("summary", "Summary", values)
 
 
 def _row(group: Group) -> dict[str, Any]:
@@ -55,8 +57,8 @@ def _row(group: Group) -> dict[str, Any]:
     score = score_of_group(group)
     normalized = None if score is None else human_normalized_score(group.env, score.mean)
     return {
-        "agent": group.agent,
-        "seeds": ", ".join(str(run.config.get("seed", "?")) for run in runs),
+        "agent": group.label,
+        "seeds": f"{len(runs)} (seed{'s' if len(runs) > 1 else ''} {', '.join(run.seed for run in runs)})",
         "length": _length(runs),
         "fresh": cell([run.final for run in runs]),
         "last": cell([run.last for run in runs]),
@@ -83,10 +85,11 @@ def standing_section(groups: Sequence[Group]) -> Section | None:
             continue
         tables.append(
             {
-                "agent": group.agent,
+                "agent": group.label,
                 "env": group.env,
+                "training": _training_beside_published(group),
                 "score": format_interval(score.mean, score.low, score.high),
-                "what": score.source,
+                "what": LAST,
                 "frames": format_count(score.frames),
                 "normalized": format_percent(human_normalized_score(group.env, score.mean)),
                 "rows": _baseline_rows(group, score),
@@ -98,11 +101,37 @@ def standing_section(groups: Sequence[Group]) -> Section | None:
     return Section("standing", "Comparison with others", {"tables": tables}) if tables else None
 
 
-def _verdict(row: Baseline) -> str:
-    """Return whether an agent is inside, above or below the spread of a published one; empty if that has none."""
-    if row.deviations is None:
-        return ""
-    return f"{'inside' if row.is_inside else 'above' if row.deviations > 0 else 'below'} the spread"
+def _training_beside_published(group: Group) -> str | None:
+    """Return a sentence that compares the last million frames of training with those of the same published agent.
+
+    Returns None if no agent with the group's settings was published, or the runs are shorter than a million frames.
+    """
+    agent, frames = PUBLISHED_AS.get(group.preset), min(run.frames for run in group.runs)
+    if agent is None or group.agent != group.preset or not group.has_published_rules or frames < MILLION:
+        return None
+    means = [_mean_return(run, frames - MILLION, frames) for run in group.runs]
+    found = [mean for mean in means if mean is not None]
+    if len(found) < len(means):
+        return None
+    mean = float(np.mean(found))
+    for row in baselines(group.env, mean, frames - MILLION // 2, group.protocol):
+        if row.name == agent and row.deviations is not None:
+            where = "inside" if row.is_inside else "above" if row.deviations > 0 else "below"
+            return (
+                f"Training episodes of its last million frames returned {format_score(mean)}; those of the published "
+                f"{agent} returned {format_score(row.mean)} ± {format_score(row.std)} over {row.seeds} seeds there: "
+                f"{where} the spread ({format_signed(row.deviations)} standard deviations)."
+            )
+    return None
+
+
+def _mean_return(run: Run, start: int, end: int) -> float | None:
+    """Return the mean return of the training episodes between two numbers of frames; None if none ended there."""
+    metrics = run.metrics
+    number = np.diff(metrics["episodes"], prepend=0.0)
+    is_there = (metrics["frames"] > start) & (metrics["frames"] <= end) & np.isfinite(metrics["return_mean"])
+    is_there &= number > 0
+    return float(np.average(metrics["return_mean"][is_there], weights=number[is_there])) if is_there.any() else None
 
 
 def _baseline_rows(group: Group, score: GroupScore) -> list[dict[str, str]]:
@@ -115,8 +144,6 @@ def _baseline_rows(group: Group, score: GroupScore) -> list[dict[str, str]]:
             "seeds": "" if row.seeds is None else str(row.seeds),
             "normalized": format_percent(row.human_normalized),
             "ratio": "–" if row.ratio is None else f"{row.ratio:.2f}".replace("-", "−"),
-            "deviations": "" if row.deviations is None else format_signed(row.deviations),
-            "verdict": _verdict(row),
         }
         for row in baselines(group.env, score.mean, score.frames, group.protocol)
     ]

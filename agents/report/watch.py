@@ -1,4 +1,4 @@
-"""Live page of a run: a small web application that reads the run folder and can do nothing else."""
+"""Live page of runs: a small web application that reads their folders and can do nothing else."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import json
 import os
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pixelq.agents.errors import InvalidRun, MissingExtra
+from pixelq.agents.errors import InvalidRun, MissingExtra, how_to_install
 from pixelq.agents.report.page import template
 from pixelq.agents.report.watch_data import LiveRun
+from pixelq.agents.results.formatting import shortened
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -38,7 +41,7 @@ SECURITY = {
 }
 """Headers of every response."""
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-MISSING = "watch needs Starlette, Uvicorn and Plotly: pip install 'pixelq[report]'"
+MISSING = f"watch needs Starlette, Uvicorn and Plotly: {how_to_install('report')}"
 
 
 def allowed_hosts(names: Iterable[str]) -> list[str]:
@@ -66,15 +69,15 @@ def is_any(host: str) -> bool:
         return False
 
 
-def make_app(run: Path, hosts: Iterable[str] = OWN_NAMES) -> Starlette:
-    """Return the web application that shows a run.
+def make_app(runs: Sequence[Path], hosts: Iterable[str] = OWN_NAMES) -> Starlette:
+    """Return the web application that shows runs on one page.
 
     Args:
-        run: The run folder.
+        runs: The run folders.
         hosts: Accepted values of the Host header; see `allowed_hosts`.
 
     Raises:
-        InvalidRun: If there is no run in the folder.
+        InvalidRun: If no run is given, or there is no run in a folder.
         MissingExtra: If a library of the extra `report` is missing.
     """
     try:
@@ -86,7 +89,9 @@ def make_app(run: Path, hosts: Iterable[str] = OWN_NAMES) -> Starlette:
         from starlette.routing import Route
     except ImportError as error:
         raise MissingExtra(MISSING) from error
-    live = LiveRun(run)
+    if not runs:
+        raise InvalidRun("no run is given; give the folder of one or more")
+    live = [LiveRun(run) for run in runs]
     texts = {name: template(name) for name in ("style.css", "watch.css", "charts.js", "watch.js")}
     routes = [_file_route("/", template("watch.html"), ".html"), _file_route("/plotly.js", get_plotlyjs(), ".js")]
     routes += [_file_route(f"/{name}", text, Path(name).suffix) for name, text in texts.items()]
@@ -96,10 +101,14 @@ def make_app(run: Path, hosts: Iterable[str] = OWN_NAMES) -> Starlette:
         for name, value in given.items():
             if not re.fullmatch(r"-1|[0-9]{1,15}", value):
                 return _json({"problem": f"{name} must be a step or -1, got {value!r:.80}"}, 400)
+        number = request.query_params.get("run", "0")
+        if not re.fullmatch(r"[0-9]{1,6}", number) or int(number) >= len(live):
+            return _json({"problem": f"run must be in [0, {len(live) - 1}], got {number!r:.80}"}, 400)
         try:
-            return _json(live.answer(**{name: int(value) for name, value in given.items()}))
+            answer = live[int(number)].answer(**{name: int(value) for name, value in given.items()})
+            return _json(answer | {"runs": len(live)})
         except InvalidRun as error:
-            return _json({"problem": str(error)}, 503)
+            return _json({"problem": shortened(error, 300), "runs": len(live)}, 503)
 
     app = Starlette(
         routes=[*routes, Route("/data", data, methods=["GET"])],
@@ -178,3 +187,78 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family)
     except OSError as error:
         raise OSError(error.errno, os.strerror(error.errno or 0)) from error  # its own text repeats the address
+
+
+def address_of(listening: socket.socket, host: str) -> str:
+    """Return the address at which a browser on this machine finds a socket's page.
+
+    Args:
+        listening: The socket, of `listen`.
+        host: The name or address that it was made with.
+    """
+    bound, port = listening.getsockname()[:2]
+    host = host.strip("[]") if not is_any(bound) else "::1" if ":" in bound else "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+class Watching:
+    """A live page that is served in the background, as a notebook needs it, until it is closed.
+
+    Attributes:
+        address: Where a browser on this machine finds it.
+    """
+
+    def __init__(self, app: Starlette, listening: socket.socket, host: str) -> None:
+        self.address = address_of(listening, host)
+        self._socket, self._server = listening, make_server(app)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listening]}, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving the page."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    def wait(self) -> None:
+        """Return when the page is no longer served, or raise what a signal's handler raises."""
+        while self._thread.is_alive():
+            self._thread.join(1.0)  # without a limit Ctrl-C would not end it on Windows
+
+    def __enter__(self) -> Watching:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Watching({self.address!r})"
+
+    def _repr_html_(self) -> str:
+        return f'<a href="{self.address}" target="_blank" rel="noopener">{self.address}</a>'
+
+
+def watch_runs(
+    runs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], host: str = "127.0.0.1", port: int = 0
+) -> Watching:
+    """Serve the live page of runs in the background, and return at once; for notebooks and programs.
+
+    Args:
+        runs: The run folder, or several.
+        host: Address to listen at; at any but the default, everyone who reaches it sees the runs.
+        port: TCP port to listen at; 0 for any that is free.
+
+    Raises:
+        OSError: If the address is not one of this machine, or the port is taken.
+        InvalidRun, MissingExtra: As in `make_app`.
+    """
+    folders = [Path(runs)] if isinstance(runs, str | os.PathLike) else [Path(run) for run in runs]
+    listening = listen(host, port)
+    try:
+        app = make_app(folders, allowed_hosts((host, listening.getsockname()[0])))
+        return Watching(app, listening, host)
+    except BaseException:
+        listening.close()
+        raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 import threading
@@ -15,14 +14,17 @@ from typing import Any
 
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.results.comparison import MILLION, published_beside
-from pixelq.agents.results.formatting import describe_rules
+from pixelq.agents.results.formatting import describe_rules, shortened
 from pixelq.agents.results.records import read_evaluation
+from pixelq.agents.runs.columns import GREATEST, LATEST
 from pixelq.agents.runs.progress import EVALUATING, FINISHED, TRAINING, read_progress
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.validation import is_count, is_number, number_in
 
 COLUMNS = {
-    "metrics": ("step", "frames", "return_mean", "loss", "q_mean", "epsilon", "steps_per_second", "wall_seconds"),
+    "metrics": tuple(
+        "step frames return_mean loss q_mean epsilon steps_per_second wall_seconds return_mean_100".split()
+    ),
     "evaluations": ("step", "mean", "ci95_low", "ci95_high", "episodes"),
 }
 """Columns of each table that the page shows."""
@@ -30,6 +32,12 @@ MOST_ROWS = 5000
 """Greatest number of rows of a table in one answer; the page asks for the next ones."""
 SILENT_SECONDS = 60.0
 """Seconds without a new progress.json after which a run counts as not running; writing a checkpoint takes a while."""
+MOST_KEPT = 20_000
+"""Number of rows of a table from which on neighbouring rows are put together."""
+MOST_BYTES = 2**23
+"""Greatest number of bytes of a table that are read for one answer; the page asks for the rest at once."""
+MOST_EPISODES = 100
+"""Greatest number of environments whose current episodes are shown."""
 _LAST_BYTES = 256
 """Bytes before the unread ones that are compared, to notice that a table was rewritten."""
 
@@ -48,6 +56,7 @@ class TableTail:
         rows: Numbers of each row in the order of the columns; None if a cell is empty or not finite.
         steps: Steps of the rows, in increasing order.
         readings: Number of times that the table was read from its beginning.
+        is_behind: Whether the file holds more than was read, because it is long.
     """
 
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
@@ -61,26 +70,27 @@ class TableTail:
         self.steps: list[float] = []
         self.readings += 1
         self._header: list[str] = []
+        self.is_behind = False
         self._seen: tuple[int, ...] = ()  # inode, size and time of the file when it was last read
         self._offset, self._last = 0, b""  # where unread bytes begin, and the bytes before them
 
     def refresh(self) -> None:
-        """Read new rows, if the file can be read."""
+        """Read new rows, of at most `MOST_BYTES`, if the file can be read."""
         try:
             if not self.path.is_file():  # a pipe would block
                 raise FileNotFoundError
             with self.path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 now = status.st_ino, status.st_size, status.st_mtime_ns
-                if now == self._seen:
+                if now == self._seen and not self.is_behind:
                     return
                 file.seek(self._offset - len(self._last))
                 is_same = self._seen[:1] in ((), now[:1]) and file.read(len(self._last)) == self._last
-                if not is_same or (self._seen[1:2] == now[1:2]):
+                if not is_same or (self._seen[1:2] == now[1:2] and now != self._seen):
                     self._begin()
                     file.seek(0)
                 self._seen = now
-                self._take(file.read())
+                self._take(file.read(MOST_BYTES))
         except FileNotFoundError:
             if self._seen:
                 self._begin()
@@ -89,10 +99,14 @@ class TableTail:
 
     def _take(self, data: bytes) -> None:
         """Add the rows of further bytes of the file."""
+        self.is_behind = len(data) == MOST_BYTES
         whole = data[: data.rfind(b"\n") + 1]
+        if self.is_behind and not whole:  # no line of ours is as long
+            whole = data
         self._offset += len(whole)
         self._last = (self._last + whole)[-_LAST_BYTES:]
-        for line in whole.decode(errors="replace").split("\n")[:-1]:
+        lines = whole.decode(errors="replace").split("\n")
+        for line in lines if not whole.endswith(b"\n") else lines[:-1]:
             cells = line.rstrip("\r").split(",")
             if not self._header:
                 self._header = cells
@@ -105,6 +119,17 @@ class TableTail:
         if row[0] is not None and row[0] > (self.steps[-1] if self.steps else -1):
             self.rows.append(row)
             self.steps.append(row[0])
+            if len(self.rows) == 2 * MOST_KEPT:
+                self.rows = [self._joined(*pair) for pair in zip(self.rows[::2], self.rows[1::2], strict=True)]
+                self.steps = self.steps[1::2]
+
+    def _joined(self, one: list[float | None], other: list[float | None]) -> list[float | None]:
+        """Return two neighbouring rows as one: how far the second was, and means of what was measured."""
+        row = []
+        for name, first, second in zip(self.columns, one, other, strict=True):
+            is_mean = first is not None and second is not None and name not in LATEST
+            row.append((first + second) / 2 if is_mean else first if second is None else second)
+        return row
 
     def after(self, step: float) -> list[list[float | None]]:
         """Return at most `MOST_ROWS` rows after a step."""
@@ -153,6 +178,9 @@ class LiveRun:
                 "evaluations": evaluations.after(evaluated),
                 "total": len(metrics.rows),
             }
+            answer["has_more"] = any(table.is_behind for table in self._tables.values()) or any(
+                len(answer[name]) == MOST_ROWS for name in COLUMNS
+            )
             last = metrics.rows[-1] if metrics.rows else None
         answer |= {"columns": COLUMNS, "now": time.time(), "final": _final(self.run)}
         answer |= self._state(config, None if last is None else dict(zip(COLUMNS["metrics"], last, strict=True)))
@@ -166,7 +194,9 @@ class LiveRun:
         if progress is not None:
             age = max(0.0, time.time() - progress.written)
             is_silent = progress.phase in (TRAINING, EVALUATING) and age > SILENT_SECONDS
-            return {"state": "silent" if is_silent else progress.phase, "progress": asdict(progress)}
+            told = asdict(progress) | {"environments": len(progress.returns)}
+            told |= {name: told[name][:MOST_EPISODES] for name in ("returns", "lengths")}
+            return {"state": "silent" if is_silent else progress.phase, "progress": told}
         try:
             written = max((self.run / name).stat().st_mtime for name in ("config.json", "metrics.csv"))
         except OSError:
@@ -184,15 +214,16 @@ def _description(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     if device in (None, "cpu") and isinstance(hardware, dict):
         device = hardware.get("cpu") or device
     protocol = describe_rules(str(config["protocol"]))
-    texts = {"env": config["env"], "protocol": protocol, "preset": config.get("preset", "custom")}
-    return {
+    texts = {
         "name": run.resolve().name,
-        **{name: str(text) for name, text in texts.items()},
-        "seed": str(config.get("seed", "–")),
-        "num_envs": _count(config.get("num_envs")),
-        "device": str(device or config.get("device", "–")),
-        "version": str(config.get("version", "–")),
+        "env": config["env"],
+        "protocol": protocol,
+        "preset": config.get("preset", "custom"),
+        "seed": config.get("seed", "–"),
+        "device": device or config.get("device", "–"),
+        "version": config.get("version", "–"),
     }
+    return {name: shortened(text) for name, text in texts.items()} | {"num_envs": _count(config.get("num_envs"))}
 
 
 def _published(config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -221,12 +252,12 @@ def _final(run: Path) -> dict[str, float] | None:
         found = {"mean": float(values["mean"]), "ci95_low": float(low), "ci95_high": float(high)}
     except (InvalidRun, KeyError, TypeError, ValueError, OverflowError):
         return None
-    return found if all(map(math.isfinite, found.values())) else None
+    return found if all(abs(value) <= GREATEST for value in found.values()) else None
 
 
 def _number(cell: str) -> float | None:
-    """Return the number in a cell; None if it is not a finite number."""
-    return value if is_number(value := number_in(cell)) else None
+    """Return the number in a cell; None if it is none that can be drawn."""
+    return value if is_number(value := number_in(cell), -GREATEST, GREATEST) else None
 
 
 def _count(value: Any) -> int | None:

@@ -58,8 +58,8 @@ def baselines(env_id_or_game: str, mean: float, frames: int, protocol: str = "st
 
     Args:
         env_id_or_game: Environment id or ROM name.
-        mean: Mean raw return of the run's evaluation.
-        frames: Number of emulator frames at which the evaluated policy was saved.
+        mean: Mean raw return of the policy after these frames; not of the best policy of a run, which is a maximum.
+        frames: Number of emulator frames for which the policy was trained.
         protocol: Rules of the evaluation, such as `sticky` or `sticky+flicker=0.5`.
 
     Returns:

@@ -126,12 +126,13 @@ def compare_run(run: str | os.PathLike[str]) -> Comparison:
 def published_beside(config: Mapping[str, Any]) -> PublishedCurve | None:
     """Return the published curve of a run's preset, or of DQN for other presets.
 
-    Returns None if no curve is published for the game, or the run's rules differ from the published agents'.
+    Returns None if no curve is published for the game, or the run's rules or time limit differ from the published
+    agents'.
 
     Args:
         config: Contents of the run's config.json.
     """
-    if not has_published_rules(config["protocol"]):
+    if not has_published_rules(config["protocol"]) or config.get("max_episode_steps"):
         return None
     return published_curve(str(config["env"]), PUBLISHED_AS.get(str(config.get("preset")), "DQN"))
 

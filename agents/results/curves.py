@@ -73,21 +73,46 @@ def training_curve(runs: Iterable[Run], measure: str, axis: str) -> Curve:
 
 
 def evaluation_curve(runs: Sequence[Run], axis: str) -> Curve:
-    """Return the means of evaluations, averaged over the seeds that were evaluated at the same step.
+    """Return the means of evaluations, averaged over the seeds that were evaluated at about the same step.
+
+    The places are means over these seeds; see `matched_evaluations`.
 
     Args:
         runs: One run for each seed.
         axis: `frames`, `step` or `hours`.
     """
-    steps = np.unique(np.concatenate([run.evaluations["step"] for run in runs]))
-    found = np.full((len(runs), len(steps)), np.nan)
-    places, seeds = np.zeros((2, len(steps)))
+    which = matched_evaluations([run.evaluations["step"] for run in runs])  # [N, P]
+    found, places = np.full((2, *which.shape), np.nan)
     for i, run in enumerate(runs):
-        at = np.searchsorted(steps, run.evaluations["step"])
-        found[i, at] = run.evaluations["mean"]
-        places[at] += _places(run, run.evaluations["step"], axis)
-        seeds[at] += 1
-    return _over_seeds(places / seeds, found)
+        there = which[i] >= 0
+        found[i, there] = run.evaluations["mean"][which[i, there]]
+        places[i, there] = _places(run, run.evaluations["step"], axis)[which[i, there]]
+    known = np.isfinite(places)
+    seeds = known.sum(0)
+    middle = np.divide(np.where(known, places, 0.0).sum(0), seeds, out=np.zeros(len(seeds)), where=seeds > 0)
+    return _over_seeds(middle, found)
+
+
+def matched_evaluations(steps: Sequence[Array]) -> NDArray[np.int64]:
+    """Return which evaluations of N seeds belong together: rows [N, P] by place, −1 where a seed has none.
+
+    Counts of steps differ a little from seed to seed, as a step of all environments counts those that do not reset.
+    So evaluations belong together that are less than half of the usual distance between two of a seed apart.
+
+    Args:
+        steps: The rising steps of the evaluations of each seed.
+    """
+    distances = np.concatenate([np.diff(of_seed, prepend=0.0) for of_seed in steps])
+    apart = float(np.median(distances)) / 2 if len(distances) else 0.0
+    next_rows, places = [0] * len(steps), []
+    while True:
+        heads = [of_seed[row] if row < len(of_seed) else np.inf for of_seed, row in zip(steps, next_rows, strict=True)]
+        first = min(heads)
+        if not np.isfinite(first):
+            return np.array(places, np.int64).reshape(-1, len(steps)).T
+        is_here = [head == first or head - first < apart for head in heads]
+        places.append([row if here else -1 for row, here in zip(next_rows, is_here, strict=True)])
+        next_rows = [row + here for row, here in zip(next_rows, is_here, strict=True)]
 
 
 def curves_by_env(
@@ -174,7 +199,9 @@ def _places(run: Run, steps: Array, axis: str) -> Array:
         return steps
     if axis == "frames":
         return steps * run.frames_per_step
-    return np.interp(steps, run.metrics["step"], run.metrics["wall_seconds"]) / HOUR if run.steps else steps * 0.0
+    seconds = run.metrics["wall_seconds"]
+    is_known = np.isfinite(seconds)
+    return np.interp(steps, run.metrics["step"][is_known], seconds[is_known]) / HOUR if is_known.any() else steps * 0.0
 
 
 def _names(groups: Sequence[Group], given: Mapping[str, str]) -> list[str]:
@@ -194,16 +221,17 @@ def _names(groups: Sequence[Group], given: Mapping[str, str]) -> list[str]:
 def _common_evaluations(runs: Sequence[Run]) -> Curve:
     """Return the curve of the evaluations that all of the runs have, over the mean of their steps.
 
-    Steps are multiples of the number of environments and can differ a little from seed to seed, so that evaluations
-    are matched by their number and not by their step.
-
     Raises:
-        InvalidRun: If the steps of the seeds are further apart than half of the distance between two evaluations.
+        InvalidRun: If one has an evaluation between those of the others; see `matched_evaluations`.
     """
-    length = min(len(run.evaluations["step"]) for run in runs)
-    steps, means = (np.array([run.evaluations[column][:length] for run in runs]) for column in ("step", "mean"))
-    if 2 * np.ptp(steps, 0).max() > np.diff(steps, axis=1, prepend=0).min():
+    steps = [run.evaluations["step"] for run in runs]
+    which = matched_evaluations(steps)[:, : min(map(len, steps))]
+    if (which < 0).any():
         raise InvalidRun(
             f"{' and '.join(str(run.path) for run in runs)} were evaluated at different steps; draw them one by one"
         )
-    return _over_seeds(np.floor(steps.mean(0)), means)
+    places, means = (
+        np.array([run.evaluations[column][rows] for run, rows in zip(runs, which, strict=True)])
+        for column in ("step", "mean")
+    )
+    return _over_seeds(np.floor(places.mean(0)), means)

@@ -33,16 +33,27 @@ def format_percent(fraction: float | None) -> str:
 
 def format_count(value: float) -> str:
     """Return a count as text: `149,999`, or `4.0 million` from a million on."""
+    if not math.isfinite(value):
+        return "–"
     return f"{value / 1e6:,.1f} million" if value >= 1e6 else f"{value:,.0f}"
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration as text: `2 h 21 min`, `4 min 48 s`, `12 s`."""
+    """Return a duration as text: `2 h 21 min`, `4 min 48 s`, `12 s`; a dash if it is not finite."""
+    if not math.isfinite(seconds):
+        return "–"
     whole = round(seconds)
     if whole >= 3600:
         minutes = round(seconds / 60)
         return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+
+
+def shortened(text: object, most: int = 80) -> str:
+    """Return a text from a file in one printable line of at most `most` characters, cut off with `…`."""
+    start = str(text)[: most + 1]
+    line = "".join(letter if letter.isprintable() else "?" for letter in start)
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def pluralize(number: int, noun: str) -> str:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from pixelq.agents.results.comparison import MILLION, SPREAD, Comparison, published_beside
 from pixelq.agents.results.curves import curves_by_env
-from pixelq.agents.results.formatting import describe_rules, pluralize
-from pixelq.agents.runs.tables import read_run
+from pixelq.agents.results.formatting import describe_rules, pluralize, shortened
+from pixelq.agents.results.style import literal, plain_style
+from pixelq.agents.runs.columns import drawable, read_columns
+from pixelq.agents.runs.tables import read_config
+from pixelq.agents.storage.files import replace_file
 from pixelq.envs import PUBLISHED_SOURCE, PublishedCurve, reference_score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Colours that colour-blind readers can tell apart; those of a run's curve also differ in greyscale.
 TRAINING, EVALUATION, REFERENCE, PUBLISHED = "#7f9fbf", "#b2432f", "#666666", "#7a5f9a"
@@ -38,6 +45,7 @@ class Line(NamedTuple):
     """Text at the line."""
 
 
+@plain_style()
 def plot_run(run: str | os.PathLike[str]) -> Path:
     """Draw the returns of training and evaluation episodes of a run into `curve.png` in its folder.
 
@@ -50,29 +58,31 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
     """
     from matplotlib.figure import Figure  # half a second to import
 
-    config, metrics, evaluations = read_run(run)
-    metrics = [row for row in metrics if row["return_mean"]]
-    reference = reference_score(config["env"])
-    frames_per_step = next((int(row["frames"]) // max(1, int(row["step"])) for row in metrics), 1)
+    run = Path(run)
+    config = read_config(run)
+    env, preset = shortened(config["env"]), shortened(config.get("preset", "custom"))
+    metrics, evaluations = (read_columns(run, table) for table in ("metrics", "evaluations"))
+    is_played = np.isfinite(metrics["return_mean"])
+    reference = reference_score(env)
+    frames_per_step = max(1, round(float(metrics["frames"][0] / max(1.0, metrics["step"][0])))) if len(is_played) else 1
     unit, scale = ("thousand steps", 1e-3) if frames_per_step == 1 else ("million frames", frames_per_step / MILLION)
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
 
     # The run
-    steps = [float(row["step"]) * scale for row in metrics]
-    axes.plot(steps, [float(row["return_mean"]) for row in metrics], color=TRAINING, lw=1, label="training episodes")
-    if evaluations:
-        means = [float(row["mean"]) for row in evaluations]
-        low = [mean - float(row["ci95_low"]) for mean, row in zip(means, evaluations, strict=True)]
-        high = [float(row["ci95_high"]) - mean for mean, row in zip(means, evaluations, strict=True)]
+    steps, returns = metrics["step"][is_played] * scale, metrics["return_mean"][is_played]
+    axes.plot(steps, returns, color=TRAINING, lw=1, label="training episodes")
+    if len(evaluations["step"]):
+        means = evaluations["mean"]
+        ends = [means - evaluations["ci95_low"], evaluations["ci95_high"] - means]
         axes.errorbar(
-            [float(row["step"]) * scale for row in evaluations],
+            evaluations["step"] * scale,
             means,
-            [low, high],
+            [np.maximum(np.nan_to_num(end), 0.0) for end in ends],  # of an interval that its mean lies outside of
             fmt="o-",
             color=EVALUATION,
             capsize=3,
-            label=f"evaluation, {evaluations[-1]['episodes']} episodes, 95% interval",
+            label=f"evaluation, {int(evaluations['episodes'][-1])} episodes, 95% interval",
         )
 
     # What it can be compared with
@@ -80,18 +90,20 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
         axes.axhline(reference.random, color=REFERENCE, ls=":", lw=1, label=f"random {reference.random:g}")
         axes.axhline(reference.human, color=REFERENCE, ls="--", lw=1, label=f"human {reference.human:g}")
     published = published_beside(config)
-    if published is not None and steps:
+    if published is not None and len(steps):
         _draw_published(axes, published, PUBLISHED, up_to=steps[-1])
 
-    rules = describe_rules(str(config["protocol"]))
-    axes.set(xlabel=unit, ylabel="mean return", title=f"{config['env']} · {rules} · {config.get('preset', 'custom')}")
+    name = run.absolute().name
+    rules = shortened(describe_rules(str(config["protocol"])))
+    axes.set(xlabel=unit, ylabel="mean return", title=literal(f"{env} · {rules} · {preset} · {shortened(name, 40)}"))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    path = Path(run) / "curve.png"
-    figure.savefig(path)
+    path = run / "curve.png"
+    _save(figure, path)
     return path
 
 
+@plain_style()
 def plot_comparisons(comparisons: Sequence[Comparison], path: Path) -> None:
     """Draw runs over the published curves into a PNG file, with a panel for each game and published agent.
 
@@ -113,21 +125,22 @@ def plot_comparisons(comparisons: Sequence[Comparison], path: Path) -> None:
         for member, marker in zip(members, MARKERS * len(members), strict=False):
             axes.plot(
                 [million.frames_millions - 0.5 for million in member.millions],
-                [million.mean for million in member.millions],
+                drawable(np.array([million.mean for million in member.millions])),
                 marker,
                 ms=7,
                 color="black",
                 mfc="none" if member.differs else "black",
-                label=f"{member.run}, other settings" if member.differs else member.run,
+                label=literal(f"{member.run}, other settings" if member.differs else member.run),
             )
-        axes.set(xlabel="million frames", ylabel="mean return of training episodes", title=f"{env} · {agent}")
+        axes.set(xlabel="million frames", ylabel="mean return of training episodes", title=literal(f"{env} · {agent}"))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize="small")
     for axes in list(grid)[len(panels) :]:
         axes.remove()
-    figure.savefig(path, format="png")
+    _save(figure, path)
 
 
+@plain_style()
 def plot_evaluations(
     runs: Sequence[str | os.PathLike[str]],
     path: Path,
@@ -157,19 +170,28 @@ def plot_evaluations(
     for axes, (env, agents) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for (name, seeds, curve), color in zip(agents, AGENT_COLORS * len(agents), strict=False):
             steps = curve.x / 1e3
-            axes.plot(steps, curve.mean, color=color, label=fill(f"{name}, {pluralize(seeds, 'seed')}", LABEL))
+            label = literal(fill(f"{name}, {pluralize(seeds, 'seed')}", LABEL))
+            axes.plot(steps, curve.mean, color=color, label=label)
             axes.fill_between(steps, curve.low, curve.high, color=color, alpha=0.2, lw=0)
         for line in lines:
             if line.env == env:
                 axes.axhline(line.value, color=REFERENCE, ls=":", lw=1)
-                axes.annotate(line.name, (1.0, line.value), xycoords=("axes fraction", "data"), ha="right", va="bottom")
-        axes.set(xlabel="thousand steps", ylabel="mean return of evaluations", title=env)
+                place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+                axes.annotate(literal(line.name), (1.0, line.value), **place)
+        axes.set(xlabel="thousand steps", ylabel="mean return of evaluations", title=literal(env))
         axes.grid(alpha=0.3)
         axes.margins(y=0.08)  # room for the name of a line
         axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14))
     if title is not None:
-        figure.suptitle(title)
-    figure.savefig(path, format="png")
+        figure.suptitle(literal(title))
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, not through a link that lies at its path."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png")
+    replace_file(path, data.getvalue())
 
 
 def _draw_published(axes: Axes, curve: PublishedCurve, color: str, up_to: float) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,12 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.presets import PRESETS
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.runs.tables import FINAL_EVALUATION, TABLES, read_run
+from pixelq.agents.results.formatting import shortened
+from pixelq.agents.runs.columns import GREATEST, Columns, read_columns
+from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.checkpoint import MOST_JSON, one_line
 from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.rules import with_rules
@@ -25,13 +28,14 @@ from pixelq.envs import GYMNASIUM, has_published_rules, split_rules
 
 SPEED_ONLY = frozenset({"cuda_graph"})
 """Settings that change the speed of training but not its scores."""
-Columns = dict[str, NDArray[np.float64]]
-"""Columns [rows] of a table by name; NaN where a cell is empty."""
 
+MOST_PARTS = 3
+"""Greatest number of settings in the short name of an agent."""
 _TYPES = {
     "seed": (int, "a whole number"),
     "steps": (int, "a whole number"),
     "num_envs": (int, "a whole number"),
+    "max_episode_steps": (int, "a whole number"),
     "hardware": (dict, "an object"),
 }
 """Types of the entries of config.json that records use, and what errors call them."""
@@ -76,6 +80,11 @@ class Run:
         return Path(os.path.abspath(self.path)).name
 
     @property
+    def seed(self) -> str:
+        """Seed as text; a question mark if it is unknown."""
+        return shortened(self.config.get("seed", "?"), 40)
+
+    @property
     def steps(self) -> int:
         """Number of agent steps so far."""
         return int(self.metrics["step"][-1]) if len(self.metrics["step"]) else 0
@@ -92,7 +101,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock time so far, including evaluations."""
+        """Wall-clock time so far, including evaluations; NaN if it is unknown."""
         return float(self.metrics["wall_seconds"][-1]) if self.steps else 0.0
 
     @property
@@ -122,22 +131,25 @@ class Group:
         env: Environment id.
         protocol: Rules that the runs were trained under, such as `sticky` or `sticky+flicker=0.5`.
         runs: The N runs, ordered by seed.
+        label: Short name: the preset, and the settings that tell it from the other agents that were read with it.
     """
 
     agent: str
     env: str
     protocol: str
     runs: tuple[Run, ...]
+    label: str = ""
 
     @property
     def preset(self) -> str:
         """Name of the preset; `custom` without one."""
-        return str(self.runs[0].config.get("preset", "custom"))
+        return shortened(self.runs[0].config.get("preset", "custom"))
 
     @property
     def has_published_rules(self) -> bool:
         """Whether the published agents were trained under the same rules."""
-        return has_published_rules(self.protocol)
+        limits = [run.config.get("max_episode_steps") for run in self.runs]
+        return has_published_rules(self.protocol) and not any(limits)
 
 
 def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
@@ -158,18 +170,19 @@ def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
     found = [load_run(folder) for folder in folders.values()]
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run, agent in zip(found, _agent_names(found), strict=True):
-        groups.setdefault((str(run.config["env"]), agent, str(run.config["protocol"])), []).append(run)
+        env, protocol = (shortened(run.config[name]) for name in ("env", "protocol"))
+        groups.setdefault((env, agent, protocol), []).append(run)
     for (env, agent, _), runs in groups.items():
         seen: dict[Any, Run] = {}
         for run in runs:
             twin = seen.setdefault(run.config.get("seed"), run)
             if twin is not run:
                 raise InvalidRun(
-                    f"{twin.path} and {run.path} are both {agent} on {env} with seed {run.config.get('seed')}; "
-                    "give one of them"
+                    f"{twin.path} and {run.path} are both {agent} on {env} with seed {run.seed}; give one of them"
                 )
+    labels = _labels(agent for _, agent, _ in groups)
     return [
-        Group(agent, env, protocol, tuple(sorted(runs, key=lambda run: str(run.config.get("seed")).zfill(20))))
+        Group(agent, env, protocol, tuple(sorted(runs, key=lambda run: run.seed.zfill(20))), labels[agent])
         for (env, agent, protocol), runs in groups.items()
     ]
 
@@ -180,16 +193,19 @@ def load_run(folder: Path) -> Run:
     Raises:
         InvalidRun: If there is no run in it, or one of its files is damaged.
     """
-    config, metrics, evaluations = read_run(folder)
+    config = read_config(folder)
+    metrics, evaluations = (read_columns(folder, table) for table in ("metrics", "evaluations"))
     for name, (kind, called) in _TYPES.items():
         value = config.get(name)
         if value is not None and type(value) is not kind:
             raise InvalidRun(f"{name} in {folder / 'config.json'} must be {called}, got {value!r:.80}")
-    return Run(folder, config, _columns(metrics, "metrics"), _columns(evaluations, "evaluations"), _final_score(folder))
+    return Run(folder, config, metrics, evaluations, _final_score(folder))
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
     """Read a file that `pixelq evaluate --json` wrote; its `protocol` then holds flicker too, as in `rules_of`.
+
+    Its mean is None if it was not finite.
 
     Raises:
         InvalidRun: If the file is missing, or holds something else.
@@ -202,11 +218,11 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise InvalidRun(f"{path} is damaged ({one_line(error)}); evaluate the run again") from error
-    kinds = {"env": str, "protocol": str, "checkpoint": str, "step": int, "mean": float | int}
+    kinds = {"env": str, "protocol": str, "checkpoint": str, "step": int, "mean": float | int | None}
     if (
         not isinstance(evaluation, dict)
         or not all(isinstance(evaluation.get(name), kind) for name, kind in kinds.items())
-        or not abs(evaluation["mean"]) <= sys.float_info.max  # also NaN, and integers too large for a float
+        or not abs(evaluation["mean"] or 0) <= sys.float_info.max  # also NaN, and integers too large for a float
     ):
         raise InvalidRun(f"{path} does not describe an evaluation; give a file of pixelq evaluate --json")
     try:
@@ -234,6 +250,8 @@ def differences(config: Mapping[str, Any], settings: AgentConfig) -> dict[str, A
         different["full_action_space"] = True
     if flicker:
         different["flicker"] = flicker
+    if config.get("max_episode_steps"):
+        different["max_episode_steps"] = config["max_episode_steps"]
     return different
 
 
@@ -246,9 +264,27 @@ def agent_of(config: Mapping[str, Any]) -> str:
         config: Contents of config.json.
     """
     name = str(config.get("preset", "custom"))
-    settings = PRESETS[name]() if name in PRESETS else AgentConfig()
-    different = differences(config, settings)
-    return ", ".join([name, *(f"{key} {value}" for key, value in different.items() if key not in SPEED_ONLY)])
+    different = differences(config, PRESETS[name]() if name in PRESETS else AgentConfig())
+    settings = (f"{key} {shortened(value)}" for key, value in different.items() if key not in SPEED_ONLY)
+    return ", ".join([shortened(name), *settings])
+
+
+def _labels(agents: Iterable[str]) -> dict[str, str]:
+    """Return short names of agents that differ from each other, by their whole names.
+
+    Settings that all agents of a preset share are left out, and so are those after the first `MOST_PARTS`.
+    """
+    parts = {agent: re.split(r", (?=[a-z0-9_,]+ )", agent) for agent in dict.fromkeys(agents)}
+    found = {}
+    for agent, (name, *settings) in parts.items():
+        same = [set(others) for other, *others in parts.values() if other == name]
+        shared = set.intersection(*same) if len(same) > 1 else set()
+        own = [setting for setting in settings if setting not in shared]
+        left_out = len(own) - MOST_PARTS
+        if left_out > 1:
+            own = [*own[:MOST_PARTS], f"{left_out} more"]
+        found[agent] = ", ".join([name, *own])
+    return found if len(set(found.values())) == len(found) else {agent: agent for agent in parts}
 
 
 def _agent_names(runs: Sequence[Run]) -> list[str]:
@@ -276,12 +312,10 @@ def _final_score(folder: Path) -> MeanReturn | None:
         return None
     values = read_evaluation(path)
     try:
-        (low, high), episodes = values["ci95"], values["episodes"]
-        return MeanReturn(float(values["mean"]), float(low), float(high), int(episodes), int(values["step"]))
+        mean, low, high = (
+            float(value) if value is not None and abs(value) <= GREATEST else math.nan
+            for value in (values["mean"], *values["ci95"])
+        )
+        return MeanReturn(mean, low, high, int(values["episodes"]), int(values["step"]))
     except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise InvalidRun(f"{path} does not describe an evaluation; evaluate the run again") from error
-
-
-def _columns(rows: list[dict[str, str]], table: str) -> Columns:
-    """Return the columns of a table, given its rows as text."""
-    return {name: np.array([float(row.get(name) or "nan") for row in rows], np.float64) for name in TABLES[table]}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.results.records import Group, MeanReturn, agent_of, read_evaluation
+from pixelq.agents.results.records import Group, MeanReturn, Run, agent_of, load_run, read_evaluation
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.envs import ATARI57, human_normalized_score
 from pixelq.envs.atari import FRAMES_PER_STEP
@@ -27,16 +27,14 @@ LAST = "last evaluation"
 
 @dataclass(frozen=True)
 class GroupScore:
-    """Mean raw return of an agent on an environment.
+    """Mean raw return of an agent on an environment after its training.
 
     Attributes:
         mean: Mean over seeds of the means over episodes.
         low: For one seed, the lower end of the 95% interval over its episodes; for several, one standard deviation
             over seeds below the mean.
         high: Upper end of the same interval.
-        frames: Number of emulator frames, averaged over seeds: those of the whole run for a best checkpoint, which is
-            chosen from all of it, or else those before the last evaluation.
-        source: Evaluations that it comes from: `FINAL`, or `LAST` for runs that have not finished.
+        frames: Number of emulator frames before the evaluation, averaged over seeds.
         scores: Score of each of the N seeds.
     """
 
@@ -44,7 +42,6 @@ class GroupScore:
     low: float
     high: float
     frames: int
-    source: str
     scores: tuple[MeanReturn, ...]
 
 
@@ -52,7 +49,7 @@ class RunScore(NamedTuple):
     """Score of one run on its Atari game."""
 
     path: Path
-    """File of the evaluation, or folder of the run."""
+    """Folder of the run, or file of the evaluation."""
     agent: str
     """Name of the preset and the settings that differ from it, as in `dqn, n_step 3`."""
     game: str
@@ -85,21 +82,18 @@ class ScoreMatrices:
 
 
 def score_of_group(group: Group) -> GroupScore | None:
-    """Return the score of a group of runs: their final evaluations, or the last ones if a run has not finished.
+    """Return the score of a group of runs: their last evaluations.
 
-    The greatest evaluation of each run is not used, because choosing it biases it upwards. Returns None if a run has
-    no evaluation with a finite mean.
+    These can be laid beside published means and aggregated. The best checkpoint of a run cannot: it is a maximum over
+    the run, whichever games it is played in afterwards. Returns None if a run has no evaluation, or its last one has no
+    finite mean.
     """
-    for source, scores in ((FINAL, [run.final for run in group.runs]), (LAST, [run.last for run in group.runs])):
-        found = tuple(score for score in scores if score is not None and math.isfinite(score.mean))
-        if len(found) == len(group.runs):
-            mean, low, high = mean_over_seeds(found)
-            frames = [
-                run.frames if source == FINAL else score.step * run.frames_per_step
-                for score, run in zip(found, group.runs, strict=True)
-            ]
-            return GroupScore(mean, low, high, round(sum(frames) / len(frames)), source, found)
-    return None
+    found = tuple(score for run in group.runs if (score := run.last) is not None and math.isfinite(score.mean))
+    if len(found) < len(group.runs):
+        return None
+    mean, low, high = mean_over_seeds(found)
+    frames = [score.step * run.frames_per_step for score, run in zip(found, group.runs, strict=True)]
+    return GroupScore(mean, low, high, round(sum(frames) / len(frames)), found)
 
 
 def mean_over_seeds(scores: Sequence[MeanReturn]) -> tuple[float, float, float]:
@@ -117,16 +111,10 @@ def mean_over_seeds(scores: Sequence[MeanReturn]) -> tuple[float, float, float]:
 def run_scores(group: Group) -> list[RunScore]:
     """Return the score of each run of a group, as in `score_of_group`; none outside the 57 Atari games."""
     of_group = score_of_group(group)
-    if of_group is None:
+    if of_group is None or human_normalized_score(group.env, of_group.mean) is None:
         return []
-    found = []
-    for run, score in zip(group.runs, of_group.scores, strict=True):
-        normalized = human_normalized_score(group.env, score.mean)
-        if normalized is not None:
-            frames, seed = round(score.step * run.frames_per_step), int(run.config.get("seed") or 0)
-            steps, game = int(run.config.get("steps") or run.steps), game_of(group.env)
-            found.append(RunScore(run.path, group.agent, game, seed, steps, frames, score.mean, normalized))
-    return found
+    pairs = zip(group.runs, of_group.scores, strict=True)
+    return [_score_of_run(run, score, group.agent) for run, score in pairs]
 
 
 def gather_scores(paths: Iterable[str | os.PathLike[str]]) -> ScoreMatrices:
@@ -139,22 +127,30 @@ def gather_scores(paths: Iterable[str | os.PathLike[str]]) -> ScoreMatrices:
 
 
 def read_score(path: str | os.PathLike[str]) -> RunScore:
-    """Read the score of a run folder, from its final evaluation, or of an evaluation's file.
+    """Read the score of a run folder, from its last evaluation, or of an evaluation's file.
 
     The seed and the preset, which an evaluation's file does not contain, come from the config.json beside it, or from
     the one in the folder of the run that the file names.
 
     Raises:
-        InvalidRun: If there is no evaluation of a run on one of the 57 Atari games.
+        InvalidRun: If there is no evaluation of a run on one of the 57 Atari games, or the run has not finished.
     """
     path = Path(path)
-    if path.is_dir():
-        path = path / FINAL_EVALUATION
-    return score_of(path, read_evaluation(path))
+    if not path.is_dir():
+        return score_of(path, read_evaluation(path))
+    run = load_run(path)
+    _check_config(path, run.config)
+    if run.last is None or run.last.step < run.config["steps"]:
+        raise InvalidRun(f"{path} has no evaluation after its last step; let the run finish")
+    if not math.isfinite(run.last.mean):
+        raise InvalidRun(f"the last evaluation of {path} has a mean return of {run.last.mean}; leave out that run")
+    if human_normalized_score(run.config["env"], run.last.mean) is None:
+        raise InvalidRun(f"{path} is of {run.config['env']}, which has no human score; give Atari runs")
+    return _score_of_run(run, run.last, agent_of(run.config))
 
 
 def score_of(path: Path, evaluation: Mapping[str, Any]) -> RunScore:
-    """Return the score in the JSON values of an evaluation.
+    """Return the score in the JSON values of an evaluation; the best checkpoint of a run is an agent of its own.
 
     Args:
         path: File that the values are from, or that they could be written to; see `read_score`.
@@ -169,17 +165,19 @@ def score_of(path: Path, evaluation: Mapping[str, Any]) -> RunScore:
             f"{path} is an evaluation on {evaluation['env']}, but its run was trained on {config['env']}; "
             "give an evaluation of that run"
         )
-    seed, steps = config.get("seed"), config.get("steps")
-    if type(seed) is not int or type(steps) is not int:
-        raise InvalidRun(f"the config.json of {path} has no seed or no steps; give another run")
+    _check_config(path, config)
+    if evaluation["mean"] is None:
+        raise InvalidRun(f"{path} has a mean return that is not finite; leave out that evaluation")
     score = human_normalized_score(evaluation["env"], evaluation["mean"])
     if score is None:
         raise InvalidRun(f"{path} is of {evaluation['env']}, which has no human score; give Atari runs")
     agent = agent_of(config)
     if evaluation["protocol"] != config["protocol"]:
         agent += f", evaluated as {evaluation['protocol']}"
-    game, frames = game_of(evaluation["env"]), evaluation["step"] * FRAMES_PER_STEP
-    return RunScore(path, agent, game, seed, steps, frames, float(evaluation["mean"]), score)
+    if evaluation.get("mark", "best" if path.name == FINAL_EVALUATION else None) == "best":
+        agent += ", best checkpoint"
+    game, frames, mean = game_of(evaluation["env"]), evaluation["step"] * FRAMES_PER_STEP, float(evaluation["mean"])
+    return RunScore(path, agent, game, config["seed"], config["steps"], frames, mean, score)
 
 
 def score_matrices(runs: Sequence[RunScore]) -> ScoreMatrices:
@@ -230,6 +228,25 @@ def score_matrices(runs: Sequence[RunScore]) -> ScoreMatrices:
         for name, of_agent in cells.items()
     }
     return ScoreMatrices(games, seeds, scores)
+
+
+def _score_of_run(run: Run, score: MeanReturn, agent: str) -> RunScore:
+    """Return the score of a run on one of the 57 Atari games, given one of its evaluations."""
+    normalized = human_normalized_score(run.config["env"], score.mean)
+    assert normalized is not None
+    seed, steps = int(run.config.get("seed") or 0), int(run.config.get("steps") or run.steps)
+    frames = round(score.step * run.frames_per_step)
+    return RunScore(run.path, agent, game_of(run.config["env"]), seed, steps, frames, score.mean, normalized)
+
+
+def _check_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Check that a run has a seed and a number of steps.
+
+    Raises:
+        InvalidRun: If it has not.
+    """
+    if type(config.get("seed")) is not int or type(config.get("steps")) is not int:
+        raise InvalidRun(f"the config.json of {path} has no seed or no steps; give another run")
 
 
 def _config_of(path: Path, checkpoint: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def check_suite(suite: str, requests: Iterable[Request]) -> None:
             "some policies are the best of their run and others the last; give --which best or --which last"
         )
     unplayed = [
-        {"env": r.env, "protocol": r.protocol, "checkpoint": str(r.checkpoint)}
+        {"env": r.env, "protocol": r.protocol, "checkpoint": str(r.checkpoint), "mark": mark_of(r.checkpoint)}
         | {"step": 0, "mean": 0.0}  # stands for the evaluation
         for r in requests
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pixelq.agents.errors import InvalidCheckpoint, InvalidRun, LostReplay
 from pixelq.agents.experience.replay import Replay
+from pixelq.agents.experience.ring import Ring
 from pixelq.agents.runs.replay_files import ReplayFiles
 from pixelq.agents.runs.tables import TABLES, read_run
 from pixelq.agents.storage.checkpoint import (
@@ -26,14 +27,37 @@ from pixelq.agents.storage.checkpoint import (
     pack_tensors,
     read_run_arrays,
     read_run_state,
+    read_scalar,
+    read_shapes,
     write_checkpoint,
 )
-from pixelq.agents.storage.files import CHECKSUMS, digest, digest_of_file, read_checksums, remove_folder, sync, tidy
+from pixelq.agents.storage.files import (
+    CHECKSUMS,
+    digest,
+    digest_of_file,
+    read_checksums,
+    remove_folder,
+    tidy,
+    tidy_files,
+)
+from pixelq.agents.storage.pointers import (
+    Mark,
+    folder_of_step,
+    found_without_pointer,
+    marked,
+    point,
+    step_folders,
+    step_of,
+)
 from pixelq.agents.storage.validation import count, part
+
+OTHER_ARRAYS = 2**28
+"""Greatest number of bytes of a run's arrays other than those of its replay: above all, the actions of all games that
+are running."""
 
 
 class RunCheckpoints:
-    """The folder `checkpoints` of a run: one folder per checkpoint, named by its step, and links `latest` and `best`.
+    """The folder `checkpoints` of a run: a folder per checkpoint, named by its step, and pointers `latest` and `best`.
 
     Args:
         folder: `RUN/checkpoints`.
@@ -47,7 +71,7 @@ class RunCheckpoints:
 
     def path(self, step: int) -> Path:
         """Return the folder of the checkpoint of a step."""
-        return self.folder / f"step_{step:010d}"
+        return folder_of_step(self.folder, step)
 
     def write(self, step: int, checkpoint: Checkpoint, state: dict[str, Any], arrays: dict[str, Tensor]) -> None:
         """Write an agent and its run as the latest checkpoint; the one before stays usable until this one is complete.
@@ -78,9 +102,8 @@ class RunCheckpoints:
             InvalidCheckpoint: If the checkpoint is missing, damaged or of another run.
         """
         folder = self.path(step)
-        if not folder.exists():
-            raise InvalidCheckpoint(f"no checkpoint at {folder}; load the agent from one of the run's checkpoints")
-        state, arrays = read_run_state(folder), read_run_arrays(folder)
+        _check_exists(folder)
+        state, arrays = read_run_state(folder), read_run_arrays(folder, self.most_array_bytes)
         try:
             if count(state, "num_envs") != self.replay.num_envs:
                 raise ValueError(f"num_envs must be {self.replay.num_envs}, got {state['num_envs']}")
@@ -89,23 +112,16 @@ class RunCheckpoints:
             self.replay.load_state(replay_state)
         except LostReplay as error:
             return state, arrays, str(error)
-        except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, OSError) as error:
             if isinstance(error, InvalidCheckpoint):
                 raise
             raise InvalidCheckpoint(f"{folder} does not fit this run: {one_line(error)}") from error
         return state, arrays, None
 
-    def check_newest(self, step: int) -> None:
-        """Check that the run can go on from a step without losing what it did after it.
-
-        Raises:
-            InvalidCheckpoint: If there is a later checkpoint that is intact.
-        """
-        for folder in reversed(_folders(self.folder)):
-            if folder > self.path(step) and damage(folder) is None:
-                raise InvalidCheckpoint(
-                    f"the agent is at step {step:,}, but its run has come further; load the agent from {folder}"
-                )
+    @property
+    def most_array_bytes(self) -> int:
+        """Greatest number of bytes that the arrays of the run can have."""
+        return self.replay.sampler.nbytes + self.replay.window.nbytes + OTHER_ARRAYS
 
     def check_weights(self, step: int, weights: dict[str, Tensor]) -> None:
         """Check that the weights of the network are those of the checkpoint of a step.
@@ -114,38 +130,94 @@ class RunCheckpoints:
             InvalidCheckpoint: If they are not.
         """
         path = self.path(step)
-        if path.exists() and digest(pack_tensors(weights)) != digest_of_file(path / NETWORK):
+        if os.path.exists(path) and digest(pack_tensors(weights)) != digest_of_file(path / NETWORK):
             raise InvalidCheckpoint(f"the agent is not the one in {path}; load it with DQN.load({str(path)!r})")
 
     def forget_after(self, step: int) -> None:
         """Remove what a crash left, and the damaged checkpoints after the one that the run goes on from."""
         tidy(self.folder)
+        tidy_files(self.files.folder)
         self.point("latest", step)
-        for folder in _folders(self.folder):
-            if folder > self.path(step):
+        for folder in step_folders(self.folder):
+            if step_of(folder) > step:
                 remove_folder(folder)
+        best = self._best()
+        if best is not None:
+            self.point("best", step_of(best))
         self._remove_old()
 
-    def point(self, name: str, step: int) -> None:
-        """Let the link `name` point to the checkpoint of a step, in one operation."""
-        aside = self.folder / f".{name}.partial"
+    def point(self, name: Mark, step: int) -> None:
+        """Let the pointer `name` lead to the checkpoint of a step, in one operation."""
         if not (self.folder / name).is_symlink() and (self.folder / name).is_dir():
-            remove_folder(self.folder / name)  # the run was copied by a program that follows links
-        aside.unlink(missing_ok=True)
-        aside.symlink_to(self.path(step).name)
-        aside.replace(self.folder / name)
-        sync(self.folder)
+            remove_folder(self.folder / name)  # an older run, copied by a program that follows links
+        point(self.folder, name, step)
 
     def _remove_old(self) -> None:
         """Remove all but the newest checkpoints and the best one, and the replay blocks that only they needed."""
-        folders = _folders(self.folder)
-        for folder in folders[: -self.keep]:
-            if not self._is_marked(folder, "best"):
-                remove_folder(folder)
+        folders = step_folders(self.folder)
+        if len(folders) > self.keep:
+            best = self._best()
+            for folder in folders[: -self.keep]:
+                if folder != best:
+                    remove_folder(folder)
         self.files.remove_unneeded(folders[-self.keep :])
 
-    def _is_marked(self, folder: Path, name: str) -> bool:
-        return (self.folder / name).resolve() == folder.resolve()
+    def _best(self) -> Path | None:
+        """Return the best checkpoint, by the name of its step; None if there is none."""
+        best = marked(self.folder, "best")
+        if best is not None and best.is_symlink():  # of an older version
+            best = self.folder / best.resolve().name
+        folders = step_folders(self.folder)
+        return best if best in folders else found_without_pointer(self.folder, "best")
+
+
+def check_newest(folder: Path, step: int) -> None:
+    """Check that a run can go on from a step without losing what it did after it.
+
+    Args:
+        folder: `RUN/checkpoints`.
+        step: Agent step.
+
+    Raises:
+        InvalidCheckpoint: If there is a later checkpoint that is intact.
+    """
+    for path in reversed(step_folders(folder)):
+        if step_of(path) > step and damage(path) is None:
+            raise InvalidCheckpoint(
+                f"the agent is at step {step:,}, but its run has come further; load the agent from {path}"
+            )
+
+
+def check_capacity(folder: Path, step: int, ring: Ring, capacity: int, period: int = 1) -> None:
+    """Check that the checkpoint of a step can be of a replay of some capacity, before memory is taken for it.
+
+    Args:
+        folder: `RUN/checkpoints`.
+        step: Agent step.
+        ring: A ring of such rows, of any length.
+        capacity: Rows of the replay.
+        period: The length of the replay is a multiple of it.
+
+    Raises:
+        InvalidCheckpoint: If it is damaged, or of another replay.
+    """
+    path = folder_of_step(folder, step)
+    _check_exists(path)
+    length = capacity // ring.num_envs - period + 1  # at least
+    levels = [tensor.numel() for name, tensor in read_shapes(path, ARRAYS).items() if ".level." in name]
+    try:
+        if levels and max(levels) < length * ring.num_envs:
+            raise ValueError(f"it has the priorities of at most {max(levels):,} rows")
+        time = read_scalar(path, ARRAYS, "replay.time")
+        first = ReplayFiles(folder, ring).first(path, time)
+        if first > max(0, time - length):
+            raise ValueError(f"of {time:,} time steps it has only those from {first:,} on")
+    except LostReplay:
+        return  # the run goes on with an empty replay
+    except (LookupError, TypeError, ValueError, RuntimeError, OSError) as error:
+        if isinstance(error, InvalidCheckpoint):
+            raise
+        raise InvalidCheckpoint(f"{path} does not fit a replay_capacity of {capacity:,}: {one_line(error)}") from error
 
 
 def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
@@ -161,14 +233,14 @@ def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
         InvalidCheckpoint: If there are checkpoints, and none of them can be used.
     """
     problems: list[str] = []
-    for candidate in reversed(_folders(folder)):
+    for candidate in reversed(step_folders(folder)):
         problem = damage(candidate)
         if problem is None:
             for line in problems:
                 warn(f"{line}; going back to {candidate.name}")
             return candidate
         problems.append(f"{candidate} cannot be resumed ({problem})")
-    for candidate, line in zip(reversed(_folders(folder)), problems, strict=True):
+    for candidate, line in zip(reversed(step_folders(folder)), problems, strict=True):
         if damage(candidate, blocks=False) is None:
             warn(f"{line}, nor any other checkpoint of the run; going on from it with an empty replay")
             return candidate
@@ -196,6 +268,11 @@ def check_has_no_checkpoint_yet(out: Path) -> None:
         raise InvalidRun(f"the checkpoints of {out} are missing; restore them, or start another run in another --out")
 
 
+def _check_exists(checkpoint: Path) -> None:
+    if not os.path.exists(checkpoint):
+        raise InvalidCheckpoint(f"no checkpoint at {checkpoint}; load the agent from one of the run's checkpoints")
+
+
 def damage(checkpoint: Path, *, blocks: bool = True) -> str | None:
     """Return what is wrong with a run's checkpoint; None if all its files are as they were written.
 
@@ -216,8 +293,3 @@ def damage(checkpoint: Path, *, blocks: bool = True) -> str | None:
     except (OSError, ValueError) as error:
         return one_line(error)
     return None
-
-
-def _folders(folder: Path) -> list[Path]:
-    """Return the checkpoints in a run's folder of them, oldest first."""
-    return sorted(path for path in folder.glob("step_*") if re.fullmatch(r"step_\d{10,}", path.name) and path.is_dir())

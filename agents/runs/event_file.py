@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+TAGS = {
+    "metrics": {
+        "return_mean_100": "rollout/ep_rew_mean",
+        "length_mean_100": "rollout/ep_len_mean",
+        "return_mean": "rollout/return_mean",
+        "return_median": "rollout/return_median",
+        "length_mean": "rollout/length_mean",
+        "epsilon": "rollout/exploration_rate",
+        "loss": "train/loss",
+        "learning_rate": "train/learning_rate",
+        "grad_norm": "train/grad_norm",
+        "q_mean": "train/q_mean",
+        "updates": "train/n_updates",
+        "q_discrepancy": "train/q_discrepancy",
+        "steps_per_second": "time/fps",
+        "wall_seconds": "time/time_elapsed",
+        "frames": "time/frames",
+        "episodes": "time/episodes",
+        "restarts": "time/restarts",
+    },
+    "evaluations": {
+        "mean": "eval/mean_reward",
+        "length_mean": "eval/mean_ep_length",
+        "median": "eval/median_reward",
+        "std": "eval/std_reward",
+        "ci95_low": "eval/ci95_low",
+        "ci95_high": "eval/ci95_high",
+        "human_normalized": "eval/human_normalized",
+        "episodes": "eval/episodes",
+    },
+}
+"""Tags of scalars, by table and what a row holds; where stable-baselines3 has a name, as there."""
 
 
 class EventFile:
@@ -39,6 +74,19 @@ class EventFile:
         """Add the value of a scalar at a step."""
         summary = self._summary(value=[self._summary.Value(tag=name, simple_value=value)])
         self._write(step=step, summary=summary)
+
+    def describe(self, config: Mapping[str, Any]) -> None:
+        """Add the configuration of a run as text, and its settings as TensorBoard's hyperparameters."""
+        from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+        from tensorboard.plugins.text.summary_v2 import text_pb
+
+        text = f"```json\n{json.dumps(config, indent=2)}\n```"  # TensorBoard shows it as Markdown
+        settings = {name: config.get(name) for name in ("env", "protocol", "preset", "seed", "num_envs", "steps")}
+        values = {**settings, **config.get("agent", {})}
+        # A hyperparameter is a truth value, a number or text.
+        of_kinds = {name: value if isinstance(value, int | float) else str(value) for name, value in values.items()}
+        for summary in (text_pb("config", text), hparams_pb(of_kinds)):
+            self._write(step=0, summary=summary)
 
     def flush(self) -> None:
         """Pass everything that was added to the operating system."""

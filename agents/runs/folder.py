@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.runs.event_file import EventFile
+from pixelq.agents.runs.event_file import TAGS, EventFile
+from pixelq.agents.runs.replay_files import FOLDER
 from pixelq.agents.runs.tables import (
     EVALUATIONS,
     FINAL_EVALUATION,
@@ -21,8 +24,10 @@ from pixelq.agents.runs.tables import (
     read_run,
     start_table,
 )
-from pixelq.agents.storage.files import replace_file, sync
+from pixelq.agents.storage.files import replace_file, sync_file, tidy_files
+from pixelq.agents.storage.pointers import CHECKPOINTS, best_evaluation
 
+LOCK = ".lock"
 FREE_SETTINGS = {"cuda_graph", "frame_stack"}
 """Fields of the agent's configuration that may change when a run is resumed; the environments fix the frame stack."""
 
@@ -45,18 +50,20 @@ class RunFolder:
 
     def __init__(self, out: Path, resume: bool = False) -> None:
         self.out = out
-        self.checkpoints = out / "checkpoints"
+        self.checkpoints = out / CHECKPOINTS
         self.config: dict[str, Any] = {}
         self.evaluations: list[dict[str, str]] = []
         self.tensorboard: EventFile | None = None
         try:
+            self._check_has_no_links()
             if not resume:
                 self._check_is_new()
                 self.checkpoints.mkdir(parents=True, exist_ok=True)
             elif not out.is_dir():
                 raise InvalidRun(f"no run in {out}; give the folder of a run")
-            self._lock = FileLock(out / ".lock")
+            self._lock = FileLock(out / LOCK)
             self._lock.acquire(timeout=0)
+            self._lock_id = self._id_of_lock()
         except Timeout as error:
             raise InvalidRun(f"{out} is in use by another process; wait for it, or stop it") from error
         except OSError as error:
@@ -69,6 +76,29 @@ class RunFolder:
         except InvalidRun:
             self.close()
             raise
+
+    def _check_has_no_links(self) -> None:
+        """Check that the run's folders, in which files are removed, and its lock lie in the run itself."""
+        for path in (self.checkpoints, self.checkpoints / FOLDER, self.out / LOCK):
+            if os.path.islink(path):
+                raise InvalidRun(f"{path} must not be a link; put what it leads to in its place")
+
+    def _id_of_lock(self) -> tuple[int, int]:
+        status = os.stat(self.out / LOCK)
+        return status.st_dev, status.st_ino
+
+    def check_lock(self) -> None:
+        """Check that the folder is still this process's alone.
+
+        Raises:
+            OSError: If the lock's file was deleted, so that another process may have locked a new one.
+        """
+        try:
+            is_own = self._id_of_lock() == self._lock_id
+        except FileNotFoundError:
+            is_own = False
+        if not is_own:
+            raise OSError(errno.ESTALE, f"its file {LOCK} was deleted, so another process may write there")
 
     def _check_is_new(self) -> None:
         """Check that there is no run that would be overwritten."""
@@ -104,12 +134,14 @@ class RunFolder:
             InvalidRun: If a table is damaged.
             OSError: If something cannot be written.
         """
+        tidy_files(self.out)
         replace_file(self.out / "config.json", (json.dumps(description, indent=2) + "\n").encode())
         for name, columns in TABLES.items():
             start_table(self.out / f"{name}.csv", columns, step if self.config else 0)  # {} for a new run
         (self.out / FINAL_EVALUATION).unlink(missing_ok=True)
         self.evaluations = read_run(self.out).evaluations
         self.tensorboard = EventFile(self.out, purge_step=step + 1 if self.config else None)
+        self.tensorboard.describe(description)
 
     def has_evaluation(self, step: int) -> bool:
         """Return whether the evaluation of a step has been written."""
@@ -117,8 +149,7 @@ class RunFolder:
 
     def best(self) -> tuple[int, float] | None:
         """Return step and mean of the best evaluation so far, the first of equals; None before the first."""
-        rows = [(int(row["step"]), float(row["mean"])) for row in self.evaluations]
-        return max(rows, key=lambda row: row[1], default=None)
+        return best_evaluation((int(row["step"]), float(row["mean"])) for row in self.evaluations)
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:
         """Append a row to metrics.csv and its scalars to the event file."""
@@ -129,17 +160,19 @@ class RunFolder:
         self.evaluations.append(self._append("evaluations", EVALUATIONS, row))
 
     def _append(self, name: str, columns: list[str], row: Mapping[str, Any]) -> dict[str, str]:
+        self.check_lock()
         cells = append_row(self.out / f"{name}.csv", columns, row)
         assert self.tensorboard is not None
-        for column in columns[1:]:
-            if row[column] is not None:
-                self.tensorboard.scalar(f"{name}/{column}", row[column], row["step"])
+        for key, tag in TAGS[name].items():
+            if row.get(key) is not None:
+                self.tensorboard.scalar(tag, row[key], row["step"])
         return cells
 
     def sync(self) -> None:
         """Flush all rows to the disk, before a checkpoint that relies on them."""
+        self.check_lock()
         for name in TABLES:
-            sync(self.out / f"{name}.csv")
+            sync_file(self.out / f"{name}.csv")
         assert self.tensorboard is not None
         self.tensorboard.flush()
 

@@ -7,7 +7,18 @@ import platform
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+
+VARIABLES = "variables"
+"""Entry of `arithmetic` with the environment variables of the libraries."""
+PREFIXES = (
+    *("DNNL_", "ONEDNN_", "MKL_", "OPENBLAS_", "ATEN_", "NPY_", "CUBLAS_", "CUDNN_", "NVIDIA_TF32_"),
+    *("TORCH_MKLDNN_", "TORCH_BLAS_", "TORCH_LINALG_", "TORCH_CUDNN_", "TORCH_ALLOW_TF32_"),
+)
+"""Beginnings of the names of environment variables that may change how sums are rounded."""
+HARMLESS = ("VERBOSE", "LOG", "PROFILE", "CACHE", "NUM_THREADS")
+"""Parts of such names that change no sum; the number of threads is recorded apart."""
 
 
 def cpu_name() -> str:
@@ -32,29 +43,53 @@ def hardware(device: torch.device) -> dict[str, Any]:
     }
 
 
-def arithmetic(device: torch.device) -> dict[str, str | int]:
-    """Return what the rounding of sums depends on, beside the program, as JSON values."""
+def arithmetic(device: torch.device) -> dict[str, Any]:
+    """Return what the rounding of sums and the draws depend on, beside the program, as JSON values."""
+    common = {
+        "PyTorch": torch.__version__,
+        "NumPy": np.__version__,
+        "precision of products": torch.get_float32_matmul_precision(),
+        VARIABLES: _variables(),
+    }
     if device.type == "cpu":
-        processor = f"{cpu_name()}, {torch.backends.cpu.get_cpu_capability()}"
+        has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         return {
             "device": "cpu",
-            "processor": processor,
-            "PyTorch": torch.__version__,
+            "processor": f"{cpu_name()}, {torch.backends.cpu.get_cpu_capability()}",
             "threads": torch.get_num_threads(),
+            "oneDNN": "on" if has_onednn and torch.backends.mkldnn.enabled else "off",
+            **common,
         }
+    cudnn = torch.backends.cudnn.version() if torch.backends.cudnn.enabled else "off"  # type: ignore[no-untyped-call]
     return {
         "device": torch.cuda.get_device_name(device),
-        "PyTorch": torch.__version__,
+        "cuDNN": cudnn,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
+        **common,
     }
 
 
 def changes_of_arithmetic(before: dict[str, Any], device: torch.device) -> list[str]:
-    """Return in words why a run that went on here could round otherwise than `before`; empty if it cannot."""
+    """Return in words why a run that went on here could round otherwise than `before`; empty if it cannot.
+
+    What an older version did not record counts as unchanged.
+    """
     own = arithmetic(device)
-    changes = [
-        f"{name} was {before[name]} and is {value}" for name, value in own.items() if before.get(name, value) != value
-    ]
+    now, then = own.pop(VARIABLES), before.get(VARIABLES)
+    changes = [_change(name, before[name], own[name]) for name in own if before.get(name, own[name]) != own[name]]
+    if isinstance(then, dict):
+        names = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
+        changes += [_change(name, then.get(name, "not set"), now.get(name, "not set")) for name in names]
     if not own.get("deterministic", True):
         changes.append("a GPU repeats its sums only with deterministic algorithms")
     return changes
+
+
+def _change(name: str, before: object, now: object) -> str:
+    return f"{name:.80} was {before!s:.80} and is {now!s:.80}"
+
+
+def _variables() -> dict[str, str]:
+    """Return the environment variables that choose how the libraries of linear algebra compute."""
+    names = [name for name in os.environ if name.startswith(PREFIXES) and not any(word in name for word in HARMLESS)]
+    return {name: os.environ[name][:80] for name in sorted(names)}

@@ -37,7 +37,7 @@ class ReplayFiles:
     """
 
     def __init__(self, checkpoints: Path, ring: Ring) -> None:
-        self.checkpoints, self.ring = checkpoints, ring
+        self.folder, self.ring = checkpoints / FOLDER, ring
         self.steps = max(1, BLOCK_BYTES // ring.step_bytes)
         self.digests: dict[int, str] = {}  # of the blocks written, by the time step after their last
 
@@ -53,7 +53,7 @@ class ReplayFiles:
         for end in ends:
             if end not in self.digests:
                 data = pack(ring.read(max(oldest, end - steps), end))
-                path = self.checkpoints / FOLDER / _name(end)
+                path = self.folder / _name(end)
                 path.parent.mkdir(exist_ok=True)
                 replace_file(path, data)
                 self.digests[end] = digest(data)
@@ -73,7 +73,7 @@ class ReplayFiles:
         digests = read_checksums(folder)
         blocks = sorted((int(match[1]), name) for name in digests if (match := _BLOCK.fullmatch(name)))
         ends, names = zip(*blocks, (end, ROWS), strict=True)
-        files = read_files(folder, names)
+        files = read_files(folder, names, most_block_bytes(ring) * 2)  # what cannot be compressed grows a little
         for block_end, name in zip(ends, names, strict=True):
             try:
                 _, data = next(files)
@@ -87,13 +87,28 @@ class ReplayFiles:
             reached = block_end
         self.digests = {block_end: digests[name] for block_end, name in blocks}
 
+    def first(self, folder: Path, end: int) -> int:
+        """Return the first time step whose rows a checkpoint has; those before `end` are its last.
+
+        Raises:
+            LostReplay, InvalidCheckpoint, ValueError: As in `read`.
+        """
+        ends = [(int(match[1]), name) for name in read_checksums(folder) if (match := _BLOCK.fullmatch(name))]
+        block_end, name = min([*ends, (end, ROWS)])
+        try:
+            ((_, data),) = read_files(folder, (name,), most_block_bytes(self.ring) * 2)
+        except InvalidCheckpoint as error:
+            raise error if name == ROWS else LostReplay(str(error)) from error
+        rows = unpack(folder / name, data, self.ring)
+        return block_end - (len(rows["action"]) if rows["action"].dim() else 0)
+
     def remove_unneeded(self, checkpoints: list[Path]) -> None:
         """Remove the blocks that none of these checkpoints names."""
         needed: set[str] = set()
         for folder in checkpoints:
             with suppress(OSError, ValueError):  # one without its checksums is never resumed
                 needed |= read_checksums(folder).keys()
-        for path in (self.checkpoints / FOLDER).glob("rows_*.zst"):
+        for path in self.folder.glob("rows_*.zst"):
             if f"../{FOLDER}/{path.name}" not in needed:
                 path.unlink()
 
@@ -111,7 +126,7 @@ def unpack(path: Path, data: bytes, ring: Ring) -> dict[str, Tensor]:
     """
     try:
         size = zstandard.get_frame_parameters(data).content_size
-        if size > max(BLOCK_BYTES, ring.step_bytes) + HEADER_BYTES:
+        if size > most_block_bytes(ring):
             raise InvalidCheckpoint(f"{path} is damaged (it claims {size:,} bytes); use another checkpoint")
         unpacked = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
     except zstandard.ZstdError as error:
@@ -119,8 +134,13 @@ def unpack(path: Path, data: bytes, ring: Ring) -> dict[str, Tensor]:
     return unpack_tensors(path, unpacked)
 
 
+def most_block_bytes(ring: Ring) -> int:
+    """Return the greatest number of bytes of a block of a ring, before compression."""
+    return max(BLOCK_BYTES, ring.step_bytes) + HEADER_BYTES
+
+
 def _name(end: int) -> str:
     return f"rows_{end:012d}.zst"
 
 
-_BLOCK = re.compile(rf"\.\./{FOLDER}/rows_(\d{{12}})\.zst")
+_BLOCK = re.compile(rf"\.\./{FOLDER}/rows_(\d{{12,18}})\.zst")

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.storage.checkpoint import MOST_JSON, one_line
-from pixelq.agents.storage.files import read_regular, replace_file
+from pixelq.agents.storage.files import open_to_append, read_regular, replace_file
 from pixelq.agents.storage.rules import with_rules
 from pixelq.agents.storage.validation import check_types, count_in, number_in
 
 METRICS = (
     "step frames episodes return_mean return_median length_mean loss q_mean epsilon updates "
-    "steps_per_second wall_seconds restarts q_discrepancy"
+    "steps_per_second wall_seconds restarts q_discrepancy return_mean_100"
 ).split()
 EVALUATIONS = "step episodes mean median std ci95_low ci95_high human_normalized".split()
 TABLES = {"metrics": METRICS, "evaluations": EVALUATIONS}
@@ -27,9 +27,9 @@ FINAL_EVALUATION = "final_evaluation.json"
 """Evaluation of the best policy of a finished run, in games by which it was not chosen."""
 COUNTS = "step frames episodes".split()
 """Columns of integers."""
-OPTIONAL = "return_mean return_median length_mean loss q_mean human_normalized q_discrepancy".split()
+OPTIONAL = "return_mean return_median length_mean loss q_mean human_normalized q_discrepancy return_mean_100".split()
 """Columns whose cells may be empty."""
-ADDED = {"restarts", "q_discrepancy"}
+ADDED = {"restarts", "q_discrepancy", "return_mean_100"}
 """Columns that older runs lack."""
 
 
@@ -96,7 +96,7 @@ def append_row(path: Path, columns: list[str], row: Mapping[str, Any]) -> dict[s
         OSError: If it cannot be written.
     """
     cells = [_cell(row[column]) for column in columns]
-    with path.open("a", newline="") as file:
+    with open_to_append(path) as file:
         csv.writer(file, lineterminator="\n").writerow(cells)
     return dict(zip(columns, cells, strict=True))
 

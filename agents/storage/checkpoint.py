@@ -5,29 +5,62 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import safetensors.numpy
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from pixelq.agents.errors import InvalidCheckpoint, printable
-from pixelq.agents.storage.files import CHECKSUMS, read_checked, read_regular, replace_folder, surviving
+from pixelq.agents.storage.files import (
+    CHECKSUMS,
+    check_digest,
+    open_regular,
+    read_checked,
+    read_regular,
+    replace_folder,
+    surviving,
+    user_path,
+)
+from pixelq.agents.storage.pointers import CHECKPOINTS, MARKS, checkpoint_folder, marked
+from pixelq.agents.storage.validation import is_count
 
 FORMAT = 3
 """Format that is written; format 2, an agent without checksums and without its run, is read too."""
 AGENT, NETWORK, LEARNER = "agent.json", "network.safetensors", "learner.safetensors"
 RUN, ARRAYS, ROWS = "run.json", "run.safetensors", "rows.zst"
 """Files of a checkpoint."""
+_DTYPES = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "U16": torch.uint16,
+    "I32": torch.int32,
+    "U32": torch.uint32,
+    "I64": torch.int64,
+    "U64": torch.uint64,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+}
+"""Types of tensors, by their names in safetensors files."""
 FOR_ACTING = "for_acting"
 """Key in agent.json that marks an agent saved without its learner."""
 MOST_JSON = 2**22
 """Size of the largest JSON file that is read, in bytes."""
-MOST_UNCHECKED = 2**32
-"""Size of the largest file that is read without a checksum, in bytes."""
+MOST_NETWORK = 2**32
+"""Size of the largest network that is read, in bytes."""
+MOST_HEADER = 2**20
+"""Size of the largest description of the tensors in a file, in bytes; that of a learner has some 20 kB."""
+LEARNER_NETWORKS = 8
+"""Greatest size of a learner, in sizes of its network; Adam and a target network take three."""
 
 
 @dataclass
@@ -97,9 +130,10 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
     Raises:
         InvalidCheckpoint: If there is none.
     """
-    path = Path(path)
-    for candidate in (surviving(path), path / "checkpoints" / "best", path / "checkpoints" / "latest"):
-        if os.path.isfile(candidate / AGENT):
+    path = user_path(path)
+    found = (checkpoint_folder(surviving(path)), *(marked(path / CHECKPOINTS, name) for name in MARKS))
+    for candidate in found:
+        if candidate is not None and os.path.isfile(candidate / AGENT):
             return candidate
     if not os.path.exists(path):
         raise InvalidCheckpoint(f"{path} does not exist; give the folder of a run or a checkpoint")
@@ -118,23 +152,36 @@ def read_checkpoint(path: str | os.PathLike[str], *, learner: bool = True) -> Ch
             learner.safetensors is neither read nor checked.
     """
     folder = find_checkpoint(path)
-    files = dict(read_files(folder, (AGENT, NETWORK)))
-    state = unpack_json(folder / AGENT, files[AGENT])
+    state = read_description(folder)[0]
+    ((_, data),) = read_files(folder, (NETWORK,), MOST_NETWORK)
+    network = unpack_tensors(folder / NETWORK, data)
+    # Only a file with a checksum can say that there is no learner; anywhere else a missing learner is damage.
+    is_for_acting = state.get(FOR_ACTING) is True and state["format"] == FORMAT
+    if not learner or is_for_acting:
+        return Checkpoint(state, network, None)
+    ((_, data),) = read_files(folder, (LEARNER,), LEARNER_NETWORKS * len(data) + MOST_HEADER)
+    return Checkpoint(state, network, unpack_tensors(folder / LEARNER, data))
+
+
+def read_description(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the JSON values that describe a checkpoint's agent, and its network's weights as meta tensors.
+
+    Meta tensors have a type and a shape and take no memory, so that weights can be checked before they are read.
+
+    Raises:
+        InvalidCheckpoint: As in `read_checkpoint`; of the network's file, only its size is checked.
+    """
+    ((_, data),) = read_files(folder, (AGENT,), MOST_JSON)
+    state = unpack_json(folder / AGENT, data)
     if "format" not in state:
         raise InvalidCheckpoint(f"{folder / AGENT} is not a pixelq checkpoint's description")
     if state["format"] not in (2, FORMAT):
         raise InvalidCheckpoint(
             f"{folder} has format {state['format']!r:.80}; this version reads formats 2 and {FORMAT}"
         )
-    if state["format"] == FORMAT and not (folder / CHECKSUMS).exists():
+    if state["format"] == FORMAT and not os.path.exists(folder / CHECKSUMS):
         raise InvalidCheckpoint(f"{folder} lacks its {CHECKSUMS}; use another checkpoint")
-    network = unpack_tensors(folder / NETWORK, files[NETWORK])
-    # Only a file with a checksum can say that there is no learner; anywhere else a missing learner is damage.
-    is_for_acting = state.get(FOR_ACTING) is True and state["format"] == FORMAT
-    if not learner or is_for_acting:
-        return Checkpoint(state, network, None)
-    ((_, data),) = read_files(folder, (LEARNER,))
-    return Checkpoint(state, network, unpack_tensors(folder / LEARNER, data))
+    return state, read_shapes(folder, NETWORK)
 
 
 def read_run_state(folder: Path) -> dict[str, Any]:
@@ -143,37 +190,49 @@ def read_run_state(folder: Path) -> dict[str, Any]:
     Raises:
         InvalidCheckpoint: If the file is missing or not as it was written, or the checkpoint holds an agent alone.
     """
-    if not (folder / RUN).exists():
+    if not os.path.exists(folder / RUN):
         raise InvalidCheckpoint(f"{folder} holds an agent without its run; it can be loaded, but not resumed")
-    ((_, data),) = read_files(folder, (RUN,))
+    ((_, data),) = read_files(folder, (RUN,), MOST_JSON)
     return unpack_json(folder / RUN, data)
 
 
-def read_run_arrays(folder: Path) -> dict[str, Tensor]:
-    """Return the arrays of a checkpoint's run.
+def read_run_arrays(folder: Path, most: int) -> dict[str, Tensor]:
+    """Return the arrays of a checkpoint's run, which may take `most` bytes.
 
     Raises:
         InvalidCheckpoint: If the file is missing or not as it was written.
     """
-    ((_, data),) = read_files(folder, (ARRAYS,))
+    ((_, data),) = read_files(folder, (ARRAYS,), most)
     return unpack_tensors(folder / ARRAYS, data)
 
 
-def read_files(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+def read_files(folder: Path, names: Iterable[str], most: int) -> Iterator[tuple[str, bytes]]:
     """Yield name and contents of a checkpoint's files, one at a time, checked if the checkpoint has checksums.
+
+    Args:
+        folder: The checkpoint.
+        names: Names of the files.
+        most: Greatest size of a file in bytes.
 
     Raises:
         InvalidCheckpoint: If a file is missing or not as it was written.
     """
-    try:
-        if (folder / CHECKSUMS).exists():
-            yield from read_checked(folder, names)
+    with _reading(folder):
+        if os.path.exists(folder / CHECKSUMS):
+            yield from read_checked(folder, names, most)
         else:
-            yield from ((name, read_regular(folder / name, MOST_UNCHECKED)) for name in names)
+            yield from ((name, read_regular(folder / name, most)) for name in names)
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Turn what reading files raises into InvalidCheckpoint while the context lasts."""
+    try:
+        yield
     except OSError as error:
-        raise InvalidCheckpoint(f"{folder} cannot be read ({error}); use another checkpoint") from error
-    except ValueError as error:
-        raise InvalidCheckpoint(f"{folder} is damaged ({error}); use another checkpoint") from error
+        raise InvalidCheckpoint(f"{folder} cannot be read ({one_line(error)}); use another checkpoint") from error
+    except (ValueError, RuntimeError) as error:
+        raise InvalidCheckpoint(f"{folder} is damaged ({one_line(error)}); use another checkpoint") from error
 
 
 def pack_tensors(tensors: dict[str, Tensor]) -> bytes:
@@ -185,6 +244,8 @@ def pack_tensors(tensors: dict[str, Tensor]) -> bytes:
 def unpack_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file; they take as much memory as the file.
 
+    What it says of them is checked before: a million empty tensors take gigabytes.
+
     Args:
         path: Path of the file, for the error.
         data: Contents of the file.
@@ -193,6 +254,7 @@ def unpack_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
         InvalidCheckpoint: If it is no safetensors file.
     """
     try:
+        _shapes(data[:8], data[8 : 8 + MOST_HEADER], len(data))
         return safetensors.torch.load(data)
     except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError, ArithmeticError, AssertionError) as error:
         raise InvalidCheckpoint(f"{path} is damaged ({one_line(error)}); use another checkpoint") from error
@@ -218,6 +280,69 @@ def unpack_json(path: Path, data: bytes) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise InvalidCheckpoint(f"{path} is not a pixelq checkpoint's description")
     return state
+
+
+def read_shapes(folder: Path, name: str) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file as meta tensors, which have a type and a shape and take no memory.
+
+    Raises:
+        InvalidCheckpoint: If it cannot be read, is no safetensors file, or has not the size that it claims.
+    """
+    with _reading(folder):
+        if os.path.exists(folder / CHECKSUMS):
+            check_digest(folder, name)
+        with open_regular(folder / name) as (file, size):
+            try:
+                return _shapes(file.read(min(8, size)), file.read(min(MOST_HEADER, max(0, size - 8))), size)
+            except (ValueError, RuntimeError) as error:
+                raise ValueError(f"{name}: {error}") from error
+
+
+def read_scalar(folder: Path, name: str, key: str) -> int:
+    """Return an integer from a safetensors file, without reading the rest of it.
+
+    Raises:
+        InvalidCheckpoint: If the file has no such integer, or as in `read_shapes`.
+    """
+    like = read_shapes(folder, name).get(key)
+    if like is None or like.dtype != torch.int64 or like.dim() != 0:
+        raise InvalidCheckpoint(f"{folder / name} is damaged ({key} is no integer); use another checkpoint")
+    with safetensors.safe_open(folder / name, "pt") as file:
+        return int(file.get_tensor(key))
+
+
+def _shapes(length: bytes, beginning: bytes, size: int) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file as meta tensors.
+
+    Args:
+        length: First 8 bytes of the file, the length of its header.
+        beginning: What comes next: the header and perhaps more, or what there is of it up to `MOST_HEADER` bytes.
+        size: Size of the file.
+
+    Raises:
+        ValueError, RuntimeError: If this is no such file.
+    """
+    header_size = int.from_bytes(length, "little")
+    if header_size > min(MOST_HEADER, max(0, size - 8)):
+        raise ValueError(f"its header claims {header_size:,} bytes")
+    header = json.loads(beginning[:header_size])
+    if not isinstance(header, dict):
+        raise ValueError("its header is no object")
+    found = {name: _shape(name, entry) for name, entry in header.items() if name != "__metadata__"}
+    claimed = 8 + header_size + sum(tensor.nbytes for tensor in found.values())
+    if claimed != size:
+        raise ValueError(f"it claims {claimed:,} bytes and has {size:,}")
+    return found
+
+
+def _shape(name: str, entry: Any) -> Tensor:
+    """Return an entry of the header of a safetensors file as a meta tensor; errors as in `_shapes`."""
+    shape, dtype = (entry.get("shape"), entry.get("dtype")) if isinstance(entry, dict) else (None, None)
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise ValueError(f"{name:.80} has no type that a checkpoint holds")
+    if not isinstance(shape, list) or len(shape) > 32 or not all(is_count(length) for length in shape):
+        raise ValueError(f"{name:.80} has no shape")
+    return torch.empty(shape, dtype=_DTYPES[dtype], device="meta")
 
 
 def _json(values: dict[str, Any]) -> bytes:

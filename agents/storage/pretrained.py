@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelq.agents.errors import InvalidCheckpoint
-from pixelq.agents.storage.checkpoint import AGENT, find_checkpoint, one_line, read_files, unpack_json
+from pixelq.agents.storage.checkpoint import AGENT, MOST_JSON, find_checkpoint, one_line, read_files, unpack_json
 from pixelq.agents.storage.files import surviving
 
 FOLDER = Path(__file__).parents[1] / "policies"
@@ -119,7 +119,8 @@ def _known(name: str) -> str:
 
 def _described(name: str, folder: Path) -> PretrainedPolicy:
     """Return a pretrained policy from its files."""
-    values: dict[str, Any] = unpack_json(folder / EVALUATION, dict(read_files(folder, (EVALUATION,)))[EVALUATION])
+    ((_, data),) = read_files(folder, (EVALUATION,), MOST_JSON)
+    values: dict[str, Any] = unpack_json(folder / EVALUATION, data)
     try:
         low, high = values["ci95"]
         return PretrainedPolicy(

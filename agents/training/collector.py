@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.evaluation.evaluate import check_fits, check_resets
 from pixelq.agents.experience.replay import Replay
 from pixelq.agents.storage.validation import count, part
@@ -28,6 +29,7 @@ from pixelq.envs.interface import (
     protocol_of,
     restartable,
     restorable,
+    share_environments,
 )
 
 
@@ -35,12 +37,18 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
     """Check that an agent can learn, and be evaluated, in these environments.
 
     Raises:
-        InvalidConfig: If they reset in another way, or have other observations or actions than the agent.
+        InvalidConfig: If they reset in another way, have other observations or actions than the agent, or are the same
+            for training and evaluation.
     """
     check_resets(envs)
     check_fits(agent, envs)
     if evaluation_envs is not None:
         check_resets(evaluation_envs)
+        if share_environments(envs, evaluation_envs):
+            raise InvalidConfig(
+                "evaluation_envs must be other environments than those of the training, which an evaluation would "
+                "reset; make them with a second call of make_vec"
+            )
         check_fits(agent, evaluation_envs, "evaluation environments")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +15,10 @@ from pixelq.agents.storage.validation import count, fitting, number
 
 State = tuple[dict[str, Any], dict[str, Tensor]]
 """JSON values and arrays that a checkpoint holds of a part of the loop."""
+
+
+RECENT = 100
+"""Number of the last episodes whose mean is reported too: an interval without an episode's end has no mean."""
 
 
 class Episode(NamedTuple):
@@ -82,15 +88,19 @@ class Interval:
     Attributes:
         episodes: Episodes that have ended.
         losses: Step, loss [] and mean q-value [] of each update.
+        recent: The last episodes that ended before the interval, at most `RECENT`.
     """
 
     def __init__(self, step: int) -> None:
+        self.episodes: list[Episode] = []
+        self.recent: deque[Episode] = deque(maxlen=RECENT)
         self.begin(step, 0.0)
 
     def begin(self, step: int, wall_seconds: float) -> None:
         """Begin the next interval at an agent step, `wall_seconds` after the start of the run."""
         self.step, self.started = step, wall_seconds
-        self.episodes: list[Episode] = []
+        self.recent.extend(self.episodes)
+        self.episodes = []
         self.losses: list[tuple[int, Tensor, Tensor]] = []
 
     def loss_values(self) -> Tensor:
@@ -106,13 +116,16 @@ class Interval:
         return [(self.losses[i][0], float(losses[i])) for i in (~losses.isfinite()).nonzero().flatten().tolist()]
 
     def row(self, step: int, wall_seconds: float) -> dict[str, float | None]:
-        """Return the columns of metrics.csv for the interval up to an agent step, `wall_seconds` into the run."""
-        returns, lengths = zip(*self.episodes, strict=True) if self.episodes else ((), ())
+        """Return what metrics say of the interval up to an agent step, `wall_seconds` into the run."""
+        returns, lengths = _columns(self.episodes)
+        last_returns, last_lengths = _columns([*self.recent, *self.episodes][-RECENT:])
         loss, q_mean = self.loss_values().mean(0).tolist() if self.losses else (None, None)
         return {
-            "return_mean": float(np.mean(returns)) if returns else None,
+            "return_mean": _mean(returns),
             "return_median": float(np.median(returns)) if returns else None,
-            "length_mean": float(np.mean(lengths)) if lengths else None,
+            "length_mean": _mean(lengths),
+            "return_mean_100": _mean(last_returns),
+            "length_mean_100": _mean(last_lengths),
             "loss": loss,
             "q_mean": q_mean,
             "steps_per_second": (step - self.step) / max(wall_seconds - self.started, 1e-9),
@@ -120,26 +133,48 @@ class Interval:
 
     def state(self) -> State:
         """Return what `load_state` restores."""
-        returns, lengths = zip(*self.episodes, strict=True) if self.episodes else ((), ())
+        returns, lengths = _columns(self.episodes)
+        recent_returns, recent_lengths = _columns(self.recent)
         arrays = {
             "returns": torch.tensor(returns, dtype=torch.float64),
             "lengths": torch.tensor(lengths, dtype=torch.int64),
+            "recent_returns": torch.tensor(recent_returns, dtype=torch.float64),
+            "recent_lengths": torch.tensor(recent_lengths, dtype=torch.int64),
             "loss_steps": torch.tensor([step for step, *_ in self.losses], dtype=torch.int64),
             "losses": self.loss_values(),
         }
         return {"interval_step": self.step, "interval_started": self.started}, arrays
 
     def load_state(self, values: dict[str, Any], arrays: dict[str, Tensor], device: torch.device) -> None:
-        """Restore what `state` returned, with the losses on a device.
+        """Restore what `state` returned, with the losses on a device; older runs have no recent episodes.
 
         Raises:
             ValueError: If it is not the state of an interval.
         """
-        ended, updates = (len(arrays.get(name, "")) for name in ("returns", "loss_steps"))
-        returns = fitting(arrays, "returns", torch.zeros(ended, dtype=torch.float64))
-        lengths = fitting(arrays, "lengths", torch.zeros(ended, dtype=torch.int64))
+        updates = len(arrays.get("loss_steps", ""))
+        episodes = _episodes(arrays, "returns", "lengths")
+        has_recent = "recent_returns" in arrays
+        recent = _episodes(arrays, "recent_returns", "recent_lengths") if has_recent else []
         steps = fitting(arrays, "loss_steps", torch.zeros(updates, dtype=torch.int64))
         losses = fitting(arrays, "losses", torch.zeros(updates, 2)).to(device)
         self.begin(count(values, "interval_step"), number(values, "interval_started"))
-        self.episodes = [Episode(*pair) for pair in zip(returns.tolist(), lengths.tolist(), strict=True)]
+        self.episodes, self.recent = episodes, deque(recent, maxlen=RECENT)
         self.losses = [(step, loss, q) for step, (loss, q) in zip(steps.tolist(), losses, strict=True)]
+
+
+def _columns(episodes: Iterable[Episode]) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Return the returns and the lengths of episodes."""
+    episodes = tuple(episodes)
+    return tuple(episode.total for episode in episodes), tuple(episode.length for episode in episodes)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _episodes(arrays: dict[str, Tensor], returns: str, lengths: str) -> list[Episode]:
+    """Return the episodes that two arrays of a checkpoint hold."""
+    ended = len(arrays.get(returns, ""))
+    totals = fitting(arrays, returns, torch.zeros(ended, dtype=torch.float64))
+    steps = fitting(arrays, lengths, torch.zeros(ended, dtype=torch.int64))
+    return [Episode(*pair) for pair in zip(totals.tolist(), steps.tolist(), strict=True)]

@@ -7,16 +7,19 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 
 from pixelq.agents.agent import Agent
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.replay import Replay
-from pixelq.agents.runs.checkpoints import RunCheckpoints
+from pixelq.agents.experience.ring import Ring
+from pixelq.agents.runs.checkpoints import RunCheckpoints, check_capacity, check_newest
 from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.runs.machine import hardware
 from pixelq.agents.runs.progress import PROGRESS, ProgressFile
+from pixelq.agents.storage.validation import is_count
 from pixelq.agents.training.collector import Collector, Restarts, check_envs, note_envs
 from pixelq.agents.training.interval import Interval
 from pixelq.agents.training.options import LearnOptions
@@ -25,6 +28,7 @@ from pixelq.agents.training.progress_line import ProgressLine
 from pixelq.agents.training.recorder import Recorder, RunWriter
 from pixelq.agents.training.resume import restore_run, run_state
 from pixelq.agents.training.signals import stop_signals
+from pixelq.agents.training.threads import suitable_threads
 from pixelq.agents.training.updater import Updater
 from pixelq.envs.interface import frame_stack_of, frames_per_step
 
@@ -43,8 +47,13 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions) -> N
         raise InvalidConfig(f"steps must be at least 1, got {steps}")
     check_envs(agent, envs, options.evaluation_envs)
     note_envs(agent, envs)
+    with suitable_threads(agent, options.out if options.resume else None):
+        _train(agent, envs, agent.step + steps, options)
+
+
+def _train(agent: Agent, envs: VectorEnv, last_step: int, options: LearnOptions) -> None:
     received: list[int] = []
-    parts = open_run(agent, envs, options, agent.step + steps, received)  # a signal ends this at once: nothing is lost
+    parts = open_run(agent, envs, options, last_step, received)  # a signal ends this at once: nothing is lost
     try:
         with stop_signals(received):
             run(parts, received)
@@ -66,6 +75,8 @@ def run(parts: Parts, received: list[int]) -> None:
     state_of_all = partial(run_state, parts, agent.device)
     recorder.start()
     collector.start()
+    if agent.step > 0 and not recorder.options.resume:
+        recorder.checkpoint(state_of_all)  # the seed alone does not begin this run again: the agent has learned before
     recorder.finish_evaluation()
     stopping = agent.step >= last_step or bool(received)
     try:
@@ -90,17 +101,53 @@ def open_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: in
         InvalidRun: If the folder cannot be used, or its run has other settings.
         InvalidCheckpoint: If the run cannot be restored, or the agent is not the run's.
     """
-    replay = agent.make_replay(envs.num_envs, frame_stack_of(envs))
+    make_replay = partial(agent.make_replay, envs.num_envs, frame_stack_of(envs))
+    replay = make_replay() if options.out is None or not options.resume else None
     if options.out is None:
-        return _make_parts(agent, envs, replay, options, last_step, received, None)
+        return _make_parts(agent, envs, replay or make_replay(), options, last_step, received, None)
     folder = RunFolder(options.out, options.resume)
     try:
-        parts = _make_parts(agent, envs, replay, options, last_step, received, folder)
+        if replay is None:
+            last_step = _last_step_of(folder, last_step, agent.step)
+            _check_run(agent, envs, options, last_step, folder)
+        parts = _make_parts(agent, envs, replay or make_replay(), options, last_step, received, folder)
         _begin(parts, folder)
     except BaseException:
         folder.close()
         raise
     return parts
+
+
+def _last_step_of(folder: RunFolder, last_step: int, step: int) -> int:
+    """Return the last step of a run that is resumed; the last one that it had, if no steps are left but its end is.
+
+    Several environments may take a run a few steps beyond its last step.
+    """
+    own = folder.config.get("steps")
+    return min(own, step) if last_step == step and is_count(own) else last_step
+
+
+def _check_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: int, folder: RunFolder) -> None:
+    """Check that the agent can go on with a run, before memory is taken for its replay.
+
+    Raises:
+        InvalidRun: If the run has other settings.
+        InvalidCheckpoint: If the agent's checkpoint is not of the run, or cannot have such a replay.
+    """
+    folder.check_settings(describe(agent, envs, options, last_step, []))
+    check_newest(folder.checkpoints, agent.step)
+    if agent.step > 0:
+        config, space = agent.config, agent.observation_space
+        ring = Ring(
+            space.shape,
+            np.dtype(space.dtype),
+            length=1,
+            num_envs=envs.num_envs,
+            frame_stack=frame_stack_of(envs),
+            device=torch.device("cpu"),
+        )
+        period = 1 if config.lstm is None else config.sequence_period
+        check_capacity(folder.checkpoints, agent.step, ring, config.replay_capacity, period)
 
 
 def _make_parts(
@@ -130,6 +177,7 @@ def _make_parts(
         evaluate_every=options.evaluate_every,
         frames_per_step=frames_per_step(envs),
         received=received,
+        line=line,
     )
     recorder = Recorder(
         agent,
@@ -152,9 +200,6 @@ def _begin(parts: Parts, folder: RunFolder) -> None:
     resumed = list(folder.config.get("resumed", []))
     description = describe(agent, parts.collector.envs, recorder.options, recorder.last_step, resumed)
     goes_on = recorder.options.resume and agent.step > 0
-    if recorder.options.resume:
-        folder.check_settings(description)
-        checkpoints.check_newest(agent.step)
     if goes_on:
         resumed.append(restore_run(checkpoints, *parts, recorder.line.say))
     with recorder.writer.writing():

@@ -9,6 +9,7 @@ from typing import Any
 from gymnasium.vector import VectorEnv
 
 from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.storage.files import user_path
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class LearnOptions:
     description: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.out is not None:
+            object.__setattr__(self, "out", user_path(self.out))
         for name in ("evaluate_every", "evaluation_episodes", "checkpoint_every", "keep", "log_every"):
             if getattr(self, name) < 1:
                 raise InvalidConfig(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -1,4 +1,4 @@
-"""How far a run is, for progress.json."""
+"""How far a run is, for progress.json and the progress line."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pixelq.agents.runs.progress import (
     ProgressFile,
 )
 from pixelq.agents.training.interval import Episodes
+from pixelq.agents.training.progress_line import ProgressLine
 
 SPANS = 15
 """Number of the latest spans between two writes from which the speed is computed: half a minute."""
@@ -46,7 +47,7 @@ class Stopwatch:
 
 
 class ProgressReporter:
-    """Tells a file how far a run is.
+    """Tells a file, and whoever reads the plain lines, how far a run is.
 
     Args:
         file: The file.
@@ -57,6 +58,7 @@ class ProgressReporter:
         evaluate_every: Steps between evaluations.
         frames_per_step: Emulator frames in an agent step.
         received: Signals that ask the run to stop.
+        line: Progress line, whose plain lines say the same.
     """
 
     def __init__(
@@ -70,10 +72,11 @@ class ProgressReporter:
         evaluate_every: int,
         frames_per_step: int,
         received: list[int],
+        line: ProgressLine,
     ) -> None:
         self.file, self.agent, self.episodes, self.stopwatch = file, agent, episodes, stopwatch
         self.last_step, self.evaluate_every, self.frames_per_step = last_step, evaluate_every, frames_per_step
-        self.received = received
+        self.received, self.line = received, line
         self.phase = TRAINING
         self.evaluation_seconds = 0.0  # of the last evaluation
         self.spans: deque[tuple[float, int]] = deque(maxlen=SPANS)  # seconds and steps of training
@@ -84,10 +87,10 @@ class ProgressReporter:
         self._begin_span()
 
     def tick(self) -> None:
-        """Write the file if it is due; called at every step of the loop."""
-        if self.file.is_due:
+        """Write the file and print a line if they are due; called at every step of the loop."""
+        if self.file.is_due or self.line.is_due:
             self._end_span()
-            self._write()
+            self._tell()
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
@@ -104,9 +107,9 @@ class ProgressReporter:
             self.evaluation_seconds = time.monotonic() - begun
 
     def stops_evaluation(self) -> bool:
-        """Write the file if it is due, and return whether a signal asks to stop; called at every evaluation step."""
-        if self.file.is_due:
-            self._write()
+        """Report what is due, and return whether a signal asks to stop; called at every evaluation step."""
+        if self.file.is_due or self.line.is_due:
+            self._tell()
         return bool(self.received)
 
     def end(self) -> None:
@@ -114,6 +117,8 @@ class ProgressReporter:
         self._end_span()
         self.phase = STOPPED if self.received else FINISHED
         self._write()
+        if self.phase == FINISHED:
+            self.line.end(self.progress())
 
     def close(self) -> None:
         """Report that the run failed, unless `end` was called or a second signal cut it short."""
@@ -153,6 +158,13 @@ class ProgressReporter:
         if step > self._span_step:
             self.spans.append((now - self._span_begun, step - self._span_step))
         self._begin_span()
+
+    def _tell(self) -> None:
+        """Write the file and print a line, each if it is due."""
+        if self.file.is_due:
+            self._write()
+        if self.line.is_due:
+            self.line.report(self.progress())
 
     def _write(self) -> None:
         if self.file.path is not None:

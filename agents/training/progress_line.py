@@ -1,19 +1,28 @@
-"""The progress line on the terminal."""
+"""The progress line: redrawn on a terminal, and printed from time to time elsewhere."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.progress import TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from pixelq.agents.evaluation.evaluate import Evaluation
+from pixelq.agents.runs.progress import EVALUATING, Progress
+
+FIRST, EVERY = 5.0, 30.0
+"""Seconds until the first plain line, and from one plain line to the next."""
 
 
 class ProgressLine:
-    """One line on the terminal: steps, frames, speed, time left, last return, ε and loss.
+    """Steps, frames, speed, time left, mean return of the last 100 episodes, ε and loss.
+
+    On a terminal this is one line that is redrawn. Elsewhere (nohup, SLURM, Docker, CI) plain lines are printed, the
+    first after seconds, further ones every half minute.
 
     Args:
         first_step: Agent step at which this training begins.
@@ -22,34 +31,76 @@ class ProgressLine:
     """
 
     def __init__(self, first_step: int, last_step: int, enabled: bool) -> None:
-        self.progress = Progress(
+        console = Console(stderr=True)
+        self.is_enabled = enabled
+        self.is_plain = enabled and not (console.is_terminal or console.is_jupyter)
+        self.progress = Bar(
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[text]}", table_column=Column(no_wrap=False)),  # two lines on a narrow terminal
-            console=Console(stderr=True),
-            disable=not enabled,
+            console=console,
+            disable=not enabled or self.is_plain,
         )
         self.task = self.progress.add_task("", total=last_step, completed=first_step, text="")
+        self._due = time.monotonic() + FIRST
+        self._return, self._loss = "-", "-"
+        self._said_at = first_step  # the step of the last evaluation that was told of
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a plain line is to be printed."""
+        return self.is_plain and time.monotonic() >= self._due
 
     def update(self, row: Mapping[str, Any]) -> None:
         """Show a row of metrics."""
-        last_return = "–" if row["return_mean"] is None else f"{row['return_mean']:.1f}"
-        loss = "–" if row["loss"] is None else f"{row['loss']:.4f}"
+        self._return = "-" if row["return_mean_100"] is None else f"{row['return_mean_100']:.1f}"
+        self._loss = "-" if row["loss"] is None else f"{row['loss']:.4f}"
         text = (
-            f"left · {row['frames']:,} frames · {row['steps_per_second']:.0f} steps/s · return {last_return} · "
-            f"ε {row['epsilon']:.3f} · loss {loss}"
+            f"left · {row['frames']:,} frames · {row['steps_per_second']:.0f} steps/s · return {self._return} "
+            f"(last 100) · ε {row['epsilon']:.3f} · loss {self._loss}"
         )
         self.progress.update(self.task, completed=row["step"], text=text)
+
+    def report(self, progress: Progress) -> None:
+        """Print a plain line about how far the run is."""
+        self._due = time.monotonic() + EVERY
+        parts = [f"step {progress.step:,} of {progress.steps:,} ({progress.step / max(progress.steps, 1):.0%})"]
+        if progress.phase == EVALUATING:
+            parts.append("evaluating")
+        if progress.frames != progress.step:
+            parts.append(f"{progress.frames:,} frames")
+        if progress.steps_per_second is not None:
+            parts.append(f"{progress.steps_per_second:,.0f} steps/s")
+        if progress.seconds_left is not None:
+            parts.append(f"{_duration(progress.seconds_left)} left")
+        parts.append(f"return {self._return} (last 100 episodes)")
+        parts.append(f"epsilon {progress.epsilon:.3f}")  # outputs without a terminal may have no Greek letters
+        parts.append(f"loss {self._loss}" if progress.updates else "no updates yet")
+        self.say(", ".join(parts))
+
+    def end(self, progress: Progress) -> None:
+        """Print the last plain line, unless an evaluation of the last step was told of."""
+        if self.is_plain and self._said_at != progress.step:
+            self.report(progress)
 
     def say_evaluation(self, step: int, result: Evaluation) -> None:
         """Print the result of an evaluation."""
         low, high = result.ci95
+        self._said_at = step
         self.say(
             f"step {step:,}: mean return {result.mean:.1f} (95% {low:.1f} to {high:.1f}) "
             f"over {result.episodes} evaluation episodes"
         )
 
     def say(self, line: str) -> None:
-        """Print a line above the progress line."""
-        if not self.progress.disable:
+        """Print a line, on a terminal above the progress line."""
+        if self.is_enabled:
             self.progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds in the unit that suits them."""
+    minutes, hours = round(seconds / 60), int(seconds // 3600)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if hours < 2 else f"{hours} h {round(seconds % 3600 / 60)} min"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from statistics import fmean
 from typing import Any, NoReturn
 
 from gymnasium.vector import VectorEnv
@@ -15,6 +17,7 @@ from pixelq.agents.config.schedules import crossed
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import RunUnwritable, TrainingDiverged
 from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
+from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.learning.staleness import q_discrepancy_of_row
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.runs.folder import RunFolder
@@ -43,7 +46,8 @@ class RunWriter:
     def kept(self) -> str:
         """Return the end of an error's sentence, about the last checkpoint."""
         latest = None if self.folder is None else self.folder.checkpoints / "latest"
-        return f"; the last good checkpoint is {latest}" if latest is not None and latest.exists() else ""
+        exists = latest is not None and os.path.exists(latest)  # which raises no error where Path.exists would
+        return f"; the last good checkpoint is {latest}" if exists else ""
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -125,7 +129,7 @@ class Recorder:
         if step >= self.last_step or crossed(options.log_every, before, step):
             self._log_interval()
         if stopping or self.evaluation_due or crossed(options.checkpoint_every, before, step):
-            self._checkpoint(run_state)
+            self.checkpoint(run_state)
         if self.evaluation_due:
             self._evaluate()
         self.progress.tick()
@@ -144,6 +148,8 @@ class Recorder:
             "wall_seconds": seconds,
             "restarts": self.collector.restarts.count,
             "q_discrepancy": q_discrepancy_of_row(agent.network, self.collector.replay, agent.updates, new_updates),
+            "learning_rate": agent.learner.learning_rate,
+            "grad_norm": agent.learner.grad_norm() if new_updates else None,
             **self.interval.row(agent.step, seconds),
         }
         if self.writer.folder is not None:
@@ -152,7 +158,7 @@ class Recorder:
         self.line.update(row)
         self.interval.begin(agent.step, seconds)
 
-    def _checkpoint(self, run_state: Callable[[], State]) -> None:
+    def checkpoint(self, run_state: Callable[[], State]) -> None:
         """Write the agent and all that the run needs to go on as the latest checkpoint."""
         folder, checkpoints = self.writer.folder, self.writer.checkpoints
         if folder is None or checkpoints is None:
@@ -188,7 +194,7 @@ class Recorder:
             self.line.say_evaluation(step, result)
             if folder is not None:
                 with self.writer.writing():
-                    folder.add_evaluation({"step": step, **result.row()})
+                    folder.add_evaluation({"step": step, "length_mean": fmean(result.lengths), **result.row()})
         # Mark the best checkpoint
         if folder is not None and checkpoints is not None:
             with self.writer.writing():
@@ -206,7 +212,7 @@ class Recorder:
                     agent,
                     envs,
                     self.options.evaluation_episodes,
-                    epsilon=0.0 if protocol is None else protocol.evaluation_epsilon,
+                    epsilon=evaluation_epsilon(agent.config, protocol),
                     seed=step,
                     games_seed=derived_seed(agent.seed, "choice of the best", step),
                     should_stop=self.progress.stops_evaluation,

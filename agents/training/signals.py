@@ -7,18 +7,23 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
+"""Ctrl-C, the end of a container or a job, the end of a terminal, and the warning that SLURM sends before its limit."""
+
 
 @contextmanager
 def stop_signals(received: list[int]) -> Iterator[None]:
-    """Append the first SIGINT or SIGTERM to `received`, for the loop to stop in good order.
+    """Append the first of the signals `STOPPING` to `received`, for the loop to stop in good order.
 
-    A second signal acts as it would have without this. Outside the main thread, no signal is caught.
+    A second signal acts as it would have without this. What the process was started to ignore stays ignored, such as
+    SIGHUP under nohup, or SIGINT in a shell's background. Outside the main thread, no signal is caught.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = {number: signal.getsignal(number) for number in numbers}
+    found = {number: signal.getsignal(number) for number in STOPPING}
+    # None is a handler that was not set from Python, and could not be restored.
+    handlers = {number: handler for number, handler in found.items() if handler not in (signal.SIG_IGN, None)}
 
     def note(number: int, _frame: object) -> None:
         received.append(number)
@@ -28,7 +33,7 @@ def stop_signals(received: list[int]) -> Iterator[None]:
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
-    for number in numbers:
+    for number in handlers:
         signal.signal(number, note)
     try:
         yield

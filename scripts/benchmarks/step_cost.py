@@ -14,6 +14,7 @@ import torch
 from pixelq.agents import Policy, Replay
 from pixelq.agents.learning.cuda_graph import CapturedUpdate
 from pixelq.agents.learning.learner import Learner
+from pixelq.agents.results.style import plain_style
 from pixelq.envs import AtariVec
 
 PARTS: dict[str, tuple[tuple[type, str], ...]] = {
@@ -92,6 +93,7 @@ def milliseconds_per_step(learn: Callable[[int], None], steps: int, device: torc
     return {part: 1e3 * value / steps for part, value in parts.items()}
 
 
+@plain_style()
 def draw_steps(costs: dict[str, dict[str, float]], title: str, path: Path) -> None:
     """Draw a bar of the parts for each entry, in milliseconds per step.
 

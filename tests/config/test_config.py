@@ -8,6 +8,8 @@ import pytest
 
 from pixelq.agents import PRESETS, AgentConfig, InvalidConfig, preset
 from pixelq.agents.config.agent_config import Group
+from pixelq.agents.config.presets import PRESET_PROTOCOLS, config_of, preset_of
+from pixelq.envs import PROTOCOLS
 
 NAN, INFINITY = float("nan"), float("inf")
 OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
@@ -33,6 +35,8 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "epsilon_end": (-0.1, 1.1, None),
     "epsilon_steps": (0, 1e6),
     "epsilon_off": (0, 1.0, "1"),
+    "evaluation_epsilon": (-0.1, 1.1, NAN, "0.05"),
+    "evaluation_noise": (1, None),
     "reward_clip": (0, -1.0, INFINITY, NAN, "1"),
     "double": (1, "false", None),
     "dueling": (0, "true", None),
@@ -49,6 +53,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "cosines": (0, None),
     "kappa": (-1.0, INFINITY),
     "fraction_learning_rate": (0, None),
+    "fraction_epsilon": (0, -1e-5, NAN, None),
     "fraction_entropy": (-0.1, NAN),
     "prioritized": (1, "true"),
     "priority_alpha": (-0.1, 1.1, "0.5"),
@@ -57,6 +62,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "priority_beta_steps": (0, 1e6),
     "priority_epsilon": (-1e-9, INFINITY),
     "priority_uniform": (-0.1, 1.1),
+    "clip_weighted": (1, None),
     "munchausen": (1, None),
     "munchausen_alpha": (-0.1, 1.1),
     "munchausen_temperature": (0, -0.03, INFINITY),
@@ -215,6 +221,8 @@ PLAIN = {  # no parts
     "frame_stack": 4,
     "epsilon_ladder": False,
     "epsilon_off": None,
+    "evaluation_noise": False,
+    "clip_weighted": False,
     "learning_rate_steps": None,
     "weight_decay": 0.0,
     "max_grad_norm": None,
@@ -235,6 +243,7 @@ NATURE = {  # Mnih et al. 2015, Extended Data Table 1 and Methods
     "epsilon_start": 1.0,
     "epsilon_end": 0.1,
     "epsilon_steps": 1_000_000,
+    "evaluation_epsilon": 0.05,
     "learning_starts": 50_000,
     "reward_clip": 1.0,
     "loss": "huber",
@@ -252,6 +261,7 @@ DOPAMINE = {  # Castro et al. 2018, the settings that stand beside the published
     "epsilon_start": 1.0,
     "epsilon_end": 0.01,
     "epsilon_steps": 250_000,
+    "evaluation_epsilon": 0.001,
     "learning_starts": 20_000,
     "reward_clip": 1.0,
     "loss": "squared",
@@ -300,6 +310,8 @@ RAINBOW = C51 | {  # Hessel et al. 2018, table 1
     "gamma": 0.99,
     "epsilon_start": 0.0,
     "epsilon_end": 0.0,
+    "evaluation_epsilon": 0.0,  # as in DQN Zoo, with noise
+    "evaluation_noise": True,
     "reward_clip": 1.0,
     "encoder": "nature",
 }
@@ -307,10 +319,11 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "nature": NATURE,
     "dqn": DOPAMINE,
     "double": DOUBLE,
-    "dueling": DOUBLE | {"dueling": True, "learning_rate": 6.25e-5, "max_grad_norm": 10.0},
+    "dueling": DOUBLE | {"dueling": True, "learning_rate": 2e-4, "max_grad_norm": 10.0},
     "per": DOUBLE
     | {"learning_rate": 6.25e-5, "prioritized": True, "priority_alpha": 0.6}
-    | {"target_update_every": 30_000, "epsilon_end": 0.01}  # van Hasselt et al. 2016, tuned
+    | {"rmsprop_epsilon": (0.01 / 32**2) * (1 / 4) ** 2, "clip_weighted": True}  # DQN Zoo
+    | {"target_update_every": 30_000, "epsilon_end": 0.01, "evaluation_epsilon": 0.01}  # van Hasselt et al. 2016, tuned
     | {"priority_beta": 0.4, "priority_beta_end": 1.0, "priority_beta_steps": 49_950_000},
     "c51": DISTRIBUTIONAL | C51 | {"learning_rate": 2.5e-4, "adam_epsilon": 3.125e-4},
     "qrdqn": DISTRIBUTIONAL
@@ -321,7 +334,8 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "fqf": DISTRIBUTIONAL
     | SLOW
     | {"learning_starts": 50_000, "target_update_every": 10_000, "epsilon_steps": 1_000_000}
-    | {"head": "fqf", "quantiles": 32, "fraction_learning_rate": 2.5e-9, "fraction_entropy": 0.0, "cosines": 64},
+    | {"head": "fqf", "quantiles": 32, "fraction_learning_rate": 2.5e-9, "fraction_entropy": 0.0, "cosines": 64}
+    | {"fraction_epsilon": 1e-5 / 1024},  # 1e-5 of a sum over 32
     "munchausen": DISTRIBUTIONAL | MUNCHAUSEN | {"learning_rate": 5e-5, "adam_epsilon": 3.125e-4},
     "munchausen_iqn": DISTRIBUTIONAL | MUNCHAUSEN | IQN | SLOW,
     "rainbow": RAINBOW,
@@ -329,7 +343,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "der": RAINBOW  # van Hasselt et al. 2019
     | {"n_step": 20, "learning_rate": 1e-4, "max_grad_norm": 10.0, "noisy_sigma": 0.1, "replay_capacity": 100_000}
     | {"learning_starts": 1_600, "train_every": 1, "target_update_every": 2_000, "priority_beta_steps": 98_400}
-    | {"encoder": "der", "hidden": 256},
+    | {"encoder": "der", "hidden": 256, "evaluation_epsilon": 0.001, "evaluation_noise": False},
     "btr": MUNCHAUSEN  # Clark et al. 2025
     | {"head": "implicit", "tau_samples": 8, "tau_samples_target": 8, "tau_samples_policy": 8, "cosines": 64}
     | {"encoder": "impala", "encoder_width": 2, "spectral_norm": True, "adaptive_pool": 6, "hidden": 512}
@@ -338,7 +352,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
     | {"optimizer": "adam", "learning_rate": 1e-4, "adam_epsilon": 1.953125e-5, "learning_starts": 200_000}
     | {"prioritized": True, "priority_alpha": 0.2, "priority_beta": 0.4, "priority_beta_end": 1.0}
     | {"priority_beta_steps": 49_800_000, "epsilon_start": 1.0, "epsilon_end": 0.01, "epsilon_steps": 2_000_000}
-    | {"epsilon_off": 25_000_000, "reward_clip": 1.0, "kappa": 1.0},
+    | {"epsilon_off": 25_000_000, "evaluation_epsilon": None, "reward_clip": 1.0, "kappa": 1.0},
     "drqn": NATURE  # Hausknecht & Stone 2015, but for its ADADELTA
     | {"optimizer": "adam", "adam_epsilon": 1e-8, "max_grad_norm": 10.0, "replay_capacity": 400_000, "frame_stack": 1}
     | {"lstm": 512, "hidden": 0, "lstm_last_action": False, "lstm_last_reward": False}
@@ -351,6 +365,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
     # Acme's numbers over 40, as its loss is 40 times this one
     | {"optimizer": "adam", "learning_rate": 1e-4, "adam_epsilon": 1e-3 / 40, "max_grad_norm": 1.0}
     | {"replay_capacity": 100_000 * 40, "learning_starts": 5_000 * 40, "epsilon_ladder": True}
+    | {"evaluation_epsilon": None}
     | {"train_every": 256 * 260 // 4 // 5, "target_update_every": 2_500 * 3_328},
 }
 
@@ -396,7 +411,7 @@ PART_FIELDS = {
     "head=categorical": {"atoms", "v_min", "v_max"},
     "head=quantile": {"quantiles"},
     "head=implicit": {"tau_samples", "tau_samples_target", "tau_samples_policy"},
-    "head=fqf": {"fraction_learning_rate", "fraction_entropy", "quantiles"},
+    "head=fqf": {"fraction_learning_rate", "fraction_epsilon", "fraction_entropy", "quantiles"},
 }
 
 
@@ -410,6 +425,44 @@ def test_every_preset_is_named_after_its_function_and_cites_what_it_is() -> None
         assert make.__name__ == name
         assert make() == preset(name)
         assert make.__doc__
+
+
+PROTOCOL_OF = {
+    "nature": "nature double dueling per fqf rainbow drqn",
+    "100k": "der",
+    "sticky": "dqn c51 qrdqn iqn munchausen munchausen_iqn rainbow_dopamine btr r2d2 quick classic quick_recurrent",
+}
+
+
+def test_every_preset_names_the_protocol_of_its_source() -> None:
+    expected = {name: protocol for protocol, names in PROTOCOL_OF.items() for name in names.split()}
+    assert expected == PRESET_PROTOCOLS
+    assert set(PRESET_PROTOCOLS) == set(PRESETS)
+    assert set(PRESET_PROTOCOLS.values()) <= set(PROTOCOLS)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_configuration_with_the_settings_of_a_preset_is_named_by_it(name: str) -> None:
+    config = preset(name)
+    assert preset_of(config) == name
+    free = {"evaluation_epsilon": 0.5, "evaluation_noise": not config.evaluation_noise, "cuda_graph": False}
+    assert preset_of(dataclasses.replace(config, frame_stack=2, **free)) == name
+    assert preset_of(dataclasses.replace(config, gamma=0.5)) is None
+
+
+def test_settings_that_make_another_preset_are_named_by_that() -> None:
+    assert preset_of(AgentConfig()) is None
+    assert preset_of(dataclasses.replace(preset("nature"), double=True)) == "double"
+
+
+def test_a_configuration_can_be_given_by_the_name_of_a_preset() -> None:
+    assert config_of("classic") == preset("classic")
+    assert config_of(CHANGED) is CHANGED
+    assert config_of(None) == AgentConfig()
+    with pytest.raises(InvalidConfig, match=r"^unknown preset 'clasic'; did you mean 'classic'\?$"):
+        config_of("clasic")
+    with pytest.raises(InvalidConfig, match=r"^config must be an AgentConfig, the name of a preset or None, got dict$"):
+        config_of({"gamma": 0.9})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("wrong", "near"), [("natur", "nature"), ("dqm", "dqn"), ("quik", "quick")])

@@ -16,6 +16,7 @@ import torch
 
 from pixelq.agents import DQN
 from pixelq.agents.runs.checkpoints import newest_checkpoint
+from pixelq.agents.storage.pointers import checkpoint_folder, step_of
 from tests.support.cases import representative
 from tests.support.runs import (
     AT_THE_END,
@@ -55,7 +56,7 @@ def caught(out: Path) -> str:
     if any(path.suffix == ".removed" for path in unfinished(out)):
         return "removing"
     newest = max(path.name for path in (out / "checkpoints").glob("step_*"))
-    return "between" if (out / "checkpoints" / "latest").resolve().name != newest else "elsewhere"
+    return "between" if checkpoint_folder(out / "checkpoints" / "latest").name != newest else "elsewhere"
 
 
 def resumptions(out: Path) -> list[dict[str, Any]]:
@@ -169,13 +170,16 @@ def test_kills_of_an_atari_run(harness: Harness, tmp_path: Path) -> None:
 
 def litter(run: Path) -> None:
     """Leaves in a run what crashes leave: a damaged checkpoint, and some that were being written or removed."""
-    newest = (run / "checkpoints" / "latest").resolve()
+    newest = checkpoint_folder(run / "checkpoints" / "latest")
     for name in ("step_0000000119", ".step_0000000118.partial", ".step_0000000003.removed", ".step_0000000002.removed"):
         copied(newest, newest.with_name(name))
     (newest.with_name("step_0000000119") / "rows.zst").write_bytes(b"")
     (newest.parent / "latest").unlink()
-    (newest.parent / "latest").symlink_to("step_0000000119")
+    (newest.parent / "latest").symlink_to("step_0000000119")  # as in older versions
     (newest.parent / ".best.partial").symlink_to(newest.name)
+    (newest.parent / ".pixelq-0123456789abcdef.partial").write_text("step_00")
+    (newest.parent / "replay" / ".pixelq-0123456789abcdef.partial").write_bytes(b"half a block")
+    (run / ".pixelq-0123456789abcdef.partial").write_text("{")
     (newest.parent / "replay" / "rows_000000999999.zst").write_bytes(b"of a checkpoint that is no more")
 
 
@@ -205,7 +209,7 @@ def test_a_crash_between_any_two_changes_of_the_disk(
         newest = newest_checkpoint(out / "checkpoints", lambda line: None)
         assert newest is not None, at
         found.add(newest.name)
-        assert (out / "checkpoints" / "latest").is_dir(), at
+        assert checkpoint_folder(out / "checkpoints" / "latest").is_dir(), at
         agent = DQN.load(newest, "cpu")
         assert newest.name == f"step_{agent.step:010d}"
         assert all(torch.isfinite(weight).all() for weight in agent.network.parameters())
@@ -238,7 +242,7 @@ def test_a_crash_between_any_two_changes_as_a_run_begins(
 
 def latest_step(out: Path) -> int:
     latest = out / "checkpoints" / "latest"
-    return int(latest.resolve().name.removeprefix("step_")) if latest.exists() else 0
+    return step_of(checkpoint_folder(latest)) if latest.exists() else 0
 
 
 def test_sigterm_stops_a_run_that_goes_on_exactly(harness: Harness, whole: Path, tmp_path: Path) -> None:

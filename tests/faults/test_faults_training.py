@@ -15,6 +15,7 @@ from gymnasium.spaces import Box, Discrete
 
 from pixelq.agents import DQN
 from pixelq.agents.runs.checkpoints import newest_checkpoint
+from pixelq.agents.storage.pointers import checkpoint_folder
 from tests.support.cases import representative
 from tests.support.runs import BLOCKS, Harness, assert_same, column, run_here, train
 
@@ -57,7 +58,7 @@ def test_a_run_goes_on_from_before_a_loss_that_was_not_a_number(
     )
     assert said.endswith(f"; the last good checkpoint is {out / 'checkpoints' / 'latest'}")
     newest = newest_checkpoint(out / "checkpoints", pytest.fail)
-    assert newest == (out / "checkpoints" / "latest").resolve()
+    assert newest == checkpoint_folder(out / "checkpoints" / "latest")
     agent = DQN.load(newest, "cpu")
     assert agent.step == kept
     tensors = agent.network.state_dict() | agent.learner.tensors()
@@ -164,7 +165,8 @@ def test_an_evaluation_that_fails_is_played_again(tmp_path: Path) -> None:
     assert metric(tmp_path / "failed", "restarts") == [0.0] * 10 + [1.0] * 10
     evaluations = [(tmp_path / run / "evaluations.csv").read_text() for run in ("whole", "failed")]
     assert evaluations[0] == evaluations[1]
-    network, same = (tmp_path / run / "checkpoints" / "latest" / "network.safetensors" for run in ("whole", "failed"))
+    latest = [checkpoint_folder(tmp_path / run / "checkpoints" / "latest") for run in ("whole", "failed")]
+    network, same = (folder / "network.safetensors" for folder in latest)
     assert network.read_bytes() == same.read_bytes()
 
     Failing.steps, Failing.fails_at = 0, frozenset({105, 110})

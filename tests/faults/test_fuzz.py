@@ -39,6 +39,7 @@ from pixelq.agents.runs.replay_files import pack, unpack
 from pixelq.agents.runs.tables import read_run
 from pixelq.agents.storage.checkpoint import find_checkpoint, unpack_json, unpack_tensors
 from pixelq.agents.storage.files import CHECKSUMS, read_checksums
+from pixelq.agents.storage.pointers import checkpoint_folder
 from pixelq.agents.training.loop import open_run
 from pixelq.agents.training.options import LearnOptions
 from pixelq.agents.training.resume import restore_run
@@ -129,7 +130,7 @@ class Victim:
         (out / ".lock").unlink(missing_ok=True)
         for path in out.glob("events*"):
             path.unlink()
-        self.checkpoint = (out / "checkpoints" / "latest").resolve()
+        self.checkpoint = checkpoint_folder(out / "checkpoints" / "latest")
         self.forget_times()
         self.agent = DQN.load(self.checkpoint, "cpu")
         self.is_exact = True  # whether the last resume was

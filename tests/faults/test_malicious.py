@@ -23,6 +23,7 @@ import zstandard
 from pixelq.agents import DQN, InvalidCheckpoint
 from pixelq.agents.report.insight import insight_sections
 from pixelq.agents.storage.files import CHECKSUMS, read_checksums
+from pixelq.agents.storage.pointers import checkpoint_folder
 from pixelq.scripts.main import main
 from tests.support.cases import representative
 from tests.support.small_agents import seal
@@ -109,7 +110,7 @@ def test_nothing_runs(
 ) -> None:
     monkeypatch.setattr("pixelq.agents.runs.replay_files.BLOCK_BYTES", 2000)
     marker, run = tmp_path / "ran", tmp_path / "run"
-    names = [*read_checksums((finished_run / "checkpoints" / "latest").resolve()), CHECKSUMS]
+    names = [*read_checksums(checkpoint_folder(finished_run / "checkpoints" / "latest")), CHECKSUMS]
     assert any(name.startswith("../replay") for name in names)
     for name in [*names, "config.json", "metrics.csv", "evaluations.csv"]:
         shutil.rmtree(run, ignore_errors=True)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pixelq.agents import AgentConfig
+from pixelq.agents import AgentConfig, preset
 from pixelq.agents.learning.optimizers import (
     CentredRMSProp,
     drop_subnormals,
@@ -136,6 +136,20 @@ def test_fractions_learn_by_the_centred_rmsprop() -> None:
     assert isinstance(optimizer, CentredRMSProp)
     (group,) = optimizer.param_groups
     assert (group["lr"], group["decay"], group["eps"]) == (2.5e-9, 0.95, 1e-5)
+
+
+def test_the_preset_fqf_moves_its_fractions_as_the_authors_program_does() -> None:
+    """Their gradient is a sum over the batch and ε 1e-5; ours is a mean and ε smaller by 32²."""
+    gradients = torch.linspace(-2e-3, 5e-3, 12).view(4, 3)  # of sums, so small that ε counts
+    config = preset("fqf")
+    ours, theirs = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+    optimizers = make_fraction_optimizer(config, [ours]), CentredRMSProp([theirs], 2.5e-9, decay=0.95, eps=1e-5)
+    for gradient in gradients:
+        ours.grad, theirs.grad = gradient / config.batch_size, gradient.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=0)
+    assert theirs.abs().min() > 1e-10
 
 
 @pytest.mark.parametrize(

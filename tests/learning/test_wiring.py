@@ -1,6 +1,6 @@
 """What the parts are given: from the configuration to the network, from the learner to the heads, from the loop on."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from torch import nn
 from pixelq.agents import DQN, AgentConfig, Batch, Replay
 from pixelq.agents.acting.network import make_network
 from pixelq.agents.config.schedules import learning_rate_at, priority_beta_at
+from pixelq.agents.experience.batches import Sequences
 from pixelq.agents.experience.samplers import PrioritizedSampler
 from pixelq.agents.learning.learner import Learner
 from pixelq.envs import make_vec
@@ -117,7 +118,8 @@ def test_every_head_is_given_the_target_of_the_rule(head: Any, rule: str, monkey
         q, next_q = (learner.target_network.q(x).double().numpy() for x in (obs, next_obs))
         online_q, online_next_q = (learner.network.q(x).double().numpy() for x in (obs, next_obs))
     update = learner.update(batch)
-    (((_, (action, reward, given_discount, next_value, policy), _), result),) = seen
+    (((_, (action, reward, given_discount, next_value, policy, weight), _), result),) = seen
+    assert weight is None
     np.testing.assert_allclose(learner.target_network.head.q(next_value).detach().numpy(), next_q, atol=1e-6)
     torch.testing.assert_close(given_discount, discount)
     assert torch.equal(update.priority, result.priority)
@@ -156,6 +158,39 @@ def test_every_head_is_given_the_target_of_the_rule(head: Any, rule: str, monkey
         )
         assert np.abs(bonus - online_bonus).max() > 0.01  # the other network would show
         assert 2 < np.isclose(bonus, ALPHA * CLIP).sum() < 30  # both sides of the clip
+
+
+def test_weighted_errors_are_clipped_where_the_configuration_says_so() -> None:
+    """The gradient of a q-value is −clip(w·δ)/B with `clip_weighted`, and −w·clip(δ)/B without."""
+    error, weight = torch.tensor([0.5, 3.0, -3.0, 8.0]), torch.tensor([1.0, 0.25, 0.5, 0.2])
+    gradients = {}
+    for clips in (True, False):
+        config = AgentConfig(encoder="mlp", hidden=8, prioritized=True, clip_weighted=clips)
+        learner = Learner(make_network((2,), 1, config, 0), config)
+        obs = torch.eye(2)[torch.tensor([0, 1, 0, 1])]
+        reward = learner.network.q(obs)[:, 0].detach() + error
+        batch = Batch(obs, torch.zeros(4).long(), reward, torch.zeros(4), obs, weight)
+        update = learner.update(batch)
+        bias = list(learner.network.head.parameters())[-1]  # of the only action: the sum over the batch
+        assert bias.shape == (1,)
+        assert bias.grad is not None
+        gradients[clips] = bias.grad.item()
+        torch.testing.assert_close(update.priority, error.abs())
+    assert gradients[True] == pytest.approx(-(0.5 + 0.75 - 1.0 + 1.0) / 4, abs=1e-5)
+    assert gradients[False] == pytest.approx(-(0.5 + 0.25 - 0.5 + 0.2) / 4, abs=1e-5)
+
+
+def test_the_steps_of_a_sequence_have_its_weight() -> None:
+    nothing = torch.zeros(6)
+    is_step = torch.ones(3, 2, dtype=torch.bool)
+    weight = torch.tensor([0.25, 1.0])
+    batch = Sequences(cast(Any, None), 0, nothing, nothing, nothing, cast(Any, None), is_step, weight)
+    losses = torch.arange(6.0)
+    of_steps = batch.weights()
+    assert of_steps is not None
+    assert of_steps.tolist() == [0.25, 1.0, 0.25, 1.0, 0.25, 1.0]
+    assert batch.mean(losses * of_steps).item() == pytest.approx(batch.mean(losses, weight).item())
+    assert batch._replace(weight=None).weights() is None
 
 
 # From the loop on

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pixelq.networks import MLP, ActionStreams, QNetwork, ScalarHead, Target
-from pixelq.networks.heads import huber, of_action, td_error
+from pixelq.networks.heads import huber, huber_of_weighted, of_action, td_error
 from pixelq.networks.streams import Stream
 
 
@@ -106,10 +106,27 @@ def test_huber_delta() -> None:
     torch.testing.assert_close(huber(x, 2.0), torch.tensor([4.0, 2.0, 0.0, 0.5, 8.0]))
 
 
+def test_a_weight_is_clipped_together_with_the_error_as_in_dqn_zoo() -> None:
+    """DQN Zoo clips the gradient of mean(w · ½δ²) with respect to δ to ±1/B: w·δ is clipped, and not δ."""
+    error = torch.tensor([0.5, 3.0, -3.0, -8.0, 1.5, 0.0])
+    weight = torch.tensor([1.0, 0.25, 0.5, 0.1, 0.2, 0.3])
+    q = torch.zeros(6, 1, requires_grad=True)
+    zero = torch.zeros(6)
+    target = Target(zero.long(), error, zero, torch.zeros(6, 1), torch.ones(6, 1), weight)
+    loss, priority, _ = scalar(1, 1).loss(q, target)
+    (loss * weight).sum().backward()
+    assert q.grad is not None
+    torch.testing.assert_close(-q.grad[:, 0], torch.tensor([0.5, 0.75, -1.0, -0.8, 0.3, 0.0]))
+    # ½δ² up to |δ| = 1/w, and (|δ| − ½/w)/w beyond it
+    torch.testing.assert_close(loss, torch.tensor([0.125, 4.5, 4.0, 32.0, 1.125, 0.0]))
+    torch.testing.assert_close(priority, error.abs())
+    torch.testing.assert_close(huber_of_weighted(error, torch.ones(6)), huber(error))
+
+
 @pytest.mark.parametrize("wrong", Target._fields)
 def test_shapes_that_would_broadcast_are_refused(wrong: str) -> None:
     q, zero = torch.zeros(4, 2), torch.zeros(4)
-    target = Target(zero.long(), zero, zero, torch.zeros(4, 2), torch.zeros(4, 2))
+    target = Target(zero.long(), zero, zero, torch.zeros(4, 2), torch.zeros(4, 2), torch.ones(4))
     td_error(q, target)
     with pytest.raises(ValueError, match=r"\[B.*, got shapes"):
         td_error(q, target._replace(**{wrong: getattr(target, wrong).unsqueeze(-1)}))

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from pixelq.agents.report import ReportOptions, make_report, write_report
 from pixelq.agents.report.across import across_section
-from pixelq.agents.report.curves import OF_MEMORY, curves_section
+from pixelq.agents.report.curves import OF_SOME, curves_section
 from pixelq.agents.report.page import Section, content_security_policy, json_in_script, render
 from pixelq.agents.report.settings import machines_section, settings_section
 from pixelq.agents.report.standing import standing_section, summary_section
 from pixelq.agents.results.aggregates import aggregates, atari57_median, probability_of_improvement
 from pixelq.agents.results.records import read_groups
 from pixelq.envs import ATARI5, REFERENCE_SCORES, human_normalized_score, published_curve
-from tests.support.report_runs import STEPS, write_run, write_suite
+from tests.support.report_runs import STEPS, level, write_run, write_suite
 from tests.support.runs import run_here
 
 OTHER_RULES: list[dict[str, Any]] = [{"protocol": "nature"}, {"flicker": 0.5}]
@@ -51,11 +51,11 @@ class TestCurves:
         section = curves_section(read_groups([run]))
         assert "q_discrepancy" not in section.values["measures"]
         header, *lines = (run / "metrics.csv").read_text().splitlines()
-        lines[4] = lines[4].removesuffix(",") + ",0.25"
-        assert header.endswith(",q_discrepancy")
+        lines[4] = lines[4].removesuffix(",,") + ",0.25,"
+        assert header.endswith(",q_discrepancy,return_mean_100")
         (run / "metrics.csv").write_text("\n".join([header, *lines]) + "\n")
         section = curves_section(read_groups([run]))
-        assert section.values["measures"]["q_discrepancy"] == OF_MEMORY["q_discrepancy"]
+        assert section.values["measures"]["q_discrepancy"] == OF_SOME["q_discrepancy"]
         curve = section.data[0]["series"][0]["q_discrepancy"]["frames"]
         assert [value for value in curve["mean"] if value is not None] == [0.25]
 
@@ -88,7 +88,7 @@ class TestStanding:
         rows = rows_of(summary_section(read_groups(paths)))
         assert rows["dqn"]["fresh"] == "10.0 (5.0 to 15.0)"
         assert rows["dqn"]["last"] == rows["dqn"]["best"] == "20.0 (10.0 to 30.0)"
-        assert rows["dqn"]["seeds"] == "0, 1, 2"
+        assert (rows["dqn"]["seeds"], rows["c51"]["seeds"]) == ("3 (seeds 0, 1, 2)", "1 (seed 0)")
         assert rows["dqn"]["length"] == "2.0 million frames"
         assert rows["dqn"]["hours"] == "1 h 23 min"
         assert rows["dqn"]["human"] == f"{100 * human_normalized_score('pong', 10.0):.0f}%"  # type: ignore[operator]
@@ -106,9 +106,6 @@ class TestStanding:
         mean, std = dqn.mean[1:3].mean(), dqn.std[1:3].mean()  # 2 million frames lie between two middles
         assert rows["DQN"]["mean"] == f"{mean:.1f} ± {std:.1f}"
         assert rows["DQN"]["ratio"] == f"{(7.0 - 1.7) / (mean - 1.7):.2f}"
-        assert rows["DQN"]["deviations"] == f"{(7.0 - mean) / std:+.1f}".replace("-", "−")
-        assert rows["DQN"]["verdict"] == "below the spread"
-        assert rows["C51"]["verdict"] == "above the spread"
         assert rows["a person"]["ratio"] == f"{(7.0 - 1.7) / (30.5 - 1.7):.2f}"
         assert rows["random play"]["ratio"] == "–"
         assert section is not None
@@ -118,12 +115,27 @@ class TestStanding:
         section = standing_section(read_groups([write_run(tmp_path / "run", env="ALE/Breakout-v5", mean=0.26)]))
         assert rows_of(section)["a person"]["ratio"] == "−0.05"  # (0.26 − 1.7) / (30.5 − 1.7)
 
-    def test_inside_the_spread(self, tmp_path: Path) -> None:
-        dqn = published_curve("ALE/Breakout-v5", "DQN")
-        assert dqn is not None
-        folder = write_run(tmp_path / "run", env="ALE/Breakout-v5", mean=float(dqn.mean[1:3].mean()) + 0.01)
-        assert rows_of(standing_section(read_groups([folder])))["DQN"]["verdict"] == "inside the spread"
-        assert "the learning curves compare training with training" in make_report([folder])
+    def test_a_verdict_is_of_training_beside_training(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path / "run", env="ALE/Breakout-v5", mean=7.0)
+        section = standing_section(read_groups([run]))
+        assert section is not None
+        curve = published_curve("ALE/Breakout-v5", "DQN")
+        assert curve is not None
+        mean = level(7.0, 3 * STEPS // 4)  # of the last of two million frames, whose middle is that of a published row
+        assert section.values["tables"][0]["training"] == (
+            f"Training episodes of its last million frames returned {mean:.1f}; those of the published DQN returned "
+            f"{curve.mean[1]:.1f} ± {curve.std[1]:.1f} over {curve.seeds[1]} seeds there: above the spread "
+            f"({(mean - curve.mean[1]) / curve.std[1]:+.1f} standard deviations).".replace("-", "−")
+        )
+        assert section.values["tables"][0]["training"] in make_report([run])
+
+    @pytest.mark.parametrize(
+        "changes", [{"name": "quick"}, {"n_step": 3}, {"protocol": "nature"}, {"env": "ALE/Defender-v5"}]
+    )
+    def test_no_verdict_where_settings_differ(self, tmp_path: Path, changes: dict[str, Any]) -> None:
+        section = standing_section(read_groups([write_run(tmp_path / "run", **changes)]))
+        assert section is not None
+        assert section.values["tables"][0]["training"] is None
 
     @pytest.mark.parametrize("rules", OTHER_RULES)
     def test_other_rules_have_no_published_rows(self, tmp_path: Path, rules: dict[str, Any]) -> None:
@@ -135,7 +147,7 @@ class TestStanding:
         told = "sticky with 50% of the frames black" if "flicker" in rules else "nature"
         assert section.values["tables"][0]["protocol"] == told
         page = make_report([tmp_path / "run"])
-        assert f"1 run · protocol {told}" in page
+        assert f"1 run: run · protocol {told} · " in page
         assert "sticky actions and saw every frame, so they are not compared with this one" in page
 
     def test_an_evaluation_that_is_no_number_is_no_score(self, tmp_path: Path) -> None:
@@ -255,10 +267,7 @@ class TestAcross:
 
     def test_lacking_runs_are_named(self, tmp_path: Path) -> None:
         paths = write_suite(tmp_path, ("pong", "breakout"), {"dqn": [[1.0, 2.0]], "c51": [[1.0, 2.0]]})
-        section = across_section(read_groups(paths[:-1]))
-        assert section is not None
-        assert "c51 lacks seed 0 on breakout" in section.values["problem"]
-        assert section.data is None
+        assert across_section(read_groups(paths[:-1])) is None
         assert "There are no aggregates over games: c51 lacks seed 0 on breakout" in make_report(paths[:-1])
 
     def test_one_game_has_no_section(self, tmp_path: Path) -> None:
@@ -313,7 +322,7 @@ class TestPage:
             json_in_script([float("nan")])
 
     def test_only_the_pages_own_scripts_may_run(self) -> None:
-        page = render("title", "subtitle", [Section("summary", "Summary", {"tables": [], "fresh": "", "last": ""})])
+        page = render("title", "subtitle", [Section("settings", "Configuration", {"tables": []})])
         scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
         policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
         assert policy is not None

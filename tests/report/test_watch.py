@@ -203,7 +203,7 @@ class Server:
         self.socket = listen("127.0.0.1", port)
         self.port = self.socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
-        self.server = make_server(make_app(run, allowed_hosts(hosts or [])))
+        self.server = make_server(make_app([run], allowed_hosts(hosts or [])))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
         self.thread.start()
         self.client = httpx.Client(trust_env=False, verify=False)
@@ -486,7 +486,7 @@ class TestCommand:
                 ["{run}", "--allow-host", "http://a"],
                 "--allow-host must be a name or an address, such as train.example.org, got 'http://a'",
             ),
-            ([], "Missing from pixelq watch: RUN Folder of the run."),
+            ([], "no run is given; give the folder of one or more"),
         ],
     )
     def test_wrong_input(self, run: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -521,7 +521,8 @@ class TestCommand:
                 ended = run_here(["watch", str(run), "--port", "0"])
             assert ended.code == 2
             assert (
-                ended.err == "pixelq watch: watch needs Starlette, Uvicorn and Plotly: pip install 'pixelq[report]'\n"
+                ended.err == "pixelq watch: watch needs Starlette, Uvicorn and Plotly: "
+                "pip install 'pixelq[report]', or pip install '.[report]' in a checkout\n"
             )
 
 

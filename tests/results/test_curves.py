@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelq.agents import InvalidRun
-from pixelq.agents.results.curves import BINS, bin_means, curves_by_env, evaluation_curve, training_curve
+from pixelq.agents.results.curves import (
+    BINS,
+    bin_means,
+    curves_by_env,
+    evaluation_curve,
+    matched_evaluations,
+    training_curve,
+)
 from pixelq.agents.results.records import read_groups
 from tests.support.report_runs import STEPS, level, recurrent_and_plain_runs, write_run
 
@@ -48,16 +55,24 @@ def test_the_band_is_the_deviation_over_seeds(tmp_path: Path) -> None:
     np.testing.assert_allclose(curve.high, 1.5 * curve.mean)
 
 
-def test_the_evaluation_at_the_end_stands_apart_from_the_one_before(tmp_path: Path) -> None:
+def test_evaluations_of_seeds_that_differ_by_a_few_steps_are_put_together(tmp_path: Path) -> None:
     paths = [write_run(tmp_path / str(seed), seed=seed, mean=mean) for seed, mean in enumerate((5.0, 15.0))]
-    for path in paths:  # as of a run of 510,000 steps, or of one that evaluates at other steps
-        with (path / "evaluations.csv").open("a") as file:
-            file.write(f"{STEPS + 10_000 * int(path.name) + 10_000},10,40,40,1,39,41,\n")
+    for path in paths:  # environments of seed 1 reset more often; both were evaluated once more at their end
+        table, late = path / "evaluations.csv", 6 * int(path.name)
+        rows = [row.split(",", 1) for row in table.read_text().splitlines()[1:]]
+        moved = [f"{int(step) + late},{rest}" for step, rest in [*rows, [str(STEPS + 1), rows[-1][1]]]]
+        table.write_text("\n".join([table.read_text().splitlines()[0], *moved]) + "\n")
     (group,) = read_groups(paths)
     curve = evaluation_curve(group.runs, "step")
-    assert curve.x.tolist() == [100_000, 200_000, 300_000, 400_000, 500_000, 510_000, 520_000]
-    assert curve.mean.tolist() == [4, 8, 12, 16, 20, 40, 40]
-    assert curve.seeds.tolist() == [2] * 5 + [1, 1]
+    assert curve.x.tolist() == [100_003, 200_003, 300_003, 400_003, 500_003, 500_004]
+    np.testing.assert_allclose(curve.mean, [4, 8, 12, 16, 20, 20])
+    assert curve.seeds.tolist() == [2] * 6
+
+
+def test_a_seed_that_is_evaluated_more_often_stands_alone_between_the_others() -> None:
+    often, seldom = np.arange(50.0, 301.0, 50.0), np.array([104.0, 203.0, 301.0])
+    assert matched_evaluations([often, seldom]).tolist() == [[0, 1, 2, 3, 4, 5], [-1, 0, -1, 1, -1, 2]]
+    assert matched_evaluations([np.zeros(0), np.zeros(0)]).shape == (2, 0)
 
 
 def test_the_mean_does_not_leap_between_seeds_whose_rows_lie_apart(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete
 
 from pixelq.agents import DQN, PRESETS, AgentConfig
+from pixelq.agents.storage.pointers import checkpoint_folder
 from pixelq.envs import InvalidEnv
 from pixelq.scripts.main import VERBS, main
 from tests.support.cases import representative
@@ -376,7 +377,7 @@ def test_resume_refuses_damaged_checkpoints(
     refused: Callable[[list[str]], str], run: Path, damage: str, sealed: bool
 ) -> None:
     apply, words = DAMAGES[damage]
-    checkpoint = (run / "checkpoints" / "latest").resolve()
+    checkpoint = checkpoint_folder(run / "checkpoints" / "latest")
     apply(checkpoint)
     if sealed:
         seal(checkpoint)
@@ -505,7 +506,7 @@ def test_a_refused_train_can_be_corrected_in_the_same_folder(capfd: pytest.Captu
         assert not Path(out).exists()
     capfd.readouterr()
     assert main(train_arguments(out=out, steps="60")) == 0
-    assert (Path(out) / "checkpoints" / "latest" / "agent.json").is_file()
+    assert (checkpoint_folder(Path(out) / "checkpoints" / "latest") / "agent.json").is_file()
 
 
 @pytest.mark.parametrize(

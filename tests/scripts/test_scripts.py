@@ -28,6 +28,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from pixelq.agents import DQN, PRESETS, AgentConfig, Evaluation, evaluate, preset
 from pixelq.agents.config.schedules import epsilon_at
 from pixelq.agents.config.seeds import PURPOSES, derived_seed
+from pixelq.agents.runs.event_file import TAGS
+from pixelq.agents.storage.pointers import checkpoint_folder
 from pixelq.envs import REFERENCE_SCORES, make_vec
 from pixelq.envs.checks import spread_seeds
 from pixelq.networks import ScalarHead
@@ -136,7 +138,7 @@ def test_the_folder_holds_what_the_contract_lists(cartpole: Run) -> None:
     assert sum(name.startswith("events.out.tfevents.") for name in names) == 1
     checkpoints = cartpole.path / "checkpoints"
     for name in ("latest", "best"):
-        files = sorted(path.name for path in (checkpoints / name).iterdir())
+        files = sorted(path.name for path in checkpoint_folder(checkpoints / name).iterdir())
         tensors = ["learner.safetensors", "network.safetensors", "rows.zst", "run.json", "run.safetensors"]
         assert files == ["agent.json", "checksums.sha256", *tensors]
     everything = [path.name for path in cartpole.path.rglob("*")]
@@ -299,7 +301,7 @@ def test_tensorboard_shows_the_same_numbers(cartpole: Run, name: str) -> None:
     for key in rows[0].keys() - {"step"}:
         expected = [(row["step"], row[key]) for row in rows if row[key] is not None]
         if expected:
-            found = scalars(cartpole.path, f"{name}/{key}")
+            found = scalars(cartpole.path, TAGS[name][key])
             assert [step for step, _ in found] == [step for step, _ in expected]
             assert [value for _, value in found] == pytest.approx([value for _, value in expected], rel=1e-5)
         else:
@@ -335,7 +337,7 @@ FIGURES = "env protocol checkpoint step episodes returns lengths mean median std
 def test_evaluate_json(cartpole: Run, figures: dict[str, Any]) -> None:
     assert list(figures) == [*FIGURES, "mark", "frames", "seed", "weights"]
     assert (figures["env"], figures["protocol"], figures["episodes"]) == ("CartPole-v1", "gymnasium", 24)
-    assert Path(figures["checkpoint"]).resolve() == (cartpole.path / "checkpoints" / "best").resolve()
+    assert Path(figures["checkpoint"]).resolve() == checkpoint_folder(cartpole.path / "checkpoints" / "best").resolve()
     assert figures["step"] == DQN.load(figures["checkpoint"], device="cpu").step
     returns = np.array(figures["returns"])
     assert returns.shape == (24,)
@@ -360,7 +362,7 @@ def test_evaluate_json_to_a_file(cartpole: Run, figures: dict[str, Any], tmp_pat
 
 
 def test_evaluate_takes_a_checkpoint_and_its_seed_decides(cartpole: Run, figures: dict[str, Any]) -> None:
-    latest = (cartpole.path / "checkpoints" / "latest").resolve()
+    latest = checkpoint_folder(cartpole.path / "checkpoints" / "latest")
     last = json.loads(pixelq("evaluate", latest, "--episodes", "3", "--json").out)
     assert (last["checkpoint"], last["step"]) == (str(latest), DQN.load(latest, device="cpu").step)
     other = json.loads(pixelq("evaluate", cartpole.path, "--episodes", "24", "--seed", "6", "--json").out)
@@ -710,7 +712,7 @@ def test_resume_goes_on_with_everything(copy: Path) -> None:
     rows = table(copy / "evaluations.csv")
     best = rows[int(np.argmax([row["mean"] for row in rows]))]  # type: ignore[arg-type]
     assert DQN.load(copy / "checkpoints" / "best", device="cpu").step == best["step"]
-    assert [step for step, _ in scalars(copy, "metrics/updates")] == steps
+    assert [step for step, _ in scalars(copy, "train/n_updates")] == steps
     assert json.loads((copy / "config.json").read_text())["steps"] == 3_000  # so that --resume alone goes on to there
 
 
@@ -815,7 +817,8 @@ def test_the_same_command_makes_the_same_run(catch: Run, tmp_path: Path) -> None
     pixelq("train", *arguments(CATCH), "--out", tmp_path / "again")
     pixelq("train", *arguments(CATCH | {"seed": 4}), "--out", tmp_path / "other")
     ours, again, other = (
-        path / "checkpoints" / "latest" for path in (catch.path, tmp_path / "again", tmp_path / "other")
+        checkpoint_folder(path / "checkpoints" / "latest")
+        for path in (catch.path, tmp_path / "again", tmp_path / "other")
     )
     assert tensors(again) == tensors(ours)
     assert tensors(other) != tensors(ours)

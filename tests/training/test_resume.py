@@ -62,16 +62,21 @@ class Trained:
     def envs(self, seed: int, num_envs: int | None = None) -> Any:
         return make_vec(self.env, num_envs or self.num_envs, seed, self.protocol, num_threads=1, **self.atari)
 
-    def train(self, out: Path, steps: int, *, kill_at: int | None = None, **options: Any) -> DQN | None:
-        """Trains up to a step; ``kill_at`` is the call of the environments' ``recv`` at which the run dies."""
+    def train(
+        self, out: Path, steps: int, *, kill_at: int | None = None, agent: DQN | None = None, **options: Any
+    ) -> DQN | None:
+        """Train a new or the given agent, or go on with the run in `out`, up to a step.
+
+        Args:
+            kill_at: Call of the environments' `recv` at which the run dies.
+        """
         newest = newest_checkpoint(out / "checkpoints", pytest.fail) if out.exists() else None
         envs = self.envs(seed=0 if newest is None else 99)  # other games, were they not put back
-        if newest is None:
-            agent = DQN(
-                envs.single_observation_space, envs.single_action_space, self.config, device=self.device, seed=5
-            )
-        else:
+        if newest is not None:
             agent = DQN.load(newest, self.device)
+        elif agent is None:
+            spaces = envs.single_observation_space, envs.single_action_space
+            agent = DQN(*spaces, self.config, device=self.device, seed=5)
         calls, recv = 0, envs.recv
 
         def dying_recv() -> Any:
@@ -124,6 +129,23 @@ def test_every_part_goes_on_exactly(tmp_path: Path, parts: str) -> None:
     assert [entry["exact"] for entry in resumed] == [True, True]
 
 
+@pytest.mark.parametrize("keeps_its_replay", [False, True])
+def test_a_run_of_an_agent_that_has_learned_goes_on_from_its_first_step(tmp_path: Path, keeps_its_replay: bool) -> None:
+    """Killed before the first checkpoint that is due, it does not begin again with the weights of the seed."""
+    trained = Trained()
+    for name, kill_at in (("whole", None), ("killed", 20)):
+        agent = trained.train(tmp_path / f"first-{name}", 150)
+        assert agent is not None
+        if not keeps_its_replay:
+            agent = DQN.load(tmp_path / f"first-{name}" / "checkpoints" / "latest", "cpu")
+        begun = agent.step
+        assert (trained.train(tmp_path / name, begun + 130, kill_at=kill_at, agent=agent) is None) == bool(kill_at)
+    first = tmp_path / "killed" / "checkpoints" / "latest"
+    assert DQN.load(first, "cpu").step == begun
+    assert trained.train(tmp_path / "killed", begun + 130) is not None
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
 @pytest.mark.slow
 def test_a_run_of_many_interruptions(tmp_path: Path) -> None:
     trained = Trained(env="CartPole-v1", num_envs=3)
@@ -150,15 +172,15 @@ def test_an_atari_run_goes_on_exactly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: str, protocol: Protocol | str
 ) -> None:
     """With sticky actions, no-op draws, lost lives, truncations, several anchors, and a ring that was overwritten."""
-    monkeypatch.setattr("pixelq.envs.anchors.ANCHOR_EVERY", 120)
+    monkeypatch.setattr("pixelq.envs.anchors.ANCHOR_EVERY", 80)
     monkeypatch.setattr("pixelq.agents.runs.replay_files.BLOCK_BYTES", 2**19)
-    config = dataclasses.replace(TINY, encoder="nature", train_every=30, prioritized=True, replay_capacity=600)
+    config = dataclasses.replace(TINY, encoder="nature", train_every=30, prioritized=True, replay_capacity=450)
     trained = Trained(env, config, num_envs=3, protocol=protocol)
-    options = {"evaluate_every": 800, "evaluation_episodes": 1, "checkpoint_every": 250, "log_every": 100}
-    assert trained.train(tmp_path / "whole", 1_600, **options) is not None
-    for kill_at in (300, 200):
-        assert trained.train(tmp_path / "killed", 1_600, kill_at=kill_at, **options) is None
-    agent = trained.train(tmp_path / "killed", 1_600, **options)
+    options = {"evaluate_every": 500, "evaluation_episodes": 1, "checkpoint_every": 150, "log_every": 100}
+    assert trained.train(tmp_path / "whole", 1_000, **options) is not None
+    for kill_at in (200, 120):
+        assert trained.train(tmp_path / "killed", 1_000, kill_at=kill_at, **options) is None
+    agent = trained.train(tmp_path / "killed", 1_000, **options)
     assert agent is not None
     assert agent.episodes > 3
     assert_same(tmp_path / "whole", tmp_path / "killed")
@@ -242,7 +264,8 @@ def test_environments_that_no_seed_determines_are_recognised(
     assert "but not exactly (new episodes: 'tests/Clock-v0' did not play the same again" in capsys.readouterr().err
 
 
-def test_another_number_of_threads_is_told_of(tmp_path: Path) -> None:
+def test_another_number_of_threads_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # a number that is chosen stays
     trained = Trained()
     assert trained.train(tmp_path / "run", 300, kill_at=120) is None
     torch.set_num_threads(2)
@@ -289,7 +312,7 @@ def test_a_table_of_a_version_with_fewer_columns_goes_on_with_all(tmp_path: Path
     assert trained.train(tmp_path / "run", 300) is not None
     path = tmp_path / "run" / "metrics.csv"
     before = path.read_text().splitlines()
-    assert before[0].endswith(",restarts,q_discrepancy")
+    assert before[0].endswith(",restarts,q_discrepancy,return_mean_100")
     path.write_text("".join(line.rpartition(",")[0] + "\n" for line in before))
     assert trained.train(tmp_path / "run", 500) is not None
     after = path.read_text().splitlines()

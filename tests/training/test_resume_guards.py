@@ -18,6 +18,7 @@ import torch
 from pixelq.agents import DQN, InvalidCheckpoint, InvalidRun
 from pixelq.agents.runs.checkpoints import newest_checkpoint
 from pixelq.agents.storage.checkpoint import find_checkpoint
+from pixelq.agents.storage.pointers import checkpoint_folder
 from pixelq.envs import make_vec
 from tests.support.cases import representative
 from tests.support.runs import AT_THE_END, BLOCKS, Harness, assert_same, contents, copied, run_here, train
@@ -116,10 +117,14 @@ def test_another_processor_is_told_of(run: Path, tmp_path: Path, monkeypatch: py
 def test_a_run_that_was_copied_with_its_links_followed(
     harness: Harness, whole: Path, stopped: Path, tmp_path: Path
 ) -> None:
-    out = Path(shutil.copytree(stopped, tmp_path / "run", symlinks=False))
-    assert not (out / "checkpoints" / "latest").is_symlink()
+    old = copied(stopped, tmp_path / "old")
+    latest = old / "checkpoints" / "latest"
+    target = checkpoint_folder(latest).name
+    latest.unlink()
+    latest.symlink_to(target)  # as in older versions
+    out = Path(shutil.copytree(old, tmp_path / "run", symlinks=False))
+    assert (out / "checkpoints" / "latest").is_dir()
     assert harness.run(train(out, resume=True), BLOCKS).code == 0
-    assert (out / "checkpoints" / "latest").is_symlink()
     assert_same(whole, out)
 
 
@@ -217,7 +222,8 @@ def test_a_signal_ends_the_putting_back_of_games(stopped: Path, tmp_path: Path, 
 )
 def test_files_of_any_size_take_no_memory(stopped: Path, tmp_path: Path, name: str) -> None:
     out = copied(stopped, tmp_path / "run")
-    os.truncate(out / name, 40 * 2**30)  # takes no room on the disk
+    path = checkpoint_folder((out / name).parent) / (out / name).name
+    os.truncate(path, 40 * 2**30)  # takes no room on the disk
     command = [sys.executable, "-m", "pixelq.scripts.main", *train(out, resume=True)]
     limit = 6 * 2**30
 

@@ -22,7 +22,7 @@
         const { value, low, high } = agent.estimates[metric];
         const colour = colours.series[j % colours.series.length];
         return {
-          x: [value], y: [agent.name], xaxis: `x${place}`, yaxis: `y${place}`, mode: "markers", name: agent.name,
+          x: [value], y: [charts.plain(agent.name)], xaxis: `x${place}`, yaxis: `y${place}`, mode: "markers", name: charts.plain(agent.name),
           marker: { color: colour, size: 11, symbol: agent.is_published ? "circle-open" : "diamond" },
           error_x: low === null ? undefined : {
             type: "data", symmetric: false, array: [high - value], arrayminus: [value - low], color: colour, thickness: 3,
@@ -39,7 +39,7 @@
       if (entries[i].hidden) return [];
       const colour = colours.series[i % colours.series.length];
       const line = {
-        x: profile.x, y: profile.mean, mode: "lines", name: profile.name,
+        x: profile.x, y: profile.mean, mode: "lines", name: charts.plain(profile.name),
         line: { color: colour, width: 2, shape: "hv", dash: agents[i].is_published ? "dot" : colours.dashes[i % 6] },
         hovertemplate: "%{y:.0%} above %{x}",
       };
@@ -47,7 +47,7 @@
       const band = {
         x: [...profile.x, ...profile.x.slice().reverse()], y: [...profile.high, ...profile.low.slice().reverse()],
         fill: "toself", fillcolor: charts.faded(colour, 0.18), line: { width: 0 }, hoverinfo: "skip", mode: "lines",
-        name: `${profile.name}, 95% interval`,
+        name: `${charts.plain(profile.name)}, 95&#37; interval`,
       };
       return [band, line];
     }),

@@ -17,6 +17,26 @@ const charts = (() => {
     title: { text: title }, gridcolor: colours.grid, linecolor: colours.line, zerolinecolor: colours.line,
     automargin: true, ...more,
   });
+  /* Plotly reads markup, links and placeholders in its strings; names from runs must pass through here. */
+  const plain = (text) => String(text).replace(/[&<>%]/g, (letter) => `&#${letter.charCodeAt(0)};`);
+  /* Means over a centred window of `size` points; points without a number stay empty and are left out. */
+  const smoothed = (values, size) => values.map((value, i) => {
+    if (value === null) return null;
+    const near = values.slice(Math.max(0, i - (size >> 1)), i + (size >> 1) + 1).filter((other) => other !== null);
+    return near.reduce((sum, other) => sum + other, 0) / near.length;
+  });
+  /* The least of 1, 2, 5, 10, 20, … times a power of ten that is not less, so that a range changes seldom. */
+  const roundUp = (value) => {
+    if (!(value > 0)) return 0;
+    const power = 10 ** Math.floor(Math.log10(value));
+    return power * [1, 2, 5, 10].find((digit) => digit * power >= value * (1 - 1e-9));
+  };
+  /* Top of an axis that a few outliers, such as the first speed, do not squash. */
+  const topOf = (values) => {
+    const sorted = values.filter((value) => value !== null).sort((a, b) => a - b);
+    const middle = sorted[Math.floor(sorted.length / 2)] ?? 0;
+    return 1.1 * (sorted.findLast((value) => value <= 3 * middle) ?? 1) || 1;
+  };
   const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
   const draw = (chart) => {
     const { traces, layout } = chart.build(theme());
@@ -60,5 +80,5 @@ const charts = (() => {
   };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach(draw));
   const data = (name) => JSON.parse(document.getElementById(`${name}-data`).textContent);
-  return { add, axis, data, faded, legend, place, theme };
+  return { add, axis, data, faded, legend, place, plain, roundUp, smoothed, theme, topOf };
 })();

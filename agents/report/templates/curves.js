@@ -3,6 +3,7 @@
 (() => {
   const AXES = { frames: "frames of the emulator", step: "agent steps", hours: "hours of wall-clock time" };
   const CHOICES = { frames: "frames", step: "steps", hours: "wall-clock" };
+  const DASHES = { random: "dot", human: "dash" };
   const present = (value) => value !== null;
 
   const band = (curve, colour, group) => {
@@ -17,7 +18,7 @@
   };
   const line = (curve, name, colour, dash, more) => ({
     x: curve.x, y: curve.mean, mode: "lines", name, line: { color: colour, width: 2, dash }, customdata: curve.seeds,
-    hovertemplate: "%{y:.4g} at %{x:.4s}, seeds: %{customdata}<extra>" + name + "</extra>", ...more,
+    hovertemplate: `%{y:.4g} at %{x:.4s}, seeds: %{customdata}<extra>${name}</extra>`, ...more,
   });
   const points = (curve, name, colour) => ({
     x: curve.x, y: curve.mean, mode: "markers", name, marker: { color: colour, size: 8, symbol: "diamond" },
@@ -28,16 +29,27 @@
     },
     hovertemplate: `evaluation %{y:.4g} at %{x:.4s} (${curve.interval})<extra>${name}</extra>`,
   });
-  const level = (y, name, colours, dash) => ({
-    type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: colours.soft, width: 1, dash },
-    label: { text: `${name} ${y}`, textposition: "end", font: { color: colours.soft, size: 11 } },
+  /* A known score, such as a person's, as a line across the chart with its name at the right end. */
+  const level = (y, name, end, colours, dash) => ({
+    x: [0, end], y: [y, y], mode: "lines+text", name, text: ["", `${name} ${y}`], textposition: "top left", cliponaxis: false,
+    line: { color: colours.soft, width: 1, dash }, textfont: { color: colours.soft, size: 12 },
+    hovertemplate: `${name} %{y}<extra></extra>`,
   });
+  const FROM_ZERO = ["length_mean", "loss", "steps_per_second", "q_discrepancy"];
+  const SMOOTHINGS = { 1: "none", 5: "5 points", 15: "15 points" };
 
   charts.data("curves").forEach((chart, index) => {
     const root = document.querySelector(`#curves [data-chart="${index}"]`);
-    const state = { axis: chart.axes[0], measure: "return_mean" };
+    const state = { axis: chart.axes[0], measure: "return_mean", window: 1 };
+    /* A person's score far above the agents' would press their curves to the ground, so it is then shown by choice. */
+    const reached = chart.series.flatMap(({ return_mean, evaluation }) =>
+      [return_mean, evaluation].flatMap((curves) => curves[chart.axes[0]].mean)).filter(present);
+    const far = (y) => y > 3 * Math.max(0, ...reached) || y < 3 * Math.min(0, ...reached);
     const entries = [
       ...chart.series.map((series) => ({ name: series.name, colour: series.colour, series, hidden: false })),
+      ...Object.entries(chart.references).map(([name, y]) => ({
+        name: `${name} ${y}`, level: name, y, colour: 7, hidden: far(y), dash: DASHES[name],
+      })),
       ...chart.published.map((curve, i) => ({
         name: `${curve.name}, published`, colour: (7 - i) % 8, curve, hidden: curve.hidden, dash: "dot",
       })),
@@ -45,26 +57,38 @@
     const build = (colours) => {
       const traces = [];
       const isReturn = state.measure === "return_mean";
-      entries.filter((entry) => !entry.hidden).forEach((entry, i) => {
+      const shown = entries.filter((entry) => !entry.hidden);
+      const end = Math.max(...chart.series.flatMap((series) => [
+        ...series[state.measure][state.axis].x, ...series.evaluation[state.axis].x,
+      ]), 0);
+      const drawn = [];
+      for (const entry of shown) {
         const colour = colours.series[entry.colour % colours.series.length];
-        if (entry.curve) {
-          if (!isReturn || state.axis !== "frames") return;
-          traces.push(band(entry.curve, colour, entry.name), line(entry.curve, entry.name, colour, "dot"));
-          return;
+        const name = charts.plain(entry.name);
+        if (entry.level) {
+          if (isReturn && end) traces.push(level(entry.y, entry.level, end, colours, entry.dash));
+        } else if (entry.curve) {
+          if (isReturn && state.axis === "frames") traces.push(band(entry.curve, colour, name), line(entry.curve, name, colour, "dot"));
+        } else {
+          const curve = entry.series[state.measure][state.axis];
+          const dash = colours.dashes[Math.floor(entry.colour / colours.series.length) % colours.dashes.length];
+          const smooth = state.window > 1;
+          drawn.push(...curve.mean);
+          traces.push(band(curve, colour, name), line(curve, name, colour, dash, smooth ? { opacity: 0.3 } : {}));
+          if (smooth) traces.push(line({ ...curve, mean: charts.smoothed(curve.mean, state.window) }, `${name}, smoothed`, colour, dash));
+          if (isReturn) traces.push(points(entry.series.evaluation[state.axis], `${name}, evaluation`, colour));
         }
-        const curve = entry.series[state.measure][state.axis];
-        const dash = colours.dashes[Math.floor(entry.colour / colours.series.length) % colours.dashes.length];
-        traces.push(band(curve, colour, entry.name), line(curve, entry.name, colour, dash));
-        if (isReturn) traces.push(points(entry.series.evaluation[state.axis], `${entry.name}, evaluation`, colour));
-      });
-      const dashes = { random: "dot", human: "dash" };
+      }
+      const title = root.querySelector(".measure").selectedOptions[0].text;
       return {
         traces,
         layout: {
           showlegend: false,
           xaxis: charts.axis(colours, AXES[state.axis], { rangemode: "tozero", exponentformat: "SI" }),
-          yaxis: charts.axis(colours, root.querySelector(".measure").selectedOptions[0].text),
-          shapes: isReturn ? Object.entries(chart.references).map(([name, y]) => level(y, name, colours, dashes[name])) : [],
+          yaxis: charts.axis(colours, title, {
+            exponentformat: "SI", ...(FROM_ZERO.includes(state.measure) ? { rangemode: "tozero" } : {}),
+            ...(state.measure === "steps_per_second" && drawn.length ? { range: [0, charts.topOf(drawn)] } : {}),
+          }),
           uirevision: state.axis + state.measure,
         },
       };
@@ -80,6 +104,12 @@
     });
     root.querySelector(".measure").addEventListener("change", (event) => {
       state.measure = event.target.value;
+      drawing.redraw();
+    });
+    const smoothing = root.querySelector(".smoothing");
+    for (const [value, text] of Object.entries(SMOOTHINGS)) smoothing.append(new Option(text, value));
+    smoothing.addEventListener("change", () => {
+      state.window = Number(smoothing.value);
       drawing.redraw();
     });
     charts.legend(root.querySelector(".legend"), entries, () => drawing.redraw());

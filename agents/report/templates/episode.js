@@ -2,7 +2,9 @@
 /* The film, and in step with it the q-values of each action, the value and the reward.
    Picture t of the film is the state before step t; picture T is the end of the episode. */
 (() => {
-  const { fps, film, names, q_values, actions, rewards } = charts.data("episode");
+  const { fps, start, film, names: given, q_values, actions, rewards } = charts.data("episode");
+  const names = given.map(charts.plain); // of actions, in charts
+  const words = given; // elsewhere
   const section = document.getElementById("episode");
   const find = (selector) => section.querySelector(selector);
   const [video, scrub, bars, time, cursor] = ["video", ".scrub", ".bars", ".time", ".cursor"].map(find);
@@ -14,15 +16,13 @@
   let sum = 0;
   const returns = rewards.map((reward) => (sum += reward));
   const [least, most] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
-  const lowest = q.reduce((a, b) => Math.min(a, b));
   const digits = Math.max(0, Math.min(5, 2 - Math.floor(Math.log10(most - lowest || 1))));
   const said = (number, places = digits) => number.toFixed(places).replace("-", "−");
   const raw = (number) => String(Math.round(number * 1000) / 1000).replace("-", "−");
   const state = { step: 0, plays: false, hasFilm: film !== null };
 
   /* --- charts --- */
-  const gaps = Math.min(...actions.map((_, step) => Math.min(...at(step)) - values[step]));
-  const longest = Math.max(...names.map((name) => name.length));
+  const longest = Math.min(16, Math.max(...words.map((name) => name.length)));
   const isGap = () => find(".shown").value === "gap";
   const barsNow = (colours) => {
     const last = Math.min(state.step, steps - 1);
@@ -34,9 +34,12 @@
       colour: taken(colours.series[1], charts.faded(colours.series[0], 0.6)), edge: taken(2, 0),
     };
   };
+  /* The axis fits the values of the step, in round numbers, so that small differences can be seen and it moves seldom. */
+  const rangeOf = (shown) => [-charts.roundUp(-Math.min(...shown, 0)), charts.roundUp(Math.max(...shown, 0))];
   const barsDrawing = charts.add(bars, (colours) => {
     const { x, text, colour, edge } = barsNow(colours);
-    const [low, high] = isGap() ? [gaps, 0] : [Math.min(lowest, 0), Math.max(most, 0)];
+    state.range = rangeOf(x);
+    const [low, high] = state.range;
     const room = (high - low || 1) * (bars.clientWidth < 450 ? 0.9 : 0.35); // for the numbers
     return {
       traces: [{
@@ -56,6 +59,11 @@
     };
   });
   const showBars = () => {
+    const now = rangeOf(barsNow(charts.theme()).x);
+    if (now.some((end, i) => end !== state.range[i])) {
+      barsDrawing.redraw();
+      return;
+    }
     const { x, text, colour, edge } = barsNow(charts.theme());
     Plotly.restyle(bars, { x: [x], text: [text], "marker.color": [colour], "marker.line.width": [edge] });
   };
@@ -87,14 +95,14 @@
     { name: "value", colour: 0, hidden: false, axis: "y", line: thinned(values) },
     { name: "reward", colour: 1, hidden: false, axis: "y2", line: stems() },
     { name: "return so far", colour: 2, hidden: false, axis: "y3", line: thinned(returns), shape: "hv" },
-    ...names.map((name, i) => ({
+    ...words.map((name, i) => ({
       name: `Q(${name})`, colour: 3 + i, hidden: true, axis: "y",
       line: thinned(actions.map((_, step) => q[step * names.length + i])),
     })),
   ];
   const timeDrawing = charts.add(time, (colours) => ({
     traces: series.filter((entry) => !entry.hidden).map((entry) => ({
-      mode: "lines", ...entry.line, name: entry.name, yaxis: entry.axis, hovertemplate: "%{y:.4~g}",
+      mode: "lines", ...entry.line, name: charts.plain(entry.name), yaxis: entry.axis, hovertemplate: "%{y:.4~g}",
       line: {
         color: colours.series[entry.colour % 8], width: entry.name === "value" ? 2 : 1.5, shape: entry.shape,
         dash: colours.dashes[Math.floor(entry.colour / 8) % 6],
@@ -121,7 +129,7 @@
     const isEnd = state.step === steps;
     const now = at(last);
     const isGreedy = now[actions[last]] === values[last];
-    const action = isEnd ? "none (end of the episode)" : names[actions[last]] + (isGreedy ? "" : " (not greedy)");
+    const action = isEnd ? "none (end of the episode)" : words[actions[last]] + (isGreedy ? "" : " (not greedy)");
     const texts = {
       step: `${state.step} of ${steps}`, action, value: isEnd ? "–" : said(values[last]), reward: isEnd ? "–" : raw(rewards[last]),
       return: raw(state.step ? returns[state.step - 1] : 0),
@@ -221,5 +229,5 @@
     seek(event.detail);
   });
   setPlays(false);
-  show(0);
+  seek(start);
 })();

@@ -1,5 +1,6 @@
 "use strict";
-/* Asks the server every two seconds for new data and shows them. All contents of a run's files are inserted as text. */
+/* Asks the server every two seconds for new data of each run, and shows those of the chosen one and an overview of all.
+   All contents of a run's files are inserted as text, and as charts.plain text into charts. */
 (() => {
   const EVERY = 2000; // ms
   const MOST_POINTS = 800; // of a line; neighbours are averaged if there are more
@@ -15,7 +16,12 @@
     silent: (at, age) => `Not running: no sign of life since ${at}, for ${duration(age)}.`,
     unknown: (at, age) => `Last written at ${at}, ${duration(age)} ago; whether it is still running is unknown.`,
   };
-  const kept = { version: null, metrics: [], evaluations: [], published: null, columns: { metrics: [], evaluations: [] } };
+  const fresh = () => ({
+    version: null, metrics: [], evaluations: [], published: null, columns: { metrics: [], evaluations: [] }, answer: null,
+    problem: null, hidden: false,
+  });
+  const runs = [fresh()];
+  let kept = runs[0]; // what is known of the chosen run
   const hidden = new Set();
   let asking = false;
   let timer = null;
@@ -37,7 +43,12 @@
     const days = Math.floor(minutes / 1440);
     return `${days ? `${days} d ` : ""}${Math.floor(minutes / 60) % 24} h ${two(minutes % 60)} min`;
   }
-  const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
+  /* A time of day; on another day than today with its date. */
+  function clock(seconds) {
+    const [then, now] = [new Date(seconds * 1000), new Date()];
+    const day = then.toDateString() === now.toDateString() ? "" : `${then.toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" })}, `;
+    return day + then.toLocaleTimeString("en-GB");
+  }
   const column = (table, name) => kept.columns[table].indexOf(name);
   const last = (table) => kept[table][kept[table].length - 1];
   const axis = () => document.querySelector("input[name=axis]:checked").value;
@@ -57,7 +68,15 @@
     put("title", run.env);
     const envs = isNumber(run.num_envs) ? `${run.num_envs} environments · ` : "";
     put("subtitle", `${run.preset} · seed ${run.seed} · ${run.device} · ${envs}protocol ${run.protocol} · ${run.name}`);
-    document.title = `${run.env} · ${run.preset}`;
+    document.title = `${run.env} · ${run.preset} · ${run.name}`;
+  }
+  /* Outside Atari a step is a frame, so that there is one axis less. */
+  function showAxes(progress) {
+    const row = last("metrics");
+    const [step, frames] = row ? row.slice(0, 2) : [progress.step, progress.frames];
+    const isSame = !isNumber(frames) || frames === step;
+    for (const element of document.querySelectorAll(".of-frames")) element.hidden = isSame;
+    if (isSame && axis() === "frames") document.querySelector("input[name=axis][value=step]").checked = true;
   }
   function showProgress({ state, progress, now, final }) {
     const { step, steps } = progress;
@@ -77,10 +96,20 @@
     const row = last("metrics");
     const speed = isNumber(progress.steps_per_second) ? progress.steps_per_second : row?.[column("metrics", "steps_per_second")];
     put("speed", count(speed));
-    const at = column("metrics", "return_mean");
-    put("last-return", score(kept.metrics.findLast((cells) => cells[at] !== null)?.[at]));
+    const [called, value] = latestReturn(kept);
+    put("return-name", called);
+    put("last-return", score(value));
     showEvaluation(final);
-    showEpisodes(progress.returns, progress.lengths, moves);
+    showEpisodes(progress.returns, progress.lengths, progress.environments, moves);
+  }
+  /* The mean over the last 100 episodes where the run has it, or else that of the last row with an episode. */
+  function latestReturn(run) {
+    const names = [["return_mean_100", "Return of the last 100 episodes"], ["return_mean", "Last training return"]];
+    for (const [name, called] of names) {
+      const at = run.columns.metrics.indexOf(name);
+      const value = run.metrics.findLast((cells) => isNumber(cells[at]))?.[at];
+      if (isNumber(value) || name === "return_mean") return [called, value];
+    }
   }
   function showEvaluation(final) {
     const cells = last("evaluations");
@@ -89,11 +118,12 @@
     if (told) withNote("last-evaluation", score(told.mean), `95%: ${score(told.ci95_low)} to ${score(told.ci95_high)}`);
     else put("last-evaluation", "–");
   }
-  function showEpisodes(returns, lengths, moves) {
+  function showEpisodes(returns, lengths, environments, moves) {
     byId("playing").hidden = !returns || !moves;
     if (byId("playing").hidden) return;
     put("current", `Return ${score(returns[0])} after ${count(lengths[0])} steps, in environment 1`);
-    put("playing-summary", `All ${returns.length} environments`);
+    put("playing-summary", environments > returns.length
+      ? `The first ${returns.length} of ${count(environments)} environments` : `All ${returns.length} environments`);
     const body = byId("running");
     while (body.rows.length > returns.length) body.deleteRow(-1);
     while (body.rows.length < returns.length) {
@@ -129,17 +159,20 @@
     const share = Math.min(1, (step - before[0]) / (after[0] - before[0]));
     return before[1] + share * (after[1] - before[1]);
   }
-  function curve(name) {
-    const at = column("metrics", name);
-    const rows = kept.metrics.filter((cells) => cells[at] !== null);
+  /* At most MOST_POINTS points of rows: means over neighbours, each at the last one's place. */
+  function thinned(rows, place, at) {
     const size = Math.ceil(rows.length / MOST_POINTS) || 1;
     const x = [], y = [];
     for (let i = 0; i < rows.length; i += size) {
       const group = rows.slice(i, i + size);
-      x.push(placeOf(group[group.length - 1]));
+      x.push(place(group[group.length - 1]));
       y.push(group.reduce((sum, cells) => sum + cells[at], 0) / group.length);
     }
     return { x, y };
+  }
+  function curve(name) {
+    const at = column("metrics", name);
+    return thinned(kept.metrics.filter((cells) => cells[at] !== null), placeOf, at);
   }
   const line = (name, colour, more) => ({
     ...curve(name), mode: kept.metrics.length < 40 ? "lines+markers" : "lines", line: { color: colour, width: 2 },
@@ -208,10 +241,11 @@
     }),
     ...[["loss", "loss", 2], ["q_mean", "mean q-value", 5], ["steps_per_second", "steps per second", 4], ["epsilon-curve", "ε", 6]].map(
       ([id, title, colour]) =>
-        charts.add(byId(id), (colours) => ({
-          traces: [line(id === "epsilon-curve" ? "epsilon" : id, colours.series[colour], { name: title })],
-          layout: layout(colours, title, ["loss", "q_mean"].includes(id) ? {} : { rangemode: "tozero" }),
-        })),
+        charts.add(byId(id), (colours) => {
+          const drawn = line(id === "epsilon-curve" ? "epsilon" : id, colours.series[colour], { name: title });
+          const range = { q_mean: {}, steps_per_second: { range: [0, charts.topOf(drawn.y)] } }[id] ?? { rangemode: "tozero" };
+          return { traces: [drawn], layout: layout(colours, title, range) };
+        }),
     ),
   ];
   function redraw() {
@@ -220,8 +254,10 @@
   }
   document.querySelectorAll("input[name=axis]").forEach((input) => input.addEventListener("change", redraw));
   function showLegend() {
-    const list = document.querySelector(".legend");
-    if (list.childElementCount === 2 + hasPublished()) return; // keeps the keyboard focus
+    const list = byId("return-legend");
+    const key = hasPublished() ? kept.published.agent : "";
+    if (list.childElementCount && list.dataset.key === key) return; // keeps the keyboard focus
+    list.dataset.key = key;
     const names = { training: "training episodes", evaluation: "evaluations, 95% band" };
     const entries = [["training", 0], ["evaluation", 1], ...(hasPublished() ? [["published", 3]] : [])].map(([key, colour]) => ({
       key, colour, hidden: hidden.has(key), name: names[key] ?? `published ${kept.published.agent}, spread over seeds`,
@@ -233,43 +269,137 @@
     });
   }
 
+  /* --- all runs --------------------------------------------------------------------------------------------------- */
+
+  const SHORT = { problem: "cannot be read", silent: "not running", unknown: "unknown" };
+  const together = charts.add(byId("together"), (colours) => {
+    const env = kept.answer?.run.env;
+    const shown = runs.filter((run) => run.answer?.run.env === env && !run.hidden);
+    const isAtari = shown.some((run) => run.metrics.some((cells) => cells[1] !== cells[0]));
+    const traces = shown.map((run) => {
+      const at = run.columns.metrics.indexOf("return_mean");
+      const { x, y } = thinned(run.metrics.filter((cells) => cells[at] !== null), (cells) => cells[isAtari ? 1 : 0], at);
+      const place = runs.indexOf(run);
+      const name = charts.plain(run.answer.run.name);
+      return {
+        x, y: charts.smoothed(y, y.length < 2 * SMOOTHED ? 1 : SMOOTHED), mode: y.length < 40 ? "lines+markers" : "lines", name,
+        line: { color: colours.series[place % 8], width: 2, dash: colours.dashes[Math.floor(place / 8) % 6] }, marker: { size: 5 },
+        hovertemplate: `%{y:.4g} at %{x:.4s}<extra>${name}</extra>`,
+      };
+    });
+    return {
+      traces,
+      layout: {
+        showlegend: false, margin: { l: 55, r: 15, t: 10, b: 45 },
+        xaxis: charts.axis(colours, AXES[isAtari ? "frames" : "step"], { rangemode: "tozero", exponentformat: "SI" }),
+        yaxis: charts.axis(colours, "raw return of an episode"),
+      },
+    };
+  });
+  function choose(run) {
+    kept = run;
+    show(true);
+  }
+  /* The cells of a run's row, and its name. */
+  function cellsOf(run) {
+    if (run.answer === null || run.problem !== null) return ["–", "–", run.problem ?? "waiting", "–", "–", "–", "–", "–"];
+    const { run: about, state, progress, final } = run.answer;
+    const moves = state === "training" || state === "evaluating";
+    const evaluation = final?.mean ?? run.evaluations.at(-1)?.[run.columns.evaluations.indexOf("mean")];
+    return [
+      about.env, `${about.preset}, seed ${about.seed}`, SHORT[state] ?? state,
+      progress.steps ? `${Math.floor((100 * progress.step) / progress.steps)}% of ${count(progress.steps)}` : count(progress.step),
+      moves ? duration(progress.seconds_left) : "–", count(progress.steps_per_second), score(latestReturn(run)[1]), score(evaluation),
+    ];
+  }
+  function showAll(isNew) {
+    byId("all").hidden = false;
+    const moving = runs.filter((run) => run.answer?.state === "training" || run.answer?.state === "evaluating").length;
+    put("several", `${runs.length} runs`);
+    document.title = `${moving} of ${runs.length} runs under way`;
+    const body = byId("runs");
+    while (body.rows.length < runs.length) {
+      const run = runs[body.rows.length];
+      const row = body.insertRow();
+      const head = Object.assign(document.createElement("th"), { scope: "row" });
+      const button = Object.assign(document.createElement("button"), { type: "button" });
+      button.addEventListener("click", () => choose(run));
+      head.append(button);
+      row.append(head);
+      for (let i = 0; i < 8; i++) row.insertCell().className = i < 3 ? "text" : "";
+    }
+    runs.forEach((run, i) => {
+      const [head, ...cells] = body.rows[i].cells;
+      head.firstChild.textContent = run.answer?.run.name ?? `run ${i + 1}`;
+      head.firstChild.setAttribute("aria-pressed", String(run === kept));
+      cellsOf(run).forEach((text, k) => { cells[k].textContent = text; });
+    });
+    if (isNew) together.redraw();
+    const entries = runs.filter((run) => run.answer?.run.env === kept.answer?.run.env).map((run) => ({
+      run, name: run.answer?.run.name ?? "", colour: runs.indexOf(run), hidden: run.hidden,
+    }));
+    const key = JSON.stringify(entries.map(({ name, colour }) => [name, colour]));
+    if (byId("together-legend").dataset.key === key) return; // keeps the keyboard focus
+    byId("together-legend").dataset.key = key;
+    byId("together-legend").replaceChildren();
+    charts.legend(byId("together-legend"), entries, () => {
+      for (const { run, hidden: off } of entries) run.hidden = off;
+      together.redraw();
+    });
+  }
+
   /* --- asking ------------------------------------------------------------------------------------------------- */
 
-  /* Stores and shows an answer; returns whether there is more to ask for at once. */
-  function take(answer) {
+  /* Stores an answer about a run; returns whether there is more to ask for at once. */
+  function take(run, answer) {
     if (answer.published !== undefined) {
-      kept.published = answer.published;
-      kept.columns = answer.columns;
-      kept.version = answer.version;
-      kept.metrics = [];
-      kept.evaluations = [];
-    } else if (answer.version !== kept.version) {
-      kept.version = null;
+      run.published = answer.published;
+      run.columns = answer.columns;
+      run.version = answer.version;
+      run.metrics = [];
+      run.evaluations = [];
+    } else if (answer.version !== run.version) {
+      run.version = null;
       return true;
     }
-    kept.metrics.push(...answer.metrics);
-    kept.evaluations.push(...answer.evaluations);
-    showRun(answer.run);
-    showProgress(answer);
-    if (answer.published !== undefined || answer.metrics.length || answer.evaluations.length) redraw();
-    return kept.metrics.length < answer.total && answer.metrics.length > 0;
+    run.metrics.push(...answer.metrics);
+    run.evaluations.push(...answer.evaluations);
+    run.isNew ||= answer.published !== undefined || answer.metrics.length > 0 || answer.evaluations.length > 0;
+    run.answer = answer;
+    return answer.has_more;
   }
-  async function ask() {
-    const query = kept.version === null ? "" : `?since=${last("metrics")?.[0] ?? 0}&evaluated=${last("evaluations")?.[0] ?? 0}`;
-    const response = await fetch(`data${query}`, { cache: "no-store", signal: AbortSignal.timeout(20000) });
+  async function ask(run, number) {
+    const since = `&since=${run.metrics.at(-1)?.[0] ?? 0}&evaluated=${run.evaluations.at(-1)?.[0] ?? 0}`;
+    const query = `data?run=${number}${run.version === null ? "" : since}`;
+    const response = await fetch(query, { cache: "no-store", signal: AbortSignal.timeout(20000) });
     const answer = await response.json();
-    if (!response.ok) {
-      say("problem", answer.problem);
-      return false;
+    while (runs.length < answer.runs) runs.push(fresh());
+    run.problem = response.ok ? null : answer.problem;
+    return response.ok && take(run, answer);
+  }
+  /* Shows the chosen run; its charts are drawn again if there is something new in them. */
+  function show(isOther = false) {
+    if (kept.problem !== null) say("problem", kept.problem);
+    else if (kept.answer !== null) {
+      showRun(kept.answer.run);
+      showAxes(kept.answer.progress);
+      showProgress(kept.answer);
     }
-    return take(answer);
+    const isNew = runs.filter((run) => run.isNew);
+    if (isOther || kept.isNew) redraw();
+    if (runs.length > 1) showAll(isOther || isNew.length > 0);
+    for (const run of isNew) run.isNew = false;
   }
   async function poll() {
     clearTimeout(timer);
     if (asking || document.hidden) return;
     asking = true;
     try {
-      while (await ask());
+      for (let number = 0; number < runs.length; number++) {
+        while (await ask(runs[number], number)) if (runs[number] === kept) show();
+        if (runs[number] === kept) show();
+      }
+      show();
     } catch {
       say("problem", "The server of this page does not answer. Start pixelq watch again, and the page will continue.");
     }
