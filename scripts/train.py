@@ -30,6 +30,7 @@ from pixelq.agents.storage.files import read_regular, replace_file, user_path
 from pixelq.agents.storage.rules import rules_of
 from pixelq.agents.storage.validation import check_types
 from pixelq.envs import PROTOCOLS, check_imported, is_atari, make_vec, split_rules, with_flicker
+from pixelq.envs.ids import check_id
 from pixelq.scripts.command_line import Modules, check_least, import_modules, parse
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.main import run as run_verb
@@ -179,6 +180,7 @@ def protocol_flags(rules: str | None) -> dict[str, Any]:
 
 def _start(args: TrainArgs) -> None:
     """Train a new agent."""
+    args = dataclasses.replace(args, env=check_id(args.env))  # before it is part of a folder's name
     if args.num_envs > args.agent.replay_capacity:  # checked before so many environments are made
         raise UserError(
             f"--num-envs must be at most the {args.agent.replay_capacity:,} rows of the replay, got {args.num_envs:,}"

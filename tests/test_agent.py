@@ -364,7 +364,8 @@ def test_environments_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InvalidConfig, match="NEXT_STEP"):
         agent.learn(same_step, 10)
     envs = make_vec("CartPole-v1", 2)
-    for evaluation_envs, match in ((same_step, "NEXT_STEP"), (make_vec("Acrobot-v1", 2), "evaluation environments must")):
+    others = make_vec("Acrobot-v1", 2)
+    for evaluation_envs, match in ((same_step, "NEXT_STEP"), (others, "evaluation environments must")):
         with pytest.raises(InvalidConfig, match=match):
             agent.learn(envs, 10, evaluation_envs=evaluation_envs)
     assert agent.step == 0

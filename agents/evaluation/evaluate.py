@@ -167,6 +167,7 @@ class _Games:
         self.left, self.playing = quota.copy(), np.flatnonzero(quota)
         self.limit = None if has_time_limit(envs) else LIMIT
         self._resting = resting(envs)
+        self._action_type = envs.single_action_space.dtype
         self._finished: list[list[tuple[float, int]]] = [[] for _ in quota]
         self._cut = 0
 
@@ -187,7 +188,7 @@ class _Games:
         greedy, noise = np.zeros(self.envs.num_envs, np.int64), self.noise.draw(self.envs.num_envs, playing)
         greedy[playing] = self.policy.act(self._obs[playing], 0.0, self._memory, noise)
         actions = epsilon_greedy(greedy, self.policy.num_actions, self.epsilon, self.rng)
-        self._obs, reward, terminated, truncated, _ = self.envs.step(actions)
+        self._obs, reward, terminated, truncated, _ = self.envs.step(actions.astype(self._action_type, copy=False))
         self._lengths += ~self._done  # the step after an episode's end only resets
         self._returns += reward
         self._done = terminated | truncated

@@ -80,7 +80,7 @@ def test_actions_of_another_integer_type(tmp_path: Any, is_ours: bool) -> None:
     agent.save(tmp_path / "agent")
     loaded = DQN.load(tmp_path / "agent", "cpu")
     assert loaded.fits(envs)
-    assert evaluate(loaded, make_vec(Lines, 2), 4).returns == (3.0,) * 4
+    assert evaluate(loaded, envs, 4).returns == (3.0,) * 4
     assert not loaded.fits(make_vec("CartPole-v1", 1))
 
 
