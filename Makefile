@@ -11,6 +11,7 @@ STEPS ?= 40000
 PRESET ?= quick
 ARGS ?=
 PACKAGES := agents envs networks scripts
+LINKS := build/types/pixelq
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .PHONY: train test test-slow coverage lint types unit clean
@@ -24,10 +25,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# mypy does not follow the mapping of package-dir, so it is given the packages where they are imported from.
-types: $(VENV)/installed
-	mkdir -p build/types/pixelq
-	for package in $(PACKAGES); do ln -sfn ../../../$$package build/types/pixelq/$$package; done
+types: $(VENV)/installed $(LINKS)
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache \
 		--namespace-packages --explicit-package-bases $(PACKAGES:%=-p pixelq.%)
 
@@ -41,10 +39,17 @@ test-slow: $(VENV)/installed
 coverage: $(VENV)/installed
 	$(BIN)/pytest $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered --cov-report=html
 
-$(VENV)/installed: pyproject.toml constraints.txt
+# Type checkers do not follow the mapping of package-dir, nor the import hook of an editable install. They follow a folder
+# of links to the packages that is on the path: here, and in any project that uses this environment.
+$(VENV)/installed: pyproject.toml constraints.txt | $(LINKS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	echo '$(CURDIR)/build/types' > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pixelq.pth"
 	touch $@
+
+$(LINKS):
+	mkdir -p $@
+	for package in $(PACKAGES); do ln -sfn ../../../$$package $@/$$package; done
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

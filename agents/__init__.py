@@ -1,10 +1,14 @@
-"""Value-based agents: DQN and its family, their configuration and presets, and evaluation."""
+"""Value-based agents: DQN and its family, their configuration and presets, and evaluation.
 
-from pixelq.agents.acting.policy import Policy
-from pixelq.agents.agent import Agent
+Configurations, presets and errors are imported at once. What computes with PyTorch is imported when it is first used:
+PyTorch takes seconds to load, and a command line is read without it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.presets import PRESETS, preset
-from pixelq.agents.dqn import DQN
 from pixelq.agents.errors import (
     InvalidCheckpoint,
     InvalidConfig,
@@ -14,9 +18,14 @@ from pixelq.agents.errors import (
     TrainingDiverged,
     UserError,
 )
-from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
-from pixelq.agents.experience.batches import Batch
-from pixelq.agents.experience.replay import Replay
+
+if TYPE_CHECKING:
+    from pixelq.agents.acting.policy import Policy
+    from pixelq.agents.agent import Agent
+    from pixelq.agents.dqn import DQN
+    from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
+    from pixelq.agents.experience.batches import Batch
+    from pixelq.agents.experience.replay import Replay
 
 __all__ = [
     "DQN",
@@ -37,3 +46,26 @@ __all__ = [
     "evaluate",
     "preset",
 ]
+
+_IMPORTED_LATE = {
+    "Agent": "agent",
+    "Batch": "experience.batches",
+    "DQN": "dqn",
+    "Evaluation": "evaluation.evaluate",
+    "Policy": "acting.policy",
+    "Replay": "experience.replay",
+    "evaluate": "evaluation.evaluate",
+}
+"""Module of each name that needs PyTorch; the imports above tell type checkers the same."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _IMPORTED_LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_IMPORTED_LATE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

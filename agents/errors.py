@@ -1,4 +1,8 @@
-"""The errors of this package: what a user can mend, and what ends a run."""
+"""The errors of this package: what a user can mend, and what ends a run.
+
+Messages name parameters as Python callers write them, in backticks: `out`, `resume=True`. The command line prints these
+as its flags, `--out` and `--resume`.
+"""
 
 from __future__ import annotations
 
@@ -88,4 +92,4 @@ class RunUnwritable(RunFailed):
 
     def __str__(self) -> str:
         what = f"{self.out} can no longer be written ({self.error.strerror or self.error}), {self.when}"
-        return printable(f"{what}; --resume goes on when it can{self.kept}")
+        return printable(f"{what}; `resume=True` goes on when it can{self.kept}")

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
-from pixelq.agents import preset
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.errors import UserError
 from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.machine import hardware
 from pixelq.agents.runs.tables import read_run
-from pixelq.scripts.benchmarks.sampling_cost import LEAST_ROWS
 from pixelq.scripts.benchmarks.speed import check_entries
 from pixelq.scripts.benchmarks.update_cost import presets_of
-from pixelq.scripts.benchmarks.work import least_capacity
-from pixelq.scripts.command_line import check_least, make_folder, parse, write_json
+from pixelq.scripts.command_line import make_folder, write_json
+from pixelq.scripts.flags.acceptance import AcceptanceArgs
 from pixelq.scripts.main import run as run_verb
 
 POLL = 1.0
@@ -35,42 +31,11 @@ SHARES = {"tests": 0.15, "speed": 0.2, "updates": 0.08, "sampling": 0.08, "start
 """Largest share of the time for each part, which has at least a minute; training has the rest."""
 
 
-@dataclass(frozen=True)
-class AcceptanceArgs:
-    """Run the GPU tests, the benchmark and a Pong run, and leave JSON and plots in a folder. Needs no internet."""
-
-    out: Path
-    """Folder for the results; it must not hold an earlier acceptance."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Device to compute on: auto (a GPU if there is one), cpu or cuda."""
-    minutes: float = 10.0
-    """Minutes in all; Pong has what the other parts leave."""
-    against: str = "sb3,pixelq-bfloat16"
-    """Entries that the benchmark compares with, as in `pixelq benchmark --against`."""
-    num_envs: int = 128
-    """Number of environments in the benchmark and in training."""
-    replay_capacity: int = 20_000
-    """Rows of the replays in the benchmark."""
-    rows: int = 1_000_000
-    """Rows of the replay (7.1 kB each) from which drawing batches is measured."""
-    updates: str = "nature,rainbow,btr"
-    """Presets whose update is measured, with commas between them, or all."""
-    preset: str = "quick"
-    """Preset of the Pong run."""
-    target: float = 18.0
-    """Mean return over ten evaluation episodes at which the Pong run ends."""
-    evaluate_every: int = 200_000
-    """Steps between evaluations of the Pong run."""
-    tests: Path = Path("tests")
-    """Folder of the tests."""
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Parse the command line, run the parts one after another, and write `summary.json` after each.
+def main(args: AcceptanceArgs) -> None:
+    """Run the parts one after another, and write `summary.json` after each.
 
     The exit code is 1 if a part has failed, no GPU test has run, or Pong has not reached the target.
     """
-    args = parse(AcceptanceArgs, "acceptance", arguments)
     device = resolve_device(args.device)
     _check(args, device)
     make_folder(args.out, "--out")
@@ -102,19 +67,8 @@ def _most(seconds: float, part: str) -> float:
 
 
 def _check(args: AcceptanceArgs, device: Any) -> None:
-    if not 0.1 <= args.minutes <= 24 * 60:
-        raise UserError(f"--minutes must be in [0.1, {24 * 60}], got {args.minutes}")
-    check_least(
-        ("--num-envs", args.num_envs, 1),
-        ("--replay-capacity", args.replay_capacity, least_capacity(args.num_envs)),
-        ("--rows", args.rows, LEAST_ROWS),
-        ("--evaluate-every", args.evaluate_every, 1),
-    )
     if (args.out / "summary.json").exists():
         raise UserError(f"{args.out} holds an earlier acceptance; use another --out")
-    if not math.isfinite(args.target):
-        raise UserError(f"--target must be a finite number, got {args.target}")
-    preset(args.preset)
     presets_of(args.updates)
     check_entries(args.against, device)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import difflib
 import errno
 import inspect
 import io
@@ -12,22 +13,39 @@ import itertools
 import json
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
-from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
 
-from pixelq.agents.errors import UserError
+from pixelq.agents.errors import RunFailed, UserError, printable
 from pixelq.agents.storage.files import is_stream, replace_file
-from pixelq.envs import import_module
 
 STDOUT = Path("-")
 """File that `--json` without a value stands for."""
 MOST_FOLDERS = 500
 """Most folders in a path; `Path.mkdir` calls itself for each."""
 Args = TypeVar("Args")
+_SENTENCES = {
+    r"^Error parsing (\S+): no type .*'int'>: (.*) is not an integer.*": r"\1 must be an integer or None, got \2",
+    r"^Error parsing (\S+): no type .*to float: (.*)": r"\1 must be a number or None, got \2",
+    r"^Error parsing (\S+): (.*) is not an integer": r"\1 must be an integer, got \2",
+    r"^Error parsing (\S+): could not convert string to float: (.*)": r"\1 must be a number, got \2",
+    r"^invalid choice (.*) for argument '(.*)'\. Expected one of (\(.*\))\.": r"\2 must be one of \3, got \1",
+    r"^Missing value for argument '(.*)'\. Expected.*": r"\1 needs a value",
+    r"^Missing from pixelq \w+: ": "missing: ",
+}
+"""What becomes of tyro's messages, as patterns and replacements."""
 Modules = Annotated[tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE"), tyro.conf.UseAppendAction]
 """Type of a field for `--import MODULE`, whose values `import_modules` takes."""
 
@@ -48,15 +66,28 @@ def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args |
     """
     if "" in arguments:
         raise UserError(f"an argument is empty; give it a value or leave it out; pixelq {verb} --help lists the flags")
+    if arguments and arguments[0].replace("_", "-").startswith("--tyro-"):
+        raise UserError("completion is made for all verbs together; use pixelq --tyro-print-completion SHELL")
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            start = tyro.MISSING_NONPROP if default is None else default
-            args = tyro.cli(kind, prog=f"pixelq {verb}", args=list(arguments), default=start, registry=_grouping(kind))
+            args: Args
+            args, unknown = tyro.cli(
+                kind,
+                prog=f"pixelq {verb}",
+                args=list(arguments),
+                default=tyro.MISSING_NONPROP if default is None else default,
+                registry=registry(kind),
+                return_unknown_args=True,
+            )
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UserError(_one_line(errors.getvalue(), verb)) from None
+        raise UserError(_one_line(errors.getvalue())) from None
+    if unknown:
+        raise UserError(
+            _about_unknown(next((each for each in unknown if each.startswith("-")), unknown[0]), kind, verb)
+        )
     for value in vars(args).values():
         for path in value if isinstance(value, tuple) else (value,):
             if isinstance(path, Path):
@@ -98,6 +129,16 @@ def optional_value(arguments: Sequence[str], flag: str, missing: str = str(STDOU
     return filled
 
 
+def check_runs(runs: Sequence[Path]) -> None:
+    """Check that a run is given.
+
+    Raises:
+        UserError: If there is none.
+    """
+    if not runs:
+        raise UserError("no run is given; give the folder of one or more")
+
+
 def check_least(*counts: tuple[str, int | None, int]) -> None:
     """Check that numbers are large enough.
 
@@ -110,16 +151,6 @@ def check_least(*counts: tuple[str, int | None, int]) -> None:
     for flag, value, least in counts:
         if value is not None and value < least:
             raise UserError(f"{flag} must be at least {least}, got {value}")
-
-
-def import_modules(modules: Sequence[str]) -> None:
-    """Import the modules that a command line names, which register environments.
-
-    Raises:
-        InvalidEnv: If one cannot be imported.
-    """
-    for module in modules:
-        import_module(module)
 
 
 def make_folder(folder: Path, flag: str) -> None:
@@ -166,35 +197,117 @@ def write_json(values: Any, path: Path, indent: int | None = None) -> None:
         values: JSON values.
         path: The file; `-` for stdout.
         indent: Number of spaces by which a file is indented; None for one line.
+
+    Raises:
+        RunFailed: If the file cannot be written.
     """
     if path == STDOUT:
-        print(json.dumps(values))
-    else:
+        return print(json.dumps(values))
+    try:
         replace_file(path, (json.dumps(values, indent=indent) + "\n").encode())
+    except OSError as error:
+        raise RunFailed(f"{path} cannot be written ({error.strerror})") from error
 
 
-def _one_line(box: str, verb: str) -> str:
-    """Return the text of tyro's framed message as one line, with a hint at the help if it suggests nothing."""
+def _one_line(box: str) -> str:
+    """Return the text of tyro's framed message as one line in the style of our own."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", box)
     lines = [line.strip("│ ") for line in text.splitlines() if set(line) - set("╭╮╰╯│─- ")]
     sentence = " ".join(lines[1:] or lines)  # the first is the frame's title
-    sentence = re.sub(r" ?For full helptext.*", "", sentence)
+    sentence = re.sub(r" ?(Argument helptext:|For full helptext).*", "", sentence)
     sentence = re.sub(r"^Error parsing agent: ", "", sentence)  # AgentConfig's own sentence follows
-    sentence = re.sub(r"invalid literal for int\(\) with base 10: (\S+)", r"\1 is not an integer;", sentence)
-    sentence = re.sub(r"could not convert string to float: (\S+)", r"\1 is not a number;", sentence)
-    sentence = sentence.replace("; Argument helptext:", ";")
-    if sentence.startswith("Unrecognized options") and "Perhaps you meant" not in sentence:
-        sentence += f"; pixelq {verb} --help lists the flags"
+    for pattern, ours in _SENTENCES.items():
+        sentence = re.sub(pattern, ours, sentence)
+    if choices := re.match(r"(--\S+ must be one of )\((.*)\)(, got .*)", sentence):
+        sentence = choices[1] + choices[2].replace("'", "").rstrip(",") + choices[3]
     return sentence
 
 
-def _grouping(kind: type) -> ConstructorRegistry:
-    """Return tyro's rules for those fields of a dataclass that are themselves dataclasses with groups of fields."""
-    registry, texts = ConstructorRegistry(), _field_docstrings(kind)
-    for name, nested in get_type_hints(kind).items():
-        if dataclasses.is_dataclass(nested) and all("group" in field.metadata for field in dataclasses.fields(nested)):
-            registry.struct_rule(_group_rule(nested, name, texts.get(name, "")))
-    return registry
+def _about_unknown(argument: str, kind: type, verb: str) -> str:
+    """Return a sentence about an argument that is none of a dataclass, with the flag that was probably meant."""
+    shown, hint = printable(argument.partition("=")[0], 80), f"pixelq {verb} --help lists the flags"
+    if not argument.startswith("-"):
+        return f"unexpected argument {shown!r}; {hint}"
+    meant = closest_flag(argument, kind)
+    return f"unknown flag {shown}; {hint if meant is None else f'did you mean {meant}?'}"
+
+
+def closest_flag(typed: str, kind: type) -> str | None:
+    """Return the flag of a dataclass that was probably meant, or None.
+
+    It is one with the same last part (`--gamma` for `--agent.gamma`), with the typed initials (`--agent.lr`), with the
+    typed beginning (`--checkpoint`), or spelled alike.
+
+    Args:
+        typed: The flag as it was typed.
+        kind: The dataclass.
+    """
+    name = typed.partition("=")[0].lower().replace("_", "-").lstrip("-")[:80]
+    flags = list(_flags(kind))
+    ends = {flag: flag.rpartition(".")[2] for flag in flags}
+    end = name.rpartition(".")[2]
+    found = [flag for flag in flags if ends[flag] == end]
+    found += [flag for flag in flags if len(end) > 1 and "".join(w[0] for w in ends[flag].split("-")) == end]
+    found += [flag for flag in flags if len(end) > 2 and ends[flag].startswith(end)]
+    found += difflib.get_close_matches(name, flags, 1)
+    found += [flag for near in difflib.get_close_matches(end, ends.values(), 1) for flag in flags if ends[flag] == near]
+    return f"--{found[0]}" if found else None
+
+
+def _flags(kind: Any) -> Iterator[str]:
+    """Yield the flags of a dataclass, without their two dashes."""
+    for name, hint in get_type_hints(kind).items():
+        flag = name.replace("_", "-")
+        if dataclasses.is_dataclass(hint):
+            yield from (f"{flag}.{inner}" for inner in _flags(hint))
+        else:
+            yield from (flag, f"no-{flag}") if hint is bool else (flag,)
+
+
+def registry(*kinds: type) -> ConstructorRegistry:
+    """Return tyro's rules for dataclasses: integers as `integer` reads them, and groups of fields.
+
+    Args:
+        kinds: The dataclasses. Their fields that are themselves dataclasses with groups of fields are shown in these
+            groups.
+    """
+    rules = ConstructorRegistry()
+    rules.primitive_rule(_integer_rule)
+    for kind in kinds:
+        texts = _field_docstrings(kind)
+        for name, nested in get_type_hints(kind).items():
+            if dataclasses.is_dataclass(nested) and all(
+                "group" in each.metadata for each in dataclasses.fields(nested)
+            ):
+                rules.struct_rule(_group_rule(nested, name, texts.get(name, "")))
+    return rules
+
+
+def _integer_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+    if info.type is not int:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: integer(words[0]),
+        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def integer(text: str) -> int:
+    """Return the integer of a text such as `1000000`, `1_000_000` or `1e6`.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    with contextlib.suppress(ValueError):
+        return int(text)
+    with contextlib.suppress(InvalidOperation):
+        number = Decimal(text)
+        if number.is_finite() and number.adjusted() < 19 and number == number.to_integral_value():
+            return int(number)
+    raise ValueError(f"{text!r:.80} is not an integer")
 
 
 def _group_rule(kind: Any, prefix: str, text: str) -> Callable[[StructTypeInfo], StructConstructorSpec | None]:

@@ -3,49 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pixelq.agents.errors import UserError
 from pixelq.agents.results.comparison import SPREAD, Comparison, compare_run
 from pixelq.agents.results.plots import plot_comparisons
 from pixelq.envs import PUBLISHED_SOURCE
-from pixelq.scripts.command_line import STDOUT, check_writable, optional_value, parse, write_json
+from pixelq.scripts.command_line import STDOUT, check_writable, write_json
+from pixelq.scripts.flags.compare import CompareArgs
 from pixelq.scripts.main import run
 
 
-@dataclass(frozen=True)
-class CompareArgs:
-    """Compare Atari runs with the published curves of the same agents (Castro et al. 2018), per million frames.
-
-    A run of a preset that was not published is compared with DQN, and the settings that differ are listed.
-    """
-
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
-    """Folders of runs that have played at least a million frames (250,000 steps)."""
-    out: Path | None = None
-    """PNG file for a picture of the curves; None draws none."""
-    json: Path | None = None
-    """File for the figures as JSON; without a value they go to stdout, and None writes none."""
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Parse the command line, compare the runs, and print the figures."""
-    args = parse(CompareArgs, "compare", optional_value(list(arguments), "--json"))
-    if not args.runs:
-        raise UserError("no run is given; give the folder of one or more")
+def main(args: CompareArgs) -> None:
+    """Compare the runs, and print the figures."""
     for flag, path in (("--out", args.out), ("--json", args.json)):
         if path not in (None, STDOUT):
             check_writable(path, flag)
     comparisons = [compare_run(run) for run in args.runs]
-    console = Console(stderr=args.json == STDOUT)
+    console = Console(stderr=args.json == STDOUT, markup=False)
     for comparison in comparisons:
         show(comparison, console)
     if args.out is not None:

@@ -6,11 +6,9 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -25,81 +23,26 @@ from pixelq.agents.results.formatting import describe_rules, pluralize
 from pixelq.agents.results.suites import check_suite, describe_aggregates, over_games
 from pixelq.agents.storage.pretrained import PretrainedPolicy, pretrained_policies
 from pixelq.envs import InvalidEnv, make_filmed
-from pixelq.scripts.command_line import (
-    STDOUT,
-    Modules,
-    check_least,
-    check_writable,
-    import_modules,
-    make_folder,
-    optional_value,
-    parse,
-    write_json,
-)
+from pixelq.scripts.command_line import STDOUT, check_writable, make_folder, write_json
+from pixelq.scripts.flags.evaluate import EvaluateArgs
 from pixelq.scripts.main import run
+from pixelq.scripts.modules import import_modules
 
 
-@dataclass(frozen=True)
-class EvaluateArgs:
-    """Evaluate saved policies over full episodes in fresh games."""
-
-    checkpoints: Annotated[
-        tuple[Path, ...],
-        tyro.conf.Positional,
-        tyro.conf.arg(metavar="RUN_OR_CHECKPOINT [RUN_OR_CHECKPOINT ...]", help_behavior_hint="(required)"),
-    ]
-    """Folders of runs (the best checkpoint of each, or else its latest), checkpoints, or names that --list shows."""
-    list: bool = False
-    """List the pretrained policies instead; with --json as JSON."""
-    which: Literal["best", "last", "both"] | None = None
-    """Checkpoint of a run to play; None for the best, or else the latest."""
-    episodes: int = 30
-    """Number of full episodes to play with each policy."""
-    protocol: Literal["sticky", "nature", "100k"] | None = None
-    """Rules of Atari games: sticky (Machado et al. 2018), nature (Mnih et al. 2015) or 100k (van Hasselt et al. 2019;
-    meant for 100 episodes of the last checkpoint); None for those of the training. ε is that of the agent's
-    configuration, or else the protocol's: 0.001, 0.05 or 0.001."""
-    flicker: float | None = None
-    """Probability, in [0, 1), that a frame of an Atari game is black; None for that of the training."""
-    seed: int = 0
-    """Seed of the games and of the random actions."""
-    device: str = "auto"
-    """Device to play on: auto (a GPU if there is one), cpu or cuda."""
-    processes: int | None = None
-    """Number of policies played at once; None for one per core on a CPU, and 1 on a GPU."""
-    suite: Literal["atari5", "atari26", "atari57"] | None = None
-    """Suite whose games the policies play, all of them for each agent, to print aggregates over games and seeds."""
-    results: Path | None = None
-    """File to which each score is appended as a line of JSON; scores that it holds are not played again."""
-    json: Path | None = None
-    """File for the figures as JSON; without a value they go to stdout, and None writes none. They are a list, unless
-    one path is given without --results and --which both."""
-    video: Path | None = None
-    """Folder for an mp4 of one more episode; None films none."""
-    modules: Modules = ()
-    """Module that registers environments, to import first; a run's folder alone imports none."""
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Parse the command line, evaluate, and print the figures."""
-    args = parse(EvaluateArgs, "evaluate", optional_value(list(arguments), "--json"))
+def main(args: EvaluateArgs) -> None:
+    """Evaluate, and print the figures."""
     if args.list:
         return _list(args)
     import_modules(args.modules)
-    check_least(("--episodes", args.episodes, 1), ("--seed", args.seed, 0), ("--processes", args.processes, 1))
     requests = _requests(args)
     if args.video is not None:
-        if not _is_single(args):
-            raise UserError("--video films one policy; name one checkpoint, without --results and --which both")
         _check_film(requests[0].env)
-    if args.json is not None and args.json == args.results:
-        raise UserError(f"--json and --results must be two files, got {args.json} for both")
     if args.json not in (None, STDOUT):
         check_writable(args.json, "--json")
     if args.video is not None:
         make_folder(args.video, "--video")
     file = ScoreFile(args.results) if args.results is not None else None
-    figures: Any = _evaluate_one(requests[0], args) if _is_single(args) else _evaluate_many(requests, args, file)
+    figures: Any = _evaluate_one(requests[0], args) if args.is_single else _evaluate_many(requests, args, file)
     if args.suite is not None:
         figures = {"suite": args.suite, "evaluations": figures, "aggregates": over_games(figures)}
         if args.json != STDOUT:
@@ -110,8 +53,6 @@ def main(arguments: Sequence[str]) -> None:
 
 def _list(args: EvaluateArgs) -> None:
     """Print the pretrained policies."""
-    if dataclasses.replace(args, list=False, json=None) != EvaluateArgs(()):
-        raise UserError("--list plays nothing; give no other flag with it than --json")
     found = pretrained_policies()
     if args.json is not None:
         if args.json != STDOUT:
@@ -145,17 +86,8 @@ def describe_pretrained(found: Sequence[PretrainedPolicy]) -> str:
     return "\n".join([*table, "", f'pixelq evaluate {name} --video out   or, in Python, DQN.load("{name}")'])
 
 
-def _is_single(args: EvaluateArgs) -> bool:
-    """Return whether a single policy is evaluated, whose figures are printed in full."""
-    return len(args.checkpoints) == 1 and args.which != "both" and args.results is None
-
-
 def _requests(args: EvaluateArgs) -> list[Request]:
     """Return what to play, after checking that all of it exists."""
-    if not args.checkpoints:
-        raise UserError(
-            "no RUN_OR_CHECKPOINT is given; give the folder of a run or a checkpoint, or demo, a pretrained policy"
-        )
     options: dict[str, Any] = {name: getattr(args, name) for name in ("protocol", "flicker", "seed", "device")}
     checkpoints = [checkpoint for path in args.checkpoints for checkpoint in checkpoints_of(path, args.which)]
     requests = [request_of(checkpoint, args.episodes, **options) for checkpoint in dict.fromkeys(checkpoints)]

@@ -1,24 +1,38 @@
-"""`pixelq VERB …`: runs the verb's script, and turns its errors into exit codes."""
+"""`pixelq VERB …`: reads the verb's flags, runs its script, and turns errors into exit codes."""
 
 from __future__ import annotations
 
+import difflib
+import errno
 import importlib
 import os
+import re
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+
+from pixelq.scripts.streams import lasting_streams
 
 VERBS = {
     "train": "train an agent and keep its run in a folder",
     "evaluate": "play full episodes with a saved policy",
     "report": "make a page of runs that opens in any browser",
-    "watch": "show a run's progress live in the browser",
+    "watch": "show the progress of runs live in the browser",
     "compare": "lay runs beside published learning curves",
     "benchmark": "measure training speed against other libraries",
     "acceptance": "run the GPU tests, the benchmark and Pong up to a score, in ten minutes",
     "presets": "list the presets",
 }
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+"""Errors of the operating system that no verb expects everywhere: a full disk, a limit, rights that have changed."""
+USAGE = """usage: pixelq VERB [flags]   (pixelq VERB --help lists the flags)
+
+{verbs}
+
+  --version  print the version
+  --tyro-print-completion bash|zsh|fish|tcsh  print a completion of verbs and flags for a shell"""
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Environment variables that say how OpenMP's threads wait."""
@@ -28,29 +42,28 @@ ENDING = ("SIGTERM", "SIGHUP", "SIGUSR1")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `pixelq`, and return the exit code: 0 for success, 2 for wrong input, 1 for anything else.
+    """Run `pixelq`, and return the exit code.
+
+    It is 0 for success, 2 for wrong input, 128 and its number if a signal stopped it, and 1 for anything else. Work
+    goes on when standard output can no longer be written; the exit code is then 1 instead of 0.
 
     Args:
         arguments: The command line without `pixelq`; None for that of this process.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: pixelq VERB [flags]   (pixelq VERB --help lists the flags)\n")
-        print("\n".join(f"  {verb:<10} {summary}" for verb, summary in VERBS.items()))
-        return 0
-    if arguments[0] not in VERBS:
-        print(f"pixelq: unknown verb {arguments[0]!r}; there are {', '.join(VERBS)}", file=sys.stderr)
-        return 2
-    return run(arguments[0], arguments[1:])
+    if arguments and arguments[0] in VERBS:
+        return run(arguments[0], arguments[1:])
+    return _enter("pixelq", lambda: _without_verb(arguments))
 
 
 def run(verb: str, arguments: Sequence[str] | None = None) -> int:
-    """Run one verb, and return the exit code; 128 and its number if a signal stopped it.
+    """Run one verb, and return the exit code as `main` does.
 
     Args:
-        verb: Name of the verb, or of another module in this folder with a function `main`.
+        verb: Name of the verb, or of another module in this folder that has flags.
         arguments: The command line without `pixelq VERB`; None for that of this process.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     if verb != "benchmark":  # whose libraries are all measured as they are
         let_threads_sleep()
     numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
@@ -61,15 +74,7 @@ def run(verb: str, arguments: Sequence[str] | None = None) -> int:
     for number in handlers:
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
-        code = _run(verb, arguments)
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        print(f"pixelq {verb}: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _enter(f"pixelq {verb}", lambda: _run(verb, arguments))
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -85,19 +90,78 @@ def let_threads_sleep() -> None:
         os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
-def _run(verb: str, arguments: Sequence[str] | None) -> int:
-    # Loaded by name, because they import PyTorch. So help needs not wait for it, a signal meanwhile finds its handler,
-    # and a process that the benchmark starts from this one does not load our libraries beside those it measures.
-    errors, envs = importlib.import_module("pixelq.agents.errors"), importlib.import_module("pixelq.envs")
-    try:
-        importlib.import_module(f"pixelq.scripts.{verb}").main(sys.argv[1:] if arguments is None else arguments)
-    except (errors.UserError, envs.InvalidEnv) as error:
-        print(f"pixelq {verb}: {error}", file=sys.stderr)
+def _without_verb(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE.format(verbs="\n".join(f"  {verb:<10} {summary}" for verb, summary in VERBS.items())))
+    elif arguments[0] in ("-V", "--version"):
+        print(f"pixelq {version('pixelq')}")
+    elif arguments[0].startswith("--tyro-"):
+        importlib.import_module("pixelq.scripts.completion").main(arguments)
+    else:
+        shown = importlib.import_module("pixelq.agents.errors").printable(arguments[0], 80)
+        close = difflib.get_close_matches(arguments[0].lower(), VERBS, 1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(VERBS)}"
+        print(f"pixelq: unknown verb '{shown}'; {hint}", file=sys.stderr)
         return 2
-    except (errors.RunFailed, envs.EnvironmentFailed) as error:
-        print(f"pixelq {verb}: {error}", file=sys.stderr)
-        return 1
     return 0
+
+
+def _run(verb: str, arguments: Sequence[str]) -> int:
+    # Loaded by name. PyTorch takes seconds to load, so flags are read before the modules that need it are imported; a
+    # signal meanwhile finds its handler; and a process that the benchmark starts from this one does not load our
+    # libraries beside those it measures.
+    args = importlib.import_module(f"pixelq.scripts.flags.{verb}").read(arguments)
+    importlib.import_module(f"pixelq.scripts.{verb}").main(args)
+    return 0
+
+
+def _enter(name: str, act: Callable[[], int]) -> int:
+    """Return the exit code of what is done for the command `name`, which stands before each error."""
+    with lasting_streams() as (out, _):
+        try:
+            code = act()
+        except KeyboardInterrupt:
+            print(f"{name}: stopped", file=sys.stderr)
+            code = 130
+        except SystemExit as stop:  # of `--help`, of a signal, or of a part that failed
+            code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+        except Exception as error:
+            code, sentence = _meaning(error)
+            print(f"{name}: {sentence}", file=sys.stderr)
+        out.flush()
+        if out.error is None or code != 0:
+            return code
+        if out.error.errno != errno.EPIPE:  # whose reader has seen enough
+            print(f"{name}: standard output cannot be written ({out.error.strerror})", file=sys.stderr)
+        return 1
+
+
+def _meaning(error: Exception) -> tuple[int, str]:
+    """Return the exit code and the sentence of an error that is for the user; any other error is raised again."""
+    errors = importlib.import_module("pixelq.agents.errors")
+    if isinstance(error, errors.UserError):
+        return 2, _with_flags(str(error))
+    if isinstance(error, errors.RunFailed):
+        return 1, _with_flags(str(error))
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        what = errors.printable(f"{error.filename or 'a file'} cannot be written or read ({error.strerror})")
+        return 1, what
+    envs = importlib.import_module("pixelq.envs.errors")
+    if isinstance(error, envs.InvalidEnv):
+        return 2, str(error)
+    if isinstance(error, envs.EnvironmentFailed):
+        return 1, str(error)
+    raise error
+
+
+def _with_flags(sentence: str) -> str:
+    """Return a sentence in which parameters in backticks are named as flags; see `pixelq.agents.errors`."""
+
+    def flag(found: re.Match[str]) -> str:
+        value = "" if found[2] in (None, "True") else f" {found[2]}"
+        return f"--{found[1].replace('_', '-')}{value}"
+
+    return re.sub(r"`([a-z][a-z_]*)(?:=(\w+))?`", flag, sentence)
 
 
 if __name__ == "__main__":

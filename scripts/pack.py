@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from collections.abc import Mapping
+from typing import Any
 
 from pixelq.agents import Agent, preset
 from pixelq.agents.errors import RunFailed, UserError
@@ -21,43 +16,19 @@ from pixelq.agents.results.records import differences
 from pixelq.agents.runs.tables import read_run
 from pixelq.agents.storage.checkpoint import agent_files
 from pixelq.agents.storage.files import replace_folder
-from pixelq.agents.storage.pretrained import ALIASES, CARD, CONFIG, EVALUATION, FOLDER
+from pixelq.agents.storage.pretrained import ALIASES, CARD, CONFIG, EVALUATION
 from pixelq.agents.storage.rules import rules_of
-from pixelq.scripts.command_line import check_least, parse
 from pixelq.scripts.evaluate import describe
+from pixelq.scripts.flags.pack import PackArgs
+from pixelq.scripts.flags.train import COUNTS, TrainArgs, protocol_flags
 from pixelq.scripts.main import run
-from pixelq.scripts.train import COUNTS, TrainArgs, protocol_flags
 
 FLAGS = ("env", "preset", "num_envs", "seed", "protocol", "full_action_space", "flicker", *COUNTS)
 """Flags of `pixelq train` that its command line may need, besides those of the agent."""
 
 
-@dataclass(frozen=True)
-class PackArgs:
-    """Put the policy of a run into the package: weights for acting, configuration, a new evaluation, and a card."""
-
-    run: Annotated[Path, tyro.conf.Positional]
-    """Folder of the run."""
-    name: str = "pong"
-    """Name of the policy; an existing policy of that name is replaced."""
-    which: Literal["best", "last"] = "best"
-    """Checkpoint of the run to take."""
-    episodes: int = 100
-    """Number of full episodes to play, in games that neither the training nor the choice of the best has seen."""
-    protocol: Literal["sticky", "nature", "100k"] = "sticky"
-    """Protocol of the evaluation."""
-    seed: int = 0
-    """Seed of the games and of the random actions."""
-    into: Path = FOLDER
-    """Folder of the pretrained policies."""
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Parse the command line, play the episodes, write the folder, and print its path."""
-    args = parse(PackArgs, "pack", arguments)
-    check_least(("--episodes", args.episodes, 1), ("--seed", args.seed, 0))
-    if re.fullmatch(r"[a-z][a-z0-9_]*", args.name) is None or args.name in ALIASES:
-        raise UserError(f"--name must be lower-case letters, digits and _, and no alias, got {args.name!r:.80}")
+def main(args: PackArgs) -> None:
+    """Play the episodes, write the folder, and print its path."""
     config, metrics, _ = read_run(args.run)
     if "preset" not in config:
         raise UserError(f"{args.run} was not trained by pixelq train, so it has no command line; give another run")

@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from pixelq.agents.errors import UserError
 from pixelq.agents.results.plots import Line, plot_evaluations
-from pixelq.scripts.command_line import check_writable, parse
+from pixelq.scripts.command_line import check_writable
+from pixelq.scripts.flags.plot_evaluations import PlotArgs
 from pixelq.scripts.main import run
 
 
-@dataclass(frozen=True)
-class PlotArgs:
-    """Draw mean returns of evaluations: a panel for each environment, and a curve for each agent over its seeds."""
-
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
-    """Folders of runs; runs with the same settings belong to one agent."""
-    out: Path
-    """The PNG file to write."""
-    line: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Horizontal line to draw, as ENV=RETURN=NAME; may be repeated."""
-    name: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Name of the agent of a run, as FOLDER=NAME; may be repeated. Other agents are named after their settings."""
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Parse the command line, draw the picture, and print its path."""
-    args = parse(PlotArgs, "plot_evaluations", list(arguments))
-    if not args.runs:
-        raise UserError("no run is given; give the folder of one or more")
+def main(args: PlotArgs) -> None:
+    """Draw the picture, and print its path."""
     check_writable(args.out, "--out")
     plot_evaluations(args.runs, args.out, [_line(text) for text in args.line], names=dict(map(_name, args.name)))
     print(args.out)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any
 
 import torch
 
-from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, RunUnwritable, preset
+from pixelq.agents import DQN, InvalidCheckpoint, InvalidRun, RunUnwritable
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import UserError
@@ -25,84 +23,26 @@ from pixelq.agents.evaluation.scoring import Score, checkpoints_of, request_of, 
 from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_checkpoint
 from pixelq.agents.runs.tables import FINAL_EVALUATION
-from pixelq.agents.storage.checkpoint import MOST_JSON, one_line, read_run_state
-from pixelq.agents.storage.files import read_regular, replace_file, user_path
-from pixelq.agents.storage.rules import rules_of
-from pixelq.agents.storage.validation import check_types
-from pixelq.envs import PROTOCOLS, check_imported, is_atari, make_vec, split_rules, with_flicker
+from pixelq.agents.storage.checkpoint import read_run_state
+from pixelq.agents.storage.files import replace_file
+from pixelq.envs import check_imported, is_atari, make_vec, with_flicker
 from pixelq.envs.ids import check_id
-from pixelq.scripts.command_line import Modules, check_least, import_modules, parse
 from pixelq.scripts.evaluate import describe
+from pixelq.scripts.flags.train import TrainArgs
 from pixelq.scripts.main import run as run_verb
-
-
-@dataclass(frozen=True)
-class TrainArgs:
-    """Train an agent, and keep everything in a folder that evaluate, report, TensorBoard and --resume read."""
-
-    env: str = "ALE/Pong-v5"
-    """Gymnasium ID of the environment: ALE/*-v5, or any with Discrete actions and a Box observation."""
-    preset: str = "quick"
-    """Preset from which the agent's settings start; `pixelq presets` lists them."""
-    steps: int = 1_000_000
-    """Agent steps of the whole run, summed over environments; an Atari step is four frames."""
-    num_envs: int = 8
-    """Number of environments played at once."""
-    seed: int = 0
-    """Seed of the weights, the games and every random choice."""
-    protocol: Literal["sticky", "nature", "100k"] = "sticky"
-    """Rules of Atari games: Machado et al. 2018, Mnih et al. 2015, or the 100k benchmark (van Hasselt et al. 2019)."""
-    device: str = "auto"
-    """Device to learn on: auto (a GPU if there is one), cpu or cuda."""
-    deterministic: bool = False
-    """Use only algorithms of PyTorch that repeat their results exactly on a GPU; slower."""
-    out: Path | None = None
-    """Folder of the run; None for a new one under runs/."""
-    resume: bool = False
-    """Go on with the run in --out up to --steps, with its own settings."""
-    checkpoint_every: int = 50_000
-    """Steps between checkpoints; each evaluation writes one too."""
-    keep: int = 3
-    """Number of newest checkpoints to keep, besides the best."""
-    evaluate_every: int = 100_000
-    """Steps between evaluations."""
-    evaluation_episodes: int = 10
-    """Number of episodes in each evaluation during training."""
-    final_episodes: int = 30
-    """Number of episodes in the evaluation at the end."""
-    log_every: int = 1_000
-    """Steps between rows of metrics.csv."""
-    full_action_space: bool = False
-    """Use all 18 joystick actions on every Atari game."""
-    flicker: float = 0.0
-    """Probability, in [0, 1), that a frame of an Atari game is black (Hausknecht & Stone 2015)."""
-    modules: Modules = ()
-    """Module that registers environments, to import first; with --resume, the run alone imports none."""
-    agent: AgentConfig = field(default_factory=lambda: preset("quick"))
-    """The agent's settings; they start from the preset's."""
-
+from pixelq.scripts.modules import import_modules
 
 RUNS = Path("runs")
 """Folder of the runs that are given no other."""
-COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
-CHANGEABLE = frozenset({*COUNTS, "device", "deterministic", "out", "resume", "modules", "agent.cuda_graph"})
-"""Flags that may change when a run is resumed."""
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Parse the command line and train."""
-    defaults = _defaults(arguments)
-    args = parse(TrainArgs, "train", arguments, defaults)
-    if args.out is not None:
-        args = dataclasses.replace(args, out=user_path(args.out))
-    check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
+def main(args: TrainArgs) -> None:
+    """Train a new agent, or go on with a run."""
     if args.deterministic:
         _use_deterministic_algorithms(args)
     import_modules(args.modules)
     if args.resume:
-        _check_unchanged(args, defaults)
-        if not any(argument.partition("=")[0] == "--env" for argument in arguments):
-            check_imported(args.env)
+        check_imported(args.env)
         _resume(args)
     else:
         _start(args)
@@ -118,64 +58,6 @@ def _use_deterministic_algorithms(args: TrainArgs) -> None:
             raise UserError(f"PyTorch has no deterministic {what} on a GPU; leave out --deterministic or that")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its sums only with a fixed workspace
     torch.use_deterministic_algorithms(True)
-
-
-def _check_unchanged(args: TrainArgs, saved: TrainArgs) -> None:
-    """Check that a run is resumed with its own settings."""
-    values, own = ({**vars(of), **{f"agent.{n}": v for n, v in vars(of.agent).items()}} for of in (args, saved))
-    for name in sorted(values.keys() - CHANGEABLE - {"agent"}):
-        if name == "protocol" and not is_atari(saved.env):
-            continue
-        if values[name] != own[name]:
-            raise InvalidRun(
-                f"--{name.replace('_', '-')} must be {own[name]} as in the run in {args.out}, got {values[name]}; "
-                "leave the flag out, or start another run in another --out"
-            )
-
-
-def _defaults(arguments: Sequence[str]) -> TrainArgs:
-    """Return the defaults of the flags: those of the preset, or the settings of the run to resume."""
-    chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    chooser.add_argument("--preset", default="quick")
-    chooser.add_argument("--resume", action="store_true")
-    chooser.add_argument("--out", type=user_path)
-    try:
-        chosen = chooser.parse_known_args(list(arguments))[0]
-    except argparse.ArgumentError as error:
-        raise UserError(str(error)) from None
-    if not chosen.resume:
-        return TrainArgs(preset=chosen.preset, agent=preset(chosen.preset))
-    if chosen.out is None:
-        raise InvalidRun("--resume needs --out, the folder of the run")
-    try:
-        saved = json.loads(read_regular(chosen.out / "config.json", MOST_JSON))
-        kinds = get_type_hints(TrainArgs)
-        missing = {"env", "protocol", "num_envs", "seed", "steps", "agent"} - saved.keys()
-        if missing:
-            raise KeyError(*missing)
-        if saved["env"] is None:
-            raise InvalidRun(f"{chosen.out} was trained in environments without an ID; resume it from Python")
-        names = kinds.keys() & saved.keys() - {"agent", "device", "protocol", "flicker", "modules"}
-        flags = {name: saved[name] for name in names}
-        # A choice among names is text.
-        check_types(flags, {name: kinds[name] if isinstance(kinds[name], type) else str for name in names})
-        flags["agent"] = AgentConfig.from_dict(saved["agent"])
-        flags |= protocol_flags(rules_of(saved))
-        return TrainArgs(**flags)
-    except OSError as error:
-        raise InvalidRun(f"no run in {chosen.out}; leave out --resume to start one") from error
-    except InvalidRun:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InvalidRun(
-            f"{chosen.out / 'config.json'} is damaged ({one_line(error)}); restore the file, or start another run"
-        ) from error
-
-
-def protocol_flags(rules: str | None) -> dict[str, Any]:
-    """Return the values of `--protocol` and `--flicker` for the rules of a run; none outside Atari."""
-    name, flicker = split_rules(rules or "")
-    return {"protocol": name, "flicker": flicker} if name in PROTOCOLS else {}
 
 
 def _start(args: TrainArgs) -> None:

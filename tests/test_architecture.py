@@ -29,7 +29,7 @@ TABLE = {
     "learning": "errors config storage experience networks",
     "agent": "errors config storage acting experience learning",
     "runs": "errors storage experience",
-    "evaluation": "errors config storage acting envs",
+    "evaluation": "errors config storage acting networks envs",
     "training": "errors config storage agent experience learning evaluation runs envs",
     "dqn": "agent training",
     "insight": "errors acting evaluation networks envs",

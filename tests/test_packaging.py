@@ -1,5 +1,6 @@
 """The distribution: four folders become four packages below ``pixelq``, and nothing else is installed."""
 
+import ast
 import importlib.metadata
 import os
 import shutil
@@ -72,6 +73,26 @@ def test_pixelq_is_installed() -> None:
     assert (command.name, command.value) == ("pixelq", "pixelq.scripts.main:main")
     assert pixelq.agents.__name__ == "pixelq.agents"
     assert Path(pixelq.agents.__file__ or "").resolve() == ROOT / "agents" / "__init__.py"
+
+
+def test_what_is_imported_late_is_what_type_checkers_see() -> None:
+    (checked,) = (
+        node
+        for node in ast.parse((ROOT / "agents" / "__init__.py").read_text()).body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    )
+    seen = {
+        alias.name: statement.module
+        for statement in checked.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
+    assert seen == {name: f"pixelq.agents.{module}" for name, module in pixelq.agents._IMPORTED_LATE.items()}
+    for name, module in seen.items():
+        assert getattr(pixelq.agents, name) is getattr(importlib.import_module(str(module)), name)
+    assert set(pixelq.agents.__all__) <= set(dir(pixelq.agents))
+    with pytest.raises(AttributeError, match=r"^module 'pixelq.agents' has no attribute 'DNQ'$"):
+        pixelq.agents.DNQ  # noqa: B018
 
 
 def test_the_citation_is_of_this_version() -> None:

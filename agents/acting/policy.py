@@ -22,9 +22,10 @@ from pixelq.agents.config.schedules import epsilons_at
 from pixelq.agents.config.seeds import MOST_SEED, agent_seeds
 from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig
 from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint, read_description
+from pixelq.agents.storage.json_values import check_types
 from pixelq.agents.storage.pretrained import find_policy
 from pixelq.agents.storage.rules import rules_of
-from pixelq.agents.storage.validation import check_types, count, observations, unbounded_box
+from pixelq.agents.storage.validation import count, observations, unbounded_box
 from pixelq.networks import Noise
 
 MOST_ACTIONS = 2**15 - 1

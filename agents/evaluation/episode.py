@@ -22,8 +22,8 @@ from pixelq.agents.errors import InvalidCheckpoint
 from pixelq.agents.evaluation.evaluate import LIMIT
 from pixelq.agents.evaluation.exploration import EvaluationNoise, evaluation_epsilon
 from pixelq.agents.evaluation.film import Film
-from pixelq.agents.storage.checkpoint import MOST_JSON
 from pixelq.agents.storage.files import read_regular
+from pixelq.agents.storage.json_values import MOST_JSON
 from pixelq.envs import (
     PROTOCOLS,
     FilmedAtari,

@@ -73,7 +73,7 @@ def _receive(connection: Connection) -> Score | Exception:
         result: Score | Exception = connection.recv()
     except (EOFError, OSError) as error:
         raise RunFailed(
-            "a process that played was killed, perhaps for lack of memory; give fewer --processes"
+            "a process that played was killed, perhaps for lack of memory; give fewer `processes`"
         ) from error
     return result
 

@@ -24,10 +24,11 @@ from pixelq.agents.evaluation.evaluate import LIMIT, Evaluation, evaluate
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_description
 from pixelq.agents.storage.files import digest_of_file, read_regular, replace_file
+from pixelq.agents.storage.json_values import check_types
 from pixelq.agents.storage.pointers import Mark, marked
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
 from pixelq.agents.storage.rules import rules_of, with_rules
-from pixelq.agents.storage.validation import check_types, count, is_number
+from pixelq.agents.storage.validation import count, is_number
 from pixelq.envs import GYMNASIUM, PROTOCOLS, check_imported, is_atari, make_vec, split_rules
 
 NUM_ENVS = 8
@@ -173,11 +174,11 @@ def request_of(
         raise InvalidCheckpoint(f"{checkpoint} does not describe an agent of this version: {error}") from error
     check_imported(env)
     if protocol is None and split_rules(own or "")[0] not in (*PROTOCOLS, GYMNASIUM.name):
-        raise UserError(f"{checkpoint} was trained with a protocol of its own, {own!r:.80}; give --protocol")
+        raise UserError(f"{checkpoint} was trained with a protocol of its own, {own!r:.80}; give `protocol`")
     if flicker is not None and not 0 <= flicker < 1:
-        raise UserError(f"--flicker must be a probability in [0, 1), got {flicker:g}")
+        raise UserError(f"`flicker` must be a probability in [0, 1), got {flicker:g}")
     if flicker and not is_atari(str(env)):
-        raise UserError(f"{checkpoint} plays {env:.80}, and only Atari games flicker; leave out --flicker")
+        raise UserError(f"{checkpoint} plays {env:.80}, and only Atari games flicker; leave out `flicker`")
     rules = evaluation_rules(own, protocol, flicker)
     limit = time_limit_of(folder) if max_episode_steps is None else max_episode_steps
     return Request(checkpoint, str(env), weights, step, rules, episodes, seed, device, limit)
@@ -194,14 +195,14 @@ def checkpoints_of(path: Path, which: str | None) -> list[Path]:
     """
     is_run = os.path.isdir(path / "checkpoints")
     if which is not None and not is_run and find_policy(path):
-        raise UserError(f"{path} is a checkpoint and not a run; leave out --which")
+        raise UserError(f"{path} is a checkpoint and not a run; leave out `which`")
     if is_pretrained(path):
         return [path]
     found = [find_checkpoint(path / "checkpoints" / "latest")] if which in ("last", "both") else []
     if which != "last":
         found.insert(0, find_policy(path))
     if which == "best" and marked(path / "checkpoints", "best") is None:
-        raise UserError(f"{path} has no best checkpoint yet; give --which last")
+        raise UserError(f"{path} has no best checkpoint yet; give `which=last`")
     return list(dict.fromkeys(map(_without_link, found)))
 
 
@@ -285,9 +286,9 @@ class ScoreFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, whole.encode()) if whole != text else path.open("a").close()
         except OSError as error:
-            raise UserError(f"{path} cannot be written ({error.strerror}); use another --results file") from error
+            raise UserError(f"{path} cannot be written ({error.strerror}); use another `results` file") from error
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise UserError(f"{path} holds something else than scores; use another --results file") from error
+            raise UserError(f"{path} holds something else than scores; use another `results` file") from error
 
     def append(self, score: Score) -> None:
         """Append a score.
@@ -314,10 +315,10 @@ def _checked_score(values: Any) -> dict[str, Any]:
     """
     if not isinstance(values, dict) or not values.keys() >= FIELDS.keys():
         raise ValueError("a field is missing")
-    values = with_rules({"max_episode_steps": None} | values)  # older versions knew no limit
-    check_types(values, FIELDS)
-    low, high = values["ci95"]
-    for value in (low, high, values["mean"], *values["returns"]):
+    found = with_rules({"max_episode_steps": None} | values)  # older versions knew no limit
+    check_types(found, FIELDS)
+    low, high = found["ci95"]
+    for value in (low, high, found["mean"], *found["returns"]):
         if not (value is None or isinstance(value, float) or is_number(value)):  # None is what JSON has for infinities
             raise ValueError(f"a score must be a number, got {value!r:.80}")
-    return values
+    return found

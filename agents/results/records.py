@@ -21,8 +21,9 @@ from pixelq.agents.errors import InvalidRun
 from pixelq.agents.results.formatting import shortened
 from pixelq.agents.runs.columns import GREATEST, Columns, read_columns
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
-from pixelq.agents.storage.checkpoint import MOST_JSON, one_line
+from pixelq.agents.storage.checkpoint import one_line
 from pixelq.agents.storage.files import read_regular
+from pixelq.agents.storage.json_values import MOST_JSON
 from pixelq.agents.storage.rules import with_rules
 from pixelq.envs import GYMNASIUM, has_published_rules, split_rules
 

@@ -33,11 +33,11 @@ def check_suite(suite: str, requests: Iterable[Request]) -> None:
     for names, what in ((games - played, "lack"), (played - games, f"also play games that are not in {suite}:")):
         if names:
             few = ", ".join(sorted(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            raise UserError(f"the policies {what} {few}; --suite {suite} takes all its games and no others")
+            raise UserError(f"the policies {what} {few}; `suite={suite}` takes all its games and no others")
     marks = {mark_of(request.checkpoint) for request in requests}
     if {"best", "last"} <= marks:
         raise UserError(
-            "some policies are the best of their run and others the last; give --which best or --which last"
+            "some policies are the best of their run and others the last; give `which=best` or `which=last`"
         )
     unplayed = [
         {"env": r.env, "protocol": r.protocol, "checkpoint": str(r.checkpoint), "mark": mark_of(r.checkpoint)}

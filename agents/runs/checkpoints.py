@@ -265,7 +265,7 @@ def check_has_no_checkpoint_yet(out: Path) -> None:
     config, metrics, evaluations = read_run(out)
     first = min(config.get("checkpoint_every", 0), config.get("evaluate_every", 0)) + config.get("num_envs", 0)
     if evaluations or any(int(row["step"]) >= first for row in metrics):
-        raise InvalidRun(f"the checkpoints of {out} are missing; restore them, or start another run in another --out")
+        raise InvalidRun(f"the checkpoints of {out} are missing; restore them, or start another run in another `out`")
 
 
 def _check_exists(checkpoint: Path) -> None:

@@ -67,7 +67,7 @@ class RunFolder:
         except Timeout as error:
             raise InvalidRun(f"{out} is in use by another process; wait for it, or stop it") from error
         except OSError as error:
-            raise InvalidRun(f"{out} cannot be written ({error.strerror}); use another --out") from error
+            raise InvalidRun(f"{out} cannot be written ({error.strerror}); use another `out`") from error
         try:
             if resume and any(self.checkpoints.glob("step_*")):
                 self.config, _, self.evaluations = read_run(out)
@@ -105,10 +105,11 @@ class RunFolder:
         for path in (self.out / "config.json", *(self.out / f"{name}.csv" for name in TABLES)):
             if path.exists():
                 raise InvalidRun(
-                    f"{self.out} already holds a run ({path.name}); use --resume to go on with it, or another --out"
+                    f"{self.out} already holds a run ({path.name}); "
+                    "use `resume=True` to go on with it, or another `out`"
                 )
         if self.checkpoints.exists() and any(self.checkpoints.iterdir()):
-            raise InvalidRun(f"{self.checkpoints} already holds files; use another --out")
+            raise InvalidRun(f"{self.checkpoints} already holds files; use another `out`")
 
     def check_settings(self, description: Mapping[str, Any]) -> None:
         """Check that the run goes on with its own environment, protocol, seed and agent.

@@ -27,6 +27,7 @@ from pixelq.agents.storage.files import (
     surviving,
     user_path,
 )
+from pixelq.agents.storage.json_values import MOST_JSON
 from pixelq.agents.storage.pointers import CHECKPOINTS, MARKS, checkpoint_folder, marked
 from pixelq.agents.storage.validation import is_count
 
@@ -53,8 +54,6 @@ _DTYPES = {
 """Types of tensors, by their names in safetensors files."""
 FOR_ACTING = "for_acting"
 """Key in agent.json that marks an agent saved without its learner."""
-MOST_JSON = 2**22
-"""Size of the largest JSON file that is read, in bytes."""
 MOST_NETWORK = 2**32
 """Size of the largest network that is read, in bytes."""
 MOST_HEADER = 2**20

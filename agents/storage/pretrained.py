@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pixelq.agents.errors import InvalidCheckpoint
-from pixelq.agents.storage.checkpoint import AGENT, MOST_JSON, find_checkpoint, one_line, read_files, unpack_json
+from pixelq.agents.storage.checkpoint import AGENT, find_checkpoint, one_line, read_files, unpack_json
 from pixelq.agents.storage.files import surviving
+from pixelq.agents.storage.json_values import MOST_JSON
 
 FOLDER = Path(__file__).parents[1] / "policies"
 """Folder of the pretrained policies; each has a folder of its name in it."""

@@ -29,3 +29,13 @@ def rules_of(values: Mapping[str, Any]) -> str | None:
 def with_rules(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return JSON values with `rules_of` them under `protocol`, and without `flicker`; errors as there."""
     return {name: value for name, value in values.items() if name != "flicker"} | {"protocol": rules_of(values)}
+
+
+def split_rules(rules: str) -> tuple[str, float]:
+    """Return the name and the flicker of what `rules_of` returned; `pixelq.envs.split_rules` without the environments.
+
+    Raises:
+        ValueError: If the flicker is no number.
+    """
+    name, _, flicker = rules.partition("+flicker=")
+    return name, float(flicker or 0.0)

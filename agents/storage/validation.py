@@ -7,28 +7,20 @@ import re
 import sys
 import zlib
 from collections.abc import Mapping
-from types import UnionType
-from typing import Any, TypeGuard, get_args
+from typing import Any, TypeGuard
 
 import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
+from pixelq.agents.storage.json_values import requirement_message
+
 MOST_COUNT = 2**62
 """Greatest count that is read from a file."""
 MOST_NUMBERS = 2**24
 """Most numbers in an observation that is read from a checkpoint."""
 _DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
-_KIND_NAMES = {
-    bool: "true or false",
-    int: "an integer",
-    float: "a number",
-    str: "text",
-    dict: "an object",
-    list: "a list",
-    type(None): "null",
-}
 
 
 def is_count(value: object, most: int = MOST_COUNT) -> TypeGuard[int]:
@@ -50,7 +42,9 @@ def count(values: Mapping[str, Any], name: str, most: int = MOST_COUNT) -> int:
     value = values.get(name)
     if not is_count(value, most):
         is_greater = isinstance(value, int) and value > most
-        raise ValueError(_message(name, f"at most {most:,}" if is_greater else "an integer of at least 0", value))
+        raise ValueError(
+            requirement_message(name, f"at most {most:,}" if is_greater else "an integer of at least 0", value)
+        )
     return value
 
 
@@ -63,28 +57,10 @@ def number(values: Mapping[str, Any], name: str, most: float = MOST_COUNT) -> fl
     value = values.get(name)
     if not is_number(value, 0, most):
         is_greater = isinstance(value, int | float) and value > most
-        raise ValueError(_message(name, f"at most {most:,}" if is_greater else "a number of at least 0", value))
+        raise ValueError(
+            requirement_message(name, f"at most {most:,}" if is_greater else "a number of at least 0", value)
+        )
     return float(value)
-
-
-def check_types(values: Mapping[str, Any], kinds: Mapping[str, type | UnionType]) -> None:
-    """Check that JSON values have the types of their names; names without a value are passed over.
-
-    Args:
-        values: The values by name.
-        kinds: The type of each name, such as `int`, or `int | None` where null is allowed. True and False fit `bool`
-            alone.
-
-    Raises:
-        ValueError: If a value has another type.
-    """
-    for name, kind in kinds.items():
-        if name not in values:
-            continue
-        value, allowed = values[name], get_args(kind) or (kind,)
-        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-            requirement = " or ".join(_KIND_NAMES.get(each, each.__name__) for each in allowed)
-            raise ValueError(_message(name, requirement, value))
 
 
 def count_in(text: str) -> int | None:
@@ -124,11 +100,11 @@ def observations(values: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """
     shape, dtype = (values.get("shape"), values.get("dtype")) if isinstance(values, dict) else (None, None)
     if dtype not in _DTYPES:
-        raise ValueError(_message("dtype of the observations", "a NumPy type", dtype))
+        raise ValueError(requirement_message("dtype of the observations", "a NumPy type", dtype))
     if not isinstance(shape, list) or not all(type(size) is int and size >= 1 for size in shape):
-        raise ValueError(_message("shape of the observations", "a list of positive integers", shape))
+        raise ValueError(requirement_message("shape of the observations", "a list of positive integers", shape))
     if len(shape) > 32 or math.prod(shape) > MOST_NUMBERS:
-        raise ValueError(_message("shape of the observations", f"at most {MOST_NUMBERS:,} numbers", shape))
+        raise ValueError(requirement_message("shape of the observations", f"at most {MOST_NUMBERS:,} numbers", shape))
     return tuple(shape), np.dtype(dtype)
 
 
@@ -163,7 +139,3 @@ def restore_generator(generator: torch.Generator, tensors: Mapping[str, Tensor],
         generator.set_state(state)
     except RuntimeError as error:
         raise ValueError(f"{name} is not the state of a generator ({error})") from error
-
-
-def _message(name: str, requirement: str, value: object) -> str:
-    return f"{name} must be {requirement}, got {value!r:.80}"

@@ -60,7 +60,7 @@ def _train(agent: Agent, envs: VectorEnv, last_step: int, options: LearnOptions)
     finally:
         parts.recorder.close()
     if received:
-        parts.recorder.line.say(f"stopped at step {agent.step:,}; --resume goes on")
+        parts.recorder.line.say(f"stopped at step {agent.step:,}; resume the run to go on")
         raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
 
 

@@ -19,7 +19,6 @@ from pixelq.scripts.benchmarks.update_cost import OBSERVATIONS
 
 BATCH_SIZES = (32, 256)
 N_STEP = 3
-LEAST_ROWS = 10_000
 """Rows of the smallest replay that is measured."""
 EPISODE = 1_000
 """Mean number of steps in an episode."""

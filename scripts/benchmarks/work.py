@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+LEAST_ROWS = 10_000
+"""Fewest rows of the replay that batches are drawn from."""
+
 
 @dataclass(frozen=True)
 class Work:

@@ -46,7 +46,7 @@ def test_which_checkpoint_is_meant(run: Path, tmp_path: Path) -> None:
     assert checkpoints_of(run, "both") == [first, last]
     assert checkpoints_of(run / "checkpoints" / "latest", None) == [last]
     assert [mark_of(path) for path in kept] == ["best", *(path.name for path in kept[1:-1]), "last"]
-    with pytest.raises(UserError, match="is a checkpoint and not a run; leave out --which"):
+    with pytest.raises(UserError, match="is a checkpoint and not a run; leave out `which`"):
         checkpoints_of(last, "last")
     with pytest.raises(InvalidCheckpoint, match="does not exist"):
         checkpoints_of(tmp_path / "nothing", "both")
@@ -92,7 +92,7 @@ def test_the_frames_of_an_atari_step_are_four(tmp_path: Path, monkeypatch: pytes
     assert (asked["protocol"].repeat_action_probability, asked["protocol"].noop_max) == (0.0, 30)
     agent.protocol = "mine"
     agent.save(tmp_path / "mine")
-    with pytest.raises(UserError, match="a protocol of its own, 'mine'; give --protocol"):
+    with pytest.raises(UserError, match="a protocol of its own, 'mine'; give `protocol`"):
         request_of(tmp_path / "mine", 2)
     assert request_of(tmp_path / "mine", 2, protocol="nature").protocol == "nature"
 
@@ -119,7 +119,7 @@ def test_the_best_is_the_best_or_nothing(run: Path, tmp_path: Path) -> None:
     header, *_ = (young / "evaluations.csv").read_text().splitlines(keepends=True)
     (young / "evaluations.csv").write_text(header)
     assert checkpoints_of(young, None) == checkpoints_of(young, "last")
-    with pytest.raises(UserError, match="has no best checkpoint yet; give --which last"):
+    with pytest.raises(UserError, match="has no best checkpoint yet; give `which=last`"):
         checkpoints_of(young, "best")
 
 
@@ -193,7 +193,7 @@ def test_a_broken_evaluation_goes_on(run: Path, tmp_path: Path, monkeypatch: pyt
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path, text: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match="holds something else than scores; use another --results file"):
+    with pytest.raises(UserError, match="holds something else than scores; use another `results` file"):
         ScoreFile(path)
     assert path.read_bytes() == text.encode("latin-1")
 

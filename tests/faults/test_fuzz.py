@@ -45,6 +45,7 @@ from pixelq.agents.training.options import LearnOptions
 from pixelq.agents.training.resume import restore_run
 from pixelq.envs import InvalidEnv, make_vec
 from pixelq.scripts import train
+from pixelq.scripts.flags import train as train_flags
 from tests.support.fuzzing import JUNK, any_json, damaged
 from tests.support.small_agents import seal
 
@@ -172,7 +173,7 @@ class Victim:
 
     def configure(self) -> None:
         """Reads what ``--resume`` takes from config.json, up to where it would learn."""
-        train.main(["--resume", "--out", str(self.out), "--device", "cpu", "--steps", "80"])
+        train.main(train_flags.read(["--resume", "--out", str(self.out), "--device", "cpu", "--steps", "80"]))
 
     def configure_and_open(self) -> None:
         self.configure()

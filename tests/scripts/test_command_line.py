@@ -4,14 +4,25 @@ import contextlib
 import dataclasses
 import io
 import re
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from pixelq.agents import AgentConfig, InvalidConfig, preset
-from pixelq.agents.errors import UserError
-from pixelq.scripts.command_line import parse
-from pixelq.scripts.train import TrainArgs
+from pixelq.agents.errors import InvalidRun, RunFailed, UserError
+from pixelq.agents.runs.folder import RunFolder
+from pixelq.envs import PROTOCOLS
+from pixelq.scripts.command_line import closest_flag, integer, parse
+from pixelq.scripts.flags.evaluate import EvaluateArgs
+from pixelq.scripts.flags.train import ProtocolName, TrainArgs
+from pixelq.scripts.main import VERBS
+from tests.support.runs import run_here
 
 
 @dataclass(frozen=True)
@@ -65,3 +76,120 @@ def test_the_errors_are_those_of_the_configuration() -> None:
     with pytest.raises(UserError) as error:
         parse(Args, "train", ["--agent.gamma", "1.5"])
     assert str(error.value) == str(refusal.value) == "gamma must be in [0, 1], got 1.5"
+
+
+def test_flags_are_read_without_pytorch(tmp_path: Path) -> None:
+    """Nor are the environments loaded: help and mistakes are answered at once."""
+    help_of_all = [[verb, "--help"] for verb in VERBS]
+    mistakes = [["trian"], ["train", "--stepz", "5"], ["train", "--steps", "many"], ["train", "--preset", "quikc"]]
+    mistakes += [["train", "--agent.gamma", "2"], ["evaluate"], ["report"], ["watch"], ["benchmark", "--turns", "0"]]
+    others = [[], ["--help"], ["--version"], ["presets"], ["--tyro-print-completion", "zsh"]]
+    program = f"""
+import sys
+from pixelq.scripts.main import main
+assert [main(words) for words in {[*help_of_all, *others]}] == [0] * {len(help_of_all) + len(others)}
+assert [main(words) for words in {mistakes}] == [2] * {len(mistakes)}
+print(sorted({{"torch", "gymnasium", "matplotlib", "pixelq.envs", "pixelq.networks"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr
+
+
+def test_version() -> None:
+    assert run_here(["--version"]) == (0, f"pixelq {version('pixelq')}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1000000", 10**6), ("1_000_000", 10**6), ("1e6", 10**6), ("2.5E3", 2500), ("1e12", 10**12), ("7", 7)],
+)
+def test_integers(text: str, value: int) -> None:
+    assert integer(text) == value
+    args = parse(TrainArgs, "train", ["--steps", text, "--agent.reset-every", text])
+    assert (args.steps, args.agent.reset_every) == (value, value)
+
+
+@pytest.mark.parametrize("text", ["1.5", "1e-1", "nan", "inf", "1e19", "1e1000000000", "0x10", "many", "1,000", ""])
+def test_what_is_no_integer(text: str) -> None:
+    with pytest.raises(ValueError, match="is not an integer"):
+        integer(text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--agent.lr", "--agent.learning-rate"),
+        ("--lr", "--agent.learning-rate"),
+        ("--learning_rate", "--agent.learning-rate"),
+        ("--agent.bs", "--agent.batch-size"),
+        ("--gamma=0.9", "--agent.gamma"),
+        ("--agent.epsilon", "--agent.epsilon-start"),
+        ("--agent.seed", "--seed"),
+        ("--stepz", "--steps"),
+        ("--num_env", "--num-envs"),
+        ("--checkpoint", "--checkpoint-every"),
+        ("--agent.nodouble", "--agent.no-double"),
+        ("--qqqqqq", None),
+        ("-", None),
+    ],
+)
+def test_the_flag_that_was_meant(typed: str, meant: str | None) -> None:
+    assert closest_flag(typed, TrainArgs) == meant
+
+
+def test_the_protocols_are_those_of_the_environments() -> None:
+    assert get_args(ProtocolName) == tuple(PROTOCOLS)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_completion_knows_each_verbs_own_flags(tmp_path: Path) -> None:
+    ended = run_here(["--tyro-print-completion", "bash"])
+    assert (ended.code, ended.err) == (0, "")
+    (tmp_path / "completion").write_text(ended.out)
+    wanted = ["pixelq ''", "pixelq watch --", "pixelq presets --", "pixelq train --agent.learning"]
+    program = "source ./completion\n" + "\n".join(
+        f"COMP_WORDS=({line}); COMP_CWORD={len(line.split()) - 1}; COMPREPLY=(); _tyro_pixelq; echo ${{COMPREPLY[@]}}"
+        for line in wanted
+    )
+    done = subprocess.run(["bash", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    verbs, watch, presets, rates = (set(line.split()) - {"-h", "--help"} for line in done.stdout.splitlines())
+    assert verbs == set(VERBS)
+    assert watch == {"--host", "--port", "--allow-host", "--open", "--no-open"}
+    assert presets == set()
+    assert rates == {f"--agent.learning-{end}" for end in ("starts", "rate", "rate-end", "rate-steps")}
+    assert run_here(["train", "--tyro-print-completion", "bash"]).code == 2
+
+
+def test_choices_are_listed_as_they_are_written() -> None:
+    with pytest.raises(UserError, match=r"^--suite must be one of .*atari26.*, got 'atari'$"):
+        parse(EvaluateArgs, "evaluate", ["x", "--suite", "atari"])
+
+
+@pytest.mark.parametrize(
+    ("sentence", "printed"),
+    [
+        ("use `resume=True` to go on, or another `out`", "use --resume to go on, or another --out"),
+        ("give `which=last` or fewer `evaluation_episodes`", "give --which last or fewer --evaluation-episodes"),
+        ("run `pip install pygame`, see `DQN.learn` and `a.b`", "run `pip install pygame`, see `DQN.learn` and `a.b`"),
+    ],
+)
+def test_errors_name_flags_on_the_command_line_alone(
+    sentence: str, printed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, code in ((InvalidConfig, 2), (RunFailed, 1)):
+
+        def fail(_: object, kind: type[Exception] = kind) -> None:
+            raise kind(sentence)
+
+        monkeypatch.setattr("pixelq.scripts.presets.main", fail)
+        assert run_here(["presets"]) == (code, "", f"pixelq presets: {printed}\n")
+
+
+def test_a_folder_in_use_is_refused_in_the_callers_words(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InvalidRun) as refusal:
+        RunFolder(tmp_path)
+    held = f"{tmp_path} already holds a run (config.json)"
+    assert str(refusal.value) == f"{held}; use `resume=True` to go on with it, or another `out`"
+    ended = run_here(["train", "--env", "pixelq/Catch-v0", "--preset", "classic", "--out", str(tmp_path)])
+    assert ended == (2, "", f"pixelq train: {held}; use --resume to go on with it, or another --out\n")

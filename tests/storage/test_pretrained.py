@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from pixelq.agents import DQN, AgentConfig, Evaluation, InvalidCheckpoint
+from pixelq.agents import DQN, AgentConfig, Evaluation, InvalidCheckpoint, preset
 from pixelq.agents.evaluation.scoring import checkpoints_of, request_of
 from pixelq.agents.results.scores import read_score
 from pixelq.agents.storage import pretrained
 from pixelq.agents.storage.checkpoint import FOR_ACTING, read_checkpoint
 from pixelq.agents.storage.files import CHECKSUMS, digest_of_file, read_checksums
 from pixelq.envs import make_vec
-from pixelq.scripts import pack, train
-from pixelq.scripts.command_line import parse
+from pixelq.scripts import pack
+from pixelq.scripts.flags import pack as pack_flags
+from pixelq.scripts.flags import train as train_flags
 from tests.support.runs import TINY, run_here, words
 from tests.support.small_agents import SMALL, filled, seal
 
@@ -283,7 +284,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_policy_is_packed(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "policies")
     command = ["--into", str(tmp_path / "policies"), "--episodes", "5", "--name"]
-    pack.main([str(run), *command, "catch"])
+    pack.main(pack_flags.read([str(run), *command, "catch"]))
     (best,), (found,) = checkpoints_of(run, None), pretrained.pretrained_policies()
     assert (found.name, found.aliases, found.env, found.episodes) == ("catch", (), "pixelq/Catch-v0", 5)
     assert (pretrained.names(), found.steps, found.frames) == (["catch"], int(best.name[5:]), int(best.name[5:]))
@@ -301,7 +302,7 @@ def test_a_policy_is_packed(run: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert torch.equal(DQN.load("catch", "cpu").q_values(obs), DQN.load(best, "cpu").q_values(obs))
     assert "unknown" in (folder / "README.md").read_text()
     before = (folder / "network.safetensors").read_bytes()
-    pack.main([str(run), *command, "catch", "--which", "last"])  # in its place
+    pack.main(pack_flags.read([str(run), *command, "catch", "--which", "last"]))  # in its place
     assert values_of(folder, "evaluation.json")["step"] == 300
     assert (tmp_path / "policies" / ".catch.old").exists() is False
     assert len(before) == (folder / "network.safetensors").stat().st_size
@@ -314,7 +315,7 @@ def test_a_policy_is_packed(run: Path, tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("name", ["demo", "../x", "Pong", ""])
 def test_odd_names_are_refused(run: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=r"--name must be|argument is empty"):
-        pack.main([str(run), "--name", name, "--into", str(tmp_path / "policies")])
+        pack_flags.read([str(run), "--name", name, "--into", str(tmp_path / "policies")])
     assert not (tmp_path / "policies").exists()
 
 
@@ -324,7 +325,7 @@ def test_the_command_is_that_of_the_run(run: Path) -> None:
     assert command.startswith("pixelq train --env pixelq/Catch-v0 --preset classic --steps 300 --num-envs ")
     assert "--agent.dueling" in command.split()
     arguments = command.split()[2:]
-    args = parse(train.TrainArgs, "train", arguments, train._defaults(arguments))
+    args = train_flags.read(arguments)
     assert args.agent.to_dict() == config["agent"]
     for name in pack.FLAGS:
         if name not in ("protocol", "flicker"):  # Catch has its own rules
@@ -334,12 +335,12 @@ def test_the_command_is_that_of_the_run(run: Path) -> None:
 def test_flags_of_all_kinds_are_written_as_they_are_read(run: Path) -> None:
     config = values_of(run, "config.json")
     other = dataclasses.replace(
-        train.preset("rainbow"), noisy=False, epsilon_start=0.5, dueling=False, max_grad_norm=None, reward_clip=None
+        preset("rainbow"), noisy=False, epsilon_start=0.5, dueling=False, max_grad_norm=None, reward_clip=None
     )
     config |= {"preset": "rainbow", "agent": other.to_dict(), "full_action_space": True, "protocol": "nature"}
     arguments = pack.command_of(config).split()[2:]
     assert {"--agent.no-noisy", "--agent.no-dueling", "--full-action-space"} <= set(arguments)
-    args = parse(train.TrainArgs, "train", arguments, train._defaults(arguments))
+    args = train_flags.read(arguments)
     assert (args.agent, args.full_action_space, args.protocol) == (other, True, "nature")
 
 
@@ -350,7 +351,7 @@ def test_the_command_gives_protocol_and_flicker(run: Path, rules: dict[str, Any]
     command = pack.command_of(config)
     assert "--protocol nature --flicker 0.5" in command
     arguments = command.split()[2:]
-    args = parse(train.TrainArgs, "train", arguments, train._defaults(arguments))
+    args = train_flags.read(arguments)
     assert (args.protocol, args.flicker) == ("nature", 0.5)
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from pixelq.agents.storage.json_values import check_types
 from pixelq.agents.storage.validation import (
-    check_types,
     count,
     count_in,
     is_count,

@@ -1,0 +1,4 @@
+"""The flags of each verb: a dataclass, and the function that reads it from a command line.
+
+Nothing here imports PyTorch, so that help and mistakes are answered at once.
+"""

@@ -1,0 +1,49 @@
+"""The flags of `pixelq watch`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pixelq.agents.errors import UserError
+from pixelq.scripts.command_line import check_runs, parse
+
+
+@dataclass(frozen=True)
+class WatchArgs:
+    """Show the progress of runs live in the browser while they train; they are only read. Ctrl-C ends."""
+
+    runs: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
+    ]
+    """Folders of the runs, which one page shows together."""
+    host: str = "127.0.0.1"
+    """Address to listen at; at any but the default, everyone who reaches it sees the runs, as there is no password."""
+    port: int = 8000
+    """TCP port to listen at; 0 for any that is free."""
+    allow_host: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Further name or address, without a port, by which browsers may ask for the page; may be repeated."""
+    open: bool = False
+    """Whether to open the page in a browser."""
+
+
+def read(arguments: Sequence[str]) -> WatchArgs:
+    """Return the flags of a command line.
+
+    Raises:
+        UserError: If they do not fit.
+    """
+    args = parse(WatchArgs, "watch", arguments)
+    check_runs(args.runs)
+    if not 0 <= args.port <= 65535:
+        raise UserError(f"--port must be in [0, 65535], got {args.port}")
+    for name in args.allow_host:
+        if "*" in name or "/" in name:
+            raise UserError(f"--allow-host must be a name or an address, such as train.example.org, got {name!r}")
+    return args
