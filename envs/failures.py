@@ -5,11 +5,9 @@ import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 class Failures(AbstractContextManager[None]):
-    """Context that turns whatever code raises into an error of this package, except what a signal here raised.
+    """Context that turns whatever code raises into an error of ours, except what a signal to this process raised.
 
     An environment may raise KeyboardInterrupt or SystemExit itself. Passed on, it would look as if the user had
     stopped the program. (A class, because generators cannot replace StopIteration.)
@@ -32,15 +30,16 @@ class Failures(AbstractContextManager[None]):
 
 
 def is_of_signal(error: BaseException) -> bool:
-    """Return whether the handler of SIGINT or SIGTERM raised an error, and not the code that the signal interrupted."""
-    handlers = [signal.getsignal(number) for number in _SIGNALS]
+    """Return whether the handler of a signal raised an error, and not the code that the signal interrupted."""
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
     codes = {getattr(handler, "__code__", None) for handler in handlers} - {None}
     trace, innermost = error.__traceback__, None
     while trace is not None:
         if trace.tb_frame.f_code in codes:
             return True
         trace, innermost = trace.tb_next, trace
-    if not isinstance(error, KeyboardInterrupt) or innermost is None or signal.default_int_handler not in handlers:
+    may_be = isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not may_be or innermost is None:
         return False
     # Python's own handler has no frame: the trace ends at any instruction but one that raises.
     instruction = dis.opname[innermost.tb_frame.f_code.co_code[innermost.tb_lasti]]

@@ -68,7 +68,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     ) -> None:
         self.env_id = env if isinstance(env, str) else None
         self._env = env
-        self._name = env if isinstance(env, str) else getattr(env, "__qualname__", type(env).__name__)
+        self._name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
         self.num_envs = checked_count("num_envs", num_envs, least=1)
         bases = spread_seeds(seed, self.num_envs)
         self.render_mode = render_mode

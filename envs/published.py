@@ -55,9 +55,9 @@ def published_curve(env_id_or_game: str, agent: str) -> PublishedCurve | None:
     """
     if agent not in PUBLISHED_AGENTS:
         raise ValueError(f"agent must be one of {', '.join(PUBLISHED_AGENTS)}, got {agent!r}")
-    game = game_of(env_id_or_game)
+    beginning = f"{game_of(env_id_or_game)},nature,{agent},"
     header, *lines = _lines()
-    rows = list(csv.DictReader([header, *(line for line in lines if line.startswith(f"{game},nature,{agent},"))]))
+    rows = list(csv.DictReader([header, *(line for line in lines if line.startswith(beginning))]))
     if not rows:
         return None
     frames, mean, std, seeds = (

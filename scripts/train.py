@@ -28,6 +28,7 @@ from pixelq.agents.runs.tables import FINAL_EVALUATION
 from pixelq.agents.storage.checkpoint import read_run_state
 from pixelq.agents.storage.files import replace_file
 from pixelq.envs import check_imported, is_atari, make_vec, with_flicker
+from pixelq.envs.ids import check_id
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.flags.train import TrainArgs
 from pixelq.scripts.main import run as run_verb
@@ -65,6 +66,7 @@ def _use_deterministic_algorithms(args: TrainArgs) -> None:
 
 def _start(args: TrainArgs) -> None:
     """Train a new agent."""
+    args = dataclasses.replace(args, env=check_id(args.env))  # before it is part of a folder's name
     if args.num_envs > args.agent.replay_capacity:  # checked before so many environments are made
         raise UserError(
             f"--num-envs must be at most the {args.agent.replay_capacity:,} rows of the replay, got {args.num_envs:,}"

@@ -180,8 +180,8 @@ class Policy:
             Actions int64 [B] ([] for one observation), and the state.
 
         Raises:
-            ValueError: If the observation does not fit the observation space, such as floats for pixels, the state
-                belongs to another policy, or an argument has another number of environments.
+            ValueError: If the observation does not fit the observation space, such as floats for pixels, there is none,
+                the state belongs to another policy, or an argument has another number of environments.
         """
         obs, is_single = self._batched(np.asarray(observation))
         memory = memory_of(self.network, len(obs), state, episode_start, reward)
@@ -193,6 +193,8 @@ class Policy:
         shape = self.observation_space.shape
         for axes in (shape, (*shape[1:], shape[0]) if len(shape) == 3 else shape):
             if obs.shape in (axes, (*obs.shape[:1], *axes)):
+                if obs.size == 0:
+                    raise ValueError(f"there must be at least one observation, got shape {obs.shape}")
                 is_single = obs.shape == axes
                 obs = obs[None] if is_single else obs
                 obs = obs if axes == shape else np.moveaxis(obs, -1, 1)

@@ -167,6 +167,7 @@ class _Games:
         self.left, self.playing = quota.copy(), np.flatnonzero(quota)
         self.limit = None if has_time_limit(envs) else LIMIT
         self._resting = resting(envs)
+        self._action_type = envs.single_action_space.dtype
         self._finished: list[list[tuple[float, int]]] = [[] for _ in quota]
         self._cut = 0
 
@@ -187,7 +188,7 @@ class _Games:
         greedy, noise = np.zeros(self.envs.num_envs, np.int64), self.noise.draw(self.envs.num_envs, playing)
         greedy[playing] = self.policy.act(self._obs[playing], 0.0, self._memory, noise)
         actions = epsilon_greedy(greedy, self.policy.num_actions, self.epsilon, self.rng)
-        self._obs, reward, terminated, truncated, _ = self.envs.step(actions)
+        self._obs, reward, terminated, truncated, _ = self.envs.step(actions.astype(self._action_type, copy=False))
         self._lengths += ~self._done  # the step after an episode's end only resets
         self._returns += reward
         self._done = terminated | truncated
@@ -231,8 +232,8 @@ def check_resets(envs: object) -> None:
         InvalidConfig: If they reset in another way, or are no vector environments of Gymnasium.
     """
     if not isinstance(envs, VectorEnv):
-        kind = type(envs)
-        what = repr(envs)[:80] if isinstance(envs, str) else f"a {kind.__module__.partition('.')[0]} {kind.__name__}"
+        library, kind = type(envs).__module__.partition(".")[0], type(envs).__name__
+        what = f"{envs!r:.80}" if library == "builtins" else f"{kind} of {library}"
         raise InvalidConfig(
             f"envs must be vector environments of Gymnasium, got {what}; make them with pixelq.envs.make_vec, "
             "which takes an id, a class or a function"

@@ -93,12 +93,14 @@ def test_a_signal_that_arrives_while_an_environment_plays_is_the_users() -> None
     def stop(number: int, _: object) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        with pytest.raises(SystemExit, match="143"):
-            play(faulty(where="step", fault=staticmethod(lambda: signal.raise_signal(signal.SIGTERM))))
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        before = signal.signal(number, stop)
+        try:
+            with pytest.raises(SystemExit) as caught:
+                play(faulty(where="step", fault=staticmethod(lambda number=number: signal.raise_signal(number))))
+        finally:
+            signal.signal(number, before)
+        assert caught.value.code == 128 + number
 
 
 def test_an_interrupt_outside_the_main_thread_is_the_environments() -> None:

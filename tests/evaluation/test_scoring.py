@@ -134,12 +134,19 @@ def test_equal_weights_of_other_steps_are_other_policies(run: Path, tmp_path: Pa
     assert len({request.key for request in requests}) == 3
 
 
-def test_processes_change_nothing(run: Path) -> None:
+def test_processes_change_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = requests_of(run)
     alone = {result.request: result.to_json() for result in score_all(requests, 1)}
-    beside = {result.request: result.to_json() for result in score_all(requests, 2)}
+    # What lies in the working folder is not run, and a module that the user names is imported in each process.
+    (tmp_path / "games").mkdir()
+    (tmp_path / "games" / "scored_games.py").write_text("import os; open(f'{os.getpid()}.imported', 'w').close()")
+    (tmp_path / "multiprocessing.py").write_text("open('trap', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path / "games"))
+    beside = {result.request: result.to_json() for result in score_all(requests, 2, ["scored_games"])}
     assert alone == beside
     assert len({values["weights"] for values in alone.values()}) == 2
+    assert (len(list(tmp_path.glob("*.imported"))), (tmp_path / "trap").exists()) == (2, False)
 
 
 def test_what_fails_in_a_process_is_told_of(run: Path, tmp_path: Path) -> None:

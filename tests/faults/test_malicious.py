@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import os
 import pickle
 import re
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 import zstandard
 
 from pixelq.agents import DQN, InvalidCheckpoint
+from pixelq.agents.report.insight import insight_sections
 from pixelq.agents.storage.files import CHECKSUMS, read_checksums
 from pixelq.agents.storage.pointers import checkpoint_folder
 from pixelq.scripts.main import main
@@ -137,6 +141,76 @@ def test_nothing_runs(
             assert len(said) == 1, err
             assert said[0].startswith(f"pixelq {command[0]}: ")
         assert not marker.exists()
+
+
+MODULE = "malicious_games"
+
+
+@pytest.fixture
+def trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Makes a module importable that makes a folder when it is imported, and registers an environment; the folder."""
+    marker = tmp_path / "ran"
+    lines = f"os.mkdir({str(marker)!r})", "gymnasium.register('Trap-v0', 'pixelq.envs.catch:Catch')"
+    (tmp_path / f"{MODULE}.py").write_text("\n".join(("import os, gymnasium", *lines)))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    yield marker
+    sys.modules.pop(MODULE, None)
+    gymnasium.registry.pop("Trap-v0", None)
+
+
+@pytest.fixture
+def run_of_a_stranger(finished_run: Path, trap: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run whose files say that its environment is in the module."""
+    monkeypatch.setattr("pixelq.agents.runs.replay_files.BLOCK_BYTES", 2000)
+    run = Path(shutil.copytree(finished_run, trap.parent / "run", symlinks=True))
+    for path in [run / "config.json", *run.glob("checkpoints/step_*/agent.json")]:
+        flags = {"modules": [MODULE], "import": [MODULE]} if path.name == "config.json" else {}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"env": f"{MODULE}:Trap-v0"} | flags))
+        if path.name == "agent.json":
+            seal(path.parent)
+    return run
+
+
+def test_a_folder_alone_has_no_module_imported(
+    run_of_a_stranger: Path, trap: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = str(run_of_a_stranger)
+    for command in (
+        ["evaluate", run, "--episodes", "1"],
+        ["evaluate", run, run, "--episodes", "1", "--processes", "2"],
+        ["evaluate", run, "--episodes", "1", "--video", "films"],
+        ["train", "--resume", "--out", run, "--steps", "80"],
+    ):
+        capfd.readouterr()
+        assert main(command) == 2, command
+        why = f"'{MODULE}:Trap-v0' needs the module '{MODULE}', and only you can say whether to run it"
+        assert why in capfd.readouterr().err
+    sections = insight_sections(run, episodes=1, device="cpu")
+    assert [f"--import {MODULE}" in str(section.values) for section in sections] == [True]
+    policy = DQN.load(run, "cpu")
+    assert policy.env_id == f"{MODULE}:Trap-v0"
+    assert not trap.exists()
+    assert MODULE not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["evaluate", "run", "--episodes", "1", "--import", MODULE],
+        ["train", "--resume", "--out", "run", "--steps", "80", "--import", MODULE],
+        ["train", "--resume", "--out", "run", "--steps", "80", "--env", f"{MODULE}:Trap-v0"],
+    ],
+    ids=["evaluate", "resume", "resume-env"],
+)
+def test_the_user_names_the_module(run_of_a_stranger: Path, trap: Path, flags: list[str]) -> None:
+    assert main(flags) == 0
+    assert trap.is_dir()
+
+
+def test_no_other_environment_is_imported_by_naming_it(run_of_a_stranger: Path, trap: Path) -> None:
+    assert main(["train", "--resume", "--out", "run", "--steps", "80", "--env", "CartPole-v1"]) == 2
+    assert not trap.exists()
 
 
 def test_no_source_loads_what_may_run() -> None:

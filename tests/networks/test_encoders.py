@@ -220,6 +220,17 @@ def test_auto_takes_anything(shape: tuple[int, ...]) -> None:
     assert network(torch.zeros(3, *shape)).shape == (3, 7)
 
 
+@pytest.mark.parametrize("shape", [(4, 84, 84, 3), (4, 3, 84, 84)])
+def test_a_stack_of_colour_images_counts_as_one_image_of_all_their_channels(shape: tuple[int, ...]) -> None:
+    network = make_encoder("auto", shape)
+    assert sum(weight.numel() for weight in network.parameters()) == 94_368
+    x = torch.randint(0, 256, (2, *shape), dtype=torch.uint8)
+    together = (x.movedim(-1, 2) if shape[-1] == 3 else x).reshape(2, 12, 84, 84)
+    assert torch.equal(network(x), network.encoder(together))  # type: ignore[operator]
+    for name in ("dopamine", "impala", "minatar", "der"):
+        assert make_encoder(name, shape, features=5)(x).shape == (2, 5)
+
+
 @pytest.mark.parametrize(
     ("shape", "layout"),
     [

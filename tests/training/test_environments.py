@@ -1,0 +1,89 @@
+"""Training in environments of others: wrapped, or failing."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers.vector import DictInfoToList, FlattenObservation
+
+from pixelq.agents import DQN, AgentConfig
+from pixelq.agents.training.collector import note_envs
+from pixelq.envs import EnvironmentFailed, make_vec
+
+SMALL = AgentConfig(hidden=8, learning_starts=8, batch_size=4, replay_capacity=200, n_step=1)
+
+
+def agent_of(envs: Any, **changes: Any) -> DQN:
+    config = AgentConfig(**{**SMALL.to_dict(), **changes})
+    return DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
+
+
+class Losing(gymnasium.Env[Any, Any]):
+    """Loses a life at the third step, and gives one reward at the fifth."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    reward: Any = 1.0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(2, np.float32), {"life_lost": False}
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        reward = self.reward if self.steps == 5 else 0.0
+        return np.zeros(2, np.float32), reward, False, self.steps == 9, {"life_lost": self.steps == 3}
+
+
+def losing(reward: Any = 1.0) -> type[Losing]:
+    return type("Losing", (Losing,), {"reward": reward})
+
+
+def test_infos_as_a_list_train_the_same() -> None:
+    replays = []
+    for wrap in (lambda envs: envs, DictInfoToList):
+        envs = wrap(make_vec(losing(), 2))
+        agent = agent_of(envs)
+        agent.learn(envs, 30)
+        replays.append(agent.replay)
+    one, other = (replay.ring for replay in replays)
+    assert one.terminated[: 2 * 9].sum() == 2  # the lost life of each
+    assert (one.terminated == other.terminated).all()
+    assert (one.reward == other.reward).all()
+
+
+def test_wrapped_atari_keeps_its_id_and_its_frames() -> None:
+    envs = FlattenObservation(make_vec("ALE/Pong-v5", 1))
+    agent = agent_of(envs)
+    note_envs(agent, envs)
+    assert (agent.env_id, agent.protocol, agent.config.frame_stack) == ("ALE/Pong-v5", "sticky", 4)
+
+
+@pytest.mark.parametrize(("reward", "value"), [(np.nan, "nan"), (np.inf, "inf"), (None, "nan")])
+def test_a_reward_that_is_no_number_names_the_environment_and_the_step(reward: Any, value: str) -> None:
+    foreign = SyncVectorEnv([losing(), losing(reward)], autoreset_mode=AutoresetMode.NEXT_STEP)
+    with pytest.raises(EnvironmentFailed) as caught:
+        agent_of(foreign).learn(foreign, 30)
+    assert str(caught.value) == f"'SyncVectorEnv' failed: environment 1 gave the reward {value}, at step 10"
+
+
+def test_an_environment_that_raises_an_interrupt_ends_the_run_in_order(tmp_path: Any) -> None:
+    class Interrupting(Losing):
+        def step(self, action: Any) -> Any:
+            if self.steps == 5:
+                raise KeyboardInterrupt
+            return super().step(action)
+
+    envs = make_vec(Interrupting, 1)
+    with pytest.raises(EnvironmentFailed, match=r"^'Interrupting' failed: KeyboardInterrupt, at step 12; the last"):
+        agent_of(envs).learn(envs, 30, tmp_path / "run", checkpoint_every=8)
+    assert DQN.load(tmp_path / "run", "cpu").step == 8
+
+
+def test_a_frame_stack_that_has_no_effect_is_said() -> None:
+    envs = make_vec("CartPole-v1", 1)
+    with pytest.warns(UserWarning, match="only Atari games stack frames, so frame_stack 3 has no effect"):
+        note_envs(agent_of(envs, frame_stack=3), envs)
