@@ -80,7 +80,7 @@ class DrawnFrom(TorchFunctionMode):
     _INITIALISERS = frozenset({"uniform_", "normal_", "kaiming_uniform_", "kaiming_normal_"})
 
     def __init__(self, generator: torch.Generator) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.generator = generator
 
     def __torch_function__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Any, ClassVar, Self
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from pixelq.agents.acting.exploration import epsilon_greedy
 from pixelq.agents.acting.memory import Memory, PolicyState, memory_of, state_of
 from pixelq.agents.acting.network import check_weights, make_network
-from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.agent_config import CHANGEABLE, AgentConfig
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.schedules import epsilons_at
 from pixelq.agents.config.seeds import agent_seeds
@@ -69,7 +70,7 @@ class Policy:
             raise InvalidConfig(f"seed must be at least 0, got {seed}")
         self.observation_space, self.action_space = observation_space, action_space
         self.num_actions = int(action_space.n)
-        self.config = config or AgentConfig()
+        self._config = config or AgentConfig()
         self.device = resolve_device(device)
         self.seed = seed
         self.seeds = agent_seeds(seed)
@@ -80,6 +81,30 @@ class Policy:
         self.step = 0
         self.env_id: str | None = None
         self.protocol: str | None = None
+
+    @property
+    def config(self) -> AgentConfig:
+        """Hyperparameters; rates and intervals can be replaced, as in `policy.config = replace(policy.config, …)`.
+
+        Raises:
+            InvalidConfig: If another field is replaced, from which the policy has been built.
+        """
+        return self._config
+
+    @config.setter
+    def config(self, config: AgentConfig) -> None:
+        for field in dataclasses.fields(config):
+            name, old, new = field.name, getattr(self._config, field.name), getattr(config, field.name)
+            if new != old and name not in CHANGEABLE:
+                raise InvalidConfig(
+                    f"{name} must stay {old!r}, from which this {type(self).__name__} was built, got {new!r}; "
+                    f"make a new one: {type(self).__name__}(observation_space, action_space, config)"
+                )
+        self.configure(config)
+
+    def configure(self, config: AgentConfig) -> None:
+        """Replace the configuration without a check, for settings from which nothing has been built yet."""
+        self._config = config
 
     @property
     def epsilon(self) -> float:

@@ -30,6 +30,12 @@ MOST = 10**12
 FARTHEST = 1e38
 """Greatest absolute value of every number: float32 ends at 3.4e38."""
 
+CHANGEABLE = frozenset(
+    "learning_rate learning_rate_end learning_rate_steps train_every gradient_steps target_update_every "
+    "epsilon_start epsilon_end epsilon_steps epsilon_ladder epsilon_off".split()
+)
+"""Fields that may be changed in an agent that exists: they are read at every step, and nothing is built from them."""
+
 
 def setting(
     default: Any,

@@ -43,6 +43,7 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions) -> N
     if steps < (0 if options.resume else 1):  # 0 finishes what the run's last step left undone
         raise InvalidConfig(f"steps must be at least 1, got {steps}")
     check_envs(agent, envs, options.evaluation_envs)
+    agent.check_learning_rate()
     note_envs(agent, envs)
     with suitable_threads(agent, options.out if options.resume else None):
         _train(agent, envs, agent.step + steps, options)
