@@ -18,6 +18,7 @@ from pixelq.agents.acting.memory import Memory, PolicyState, memory_of, state_of
 from pixelq.agents.acting.network import check_weights, make_network
 from pixelq.agents.config.agent_config import CHANGEABLE, AgentConfig
 from pixelq.agents.config.device import resolve_device
+from pixelq.agents.config.integers import MOST_SEED, checked_integer
 from pixelq.agents.config.schedules import epsilons_at
 from pixelq.agents.config.seeds import agent_seeds
 from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig
@@ -66,8 +67,7 @@ class Policy:
             raise InvalidConfig(f"the observation space must be a Box, got {observation_space}")
         if not isinstance(action_space, gymnasium.spaces.Discrete) or action_space.start != 0:
             raise InvalidConfig(f"the action space must be a Discrete space that starts at 0, got {action_space}")
-        if seed < 0:
-            raise InvalidConfig(f"seed must be at least 0, got {seed}")
+        seed = checked_integer("seed", seed, 0, MOST_SEED)
         self.observation_space, self.action_space = observation_space, action_space
         self.num_actions = int(action_space.n)
         self._config = config or AgentConfig()
@@ -93,6 +93,7 @@ class Policy:
 
     @config.setter
     def config(self, config: AgentConfig) -> None:
+        """Replace rates and intervals."""
         for field in dataclasses.fields(config):
             name, old, new = field.name, getattr(self._config, field.name), getattr(config, field.name)
             if new != old and name not in CHANGEABLE:
@@ -235,7 +236,7 @@ class Policy:
             num_actions, config = count(state, "num_actions"), AgentConfig.from_dict(state["config"])
             check_weights(checkpoint.network, shape, num_actions, config)  # before memory is allocated for them
             box, actions = unbounded_box(shape, dtype), gymnasium.spaces.Discrete(num_actions)
-            policy = cls(box, actions, config, device=device, seed=count(state, "seed", most=2**128))
+            policy = cls(box, actions, config, device=device, seed=count(state, "seed", most=MOST_SEED))
             policy.restore(checkpoint)
         except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
             raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error

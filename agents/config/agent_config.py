@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from pixelq.agents.config.integers import MOST, plain
 from pixelq.agents.errors import InvalidConfig
 
 Group = Literal[
@@ -25,8 +26,6 @@ Group = Literal[
 ]
 """Subject of a field; `pixelq train --help` shows the fields of one group together."""
 
-MOST = 10**12
-"""Greatest value of every count: beyond it, arithmetic would overflow somewhere before memory runs out."""
 FARTHEST = 1e38
 """Greatest absolute value of every number: float32 ends at 3.4e38."""
 
@@ -219,6 +218,7 @@ class AgentConfig:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for field in fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
             requirement = _violated(getattr(self, field.name), hints[field.name], field.metadata)
             self._require(field.name, requirement is None, str(requirement))
         self._check_combinations()

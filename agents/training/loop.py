@@ -11,7 +11,7 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from pixelq.agents.agent import Agent
-from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.config.integers import checked_integer
 from pixelq.agents.experience.replay import Replay
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.runs.folder import RunFolder
@@ -40,8 +40,7 @@ class Parts(NamedTuple):
 
 def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions) -> None:
     """Train an agent for `steps` more steps; see `DQN.learn`."""
-    if steps < (0 if options.resume else 1):  # 0 finishes what the run's last step left undone
-        raise InvalidConfig(f"steps must be at least 1, got {steps}")
+    steps = checked_integer("steps", steps, 0 if options.resume else 1)  # 0 finishes what the last step left undone
     check_envs(agent, envs, options.evaluation_envs)
     agent.check_learning_rate()
     note_envs(agent, envs)

@@ -8,7 +8,7 @@ from typing import Any
 
 from gymnasium.vector import VectorEnv
 
-from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.config.integers import checked_integer
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class LearnOptions:
     """The keyword arguments of `DQN.learn`, which explains them.
 
     Raises:
-        InvalidConfig: If a count is less than 1.
+        InvalidConfig: If a count is no integer or less than 1.
     """
 
     out: Path | None = None
@@ -32,5 +32,4 @@ class LearnOptions:
 
     def __post_init__(self) -> None:
         for name in ("evaluate_every", "evaluation_episodes", "checkpoint_every", "keep", "log_every"):
-            if getattr(self, name) < 1:
-                raise InvalidConfig(f"{name} must be at least 1, got {getattr(self, name)}")
+            object.__setattr__(self, name, checked_integer(name, getattr(self, name), 1))
