@@ -36,5 +36,5 @@ def checked_integer(name: str, value: Any, least: int, most: int = MOST) -> int:
     if number < least:
         raise InvalidConfig(f"{name} must be at least {least}, got {number}")
     if number > most:
-        raise InvalidConfig(f"{name} must be at most {most:,}, got {str(number):.80}")
+        raise InvalidConfig(f"{name} must be at most {most:,}, got {number!s:.80}")
     return number

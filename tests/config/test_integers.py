@@ -68,5 +68,5 @@ def test_counts_of_a_training_are_refused_before_it(tmp_path: Path, name: str, v
 
 @pytest.mark.parametrize("seed", [1.0, -1, "1", None, True, 2**129])
 def test_seeds_that_could_not_be_resumed_are_refused(seed: Any) -> None:
-    with pytest.raises(InvalidConfig, match="^seed must be "):
+    with pytest.raises(InvalidConfig, match=r"^seed must be "):
         agent_of(make_vec("pixelq/Catch-v0", 2), seed=seed)
