@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pixelq.agents.acting.exploration import epsilon_greedy
 from pixelq.agents.acting.memory import Memory, PolicyState, memory_of, state_of
-from pixelq.agents.acting.network import check_weights, make_network
+from pixelq.agents.acting.network import check_memory, check_weights, make_network
 from pixelq.agents.config.agent_config import CHANGEABLE, AgentConfig
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.integers import MOST_SEED, checked_integer
@@ -74,6 +74,7 @@ class Policy:
         self.device = resolve_device(device)
         self.seed = seed
         self.seeds = agent_seeds(seed)
+        check_memory(observation_space.shape, self.num_actions, self._config, self.device, learns=self.reads_learner)
         network = make_network(observation_space.shape, self.num_actions, self.config, self.seeds.network)
         self.network = network.to(self.device)
         self.noise = torch.Generator(self.device).manual_seed(self.seeds.noise)  # of noisy layers when acting

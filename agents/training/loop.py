@@ -12,7 +12,6 @@ from gymnasium.vector import VectorEnv
 
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.integers import checked_integer
-from pixelq.agents.experience.replay import Replay
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.runs.machine import hardware
@@ -96,12 +95,15 @@ def open_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: in
         InvalidRun: If the folder cannot be used, or its run has other settings.
         InvalidCheckpoint: If the run cannot be restored, or the agent is not the run's.
     """
-    replay = agent.make_replay(envs.num_envs, frame_stack_of(envs))
+    if options.out is None or not options.resume:  # a new folder is only created for a run that can begin
+        agent.make_replay(envs.num_envs, frame_stack_of(envs))
     if options.out is None:
-        return _make_parts(agent, envs, replay, options, last_step, received, None)
+        return _make_parts(agent, envs, options, last_step, received, None)
     folder = RunFolder(options.out, options.resume)
     try:
-        parts = _make_parts(agent, envs, replay, options, last_step, received, folder)
+        if options.resume:  # checked before memory is taken for what another run's agent says of itself
+            folder.check_settings(describe(agent, envs, options, last_step, []))
+        parts = _make_parts(agent, envs, options, last_step, received, folder)
         _begin(parts, folder)
     except BaseException:
         folder.close()
@@ -112,7 +114,6 @@ def open_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: in
 def _make_parts(
     agent: Agent,
     envs: VectorEnv,
-    replay: Replay,
     options: LearnOptions,
     last_step: int,
     received: list[int],
@@ -120,6 +121,7 @@ def _make_parts(
 ) -> Parts:
     """Make the parts of the loop, and what they share."""
     # What the parts share
+    replay = agent.make_replay(envs.num_envs, frame_stack_of(envs))
     interval, stopwatch = Interval(agent.step), Stopwatch()
     line = ProgressLine(agent.step, last_step, options.progress)
     checkpoints = None if folder is None else RunCheckpoints(folder.checkpoints, replay, options.keep)
@@ -160,7 +162,6 @@ def _begin(parts: Parts, folder: RunFolder) -> None:
     description = describe(agent, parts.collector.envs, recorder.options, recorder.last_step, resumed)
     goes_on = recorder.options.resume and agent.step > 0
     if recorder.options.resume:
-        folder.check_settings(description)
         checkpoints.check_newest(agent.step)
     if goes_on:
         resumed.append(restore_run(checkpoints, *parts, recorder.line.say))
