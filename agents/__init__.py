@@ -1,5 +1,7 @@
 """Value-based agents: DQN and its family, their configuration and presets, and evaluation."""
 
+from importlib.metadata import version
+
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.agent_config import AgentConfig
@@ -34,6 +36,9 @@ __all__ = [
     "RunUnwritable",
     "TrainingDiverged",
     "UserError",
+    "__version__",
     "evaluate",
     "preset",
 ]
+
+__version__ = version("pixelq")

@@ -17,6 +17,7 @@ from pixelq.agents.acting.exploration import epsilon_greedy
 from pixelq.agents.acting.memory import Memory, PolicyState, memory_of, state_of
 from pixelq.agents.acting.network import check_memory, check_weights, make_network
 from pixelq.agents.config.agent_config import CHANGEABLE, AgentConfig
+from pixelq.agents.config.described import described
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.integers import MOST_SEED, checked_integer
 from pixelq.agents.config.schedules import epsilons_at
@@ -82,6 +83,13 @@ class Policy:
         self.step = 0
         self.env_id: str | None = None
         self.protocol: str | None = None
+
+    def __repr__(self) -> str:
+        """Return where the policy comes from, how far it has learned, and its configuration in few words."""
+        return (
+            f"{type(self).__name__}(env={self.env_id!r}, protocol={self.protocol!r}, step={self.step}, "
+            f"device={str(self.device)!r}, seed={self.seed}, config={described(self._config)})"
+        )
 
     @property
     def config(self) -> AgentConfig:

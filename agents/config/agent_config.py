@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from pixelq.agents.config.field_texts import show_fields
 from pixelq.agents.config.integers import MOST, plain
 from pixelq.agents.errors import InvalidConfig
 
@@ -265,6 +266,9 @@ class AgentConfig:
         if unknown:
             raise InvalidConfig(f"unknown field {unknown[0]!r:.80} of the agent's configuration")
         return cls(**values)
+
+
+show_fields(AgentConfig)
 
 
 def _violated(value: Any, hint: Any, metadata: Mapping[str, Any]) -> str | None:
