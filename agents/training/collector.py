@@ -47,7 +47,7 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
             raise InvalidConfig("the evaluation environments' spaces are not the agent's; make them like the others")
 
 
-def note_envs(agent: Agent, envs: VectorEnv) -> None:
+def note_envs(agent: Agent, envs: VectorEnv, *, resume: bool = False) -> None:
     """Record in the agent which environments it is trained in.
 
     If Atari environments stack another number of frames than `config.frame_stack`, that becomes theirs, with a warning.
@@ -63,7 +63,7 @@ def note_envs(agent: Agent, envs: VectorEnv) -> None:
         )
     protocol = protocol_of(envs)
     agent.protocol = None if protocol is None else protocol.rules
-    if agent.keep_replay_of(_origin(envs)):
+    if agent.keep_replay_of(_origin(envs)) and not resume:  # a run's replay is restored from its files
         warnings.warn(
             "the replay held steps of other environments, and is emptied; it is filled again before the next update",
             stacklevel=4,  # the caller of learn

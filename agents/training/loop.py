@@ -42,7 +42,7 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions) -> N
     steps = checked_integer("steps", steps, 0 if options.resume else 1)  # 0 finishes what the last step left undone
     check_envs(agent, envs, options.evaluation_envs)
     agent.check_learning_rate()
-    note_envs(agent, envs)
+    note_envs(agent, envs, resume=options.resume)
     with suitable_threads(agent, options.out if options.resume else None):
         _train(agent, envs, agent.step + steps, options)
 
