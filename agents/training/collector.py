@@ -51,6 +51,7 @@ def note_envs(agent: Agent, envs: VectorEnv, *, resume: bool = False) -> None:
     """Record in the agent which environments it is trained in.
 
     If Atari environments stack another number of frames than `config.frame_stack`, that becomes theirs, with a warning.
+    A replay of other environments is dropped, with a warning unless the run to `resume` restores its own.
     """
     asked_for, stack = agent.config.frame_stack, frame_stack_of(envs, agent.config.frame_stack)
     agent.env_id = env_id(envs)
