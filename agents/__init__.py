@@ -5,6 +5,7 @@ PyTorch takes seconds to load, and a command line is read without it.
 """
 
 import importlib
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pixelq.agents.config.agent_config import AgentConfig
@@ -43,9 +44,12 @@ __all__ = [
     "RunUnwritable",
     "TrainingDiverged",
     "UserError",
+    "__version__",
     "evaluate",
     "preset",
 ]
+
+__version__ = version("pixelq")
 
 _IMPORTED_LATE = {
     "Agent": "agent",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from importlib.metadata import version
 from typing import Any, ClassVar
@@ -13,6 +14,8 @@ import torch
 from pixelq.agents.acting.network import make_network
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.schedules import learning_rate_at
+from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.replay import Replay, make_replay
 from pixelq.agents.learning.learner import Learner
 from pixelq.agents.storage.checkpoint import Checkpoint, write_checkpoint
@@ -52,12 +55,40 @@ class Agent(Policy):
         super().__init__(observation_space, action_space, config, device=device, seed=seed)
         self.learner = Learner(self.network, self.config, self.seeds.learner)
         self.replay: Replay | None = None
+        self._replay_origin: object = None
         self.updates = 0
         self.episodes = 0
 
     def configure(self, config: AgentConfig) -> None:
-        """Replace the configuration, for settings from which nothing has been built yet."""
-        self.config = self.learner.config = config
+        """Replace the configuration without a check, for settings from which nothing has been built yet."""
+        super().configure(config)
+        self.learner.config = config
+        self.learner.set_learning_rate(learning_rate_at(config, self.step))
+
+    def check_learning_rate(self) -> None:
+        """Check that nobody has changed the optimiser's step size, which the configuration and its schedule set.
+
+        Raises:
+            InvalidConfig: If somebody has.
+        """
+        found, own = self.learner.learning_rate, float(np.float32(self.config.learning_rate))
+        if self.config.learning_rate_steps is None and not math.isclose(found, own, rel_tol=1e-6):
+            raise InvalidConfig(
+                f"the optimiser's learning rate must be the configuration's {own:g}, got {found:g}; "
+                f"change it by agent.config = dataclasses.replace(agent.config, learning_rate={found:g})"
+            )
+
+    def keep_replay_of(self, origin: object) -> bool:
+        """Drop the replay unless its steps are of the environments `origin`, and return whether they were others.
+
+        Args:
+            origin: Anything that is equal for environments whose steps may be mixed.
+        """
+        others = self.replay is not None and self._replay_origin not in (None, origin)
+        if others:
+            self.replay = self.learner.captured = None  # the captured update reads from the replay
+        self._replay_origin = origin
+        return others
 
     def make_replay(self, num_envs: int, frame_stack: int) -> Replay:
         """Return the replay for N environments and S stacked frames: the present one if it fits, or a new one.

@@ -45,7 +45,9 @@ class DQN(Agent):
     ) -> Self:
         """Train for `steps` more agent steps, summed over the environments.
 
-        Every count is in agent steps. Nothing but `steps` and the environments changes what is learned.
+        Every count is in agent steps. Nothing but `steps` and the environments changes what is learned. The replay is
+        kept for the next call with environments that are made alike, and emptied for others. SIGINT, SIGTERM, SIGHUP
+        and SIGUSR1 write a checkpoint and stop, unless they are ignored.
 
         Args:
             envs: Environments with next-step autoreset, as `pixelq.envs.make_vec` makes them.
@@ -57,12 +59,13 @@ class DQN(Agent):
             checkpoint_every: Steps between checkpoints; each evaluation and the last step write one too.
             keep: Number of newest checkpoints to keep, besides the best.
             log_every: Steps between rows of metrics.csv.
-            progress: Whether to show a progress line on stderr.
+            progress: Whether to show a progress line on stderr; without a terminal, plain lines from time to time.
             resume: Whether to go on exactly with the run in `out`, from whose checkpoint the agent was loaded.
             description: Further entries of config.json.
 
         Raises:
-            InvalidConfig: If the environments do not fit the agent or the replay, or an argument is out of range.
+            InvalidConfig: If the environments do not fit the agent or the replay, an argument is out of range, or the
+                optimiser's step size was changed by hand.
             InvalidRun: If `out` cannot be written or holds another run.
             InvalidCheckpoint: If the run in `out` cannot be resumed, or the agent is not the run's.
             TrainingDiverged: If the loss is no longer finite; the last good checkpoint is kept.

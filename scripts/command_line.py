@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import dataclasses
 import difflib
 import errno
-import inspect
 import io
 import itertools
 import json
 import re
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -28,6 +25,7 @@ from tyro.constructors import (
     StructTypeInfo,
 )
 
+from pixelq.agents.config.field_texts import field_texts
 from pixelq.agents.errors import RunFailed, UserError, printable
 from pixelq.agents.storage.files import is_stream, replace_file
 
@@ -274,7 +272,7 @@ def registry(*kinds: type) -> ConstructorRegistry:
     rules = ConstructorRegistry()
     rules.primitive_rule(_integer_rule)
     for kind in kinds:
-        texts = _field_docstrings(kind)
+        texts = field_texts(kind)
         for name, nested in get_type_hints(kind).items():
             if dataclasses.is_dataclass(nested) and all(
                 "group" in each.metadata for each in dataclasses.fields(nested)
@@ -342,24 +340,10 @@ def _title(prefix: str, group: str, text: str) -> Any:
 
 def _parts(kind: Any, prefix: str, default: Any) -> dict[str, Any]:
     """Return, by group, a dataclass of the fields of that group, whose defaults are the values of `default`."""
-    hints, texts = get_type_hints(kind), _field_docstrings(kind)
+    hints, texts = get_type_hints(kind), field_texts(kind)
     groups: dict[str, list[tuple[str, Any, Any]]] = {}
     for field in dataclasses.fields(kind):
         name = tyro.conf.arg(name=f"{prefix}.{field.name}", prefix_name=False)
         value = dataclasses.field(default=getattr(default, field.name), metadata={"help": texts.get(field.name)})
         groups.setdefault(field.metadata["group"], []).append((field.name, Annotated[hints[field.name], name], value))
     return {group: dataclasses.make_dataclass(kind.__name__, fields) for group, fields in groups.items()}
-
-
-def _field_docstrings(kind: type) -> dict[str, str]:
-    """Return the string literals below the fields of a dataclass, by field; none where the source is missing."""
-    try:
-        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    except (OSError, TypeError):
-        return {}
-    assert isinstance(definition, ast.ClassDef)
-    texts = {}
-    for field, below in itertools.pairwise(definition.body):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
-            texts[field.target.id] = " ".join(str(ast.literal_eval(below.value)).split())
-    return texts

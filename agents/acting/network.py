@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.machine_limits import free_memory
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.storage.validation import fitting
 from pixelq.networks import (
@@ -15,6 +18,7 @@ from pixelq.networks import (
     ActionStreams,
     CategoricalHead,
     DrawnFrom,
+    Encoder,
     FractionHead,
     ImplicitHead,
     Init,
@@ -24,6 +28,9 @@ from pixelq.networks import (
     ValueHead,
     make_encoder,
 )
+
+COPIES = 5
+"""Numbers that learning holds for each weight: itself, its gradient, two moments and the target network's copy."""
 
 
 def make_network(
@@ -53,6 +60,77 @@ def make_network(
         raise InvalidConfig("not enough memory for a network of that size; lower hidden, atoms or quantiles") from error
 
 
+def check_memory(
+    observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig, device: torch.device, *, learns: bool
+) -> None:
+    """Check that there is memory for a network and its updates, before any is taken.
+
+    What is reckoned is the least that they take: the weights, their gradients, moments and copy, and the greatest
+    arrays of a loss.
+
+    Args:
+        observation_shape, num_actions, config: See `make_network`.
+        device: Device of the network.
+        learns: Whether the network is also updated.
+
+    Raises:
+        InvalidConfig: If there is not.
+    """
+    free = free_memory(device)
+    weights = _count_weights(observation_shape, num_actions, config)
+    size = None if weights is None else 4 * weights * (COPIES if learns else 1)
+    if size is None or (free is not None and size > free):
+        found = "" if size is None or free is None else f": {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
+        raise InvalidConfig(
+            f"not enough memory for a network of that size{found}; "
+            "lower hidden, lstm, encoder_width, atoms or quantiles"
+        )
+    size = 4 * _count_loss(observation_shape, num_actions, config) if learns else 0
+    if free is not None and size > free:
+        names = {"categorical": "atoms", "implicit": "tau_samples", "scalar": "hidden"}.get(config.head, "quantiles")
+        raise InvalidConfig(
+            f"not enough memory for updates of that size: {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; "
+            f"lower batch_size or {names}"
+        )
+
+
+def _count_weights(observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig) -> int | None:
+    """Return the number of a network's weights, without allocating them; None if it cannot be counted in 63 bits."""
+    # Spectral normalisation adds no weights, and takes time.
+    plain = dataclasses.replace(config, spectral_norm=False)
+    try:
+        with torch.device("meta"):
+            encoder = _make_encoder(observation_shape, plain)
+            features = config.lstm or encoder.out_features
+            parts = [
+                encoder,
+                _make_lstm(encoder.out_features, num_actions, plain),
+                _make_streams(features, num_actions, plain),
+            ]
+    except ValueError as error:
+        raise InvalidConfig(str(error)) from error
+    except (RuntimeError, TypeError):  # PyTorch's, where a size overflows
+        return None
+    count = sum(weight.numel() for part in parts if part is not None for weight in part.parameters())
+    inputs = {"implicit": config.cosines, "fqf": config.cosines + config.quantiles}  # of embedding and proposal
+    return count + features * inputs.get(config.head, 0)
+
+
+def _count_loss(observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig) -> int:
+    """Return how many numbers the greatest arrays of an update hold at least."""
+    learned = config.batch_size * (1 if config.lstm is None else config.sequence_length - config.burn_in)
+    # Of each drawn step: samples of the online network, samples of the target, and their pairs.
+    online, target = {
+        "categorical": (config.atoms, config.atoms),
+        "quantile": (config.quantiles, config.quantiles),
+        "fqf": (config.quantiles, config.quantiles),
+        "implicit": (config.tau_samples, config.tau_samples_target),
+    }.get(config.head, (1, 1))
+    outputs = num_actions * (online + target)
+    hidden = config.hidden * (online if config.head in ("implicit", "fqf") else 1)
+    return learned * (math.prod(observation_shape) + online * target + outputs + hidden)
+
+
 def check_weights(
     weights: Mapping[str, Tensor], observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig
 ) -> None:
@@ -71,7 +149,23 @@ def check_weights(
 
 
 def _make_network(observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig) -> QNetwork:
-    encoder = make_encoder(
+    encoder = _make_encoder(observation_shape, config)
+    for parameter in encoder.parameters():
+        if parameter.dim() == 4:  # kernels in the same order as the images, so that no pass reorders them
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    if config.lstm is None:
+        return QNetwork(encoder, make_head(encoder.out_features, num_actions, config))
+    return QNetwork(
+        encoder,
+        make_head(config.lstm, num_actions, config),
+        _make_lstm(encoder.out_features, num_actions, config),
+        last_action=config.lstm_last_action,
+        last_reward=config.lstm_last_reward,
+    )
+
+
+def _make_encoder(observation_shape: tuple[int, ...], config: AgentConfig) -> Encoder:
+    return make_encoder(
         config.encoder,
         observation_shape,
         hidden=config.hidden or (),
@@ -81,24 +175,16 @@ def _make_network(observation_shape: tuple[int, ...], num_actions: int, config: 
         layer_norm=config.layer_norm,
         init=_init(config),
     )
-    for parameter in encoder.parameters():
-        if parameter.dim() == 4:  # kernels in the same order as the images, so that no pass reorders them
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _make_lstm(in_features: int, num_actions: int, config: AgentConfig) -> LSTM | None:
     if config.lstm is None:
-        return QNetwork(encoder, make_head(encoder.out_features, num_actions, config))
-    in_features = encoder.out_features + config.lstm_last_action * num_actions + config.lstm_last_reward
-    return QNetwork(
-        encoder,
-        make_head(config.lstm, num_actions, config),
-        LSTM(in_features, config.lstm),
-        last_action=config.lstm_last_action,
-        last_reward=config.lstm_last_reward,
-    )
+        return None
+    return LSTM(in_features + config.lstm_last_action * num_actions + config.lstm_last_reward, config.lstm)
 
 
-def make_head(in_features: int, num_actions: int, config: AgentConfig) -> ValueHead:
-    """Return the value head that a configuration describes, for features [B, in_features]."""
-    streams = ActionStreams(
+def _make_streams(in_features: int, num_actions: int, config: AgentConfig) -> ActionStreams:
+    return ActionStreams(
         in_features,
         num_actions,
         outputs={"categorical": config.atoms, "quantile": config.quantiles}.get(config.head, 1),
@@ -108,6 +194,11 @@ def make_head(in_features: int, num_actions: int, config: AgentConfig) -> ValueH
         layer_norm=config.layer_norm,
         init=_init(config) or "torch",
     )
+
+
+def make_head(in_features: int, num_actions: int, config: AgentConfig) -> ValueHead:
+    """Return the value head that a configuration describes, for features [B, in_features]."""
+    streams = _make_streams(in_features, num_actions, config)
     match config.head:
         case "scalar":
             return ScalarHead(streams, loss=config.loss, rescaling=config.value_rescaling)

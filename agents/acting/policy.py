@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Any, ClassVar, Self
 
@@ -14,12 +15,14 @@ from torch import Tensor
 
 from pixelq.agents.acting.exploration import epsilon_greedy
 from pixelq.agents.acting.memory import Memory, PolicyState, memory_of, state_of
-from pixelq.agents.acting.network import check_weights, make_network
-from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.acting.network import check_memory, check_weights, make_network
+from pixelq.agents.config.agent_config import CHANGEABLE, AgentConfig
+from pixelq.agents.config.described import described
 from pixelq.agents.config.device import resolve_device
+from pixelq.agents.config.integers import MOST_SEED, checked_integer
 from pixelq.agents.config.presets import config_of
 from pixelq.agents.config.schedules import epsilons_at
-from pixelq.agents.config.seeds import MOST_SEED, agent_seeds
+from pixelq.agents.config.seeds import agent_seeds
 from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig
 from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint, read_description
 from pixelq.agents.storage.json_values import check_types
@@ -72,15 +75,14 @@ class Policy:
             raise InvalidConfig(f"the action space must be a Discrete space that starts at 0, got {action_space}")
         if action_space.n > MOST_ACTIONS:
             raise InvalidConfig(f"there must be at most {MOST_ACTIONS:,} actions, got {action_space.n:,}")
-        if not 0 <= seed <= MOST_SEED:
-            got = seed if seed < 0 else f"one of {seed.bit_length()} bits"
-            raise InvalidConfig(f"seed must be at least 0 and at most 2**128, got {got}")
+        seed = checked_integer("seed", seed, 0, MOST_SEED)
         self.observation_space, self.action_space = observation_space, action_space
         self.num_actions = int(action_space.n)
-        self.config = config_of(config)
+        self._config = config_of(config)
         self.device = resolve_device(device)
         self.seed = seed
         self.seeds = agent_seeds(seed)
+        check_memory(observation_space.shape, self.num_actions, self._config, self.device, learns=self.reads_learner)
         network = make_network(observation_space.shape, self.num_actions, self.config, self.seeds.network)
         self.network = network.to(self.device)
         self.noise = torch.Generator(self.device).manual_seed(self.seeds.noise)  # of noisy layers when acting
@@ -88,6 +90,38 @@ class Policy:
         self.step = 0
         self.env_id: str | None = None
         self.protocol: str | None = None
+
+    def __repr__(self) -> str:
+        """Return where the policy comes from, how far it has learned, and its configuration in few words."""
+        return (
+            f"{type(self).__name__}(env={self.env_id!r}, protocol={self.protocol!r}, step={self.step}, "
+            f"device={str(self.device)!r}, seed={self.seed}, config={described(self._config)})"
+        )
+
+    @property
+    def config(self) -> AgentConfig:
+        """Hyperparameters; rates and intervals can be replaced, as in `policy.config = replace(policy.config, …)`.
+
+        Raises:
+            InvalidConfig: If another field is replaced, from which the policy has been built.
+        """
+        return self._config
+
+    @config.setter
+    def config(self, config: AgentConfig) -> None:
+        """Replace rates and intervals."""
+        for field in dataclasses.fields(config):
+            name, old, new = field.name, getattr(self._config, field.name), getattr(config, field.name)
+            if new != old and name not in CHANGEABLE:
+                raise InvalidConfig(
+                    f"{name} must stay {old!r}, from which this {type(self).__name__} was built, got {new!r}; "
+                    f"make a new one: {type(self).__name__}(observation_space, action_space, config)"
+                )
+        self.configure(config)
+
+    def configure(self, config: AgentConfig) -> None:
+        """Replace the configuration without a check, for settings from which nothing has been built yet."""
+        self._config = config
 
     @property
     def epsilon(self) -> float:

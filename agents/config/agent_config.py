@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from pixelq.agents.config.field_texts import show_fields
+from pixelq.agents.config.integers import MOST, plain
 from pixelq.agents.errors import InvalidConfig
 
 Group = Literal[
@@ -25,10 +27,14 @@ Group = Literal[
 ]
 """Subject of a field; `pixelq train --help` shows the fields of one group together."""
 
-MOST = 10**12
-"""Greatest value of every count: beyond it, arithmetic would overflow somewhere before memory runs out."""
 FARTHEST = 1e38
 """Greatest absolute value of every number: float32 ends at 3.4e38."""
+
+CHANGEABLE = frozenset(
+    "learning_rate learning_rate_end learning_rate_steps train_every gradient_steps target_update_every "
+    "epsilon_start epsilon_end epsilon_steps epsilon_ladder epsilon_off".split()
+)
+"""Fields that may be changed in an agent that exists: they are read at every step, and nothing is built from them."""
 
 
 def setting(
@@ -221,6 +227,7 @@ class AgentConfig:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for field in fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
             requirement = _violated(getattr(self, field.name), hints[field.name], field.metadata)
             self._require(field.name, requirement is None, str(requirement))
         self._check_combinations()
@@ -267,6 +274,9 @@ class AgentConfig:
         if unknown:
             raise InvalidConfig(f"unknown field {unknown[0]!r:.80} of the agent's configuration")
         return cls(**values)
+
+
+show_fields(AgentConfig)
 
 
 def _violated(value: Any, hint: Any, metadata: Mapping[str, Any]) -> str | None:

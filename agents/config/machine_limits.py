@@ -33,6 +33,8 @@ def free_memory(device: torch.device) -> int | None:
         free, _ = torch.cuda.mem_get_info(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(free + cached)
+    if device.type != "cpu":
+        return None
     found = [_number(line.split()[1:2]) for line in _lines(MEMINFO) if line.startswith("MemAvailable:")]
     limits = [kilobytes * 1024 for kilobytes in found if kilobytes is not None]
     for folder in _groups("memory"):

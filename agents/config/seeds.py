@@ -7,8 +7,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 PURPOSES = ("training", "resumed training", "choice of the best", "evaluation")
-MOST_SEED = 2**128
-"""Greatest seed of a run."""
 Purpose = Literal["resumed training", "choice of the best", "evaluation"]
 
 

@@ -8,6 +8,7 @@ truncation, the next observation needs no special care.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,14 +18,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.machine_limits import free_memory
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.batches import Batch, Sequences
 from pixelq.agents.experience.returns import Returns
 from pixelq.agents.experience.ring import Ring
 from pixelq.agents.experience.samplers import PrioritizedSampler, Sampler, UniformSampler
+from pixelq.agents.experience.sum_tree import SumTree
 from pixelq.agents.experience.windows import SequenceWindow, TransitionWindow, Window
 from pixelq.agents.storage.validation import fitting, part
 from pixelq.networks import LSTMState
+
+BESIDE_FRAME = 2 + 4 + 1 + 1 + 1 + 1 + 4
+"""Bytes of a row beside its frame: action, reward, two ends, age, whether it is a start, and its place in the queue."""
+IN_TREE = 8 * SumTree.BRANCHES / (SumTree.BRANCHES - 1)
+"""Bytes of a row's priority and of the sums above it."""
+SHARE = 0.8
+"""Share of the free memory that a proposed capacity takes, which leaves some for the network and the environments."""
 
 
 class Replay:
@@ -76,6 +86,10 @@ class Replay:
         self.length = _time_steps(capacity, num_envs, frame_stack, n_step, sequences)
         self.num_envs, self.frame_stack = num_envs, frame_stack
         self.device = torch.device(device)
+        frame = math.prod(observation_shape[1:] if frame_stack > 1 else observation_shape)
+        frame *= 1 if observation_dtype == np.uint8 else 4
+        row_bytes = frame + BESIDE_FRAME + prioritized * IN_TREE
+        _check_memory(self.length * num_envs, row_bytes, _state_bytes(sequences), self.device)
         self.ring = Ring(
             observation_shape,
             observation_dtype,
@@ -278,6 +292,36 @@ class Replay:
         self.window.load_state(state)
         starts = self.window.starts(first, max(first, time - self.window.ahead))
         self.sampler.load_state(torch.from_numpy(starts).to(self.device), part(state, "sampler"))
+
+
+def _state_bytes(sequences: Mapping[str, Any] | None) -> float:
+    """Return the bytes of stored LSTM states in a row."""
+    if sequences is None or not sequences["stores"]:
+        return 0.0
+    return float(2 * 4 * sequences["state_size"] / sequences["period"])  # h and c, float32
+
+
+def _check_memory(rows: int, row_bytes: float, state_bytes: float, device: torch.device) -> None:
+    """Check that there is memory for rows, before any is taken.
+
+    Args:
+        rows: Number of rows.
+        row_bytes: Bytes of a row without LSTM states.
+        state_bytes: Bytes of the LSTM states in a row.
+        device: Device of the rows.
+
+    Raises:
+        InvalidConfig: If there is not.
+    """
+    free, size = free_memory(device), rows * (row_bytes + state_bytes)
+    if free is None or size <= free:
+        return
+    fit = int(SHARE * free / (row_bytes + state_bytes))
+    memory = " or lstm, or raise sequence_period" if state_bytes > row_bytes else ""
+    raise InvalidConfig(
+        f"no memory for a replay of {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
+        f"lower replay_capacity{memory}; {fit - fit % 1000 if fit >= 1000 else fit:,} rows would fit"
+    )
 
 
 def _time_steps(

@@ -118,6 +118,8 @@ class Learner:
     def set_learning_rate(self, learning_rate: float) -> None:
         """Set the step size of all parameters but those of FQF's fractions."""
         for group in self.optimizers["optimizer"].param_groups:
+            if not isinstance(group["lr"], Tensor):  # somebody has put a number there
+                group["lr"], self.captured = torch.zeros((), device=self.device), None
             group["lr"].fill_(learning_rate)  # in place: a captured update reads it there
 
     @property

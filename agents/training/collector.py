@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -52,10 +54,11 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
         check_fits(agent, evaluation_envs, "evaluation environments")
 
 
-def note_envs(agent: Agent, envs: VectorEnv) -> None:
+def note_envs(agent: Agent, envs: VectorEnv, *, resume: bool = False) -> None:
     """Record in the agent which environments it is trained in.
 
     If Atari environments stack another number of frames than `config.frame_stack`, that becomes theirs, with a warning.
+    A replay of other environments is dropped, with a warning unless the run to `resume` restores its own.
     """
     asked_for, stack = agent.config.frame_stack, frame_stack_of(envs, agent.config.frame_stack)
     agent.env_id = env_id(envs)
@@ -74,6 +77,23 @@ def note_envs(agent: Agent, envs: VectorEnv) -> None:
         )
     protocol = protocol_of(envs)
     agent.protocol = None if protocol is None else protocol.rules
+    if agent.keep_replay_of(_origin(envs)) and not resume:  # a run's replay is restored from its files
+        warnings.warn(
+            "the replay held steps of other environments, and is emptied; it is filled again before the next update",
+            stacklevel=4,  # the caller of learn
+        )
+
+
+def _origin(envs: VectorEnv) -> object:
+    """Return what is equal for environments that play the same: how they were made, or else the object itself."""
+    if env_id(envs) is None:
+        return weakref.ref(envs)
+    protocol, kinds = protocol_of(envs), [type(envs)]
+    while isinstance(envs, VectorWrapper):
+        envs = envs.env
+        kinds.append(type(envs))
+    made = re.sub(r" at 0x[0-9a-f]+", "", repr(envs.spec))  # functions that wrap are known by their names
+    return env_id(envs), None if protocol is None else protocol.rules, made, kinds
 
 
 class Restarts:

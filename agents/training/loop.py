@@ -13,9 +13,8 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from pixelq.agents.agent import Agent
+from pixelq.agents.config.integers import checked_integer
 from pixelq.agents.config.presets import preset_of
-from pixelq.agents.errors import InvalidConfig
-from pixelq.agents.experience.replay import Replay
 from pixelq.agents.experience.ring import Ring
 from pixelq.agents.runs.checkpoints import RunCheckpoints, check_capacity, check_newest
 from pixelq.agents.runs.folder import RunFolder
@@ -46,10 +45,10 @@ class Parts(NamedTuple):
 
 def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions) -> None:
     """Train an agent for `steps` more steps; see `DQN.learn`."""
-    if steps < (0 if options.resume else 1):  # 0 finishes what the run's last step left undone
-        raise InvalidConfig(f"steps must be at least 1, got {steps}")
+    steps = checked_integer("steps", steps, 0 if options.resume else 1)  # 0 finishes what the last step left undone
     check_envs(agent, envs, options.evaluation_envs)
-    note_envs(agent, envs)
+    agent.check_learning_rate()
+    note_envs(agent, envs, resume=options.resume)
     for sentence in advice(agent, steps, options.description.get("preset"), resume=options.resume):
         warnings.warn(sentence, stacklevel=3)  # the caller of learn
     with suitable_threads(agent, options.out if options.resume else None):
@@ -106,16 +105,16 @@ def open_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: in
         InvalidRun: If the folder cannot be used, or its run has other settings.
         InvalidCheckpoint: If the run cannot be restored, or the agent is not the run's.
     """
-    make_replay = partial(agent.make_replay, envs.num_envs, frame_stack_of(envs))
-    replay = make_replay() if options.out is None or not options.resume else None
+    if options.out is None or not options.resume:  # a new folder is only created for a run that can begin
+        agent.make_replay(envs.num_envs, frame_stack_of(envs))
     if options.out is None:
-        return _make_parts(agent, envs, replay or make_replay(), options, last_step, received, None)
+        return _make_parts(agent, envs, options, last_step, received, None)
     folder = RunFolder(options.out, options.resume)
     try:
-        if replay is None:
+        if options.resume:
             last_step = _last_step_of(folder, last_step, agent.step)
             _check_run(agent, envs, options, last_step, folder)
-        parts = _make_parts(agent, envs, replay or make_replay(), options, last_step, received, folder)
+        parts = _make_parts(agent, envs, options, last_step, received, folder)
         _begin(parts, folder)
     except BaseException:
         folder.close()
@@ -158,7 +157,6 @@ def _check_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: 
 def _make_parts(
     agent: Agent,
     envs: VectorEnv,
-    replay: Replay,
     options: LearnOptions,
     last_step: int,
     received: list[int],
@@ -166,6 +164,7 @@ def _make_parts(
 ) -> Parts:
     """Make the parts of the loop, and what they share."""
     # What the parts share
+    replay = agent.make_replay(envs.num_envs, frame_stack_of(envs))
     interval, stopwatch = Interval(agent.step), Stopwatch()
     line = ProgressLine(agent.step, last_step, options.progress)
     checkpoints = None if folder is None else RunCheckpoints(folder.checkpoints, replay, options.keep)

@@ -8,7 +8,7 @@ from typing import Any
 
 from gymnasium.vector import VectorEnv
 
-from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.config.integers import checked_integer
 from pixelq.agents.storage.files import user_path
 
 
@@ -17,7 +17,7 @@ class LearnOptions:
     """The keyword arguments of `DQN.learn`, which explains them.
 
     Raises:
-        InvalidConfig: If a count is less than 1.
+        InvalidConfig: If a count is no integer or less than 1.
     """
 
     out: Path | None = None
@@ -35,5 +35,4 @@ class LearnOptions:
         if self.out is not None:
             object.__setattr__(self, "out", user_path(self.out))
         for name in ("evaluate_every", "evaluation_episodes", "checkpoint_every", "keep", "log_every"):
-            if getattr(self, name) < 1:
-                raise InvalidConfig(f"{name} must be at least 1, got {getattr(self, name)}")
+            object.__setattr__(self, name, checked_integer(name, getattr(self, name), 1))

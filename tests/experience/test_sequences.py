@@ -218,7 +218,7 @@ def test_a_replay_that_never_holds_a_batch_is_refused() -> None:
 def test_states_that_do_not_fit_into_memory_are_refused_in_a_sentence() -> None:
     config = AgentConfig(lstm=10**12, frame_stack=1, batch_size=2, replay_capacity=800)  # 10 slots of 2 environments
     with pytest.raises(
-        InvalidConfig, match=r"no memory for 160000\.0 GB of stored states; lower replay_capacity or lstm"
+        InvalidConfig, match=r"no memory for a replay of 160000\.0 GB, .* GB are free; lower replay_capacity or lstm"
     ):
         make_replay((4,), np.dtype(np.float32), config, num_envs=2, frame_stack=1, device="cpu", seed=0)
 

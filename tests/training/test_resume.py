@@ -313,12 +313,14 @@ def test_a_table_of_a_version_with_fewer_columns_goes_on_with_all(tmp_path: Path
     path = tmp_path / "run" / "metrics.csv"
     before = path.read_text().splitlines()
     assert before[0].endswith(",restarts,q_discrepancy,return_mean_100")
-    path.write_text("".join(line.rpartition(",")[0] + "\n" for line in before))
+    older = [line.rpartition(",")[0] for line in before]
+    path.write_text("".join(line + "\n" for line in older))
     assert trained.train(tmp_path / "run", 500) is not None
-    after = path.read_text().splitlines()
-    assert (
-        after[: len(before) - 1] == before[:-1]
-    )  # the last row, of the first end, is within the interval that went on
+    header, *after = path.read_text().splitlines()
+    assert header == before[0]
+    # The last row, of the first end, is within the interval that went on.
+    assert after[: len(before) - 2] == [line + "," for line in older[1:-1]]
+    assert not after[-1].endswith(",")
     assert {line.count(",") for line in after} == {before[0].count(",")}
     assert [int(row["step"]) for row in read_run(tmp_path / "run").metrics][-1] == 500
 

@@ -1,0 +1,43 @@
+"""What the fields of a dataclass mean: the string literals below them."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import textwrap
+
+
+def field_texts(kind: type) -> dict[str, str]:
+    """Return the string literals below the fields of a dataclass, by field; none where the source is missing."""
+    try:
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    except (OSError, TypeError):
+        return {}
+    assert isinstance(definition, ast.ClassDef)
+    texts = {}
+    for field, below in itertools.pairwise(definition.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+            texts[field.target.id] = " ".join(str(ast.literal_eval(below.value)).split())
+    return texts
+
+
+def show_fields(kind: type) -> None:
+    """List the fields of a dataclass, whose metadata names their groups, in its docstring, and shorten its signature.
+
+    So `help` says what each field means, in place of one line with all of them.
+    """
+    texts, lines, group = field_texts(kind), [], None
+    fields = sorted(dataclasses.fields(kind), key=lambda field: field.metadata["group"])
+    for field in fields:
+        if field.metadata["group"] != group:
+            group = field.metadata["group"]
+            lines += ["", f"{group[0].upper()}{group[1:]}:"]
+        lines += [f"    {field.name}: {field.type} = {field.default!r}"]
+        lines += textwrap.wrap(texts.get(field.name, ""), 88, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    kind.__doc__ = inspect.cleandoc(kind.__doc__ or "") + "\n" + "\n".join(lines) + "\n"
+    settings = inspect.Parameter("settings", inspect.Parameter.VAR_KEYWORD)
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    kind.__signature__ = inspect.Signature([settings])  # type: ignore[attr-defined]
+    kind.__init__.__signature__ = inspect.Signature([own, settings])  # type: ignore[misc]

@@ -1,0 +1,125 @@
+"""Memory is reckoned before it is taken: for replays, networks and losses."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from pixelq.agents import DQN, AgentConfig, InvalidConfig, InvalidRun, Policy, preset
+from pixelq.agents.acting import network
+from pixelq.agents.acting.network import _count_loss, _count_weights, make_network
+from pixelq.agents.experience import replay
+from pixelq.agents.experience.replay import Replay
+from pixelq.envs import make_vec
+from tests.support.runs import copied
+
+PIXELS = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+ACTIONS = gymnasium.spaces.Discrete(6)
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The bytes that are free: two billion, or what a test puts there."""
+    found = [2_000_000_000]
+    monkeypatch.setattr(replay, "free_memory", lambda _: found[0])
+    monkeypatch.setattr(network, "free_memory", lambda _: found[0])
+    return found
+
+
+def make(capacity: int, **keywords: Any) -> Replay:
+    return Replay((4, 84, 84), np.dtype(np.uint8), capacity=capacity, num_envs=1, frame_stack=4, **keywords)
+
+
+def test_a_replay_that_would_not_fit_is_refused_and_told_what_would(free: list[int]) -> None:
+    sentence = r"^no memory for a replay of 7\.1 GB, 2\.0 GB are free; lower replay_capacity; 226,000 rows would fit$"
+    with pytest.raises(InvalidConfig, match=sentence):
+        make(1_000_000)
+    make(226_000)
+
+
+@pytest.mark.parametrize("prioritized", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("lstm", [None, 16])
+def test_what_is_reckoned_is_what_is_taken(free: list[int], prioritized: bool, dtype: Any, lstm: int | None) -> None:
+    sequences = None
+    if lstm is not None:
+        sequences = {"length": 8, "period": 4, "burn_in": 0, "state_size": lstm, "stores": True}
+    arguments: dict[str, Any] = {"capacity": 4_000, "num_envs": 2, "prioritized": prioritized, "sequences": sequences}
+    taken = Replay((9, 9), np.dtype(dtype), **arguments).nbytes
+    free[0] = int(0.99 * taken)
+    with pytest.raises(InvalidConfig, match="no memory for a replay"):
+        Replay((9, 9), np.dtype(dtype), **arguments)
+    free[0] = int(1.01 * taken)
+    assert Replay((9, 9), np.dtype(dtype), **arguments).nbytes == taken
+
+
+@pytest.mark.parametrize("name", ["nature", "dqn", "rainbow", "iqn", "fqf", "btr", "r2d2", "qrdqn"])
+def test_weights_are_counted_without_making_them(name: str) -> None:
+    made = make_network((4, 84, 84), 6, preset(name), 0)
+    counted = _count_weights((4, 84, 84), 6, preset(name))
+    assert counted is not None
+    assert counted <= sum(weight.numel() for weight in made.parameters()) <= 1.01 * counted
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"hidden": 10**9}, "network"),
+        ({"hidden": 10**12}, "network"),
+        ({"hidden": 10**5}, "network"),
+        ({"lstm": 10**10}, "network"),
+        ({"head": "quantile", "quantiles": 10**6}, "network"),
+        ({"head": "quantile", "quantiles": 10**5, "hidden": 1}, "updates"),
+        ({"head": "categorical", "atoms": 10**4, "hidden": 1, "batch_size": 64}, "updates"),
+        ({"head": "implicit", "tau_samples": 10**6}, "updates"),
+        ({"head": "fqf", "quantiles": 20_000}, "updates"),
+        ({"batch_size": 10**5}, "updates"),
+        ({"encoder": "impala", "encoder_width": 10**5}, "network"),
+    ],
+    ids=str,
+)
+def test_settings_whose_memory_cannot_be_had_are_refused_at_once(
+    free: list[int], settings: dict[str, Any], word: str
+) -> None:
+    begun = time.process_time()
+    with pytest.raises(InvalidConfig, match=f"^not enough memory for (a )?{word} of that size.*; lower "):
+        DQN(PIXELS, ACTIONS, replace(AgentConfig(), **settings), device="cpu")
+    assert time.process_time() - begun < 2.0
+
+
+def test_a_policy_needs_memory_for_its_weights_alone(free: list[int]) -> None:
+    weights = _count_weights((4, 84, 84), 6, AgentConfig())
+    assert weights is not None
+    free[0] = 5 * 4 * weights - 1
+    Policy(PIXELS, ACTIONS, device="cpu")
+    with pytest.raises(InvalidConfig, match="not enough memory for a network of that size"):
+        DQN(PIXELS, ACTIONS, device="cpu")
+    free[0] = 4 * weights - 1
+    with pytest.raises(InvalidConfig, match="not enough memory for a network of that size"):
+        Policy(PIXELS, ACTIONS, device="cpu")
+
+
+def test_no_preset_is_reckoned_too_large(free: list[int]) -> None:
+    free[0] = 10**9
+    for name in ("dqn", "rainbow", "iqn", "fqf", "btr", "r2d2"):
+        assert 4 * _count_loss((4, 84, 84), 18, preset(name)) < free[0], name
+        network.check_memory((4, 84, 84), 18, preset(name), torch.device("cpu"), learns=True)
+
+
+def test_a_run_is_known_for_its_own_before_memory_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint that claims another capacity than its run."""
+    envs = make_vec("pixelq/Catch-v0", 2)
+    config = AgentConfig(hidden=8, learning_starts=8, batch_size=4, replay_capacity=100, encoder="mlp")
+    agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
+    agent.learn(envs, 20, tmp_path / "run")
+    copied(tmp_path / "run", tmp_path / "copy")
+    loaded = DQN.load(tmp_path / "copy", "cpu")
+    loaded.configure(replace(config, replay_capacity=10**8))
+    monkeypatch.setattr(torch, "empty", pytest.fail)
+    with pytest.raises(InvalidRun, match="replay_capacity must be 100 as in the run in"):
+        loaded.learn(envs, 20, tmp_path / "copy", resume=True)
