@@ -179,9 +179,9 @@ def check_newest(folder: Path, step: int) -> None:
         step: Agent step.
 
     Raises:
-        InvalidCheckpoint: If there is a later checkpoint that is intact.
+        InvalidCheckpoint: If there is a later checkpoint that is intact, or the folder cannot be read.
     """
-    for path in reversed(step_folders(folder)):
+    for path in reversed(_found(folder)):
         if step_of(path) > step and damage(path) is None:
             raise InvalidCheckpoint(
                 f"the agent is at step {step:,}, but its run has come further; load the agent from {path}"
@@ -230,17 +230,18 @@ def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
         warn: Called with a sentence about each damaged checkpoint.
 
     Raises:
-        InvalidCheckpoint: If there are checkpoints, and none of them can be used.
+        InvalidCheckpoint: If there are checkpoints, and none of them can be used, or the folder cannot be read.
     """
     problems: list[str] = []
-    for candidate in reversed(step_folders(folder)):
+    candidates = _found(folder)[::-1]
+    for candidate in candidates:
         problem = damage(candidate)
         if problem is None:
             for line in problems:
                 warn(f"{line}; going back to {candidate.name}")
             return candidate
         problems.append(f"{candidate} cannot be resumed ({problem})")
-    for candidate, line in zip(reversed(step_folders(folder)), problems, strict=True):
+    for candidate, line in zip(candidates, problems, strict=True):
         if damage(candidate, blocks=False) is None:
             warn(f"{line}, nor any other checkpoint of the run; going on from it with an empty replay")
             return candidate
@@ -258,14 +259,26 @@ def check_has_no_checkpoint_yet(out: Path) -> None:
     Raises:
         InvalidRun: If it had come further, or is no run.
     """
-    if (out / AGENT).exists():  # a pretrained policy has the config.json of its run beside it
+    if os.path.exists(out / AGENT):  # a pretrained policy has the config.json of its run beside it
         raise InvalidRun(f"{out} holds an agent without its run; it can be loaded, but not resumed")
-    if not all((out / f"{name}.csv").exists() for name in TABLES):
+    if not all(os.path.exists(out / f"{name}.csv") for name in TABLES):
         return
     config, metrics, evaluations = read_run(out)
     first = min(config.get("checkpoint_every", 0), config.get("evaluate_every", 0)) + config.get("num_envs", 0)
     if evaluations or any(int(row["step"]) >= first for row in metrics):
         raise InvalidRun(f"the checkpoints of {out} are missing; restore them, or start another run in another --out")
+
+
+def _found(folder: Path) -> list[Path]:
+    """Return the checkpoints in a run's folder of them, oldest first.
+
+    Raises:
+        InvalidCheckpoint: If it cannot be read.
+    """
+    try:
+        return step_folders(folder)
+    except OSError as error:
+        raise InvalidCheckpoint(f"{folder} cannot be read ({error.strerror}); change its permissions") from error
 
 
 def _check_exists(checkpoint: Path) -> None:
@@ -281,7 +294,7 @@ def damage(checkpoint: Path, *, blocks: bool = True) -> str | None:
         blocks: Whether to check the replay's blocks too, which lie beside it.
     """
     try:
-        if not (checkpoint / CHECKSUMS).exists():
+        if not os.path.exists(checkpoint / CHECKSUMS):
             return "it has no checksums: it is damaged, or of an earlier version without a replay"
         digests = read_checksums(checkpoint)
         missing = {AGENT, NETWORK, LEARNER, RUN, ARRAYS, ROWS} - digests.keys()

@@ -14,9 +14,12 @@ import torch
 
 from pixelq.agents import DQN, InvalidCheckpoint, InvalidRun, RunUnwritable
 from pixelq.agents.evaluation.scoring import checkpoints_of, mark_of
+from pixelq.agents.runs.checkpoints import RunCheckpoints, newest_checkpoint
+from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.storage import files
 from pixelq.agents.storage.checkpoint import find_checkpoint, read_description, read_run_arrays, unpack_tensors
 from pixelq.agents.storage.pointers import checkpoint_folder, step_folders, step_of
+from pixelq.agents.training.recorder import RunWriter
 from pixelq.envs import make_vec
 from tests.support.runs import contents, copied, run_here
 from tests.support.small_agents import seal
@@ -114,6 +117,36 @@ def test_a_folder_that_leads_out_of_the_run_is_refused(run: Path, tmp_path: Path
     with pytest.raises(InvalidRun, match=f"{name} must not be a link; put what it leads to in its place"):
         go_on(out)
     assert contents(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_read_loses_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = copied(run, tmp_path / "run")
+    (out / "checkpoints" / "replay").mkdir(exist_ok=True)
+    block = out / "checkpoints" / "replay" / "rows_000000000010.zst"
+    block.write_bytes(b"rows")
+    agent = DQN.load(out, "cpu")
+    checkpoints = RunCheckpoints(out / "checkpoints", agent.make_replay(2, 1), keep=1)
+    writer = RunWriter(agent, None, None)
+    writer.folder = RunFolder(out, resume=True)
+
+    def refusing(call: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(path: Any, *arguments: Any, **options: Any) -> Any:
+            if str(path).startswith(str(out / "checkpoints")):
+                raise PermissionError(13, "Permission denied")
+            return call(path, *arguments, **options)
+
+        return refuse
+
+    said = r"can no longer be written \(Permission denied\), at step [0-9]+; --resume goes on when it can$"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "listdir", refusing(os.listdir))
+        with pytest.raises(InvalidCheckpoint, match=r"checkpoints cannot be read \(Permission denied\)"):
+            newest_checkpoint(out / "checkpoints", pytest.fail)
+        patch.setattr(os, "stat", refusing(os.stat))  # also where the error's sentence is made
+        with pytest.raises(RunUnwritable, match=said), writer.writing():
+            checkpoints._remove_old()
+    writer.folder.close()
+    assert block.exists()
 
 
 # --- the lock ---------------------------------------------------------------------------------------------------------
