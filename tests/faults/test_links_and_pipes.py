@@ -72,14 +72,20 @@ def test_folders_are_not_written_or_removed_through_links(precious: Path, tmp_pa
     assert (precious / "file").read_text() == "mine"
 
 
-def test_a_device_is_written_to_and_not_replaced() -> None:
-    before = os.stat("/dev/null")
-    replace_file(Path("/dev/null"), b"nothing")
-    assert os.stat("/dev/null").st_ino == before.st_ino
-    assert is_stream(Path("/dev/stdout"))
-    if os.path.exists("/dev/full"):
-        with pytest.raises(OSError, match="No space left"):
-            replace_file(Path("/dev/full"), b"nothing")
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    replace_file(tmp_path / "pipe", b"figures")
+    assert os.read(reader, 100) == b"figures"
+    os.close(reader)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_only_the_system_s_own_links_lead_to_devices(tmp_path: Path) -> None:
+    assert all(is_stream(Path(path)) for path in ("/dev/null", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"))
+    (tmp_path / "link").symlink_to("/dev/null")
+    (tmp_path / "file").write_text("")
+    assert not any(is_stream(path) for path in (tmp_path, tmp_path / "file", tmp_path / "link", tmp_path / "nothing"))
 
 
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
