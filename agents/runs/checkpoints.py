@@ -105,8 +105,7 @@ class RunCheckpoints:
         _check_exists(folder)
         state, arrays = read_run_state(folder), read_run_arrays(folder, self.most_array_bytes)
         try:
-            if count(state, "num_envs") != self.replay.num_envs:
-                raise ValueError(f"num_envs must be {self.replay.num_envs}, got {state['num_envs']}")
+            _check_num_envs(state, self.replay.num_envs)
             replay_state = part(arrays, "replay")
             self.files.read(folder, int(replay_state["time"]))
             self.replay.load_state(replay_state)
@@ -204,6 +203,11 @@ def check_capacity(folder: Path, step: int, ring: Ring, capacity: int, period: i
     path = folder_of_step(folder, step)
     _check_exists(path)
     length = capacity // ring.num_envs - period + 1  # at least
+    state = read_run_state(path)
+    try:
+        _check_num_envs(state, ring.num_envs)
+    except ValueError as error:
+        raise InvalidCheckpoint(f"{path} does not fit this run: {error}") from error
     levels = [tensor.numel() for name, tensor in read_shapes(path, ARRAYS).items() if ".level." in name]
     try:
         if levels and max(levels) < length * ring.num_envs:
@@ -279,6 +283,11 @@ def _found(folder: Path) -> list[Path]:
         return step_folders(folder)
     except OSError as error:
         raise InvalidCheckpoint(f"{folder} cannot be read ({error.strerror}); change its permissions") from error
+
+
+def _check_num_envs(state: dict[str, Any], num_envs: int) -> None:
+    if count(state, "num_envs") != num_envs:
+        raise ValueError(f"num_envs must be {num_envs}, got {state['num_envs']}")
 
 
 def _check_exists(checkpoint: Path) -> None:
