@@ -124,7 +124,7 @@ def _resume(args: TrainArgs) -> None:
             f"{newest} does not belong to a run of {args.num_envs:,} environments; restore its config.json"
         )
     agent.configure(config)
-    if agent.step >= args.steps and (args.out / FINAL_EVALUATION).exists():
+    if agent.step >= args.steps and os.path.exists(args.out / FINAL_EVALUATION):
         raise InvalidRun(
             f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps, or evaluate it"
         )

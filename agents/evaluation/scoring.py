@@ -23,7 +23,7 @@ from pixelq.agents.evaluation.episode import (
 from pixelq.agents.evaluation.evaluate import LIMIT, Evaluation, evaluate
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_description
-from pixelq.agents.storage.files import digest_of_file, read_regular, replace_file
+from pixelq.agents.storage.files import digest_of_file, open_to_append, read_regular, replace_file
 from pixelq.agents.storage.json_values import check_types
 from pixelq.agents.storage.pointers import Mark, marked
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
@@ -284,7 +284,7 @@ class ScoreFile:
                 tuple(values[name] for name in KEY): values for values in scores
             }
             path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, whole.encode()) if whole != text else path.open("a").close()
+            replace_file(path, whole.encode()) if whole != text else open_to_append(path).close()
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}); use another `results` file") from error
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -297,7 +297,7 @@ class ScoreFile:
             RunFailed: If it cannot be written.
         """
         try:
-            with self.path.open("a") as file:
+            with open_to_append(self.path) as file:
                 file.write(json.dumps(score.to_json()) + "\n")
                 file.flush()
                 os.fsync(file.fileno())

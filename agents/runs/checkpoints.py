@@ -105,8 +105,7 @@ class RunCheckpoints:
         _check_exists(folder)
         state, arrays = read_run_state(folder), read_run_arrays(folder, self.most_array_bytes)
         try:
-            if count(state, "num_envs") != self.replay.num_envs:
-                raise ValueError(f"num_envs must be {self.replay.num_envs}, got {state['num_envs']}")
+            _check_num_envs(state, self.replay.num_envs)
             replay_state = part(arrays, "replay")
             self.files.read(folder, int(replay_state["time"]))
             self.replay.load_state(replay_state)
@@ -179,9 +178,9 @@ def check_newest(folder: Path, step: int) -> None:
         step: Agent step.
 
     Raises:
-        InvalidCheckpoint: If there is a later checkpoint that is intact.
+        InvalidCheckpoint: If there is a later checkpoint that is intact, or the folder cannot be read.
     """
-    for path in reversed(step_folders(folder)):
+    for path in reversed(_found(folder)):
         if step_of(path) > step and damage(path) is None:
             raise InvalidCheckpoint(
                 f"the agent is at step {step:,}, but its run has come further; load the agent from {path}"
@@ -204,6 +203,11 @@ def check_capacity(folder: Path, step: int, ring: Ring, capacity: int, period: i
     path = folder_of_step(folder, step)
     _check_exists(path)
     length = capacity // ring.num_envs - period + 1  # at least
+    state = read_run_state(path)
+    try:
+        _check_num_envs(state, ring.num_envs)
+    except ValueError as error:
+        raise InvalidCheckpoint(f"{path} does not fit this run: {error}") from error
     levels = [tensor.numel() for name, tensor in read_shapes(path, ARRAYS).items() if ".level." in name]
     try:
         if levels and max(levels) < length * ring.num_envs:
@@ -230,17 +234,18 @@ def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:
         warn: Called with a sentence about each damaged checkpoint.
 
     Raises:
-        InvalidCheckpoint: If there are checkpoints, and none of them can be used.
+        InvalidCheckpoint: If there are checkpoints, and none of them can be used, or the folder cannot be read.
     """
     problems: list[str] = []
-    for candidate in reversed(step_folders(folder)):
+    candidates = _found(folder)[::-1]
+    for candidate in candidates:
         problem = damage(candidate)
         if problem is None:
             for line in problems:
                 warn(f"{line}; going back to {candidate.name}")
             return candidate
         problems.append(f"{candidate} cannot be resumed ({problem})")
-    for candidate, line in zip(reversed(step_folders(folder)), problems, strict=True):
+    for candidate, line in zip(candidates, problems, strict=True):
         if damage(candidate, blocks=False) is None:
             warn(f"{line}, nor any other checkpoint of the run; going on from it with an empty replay")
             return candidate
@@ -258,14 +263,31 @@ def check_has_no_checkpoint_yet(out: Path) -> None:
     Raises:
         InvalidRun: If it had come further, or is no run.
     """
-    if (out / AGENT).exists():  # a pretrained policy has the config.json of its run beside it
+    if os.path.exists(out / AGENT):  # a pretrained policy has the config.json of its run beside it
         raise InvalidRun(f"{out} holds an agent without its run; it can be loaded, but not resumed")
-    if not all((out / f"{name}.csv").exists() for name in TABLES):
+    if not all(os.path.exists(out / f"{name}.csv") for name in TABLES):
         return
     config, metrics, evaluations = read_run(out)
     first = min(config.get("checkpoint_every", 0), config.get("evaluate_every", 0)) + config.get("num_envs", 0)
     if evaluations or any(int(row["step"]) >= first for row in metrics):
         raise InvalidRun(f"the checkpoints of {out} are missing; restore them, or start another run in another `out`")
+
+
+def _found(folder: Path) -> list[Path]:
+    """Return the checkpoints in a run's folder of them, oldest first.
+
+    Raises:
+        InvalidCheckpoint: If it cannot be read.
+    """
+    try:
+        return step_folders(folder)
+    except OSError as error:
+        raise InvalidCheckpoint(f"{folder} cannot be read ({error.strerror}); change its permissions") from error
+
+
+def _check_num_envs(state: dict[str, Any], num_envs: int) -> None:
+    if count(state, "num_envs") != num_envs:
+        raise ValueError(f"num_envs must be {num_envs}, got {state['num_envs']}")
 
 
 def _check_exists(checkpoint: Path) -> None:
@@ -281,7 +303,7 @@ def damage(checkpoint: Path, *, blocks: bool = True) -> str | None:
         blocks: Whether to check the replay's blocks too, which lie beside it.
     """
     try:
-        if not (checkpoint / CHECKSUMS).exists():
+        if not os.path.exists(checkpoint / CHECKSUMS):
             return "it has no checksums: it is damaged, or of an earlier version without a replay"
         digests = read_checksums(checkpoint)
         missing = {AGENT, NETWORK, LEARNER, RUN, ARRAYS, ROWS} - digests.keys()

@@ -22,7 +22,7 @@ METRICS = (
 ).split()
 EVALUATIONS = "step episodes mean median std ci95_low ci95_high human_normalized".split()
 TABLES = {"metrics": METRICS, "evaluations": EVALUATIONS}
-MOST_TABLE = 2**30
+MOST_TABLE = 2**28
 """Bytes of the longest table that is read."""
 FINAL_EVALUATION = "final_evaluation.json"
 """Evaluation of the best policy of a finished run, in games by which it was not chosen."""

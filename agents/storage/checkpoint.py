@@ -168,7 +168,7 @@ def read_description(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Meta tensors have a type and a shape and take no memory, so that weights can be checked before they are read.
 
     Raises:
-        InvalidCheckpoint: As in `read_checkpoint`; of the network's file, only its size is checked.
+        InvalidCheckpoint: As in `read_checkpoint`.
     """
     ((_, data),) = read_files(folder, (AGENT,), MOST_JSON)
     state = unpack_json(folder / AGENT, data)
@@ -306,8 +306,11 @@ def read_scalar(folder: Path, name: str, key: str) -> int:
     like = read_shapes(folder, name).get(key)
     if like is None or like.dtype != torch.int64 or like.dim() != 0:
         raise InvalidCheckpoint(f"{folder / name} is damaged ({key} is no integer); use another checkpoint")
-    with safetensors.safe_open(folder / name, "pt") as file:
-        return int(file.get_tensor(key))
+    try:
+        with safetensors.safe_open(folder / name, "pt") as file:
+            return int(file.get_tensor(key))
+    except SafetensorError as error:
+        raise InvalidCheckpoint(f"{folder / name} is damaged ({one_line(error)}); use another checkpoint") from error
 
 
 def _shapes(length: bytes, beginning: bytes, size: int) -> dict[str, Tensor]:

@@ -91,6 +91,8 @@ def is_stream(path: Path) -> bool:
 
 def open_to_append(path: Path) -> TextIO:
     """Open a text file to append to it; a link is an error."""
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, "it is a link", str(path))
     return open(path, "a", newline="", opener=lambda name, flags: os.open(name, flags | _NO_FOLLOW, 0o666))
 
 

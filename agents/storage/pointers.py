@@ -24,10 +24,14 @@ _STEP = re.compile(r"step_([0-9]{10}|[1-9][0-9]{10,17})")
 
 
 def step_folders(checkpoints: Path) -> list[Path]:
-    """Return the checkpoints in a run's folder of them, oldest first."""
+    """Return the checkpoints in a run's folder of them, oldest first; none if there is no such folder.
+
+    Raises:
+        OSError: If the folder cannot be read.
+    """
     try:
         names = [name for name in os.listdir(checkpoints) if _STEP.fullmatch(name)]
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return [path for name in sorted(names, key=_step_in) if os.path.isdir(path := checkpoints / name)]
 
@@ -86,7 +90,10 @@ def marked(checkpoints: Path, name: Mark) -> Path | None:
 
 def found_without_pointer(checkpoints: Path, name: Mark) -> Path | None:
     """Return what `marked` returns where there is no pointer."""
-    folders = {step_of(folder): folder for folder in step_folders(checkpoints)}
+    try:
+        folders = {step_of(folder): folder for folder in step_folders(checkpoints)}
+    except OSError:  # that there is nothing is said later
+        return None
     if name == "latest":
         return folders[max(folders)] if folders else None
     best = best_evaluation(row for row in _evaluations(checkpoints.parent) if row[0] in folders) if folders else None

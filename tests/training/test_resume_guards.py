@@ -17,6 +17,7 @@ import torch
 
 from pixelq.agents import DQN, InvalidCheckpoint, InvalidRun
 from pixelq.agents.runs.checkpoints import newest_checkpoint
+from pixelq.agents.runs.machine import arithmetic, changes_of_arithmetic
 from pixelq.agents.storage.checkpoint import find_checkpoint
 from pixelq.agents.storage.pointers import checkpoint_folder
 from pixelq.envs import make_vec
@@ -114,6 +115,24 @@ def test_another_processor_is_told_of(run: Path, tmp_path: Path, monkeypatch: py
     assert entry["why_not"].endswith(", SSE")
 
 
+def test_libraries_that_compute_otherwise_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cpu")
+    before = json.loads(json.dumps(arithmetic(device)))
+    assert changes_of_arithmetic(before, device) == []
+    monkeypatch.setenv("MKL_VERBOSE", "1")  # changes no sum
+    assert changes_of_arithmetic(before, device) == []
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    assert changes_of_arithmetic(before, device) == ["ONEDNN_MAX_CPU_ISA was not set and is SSE41"]
+    now = arithmetic(device)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    assert changes_of_arithmetic(now, device) == ["ONEDNN_MAX_CPU_ISA was SSE41 and is not set"]
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert changes_of_arithmetic(before, device) == ["oneDNN was on and is off"]
+    old = {name: before[name] for name in ("device", "processor", "PyTorch", "threads")}  # as version 0.1 wrote it
+    assert changes_of_arithmetic(old, device) == []
+    assert changes_of_arithmetic(old | {"threads": 99}, device) == [f"threads was 99 and is {before['threads']}"]
+
+
 def test_a_run_that_was_copied_with_its_links_followed(
     harness: Harness, whole: Path, stopped: Path, tmp_path: Path
 ) -> None:
@@ -192,6 +211,20 @@ def test_the_end_of_a_longer_run_is_evaluated_also_after_a_stop(harness: Harness
     last = json.loads((out / "final_evaluation.json").read_text())
     assert last["step"] >= first["step"]
     assert DQN.load(out / "checkpoints" / "latest", "cpu").step >= 200
+
+
+def test_the_last_step_of_a_run_stays_its_last_step(tmp_path: Path) -> None:
+    """Also if three environments took it beyond, and only its last evaluation was missing."""
+    out, envs = tmp_path / "run", make_vec("pixelq/Catch-v0", 3, 0)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, TINY, device="cpu")
+    agent.learn(envs, 100, out, **OPTIONS)
+    assert agent.step == 102
+    before = (out / "config.json").read_text()
+    assert json.loads(before)["steps"] == 100
+    for steps, last in ((0, 100), (0, 100), (50, 152)):
+        agent = DQN.load(out / "checkpoints" / "latest", "cpu")
+        agent.learn(make_vec("pixelq/Catch-v0", 3, 0), steps, out, resume=True, **OPTIONS)
+        assert json.loads((out / "config.json").read_text())["steps"] == last
 
 
 # --- signals and sizes ------------------------------------------------------------------------------------------------

@@ -1,0 +1,74 @@
+"""Where runs and agents are kept: default folders, the home directory, and seeds that can be written."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pixelq.agents import DQN, InvalidConfig
+from pixelq.agents.config.seeds import MOST_SEED
+from pixelq.envs import make_vec
+from pixelq.scripts import train
+from tests.support.runs import TINY, run_here, words
+from tests.support.small_agents import ACTIONS, PIXELS
+
+
+class Noon(datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> "Noon":
+        return cls(2026, 1, 2, 12, 0, 0)
+
+
+def test_runs_that_begin_in_the_same_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "datetime", Noon)
+    for _ in range(2):
+        ended = run_here(["train", *words(TINY, steps=20, evaluation_episodes=1, final_episodes=1)])
+        assert ended.code == 0, ended.err
+    name = "Catch-v0-classic-seed0-20260102-120000"
+    assert sorted(path.name for path in Path("runs").iterdir()) == [name, f"{name}-2"]
+    assert all((path / "final_evaluation.json").exists() for path in Path("runs").iterdir())
+
+    def begin(_: int) -> Path:
+        with train._new_folder("run") as folder:
+            (folder / "file").write_text("")
+        return folder
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(begin, range(50)))) == 50
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = run_here(["train", *words(TINY, seed=2**129)])
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "pixelq train: seed must be at least 0 and at most 2**128, got one of 130 bits\n"
+    assert list(Path("runs").iterdir()) == []
+
+
+def test_the_greatest_seed_can_be_loaded(tmp_path: Path) -> None:
+    DQN(PIXELS, ACTIONS, seed=MOST_SEED).save(tmp_path / "agent")
+    assert DQN.load(tmp_path / "agent").seed == MOST_SEED == 2**128
+    with pytest.raises(InvalidConfig, match="at most 2\\*\\*128, got one of 129 bits"):
+        DQN(PIXELS, ACTIONS, seed=MOST_SEED + 1)
+    with pytest.raises(InvalidConfig, match=r"seed must be at least 0 and at most .*, got -1"):
+        DQN(PIXELS, ACTIONS, seed=-1)
+
+
+def test_paths_may_begin_at_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    ended = run_here(["train", *words(TINY, steps=20, evaluation_episodes=1, final_episodes=1, out="~/run")])
+    assert ended.code == 0, ended.err
+    agent = DQN.load("~/run", "cpu")
+    agent.save("~/agent")
+    assert DQN.load("~/agent", "cpu").step == agent.step
+    agent.learn(make_vec("pixelq/Catch-v0", 2, 0), 10, "~/run", resume=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["agent", "elsewhere", "run"]
+    assert list(Path().iterdir()) == []
