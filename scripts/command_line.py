@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
-from pixelq.agents.errors import UserError
+from pixelq.agents.errors import RunFailed, UserError
 
 STDOUT = Path("-")
 """File that `--json` without a value stands for."""
@@ -125,11 +125,19 @@ def write_json(values: Any, path: Path, indent: int | None = None) -> None:
         values: JSON values.
         path: The file; `-` for stdout.
         indent: Number of spaces by which a file is indented; None for one line.
+
+    Raises:
+        RunFailed: If the file cannot be written, for example because the disk is full.
     """
     if path == STDOUT:
         print(json.dumps(values))
-    else:
+        return
+    try:
         path.write_text(json.dumps(values, indent=indent) + "\n")
+    except OSError as error:
+        raise RunFailed(
+            f"the figures cannot be written to {path} ({error.strerror}); what is printed above is complete"
+        ) from error
 
 
 def _one_line(box: str, verb: str) -> str:

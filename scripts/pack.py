@@ -28,7 +28,7 @@ from pixelq.scripts.evaluate import describe
 from pixelq.scripts.main import run
 from pixelq.scripts.train import COUNTS, TrainArgs, protocol_flags
 
-FLAGS = ("env", "preset", "num_envs", "seed", "protocol", "full_action_space", "flicker", *COUNTS)
+FLAGS = ("env", "preset", "num_envs", "seed", "protocol", "full_action_space", "flicker", "max_episode_steps", *COUNTS)
 """Flags of `pixelq train` that its command line may need, besides those of the agent."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, get_type_hints
 
 import torch
@@ -18,7 +19,7 @@ import torch
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, RunUnwritable, preset
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.seeds import derived_seed
-from pixelq.agents.errors import UserError
+from pixelq.agents.errors import RunFailed, UserError
 from pixelq.agents.evaluation.scoring import Score, checkpoints_of, request_of, score
 from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_checkpoint
@@ -73,6 +74,8 @@ class TrainArgs:
     """Use all 18 joystick actions on every Atari game."""
     flicker: float = 0.0
     """Probability, in [0, 1), that a frame of an Atari game is black (Hausknecht & Stone 2015)."""
+    max_episode_steps: int | None = None
+    """Steps after which an episode is cut off; None for the environment's own limit."""
     agent: AgentConfig = field(default_factory=lambda: preset("quick"))
     """The agent's settings; they start from the preset's."""
 
@@ -87,6 +90,7 @@ def main(arguments: Sequence[str]) -> None:
     defaults = _defaults(arguments)
     args = parse(TrainArgs, "train", arguments, defaults)
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
+    check_least(("--max-episode-steps", args.max_episode_steps, 1))
     if args.deterministic:
         _use_deterministic_algorithms(args)
     if args.resume:
@@ -146,7 +150,7 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
         names = kinds.keys() & saved.keys() - {"agent", "device", "protocol", "flicker"}
         flags = {name: saved[name] for name in names}
         # A choice among names is text.
-        check_types(flags, {name: kinds[name] if isinstance(kinds[name], type) else str for name in names})
+        check_types(flags, {name: kinds[name] if isinstance(kinds[name], type | UnionType) else str for name in names})
         flags["agent"] = AgentConfig.from_dict(saved["agent"])
         flags |= protocol_flags(rules_of(saved))
         return TrainArgs(**flags)
@@ -216,6 +220,7 @@ def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
         full_action_space=args.full_action_space,
         frame_stack=args.agent.frame_stack,
         flicker=args.flicker,
+        max_episode_steps=args.max_episode_steps,
     )
 
 
@@ -239,15 +244,18 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
             "preset": args.preset,
             "full_action_space": args.full_action_space,
             "final_episodes": args.final_episodes,
+            **({} if args.max_episode_steps is None else {"max_episode_steps": args.max_episode_steps}),
         },
     )
-    result = evaluate_saved(args)
     try:
+        result = evaluate_saved(args)
         curve = plot_run(args.out)
         final = json.dumps(result.to_json()) + "\n"
         replace_file(args.out / FINAL_EVALUATION, final.encode())
     except OSError as error:
         raise RunUnwritable(args.out, error, "after the last step") from error
+    except (InvalidCheckpoint, InvalidRun) as error:  # whoever gave the command is not to blame
+        raise RunFailed(f"the run has taken its last step, but what it saved cannot be read: {error}") from error
     print(describe(result))
     print(
         f"\n  run       {args.out}\n"

@@ -34,7 +34,9 @@ FIELDS = {*KEY, "checkpoint", "mark", "frames", "returns", "mean", "ci95", "huma
 """Entries that each line of a file of scores has at least."""
 BEGINNING = '{"env": "'
 """Beginning of each of its lines."""
-MARKS = {"best": "best", "latest": "last"}
+CHECKPOINTS, BEST = "checkpoints", "best"
+"""Folder of a run's checkpoints, and name of that of the best evaluation."""
+MARKS = {BEST: "best", "latest": "last"}
 """Names of the checkpoints to which the links of a run point."""
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from pixelq.agents.evaluation.evaluate import Evaluation
+from pixelq.agents.evaluation.evaluate import LIMIT, Evaluation
 
 
 class ProgressLine:
@@ -44,9 +44,10 @@ class ProgressLine:
     def say_evaluation(self, step: int, result: Evaluation) -> None:
         """Print the result of an evaluation."""
         low, high = result.ci95
+        cut = f", {result.cut} of them cut off after {LIMIT:,} steps" if result.cut else ""
         self.say(
             f"step {step:,}: mean return {result.mean:.1f} (95% {low:.1f} to {high:.1f}) "
-            f"over {result.episodes} evaluation episodes"
+            f"over {result.episodes} evaluation episodes{cut}"
         )
 
     def say(self, line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,7 +44,8 @@ class RunWriter:
     def kept(self) -> str:
         """Return the end of an error's sentence, about the last checkpoint."""
         latest = None if self.folder is None else self.folder.checkpoints / "latest"
-        return f"; the last good checkpoint is {latest}" if latest is not None and latest.exists() else ""
+        # Not `Path.exists`, which raises an error of its own where the folder cannot be searched
+        return f"; the last good checkpoint is {latest}" if latest is not None and os.path.exists(latest) else ""
 
     @contextmanager
     def writing(self) -> Iterator[None]:
