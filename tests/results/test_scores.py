@@ -211,7 +211,7 @@ def test_a_run_counts_after_its_last_step(tmp_path: Path) -> None:
     with pytest.raises(InvalidRun, match="run has no evaluation after its last step; let the run finish"):
         read_score(run)
     write_table(run, "evaluations", EVALUATIONS, {"step": 1_000, "mean": "inf"})
-    with pytest.raises(InvalidRun, match="the last evaluation of .*run has a mean return of inf; leave out that run"):
+    with pytest.raises(InvalidRun, match=r"the last evaluation of .*run has a mean return of inf; leave out that run"):
         read_score(run)
 
 
@@ -236,7 +236,10 @@ def test_several_seeds_have_a_deviation_and_one_has_the_interval_of_its_episodes
     paths = [write_whole_run(tmp_path / str(seed), seed=seed, mean=mean) for seed, mean in enumerate((5.0, 10.0, 15.0))]
     (several,), (one,) = (read_groups(paths), read_groups(paths[:1]))
     scores = score_of_group(several), score_of_group(one)
-    assert [score and (score.mean, score.low, score.high) for score in scores] == [(20.0, 10.0, 30.0), (10.0, 9.0, 12.0)]
+    assert [score and (score.mean, score.low, score.high) for score in scores] == [
+        (20.0, 10.0, 30.0),
+        (10.0, 9.0, 12.0),
+    ]
 
 
 def test_scores_of_groups_are_those_of_their_files(tmp_path: Path) -> None:
