@@ -150,7 +150,11 @@ def request_of(
         UserError: If its protocol has no known name, or it cannot be played with that flicker.
     """
     folder = find_policy(checkpoint)
-    state, weights = read_checkpoint(folder, learner=False).state, digest_of_file(folder / NETWORK)
+    state = read_checkpoint(folder, learner=False).state
+    try:
+        weights = digest_of_file(folder / NETWORK)
+    except OSError as error:
+        raise InvalidCheckpoint(f"{folder / NETWORK} cannot be read ({error.strerror}); evaluate again") from error
     env = state.get("env")
     if env is None:
         raise InvalidCheckpoint(

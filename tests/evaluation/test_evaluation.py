@@ -217,6 +217,7 @@ def test_environments_that_rest_are_not_stepped_and_play_on_after_a_reset() -> N
     state = envs.get_state()
     after = [envs.step(np.ones(3, np.int64))[0] for _ in range(5)]
     assert (after[-1] != obs).any(axis=1).all()
+    envs.rest(resting)  # ends with the restoring, too
     np.testing.assert_array_equal(envs.set_state(state), obs)
     np.testing.assert_array_equal([envs.step(np.ones(3, np.int64))[0] for _ in range(5)], after)
 
@@ -246,6 +247,7 @@ def test_games_that_rest_change_no_other_game() -> None:
     # The next episodes have seeds of their own, from which they are restored
     first, _ = envs.reset()
     state, after = envs.get_state(), [envs.step(action)[0] for action in actions[:5]]
+    envs.rest(np.array([True, False]))  # ends with the restoring, too
     np.testing.assert_array_equal(envs.set_state(state), first)
     np.testing.assert_array_equal([envs.step(action)[0] for action in actions[:5]], after)
 
