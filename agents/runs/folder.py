@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,12 @@ class RunFolder:
         return any(row["step"] == str(step) for row in self.evaluations)
 
     def best(self) -> tuple[int, float] | None:
-        """Return step and mean of the best evaluation so far, the first of equals; None before the first."""
+        """Return step and mean of the best evaluation so far, the first of equals; None before the first.
+
+        A mean that is no number is less than any number.
+        """
         rows = [(int(row["step"]), float(row["mean"])) for row in self.evaluations]
-        return max(rows, key=lambda row: row[1], default=None)
+        return max(rows, key=lambda row: -math.inf if math.isnan(row[1]) else row[1], default=None)
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:
         """Append a row to metrics.csv and its scalars to the event file."""

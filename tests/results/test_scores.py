@@ -168,7 +168,9 @@ def test_an_evaluations_file_finds_its_run(tmp_path: Path) -> None:
     assert read_score(elsewhere).agent == "c51, evaluated as sticky+flicker=0.5"
     change(elsewhere, flicker=0.0, mark="best and last")
     assert read_score(elsewhere).agent == "c51"
-    change(elsewhere, mark="best")
+    change(elsewhere, max_episode_steps=50)
+    assert read_score(elsewhere).agent == "c51, evaluated for at most 50 steps"
+    change(elsewhere, max_episode_steps=None, mark="best")
     assert read_score(elsewhere).agent == "c51, best checkpoint"
     run.rename(tmp_path / "moved")
     with pytest.raises(InvalidRun, match=r"elsewhere.json is of a run that is not at .*run; put the file into"):

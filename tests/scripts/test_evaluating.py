@@ -5,6 +5,7 @@ import math
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -17,6 +18,7 @@ from pixelq.agents.errors import RunFailed
 from pixelq.agents.evaluation.film import Film
 from pixelq.agents.evaluation.scoring import Request, Score, ScoreFile, request_of
 from pixelq.agents.results.records import load_run
+from pixelq.agents.runs.folder import RunFolder
 from pixelq.scripts import play_progress
 from pixelq.scripts.command_line import write_json
 from pixelq.scripts.evaluate import describe
@@ -128,6 +130,12 @@ def test_returns_that_are_not_finite_leave_json_that_report_reads(
         assert (shown.code, "mean return nan (" in shown.out) == (0, True), shown
     (line,) = file.read_text().splitlines()
     assert json.loads(line, parse_constant=refused)["mean"] is None
+
+
+def test_a_mean_that_is_no_number_is_never_the_best() -> None:
+    rows = [{"step": str(step), "mean": mean} for step, mean in ((1, "nan"), (2, "-3"), (3, "5"), (4, "nan"), (5, "5"))]
+    for seen, best in ((2, (2, -3.0)), (5, (3, 5.0))):
+        assert RunFolder.best(SimpleNamespace(evaluations=rows[:seen])) == best  # type: ignore[arg-type]
 
 
 def test_an_evaluation_has_the_limit_of_its_training(endless: tuple[Path, Ended], tmp_path: Path) -> None:
