@@ -1,10 +1,12 @@
 """Evaluation counts episodes fairly and its statistics are right."""
 
+import copy
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import VectorWrapper
 from numpy.typing import NDArray
@@ -174,8 +176,11 @@ def test_environments_that_have_ended_leave_the_batch_and_change_nothing(
 ) -> None:
     config = AgentConfig(hidden=8, learning_starts=1, replay_capacity=200, lstm=lstm, lstm_last_action=lstm is not None)
     envs = make_vec("CartPole-v1", 4, seed=3)
-    agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
-    expected = played_as_a_whole(agent, make_vec("CartPole-v1", 4, seed=3), [2, 2, 1, 1], 0.5, 7)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu", seed=2)
+    with torch.no_grad():  # so that actions depend on what the LSTM remembers
+        for parameter in agent.network.parameters():
+            parameter.mul_(20.0)
+    expected = played_as_a_whole(agent, make_vec("CartPole-v1", 4, seed=3), [2, 2, 1, 1], 0.1, 7)
     batches: list[int] = []
     act = Policy.act
     monkeypatch.setattr(Policy, "act", lambda self, obs, *rest: batches.append(len(obs)) or act(self, obs, *rest))
@@ -183,13 +188,31 @@ def test_environments_that_have_ended_leave_the_batch_and_change_nothing(
         batches.clear()
         counted: list[int] = []
         result = evaluate(
-            agent, kind(make_vec("CartPole-v1", 4, seed=3)), 6, epsilon=0.5, seed=7, stepped=counted.append
+            agent, kind(make_vec("CartPole-v1", 4, seed=3)), 6, epsilon=0.1, seed=7, stepped=counted.append
         )
         assert result.returns == tuple(value for of_env in expected for value in of_env)
         assert batches == sorted(batches, reverse=True) == counted
         assert (batches[0], batches[-1]) == (4, 1)
         # a step of each episode but an environment's first only resets
         assert sum(batches) == sum(result.lengths) + 2
+
+
+def test_a_memory_keeps_the_rows_of_those_that_play_on() -> None:
+    config, rng = AgentConfig(hidden=8, lstm=8, lstm_last_action=True, lstm_last_reward=True), np.random.default_rng(0)
+    agent = DQN(Box(-1, 1, (3,)), Discrete(4), config, device="cpu")
+    memory, mask = agent.make_memory(4), np.array([True, False, False, True])
+    assert memory is not None
+    for _ in range(3):
+        agent.q_values(rng.normal(size=(4, 3)).astype(np.float32), memory)
+        memory.step(rng.integers(4, size=4), rng.normal(size=4), np.array([False, True, False, True]))
+    kept, obs = copy.copy(memory), np.ones((4, 3), np.float32)
+    kept.keep(mask)
+    for _ in range(3):
+        expected = agent.q_values(obs, memory).numpy()
+        assert len(np.unique(expected.round(5), axis=0)) >= 3  # an episode starts in two of them
+        np.testing.assert_allclose(agent.q_values(obs[mask], kept).numpy(), expected[mask], rtol=1e-5)
+        memory.step(np.arange(4), np.arange(4.0), np.zeros(4, bool))
+        kept.step(np.arange(4)[mask], np.arange(4.0)[mask], np.zeros(2, bool))
 
 
 def test_environments_that_rest_are_not_stepped_and_play_on_after_a_reset() -> None:
