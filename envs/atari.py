@@ -147,9 +147,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             if bases is not None:
                 self._log = ActionLog(bases, self._num_actions)
             seeds = self._log.reset(anew=bases is not None or not self._is_reset or self._has_rested)
-            if isinstance(native, SeparateGames):
-                native.is_resting[:] = False
-            self._has_rested = False
+            self._wake(native)
             observations, info = self._begin(native, seeds, np.ones_like(self._done))
             self._is_reset = True
         if self.protocol.life_loss_ends_return:
@@ -248,6 +246,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         with self._exclusive() as native:
             require_received("set_state", self._is_sent)
             self._is_reset = False
+            self._wake(native)
             native.reset()  # needed before single environments can be reset
             for event in log.replay():
                 if isinstance(event, tuple):
@@ -295,6 +294,12 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             reward_clipping=False,
             use_fire_reset=False,
         )
+
+    def _wake(self, native: Native) -> None:
+        """Let no game rest any more."""
+        if isinstance(native, SeparateGames):
+            native.is_resting[:] = False
+        self._has_rested = False
 
     def _begin(self, native: Native, seeds: Ints, mask: Flags) -> tuple[Observations, dict[str, Any]]:
         """Start a new episode where `mask` [N] is set, with a new seed where the one in `seeds` [N] is not −1."""

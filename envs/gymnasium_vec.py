@@ -131,9 +131,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         anew = seed is not None or not self._is_reset or self._has_rested
         if seed is not None:
             self._log = ActionLog(spread_seeds(seed, self.num_envs), self._num_actions)
-        for env in self._singles:
-            env.rests = False
-        self._has_rested = False
+        self._wake()
         with self._playing():
             return self._begin(self._log.reset(anew=anew), self._everywhere)
 
@@ -310,6 +308,12 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     def _invalid(self, what: str) -> InvalidEnv:
         return InvalidEnv(f"{quoted(self._name)} {what}")
 
+    def _wake(self) -> None:
+        """Let no environment rest any more."""
+        for env in self._singles:
+            env.rests = False
+        self._has_rested = False
+
     def _begin(self, seeds: Ints, mask: NDArray[np.bool_]) -> tuple[NDArray[Any], dict[str, Any]]:
         """Start a new episode where `mask` [N] is set, with a new seed where the one in `seeds` [N] is not −1."""
         self._seed(seeds)
@@ -347,6 +351,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
 
     def _replay(self, log: ActionLog) -> NDArray[Any]:
         """Play the steps and resets of a log, and return the last observations [N, *shape]."""
+        self._wake()
         # A reset of all environments is needed before single ones can be reset.
         observations, _ = self._begin(np.full(self.num_envs, -1), self._everywhere)
         waiting = self._everywhere.copy()

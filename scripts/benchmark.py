@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 
 from pixelq.agents.config.device import resolve_device
-from pixelq.agents.errors import UserError
+from pixelq.agents.errors import RunFailed, UserError
 from pixelq.envs.ids import check_id, is_atari
 from pixelq.scripts.benchmarks.checkpoint_cost import checkpoint_costs, show_checkpoints
 from pixelq.scripts.benchmarks.peers import OURS
@@ -46,7 +46,10 @@ def main(args: BenchmarkArgs) -> None:
         figures = summarize(measured, work, device)
         show(figures, console)
         if args.picture is not None:
-            draw_steps(figures["milliseconds_per_step"], title(figures), args.picture)
+            try:
+                draw_steps(figures["milliseconds_per_step"], title(figures), args.picture)
+            except OSError as error:
+                raise RunFailed(f"the picture cannot be written to {args.picture} ({error.strerror})") from error
             console.print(f"picture in {args.picture}", markup=False)
     if args.json is not None:
         write_json(figures, args.json, indent=2)

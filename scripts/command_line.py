@@ -197,14 +197,16 @@ def write_json(values: Any, path: Path, indent: int | None = None) -> None:
         indent: Number of spaces by which a file is indented; None for one line.
 
     Raises:
-        RunFailed: If the file cannot be written.
+        RunFailed: If the file cannot be written, for example because the disk is full.
     """
     if path == STDOUT:
         return print(json.dumps(values))
     try:
         replace_file(path, (json.dumps(values, indent=indent) + "\n").encode())
     except OSError as error:
-        raise RunFailed(f"{path} cannot be written ({error.strerror})") from error
+        raise RunFailed(
+            f"the figures cannot be written to {path} ({error.strerror}); what is printed above is complete"
+        ) from error
 
 
 def _one_line(box: str) -> str:

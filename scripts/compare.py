@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pixelq.agents.errors import RunFailed
 from pixelq.agents.results.comparison import SPREAD, Comparison, compare_run
 from pixelq.agents.results.plots import plot_comparisons
 from pixelq.envs import PUBLISHED_SOURCE
@@ -26,7 +27,10 @@ def main(args: CompareArgs) -> None:
     for comparison in comparisons:
         show(comparison, console)
     if args.out is not None:
-        plot_comparisons(comparisons, args.out)
+        try:
+            plot_comparisons(comparisons, args.out)
+        except OSError as error:
+            raise RunFailed(f"the picture cannot be written to {args.out} ({error.strerror})") from error
     if args.json is not None:
         write_json([comparison.to_json() for comparison in comparisons], args.json, indent=2)
 

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from pixelq.agents import Policy
 from pixelq.agents.config.device import resolve_device
-from pixelq.agents.errors import UserError
+from pixelq.agents.errors import InvalidRun, UserError
 from pixelq.agents.evaluation.episode import evaluation_game, film_episode
 from pixelq.agents.evaluation.film import check_films
 from pixelq.agents.evaluation.players import score_all
-from pixelq.agents.evaluation.scoring import Request, Score, ScoreFile, checkpoints_of, mark_of, request_of, score
-from pixelq.agents.results.baselines import baselines
+from pixelq.agents.evaluation.scoring import (
+    BEST,
+    CHECKPOINTS,
+    Request,
+    Score,
+    ScoreFile,
+    checkpoints_of,
+    mark_of,
+    request_of,
+    score,
+)
+from pixelq.agents.results.baselines import Baseline, baselines
 from pixelq.agents.results.formatting import describe_rules, pluralize
+from pixelq.agents.results.records import load_run
 from pixelq.agents.results.suites import check_suite, describe_aggregates, over_games
-from pixelq.agents.storage.pretrained import PretrainedPolicy, pretrained_policies
+from pixelq.agents.storage.pretrained import PretrainedPolicy, is_pretrained, pretrained_policies
 from pixelq.envs import InvalidEnv, make_filmed
 from pixelq.scripts.command_line import STDOUT, check_writable, make_folder, write_json
 from pixelq.scripts.flags.evaluate import EvaluateArgs
 from pixelq.scripts.main import run
 from pixelq.scripts.modules import import_modules
+from pixelq.scripts.play_progress import PlayProgress
 
 
 def main(args: EvaluateArgs) -> None:
@@ -89,22 +99,29 @@ def describe_pretrained(found: Sequence[PretrainedPolicy]) -> str:
 
 def _requests(args: EvaluateArgs) -> list[Request]:
     """Return what to play, after checking that all of it exists."""
-    options: dict[str, Any] = {name: getattr(args, name) for name in ("protocol", "flicker", "seed", "device")}
-    checkpoints = [checkpoint for path in args.checkpoints for checkpoint in checkpoints_of(path, args.which)]
+    names = ("protocol", "flicker", "seed", "device", "max_episode_steps")
+    options: dict[str, Any] = {name: getattr(args, name) for name in names}
+    checkpoints = [checkpoint for path in args.checkpoints for checkpoint in checkpoints_of(path, _which(path, args))]
     requests = [request_of(checkpoint, args.episodes, **options) for checkpoint in dict.fromkeys(checkpoints)]
     if args.suite is not None:
         check_suite(args.suite, requests)
     return requests
 
 
+def _which(path: Path, args: EvaluateArgs) -> str | None:
+    """Return which checkpoint of a path to play; those of a suite are aggregated, which maxima over runs cannot be."""
+    is_last = args.which is None and args.suite is not None and os.path.isdir(path / CHECKPOINTS)
+    return "last" if is_last else args.which
+
+
 def _evaluate_one(request: Request, args: EvaluateArgs) -> dict[str, Any]:
-    """Play one policy with a progress bar of its episodes, film it if asked for, and return its figures."""
-    with _bar("episodes", request.episodes) as bar:
-        policy, result = score(request, played=lambda: bar.advance(bar.task_ids[0]))
+    """Film one policy if asked for, play it, print its score, and return its figures."""
+    if args.video is not None:
+        _film(request, args.video)
+    with PlayProgress("episodes", request.episodes) as progress:
+        _, result = score(request, progress.advance, progress.step)
     if args.json != STDOUT:
         print(describe(result))
-    if args.video is not None:
-        _film(policy, result, args.video, args.seed)
     return result.to_json()
 
 
@@ -113,12 +130,12 @@ def _evaluate_many(requests: list[Request], args: EvaluateArgs, file: ScoreFile 
     scores = {} if file is None else dict(file.scores)
     missing = list({request.key: request for request in requests if request.key not in scores}.values())
     processes = args.processes or (1 if resolve_device(args.device).type == "cuda" else os.cpu_count() or 1)
-    with _bar("policies", len(requests), len(requests) - len(missing)) as bar:
+    with PlayProgress("policies", len(requests), len(requests) - len(missing)) as progress:
         for result in score_all(missing, max(1, min(processes, len(missing))), args.modules):
             scores[result.request.key] = result.to_json()
             if file is not None:
                 file.append(result)
-            bar.advance(bar.task_ids[0])
+            progress.advance()
     places = [{"checkpoint": str(request.checkpoint), "mark": mark_of(request.checkpoint)} for request in requests]
     figures = [scores[request.key] | place for request, place in zip(requests, places, strict=True)]
     if args.json != STDOUT:
@@ -128,14 +145,14 @@ def _evaluate_many(requests: list[Request], args: EvaluateArgs, file: ScoreFile 
 
 def _line(figures: dict[str, Any]) -> str:
     """Return a score as one line of text."""
-    low, high = figures["ci95"]
-    human = figures["human_normalized"]
+    mean, low, high = (math.nan if value is None else value for value in (figures["mean"], *figures["ci95"]))
+    human, cut = figures["human_normalized"], figures.get("cut", 0)
     parts = [
         figures["env"],
         f"{figures['mark']} checkpoint (step {figures['step']:,})",
         describe_rules(figures["protocol"]),
-        pluralize(figures["episodes"], "episode"),
-        f"mean return {figures['mean']:.1f} ({low:.1f} to {high:.1f})",
+        pluralize(figures["episodes"], "episode") + (f", {cut} of them cut off" if cut else ""),
+        f"mean return {mean:.1f} ({low:.1f} to {high:.1f})",
         *([] if human is None else [f"human-normalised {100 * human:.0f}%"]),
         figures["checkpoint"],
     ]
@@ -143,7 +160,10 @@ def _line(figures: dict[str, Any]) -> str:
 
 
 def describe(score: Score) -> str:
-    """Return a score as a few lines of text, beside random play, a human, and agents published under the same rules."""
+    """Return a score as a few lines of text, beside random play, a human, and agents published under the same rules.
+
+    The best checkpoint of a run is a maximum over the run, so published agents are laid beside its last evaluation.
+    """
     result = score.evaluation
     low, high = result.ci95
     lines = [
@@ -153,23 +173,60 @@ def describe(score: Score) -> str:
         f"  median       {result.median:.1f}   standard deviation {result.std:.1f}",
         f"  mean length  {sum(result.lengths) / result.episodes:.0f} steps",
     ]
+    if score.cut:
+        lines.append(
+            f"  {score.cut} of {pluralize(result.episodes, 'episode')} cut off after {score.limit:,} steps; "
+            "--max-episode-steps sets another limit"
+        )
     if result.human_normalized is not None:
         lines.append(f"  human-normalised {100 * result.human_normalized:.0f}% (0% is random play, 100% a person)")
-    for row in baselines(result.env, result.mean, score.frames, score.protocol):
-        spread = "" if row.std is None else f" ± {row.std:.1f} at {score.frames / 1e6:.1f} million frames"
-        ratio = "" if row.ratio is None else f"   {row.ratio:.2f} times as far above random play"
-        where = {None: "", True: ", inside the spread", False: ", outside the spread"}[row.is_inside]
-        lines.append(f"  {row.name:<12} {row.mean:.1f}{spread}{ratio}{where}")
-    return "\n".join(lines)
+    rows = baselines(result.env, result.mean, score.frames, score.protocol)
+    lines += [_baseline_line(row, score.frames) for row in rows if row.std is None]
+    return "\n".join([*lines, *_published_lines(score, [row for row in rows if row.std is not None])])
 
 
-def _film(policy: Policy, result: Score, folder: Path, seed: int) -> None:
-    """Film one more episode."""
-    name = f"{result.request.env.split('/')[-1]}-step{result.request.step}-seed{seed}.mp4"
-    request = result.request
-    game = evaluation_game(policy, request.env, request.protocol, None, seed)
-    total = film_episode(policy, game, folder / name)
-    print(f"filmed an episode of return {total:g}: {folder / name}", file=sys.stderr)
+def _published_lines(score: Score, own: Sequence[Baseline]) -> list[str]:
+    """Return a line for each published agent, under one for the last evaluation of the run of a best checkpoint.
+
+    Args:
+        score: A score.
+        own: Published agents beside the score itself.
+    """
+    if is_pretrained(score.request.checkpoint):  # the best of a run that is not there
+        return []
+    if score.mark != BEST:
+        return [_baseline_line(row, score.frames) for row in own] if score.request.max_episode_steps is None else []
+    try:
+        run = load_run(score.request.checkpoint.parent.parent)
+    except InvalidRun:
+        return []
+    if run.last is None:
+        return []
+    frames, rules = round(run.last.step * run.frames_per_step), str(run.config["protocol"])
+    under = "" if rules == score.protocol else f", under {describe_rules(rules)}"
+    lines = [f"  last evaluation of the run (step {run.last.step:,}){under}: {run.last.mean:.1f}"]
+    if run.config.get("max_episode_steps") is None and math.isfinite(run.last.mean):
+        rows = baselines(score.evaluation.env, run.last.mean, frames, rules)
+        lines += [_baseline_line(row, frames) for row in rows if row.std is not None]
+    return lines
+
+
+def _baseline_line(row: Baseline, frames: int) -> str:
+    """Return a baseline at a number of frames as a line of text."""
+    spread = "" if row.std is None else f" ± {row.std:.1f} at {frames / 1e6:.1f} million frames"
+    ratio = "" if row.ratio is None else f"   {row.ratio:.2f} times as far above random play"
+    where = {None: "", True: ", inside the spread", False: ", outside the spread"}[row.is_inside]
+    return f"  {row.name:<12} {row.mean:.1f}{spread}{ratio}{where}"
+
+
+def _film(request: Request, folder: Path) -> None:
+    """Film an episode that the evaluation does not play."""
+    path = folder / f"{request.env.split('/')[-1]}-step{request.step}-seed{request.seed}.mp4"
+    policy = Policy.load(request.checkpoint, request.device)
+    game = evaluation_game(policy, request.env, request.protocol, None, request.seed, request.max_episode_steps)
+    with PlayProgress("films", 1) as progress:
+        total = film_episode(policy, game, path, progress.step)
+    print(f"filmed an episode of return {total:g}: {path}", file=sys.stderr)
 
 
 def _check_film(env_id: str) -> None:
@@ -183,15 +240,6 @@ def _check_film(env_id: str) -> None:
         make_filmed(env_id).close()
     except InvalidEnv as error:
         raise UserError(f"{error}; leave out --video") from error
-
-
-def _bar(what: str, total: int, done: int = 0) -> Progress:
-    """Return a progress bar on stderr, which shows only on a terminal."""
-    console = Console(stderr=True)
-    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    bar.add_task(what, total=total, completed=done)
-    return bar
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pixelq.scripts.flags.pack import PackArgs
 from pixelq.scripts.flags.train import COUNTS, defaults_of, protocol_flags
 from pixelq.scripts.main import run
 
-FLAGS = ("env", "preset", "num_envs", "seed", "protocol", "full_action_space", "flicker", *COUNTS)
+FLAGS = ("env", "preset", "num_envs", "seed", "protocol", "full_action_space", "flicker", "max_episode_steps", *COUNTS)
 """Flags of `pixelq train` that its command line may need, besides those of the agent."""
 
 

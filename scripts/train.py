@@ -19,7 +19,7 @@ import torch
 from pixelq.agents import DQN, InvalidCheckpoint, InvalidRun, RunUnwritable
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.seeds import derived_seed
-from pixelq.agents.errors import UserError, how_to_install
+from pixelq.agents.errors import RunFailed, UserError, how_to_install
 from pixelq.agents.evaluation.scoring import Score, checkpoints_of, request_of, score
 from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_checkpoint
@@ -141,6 +141,7 @@ def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
         full_action_space=args.full_action_space,
         frame_stack=args.agent.frame_stack if is_atari(args.env) else None,
         flicker=args.flicker,
+        max_episode_steps=args.max_episode_steps,
     )
 
 
@@ -165,15 +166,18 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
             **({} if args.name is None else {"name": args.name}),
             "full_action_space": args.full_action_space,
             "final_episodes": args.final_episodes,
+            **({} if args.max_episode_steps is None else {"max_episode_steps": args.max_episode_steps}),
         },
     )
-    result = evaluate_saved(args)
     try:
+        result = evaluate_saved(args)
         curve = plot_run(args.out)
         final = json.dumps(result.to_json()) + "\n"
         replace_file(args.out / FINAL_EVALUATION, final.encode())
     except OSError as error:
         raise RunUnwritable(args.out, error, "after the last step") from error
+    except (InvalidCheckpoint, InvalidRun) as error:  # whoever gave the command is not to blame
+        raise RunFailed(f"the run has taken its last step, but what it saved cannot be read: {error}") from error
     print(describe(result))
     all_curves = f"tensorboard --logdir {args.out} for all of them"
     if not has_tensorboard():

@@ -60,7 +60,7 @@ class Evaluation:
         """Percentile bootstrap interval of the mean, 10,000 resamples with a fixed seed (Efron 1979)."""
         returns = np.asarray(self.returns)
         picks = np.random.default_rng(0).integers(returns.size, size=(10_000, returns.size))
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             low, high = np.percentile(returns[picks].mean(1), [2.5, 97.5])
         return float(low), float(high)
 

@@ -43,7 +43,9 @@ FIELDS: dict[str, type | UnionType] = {
 """Entries that each line of a file of scores has at least, and their types."""
 BEGINNING = '{"env": "'
 """Beginning of each of its lines."""
-MARKS: dict[Mark, str] = {"best": "best", "latest": "last"}
+CHECKPOINTS, BEST = "checkpoints", "best"
+"""Folder of a run's checkpoints, and mark of that of the best evaluation."""
+MARKS: dict[Mark, str] = {"best": BEST, "latest": "last"}
 """Marks of the checkpoints to which the pointers of a run lead."""
 
 
@@ -161,7 +163,11 @@ def request_of(
         UserError: If its protocol has no known name, or it cannot be played with that flicker.
     """
     folder = find_policy(checkpoint)
-    state, weights = read_description(folder)[0], digest_of_file(folder / NETWORK)
+    state = read_description(folder)[0]
+    try:
+        weights = digest_of_file(folder / NETWORK)
+    except OSError as error:
+        raise InvalidCheckpoint(f"{folder / NETWORK} cannot be read ({error.strerror}); evaluate again") from error
     env = state.get("env")
     if env is None:
         raise InvalidCheckpoint(

@@ -16,7 +16,7 @@ from pixelq.agents.results.comparison import MILLION
 from pixelq.agents.results.formatting import format_duration, shortened
 from pixelq.agents.results.records import Group, Run, differences
 
-DEFAULT_RULES = {"protocol": "sticky", "full_action_space": False, "flicker": 0.0}
+DEFAULT_RULES = {"protocol": "sticky", "full_action_space": False, "flicker": 0.0, "max_episode_steps": None}
 """Rules that are not named in an agent's name; see `pixelq.agents.results.records.differences`."""
 
 MOST_TEXT = 50_000

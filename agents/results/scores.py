@@ -174,6 +174,9 @@ def score_of(path: Path, evaluation: Mapping[str, Any]) -> RunScore:
     agent = agent_of(config)
     if evaluation["protocol"] != config["protocol"]:
         agent += f", evaluated as {evaluation['protocol']}"
+    limit = evaluation.get("max_episode_steps")
+    if limit is not None and limit != config.get("max_episode_steps"):
+        agent += f", evaluated for at most {limit} steps"
     if evaluation.get("mark", "best" if path.name == FINAL_EVALUATION else None) == "best":
         agent += ", best checkpoint"
     game, frames, mean = game_of(evaluation["env"]), evaluation["step"] * FRAMES_PER_STEP, float(evaluation["mean"])

@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 from rich.progress import TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from pixelq.agents.evaluation.evaluate import Evaluation
+from pixelq.agents.evaluation.evaluate import LIMIT, Evaluation
 from pixelq.agents.runs.progress import EVALUATING, Progress
 
 FIRST, EVERY = 5.0, 30.0
@@ -87,9 +87,10 @@ class ProgressLine:
         """Print the result of an evaluation."""
         low, high = result.ci95
         self._said_at = step
+        cut = f", {result.cut} of them cut off after {LIMIT:,} steps" if result.cut else ""
         self.say(
             f"step {step:,}: mean return {result.mean:.1f} (95% {low:.1f} to {high:.1f}) "
-            f"over {result.episodes} evaluation episodes"
+            f"over {result.episodes} evaluation episodes{cut}"
         )
 
     def say(self, line: str) -> None:

@@ -26,7 +26,7 @@ class EvaluateArgs:
     list: bool = False
     """List the pretrained policies instead; with --json as JSON."""
     which: Literal["best", "last", "both"] | None = None
-    """Checkpoint of a run to play; None for the best, or else the latest."""
+    """Checkpoint of a run to play; None for the best, or else the latest, and with --suite for the last."""
     episodes: int = 30
     """Number of full episodes to play with each policy."""
     protocol: Literal["sticky", "nature", "100k"] | None = None
@@ -35,6 +35,9 @@ class EvaluateArgs:
     configuration, or else the protocol's: 0.001, 0.05 or 0.001."""
     flicker: float | None = None
     """Probability, in [0, 1), that a frame of an Atari game is black; None for that of the training."""
+    max_episode_steps: int | None = None
+    """Steps after which an episode is cut off; None for the limit of the training, or the environment's own, or 27,000
+    where there is none."""
     seed: int = 0
     """Seed of the games and of the random actions."""
     device: str = "auto"
@@ -49,7 +52,7 @@ class EvaluateArgs:
     """File for the figures as JSON; without a value they go to stdout, and None writes none. They are a list, unless
     one path is given without --results and --which both."""
     video: Path | None = None
-    """Folder for an mp4 of one more episode; None films none."""
+    """Folder for an mp4 of one more episode, which is played first; None films none."""
     modules: Modules = ()
     """Module that registers environments, to import first; a run's folder alone imports none."""
 
@@ -70,7 +73,12 @@ def read(arguments: Sequence[str]) -> EvaluateArgs:
         if replace(args, list=False, json=None) != EvaluateArgs(()):
             raise UserError("--list plays nothing; give no other flag with it than --json")
         return args
-    check_least(("--episodes", args.episodes, 1), ("--seed", args.seed, 0), ("--processes", args.processes, 1))
+    check_least(
+        ("--episodes", args.episodes, 1),
+        ("--seed", args.seed, 0),
+        ("--processes", args.processes, 1),
+        ("--max-episode-steps", args.max_episode_steps, 1),
+    )
     if not args.checkpoints:
         raise UserError(
             "no RUN_OR_CHECKPOINT is given; give the folder of a run or a checkpoint, or demo, a pretrained policy"

@@ -66,6 +66,8 @@ class TrainArgs:
     """Use all 18 joystick actions on every Atari game."""
     flicker: float = 0.0
     """Probability, in [0, 1), that a frame of an Atari game is black (Hausknecht & Stone 2015)."""
+    max_episode_steps: int | None = None
+    """Steps after which an episode is cut off; None for the environment's own limit."""
     modules: Modules = ()
     """Module that registers environments, to import first; with --resume, the run alone imports none."""
     agent: AgentConfig = field(default_factory=lambda: preset("quick"))
@@ -89,6 +91,7 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     if args.out is not None:
         args = replace(args, out=user_path(args.out))
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
+    check_least(("--max-episode-steps", args.max_episode_steps, 1))
     if args.resume:
         _check_unchanged(args, defaults)
         module = args.env.rpartition(":")[0]

@@ -1,9 +1,12 @@
 """Abilities and metadata of environments, with and without wrappers around them."""
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.vector import VectorWrapper
+from gymnasium.vector import SyncVectorEnv, VectorWrapper
+from gymnasium.wrappers import TimeLimit
 from gymnasium.wrappers.vector import FlattenObservation, RecordEpisodeStatistics
 
 from pixelq.envs import (
@@ -23,6 +26,8 @@ from pixelq.envs import (
     restorable,
     with_flicker,
 )
+from pixelq.envs.interface import has_time_limit, resting
+from pixelq.envs.protocols import NO_LIMIT
 
 PONG = "ALE/Pong-v5"
 
@@ -142,3 +147,41 @@ def test_foreign_attributes_of_the_same_names_are_not_metadata():
     envs.env_id, envs.protocol, envs.frame_stack, envs.frames_per_step = 7, "tcp", None, lambda: 4
     assert metadata(envs) == (None, None, -1, 1)
     envs.close()
+
+
+class Resting(HandingOn):
+    """A wrapper that lets its environments rest itself."""
+
+    def rest(self, mask):
+        self.env.rest(mask)
+
+
+def test_who_can_rest():
+    for make, is_able in (
+        (lambda: make_vec(PONG, 2), True),
+        (lambda: make_vec("CartPole-v1", 2), True),
+        (lambda: make_filmed(PONG), False),
+        (lambda: HandingOn(make_vec("CartPole-v1", 2)), False),
+        (lambda: Resting(make_vec("CartPole-v1", 2)), True),
+    ):
+        envs = make()
+        assert resting(envs) is (envs if is_able else None)
+        envs.close()
+
+
+def test_time_limits_are_known_also_behind_wrappers():
+    endless = replace(PROTOCOLS["sticky"], name="endless", max_frames=NO_LIMIT)
+    for make, has_limit in (
+        (lambda: make_vec(PONG, 1), True),
+        (lambda: make_vec(PONG, 1, protocol=endless), False),
+        (lambda: FlattenObservation(make_vec(PONG, 1)), True),
+        (lambda: make_vec("CartPole-v1", 1), True),
+        (lambda: make_vec("pixelq/Catch-v0", 1), False),
+        (lambda: make_vec("pixelq/Catch-v0", 1, max_episode_steps=3), True),
+        (lambda: HandingOn(make_vec("pixelq/Catch-v0", 1, max_episode_steps=3)), True),
+        (lambda: SyncVectorEnv([lambda: TimeLimit(gymnasium.make("pixelq/Catch-v0"), 3)]), True),
+        (lambda: SyncVectorEnv([lambda: gymnasium.make("pixelq/Catch-v0")]), False),
+    ):
+        envs = make()
+        assert has_time_limit(envs) is has_limit
+        envs.close()

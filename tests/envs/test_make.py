@@ -241,3 +241,23 @@ def test_film_has_the_screen_of_the_game_and_closes():
     film.close()
     with pytest.raises(RuntimeError, match="the environment is closed"):
         film.reset()
+
+
+@pytest.mark.parametrize("make", [make_vec, make_filmed])
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "ALE/Pong-v5"])
+def test_episodes_are_truncated_at_a_given_step(make, env_id):
+    envs = make(env_id, seed=1, max_episode_steps=6, **({"num_envs": 2} if make is make_vec else {}))
+    envs.reset()
+    for step in [*range(1, 8), *range(1, 8)]:  # the step after the sixth resets
+        _, _, terminated, truncated, _ = envs.step(np.arange(envs.num_envs) % 2)
+        assert truncated.tolist() == [step == 6] * envs.num_envs
+        assert not terminated.any()
+    assert envs.protocol.rules == ("sticky" if env_id.startswith("ALE") else "gymnasium")
+    envs.close()
+
+
+@pytest.mark.parametrize("limit", [0, -3, 2.5, True, 10**9])
+def test_a_time_limit_is_a_number_of_steps(limit):
+    for env_id in ("CartPole-v1", "ALE/Pong-v5"):
+        with pytest.raises(InvalidEnv, match="max_episode_steps must be a"):
+            make_vec(env_id, 1, max_episode_steps=limit)

@@ -20,7 +20,7 @@ from pixelq.agents.results.scores import (
     score_matrices,
     score_of_group,
 )
-from pixelq.agents.runs.tables import FINAL_EVALUATION
+from pixelq.agents.runs.tables import EVALUATIONS, FINAL_EVALUATION, METRICS
 from pixelq.envs import ATARI57, human_normalized_score, id_of
 from tests.support.report_runs import STEPS
 from tests.support.report_runs import write_run as write_whole_run
@@ -31,7 +31,10 @@ RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 def write_run(
     folder: Path, name: str = "dqn", game: str = "pong", seed: int = 0, mean: float = 0.0, **changes: Any
 ) -> Path:
-    """A finished run's folder; a keyword of its configuration changes that, any other one the agent's settings."""
+    """A finished run whose last evaluation has a mean, and its best ones a greater mean.
+
+    A keyword of the configuration changes that, any other one the agent's settings.
+    """
     folder.mkdir()
     env = changes.pop("env", None) or id_of(game)
     config: dict[str, Any] = {"env": env, "protocol": "sticky", "seed": seed, "steps": 1_000, "preset": name}
@@ -42,11 +45,21 @@ def write_run(
         "protocol": config["protocol"],
         "checkpoint": str(folder / "checkpoints" / "step_0000000900"),
         "step": 900,
-        "mean": mean,
+        "mean": mean + 40.0,
+        "ci95": [mean + 39.0, mean + 41.0],
+        "episodes": 30,
     }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / FINAL_EVALUATION).write_text(json.dumps(evaluation))
+    write_table(folder, "metrics", METRICS, {"step": config["steps"], "frames": 4 * config["steps"]})
+    rows = ({"step": 900, "mean": mean + 50.0}, {"step": config["steps"], "mean": mean})
+    write_table(folder, "evaluations", EVALUATIONS, *rows)
     return folder
+
+
+def write_table(folder: Path, name: str, columns: list[str], *rows: dict[str, Any]) -> None:
+    lines = [",".join(str(row.get(column, 0)) for column in columns) for row in rows]
+    (folder / f"{name}.csv").write_text("\n".join([",".join(columns), *lines]) + "\n")
 
 
 def change(file: Path, **values: Any) -> None:
@@ -54,10 +67,12 @@ def change(file: Path, **values: Any) -> None:
 
 
 def test_a_run_that_was_made_long_ago_is_read() -> None:
-    score = read_score(RESULTS / "pong-quick")  # whose checkpoint is no longer where the file says
+    score = read_score(RESULTS / "pong-quick")
     assert (score.agent, score.game, score.seed, score.steps, score.frames) == ("quick", "pong", 0, 10**6, 4_000_012)
-    assert score.mean == pytest.approx(15.2667, abs=1e-4)
-    assert score.human_normalized == pytest.approx((15.2667 + 20.7) / 35.3, abs=1e-4)
+    assert score.mean == 16.9
+    assert score.human_normalized == pytest.approx((16.9 + 20.7) / 35.3)
+    best = read_score(RESULTS / "pong-quick" / FINAL_EVALUATION)  # whose checkpoint is no longer where the file says
+    assert (best.agent, best.mean) == ("quick, best checkpoint", pytest.approx(15.2667, abs=1e-4))
     assert gather_scores([RESULTS / "pong-quick"]).scores["quick"].shape == (1, 1)
 
 
@@ -112,7 +127,7 @@ def test_what_is_lacking_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidRun, match=r"^dqn lacks seed 0 on alien, dqn lacks seed 1 on alien, c51 .* and 1 more;"):
         gather_scores([*runs, other])
     twin = write_run(tmp_path / "twin", game="pong", seed=1)
-    with pytest.raises(InvalidRun, match=r"pong1/.* and .*twin/.* are both dqn on pong with seed 1; give one of them"):
+    with pytest.raises(InvalidRun, match=r"pong1 and .*twin are both dqn on pong with seed 1; give one of them"):
         gather_scores([*runs, twin])
     with pytest.raises(InvalidRun, match="no run is given"):
         gather_scores([])
@@ -151,8 +166,12 @@ def test_an_evaluations_file_finds_its_run(tmp_path: Path) -> None:
     assert read_score(elsewhere).agent == "c51, evaluated as sticky+flicker=0.5"
     change(elsewhere, protocol="sticky", flicker=0.5)  # as 0.1.0 wrote it
     assert read_score(elsewhere).agent == "c51, evaluated as sticky+flicker=0.5"
-    change(elsewhere, flicker=0.0)
+    change(elsewhere, flicker=0.0, mark="best and last")
     assert read_score(elsewhere).agent == "c51"
+    change(elsewhere, max_episode_steps=50)
+    assert read_score(elsewhere).agent == "c51, evaluated for at most 50 steps"
+    change(elsewhere, max_episode_steps=None, mark="best")
+    assert read_score(elsewhere).agent == "c51, best checkpoint"
     run.rename(tmp_path / "moved")
     with pytest.raises(InvalidRun, match=r"elsewhere.json is of a run that is not at .*run; put the file into"):
         read_score(elsewhere)
@@ -167,6 +186,7 @@ def test_an_evaluations_file_finds_its_run(tmp_path: Path) -> None:
         (FINAL_EVALUATION, "[]", "does not describe an evaluation"),
         (FINAL_EVALUATION, {"mean": "high"}, "does not describe an evaluation"),
         (FINAL_EVALUATION, {"mean": float("nan")}, "does not describe an evaluation"),
+        (FINAL_EVALUATION, {"mean": None}, "has a mean return that is not finite; leave out that evaluation"),
         (FINAL_EVALUATION, {"step": None}, "does not describe an evaluation"),
         (FINAL_EVALUATION, {"flicker": "half"}, "does not describe an evaluation (flicker must be in [0, 1)"),
         (FINAL_EVALUATION, {"env": "ALE/Alien-v5"}, "on ALE/Alien-v5, but its run was trained on ALE/Pong-v5"),
@@ -183,8 +203,18 @@ def test_files_that_are_no_evaluation_of_a_run(tmp_path: Path, file: str, text: 
     else:
         change(run / file, **text)
     with pytest.raises(InvalidRun, match=re.escape(sentence)) as caught:
-        read_score(run)
+        read_score(run / file if file == FINAL_EVALUATION else run)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_counts_after_its_last_step(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    write_table(run, "evaluations", EVALUATIONS, {"step": 900, "mean": 3.0})
+    with pytest.raises(InvalidRun, match="run has no evaluation after its last step; let the run finish"):
+        read_score(run)
+    write_table(run, "evaluations", EVALUATIONS, {"step": 1_000, "mean": "inf"})
+    with pytest.raises(InvalidRun, match=r"the last evaluation of .*run has a mean return of inf; leave out that run"):
+        read_score(run)
 
 
 def test_a_game_without_human_score_is_refused(tmp_path: Path) -> None:
@@ -192,7 +222,7 @@ def test_a_game_without_human_score_is_refused(tmp_path: Path) -> None:
         read_score(write_run(tmp_path / "a", "classic", env="CartPole-v1"))
 
 
-def test_without_a_final_evaluation_the_last_one_counts(tmp_path: Path) -> None:
+def test_a_best_checkpoint_is_not_laid_beside_means(tmp_path: Path) -> None:
     paths = [
         write_whole_run(tmp_path / "0", mean=10.0),
         write_whole_run(tmp_path / "1", seed=1, mean=20.0, is_finished=False),
@@ -200,34 +230,23 @@ def test_without_a_final_evaluation_the_last_one_counts(tmp_path: Path) -> None:
     (group,) = read_groups(paths)
     score = score_of_group(group)
     assert score is not None
-    assert (score.mean, score.source, score.frames) == (30.0, "last evaluation", 4 * STEPS)
-
-
-def test_a_best_checkpoint_is_laid_beside_the_frames_of_its_whole_run(tmp_path: Path) -> None:
-    path = write_whole_run(tmp_path / "run")
-    file = path / "final_evaluation.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"step": STEPS // 5}))
-    (group,) = read_groups([path])
-    score = score_of_group(group)
-    assert score is not None
-    assert (score.source, score.frames, score.scores[0].step) == (
-        "best checkpoint, fresh games",
-        4 * STEPS,
-        STEPS // 5,
-    )
+    assert [run.final and run.final.mean for run in group.runs] == [10.0, None]
+    assert (score.mean, score.frames, [each.mean for each in score.scores]) == (30.0, 4 * STEPS, [20.0, 40.0])
 
 
 def test_several_seeds_have_a_deviation_and_one_has_the_interval_of_its_episodes(tmp_path: Path) -> None:
     paths = [write_whole_run(tmp_path / str(seed), seed=seed, mean=mean) for seed, mean in enumerate((5.0, 10.0, 15.0))]
     (several,), (one,) = (read_groups(paths), read_groups(paths[:1]))
     scores = score_of_group(several), score_of_group(one)
-    assert [score and (score.mean, score.low, score.high) for score in scores] == [(10.0, 5.0, 15.0), (5.0, 4.0, 6.0)]
+    assert [score and (score.mean, score.low, score.high) for score in scores] == [
+        (20.0, 10.0, 30.0),
+        (10.0, 9.0, 12.0),
+    ]
 
 
 def test_scores_of_groups_are_those_of_their_files(tmp_path: Path) -> None:
     paths = [write_whole_run(tmp_path / str(seed), seed=seed, mean=5.0 * seed) for seed in (0, 1)]
     (group,) = read_groups(paths)
-    expected = [read_score(path)._replace(path=path) for path in paths]
-    assert run_scores(group) == expected
+    assert run_scores(group) == [read_score(path) for path in paths]
     (group,) = read_groups([write_whole_run(tmp_path / "cartpole", "classic", "CartPole-v1")])
     assert run_scores(group) == []

@@ -102,7 +102,9 @@ def test_a_flickering_game_is_evaluated_as_it_was_trained(tmp_path: Path, monkey
     assert (game.frame_stack, game.protocol) == (1, "sticky+flicker=0.5")
 
     filmed: list[str] = []
-    monkeypatch.setattr("pixelq.scripts.evaluate.film_episode", lambda _, game, __: filmed.append(game.protocol) or 0.0)
+    monkeypatch.setattr(
+        "pixelq.scripts.evaluate.film_episode", lambda _, game, *__: filmed.append(game.protocol) or 0.0
+    )
     for flicker in (0.25, 0.0):
         words = ["--flicker", str(flicker), "--json", str(tmp_path / "scores.json"), "--video", str(tmp_path)]
         ended = run_here(["evaluate", str(out), *words, "--device", "cpu"])

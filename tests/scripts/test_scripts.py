@@ -336,7 +336,7 @@ FIGURES = "env protocol checkpoint step episodes returns lengths mean median std
 
 
 def test_evaluate_json(cartpole: Run, figures: dict[str, Any]) -> None:
-    assert list(figures) == [*FIGURES, "mark", "frames", "seed", "weights"]
+    assert list(figures) == [*FIGURES, "mark", "frames", "seed", "weights", "max_episode_steps", "cut"]
     assert (figures["env"], figures["protocol"], figures["episodes"]) == ("CartPole-v1", "gymnasium", 24)
     assert Path(figures["checkpoint"]).resolve() == checkpoint_folder(cartpole.path / "checkpoints" / "best").resolve()
     assert figures["step"] == DQN.load(figures["checkpoint"], device="cpu").step

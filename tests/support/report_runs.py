@@ -86,9 +86,10 @@ def write_run(
 
 
 def write_suite(folder: Path, games: tuple[str, ...], scores: dict[str, list[list[float]]]) -> list[Path]:
-    """Finished runs of several agents (presets) on games by ROM name: ``scores[agent][seed][game]``, raw returns."""
+    """Finished runs of several agents (presets) on games by ROM name: ``scores[agent][seed][game]``, raw returns of
+    their last evaluations."""
     return [
-        write_run(folder / f"{agent}-{game}-{seed}", agent, id_of(game), seed, score)
+        write_run(folder / f"{agent}-{game}-{seed}", agent, id_of(game), seed, score / 2)
         for agent, matrix in scores.items()
         for seed, row in enumerate(matrix)
         for game, score in zip(games, row, strict=True)
