@@ -119,6 +119,7 @@ def test_characters_that_an_encoding_lacks_become_question_marks() -> None:
     assert buffer.getvalue() == b"?\n"
 
 
+@pytest.mark.linux
 def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
     program = """
 import os, sys
