@@ -578,7 +578,7 @@ class TestPage:
         assert text(opened, "last-evaluation").split("\n") == ["20.0", "95%: 19.0 to 22.0"]
         assert text(opened, "running").split() == ["1", "1.5", "30", "2", "−2.0", "41"]
         assert opened.page.evaluate("document.getElementById('bar').position") == 0.51
-        assert opened.page.title() == "51% · ALE/Pong-v5 · dqn"
+        assert opened.page.title() == "51% · ALE/Pong-v5 · dqn · run"
         assert drawn(opened, "loss", "loss") == pytest.approx([1 / row for row in range(1, 51)])
         assert drawn(opened, "return", "evaluation") == [4, 8, 12, 16, 20]
         assert drawn(opened, "return", "evaluation", "x") == [4e5, 8e5, 1.2e6, 1.6e6, 2e6]

@@ -16,7 +16,7 @@
   let sum = 0;
   const returns = rewards.map((reward) => (sum += reward));
   const [least, most] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
-  const digits = Math.max(0, Math.min(5, 2 - Math.floor(Math.log10(most - lowest || 1))));
+  const digits = Math.max(0, Math.min(5, 2 - Math.floor(Math.log10(most - q.reduce((a, b) => Math.min(a, b)) || 1))));
   const said = (number, places = digits) => number.toFixed(places).replace("-", "−");
   const raw = (number) => String(Math.round(number * 1000) / 1000).replace("-", "−");
   const state = { step: 0, plays: false, hasFilm: film !== null };
