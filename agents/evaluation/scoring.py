@@ -272,10 +272,10 @@ def _checked_score(values: Any) -> dict[str, Any]:
     """
     if not isinstance(values, dict) or not values.keys() >= FIELDS.keys():
         raise ValueError("a field is missing")
-    values = with_rules(values)
-    check_types(values, FIELDS)
-    low, high = values["ci95"]
-    for value in (low, high, values["mean"], *values["returns"]):
+    score = with_rules(values)
+    check_types(score, FIELDS)
+    low, high = score["ci95"]
+    for value in (low, high, score["mean"], *score["returns"]):
         if not (isinstance(value, float) or is_number(value)):  # NaN is of an environment, a huge integer is not
             raise ValueError(f"a score must be a number, got {value!r:.80}")
-    return values
+    return score

@@ -104,7 +104,7 @@ def matched_evaluations(steps: Sequence[Array]) -> NDArray[np.int64]:
     """
     distances = np.concatenate([np.diff(of_seed, prepend=0.0) for of_seed in steps])
     apart = float(np.median(distances)) / 2 if len(distances) else 0.0
-    next_rows, places = [0] * len(steps), []
+    next_rows, places = [0] * len(steps), list[list[int]]()
     while True:
         heads = [of_seed[row] if row < len(of_seed) else np.inf for of_seed, row in zip(steps, next_rows, strict=True)]
         first = min(heads)

@@ -260,8 +260,8 @@ def agent_of(config: Mapping[str, Any]) -> str:
     name = str(config.get("preset", "custom"))
     settings = PRESETS[name]() if name in PRESETS else AgentConfig()
     different = differences(config, settings)
-    settings = (f"{key} {shortened(value)}" for key, value in different.items() if key not in SPEED_ONLY)
-    return ", ".join([shortened(name), *settings])
+    parts = (f"{key} {shortened(value)}" for key, value in different.items() if key not in SPEED_ONLY)
+    return ", ".join([shortened(name), *parts])
 
 
 def _labels(agents: Iterable[str]) -> dict[str, str]:
@@ -308,9 +308,8 @@ def _final_score(folder: Path) -> MeanReturn | None:
     values = read_evaluation(path)
     try:
         (low, high), episodes = values["ci95"], values["episodes"]
-        mean, *ends = (
-            float(value) if abs(value) <= GREATEST else math.nan for value in (values["mean"], float(low), float(high))
-        )
-        return MeanReturn(mean, *ends, int(episodes), int(values["step"]))
+        numbers = (float(value) for value in (values["mean"], low, high))
+        mean, low, high = (value if abs(value) <= GREATEST else math.nan for value in numbers)
+        return MeanReturn(mean, low, high, int(episodes), int(values["step"]))
     except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise InvalidRun(f"{path} does not describe an evaluation; evaluate the run again") from error
