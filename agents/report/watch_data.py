@@ -127,8 +127,10 @@ class TableTail:
         """Return two neighbouring rows as one: how far the second was, and means of what was measured."""
         row = []
         for name, first, second in zip(self.columns, one, other, strict=True):
-            is_mean = first is not None and second is not None and name not in LATEST
-            row.append((first + second) / 2 if is_mean else first if second is None else second)
+            if first is None or second is None or name in LATEST:
+                row.append(first if second is None else second)
+            else:
+                row.append((first + second) / 2)
         return row
 
     def after(self, step: float) -> list[list[float | None]]:
@@ -171,16 +173,15 @@ class LiveRun:
             for table in self._tables.values():
                 table.refresh()
             metrics, evaluations = (self._tables[name] for name in COLUMNS)
+            new = {"metrics": metrics.after(since), "evaluations": evaluations.after(evaluated)}
+            is_behind = any(table.is_behind for table in self._tables.values())
             answer = {
                 "version": "-".join([self._mark, *(str(table.readings) for table in self._tables.values())]),
                 "run": _description(self.run, config),
-                "metrics": metrics.after(since),
-                "evaluations": evaluations.after(evaluated),
+                **new,
                 "total": len(metrics.rows),
+                "has_more": is_behind or MOST_ROWS in map(len, new.values()),
             }
-            answer["has_more"] = any(table.is_behind for table in self._tables.values()) or any(
-                len(answer[name]) == MOST_ROWS for name in COLUMNS
-            )
             last = metrics.rows[-1] if metrics.rows else None
         answer |= {"columns": COLUMNS, "now": time.time(), "final": _final(self.run)}
         answer |= self._state(config, None if last is None else dict(zip(COLUMNS["metrics"], last, strict=True)))

@@ -28,7 +28,9 @@ def format_signed(value: float) -> str:
 
 def format_percent(fraction: float | None) -> str:
     """Return a fraction as a percentage."""
-    return "–" if fraction is None or not math.isfinite(fraction) else f"{100 * fraction:.0f}%".replace("-", "−")
+    if fraction is None or not math.isfinite(fraction):
+        return "–"
+    return f"{round(100 * fraction) + 0}%".replace("-", "−")
 
 
 def format_count(value: float) -> str:

@@ -189,6 +189,30 @@ def test_a_broken_evaluation_goes_on(run: Path, tmp_path: Path, monkeypatch: pyt
     assert played == []
 
 
+SCORE = {
+    "env": "CartPole-v1", "protocol": "gymnasium", "checkpoint": "c", "step": 5, "episodes": 1, "returns": [2.0],
+    "mean": 2.0, "ci95": [1.0, 3.0], "human_normalized": None, "mark": "best", "frames": 5, "seed": 0, "weights": "w",
+}  # fmt: skip
+
+
+def test_a_score_that_is_no_number_can_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text(json.dumps(SCORE | {"mean": float("nan"), "ci95": [1, float("inf")]}) + "\n")
+    assert len(ScoreFile(tmp_path / "file").scores) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mean": "2.0"}, {"mean": 10**400}, {"mean": None}, {"ci95": [1, 2, 3]}, {"ci95": ["1", "3"]}, {"step": "5"},
+        {"returns": ["2"]}, {"episodes": 1.5}, {"human_normalized": "2"}, {"protocol": None}, {"mark": ["best"]},
+    ],
+)  # fmt: skip
+def test_a_score_of_other_types_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    (tmp_path / "file").write_text(json.dumps(SCORE | changes) + "\n")
+    with pytest.raises(UserError, match="holds something else than scores; use another --results file"):
+        ScoreFile(tmp_path / "file")
+
+
 @pytest.mark.parametrize("text", ["not JSON\n", "[1]\n", '{"env": "x"}\n', "\xff\n", "one line of notes"])
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path, text: str) -> None:
     path = tmp_path / "file"

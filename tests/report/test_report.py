@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pixelq.agents.report.standing import standing_section, summary_section
 from pixelq.agents.results.aggregates import aggregates, atari57_median, probability_of_improvement
 from pixelq.agents.results.records import read_groups
 from pixelq.envs import ATARI5, REFERENCE_SCORES, human_normalized_score, published_curve
-from tests.support.report_runs import STEPS, level, write_run, write_suite
+from tests.support.report_runs import STEPS, level, with_cells, write_run, write_suite
 from tests.support.runs import run_here
 
 OTHER_RULES: list[dict[str, Any]] = [{"protocol": "nature"}, {"flicker": 0.5}]
@@ -158,6 +159,35 @@ class TestStanding:
         page = make_report(folders, ReportOptions(episodes=0))
         assert "<h3>dqn on ALE/Pong-v5: " not in page
         assert "<h3>dqn on ALE/Qbert-v5: " in page
+
+    @pytest.mark.filterwarnings("error")
+    def test_odd_values_are_left_out(self, tmp_path: Path) -> None:
+        runs = [write_run(tmp_path / str(seed), env=f"ALE/{game}-v5") for seed, game in enumerate(("Pong", "Qbert"))]
+        with_cells(
+            runs[0], "metrics", {"wall_seconds": "inf", "updates": "nan", "return_mean": "1e308", "loss": "-inf"}
+        )
+        with_cells(runs[0], "evaluations", {"ci95_low": "99", "ci95_high": "nan"})
+        with_cells(runs[0], "evaluations", {"mean": "1e308"}, 0)
+        with_cells(runs[1], "metrics", {"wall_seconds": "1e308"}, 3)
+        final = runs[1] / "final_evaluation.json"
+        final.write_text(json.dumps(json.loads(final.read_text()) | {"mean": 1e308, "ci95": [-1e308, 1e308]}))
+        groups = read_groups(runs)
+        rows = rows_of(summary_section(groups))
+        assert (rows["dqn"]["fresh"], rows["dqn"]["last"], rows["dqn"]["hours"]) == ("10.0 (9.0 to 11.0)", "20.0", "–")
+        assert rows_of(summary_section(groups), 1)["dqn"]["fresh"] == "–"
+        assert "<h1>dqn on 2 environments</h1>" in make_report(runs, ReportOptions(episodes=0, price_per_hour=1.0))
+
+    def test_long_texts_of_a_run_are_cut_off(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path / "run")
+        config = json.loads((run / "config.json").read_text())
+        long = dict.fromkeys(("preset", "env", "protocol", "version"), "a" * 100_000)
+        agent = config["agent"] | {"encoder": "b" * 100_000}
+        (run / "config.json").write_text(json.dumps(config | long | {"agent": agent}))
+        page = make_report([run], ReportOptions(episodes=0))
+        assert "a" * 79 + "…" in page
+        text = page[: page.index("<script")]
+        assert max(map(len, re.findall("a+|b+", text.split("<pre")[0]))) < 100
+        assert len(page) < len(make_report([write_run(tmp_path / "other")], ReportOptions(episodes=0))) + 150_000
 
     def test_a_run_without_rows_has_empty_cells(self, tmp_path: Path) -> None:
         folder = write_run(tmp_path / "run", is_finished=False)
@@ -345,6 +375,24 @@ class TestVerb:
         assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
         write_report([tmp_path / "run"], tmp_path / "again.html")
         assert (tmp_path / "again.html").read_bytes() == out.read_bytes()
+
+    def test_its_libraries_are_checked_before_anything_is_played(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "sklearn", None)
+        monkeypatch.setattr("pixelq.agents.report.read_groups", lambda runs: pytest.fail("something was read"))
+        ended = run_here(["report", str(tmp_path), "--out", str(tmp_path / "report.html")])
+        assert (ended.code, ended.err) == (
+            2,
+            "pixelq report: a report needs scikit-learn: pip install 'pixelq[report]', or pip install '.[report]' in a "
+            "checkout\n",
+        )
+
+    def test_a_page_can_be_named(self, tmp_path: Path) -> None:
+        out = tmp_path / "report.html"
+        ended = run_here(["report", str(write_run(tmp_path / "run")), "--out", str(out), "--name", "My <b>runs"])
+        assert ended.code == 0, ended
+        assert "<h1>My &lt;b&gt;runs</h1>" in out.read_text(encoding="utf-8")
 
     def test_names_that_are_no_text_are_shown_with_question_marks(self, tmp_path: Path) -> None:
         folder = write_run(Path(os.fsdecode(os.fsencode(tmp_path) + b"/run\xff")))

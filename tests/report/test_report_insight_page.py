@@ -343,3 +343,31 @@ def test_states_of_the_map_are_chosen(page: Page, sections: list[Section]) -> No
     page.mouse.move(box["x"] + place["left"], box["y"] + place["y"])
     page.wait_for_function(f"() => document.querySelector('#inside').dataset.state === '{other}'")
     assert chosen() == other
+
+
+def test_names_of_actions_are_no_links(browser: Browser, sections: list[Section], tmp_path: Path) -> None:
+    evil = '<a href="https://evil.example/">%{x}</a>'
+    episode = dataclasses.replace(sections[0], data={**sections[0].data, "names": [evil, "LEFT", "RIGHT"]})
+    (tmp_path / "report.html").write_text(render("Report", "of a test", [episode]), encoding="utf-8")
+    opened = open_page(browser, (tmp_path / "report.html").as_uri())
+    opened.page.wait_for_selector("#episode .bars .main-svg")
+    assert evil in opened.page.locator("#episode .bars .ytick text").all_text_contents()
+    links = opened.page.evaluate(
+        "[...document.querySelectorAll('a')].map((a) => a.getAttribute('href') ?? a.href.baseVal)"
+    )
+    assert all(link.startswith("#") for link in links)
+    assert opened.complaints == []
+    opened.close()
+
+
+def test_the_film_opens_where_the_choice_is_clearest(browser: Browser, sections: list[Section], url: str) -> None:
+    best = np.sort(q_values_of(sections), 1)
+    opened = open_page(browser, url)
+    opened.page.wait_for_function("() => document.querySelector('#episode video').readyState >= 2")
+    settled(opened.page)
+    on_screen, shown = opened.page.evaluate(ON_SCREEN)
+    assert on_screen == shown == (best[:, -1] - best[:, -2]).argmax()
+    low, high = opened.page.evaluate("document.querySelector('#episode .bars').layout.xaxis.range")
+    values = q_values_of(sections)[shown]
+    assert high - low < 6 * np.abs(values).max()  # the axis fits what is shown
+    opened.close()

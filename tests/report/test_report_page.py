@@ -1,5 +1,6 @@
 """The report in Chromium: offline, with working charts, on small screens, in dark mode and by keyboard."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from pixelq.agents.report import write_report
+from pixelq.agents.report import ReportOptions, write_report
 from pixelq.envs import published_curve
 from tests.support.browser import Opened, is_wider_than_window, open_page
 from tests.support.report_runs import STEPS, level, write_run, write_suite
@@ -97,6 +98,37 @@ def test_each_environment_has_its_chart(opened: Opened) -> None:
 def test_text_of_runs_is_no_markup(opened: Opened) -> None:
     assert opened.page.locator("main b").count() == 0
     assert opened.page.locator("summary", has_text="<b>classic").count() == 1
+
+
+EVIL = '<a href="https://evil.example/">%{x}</a>'
+
+
+def test_no_label_of_a_run_is_a_link(browser: Browser, tmp_path: Path) -> None:
+    runs = write_suite(tmp_path / "runs", GAMES, SCORES)
+    runs.append(write_run(tmp_path / "runs" / EVIL.replace("/", "_"), "classic", EVIL))
+    for run in runs:
+        config = json.loads((run / "config.json").read_text())
+        (run / "config.json").write_text(json.dumps(config | {"preset": f"{config['preset']} {EVIL}"}))
+    write_report(runs, tmp_path / "report.html", ReportOptions(episodes=0))
+    opened = open_page(browser, (tmp_path / "report.html").as_uri())
+    page = opened.page
+    page.wait_for_selector("#across .intervals .main-svg")
+    names = page.locator("#across .intervals .ytick text").all_text_contents()
+    assert any(f"dqn {EVIL}" in name for name in names)  # letter by letter
+    page.evaluate(
+        """[...document.querySelectorAll(".chart")].forEach((div) => {
+          const lines = div.data.flatMap(({ hovertemplate }, curveNumber) => hovertemplate ? [curveNumber] : []);
+          Plotly.Fx.hover(div, [{ curveNumber: lines[0], pointNumber: 0 }]);
+        })"""
+    )
+    page.wait_for_selector("#curves .hoverlayer text")
+    told = " ".join(page.locator("#curves .hoverlayer text").all_text_contents())
+    assert "<a href" in told
+    links = page.evaluate("[...document.querySelectorAll('a')].map((a) => a.getAttribute('href') ?? a.href.baseVal)")
+    assert links
+    assert all(link.startswith("#") for link in links)
+    assert opened.complaints == []
+    opened.close()
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """`pixelq watch`: a run's progress file, the answers and refusals of the server, and the page in a browser."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -16,8 +17,9 @@ from urllib.parse import unquote_plus
 import httpx
 import pytest
 
+from pixelq.agents.errors import InvalidRun
 from pixelq.agents.report import watch_data as live_data
-from pixelq.agents.report.watch import allowed_hosts, is_any, listen, make_app, make_server
+from pixelq.agents.report.watch import allowed_hosts, is_any, listen, make_app, make_server, watch_runs
 from pixelq.agents.report.watch_data import LiveRun, TableTail
 from pixelq.agents.runs.progress import PROGRESS, Progress, read_progress
 from tests.support.report_runs import ROWS, STEPS, level, write_run
@@ -194,16 +196,38 @@ class TestTableTail:
         os.mkfifo(table.path)  # which would be waited for
         assert self.rows(table) == []
 
+    def test_a_long_table_is_read_in_parts(self, table: TableTail, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(live_data, "MOST_BYTES", 64)
+        lines = [f"{step},{step % 7}" for step in range(100)]
+        table.path.write_text("\n".join(["step,loss", *lines[:50], "x" * 300, *lines[50:]]) + "\n")
+        table.refresh()
+        assert 0 < len(table.rows) < 20
+        assert table.is_behind
+        for _ in range(20):
+            table.refresh()
+        assert not table.is_behind
+        assert table.rows == [[step, step % 7] for step in range(100)]
+        assert table.readings == 1
+
+    def test_rows_of_a_long_table_are_put_together(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(live_data, "MOST_KEPT", 10)
+        table = TableTail(tmp_path / "table.csv", ("step", "frames", "loss"))
+        rows = "".join(f"{step},{4 * step},{'' if step == 2 else step}\n" for step in range(1, 26))
+        table.path.write_text(f"step,frames,loss\n{rows}")
+        table.refresh()
+        assert table.rows[:3] == [[2, 8, 1], [4, 16, 3.5], [6, 24, 5.5]]
+        assert [row[0] for row in table.rows] == table.steps == [*range(2, 21, 2), *range(21, 26)]
+
 
 class Server:
-    """Server of a run's page in a thread of this process."""
+    """Server of the page of a run, and perhaps of others, in a thread of this process."""
 
-    def __init__(self, run: Path, hosts: list[str] | None = None, port: int = 0) -> None:
+    def __init__(self, run: Path, hosts: list[str] | None = None, port: int = 0, others: tuple[Path, ...] = ()) -> None:
         self.run = run
         self.socket = listen("127.0.0.1", port)
         self.port = self.socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/"
-        self.server = make_server(make_app([run], allowed_hosts(hosts or [])))
+        self.server = make_server(make_app([run, *others], allowed_hosts(hosts or [])))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
         self.thread.start()
         self.client = httpx.Client(trust_env=False, verify=False)
@@ -286,6 +310,41 @@ class TestServer:
         while len(steps) < told["total"]:
             steps += [row[0] for row in server.data(f"?since={steps[-1]:.0f}")["metrics"]]
         assert steps == [STEPS // ROWS * row for row in range(1, ROWS + 1)]
+
+    def test_long_values_are_cut_off(self, run: Path) -> None:
+        config = json.loads((run / "config.json").read_text())
+        long = dict.fromkeys(("preset", "env", "protocol", "seed", "version"), "a\n" * 50_000)
+        (run / "config.json").write_text(json.dumps(config | long))
+        say(run, returns=[1.0] * 50_000, lengths=[2] * 50_000)
+        told = LiveRun(run).answer()
+        assert told["run"]["preset"] == "a?" * 39 + "a…"
+        assert len(json.dumps(told["run"])) < 1000
+        assert (told["progress"]["environments"], len(told["progress"]["returns"])) == (50_000, 100)
+
+    def test_several_runs(self, run: Path, tmp_path: Path) -> None:
+        server = Server(run, others=(write_run(tmp_path / "other", "c51", mean=5.0),))
+        try:
+            one, other = server.data("?run=0"), server.data("?run=1&since=480000")
+            assert (one["runs"], one["run"]["name"], other["run"]["name"]) == (2, "run", "other")
+            assert [row[0] for row in other["metrics"]] == [490_000, 500_000]
+            for wrong in ("2", "-1", "x", "1" * 9):
+                assert server.ask(f"data?run={wrong}").status_code == 400
+            shutil.rmtree(run)
+            assert server.ask("data?run=0").json()["runs"] == 2
+            assert server.data("?run=1")["final"]["mean"] == 5
+        finally:
+            server.close()
+
+    def test_in_the_background_of_a_notebook(self, run: Path) -> None:
+        async def cell() -> httpx.Response:
+            with watch_runs(run) as watching:
+                async with httpx.AsyncClient(trust_env=False, verify=False) as client:
+                    assert watching.address in watching._repr_html_()
+                    return await client.get(f"{watching.address}data")
+
+        assert asyncio.run(cell()).json()["run"]["name"] == "run"
+        with pytest.raises(InvalidRun, match="no run in"):
+            watch_runs([run / "none"])
 
     def test_a_resumed_run_whose_rows_were_cut_has_another_version(self, server: Server) -> None:
         before = server.data()["version"]
@@ -578,7 +637,7 @@ class TestPage:
         assert text(opened, "last-evaluation").split("\n") == ["20.0", "95%: 19.0 to 22.0"]
         assert text(opened, "running").split() == ["1", "1.5", "30", "2", "−2.0", "41"]
         assert opened.page.evaluate("document.getElementById('bar').position") == 0.51
-        assert opened.page.title() == "51% · ALE/Pong-v5 · dqn"
+        assert opened.page.title() == "51% · ALE/Pong-v5 · dqn · run"
         assert drawn(opened, "loss", "loss") == pytest.approx([1 / row for row in range(1, 51)])
         assert drawn(opened, "return", "evaluation") == [4, 8, 12, 16, 20]
         assert drawn(opened, "return", "evaluation", "x") == [4e5, 8e5, 1.2e6, 1.6e6, 2e6]
@@ -638,6 +697,29 @@ class TestPage:
         assert text(opened, "status").startswith("Not running: no sign of life since ")
         assert "for 2 min 3" in text(opened, "status")
         assert opened.complaints == []
+
+    def test_several_runs_on_one_page(self, browser: "Browser", run: Path, tmp_path: Path) -> None:
+        from tests.support.browser import open_page
+
+        others = tuple(
+            write_run(tmp_path / name, "classic", "CartPole-v1", seed, 5.0) for seed, name in enumerate("ab")
+        )
+        server = Server(run, others=others)
+        opened = open_page(browser, server.url)
+        until(opened, "document.querySelectorAll('#runs tr').length === 3 && document.title.startsWith('1 of 3')")
+        until(opened, "document.getElementById('runs').innerText.includes('CartPole')")
+        assert opened.page.locator("#runs tr").nth(1).locator("td").nth(0).inner_text() == "finished"
+        assert opened.page.locator("#runs tr").nth(1).locator("td").nth(1).inner_text() == "100% of 500,000"
+        assert text(opened, "title") == "run on ALE/Pong-v5"
+        opened.page.get_by_role("button", name="b", exact=True).first.click()
+        assert text(opened, "title") == "b on CartPole-v1"
+        together = opened.page.evaluate("document.getElementById('together').data.map(({name}) => name)")
+        assert together == ["a", "b"]  # those on the same environment
+        assert opened.page.locator("label.of-frames").is_hidden()  # a step is a frame
+        assert (drawn(opened, "loss", "loss", "x") or [])[-1] == STEPS
+        assert opened.complaints == []
+        opened.close()
+        server.close()
 
     @pytest.mark.slow
     def test_hidden_pages_and_servers_that_are_gone(self, opened: "Opened", server: Server) -> None:

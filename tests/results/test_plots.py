@@ -1,14 +1,20 @@
 """Pictures of learning curves: what is drawn of runs and of agents, and the command that draws them."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from pixelq.agents.report.watch_data import LiveRun
 from pixelq.agents.results.plots import Line, plot_evaluations, plot_run
+from pixelq.agents.results.style import literal
 from pixelq.scripts.main import run
-from tests.support.report_runs import recurrent_and_plain_runs, write_run
+from tests.support.report_runs import recurrent_and_plain_runs, with_cells, write_run
 
 
 def test_a_runs_curve_shows_the_published_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,6 +32,46 @@ def test_a_runs_curve_shows_the_published_one(tmp_path: Path, monkeypatch: pytes
         assert plot_run(folder) == folder / "curve.png"
         assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert drawn == [("QR-DQN", 2.0), ("DQN", 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("table", "cells"),
+    [
+        ("evaluations", {"ci95_low": "99", "ci95_high": "-99"}),
+        ("evaluations", {"mean": "1e308", "ci95_low": "-inf", "ci95_high": "nan"}),
+        ("metrics", {"return_mean": "inf", "wall_seconds": "1e308", "updates": "nan"}),
+        ("metrics", {"return_mean": "-1e308"}),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_odd_values_are_left_out(tmp_path: Path, table: str, cells: dict[str, str]) -> None:
+    run = with_cells(write_run(tmp_path / "run"), table, cells, 0)
+    assert plot_run(run).read_bytes().startswith(b"\x89PNG")
+    json.dumps(LiveRun(run).answer(), allow_nan=False)
+
+
+def test_names_are_drawn_letter_by_letter(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "$run_1")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"preset": r"$\nothing{$ \ud800", "env": "a$b"}))
+    assert plot_run(run).exists()
+    plot_evaluations([run], tmp_path / "curves.png", [Line("a$b", 4.0, r"$\bad$")], title="$", names={"$run_1": "_$x$"})
+    assert literal("_$x$") == "\u2009_\\$x\\$"
+
+
+def test_a_matplotlibrc_and_a_backend_decide_nothing(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    assert plot_run(run) == run / "curve.png"
+    expected = (run / "curve.png").read_bytes()
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\naxes.facecolor: red\nsavefig.dpi: 10\n")
+    environment = {
+        **os.environ,
+        "MPLBACKEND": "module://a_notebook.backend_inline",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    drawing = "import sys; from pixelq.agents.results.plots import plot_run; plot_run(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", drawing, str(run)], cwd=tmp_path, env=environment, check=True)
+    assert (run / "curve.png").read_bytes() == expected
 
 
 def test_the_picture_has_means_ranges_and_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

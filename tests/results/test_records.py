@@ -23,6 +23,26 @@ def test_seeds_are_taken_together_in_their_order(tmp_path: Path) -> None:
     assert (one.preset, one.env, one.protocol) == ("dqn", "ALE/Pong-v5", "sticky")
 
 
+def test_short_names_hold_what_tells_agents_apart(tmp_path: Path) -> None:
+    shared = {"gamma": 0.9, "n_step": 3, "learning_rate": 1e-3, "batch_size": 64}
+    paths = [
+        write_run(tmp_path / "a", **shared),
+        write_run(tmp_path / "b", **shared, double=True),
+        write_run(tmp_path / "c", "c51", **shared),
+        write_run(tmp_path / "d", "c51", **shared, adam_epsilon=1e-3, dueling=True),
+        write_run(tmp_path / "e", "qrdqn", **shared, hidden=8, dueling=True),
+    ]
+    assert [group.label for group in read_groups(paths)] == [
+        "dqn",
+        "dqn, double True",
+        "c51",
+        "c51, adam_epsilon 0.001, dueling True",
+        "qrdqn, gamma 0.9, batch_size 64, learning_rate 0.001, 2 more",
+    ]
+    (alone,) = read_groups([write_run(tmp_path / "f", n_step=3, hidden=8)])
+    assert alone.label == alone.agent == "dqn, n_step 3, hidden 8"
+
+
 def test_a_folder_given_twice_is_read_once(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     (tmp_path / "link").symlink_to(run)

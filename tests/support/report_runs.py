@@ -105,3 +105,13 @@ def recurrent_and_plain_runs(folder: Path) -> list[Path]:
             found.append(write_run(folder / f"{name}-{seed}", "quick_recurrent", env, seed, mean))
         found.append(write_run(folder / f"{name}-plain", "quick_recurrent", env, 0, 1.0, lstm=None, cuda_graph=False))
     return found
+
+
+def with_cells(run: Path, table: str, cells: dict[str, str], row: int = -1) -> Path:
+    """Replace cells of a row of a run's table."""
+    path = run / f"{table}.csv"
+    header, *rows = [line.split(",") for line in path.read_text().splitlines()]
+    for name, cell in cells.items():
+        rows[row][header.index(name)] = cell
+    path.write_text("\n".join(",".join(line) for line in [header, *rows]) + "\n")
+    return run

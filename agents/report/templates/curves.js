@@ -29,9 +29,13 @@
     },
     hovertemplate: `evaluation %{y:.4g} at %{x:.4s} (${curve.interval})<extra>${name}</extra>`,
   });
-  /* A known score, such as a person's, as a line across the chart with its name at the right end. */
+  /* A known score as a line across the chart. Its name stands where curves seldom are: a person's at the left end, that of
+     random play at the right end. */
+  const levelName = (name, y) => `${name} ${String(y).replace("-", "−")}`;
   const level = (y, name, end, colours, dash) => ({
-    x: [0, end], y: [y, y], mode: "lines+text", name, text: ["", `${name} ${y}`], textposition: "top left", cliponaxis: false,
+    x: [0, end], y: [y, y], mode: "lines+text", name, cliponaxis: false,
+    text: name === "random" ? ["", levelName(name, y)] : [levelName(name, y), ""],
+    textposition: name === "random" ? "bottom left" : "top right",
     line: { color: colours.soft, width: 1, dash }, textfont: { color: colours.soft, size: 12 },
     hovertemplate: `${name} %{y}<extra></extra>`,
   });
@@ -48,10 +52,10 @@
     const entries = [
       ...chart.series.map((series) => ({ name: series.name, colour: series.colour, series, hidden: false })),
       ...Object.entries(chart.references).map(([name, y]) => ({
-        name: `${name} ${y}`, level: name, y, colour: 7, hidden: far(y), dash: DASHES[name],
+        name: levelName(name, y), level: name, y, colour: 7, hidden: far(y), dash: DASHES[name],
       })),
       ...chart.published.map((curve, i) => ({
-        name: `${curve.name}, published`, colour: (7 - i) % 8, curve, hidden: curve.hidden, dash: "dot",
+        name: `${curve.name}, published`, colour: (6 - i) % 8, curve, hidden: curve.hidden, dash: "dot",
       })),
     ];
     const build = (colours) => {

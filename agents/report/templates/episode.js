@@ -16,10 +16,10 @@
   let sum = 0;
   const returns = rewards.map((reward) => (sum += reward));
   const [least, most] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
-  const digits = Math.max(0, Math.min(5, 2 - Math.floor(Math.log10(most - lowest || 1))));
+  const digits = Math.max(0, Math.min(5, 2 - Math.floor(Math.log10(most - q.reduce((a, b) => Math.min(a, b)) || 1))));
   const said = (number, places = digits) => number.toFixed(places).replace("-", "−");
   const raw = (number) => String(Math.round(number * 1000) / 1000).replace("-", "−");
-  const state = { step: 0, plays: false, hasFilm: film !== null };
+  const state = { step: 0, plays: false, hasFilm: film !== null, range: [0, 0] };
 
   /* --- charts --- */
   const longest = Math.min(16, Math.max(...words.map((name) => name.length)));
@@ -34,13 +34,22 @@
       colour: taken(colours.series[1], charts.faded(colours.series[0], 0.6)), edge: taken(2, 0),
     };
   };
-  /* The axis fits the values of the step, in round numbers, so that small differences can be seen and it moves seldom. */
-  const rangeOf = (shown) => [-charts.roundUp(-Math.min(...shown, 0)), charts.roundUp(Math.max(...shown, 0))];
+  /* The axis fits the values of the step, so that small differences can be seen. Its ends are round, and while the film
+     plays it shrinks only if it is far too long, so that it moves seldom. */
+  const fit = (shown) => {
+    const [low, high] = [-charts.roundUp(-Math.min(...shown, 0)), charts.roundUp(Math.max(...shown, 0))];
+    const [before, after] = state.range;
+    if (before === low && after === high) return;
+    if (state.plays && before <= low && high <= after && after - before <= 5 * (high - low)) return;
+    state.range = [low, high];
+  };
+  const withRoom = ([low, high]) => {
+    const room = (high - low || 1) * (bars.clientWidth < 450 ? 0.9 : 0.35); // for the numbers
+    return [low < 0 ? low - room : low, high > 0 ? high + room : high + room / 10];
+  };
   const barsDrawing = charts.add(bars, (colours) => {
     const { x, text, colour, edge } = barsNow(colours);
-    state.range = rangeOf(x);
-    const [low, high] = state.range;
-    const room = (high - low || 1) * (bars.clientWidth < 450 ? 0.9 : 0.35); // for the numbers
+    fit(x);
     return {
       traces: [{
         type: "bar", orientation: "h", x, y: names, text, textposition: "outside", cliponaxis: false, hoverinfo: "skip",
@@ -49,7 +58,7 @@
       layout: {
         showlegend: false, height: 70 + 30 * names.length, bargap: 0.25, margin: { l: 15 + 8 * longest, r: 20, t: 5, b: 45 }, dragmode: false,
         xaxis: charts.axis(colours, isGap() ? "difference to the greatest q-value" : "q-value", {
-          range: [low < 0 ? low - room : low, high > 0 ? high + room : high + room / 10], fixedrange: true, nticks: 6,
+          range: withRoom(state.range), fixedrange: true, nticks: 6,
         }),
         yaxis: charts.axis(colours, "", {
           type: "category", range: [names.length - 0.5, -0.5], tickvals: names, fixedrange: true, automargin: false,
@@ -59,13 +68,11 @@
     };
   });
   const showBars = () => {
-    const now = rangeOf(barsNow(charts.theme()).x);
-    if (now.some((end, i) => end !== state.range[i])) {
-      barsDrawing.redraw();
-      return;
-    }
     const { x, text, colour, edge } = barsNow(charts.theme());
-    Plotly.restyle(bars, { x: [x], text: [text], "marker.color": [colour], "marker.line.width": [edge] });
+    const before = state.range;
+    fit(x);
+    const layout = state.range === before ? {} : { "xaxis.range": withRoom(state.range) };
+    Plotly.update(bars, { x: [x], text: [text], "marker.color": [colour], "marker.line.width": [edge] }, layout);
   };
   find(".shown").addEventListener("change", () => barsDrawing.redraw());
 

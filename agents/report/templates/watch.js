@@ -65,7 +65,7 @@
     byId(id).replaceChildren(value, small);
   }
   function showRun(run) {
-    put("title", run.env);
+    put("title", runs.length > 1 ? `${run.name} on ${run.env}` : run.env);
     const envs = isNumber(run.num_envs) ? `${run.num_envs} environments · ` : "";
     put("subtitle", `${run.preset} · seed ${run.seed} · ${run.device} · ${envs}protocol ${run.protocol} · ${run.name}`);
     document.title = `${run.env} · ${run.preset} · ${run.name}`;
@@ -272,9 +272,10 @@
   /* --- all runs --------------------------------------------------------------------------------------------------- */
 
   const SHORT = { problem: "cannot be read", silent: "not running", unknown: "unknown" };
-  const together = charts.add(byId("together"), (colours) => {
+  let together = null; // the chart, which is made when there is more than one run
+  const buildTogether = (colours) => {
     const env = kept.answer?.run.env;
-    const shown = runs.filter((run) => run.answer?.run.env === env && !run.hidden);
+    const shown = runs.filter((run) => run.answer !== null && run.answer.run.env === env && !run.hidden);
     const isAtari = shown.some((run) => run.metrics.some((cells) => cells[1] !== cells[0]));
     const traces = shown.map((run) => {
       const at = run.columns.metrics.indexOf("return_mean");
@@ -295,21 +296,22 @@
         yaxis: charts.axis(colours, "raw return of an episode"),
       },
     };
-  });
+  };
   function choose(run) {
     kept = run;
     show(true);
   }
   /* The cells of a run's row, and its name. */
   function cellsOf(run) {
-    if (run.answer === null || run.problem !== null) return ["–", "–", run.problem ?? "waiting", "–", "–", "–", "–", "–"];
+    if (run.answer === null || run.problem !== null) return [run.problem ?? "waiting", ...Array(7).fill("–")];
     const { run: about, state, progress, final } = run.answer;
     const moves = state === "training" || state === "evaluating";
     const evaluation = final?.mean ?? run.evaluations.at(-1)?.[run.columns.evaluations.indexOf("mean")];
     return [
-      about.env, `${about.preset}, seed ${about.seed}`, SHORT[state] ?? state,
+      SHORT[state] ?? state,
       progress.steps ? `${Math.floor((100 * progress.step) / progress.steps)}% of ${count(progress.steps)}` : count(progress.step),
-      moves ? duration(progress.seconds_left) : "–", count(progress.steps_per_second), score(latestReturn(run)[1]), score(evaluation),
+      moves ? duration(progress.seconds_left) : "–", score(latestReturn(run)[1]), score(evaluation), count(progress.steps_per_second),
+      about.env, `${about.preset}, seed ${about.seed}`,
     ];
   }
   function showAll(isNew) {
@@ -326,7 +328,7 @@
       button.addEventListener("click", () => choose(run));
       head.append(button);
       row.append(head);
-      for (let i = 0; i < 8; i++) row.insertCell().className = i < 3 ? "text" : "";
+      for (let i = 0; i < 8; i++) row.insertCell().className = [0, 6, 7].includes(i) ? "text" : "";
     }
     runs.forEach((run, i) => {
       const [head, ...cells] = body.rows[i].cells;
@@ -334,9 +336,10 @@
       head.firstChild.setAttribute("aria-pressed", String(run === kept));
       cellsOf(run).forEach((text, k) => { cells[k].textContent = text; });
     });
-    if (isNew) together.redraw();
-    const entries = runs.filter((run) => run.answer?.run.env === kept.answer?.run.env).map((run) => ({
-      run, name: run.answer?.run.name ?? "", colour: runs.indexOf(run), hidden: run.hidden,
+    if (together === null) together = charts.add(byId("together"), buildTogether);
+    else if (isNew) together.redraw();
+    const entries = runs.filter((run) => run.answer !== null && run.answer.run.env === kept.answer?.run.env).map((run) => ({
+      run, name: run.answer.run.name, colour: runs.indexOf(run), hidden: run.hidden,
     }));
     const key = JSON.stringify(entries.map(({ name, colour }) => [name, colour]));
     if (byId("together-legend").dataset.key === key) return; // keeps the keyboard focus
