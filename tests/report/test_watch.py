@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from tests.support.browser import Opened
 
-METRICS_ROW = "{step},{frames},{episodes},5.5,5.5,100,0.25,0.5,0.01,7,123,{seconds},0,\n"
+METRICS_ROW = "{step},{frames},{episodes},5.5,5.5,100,0.25,0.5,0.01,7,123,{seconds},0,,5.5\n"
 NOW = Progress(
     "training", 0.0, 510_000, 1_000_000, 2_040_000, 104, 127_500, 0.05, 88.0, 5_570.0, 5_100.0, (1.5, -2.0), (30, 41)
 )
