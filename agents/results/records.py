@@ -309,9 +309,10 @@ def _agent_names(runs: Sequence[Run]) -> list[str]:
     A name that was given to the run comes first; the settings follow where runs of different agents have the same name.
     """
     agents = [agent_of(run.config) for run in runs]
-    given = [run.config.get("name") or agent for run, agent in zip(runs, agents, strict=True)]
+    names_given = [run.config.get("name") for run in runs]
+    given = [shortened(name) if name else agent for name, agent in zip(names_given, agents, strict=True)]
     named = Counter(name for name, _ in set(zip(given, agents, strict=True)))
-    agents = [str(name) if named[name] == 1 else f"{name}, {agent}" for name, agent in zip(given, agents, strict=True)]
+    agents = [name if named[name] == 1 else f"{name}, {agent}" for name, agent in zip(given, agents, strict=True)]
     names = agents
     for setting, unit in (("steps", "steps"), ("num_envs", "environments at once")):
         values = [run.config.get(setting) for run in runs]

@@ -117,6 +117,7 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
     """Return the defaults of the flags: those of the preset, or the settings of the run to resume."""
     chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     chooser.add_argument("--env", default=TrainArgs.env)
+    chooser.add_argument("--import", dest="modules", action="append", default=[])
     chooser.add_argument("--preset")
     chooser.add_argument("--resume", action="store_true")
     chooser.add_argument("--out", type=user_path)
@@ -125,7 +126,7 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from None
     if not chosen.resume:
-        return defaults_of(chosen.preset or ("classic" if _observes_vectors(chosen.env) else "quick"))
+        return defaults_of(chosen.preset or ("classic" if _observes_vectors(chosen.env, chosen.modules) else "quick"))
     if chosen.out is None:
         raise InvalidRun("--resume needs --out, the folder of the run")
     try:
@@ -163,12 +164,19 @@ def defaults_of(name: str) -> TrainArgs:
     return TrainArgs(preset=name, agent=preset(name), protocol=cast(ProtocolName, PRESET_PROTOCOLS[name]))
 
 
-def _observes_vectors(env_id: str) -> bool:
-    """Return whether an environment's observations are vectors; False if it cannot be made, which is told later."""
-    if env_id.startswith("ALE/"):
+def _observes_vectors(env_id: str, modules: Sequence[str]) -> bool:
+    """Return whether an environment's observations are vectors; False if it cannot be made, which is told later.
+
+    Args:
+        env_id: ID of the environment.
+        modules: Modules that register environments.
+    """
+    if env_id.rpartition(":")[2].startswith("ALE/"):
         return False
     envs = importlib.import_module("pixelq.envs")  # by name, since it imports Gymnasium
     try:
+        for module in modules:
+            envs.import_module(module)
         made = envs.make_vec(env_id, 1)
     except (envs.InvalidEnv, envs.EnvironmentFailed):
         return False

@@ -213,3 +213,14 @@ def test_a_folder_in_use_is_refused_in_the_callers_words(tmp_path: Path) -> None
 def test_the_preset_suits_the_observation_and_the_protocol_the_preset(words: str, name: str, protocol: str) -> None:
     args = read_train(words.split())
     assert (args.preset, args.protocol, args.agent) == (name, protocol, preset(name))
+
+
+def test_the_preset_suits_an_environment_that_a_module_registers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "registers_vectors.py").write_text(
+        "import gymnasium\ngymnasium.register('tests/Vectors-v0', 'gymnasium.envs.classic_control:CartPoleEnv')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert read_train(["--env", "tests/Vectors-v0"]).preset == "quick"
+    assert read_train(["--import", "registers_vectors", "--env", "tests/Vectors-v0"]).preset == "classic"
