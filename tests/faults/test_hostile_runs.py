@@ -62,6 +62,17 @@ def test_a_run_without_its_pointers_keeps_its_best(run: Path, tmp_path: Path) ->
     assert find_checkpoint(out) == first
 
 
+def test_a_copy_of_the_best_becomes_a_pointer_again(run: Path, tmp_path: Path) -> None:
+    """In an older version's run that was copied with its links followed."""
+    out = copied(run, tmp_path / "run")
+    pointer, best = out / "checkpoints" / "best", find_checkpoint(out)
+    pointer.unlink()
+    shutil.copytree(best, pointer)
+    go_on(out, keep=1, checkpoint_every=10)
+    assert pointer.read_text() == f"{best.name}\n"
+    assert best in step_folders(out / "checkpoints")
+
+
 def test_a_disk_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(1, "Operation not permitted")
@@ -143,6 +154,8 @@ def test_a_folder_that_cannot_be_read_loses_nothing(run: Path, tmp_path: Path, m
         with pytest.raises(InvalidCheckpoint, match=r"checkpoints cannot be read \(Permission denied\)"):
             newest_checkpoint(out / "checkpoints", pytest.fail)
         patch.setattr(os, "stat", refusing(os.stat))  # also where the error's sentence is made
+        with pytest.raises(InvalidCheckpoint, match="no checkpoint in"):
+            find_checkpoint(out)
         with pytest.raises(RunUnwritable, match=said), writer.writing():
             checkpoints._remove_old()
     writer.folder.close()
