@@ -55,11 +55,11 @@ def episode_section(game: Game, episode: RecordedEpisode, returns: Sequence[floa
 
 
 def clearest_choice(episode: RecordedEpisode) -> int:
-    """Return the step with the widest gap between the two best actions, at which the film opens.
+    """Return the step with the widest gap between the two best actions in the episode's first half.
 
-    At step 0 many games show nothing yet, such as Pong, whose ball is not on the screen.
+    The film opens there. At step 0 many games show nothing yet, such as Pong, whose ball is not on the screen.
     """
-    q = np.sort(episode.q_values, 1)
+    q = np.sort(episode.q_values[: max(1, len(episode.q_values) // 2)], 1)
     return int((q[:, -1] - q[:, -2]).argmax()) if q.shape[1] > 1 else 0
 
 

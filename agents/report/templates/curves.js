@@ -39,7 +39,7 @@
     line: { color: colours.soft, width: 1, dash }, textfont: { color: colours.soft, size: 12 },
     hovertemplate: `${name} %{y}<extra></extra>`,
   });
-  const FROM_ZERO = ["length_mean", "loss", "steps_per_second", "q_discrepancy"];
+  const FROM_ZERO = ["return_mean", "return_mean_100", "length_mean", "loss", "steps_per_second", "q_discrepancy"];
   const SMOOTHINGS = { 1: "none", 5: "5 points", 15: "15 points" };
 
   charts.data("curves").forEach((chart, index) => {

@@ -237,7 +237,7 @@
       if (hasPublished() && !hidden.has("published")) traces.push(...publishedTraces(colours.series[3]));
       if (!hidden.has("training")) traces.push(...trainingTraces(colours.series[0]));
       if (!hidden.has("evaluation")) traces.push(...evaluationTraces(colours.series[1]));
-      return { traces, layout: layout(colours, "raw return of an episode") };
+      return { traces, layout: layout(colours, "raw return of an episode", { rangemode: "tozero" }) };
     }),
     ...[["loss", "loss", 2], ["q_mean", "mean q-value", 5], ["steps_per_second", "steps per second", 4], ["epsilon-curve", "ε", 6]].map(
       ([id, title, colour]) =>
@@ -293,7 +293,7 @@
       layout: {
         showlegend: false, margin: { l: 55, r: 15, t: 10, b: 45 },
         xaxis: charts.axis(colours, AXES[isAtari ? "frames" : "step"], { rangemode: "tozero", exponentformat: "SI" }),
-        yaxis: charts.axis(colours, "raw return of an episode"),
+        yaxis: charts.axis(colours, "raw return of an episode", { rangemode: "tozero" }),
       },
     };
   };
