@@ -131,7 +131,7 @@ def test_wrong_suites(runs: list[Path], tmp_path: Path) -> None:
         ([*runs[:9], "--suite", "atari5"], f"dqn lacks seed 1 on {ATARI5[4]}"),
         ([*runs, tmp_path / "bare", "--suite", "atari5"], "is of a run that is not at"),
         (
-            [*runs[:9], mixed, "--suite", "atari5"],
+            [*runs[:9], mixed / "checkpoints" / "best", "--suite", "atari5"],
             "some policies are the best of their run and others the last; give --which",
         ),
     ):
@@ -139,3 +139,16 @@ def test_wrong_suites(runs: list[Path], tmp_path: Path) -> None:
         assert (ended.code, ended.err.count("\n")) == (2, 1), ended
         assert message in ended.err
         assert PLAYED == []
+
+
+def test_a_suite_takes_the_last_checkpoint_of_each_run(runs: list[Path], tmp_path: Path) -> None:
+    """The best one is a maximum over its run."""
+    kept = Path(shutil.copytree(runs[0], tmp_path / runs[0].name, symlinks=True))
+    (kept / "checkpoints" / "latest").rename(kept / "checkpoints" / "best")
+    shutil.copytree(kept / "checkpoints" / "step_0000250000", kept / "checkpoints" / "step_0000250008")
+    (kept / "checkpoints" / "latest").symlink_to("step_0000250008")
+    of_suite = [kept, *runs[1:5], "--suite", "atari5"]
+    for command, step in ((of_suite, "step_0000250008"), ([kept, "--which", "best"], "step_0000250000")):
+        PLAYED.clear()
+        evaluate(*command, "--results", tmp_path / f"{step}.jsonl")
+        assert PLAYED[0].checkpoint.name == step

@@ -126,7 +126,8 @@ def test_returns_that_are_not_finite_leave_json_that_report_reads(
     assert run_here(["report", str(out), "--episodes", "0", "--out", str(page)]).code == 0
     assert "pixelq/Catch-v0" in page.read_text()
     for _ in range(2):  # played, and read
-        shown = run_here(["evaluate", str(out), "--results", str(file), "--processes", "1", "--device", "cpu"])
+        command = ["evaluate", str(out), "--episodes", "2", "--processes", "1", "--device", "cpu"]
+        shown = run_here([*command, "--results", str(file)])
         assert (shown.code, "mean return nan (" in shown.out) == (0, True), shown
     (line,) = file.read_text().splitlines()
     assert json.loads(line, parse_constant=refused)["mean"] is None
