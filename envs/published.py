@@ -55,9 +55,8 @@ def published_curve(env_id_or_game: str, agent: str) -> PublishedCurve | None:
     """
     if agent not in PUBLISHED_AGENTS:
         raise ValueError(f"agent must be one of {', '.join(PUBLISHED_AGENTS)}, got {agent!r}")
-    beginning = f"{game_of(env_id_or_game)},nature,{agent},"
-    header, *lines = _lines()
-    rows = list(csv.DictReader([header, *(line for line in lines if line.startswith(beginning))]))
+    header, lines = _table()
+    rows = list(csv.DictReader([header, *lines.get(f"{game_of(env_id_or_game)},nature,{agent}", ())]))
     if not rows:
         return None
     frames, mean, std, seeds = (
@@ -77,11 +76,14 @@ def has_published_rules(rules: str) -> bool:
 
 
 @cache
-def _lines() -> list[str]:
-    """Return the header and the Nature network's rows of the table.
+def _table() -> tuple[str, dict[str, list[str]]]:
+    """Return the header and the lines of the table by their first three cells: game, network and agent.
 
     They are read once, because a report asks for many curves.
     """
     packed = (files("pixelq.envs") / "dopamine_atari.csv.gz").read_bytes()
     header, *lines = gzip.decompress(packed).decode().splitlines()
-    return [header, *(line for line in lines if ",nature," in line)]
+    curves: dict[str, list[str]] = {}
+    for line in lines:
+        curves.setdefault(",".join(line.split(",", 3)[:3]), []).append(line)
+    return header, curves

@@ -34,7 +34,13 @@ def checked_integer(name: str, value: Any, least: int, most: int = MOST) -> int:
     if number is None or isinstance(value, bool):
         raise InvalidConfig(f"{name} must be an integer, got {value!r:.80}")
     if number < least:
-        raise InvalidConfig(f"{name} must be at least {least}, got {number}")
+        raise InvalidConfig(f"{name} must be at least {least}, got {_shown(number)}")
     if number > most:
-        raise InvalidConfig(f"{name} must be at most {most:,}, got {number!s:.80}")
+        limit = "2**128" if most == MOST_SEED else f"{most:,}"
+        raise InvalidConfig(f"{name} must be at most {limit}, got {_shown(number)}")
     return number
+
+
+def _shown(number: int) -> str:
+    """Return a number as text; only its length if it has many digits, which Python may even refuse to write."""
+    return str(number) if number.bit_length() <= 64 else f"one of {number.bit_length()} bits"

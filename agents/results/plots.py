@@ -94,9 +94,10 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
     if published is not None and len(steps):
         _draw_published(axes, published, PUBLISHED, up_to=steps[-1])
 
-    name = run.absolute().name
-    rules = shortened(describe_rules(str(config["protocol"])))
-    axes.set(xlabel=unit, ylabel="mean return", title=literal(f"{env} · {rules} · {preset} · {shortened(name, 40)}"))
+    # Nothing of where and when: a run that is resumed or moved has the same picture.
+    rules, seed = shortened(describe_rules(str(config["protocol"]))), shortened(config.get("seed", "?"), 40)
+    title = f"{env} · {rules} · {preset} · seed {seed}"
+    axes.set(xlabel=unit, ylabel="mean return", title=literal(title))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     path = run / "curve.png"

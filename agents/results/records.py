@@ -336,7 +336,7 @@ def _final_score(folder: Path) -> MeanReturn | None:
     values = read_evaluation(path)
     try:
         mean, low, high = (
-            float(value) if value is not None and abs(value) <= GREATEST else math.nan
+            float(value) if value is not None and float(abs(value)) <= GREATEST else math.nan
             for value in (values["mean"], *values["ci95"])
         )
         return MeanReturn(mean, low, high, int(values["episodes"]), int(values["step"]))

@@ -143,7 +143,7 @@ def read_score(path: str | os.PathLike[str]) -> RunScore:
     if run.last is None or run.last.step < run.config["steps"]:
         raise InvalidRun(f"{path} has no evaluation after its last step; let the run finish")
     if not math.isfinite(run.last.mean):
-        raise InvalidRun(f"the last evaluation of {path} has a mean return of {run.last.mean}; leave out that run")
+        raise InvalidRun(f"the last mean return of {path} is not finite or too large; leave out that run")
     if human_normalized_score(run.config["env"], run.last.mean) is None:
         raise InvalidRun(f"{path} is of {run.config['env']}, which has no human score; give Atari runs")
     return _score_of_run(run, run.last, agent_of(run.config))

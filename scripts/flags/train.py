@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, cast, get_args, get_type_hints
 
 from pixelq.agents import AgentConfig, InvalidRun, UserError, preset
@@ -140,7 +141,7 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
         names = kinds.keys() & saved.keys() - {"agent", "device", "protocol", "flicker", "modules"}
         flags = {name: saved[name] for name in names}
         # A choice among names is text.
-        check_types(flags, {name: kinds[name] if isinstance(kinds[name], type) else str for name in names})
+        check_types(flags, {name: kinds[name] if isinstance(kinds[name], type | UnionType) else str for name in names})
         flags["agent"] = AgentConfig.from_dict(saved["agent"])
         flags |= protocol_flags(rules_of(saved))
         return TrainArgs(**flags)

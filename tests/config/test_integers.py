@@ -70,3 +70,12 @@ def test_counts_of_a_training_are_refused_before_it(tmp_path: Path, name: str, v
 def test_seeds_that_could_not_be_resumed_are_refused(seed: Any) -> None:
     with pytest.raises(InvalidConfig, match=r"^seed must be "):
         agent_of(make_vec("pixelq/Catch-v0", 2), seed=seed)
+
+
+def test_numbers_of_many_digits_are_refused_in_a_sentence() -> None:
+    for value, message in (
+        (10**5000, "at most 9, got one of 16610 bits"),
+        (-(10**5000), "at least 1, got one of 16610 bits"),
+    ):
+        with pytest.raises(InvalidConfig, match=f"^n must be {message}$"):
+            checked_integer("n", value, 1, 9)

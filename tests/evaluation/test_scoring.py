@@ -16,7 +16,7 @@ import pytest
 from pixelq.agents import DQN, AgentConfig, Evaluation, InvalidCheckpoint
 from pixelq.agents.errors import UserError
 from pixelq.agents.evaluation.players import score_all
-from pixelq.agents.evaluation.scoring import KEY, Request, ScoreFile, checkpoints_of, mark_of, request_of, score
+from pixelq.agents.evaluation.scoring import KEY, Request, Score, ScoreFile, checkpoints_of, mark_of, request_of, score
 from pixelq.envs import make_vec
 from tests.support.cases import representative
 from tests.support.runs import TINY, run_here, words
@@ -195,21 +195,22 @@ SCORE = {
 }  # fmt: skip
 
 
-def test_a_score_that_is_no_number_can_be_kept(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text(json.dumps(SCORE | {"mean": float("nan"), "ci95": [1, float("inf")]}) + "\n")
+@pytest.mark.parametrize("nothing", [float("nan"), None])
+def test_a_score_that_is_no_number_can_be_kept(tmp_path: Path, nothing: float | None) -> None:
+    (tmp_path / "file").write_text(json.dumps(SCORE | {"mean": nothing, "ci95": [1, float("inf")]}) + "\n")
     assert len(ScoreFile(tmp_path / "file").scores) == 1
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"mean": "2.0"}, {"mean": 10**400}, {"mean": None}, {"ci95": [1, 2, 3]}, {"ci95": ["1", "3"]}, {"step": "5"},
+        {"mean": "2.0"}, {"mean": 10**400}, {"ci95": [1, 2, 3]}, {"ci95": ["1", "3"]}, {"step": "5"},
         {"returns": ["2"]}, {"episodes": 1.5}, {"human_normalized": "2"}, {"protocol": None}, {"mark": ["best"]},
     ],
 )  # fmt: skip
 def test_a_score_of_other_types_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     (tmp_path / "file").write_text(json.dumps(SCORE | changes) + "\n")
-    with pytest.raises(UserError, match="holds something else than scores; use another --results file"):
+    with pytest.raises(UserError, match="holds something else than scores; use another `results` file"):
         ScoreFile(tmp_path / "file")
 
 
@@ -222,7 +223,14 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path, text: str) -> No
     assert path.read_bytes() == text.encode("latin-1")
 
 
-def test_json_of_several_is_a_list_in_the_order_asked_for(run: Path) -> None:
+def test_json_of_several_is_a_list_in_the_order_asked_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever process is done first."""
+
+    def last_first(requests: list[Request], processes: int, modules: Any) -> list[Score]:
+        assert processes == 2
+        return list(score_all(requests, 1, modules))[::-1]
+
+    monkeypatch.setattr("pixelq.scripts.evaluate.score_all", last_first)
     last, best = (str(checkpoints_of(run, which)[0]) for which in ("last", "best"))
     command = ["evaluate", last, best, last, "--episodes", "2", "--device", "cpu", "--processes", "2", "--json"]
     ended = run_here(command)

@@ -122,9 +122,8 @@ def kill_often(
 
 def test_kills(harness: Harness, whole: Path, tmp_path: Path) -> None:
     """Kill less often than the next test does, at moments over the whole time that a run takes."""
-    begun = time.monotonic()
-    assert harness.run(train(tmp_path / "timed"), BLOCKS).code == 0
-    kill_often(harness, tmp_path, whole, train, 8, time.monotonic() - begun, BLOCKS)
+    begun, ended = ((whole / name).stat().st_mtime for name in ("config.json", "final_evaluation.json"))
+    kill_often(harness, tmp_path, whole, train, 5, ended - begun, BLOCKS)
 
 
 @pytest.mark.slow
@@ -161,8 +160,9 @@ def test_kills_of_an_atari_run(harness: Harness, tmp_path: Path) -> None:
     def short(out: Path) -> list[str]:
         return train(out, **PONG)
 
+    begun = time.monotonic()
     assert harness.run(short(tmp_path / "whole"), PONG_PATCHES).code == 0
-    kill_often(harness, tmp_path, tmp_path / "whole", short, 5, 3.0, PONG_PATCHES)
+    kill_often(harness, tmp_path, tmp_path / "whole", short, 5, time.monotonic() - begun, PONG_PATCHES)
 
 
 # --- between any two changes of the disk ------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def litter(run: Path) -> None:
         ("train.replace_file", 1, 4),
     ],
 )
-@pytest.mark.parametrize("stride", representative([1, 8], keep=[8]))
+@pytest.mark.parametrize("stride", representative([1, 20], keep=[20]))
 def test_a_crash_between_any_two_changes_of_the_disk(
     harness: Harness, whole: Path, stopped: Path, tmp_path: Path, method: str, call: int, least: int, stride: int
 ) -> None:

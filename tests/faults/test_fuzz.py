@@ -58,7 +58,7 @@ LONGEST = 10.0
 """Seconds that one input may take."""
 LARGEST = 300 * 2**20
 """Bytes by which memory may grow, over all inputs and within each."""
-LONGEST_SENTENCE = 1000
+LONGEST_SENTENCE = 500
 TIMES = ("wall_seconds", "interval_started", "steps_per_second")
 
 SMALL: dict[str, Any] = {
@@ -261,7 +261,7 @@ class Fuzz:
         except OURS as error:
             self.outcomes[type(error).__name__] += 1
             sentence = str(error)
-            if "\n" in sentence or not sentence or len(sentence) > LONGEST_SENTENCE:
+            if not sentence or not sentence.isprintable() or len(sentence) > LONGEST_SENTENCE:
                 return f"no sentence: {type(error).__name__}: {sentence[:200]!r} of {len(sentence)} characters"
             return None
         except (Exception, Hang) as error:
@@ -431,6 +431,13 @@ def test_folders(victims: list[Victim], report: Report, tmp_path: Path) -> None:
     report(fuzz)
 
 
+class Unprinted(InvalidRun):
+    """An error whose message is printed as it is."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 def test_the_fuzz_sees_what_it_is_for(victims: list[Victim], tmp_path: Path) -> None:
     fuzz = Fuzz("agent", victims)
 
@@ -439,7 +446,9 @@ def test_the_fuzz_sees_what_it_is_for(victims: list[Victim], tmp_path: Path) -> 
 
     assert fuzz.read(lambda: None) is None
     assert fuzz.read(lambda: raise_(InvalidRun("no"))) is None
-    assert "no sentence" in (fuzz.read(lambda: raise_(InvalidRun("two\nlines"))) or "")
+    for odd in ("two\nlines", "\x1b[2J", "", "x" * 501):
+        assert "no sentence" in (fuzz.read(lambda odd=odd: raise_(Unprinted(odd))) or "")
+        assert odd == "" or fuzz.read(lambda odd=odd: raise_(InvalidRun(odd))) is None
     assert "KeyError" in (fuzz.read(lambda: raise_(KeyError("x"))) or "")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.faults.test_fuzz.LONGEST", 0.05)

@@ -26,14 +26,21 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
     return (folder / "report.html").as_uri()
 
 
-@pytest.fixture
-def opened(browser: Browser, report: str) -> Iterator[Opened]:
+@pytest.fixture(scope="module")
+def shared(browser: Browser, report: str) -> Iterator[Opened]:
     opened = open_page(browser, report)
     opened.page.wait_for_selector("#curves .main-svg")
+    opened.page.wait_for_selector("#across .profiles .main-svg")
     yield opened
-    assert opened.complaints == []
-    assert opened.requests == [report]
     opened.close()
+
+
+@pytest.fixture
+def opened(shared: Opened, report: str) -> Iterator[Opened]:
+    """The page, which takes seconds to draw and is thus opened once: a test takes back what it chooses."""
+    yield shared
+    assert shared.complaints == []
+    assert shared.requests == [report]
 
 
 def traces(page: Page, selector: str) -> dict[str, dict[str, Any]]:
@@ -47,7 +54,7 @@ def traces(page: Page, selector: str) -> dict[str, dict[str, Any]]:
 
 def test_the_curves_are_the_runs(opened: Opened) -> None:
     shown = traces(opened.page, CHART)
-    mean = sum(level(row[0], STEPS - 5_000) for row in SCORES["dqn"]) / 2
+    mean = sum(level(row[0] / 2, STEPS - 5_000) for row in SCORES["dqn"]) / 2  # training ends at the last evaluations
     assert shown["dqn"]["y"][-1] == pytest.approx(mean, rel=1e-5)
     assert shown["dqn, evaluation"]["x"] == [400_000, 800_000, 1_200_000, 1_600_000, 2_000_000]
     curve = published_curve("pong", "DQN")
@@ -66,8 +73,11 @@ def test_series_are_switched_off_and_on_by_key_and_by_mouse(opened: Opened) -> N
     assert "dqn" in traces(page, CHART)
     button.click()
     assert "qrdqn" in traces(page, CHART)
-    page.locator(f"{CHART} .series", has_text="C51").click()
+    published = page.locator(f"{CHART} .series", has_text="C51")
+    published.click()
     assert "C51, published" in traces(page, CHART)
+    published.click()
+    assert "C51, published" not in traces(page, CHART)
 
 
 def test_the_axis_is_wall_clock_by_choice(opened: Opened) -> None:
@@ -82,12 +92,15 @@ def test_the_axis_is_wall_clock_by_choice(opened: Opened) -> None:
 
 @pytest.mark.slow
 def test_another_measure_by_choice(opened: Opened) -> None:
-    opened.page.locator(f"{CHART} .measure").select_option("loss")
+    measure = opened.page.locator(f"{CHART} .measure")
+    usual = measure.input_value()
+    measure.select_option("loss")
     shown = traces(opened.page, CHART)
     assert shown["dqn"]["y"][0] == pytest.approx(1.0)
     assert "dqn, evaluation" not in shown
     title = opened.page.evaluate("(at) => document.querySelector(at).layout.yaxis.title.text", f"{CHART} .chart")
     assert title == "loss"
+    measure.select_option(usual)
 
 
 def test_each_environment_has_its_chart(opened: Opened) -> None:
@@ -104,11 +117,12 @@ EVIL = '<a href="https://evil.example/">%{x}</a>'
 
 
 def test_no_label_of_a_run_is_a_link(browser: Browser, tmp_path: Path) -> None:
-    runs = write_suite(tmp_path / "runs", GAMES, SCORES)
+    runs = write_suite(tmp_path / "runs", GAMES, {"dqn": [[10.0, 7.0]]})
     runs.append(write_run(tmp_path / "runs" / EVIL.replace("/", "_"), "classic", EVIL))
     for run in runs:
         config = json.loads((run / "config.json").read_text())
-        (run / "config.json").write_text(json.dumps(config | {"preset": f"{config['preset']} {EVIL}"}))
+        odd = {"preset": f"{config['preset']} {EVIL}", "agent": config["agent"] | {"learning_rate": 0.123}}
+        (run / "config.json").write_text(json.dumps(config | odd))  # of no preset, whose name would be shown
     write_report(runs, tmp_path / "report.html", ReportOptions(episodes=0))
     opened = open_page(browser, (tmp_path / "report.html").as_uri())
     page = opened.page
@@ -173,17 +187,18 @@ def test_a_phone_scrolls_one_way(browser: Browser, report: str) -> None:
 
 def test_everything_is_reached_by_keyboard(opened: Opened) -> None:
     page = opened.page
-    reached = set()
+    page.evaluate("document.body.tabIndex = -1; document.body.focus()")  # as at the beginning
+    missing = {"skip", "A", "scroll", "INPUT", "measure", "series", "SUMMARY"}
     for _ in range(150):
         page.keyboard.press("Tab")
-        reached.add(page.evaluate("document.activeElement.className || document.activeElement.tagName"))
-    assert {"skip", "A", "scroll", "INPUT", "measure", "series", "SUMMARY"} <= reached
+        missing.discard(page.evaluate("document.activeElement.className || document.activeElement.tagName"))
+        if not missing:
+            break
+    assert missing == set()
 
 
 class TestAcross:
-    def test_agents_and_intervals(self, browser: Browser, report: str) -> None:
-        opened = open_page(browser, report)
-        opened.page.wait_for_selector("#across .profiles .main-svg")
+    def test_agents_and_intervals(self, opened: Opened) -> None:
         points = opened.page.evaluate(
             "document.querySelector('#across .intervals').data.map(({name, x, error_x}) => [name, x[0], error_x])"
         )
@@ -192,8 +207,9 @@ class TestAcross:
         assert cells.nth(1).inner_text().startswith(f"{points[0][1]:.3f} (")
         assert points[0][2]["array"][0] > 0
         assert points[2][2] is None  # of a published mean
-        opened.page.locator("#across .series", has_text="qrdqn").click()
+        button = opened.page.locator("#across .series", has_text="qrdqn")
+        button.click()
         assert "qrdqn" not in traces(opened.page, "#across .profiles")
         assert "dqn" in traces(opened.page, "#across .profiles")
-        assert opened.complaints == []
-        opened.close()
+        button.click()
+        assert "qrdqn" in traces(opened.page, "#across .profiles")

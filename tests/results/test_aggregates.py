@@ -235,7 +235,7 @@ def test_wrong_scores_are_a_sentence_of_the_command(
         aggregates({"a": []})
 
     monkeypatch.setattr(compare, "main", fail)
-    assert main(["compare"]) == 2
+    assert main(["compare", "run"]) == 2
     assert capsys.readouterr().err.startswith("pixelq compare: scores of a must have the shape [runs, games]")
 
 

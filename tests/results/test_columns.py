@@ -31,7 +31,7 @@ def test_a_long_table_keeps_its_means_and_its_end(tmp_path: Path, monkeypatch: p
         episodes += ended
         value = f"{rng.uniform(-5, 5):.3f}" if ended else ""
         loss = f"{rng.uniform():.3f}" if i > 100 else ""
-        rows.append(f"{10 * i},{40 * i},{episodes},{value},{value},7,{loss},0.5,0.1,{i},100,{i},0,")
+        rows.append(f"{10 * i},{40 * i},{episodes},{value},{value},7,{loss},0.5,0.1,{i},100,{i},0,,{value}")
     (run / "metrics.csv").write_text("\n".join([header, *rows]) + "\n")
     whole = read_columns(run, "metrics")
     monkeypatch.setattr(columns, "MOST_ROWS", 30)

@@ -78,9 +78,10 @@ def test_a_seed_that_is_evaluated_more_often_stands_alone_between_the_others() -
 def test_the_mean_does_not_leap_between_seeds_whose_rows_lie_apart(tmp_path: Path) -> None:
     paths = [write_run(tmp_path / str(seed), seed=seed, mean=mean) for seed, mean in enumerate((0.0, 10.0))]
     table = paths[1] / "metrics.csv"  # of a run that took a tenth longer: in hours its rows lie between the other's
-    rows = table.read_text().splitlines()
-    slower = [f"{head},{float(wall) * 1.1:.1f},0," for head, wall, *_ in (row.rsplit(",", 3) for row in rows[1:])]
-    table.write_text("\n".join([rows[0], *slower]) + "\n")
+    header, *rows = [line.split(",") for line in table.read_text().splitlines()]
+    for row in rows:
+        row[header.index("wall_seconds")] = f"{float(row[header.index('wall_seconds')]) * 1.1:.1f}"
+    table.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
     (group,) = read_groups(paths)
     curve = training_curve(group.runs, "return_mean", "hours")
     end = STEPS / 100 / 3600  # of the first run; the second goes on alone

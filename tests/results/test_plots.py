@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from pixelq.agents.report.watch_data import LiveRun
+from pixelq.agents.results import style
 from pixelq.agents.results.plots import Line, plot_evaluations, plot_run
 from pixelq.agents.results.style import literal
 from pixelq.scripts.main import run
@@ -59,19 +61,51 @@ def test_names_are_drawn_letter_by_letter(tmp_path: Path) -> None:
     assert literal("_$x$") == "\u2009_\\$x\\$"
 
 
-def test_a_matplotlibrc_and_a_backend_decide_nothing(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run")
-    assert plot_run(run) == run / "curve.png"
-    expected = (run / "curve.png").read_bytes()
-    (tmp_path / "matplotlibrc").write_text("text.usetex: True\naxes.facecolor: red\nsavefig.dpi: 10\n")
+def draw_elsewhere(folder: Path, drawing: str, *arguments: str) -> None:
+    """Run Python in a folder whose matplotlibrc has odd settings, with a backend that cannot be imported."""
+    (folder / "matplotlibrc").write_text("text.usetex: True\naxes.facecolor: red\nsavefig.dpi: 10\n")
     environment = {
         **os.environ,
         "MPLBACKEND": "module://a_notebook.backend_inline",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
+    subprocess.run([sys.executable, "-c", drawing, *arguments], cwd=folder, env=environment, check=True)
+
+
+@pytest.mark.slow
+def test_a_matplotlibrc_and_a_backend_decide_nothing(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    assert plot_run(run) == run / "curve.png"
+    expected = (run / "curve.png").read_bytes()
     drawing = "import sys; from pixelq.agents.results.plots import plot_run; plot_run(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", drawing, str(run)], cwd=tmp_path, env=environment, check=True)
+    draw_elsewhere(tmp_path, drawing, str(run))
     assert (run / "curve.png").read_bytes() == expected
+
+
+def test_the_style_is_read_from_no_file(tmp_path: Path) -> None:
+    drawing = """
+import runpy, sys
+with runpy.run_path(sys.argv[1])["plain_style"]():  # by itself, as PyTorch takes seconds to import
+    from matplotlib.figure import Figure
+    Figure(figsize=(1, 1)).add_subplot().figure.savefig(sys.argv[2])
+"""
+    draw_elsewhere(tmp_path, drawing, style.__file__, str(tmp_path / "elsewhere.png"))
+    with style.plain_style():
+        Figure(figsize=(1, 1)).add_subplot().figure.savefig(tmp_path / "here.png")
+    assert (tmp_path / "elsewhere.png").read_bytes() == (tmp_path / "here.png").read_bytes()
+
+
+def test_a_run_is_drawn_in_this_style(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    expected = plot_run(run).read_bytes()
+    with matplotlib.rc_context({"axes.facecolor": "red", "savefig.dpi": 10}):
+        assert plot_run(run).read_bytes() == expected
+
+
+def test_a_run_has_the_same_picture_wherever_it_lies(tmp_path: Path) -> None:
+    first, second, other = (write_run(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b/c", 0), ("d", 1)))
+    pictures = [plot_run(run).read_bytes() for run in (first, second, other)]
+    assert pictures[0] == pictures[1] != pictures[2]
 
 
 def test_the_picture_has_means_ranges_and_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,9 +212,10 @@ def test_a_run_counts_after_its_last_step(tmp_path: Path) -> None:
     write_table(run, "evaluations", EVALUATIONS, {"step": 900, "mean": 3.0})
     with pytest.raises(InvalidRun, match="run has no evaluation after its last step; let the run finish"):
         read_score(run)
-    write_table(run, "evaluations", EVALUATIONS, {"step": 1_000, "mean": "inf"})
-    with pytest.raises(InvalidRun, match=r"the last evaluation of .*run has a mean return of inf; leave out that run"):
-        read_score(run)
+    for mean in ("inf", "nan"):
+        write_table(run, "evaluations", EVALUATIONS, {"step": 1_000, "mean": mean})
+        with pytest.raises(InvalidRun, match=r"the last mean return of .*run is not finite or too large; leave out"):
+            read_score(run)
 
 
 def test_a_game_without_human_score_is_refused(tmp_path: Path) -> None:

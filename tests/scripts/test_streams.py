@@ -78,11 +78,15 @@ def test_errors_keep_their_code_where_nothing_can_be_printed(monkeypatch: pytest
 
 @needs_full
 def test_figures_that_cannot_be_written_are_one_line(trained: Path) -> None:
-    for file in ("/dev/full", "/dev/full/x"):
+    for file, code, said in (
+        ("/dev/full", 1, "the figures cannot be written to /dev/full (No space left on device); what is printed above"),
+        ("/dev/full/x", 2, "/dev/full/x cannot be written ("),
+    ):
         ended = run_here(["evaluate", str(trained), "--episodes", "2", "--device", "cpu", "--json", file])
-        assert ended.err.startswith(f"pixelq evaluate: {file} cannot be written (")
+        assert ended.err.startswith(f"pixelq evaluate: {said}")
         assert ended.err.count("\n") == 1
-        assert ended.code == (1 if file == "/dev/full" else 2)
+        assert ended.code == code
+        assert bool(ended.out) == (code == 1)  # what the sentence says is printed
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-16"])

@@ -329,7 +329,7 @@ def test_the_command_is_that_of_the_run(run: Path) -> None:
     assert args.agent.to_dict() == config["agent"]
     for name in pack.FLAGS:
         if name not in ("protocol", "flicker"):  # Catch has its own rules
-            assert getattr(args, name) == config[name]
+            assert getattr(args, name) == config.get(name)  # max_episode_steps is left out if there is none
 
 
 def test_flags_of_all_kinds_are_written_as_they_are_read(run: Path) -> None:
@@ -338,10 +338,12 @@ def test_flags_of_all_kinds_are_written_as_they_are_read(run: Path) -> None:
         preset("rainbow"), noisy=False, epsilon_start=0.5, dueling=False, max_grad_norm=None, reward_clip=None
     )
     config |= {"preset": "rainbow", "agent": other.to_dict(), "full_action_space": True, "protocol": "nature"}
+    config |= {"max_episode_steps": 9}
     arguments = pack.command_of(config).split()[2:]
     assert {"--agent.no-noisy", "--agent.no-dueling", "--full-action-space"} <= set(arguments)
     args = train_flags.read(arguments)
     assert (args.agent, args.full_action_space, args.protocol) == (other, True, "nature")
+    assert args.max_episode_steps == 9
 
 
 @pytest.mark.parametrize("rules", [{"protocol": "nature+flicker=0.5"}, {"protocol": "nature", "flicker": 0.5}])

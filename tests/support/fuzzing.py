@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import random
@@ -109,7 +110,7 @@ def _changed(rng: random.Random, value: Any) -> Any:
         case 4 if type(value) in (int, float):
             return -value
         case _:
-            return rng.choice(JUNK)
+            return copy.deepcopy(rng.choice(JUNK))  # else a list could be put into itself
 
 
 def any_tensors(rng: random.Random, data: bytes) -> bytes:

@@ -282,7 +282,7 @@ def test_a_gpu_goes_on_exactly_only_with_deterministic_algorithms(
 ) -> None:
     trained = Trained()
     for is_deterministic in (False, True):
-        same = {"device": "a GPU", "PyTorch": "9.9", "deterministic": is_deterministic}
+        same = {"device": "a GPU", "PyTorch": "9.9", "deterministic": is_deterministic, "variables": {}}
         for module in ("runs.machine", "training.resume"):
             monkeypatch.setattr(f"pixelq.agents.{module}.arithmetic", lambda _, same=same: same)
         out = tmp_path / str(is_deterministic)

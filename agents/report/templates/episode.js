@@ -181,7 +181,7 @@
     if (!state.hasFilm) {
       clock = { step: state.step, since: performance.now() };
       setPlays(!state.plays);
-    } else if (video.paused) video.play();
+    } else if (video.paused) video.play().catch(() => {}); // rejected by a pause before the film has begun; see "error"
     else video.pause();
   };
   const loseFilm = () => {
