@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from pixelq.agents.config.field_texts import show_fields
-from pixelq.agents.config.integers import MOST, plain
+from pixelq.agents.config.integers import MOST, plain, shown
 from pixelq.agents.errors import InvalidConfig
 
 Group = Literal[
@@ -257,7 +257,7 @@ class AgentConfig:
 
     def _require(self, name: str, condition: bool, requirement: str) -> None:
         if not condition:
-            raise InvalidConfig(f"{name} must be {requirement}, got {getattr(self, name)!r:.80}")
+            raise InvalidConfig(f"{name} must be {requirement}, got {shown(getattr(self, name))}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""

@@ -34,13 +34,14 @@ def checked_integer(name: str, value: Any, least: int, most: int = MOST) -> int:
     if number is None or isinstance(value, bool):
         raise InvalidConfig(f"{name} must be an integer, got {value!r:.80}")
     if number < least:
-        raise InvalidConfig(f"{name} must be at least {least}, got {_shown(number)}")
+        raise InvalidConfig(f"{name} must be at least {least}, got {shown(number)}")
     if number > most:
         limit = "2**128" if most == MOST_SEED else f"{most:,}"
-        raise InvalidConfig(f"{name} must be at most {limit}, got {_shown(number)}")
+        raise InvalidConfig(f"{name} must be at most {limit}, got {shown(number)}")
     return number
 
 
-def _shown(number: int) -> str:
-    """Return a number as text; only its length if it has many digits, which Python may even refuse to write."""
-    return str(number) if number.bit_length() <= 64 else f"one of {number.bit_length()} bits"
+def shown(value: Any) -> str:
+    """Return a value as text for a message; only the length of a long integer, which Python may refuse to write."""
+    is_long = isinstance(value, int) and value.bit_length() > 64
+    return f"one of {value.bit_length()} bits" if is_long else f"{value!r:.80}"

@@ -114,6 +114,8 @@ def test_values_out_of_range_are_refused_by_name(field: str, value: Any) -> None
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"batch_size": 32.0}, "batch_size must be an integer, got 32.0"),
         ({"batch_size": 10**12 + 1}, "batch_size must be at most 1,000,000,000,000, got 1000000000001"),
+        ({"batch_size": 10**5000}, "batch_size must be at most 1,000,000,000,000, got one of 16610 bits"),
+        ({"gamma": 10**5000}, "gamma must be in [0, 1], got one of 16610 bits"),
         ({"atoms": 1}, "atoms must be at least 2, got 1"),
         ({"frame_stack": 17}, "frame_stack must be in [1, 16], got 17"),
         ({"learning_rate": 0}, "learning_rate must be greater than 0, got 0"),
