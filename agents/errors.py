@@ -6,6 +6,7 @@ as its flags, `--out` and `--resume`.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 LONGEST_SENTENCE = 500
@@ -92,4 +93,5 @@ class RunUnwritable(RunFailed):
 
     def __str__(self) -> str:
         what = f"{self.out} can no longer be written ({self.error.strerror or self.error}), {self.when}"
-        return printable(f"{what}; `resume=True` goes on when it can{self.kept}")
+        condition = "no other process writes there" if self.error.errno == errno.ESTALE else "it can"
+        return printable(f"{what}; `resume=True` goes on when {condition}{self.kept}")

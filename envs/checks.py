@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelq.envs.errors import EnvironmentFailed, InvalidEnv, quoted
+from pixelq.envs.errors import InvalidEnv, NotFinite, quoted
 
 MOST = 2**20
 """Largest value of any count; memory for that many environments or threads runs out before."""
@@ -78,19 +78,19 @@ def check_finite(name: str, observations: NDArray[Any], rewards: NDArray[Any] | 
         rewards: The rewards; None after a reset. A None among them counts as NaN.
 
     Raises:
-        EnvironmentFailed: If one is not.
+        NotFinite: If one is not.
     """
     if rewards is not None:
         finite = np.isfinite(np.asarray(rewards, np.float64))
         if not finite.all():
             k = int(finite.argmin())
-            raise EnvironmentFailed(f"{quoted(name)} failed: environment {k} gave the reward {rewards[k]}")
+            raise NotFinite(f"{quoted(name)} failed: environment {k} gave the reward {rewards[k]}")
     if observations.dtype.kind == "f":
         finite = np.isfinite(observations)
         if not finite.all():
             k, *place = np.argwhere(~finite)[0].tolist()
             value = observations[(k, *place)]
-            raise EnvironmentFailed(f"{quoted(name)} failed: environment {k} gave the observation {value} at {place}")
+            raise NotFinite(f"{quoted(name)} failed: environment {k} gave the observation {value} at {place}")
 
 
 def checksums(name: str, *parts: NDArray[Any]) -> NDArray[np.uint32]:

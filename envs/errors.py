@@ -24,6 +24,10 @@ class EnvironmentFailed(RuntimeError):
         return printable(super().__str__(), LONGEST_SENTENCE)
 
 
+class NotFinite(EnvironmentFailed):
+    """A reward or an observation that is not finite. The environment works, so making it again would not help."""
+
+
 def printable(text: str, most: int = LONGEST_PART) -> str:
     """Return text as one line of at most `most` printable characters, for the terminal.
 

@@ -289,6 +289,8 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         def made() -> Env:
             assert not isinstance(env, str)
             made = env(**drawing)
+            if any(made.unwrapped is other.unwrapped for other in self._singles):
+                raise InvalidEnv("it gives the same environment again; make a new one at each call")
             return wrapped(made if limit is None else TimeLimit(made, limit))
 
         env = self._env

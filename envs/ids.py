@@ -35,7 +35,7 @@ def check_id(env_id: str) -> str:
         InvalidEnv: If it is not; the message names the id that was probably meant.
     """
     if not isinstance(env_id, str):
-        raise InvalidEnv(f"the environment's id must be text, got {quoted(env_id)}")
+        raise InvalidEnv(f"the environment must be an id, or a class or function that makes it, got {quoted(env_id)}")
     module, name = _split(env_id)
     if module is not None:
         import_module(module)

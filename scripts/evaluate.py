@@ -31,7 +31,8 @@ from pixelq.agents.results.baselines import Baseline, baselines
 from pixelq.agents.results.formatting import describe_rules, pluralize
 from pixelq.agents.results.records import load_run
 from pixelq.agents.results.suites import check_suite, describe_aggregates, over_games
-from pixelq.agents.storage.pretrained import PretrainedPolicy, is_pretrained, pretrained_policies
+from pixelq.agents.storage.checkpoint import AGENT
+from pixelq.agents.storage.pretrained import CONFIG, PretrainedPolicy, is_pretrained, pretrained_policies
 from pixelq.envs import InvalidEnv, make_filmed
 from pixelq.scripts.command_line import STDOUT, check_writable, make_folder, write_json
 from pixelq.scripts.flags.evaluate import EvaluateArgs
@@ -47,6 +48,7 @@ def main(args: EvaluateArgs) -> None:
     import_modules(args.modules)
     requests = _requests(args)
     if args.video is not None:
+        _check_folder(args.video)
         _check_film(requests[0].env)
     if args.json not in (None, STDOUT):
         check_writable(args.json, "--json")
@@ -227,6 +229,17 @@ def _film(request: Request, folder: Path) -> None:
     with PlayProgress("films", 1) as progress:
         total = film_episode(policy, game, path, progress.step)
     print(f"filmed an episode of return {total:g}: {path}", file=sys.stderr)
+
+
+def _check_folder(folder: Path) -> None:
+    """Check that no link in a run, which may be a stranger's, leads a film out of it.
+
+    Raises:
+        InvalidRun: If one does.
+    """
+    for path in (folder, *folder.parents):
+        if path.is_symlink() and any(os.path.isfile(path.parent / name) for name in (CONFIG, AGENT)):
+            raise InvalidRun(f"{path} must not be a link in a run; remove it, or use another --video folder")
 
 
 def _check_film(env_id: str) -> None:

@@ -234,7 +234,8 @@ class Policy:
                 obs = obs if axes == shape else np.moveaxis(obs, -1, 1)
                 is_pixels = self.observation_space.dtype == np.uint8  # which the encoder scales
                 return _pixels(obs) if is_pixels else obs.astype(np.float32, copy=False), is_single
-        raise ValueError(f"the observation must have shape {shape} or (batch, *{shape}), got {obs.shape}")
+        batch = f"(batch, {', '.join(map(str, shape))})"
+        raise ValueError(f"the observation must have shape {shape} or {batch}, got {obs.shape}")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str | torch.device = "auto") -> Self:

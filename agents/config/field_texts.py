@@ -29,7 +29,8 @@ def show_fields(kind: type) -> None:
     So `help` says what each field means, in place of one line with all of them.
     """
     texts, lines, group = field_texts(kind), [], None
-    fields = sorted(dataclasses.fields(kind), key=lambda field: field.metadata["group"])
+    groups = list(dict.fromkeys(field.metadata["group"] for field in dataclasses.fields(kind)))
+    fields = sorted(dataclasses.fields(kind), key=lambda field: groups.index(field.metadata["group"]))
     for field in fields:
         if field.metadata["group"] != group:
             group = field.metadata["group"]

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.evaluation.film import Film
 from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.json_values import MOST_JSON
+from pixelq.agents.storage.rules import time_limit
 from pixelq.envs import (
     PROTOCOLS,
     FilmedAtari,
@@ -104,11 +105,20 @@ def time_limit_of(checkpoint: Path) -> int | None:
 
     Args:
         checkpoint: Folder of a checkpoint in its run, or of a pretrained policy.
+
+    Raises:
+        InvalidCheckpoint: If it says something else than a number of steps.
     """
-    for folder in (checkpoint, checkpoint.parent.parent):
-        with suppress(OSError, ValueError, RecursionError, AttributeError):
-            limit = json.loads(read_regular(folder / "config.json", MOST_JSON)).get("max_episode_steps")
-            return limit if type(limit) is int and limit > 0 else None
+    for path in (checkpoint / "config.json", checkpoint.parent.parent / "config.json"):
+        try:
+            config = json.loads(read_regular(path, MOST_JSON))
+        except (OSError, ValueError, RecursionError):
+            continue
+        if isinstance(config, dict):
+            try:
+                return time_limit(config)
+            except ValueError as error:
+                raise InvalidCheckpoint(f"{path} does not describe a run ({error}); restore the file") from error
     return None
 
 

@@ -29,7 +29,7 @@ def check_films() -> None:
 class Film:
     """An mp4 that is written picture by picture; a context that ends with the film.
 
-    The film is removed if it is not whole at the end, unless an error of another kind ends the context.
+    The film is removed if it is not whole at the end.
 
     Args:
         path: Path of the mp4; its folder is created.
@@ -71,7 +71,10 @@ class Film:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if self._writer is not None:
             self._writer.close()
-        if error is None and not self._is_whole():
+        if error is not None:
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+        elif not self._is_whole():
             raise self._failure()
 
     def _is_whole(self) -> bool:

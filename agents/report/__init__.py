@@ -12,8 +12,7 @@ from pathlib import Path
 from pixelq.agents.errors import InvalidCheckpoint
 from pixelq.agents.report.across import across_section
 from pixelq.agents.report.curves import curves_section
-from pixelq.agents.report.episode import no_episode_section
-from pixelq.agents.report.insight import insight_sections
+from pixelq.agents.report.insight import insight_sections, no_episode
 from pixelq.agents.report.page import Section, check_extra, render
 from pixelq.agents.report.settings import machines_section, settings_section
 from pixelq.agents.report.standing import standing_section, summary_section
@@ -59,7 +58,7 @@ def write_report(
         runs: The run folders.
         out: Path of the file.
         options: Options of the report; None for the defaults.
-        tell: Function that is called with a line of text before a step that takes long.
+        tell: Function that is called with a line of text before a step that takes long, and if no episode is shown.
 
     Raises:
         OSError: If the file cannot be written.
@@ -79,7 +78,7 @@ def make_report(
     Args:
         runs: The run folders. Runs that differ only in their seed are grouped.
         options: Options of the report; None for the defaults.
-        tell: Function that is called with a line of text before a step that takes long.
+        tell: Function that is called with a line of text before a step that takes long, and if no episode is shown.
 
     Raises:
         InvalidRun: If no run is given, or one cannot be read.
@@ -108,14 +107,13 @@ def _film_sections(groups: Sequence[Group], options: ReportOptions, tell: Callab
         return []
     path = options.film or run_to_film(groups)
     if path is None:
-        return [no_episode_section("none of the runs' folders has a checkpoint")]
-    tell(f"playing {pluralize(options.episodes, 'episode')} with {path} ...")
+        return no_episode("none of the runs' folders has a checkpoint", tell)
     try:
-        return insight_sections(path, episodes=options.episodes, seed=options.seed, device=options.device)
+        return insight_sections(path, episodes=options.episodes, seed=options.seed, device=options.device, tell=tell)
     except InvalidCheckpoint as error:
         if options.film is not None:
             raise
-        return [no_episode_section(str(error))]
+        return no_episode(str(error), tell)
 
 
 def run_to_film(groups: Sequence[Group]) -> Path | None:

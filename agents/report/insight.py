@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pixelq.agents.acting.policy import Policy
-from pixelq.agents.errors import InvalidCheckpoint, RunFailed
+from pixelq.agents.errors import InvalidCheckpoint, RunFailed, printable
 from pixelq.agents.evaluation.episode import evaluation_game, evaluation_rules, time_limit_of
 from pixelq.agents.insight.recording import best_seed, record_episode
 from pixelq.agents.report.episode import episode_section, no_episode_section
 from pixelq.agents.report.inside import inside_section
 from pixelq.agents.report.page import Section
+from pixelq.agents.results.formatting import pluralize
 from pixelq.agents.storage.pretrained import find_policy
 from pixelq.envs import EnvironmentFailed, InvalidEnv, check_imported, make_filmed
 
@@ -30,6 +32,7 @@ def insight_sections(
     epsilon: float | None = None,
     seed: int = 0,
     device: str = "auto",
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[Section]:
     """Return the sections of the best of several episodes of a saved policy, and of what its network computes in it.
 
@@ -43,6 +46,7 @@ def insight_sections(
         epsilon: Probability of a random action; None for that of the agent's evaluations.
         seed: Seed of the games and of the random actions.
         device: `auto`, `cpu` or `cuda`.
+        tell: Function that is called with a line of text before the episodes are played, or if they cannot be.
 
     Raises:
         InvalidCheckpoint: If it is missing or damaged, does not say in which environment it was trained, or has other
@@ -59,11 +63,12 @@ def insight_sections(
         check_imported(policy.env_id)
         envs = make_filmed(game.env_id, **game.arguments)
     except InvalidEnv as error:
-        return [no_episode_section(str(error))]
+        return no_episode(str(error), tell)
     fits = policy.fits(envs)
     envs.close()
     if not fits:
         raise InvalidCheckpoint(f"{path} was trained on other observations or actions than {game.env_id} has here")
+    tell(printable(f"playing {pluralize(episodes, 'episode')} with {path} ..."))
     try:
         best, returns = best_seed(policy, game, episodes)
         game = replace(game, seed=best)
@@ -72,11 +77,17 @@ def insight_sections(
             name = describe_policy(path, policy)
             return [episode_section(game, episode, returns, name), inside_section(policy, episode)]
     except EnvironmentFailed as error:
-        return [no_episode_section(str(error))]
+        return no_episode(str(error), tell)
     except OSError as error:
-        return [no_episode_section(f"the film cannot be written ({error.strerror or error})")]
+        return no_episode(f"the film cannot be written ({error.strerror or error})", tell)
     except RunFailed as error:  # such as a full disk
-        return [no_episode_section(str(error))]
+        return no_episode(str(error), tell)
+
+
+def no_episode(problem: str, tell: Callable[[str], None]) -> list[Section]:
+    """Return the one section that says why no episode is shown, and tell it."""
+    tell(printable(f"no episode is shown: {problem}"))
+    return [no_episode_section(problem)]
 
 
 def describe_policy(path: str | os.PathLike[str], policy: Policy) -> str:

@@ -19,6 +19,7 @@ from pixelq.agents.results.records import preset_name, read_evaluation
 from pixelq.agents.runs.columns import GREATEST, LATEST
 from pixelq.agents.runs.progress import EVALUATING, FINISHED, TRAINING, read_progress
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
+from pixelq.agents.storage.files import open_regular
 from pixelq.agents.storage.validation import is_count, is_number, number_in
 
 COLUMNS = {
@@ -77,11 +78,11 @@ class TableTail:
     def refresh(self) -> None:
         """Read new rows, of at most `MOST_BYTES`, if the file can be read."""
         try:
-            if not self.path.is_file():  # a pipe would block
+            if not os.path.isfile(self.path):  # such as a pipe in its place
                 raise FileNotFoundError
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as (file, size):
                 status = os.fstat(file.fileno())
-                now = status.st_ino, status.st_size, status.st_mtime_ns
+                now = status.st_ino, size, status.st_mtime_ns
                 if now == self._seen and not self.is_behind:
                     return
                 file.seek(self._offset - len(self._last))
@@ -90,7 +91,7 @@ class TableTail:
                     self._begin()
                     file.seek(0)
                 self._seen = now
-                self._take(file.read(MOST_BYTES))
+                self._take(file.read(min(MOST_BYTES, max(0, size - self._offset))))
         except FileNotFoundError:
             if self._seen:
                 self._begin()

@@ -37,7 +37,6 @@ _TYPES = {
     "seed": (int, "a whole number"),
     "steps": (int, "a whole number"),
     "num_envs": (int, "a whole number"),
-    "max_episode_steps": (int, "a whole number"),
     "hardware": (dict, "an object"),
 }
 """Types of the entries of config.json that records use, and what errors call them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def import_matplotlib() -> None:
         assert found is not None
         assert found.origin is not None
         os.environ.pop("MPLBACKEND", None)
+        for name in [name for name in sys.modules if name.startswith("matplotlib.")]:
+            del sys.modules[name]  # which the import that failed has left half done
         with contextlib.chdir(Path(found.origin).parent / "mpl-data"):  # where its own matplotlibrc lies
             import matplotlib as matplotlib
 

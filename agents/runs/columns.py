@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.runs.tables import ADDED, COUNTS, MOST_TABLE, OPTIONAL, TABLES
 from pixelq.agents.storage.checkpoint import one_line
+from pixelq.agents.storage.files import open_regular
 from pixelq.agents.storage.validation import count_in, number_in
 
 Array = NDArray[np.float64]
@@ -74,14 +74,13 @@ def _lines(path: Path) -> Iterator[str]:
     Raises:
         OSError: If it cannot be read, is larger than `MOST_TABLE`, or is no regular file.
     """
-    if path.exists() and not path.is_file():  # a pipe would block
-        raise OSError(errno.EINVAL, "no file", str(path))
-    with path.open(encoding="utf-8", newline="\n") as file:
-        if os.fstat(file.fileno()).st_size > MOST_TABLE:
+    with open_regular(path) as (file, size):
+        if size > MOST_TABLE:
             raise OSError(errno.EFBIG, f"more than {MOST_TABLE:,} bytes", str(path))
-        for line in file:
-            if line.endswith("\n"):
-                yield line[:-1].removesuffix("\r")  # as version 0.1 ended its rows
+        while line := file.readline(size):
+            size -= len(line)
+            if line.endswith(b"\n"):
+                yield line[:-1].decode().removesuffix("\r")  # as version 0.1 ended its rows
 
 
 def _rows(lines: Iterator[str], table: str, columns: list[str], names: list[str]) -> Array:

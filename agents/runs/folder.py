@@ -82,6 +82,9 @@ class RunFolder:
         for path in (self.checkpoints, self.checkpoints / FOLDER, self.out / LOCK):
             if os.path.islink(path):
                 raise InvalidRun(f"{path} must not be a link; put what it leads to in its place")
+        lock = self.out / LOCK
+        if os.path.exists(lock) and os.stat(lock).st_nlink > 1:  # locking it empties it
+            raise InvalidRun(f"{lock} must not be a hard link to another file; remove it")
 
     def _id_of_lock(self) -> tuple[int, int]:
         status = os.stat(self.out / LOCK)
@@ -91,14 +94,15 @@ class RunFolder:
         """Check that the folder is still this process's alone.
 
         Raises:
-            OSError: If the lock's file was deleted, so that another process may have locked a new one.
+            OSError: If the lock's file is no longer there, so that another process may have locked a new one.
         """
         try:
             is_own = self._id_of_lock() == self._lock_id
         except FileNotFoundError:
             is_own = False
         if not is_own:
-            raise OSError(errno.ESTALE, f"its file {LOCK} was deleted, so another process may write there")
+            why = f"its file {LOCK} was deleted or replaced, or its folder moved, so another process may write there"
+            raise OSError(errno.ESTALE, why)
 
     def _check_is_new(self) -> None:
         """Check that there is no run that would be overwritten."""

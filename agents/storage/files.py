@@ -242,11 +242,11 @@ def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         OSError: If it cannot be opened, or is no regular file.
     """
     if os.path.exists(path) and not os.path.isfile(path):  # opening a device may already have an effect
-        raise OSError(errno.EINVAL, "no file", str(path))
+        raise OSError(errno.EINVAL, "no regular file", str(path))
     with open(path, "rb", opener=_without_waiting) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "no file", str(path))
+            raise OSError(errno.EINVAL, "no regular file", str(path))
         yield file, status.st_size
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pixelq.agents.storage.json_values import requirement_message
+
 
 def rules_of(values: Mapping[str, Any]) -> str | None:
     """Return the rules that JSON values name under `protocol`, such as `sticky` or `sticky+flicker=0.5`.
@@ -29,6 +31,18 @@ def rules_of(values: Mapping[str, Any]) -> str | None:
 def with_rules(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return JSON values with `rules_of` them under `protocol`, and without `flicker`; errors as there."""
     return {name: value for name, value in values.items() if name != "flicker"} | {"protocol": rules_of(values)}
+
+
+def time_limit(values: Mapping[str, Any]) -> int | None:
+    """Return the steps after which episodes are cut off, which JSON values may have under `max_episode_steps`.
+
+    Raises:
+        ValueError: If it is anything but an integer of at least 1, or null.
+    """
+    limit = values.get("max_episode_steps")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise ValueError(requirement_message("max_episode_steps", "an integer of at least 1 or null", limit))
+    return limit
 
 
 def split_rules(rules: str) -> tuple[str, float]:

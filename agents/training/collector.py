@@ -24,6 +24,7 @@ from pixelq.agents.storage.validation import count, part
 from pixelq.agents.training.interval import Episodes, Interval, State
 from pixelq.envs import EnvironmentFailed, InvalidEnv, is_atari
 from pixelq.envs.checks import check_finite
+from pixelq.envs.errors import NotFinite
 from pixelq.envs.interface import (
     background_stepping,
     env_id,
@@ -101,28 +102,29 @@ class Restarts:
 
     Args:
         agent: Its step is named in messages.
-        say: Called with a sentence about a restart.
+        warn: Called with a sentence about a restart.
         kept: Returns the end of the error's sentence, about the last checkpoint.
 
     Attributes:
         count: Number of restarts so far.
     """
 
-    def __init__(self, agent: Agent, say: Callable[[str], None], kept: Callable[[], str]) -> None:
-        self.agent, self.say, self.kept = agent, say, kept
+    def __init__(self, agent: Agent, warn: Callable[[str], None], kept: Callable[[], str]) -> None:
+        self.agent, self.warn, self.kept = agent, warn, kept
         self.count = 0
 
     def restart(self, envs: VectorEnv, error: EnvironmentFailed) -> NDArray[Any]:
         """Create failed environments again, and return their first observations [N, *observation].
 
         Raises:
-            EnvironmentFailed: If environments failed before in this run, or these cannot be created again.
+            EnvironmentFailed: If environments failed before in this run, cannot be created again, or gave what is not
+                finite.
         """
         able = restartable(envs)
-        if self.count > 0 or able is None:
+        if self.count > 0 or able is None or isinstance(error, NotFinite):
             raise EnvironmentFailed(f"{error}, at step {self.agent.step:,}{self.kept()}") from error
         self.count += 1
-        self.say(f"{error}, at step {self.agent.step:,}; the environments are created again, once")
+        self.warn(f"{error}, at step {self.agent.step:,}; the environments are created again, once")
         return able.restart()
 
 

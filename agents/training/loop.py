@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -49,15 +50,17 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions) -> N
     check_envs(agent, envs, options.evaluation_envs)
     agent.check_learning_rate()
     note_envs(agent, envs, resume=options.resume)
-    for sentence in advice(agent, steps, options.description.get("preset"), resume=options.resume):
-        warnings.warn(sentence, stacklevel=3)  # the caller of learn
+    sentences = advice(agent, steps, options.description.get("preset"), resume=options.resume)
     with suitable_threads(agent, options.out if options.resume else None):
-        _train(agent, envs, agent.step + steps, options)
+        _train(agent, envs, agent.step + steps, options, sentences)
 
 
-def _train(agent: Agent, envs: VectorEnv, last_step: int, options: LearnOptions) -> None:
+def _train(agent: Agent, envs: VectorEnv, last_step: int, options: LearnOptions, sentences: Sequence[str]) -> None:
+    """Train up to a step, and warn of the given sentences if nothing speaks against the run."""
     received: list[int] = []
     parts = open_run(agent, envs, options, last_step, received)  # a signal ends this at once: nothing is lost
+    for sentence in sentences:
+        warnings.warn(sentence, stacklevel=4)  # the caller of learn
     try:
         with stop_signals(received):
             run(parts, received)
@@ -170,7 +173,7 @@ def _make_parts(
     checkpoints = None if folder is None else RunCheckpoints(folder.checkpoints, replay, options.keep)
     writer = RunWriter(agent, folder, checkpoints)
     # The parts
-    collector = Collector(agent, envs, replay, interval, Restarts(agent, line.say, writer.kept))
+    collector = Collector(agent, envs, replay, interval, Restarts(agent, line.warn, writer.kept))
     updater = Updater(agent, replay, interval)
     progress = ProgressReporter(
         ProgressFile(None if folder is None else folder.out / PROGRESS),

@@ -132,8 +132,9 @@ class ProgressReporter:
         # Speed and time left
         seconds, steps = (sum(column) for column in zip((0.0, 0), *self.spans, strict=True))
         speed = steps / seconds if steps and seconds else None
-        evaluations = math.ceil((self.last_step - agent.step) / self.evaluate_every)
-        left = None if speed is None else (self.last_step - agent.step) / speed + evaluations * self.evaluation_seconds
+        evaluations = max(0, math.ceil((self.last_step - agent.step) / self.evaluate_every))
+        steps_left = max(0, self.last_step - agent.step)  # several environments may go a few steps beyond the last
+        left = None if speed is None else steps_left / speed + evaluations * self.evaluation_seconds
         return Progress(
             phase=self.phase,
             written=time.time(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,7 +72,7 @@ class ProgressLine:
             parts.append(f"{progress.frames:,} frames")
         if progress.steps_per_second is not None:
             parts.append(f"{progress.steps_per_second:,.0f} steps/s")
-        if progress.seconds_left is not None:
+        if progress.seconds_left is not None and progress.step < progress.steps:
             parts.append(f"{_duration(progress.seconds_left)} left")
         parts.append(f"return {self._return} (last 100 episodes)")
         parts.append(f"epsilon {progress.epsilon:.3f}")  # outputs without a terminal may have no Greek letters
@@ -98,10 +99,17 @@ class ProgressLine:
         if self.is_enabled:
             self.progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    def warn(self, line: str) -> None:
+        """Print a line, or warn of it where nothing is printed."""
+        if self.is_enabled:
+            self.say(line)
+        else:
+            warnings.warn(line, stacklevel=2)
+
 
 def _duration(seconds: float) -> str:
     """Return seconds in the unit that suits them."""
-    minutes, hours = round(seconds / 60), int(seconds // 3600)
     if seconds < 100:
         return f"{seconds:.0f} s"
-    return f"{minutes} min" if hours < 2 else f"{hours} h {round(seconds % 3600 / 60)} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -16,7 +16,7 @@ from pixelq.agents.config.presets import PRESET_PROTOCOLS
 from pixelq.agents.errors import printable
 from pixelq.agents.storage.files import read_regular, user_path
 from pixelq.agents.storage.json_values import MOST_JSON, check_types
-from pixelq.agents.storage.rules import rules_of, split_rules
+from pixelq.agents.storage.rules import rules_of, split_rules, time_limit
 from pixelq.scripts.command_line import Modules, check_least, parse
 
 ProtocolName = Literal["sticky", "nature", "100k"]
@@ -140,13 +140,18 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
             raise InvalidRun(f"{chosen.out} was trained in environments without an ID; resume it from Python")
         names = kinds.keys() & saved.keys() - {"agent", "device", "protocol", "flicker", "modules"}
         flags = {name: saved[name] for name in names}
+        time_limit(flags)
         # A choice among names is text.
         check_types(flags, {name: kinds[name] if isinstance(kinds[name], type | UnionType) else str for name in names})
         flags["agent"] = AgentConfig.from_dict(saved["agent"])
         flags |= protocol_flags(rules_of(saved))
         return TrainArgs(**flags)
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InvalidRun(f"no run in {chosen.out}; leave out --resume to start one") from error
+    except OSError as error:
+        raise InvalidRun(
+            f"{chosen.out / 'config.json'} cannot be read ({error.strerror}); restore the file, or start another run"
+        ) from error
     except InvalidRun:
         raise
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:

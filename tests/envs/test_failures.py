@@ -151,7 +151,7 @@ def test_a_class_or_a_function_makes_environments() -> None:
         assert envs.step(np.array([0, 1, 0]))[1].tolist() == [1.0, 1.0, 1.0]
     with pytest.raises(InvalidEnv, match=r"^'.*<lambda>' cannot be made: "):
         make_vec(lambda: 5)  # type: ignore[arg-type,return-value]
-    with pytest.raises(InvalidEnv, match=r"the environment's id must be text, got <.*Faulty"):
+    with pytest.raises(InvalidEnv, match=r"must be an id, or a class or function that makes it, got <.*Faulty"):
         make_vec(Faulty())  # type: ignore[arg-type]
 
 

@@ -106,6 +106,13 @@ def test_termination_wins_over_truncation_and_the_step_after_restarts(counter):
     assert [bool(step[3][0]) for step in steps] == [False, True, False]
 
 
+def test_a_function_that_gives_the_same_environment_again_is_refused(counter):
+    one = gymnasium.make(counter())
+    with pytest.raises(InvalidEnv, match="cannot be made: it gives the same environment again; make a new one at each"):
+        make_vec(lambda: one, 2)
+    assert make_vec(lambda: one, 1).num_envs == 1
+
+
 def test_misuse_of_a_gymnasium_environment(counter):
     envs = make_vec(counter(), 2)
     with pytest.raises(RuntimeError, match="not reset; call reset first"):

@@ -130,6 +130,16 @@ def test_a_folder_that_leads_out_of_the_run_is_refused(run: Path, tmp_path: Path
     assert contents(tmp_path) == before
 
 
+def test_a_lock_that_is_a_file_of_someone_else_is_refused(run: Path, tmp_path: Path) -> None:
+    out = copied(run, tmp_path / "run")
+    (tmp_path / "precious").write_text("mine")
+    (out / ".lock").unlink(missing_ok=True)
+    (out / ".lock").hardlink_to(tmp_path / "precious")
+    with pytest.raises(InvalidRun, match=r"\.lock must not be a hard link to another file; remove it"):
+        go_on(out)
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
 def test_a_folder_that_cannot_be_read_loses_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = copied(run, tmp_path / "run")
     (out / "checkpoints" / "replay").mkdir(exist_ok=True)
@@ -180,7 +190,10 @@ def test_a_run_whose_lock_is_gone_writes_no_more(tmp_path: Path, lose: Callable[
         return recv()
 
     envs.recv = losing
-    with pytest.raises(RunUnwritable, match=r"its file \.lock was deleted, so another process may write there.*latest"):
+    said = (
+        r"\.lock was deleted or replaced, or its folder moved, so .* goes on when no other process writes there.*latest"
+    )
+    with pytest.raises(RunUnwritable, match=said):
         agent.learn(envs, 300, out, **OPTIONS)
     after = contents(out)
     before.pop(".lock", None)

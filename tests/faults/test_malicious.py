@@ -186,6 +186,10 @@ def test_a_folder_alone_has_no_module_imported(
         assert main(command) == 2, command
         why = f"'{MODULE}:Trap-v0' needs the module '{MODULE}', and only you can say whether to run it"
         assert why in capfd.readouterr().err
+    capfd.readouterr()
+    assert main(["report", run, "--episodes", "1", "--device", "cpu", "--out", str(trap.parent / "page.html")]) == 0
+    (line,) = capfd.readouterr().err.splitlines()  # and not that episodes are played
+    assert line.startswith(f"no episode is shown: {why}")
     sections = insight_sections(run, episodes=1, device="cpu")
     assert [f"--import {MODULE}" in str(section.values) for section in sections] == [True]
     policy = DQN.load(run, "cpu")

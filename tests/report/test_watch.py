@@ -194,6 +194,15 @@ class TestTableTail:
         os.mkfifo(table.path)  # which would be waited for
         assert self.rows(table) == []
 
+    @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+    def test_no_more_than_the_size_of_a_table_is_read(self, table: TableTail, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a file of the kernel, such as /proc/kmsg, whose size is 0, it may never come."""
+        taken = []
+        monkeypatch.setattr(table, "_take", taken.append)
+        table.path.symlink_to("/proc/uptime")
+        table.refresh()
+        assert taken == [b""]
+
     def test_a_long_table_is_read_in_parts(self, table: TableTail, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(live_data, "MOST_BYTES", 64)
         lines = [f"{step},{step % 7}" for step in range(100)]

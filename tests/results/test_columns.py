@@ -1,5 +1,6 @@
 """Tables of runs as arrays: odd values, long tables, and what is refused."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +86,19 @@ def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes) -> None:
     (run / "metrics.csv").write_bytes(content)
     with pytest.raises(InvalidRun, match="give another run"):
         read_columns(run, "metrics")
+
+
+@pytest.mark.parametrize("table", ["metrics", "evaluations"])
+def test_only_regular_files_are_read_and_no_more_than_their_size(tmp_path: Path, table: str) -> None:
+    """Of a file of the kernel, whose size is 0, nothing is read: of some, such as /proc/kmsg, it may never come."""
+    run = write_run(tmp_path / "run")
+    path = run / f"{table}.csv"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InvalidRun, match="no regular file"):
+        read_columns(run, table)
+    if Path("/proc/uptime").exists():
+        path.unlink()
+        path.symlink_to("/proc/uptime")
+        with pytest.raises(InvalidRun, match=f"{table}.csv is empty"):
+            read_columns(run, table)

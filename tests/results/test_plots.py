@@ -85,6 +85,10 @@ def test_a_matplotlibrc_and_a_backend_decide_nothing(tmp_path: Path) -> None:
 def test_the_style_is_read_from_no_file(tmp_path: Path) -> None:
     drawing = """
 import runpy, sys
+try:
+    import matplotlib.ticker  # as another library may have tried, which leaves it half imported
+except ValueError:
+    pass
 with runpy.run_path(sys.argv[1])["plain_style"]():  # by itself, as PyTorch takes seconds to import
     from matplotlib.figure import Figure
     Figure(figsize=(1, 1)).add_subplot().figure.savefig(sys.argv[2])

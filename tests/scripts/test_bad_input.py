@@ -396,6 +396,10 @@ def test_resume_refuses_damaged_checkpoints(
 def test_resume_refuses_a_damaged_configuration(refused: Callable[[list[str]], str], run: Path) -> None:
     cut(run / "config.json")
     assert "config.json is damaged" in refused(["train", "--resume", "--out", str(run), "--steps", "400"])
+    (run / "config.json").unlink()
+    os.mkfifo(run / "config.json")
+    why = refused(["train", "--resume", "--out", str(run), "--steps", "400"])
+    assert f"{run / 'config.json'} cannot be read (no regular file); restore the file" in why
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from pixelq.scripts.command_line import write_json
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.play_progress import PlayProgress
 from tests.support.report_runs import STEPS, write_run
-from tests.support.runs import TINY, Ended, run_here, words
+from tests.support.runs import TINY, Ended, copied, run_here, words
 
 
 class Endless(gymnasium.Env[Any, Any]):
@@ -216,6 +216,17 @@ def test_a_film_on_a_full_disk(disk: Path, pictures: int) -> None:
     assert list(disk.iterdir()) == []
 
 
+def test_a_film_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
+    def film() -> None:
+        with Film(tmp_path / "film.mp4", 30) as film:
+            film.add(np.zeros((10, 10, 3), np.uint8))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        film()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_film_is_never_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("kept")
     (tmp_path / "film.mp4").symlink_to(tmp_path / "kept")
@@ -223,6 +234,33 @@ def test_a_film_is_never_written_through_a_link(tmp_path: Path) -> None:
         film.add(np.zeros((10, 10, 3), np.uint8))
     assert (tmp_path / "kept").read_text() == "kept"
     assert not (tmp_path / "film.mp4").is_symlink()
+
+
+@pytest.mark.parametrize("films", ["video", "video/more"])
+def test_a_link_in_a_run_leads_no_film_out_of_it(endless: tuple[Path, Ended], tmp_path: Path, films: str) -> None:
+    run, outside = copied(endless[0], tmp_path / "run"), tmp_path / "outside"
+    outside.mkdir()
+    (run / "video").symlink_to(outside)
+    ended = run_here(["evaluate", str(run), "--video", str(run / films), "--device", "cpu"])
+    assert (ended.code, ended.out) == (2, "")
+    said = f"pixelq evaluate: {run / 'video'} must not be a link in a run; remove it, or use another --video folder\n"
+    assert ended.err == said
+    assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize("limit", [-5, 0, True, "7", 7.0])
+def test_a_limit_that_is_none_is_refused(endless: tuple[Path, Ended], tmp_path: Path, limit: Any) -> None:
+    run = copied(endless[0], tmp_path / "run")
+    path = run / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"max_episode_steps": limit}))
+    for command in (
+        ["evaluate", str(run)],
+        ["report", str(run), "--out", str(tmp_path / "page.html")],
+        ["train", "--resume", "--out", str(run)],
+    ):
+        ended = run_here([*command, "--device", "cpu"])
+        assert (ended.code, ended.err.count("\n")) == (2, 1), ended
+        assert f"max_episode_steps must be an integer of at least 1 or null, got {limit!r}" in ended.err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")

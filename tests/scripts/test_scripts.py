@@ -867,7 +867,7 @@ def diverged(out: Path, *words: str) -> tuple[int, DQN]:
 def test_rewards_that_are_not_finite_end_the_run_and_keep_the_last_good_checkpoint(
     tmp_path: Path, env: str, reward: str
 ) -> None:
-    """The first is a failure after which environments are made again, once; no such reward reaches the replay."""
+    """No such reward reaches the replay."""
     run, err = tmp_path / "run", io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
         assert main(["train", *arguments(GENEROUS | {"env": env}), "--out", str(run)]) == 1
@@ -876,7 +876,7 @@ def test_rewards_that_are_not_finite_end_the_run_and_keep_the_last_good_checkpoi
         f"pixelq train: '{env}' failed: environment 0 gave the reward {reward}, at step (.+); (.+)", last
     )
     assert said is not None, err.getvalue()
-    assert 240 < int(said[1]) < 250
+    assert int(said[1]) in range(100, 130)  # the step after an episode's end is not counted
     assert said[2] == f"the last good checkpoint is {run / 'checkpoints' / 'latest'}"
     agent = DQN.load(run, device="cpu")
     assert agent.updates > 0

@@ -1,5 +1,7 @@
 """Where runs and agents are kept: default folders, the home directory, and seeds that can be written."""
 
+import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -72,3 +74,13 @@ def test_paths_may_begin_at_the_home_directory(tmp_path: Path, monkeypatch: pyte
     agent.learn(make_vec("pixelq/Catch-v0", 2, 0), 10, "~/run", resume=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["agent", "elsewhere", "run"]
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs names that are not UTF-8")
+def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode(b"run\xff")
+    ended = run_here(["train", *words(TINY, out=out)])
+    assert ended.code == 0, ended.err
+    ended = run_here(["train", "--resume", "--out", str(out), "--steps", "300", "--device", "cpu"])
+    assert ended.code == 0, ended.err
+    assert "resumed at step 200, exactly" in ended.err + ended.out

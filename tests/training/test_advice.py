@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pixelq.agents import DQN, AgentConfig, preset
+from pixelq.agents import DQN, AgentConfig, InvalidRun, preset
 from pixelq.agents.training.advice import advice
 from pixelq.envs import make_vec
 
@@ -35,6 +35,15 @@ def test_a_training_that_ends_before_it_learns_says_so() -> None:
     assert agent.updates == 0
     assert told(agent, envs, 20) == []
     assert agent.updates > 0
+
+
+def test_a_training_that_is_refused_says_nothing_else(tmp_path: Path) -> None:
+    agent, envs = agent_of(AgentConfig(learning_starts=20, **TINY))
+    (tmp_path / "config.json").write_text("{}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InvalidRun, match="already holds a run"):
+            agent.learn(envs, 20, tmp_path)
 
 
 def test_a_loaded_agent_fills_its_replay_first(tmp_path: Path) -> None:

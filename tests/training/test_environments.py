@@ -70,6 +70,28 @@ def test_a_reward_that_is_no_number_names_the_environment_and_the_step(reward: A
     assert str(caught.value) == f"'SyncVectorEnv' failed: environment 1 gave the reward {value}, at step 10"
 
 
+def test_what_is_not_finite_ends_a_run_at_once(tmp_path: Any) -> None:
+    envs = make_vec(losing(np.nan), 3)  # which could be made again
+    with pytest.raises(EnvironmentFailed, match=r"^'Losing' failed: environment 0 gave the reward nan, at step 15$"):
+        agent_of(envs).learn(envs, 100)
+
+
+def test_an_environment_that_is_made_again_is_told_of() -> None:
+    class Failing(Losing):
+        failures = 1
+
+        def step(self, action: Any) -> Any:
+            if self.steps == 5 and Failing.failures:
+                Failing.failures -= 1
+                raise RuntimeError("out of order")
+            return super().step(action)
+
+    envs = make_vec(Failing, 1)
+    failure = "'Failing' failed: RuntimeError: out of order, at step 6"
+    with pytest.warns(UserWarning, match=f"^{failure}; the environments are created again, once$"):
+        agent_of(envs).learn(envs, 30)
+
+
 def test_an_environment_that_raises_an_interrupt_ends_the_run_in_order(tmp_path: Any) -> None:
     class Interrupting(Losing):
         def step(self, action: Any) -> Any:

@@ -88,7 +88,8 @@ def test_a_terminal_has_one_line_that_is_redrawn(clock: list[float], monkeypatch
 
 
 @pytest.mark.parametrize(
-    "seconds", [(5, "5 s"), (99.4, "99 s"), (100, "2 min"), (7000, "117 min"), (90_000, "25 h 0 min")]
+    "seconds",
+    [(5, "5 s"), (99.4, "99 s"), (100, "2 min"), (3560, "59 min"), (7170, "2 h 0 min"), (90_000, "25 h 0 min")],
 )
 def test_times_have_the_unit_that_suits_them(seconds: tuple[float, str]) -> None:
     assert progress_line._duration(seconds[0]) == seconds[1]
