@@ -27,7 +27,7 @@ from pixelq.agents.training.interval import Interval, State
 from pixelq.agents.training.options import LearnOptions
 from pixelq.agents.training.progress import ProgressReporter, Stopwatch
 from pixelq.agents.training.progress_line import ProgressLine
-from pixelq.envs import EnvironmentFailed
+from pixelq.envs import EnvironmentFailed, is_atari
 from pixelq.envs.interface import frames_per_step, protocol_of
 
 
@@ -103,7 +103,9 @@ class Recorder:
         agent = self.agent
         self.line.progress.start()
         place = self.options.out or "no folder"
-        self.line.say(f"{agent.env_id} · {self.collector.envs.num_envs} environments · {agent.device} · {place}")
+        rules = f"protocol {agent.protocol} · " if is_atari(agent.env_id or "") else ""
+        envs = f"{self.collector.envs.num_envs} environments"
+        self.line.say(f"{agent.env_id} · {rules}{envs} · {agent.device} · {place}")
 
     def finish_evaluation(self) -> None:
         """Play an evaluation that a signal had cut off before the run was resumed."""

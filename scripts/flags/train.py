@@ -28,7 +28,8 @@ class TrainArgs:
     """Train an agent, and keep everything in a folder that evaluate, report, TensorBoard and --resume read."""
 
     env: str = "ALE/Pong-v5"
-    """Gymnasium ID of the environment: ALE/*-v5, or any with Discrete actions and a Box observation."""
+    """Gymnasium ID of the environment: ALE/*-v5, or any with Discrete actions and a Box observation; MODULE:ID imports
+    the module that registers it."""
     preset: str = "quick"
     """Preset from which the agent's settings start, by default quick for images and classic for vectors; `pixelq
     presets` lists them."""

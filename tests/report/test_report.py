@@ -412,7 +412,7 @@ class TestVerb:
             (["nowhere"], "no run in nowhere"),
             (["RUN", "--out", "RUN"], "cannot be written"),
             (["RUN", "--out", "run/config.json"], "run/config.json already exists and is no page; use another --out"),
-            (["RUN", "--out", "pipe"], "pipe cannot be written (no file); use another --out file"),
+            (["RUN", "--out", "pipe"], "pipe cannot be written (no regular file); use another --out file"),
         ],
     )
     def test_errors_are_one_line(
