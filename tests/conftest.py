@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("pixelq", max_examples=examples(100))
 hypothesis.settings.load_profile("pixelq")
 
+# A shell that runs tests in the background lets them ignore Ctrl-C, and so what they start. A handler is not inherited.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # These import modules of POSIX at once.
 collect_ignore_glob = ["faults/*", "training/test_resume_guards.py"] if sys.platform == "win32" else []
 
