@@ -196,6 +196,7 @@ def test_checksums_of_four_steady_frames_are_those_of_old_states(options):
         assert envs.get_state()["crcs"].tolist() == expected
 
 
+@pytest.mark.slow
 def test_the_film_shows_all_and_the_player_what_flickers():
     film, steady = (make_filmed(BREAKOUT, 4, ODD, frame_stack=3, flicker=flicker) for flicker in (0.5, 0.0))
     envs = make_vec(BREAKOUT, 1, 4, ODD, frame_stack=3, flicker=0.5)

@@ -302,6 +302,7 @@ def test_errors_say_what_is_wrong() -> None:
         MLP(3, (0,))
 
 
+@pytest.mark.slow
 def test_no_operation_of_forward_breaks_a_compiled_graph() -> None:
     for name in ("nature", "dopamine", "impala"):
         encoder = make_encoder(name, (36, 36, 3))

@@ -370,7 +370,7 @@ class TestVerb:
     def test_the_page_is_written(self, tmp_path: Path) -> None:
         out = tmp_path / "new" / "report.html"
         ended = run_here(["report", str(write_run(tmp_path / "run")), "--out", str(out)])
-        assert (ended.code, ended.err) == (0, "")
+        assert (ended.code, ended.err) == (0, "no episode is shown: none of the runs' folders has a checkpoint\n")
         assert ended.out.startswith(f"report: {out} (")
         assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
         write_report([tmp_path / "run"], tmp_path / "again.html")
