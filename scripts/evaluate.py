@@ -18,7 +18,6 @@ from pixelq.agents.evaluation.film import check_films
 from pixelq.agents.evaluation.players import score_all
 from pixelq.agents.evaluation.scoring import (
     BEST,
-    CHECKPOINTS,
     Request,
     Score,
     ScoreFile,
@@ -32,6 +31,7 @@ from pixelq.agents.results.formatting import describe_rules, pluralize
 from pixelq.agents.results.records import load_run
 from pixelq.agents.results.suites import check_suite, describe_aggregates, over_games
 from pixelq.agents.storage.checkpoint import AGENT
+from pixelq.agents.storage.pointers import CHECKPOINTS
 from pixelq.agents.storage.pretrained import CONFIG, PretrainedPolicy, is_pretrained, pretrained_policies
 from pixelq.envs import InvalidEnv, make_filmed
 from pixelq.scripts.command_line import STDOUT, check_writable, make_folder, write_json

@@ -27,6 +27,7 @@ from pixelq.agents.runs.event_file import has_tensorboard
 from pixelq.agents.runs.tables import FINAL_EVALUATION
 from pixelq.agents.storage.checkpoint import read_run_state
 from pixelq.agents.storage.files import replace_file
+from pixelq.agents.storage.pointers import CHECKPOINTS
 from pixelq.envs import check_imported, is_atari, make_vec, with_flicker
 from pixelq.envs.ids import check_id
 from pixelq.scripts.evaluate import describe
@@ -107,7 +108,7 @@ def _new_folder(name: str) -> Iterator[Path]:
 def _resume(args: TrainArgs) -> None:
     """Go on from the newest checkpoint of a run; a run that was stopped before its first checkpoint starts again."""
     assert args.out is not None
-    newest = newest_checkpoint(args.out / "checkpoints", lambda line: print(f"pixelq train: {line}", file=sys.stderr))
+    newest = newest_checkpoint(args.out / CHECKPOINTS, lambda line: print(f"pixelq train: {line}", file=sys.stderr))
     if newest is None:
         check_has_no_checkpoint_yet(args.out)
         return _start(args)

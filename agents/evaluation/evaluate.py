@@ -118,7 +118,7 @@ def evaluate(
         games_seed: Seed of the environments; None lets them go on with their own generators.
         should_stop: Asked at every step.
         played: Called after each episode.
-        stepped: Called after each step of the environments with the number of those that took part in it.
+        stepped: Called before each step of the environments with the number of those that take part in it.
 
     Raises:
         ValueError: If `episodes` is less than 1.

@@ -25,7 +25,7 @@ from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_description
 from pixelq.agents.storage.files import digest_of_file, open_to_append, read_regular, replace_file
 from pixelq.agents.storage.json_values import check_types
-from pixelq.agents.storage.pointers import Mark, marked
+from pixelq.agents.storage.pointers import CHECKPOINTS, Mark, marked
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
 from pixelq.agents.storage.rules import rules_of, with_rules
 from pixelq.agents.storage.validation import count, is_number
@@ -43,8 +43,8 @@ FIELDS: dict[str, type | UnionType] = {
 """Entries that each line of a file of scores has at least, and their types."""
 BEGINNING = '{"env": "'
 """Beginning of each of its lines."""
-CHECKPOINTS, BEST = "checkpoints", "best"
-"""Folder of a run's checkpoints, and mark of that of the best evaluation."""
+BEST = "best"
+"""Mark of the checkpoint of the best evaluation."""
 MARKS: dict[Mark, str] = {"best": BEST, "latest": "last"}
 """Marks of the checkpoints to which the pointers of a run lead."""
 
@@ -199,15 +199,15 @@ def checkpoints_of(path: Path, which: str | None) -> list[Path]:
         InvalidCheckpoint: If there are none.
         UserError: If `which` is given for a checkpoint, or asks for a best one that is missing.
     """
-    is_run = os.path.isdir(path / "checkpoints")
+    is_run = os.path.isdir(path / CHECKPOINTS)
     if which is not None and not is_run and find_policy(path):
         raise UserError(f"{path} is a checkpoint and not a run; leave out `which`")
     if is_pretrained(path):
         return [path]
-    found = [find_checkpoint(path / "checkpoints" / "latest")] if which in ("last", "both") else []
+    found = [find_checkpoint(path / CHECKPOINTS / "latest")] if which in ("last", "both") else []
     if which != "last":
         found.insert(0, find_policy(path))
-    if which == "best" and marked(path / "checkpoints", "best") is None:
+    if which == "best" and marked(path / CHECKPOINTS, "best") is None:
         raise UserError(f"{path} has no best checkpoint yet; give `which=last`")
     return list(dict.fromkeys(map(_without_link, found)))
 

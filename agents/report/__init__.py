@@ -20,6 +20,7 @@ from pixelq.agents.report.watch import Watching, watch_runs
 from pixelq.agents.results.formatting import describe_rules, pluralize, shortened
 from pixelq.agents.results.records import Group, Run, read_groups
 from pixelq.agents.storage.files import replace_file
+from pixelq.agents.storage.pointers import CHECKPOINTS
 
 __all__ = ["ReportOptions", "Watching", "make_report", "watch_runs", "write_report"]
 
@@ -127,7 +128,7 @@ def run_to_film(groups: Sequence[Group]) -> Path | None:
 
     for env in dict.fromkeys(group.env for group in groups):
         runs = [run for group in groups if group.env == env for run in group.runs]
-        playable = [run for run in runs if any((run.path / "checkpoints").glob("step_*"))]
+        playable = [run for run in runs if any((run.path / CHECKPOINTS).glob("step_*"))]
         if playable:
             return max(playable, key=best_mean).path
     return None

@@ -16,12 +16,12 @@ from pixelq.agents.report.episode import episode_section, no_episode_section
 from pixelq.agents.report.inside import inside_section
 from pixelq.agents.report.page import Section
 from pixelq.agents.results.formatting import pluralize
+from pixelq.agents.storage.pointers import CHECKPOINTS
 from pixelq.agents.storage.pretrained import find_policy
 from pixelq.envs import EnvironmentFailed, InvalidEnv, check_imported, make_filmed
 
 EPISODES = 10
 """Number of episodes that are played, of which the best is shown."""
-CHECKPOINTS = "checkpoints"
 
 
 def insight_sections(
