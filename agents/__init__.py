@@ -1,4 +1,4 @@
-"""Value-based agents: DQN and its family, their configuration and presets, and evaluation.
+"""Value-based agents: DQN, PQN and their family, their configuration and presets, and evaluation.
 
 Configurations, presets and errors are imported at once. What computes with PyTorch is imported when it is first used:
 PyTorch takes seconds to load, and a command line is read without it.
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
     from pixelq.agents.experience.batches import Batch
     from pixelq.agents.experience.replay import Replay
+    from pixelq.agents.kinds import load
+    from pixelq.agents.pqn import PQN
 
 __all__ = [
     "DQN",
+    "PQN",
     "PRESETS",
     "Agent",
     "AgentConfig",
@@ -46,6 +49,7 @@ __all__ = [
     "UserError",
     "__version__",
     "evaluate",
+    "load",
     "preset",
 ]
 
@@ -56,9 +60,11 @@ _IMPORTED_LATE = {
     "Batch": "experience.batches",
     "DQN": "dqn",
     "Evaluation": "evaluation.evaluate",
+    "PQN": "pqn",
     "Policy": "acting.policy",
     "Replay": "experience.replay",
     "evaluate": "evaluation.evaluate",
+    "load": "kinds",
 }
 """Module of each name that needs PyTorch; the imports above tell type checkers the same."""
 

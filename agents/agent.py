@@ -10,30 +10,36 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from pixelq.agents.acting.memory import Memory
 from pixelq.agents.acting.network import make_network
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.schedules import learning_rate_at
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.replay import Replay, make_replay
+from pixelq.agents.experience.rollout import Rollout, make_rollout, ring_length
 from pixelq.agents.learning.learner import Learner
+from pixelq.agents.learning.rollout_learner import RolloutLearner
 from pixelq.agents.storage.checkpoint import Checkpoint, write_checkpoint
 from pixelq.agents.storage.files import user_path
 from pixelq.agents.storage.validation import count, restore_generator
+from pixelq.networks import Noise
 
 
 class Agent(Policy):
-    """A policy with a learner, a replay and counters.
+    """A policy with a learner, a replay or a rollout, and counters.
 
-    The training loop asks for an `Agent`. Users make a `DQN`, which adds `learn`.
+    The training loop asks for an `Agent`. Users make a `DQN` or a `PQN`, which add `learn`.
 
     Args:
         observation_space, action_space, config, device, seed: See `Policy`.
 
     Attributes:
-        learner: Updates the network; it holds the target network and the optimisers.
-        replay: The replay; None before the first training.
+        learner: Updates the network; it holds the optimisers and, of a DQN, the target network.
+        replay: The replay, or the rollout of a PQN; None before the first training.
         updates: Number of updates of the network.
         episodes: Number of training episodes that have ended.
 
@@ -42,6 +48,8 @@ class Agent(Policy):
     """
 
     reads_learner: ClassVar[bool] = True
+    learner: Learner | RolloutLearner
+    replay: Replay | Rollout | None
 
     def __init__(
         self,
@@ -53,11 +61,13 @@ class Agent(Policy):
         seed: int = 0,
     ) -> None:
         super().__init__(observation_space, action_space, config, device=device, seed=seed)
-        self.learner = Learner(self.network, self.config, self.seeds.learner)
-        self.replay: Replay | None = None
+        kind = RolloutLearner if self.config.algorithm == "pqn" else Learner
+        self.learner = kind(self.network, self.config, self.seeds.learner)
+        self.replay = None
         self._replay_origin: object = None
         self.updates = 0
         self.episodes = 0
+        self.wants_values = self.config.algorithm == "pqn"
 
     def configure(self, config: AgentConfig) -> None:
         """Replace the configuration without a check, for settings from which nothing has been built yet."""
@@ -84,22 +94,23 @@ class Agent(Policy):
         Args:
             origin: Anything that is equal for environments whose steps may be mixed.
         """
-        others = self.replay is not None and self._replay_origin not in (None, origin)
+        others = isinstance(self.replay, Replay) and self._replay_origin not in (None, origin)
         if others:
             self.replay = self.learner.captured = None  # the captured update reads from the replay
         self._replay_origin = origin
         return others
 
-    def make_replay(self, num_envs: int, frame_stack: int) -> Replay:
-        """Return the replay for N environments and S stacked frames: the present one if it fits, or a new one.
+    def make_replay(self, num_envs: int, frame_stack: int) -> Replay | Rollout:
+        """Return the replay or rollout for N environments and S stacked frames: the present one if it fits, else a new.
 
         Raises:
-            InvalidConfig: If the capacity is too small, or there is not enough memory.
+            InvalidConfig: If the capacity is too small, there are too many minibatches, or not enough memory.
         """
         old = self.replay
         if old is not None and (old.num_envs, old.frame_stack) == (num_envs, frame_stack):
             return old
-        self.replay = make_replay(
+        make = make_rollout if self.config.algorithm == "pqn" else make_replay
+        self.replay = make(
             self.observation_space.shape,
             np.dtype(self.observation_space.dtype),
             self.config,
@@ -110,10 +121,25 @@ class Agent(Policy):
         )
         return self.replay
 
+    def least_rows(self, num_envs: int, frame_stack: int) -> int:
+        """Return the least number of rows that `make_replay` gives a store for N environments and S stacked frames."""
+        config = self.config
+        if config.algorithm == "pqn":
+            return ring_length(config.rollout_length, frame_stack) * num_envs
+        period = 1 if config.lstm is None else config.sequence_period
+        return (config.replay_capacity // num_envs - period + 1) * num_envs
+
+    def _q(self, obs: NDArray[Any] | Tensor, memory: Memory | None, noise: Noise | None = None) -> Tensor:
+        q = super()._q(obs, memory, noise)
+        if isinstance(self.replay, Rollout):
+            self.replay.keep_values(obs, q)
+        return q
+
     def reset_network(self) -> None:
         """Reset the networks towards newly drawn weights, as `reset_every` asks; see `Learner.reset`."""
         seed = np.random.SeedSequence([self.seeds.resets, self.updates]).generate_state(1, np.uint32)[0]
         shape = self.observation_space.shape
+        assert isinstance(self.learner, Learner)
         self.learner.reset(make_network(shape, self.num_actions, self.config, int(seed)))
 
     def checkpoint(self, *, for_acting: bool = False) -> Checkpoint:
@@ -153,7 +179,7 @@ class Agent(Policy):
         """Take over what a checkpoint holds of an agent; errors as in `Policy.restore`."""
         super().restore(checkpoint)
         if checkpoint.learner is None:
-            self.learner.sync_target()
+            self.learner.start_anew()
         else:
             tensors = dict(checkpoint.learner)
             restore_generator(self.noise, tensors, "noise.state")

@@ -1,4 +1,4 @@
-"""Deep Q-learning: an agent that trains itself."""
+"""Deep Q-learning from a replay: an agent that trains itself."""
 
 from __future__ import annotations
 
@@ -9,23 +9,14 @@ from typing import Any, Self
 from gymnasium.vector import VectorEnv
 
 from pixelq.agents.agent import Agent
+from pixelq.agents.experience.replay import Replay
+from pixelq.agents.learning.learner import Learner
 from pixelq.agents.training.loop import train
 from pixelq.agents.training.options import LearnOptions
 
 
-class DQN(Agent):
-    """Deep Q-learning (Mnih et al. 2015) with the parts that its configuration names.
-
-    Args:
-        observation_space: A Box. Images are uint8, with channels first or last.
-        action_space: A Discrete space that starts at 0.
-        config: Hyperparameters, or the name of a preset; None for the defaults of `AgentConfig`.
-        device: `auto` for a GPU if there is one, or the name of a PyTorch device.
-        seed: Seed of the weights, the exploration and the sampling.
-
-    Raises:
-        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such preset or device.
-    """
+class Trainable(Agent):
+    """An agent that trains itself: what `DQN` and `PQN` have in common."""
 
     def learn(
         self,
@@ -86,3 +77,23 @@ class DQN(Agent):
         )
         train(self, envs, steps, options)
         return self
+
+
+class DQN(Trainable):
+    """Deep Q-learning (Mnih et al. 2015) with the parts that its configuration names.
+
+    Args:
+        observation_space: A Box. Images are uint8, with channels first or last.
+        action_space: A Discrete space that starts at 0.
+        config: Hyperparameters, or the name of a preset; None for the defaults of `AgentConfig`.
+        device: `auto` for a GPU if there is one, or the name of a PyTorch device.
+        seed: Seed of the weights, the exploration and the sampling.
+
+    Raises:
+        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such preset or device,
+            or the configuration is for a `PQN`.
+    """
+
+    algorithm = "dqn"
+    learner: Learner
+    replay: Replay | None

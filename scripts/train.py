@@ -16,11 +16,12 @@ from typing import Any
 
 import torch
 
-from pixelq.agents import DQN, InvalidCheckpoint, InvalidRun, RunUnwritable
+from pixelq.agents import DQN, PQN, InvalidCheckpoint, InvalidRun, RunUnwritable
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import RunFailed, UserError, how_to_install
 from pixelq.agents.evaluation.scoring import Score, checkpoints_of, request_of, score
+from pixelq.agents.kinds import kind_of, load
 from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_checkpoint
 from pixelq.agents.runs.event_file import has_tensorboard
@@ -68,7 +69,9 @@ def _use_deterministic_algorithms(args: TrainArgs) -> None:
 def _start(args: TrainArgs) -> None:
     """Train a new agent."""
     args = dataclasses.replace(args, env=check_id(args.env))  # before it is part of a folder's name
-    if args.num_envs > args.agent.replay_capacity:  # checked before so many environments are made
+    if (
+        args.agent.algorithm == "dqn" and args.num_envs > args.agent.replay_capacity
+    ):  # checked before so many environments are made
         raise UserError(
             f"--num-envs must be at most the {args.agent.replay_capacity:,} rows of the replay, got {args.num_envs:,}"
         )
@@ -77,7 +80,7 @@ def _start(args: TrainArgs) -> None:
         args = dataclasses.replace(args, out=out)
         envs = _make_envs(args, args.num_envs, args.seed)
         space, actions = envs.single_observation_space, envs.single_action_space
-        agent = DQN(space, actions, args.agent, device=args.device, seed=args.seed)
+        agent = kind_of(args.agent)(space, actions, args.agent, device=args.device, seed=args.seed)
         _learn(agent, envs, args)
 
 
@@ -112,7 +115,7 @@ def _resume(args: TrainArgs) -> None:
     if newest is None:
         check_has_no_checkpoint_yet(args.out)
         return _start(args)
-    agent = DQN.load(newest, args.device)
+    agent = load(newest, args.device)
     protocol = with_flicker(args.protocol, args.flicker).rules if is_atari(args.env) else agent.protocol
     config = dataclasses.replace(agent.config, cuda_graph=args.agent.cuda_graph)
     if (agent.env_id, agent.protocol, agent.seed, config) != (args.env, protocol, args.seed, args.agent):
@@ -146,7 +149,7 @@ def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
     )
 
 
-def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
+def _learn(agent: DQN | PQN, envs: Any, args: TrainArgs) -> None:
     """Train up to the last step, evaluate the policy that was saved, and print where everything is."""
     assert args.out is not None
     evaluation_envs = _make_envs(args, min(8, args.evaluation_episodes), derived_seed(args.seed, "choice of the best"))

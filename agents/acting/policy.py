@@ -59,6 +59,10 @@ class Policy:
 
     reads_learner: ClassVar[bool] = False
     """Whether `load` reads the target network and the optimiser too."""
+    algorithm: ClassVar[str | None] = None
+    """The `algorithm` that a configuration must have; None for any."""
+    wants_values: bool = False
+    """Whether q-values are computed even where all actions are random."""
 
     def __init__(
         self,
@@ -78,7 +82,7 @@ class Policy:
         seed = checked_integer("seed", seed, 0, MOST_SEED)
         self.observation_space, self.action_space = observation_space, action_space
         self.num_actions = int(action_space.n)
-        self._config = config_of(config)
+        self._config = self._own(config)
         self.device = resolve_device(device)
         self.seed = seed
         self.seeds = agent_seeds(seed)
@@ -90,6 +94,19 @@ class Policy:
         self.step = 0
         self.env_id: str | None = None
         self.protocol: str | None = None
+
+    @classmethod
+    def _own(cls, config: AgentConfig | str | None) -> AgentConfig:
+        """Return the configuration that is meant, which must be of this class's algorithm."""
+        if config is None:
+            return AgentConfig() if cls.algorithm is None else AgentConfig.from_dict({"algorithm": cls.algorithm})
+        config = config_of(config)
+        if cls.algorithm not in (None, config.algorithm):
+            raise InvalidConfig(
+                f"algorithm must be {cls.algorithm} for a {cls.__name__}, got {config.algorithm}; "
+                f"make a {config.algorithm.upper()} of this configuration"
+            )
+        return config
 
     def __repr__(self) -> str:
         """Return where the policy comes from, how far it has learned, and its configuration in few words."""
@@ -177,7 +194,7 @@ class Policy:
             memory: LSTM state, as in `q_values`.
             noise: Noise of noisy layers.
         """
-        if memory is None and np.min(epsilon) >= 1.0:
+        if memory is None and np.min(epsilon) >= 1.0 and not self.wants_values:
             return epsilon_greedy(np.zeros(obs.shape[0], dtype=np.int64), self.num_actions, epsilon, self.rng)
         if not isinstance(obs, Tensor):
             obs = self._batched(obs)[0]
@@ -258,6 +275,9 @@ class Policy:
         try:
             shape, dtype = observations(state["observation_space"])
             num_actions, config = count(state, "num_actions"), AgentConfig.from_dict(state["config"])
+            if cls.algorithm not in (None, config.algorithm):
+                other = config.algorithm.upper()
+                raise InvalidCheckpoint(f"{path} holds a {other} and no {cls.__name__}; load it with {other}.load")
             check_weights(weights, shape, num_actions, config)  # before memory is allocated for them
             checkpoint = read_checkpoint(folder, learner=cls.reads_learner)
             box, actions = unbounded_box(shape, dtype), gymnasium.spaces.Discrete(num_actions)

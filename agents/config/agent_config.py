@@ -33,9 +33,17 @@ FARTHEST = 1e38
 
 CHANGEABLE = frozenset(
     "learning_rate learning_rate_end learning_rate_steps train_every gradient_steps target_update_every "
-    "epsilon_start epsilon_end epsilon_steps epsilon_ladder epsilon_off".split()
+    "target_tau epsilon_start epsilon_end epsilon_steps epsilon_ladder epsilon_off minibatches epochs td_lambda".split()
 )
 """Fields that may be changed in an agent that exists: they are read at every step, and nothing is built from them."""
+
+OF_ROLLOUTS = ("rollout_length", "minibatches", "epochs", "td_lambda")
+"""Fields that only the algorithm pqn reads."""
+OF_REPLAY = (
+    "n_step batch_size replay_capacity train_every gradient_steps target_update_every target_tau double prioritized "
+    "clip_weighted munchausen reset_every sequence_length sequence_period sequence_state burn_in"
+).split()
+"""Fields that it does not read: it has neither a replay nor a target network."""
 
 
 def setting(
@@ -65,7 +73,7 @@ def setting(
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """Hyperparameters of a DQN agent; all counts of steps are agent steps, summed over environments.
+    """Hyperparameters of an agent; all counts of steps are agent steps, summed over environments.
 
     One agent step is four frames on Atari. Use `dataclasses.replace` to change a field; every value is checked when
     the object is built. The metadata of each field holds its group, unit and range; see `setting`.
@@ -74,6 +82,16 @@ class AgentConfig:
         InvalidConfig: If a value is outside its range, or a combination of values makes no sense.
     """
 
+    algorithm: Literal["dqn", "pqn"] = setting("dqn", "rollouts")
+    """How it learns: from a replay (dqn), or from rollouts, which are forgotten after an update (pqn)."""
+    rollout_length: int = setting(32, "rollouts", "steps", least=1)
+    """Steps of each environment in a rollout (all settings of rollouts: only with the algorithm pqn)."""
+    minibatches: int = setting(32, "rollouts", "minibatches", least=1)
+    """Minibatches into which an epoch shuffles the rollout's steps; with an LSTM its environments."""
+    epochs: int = setting(2, "rollouts", "epochs", least=1)
+    """Times that each step of a rollout is learned from."""
+    td_lambda: float = setting(0.65, "rollouts", least=0.0, most=1.0)
+    """λ of the λ-returns: 0 for one-step targets, 1 for whole returns up to the rollout's end."""
     gamma: float = setting(0.99, "returns and targets", least=0.0, most=1.0)
     """Discount of one agent step, in [0, 1]."""
     n_step: int = setting(1, "returns and targets", "steps", least=1)
@@ -274,9 +292,23 @@ class AgentConfig:
         self._require(
             "weight_decay", self.weight_decay == 0 or self.optimizer != "rmsprop", "0 with the optimizer rmsprop"
         )
+        self._check_algorithm()
         for name, default in (("encoder_width", 1), ("spectral_norm", False), ("adaptive_pool", None)):
             is_default = getattr(self, name) == default
             self._require(name, is_default or self.encoder == "impala", f"{default} unless the encoder is impala")
+
+    def _check_algorithm(self) -> None:
+        """Check that no field is set that the algorithm does not read."""
+        is_pqn = self.algorithm == "pqn"
+        for field in fields(self):
+            if field.name in (OF_REPLAY if is_pqn else OF_ROLLOUTS):
+                where = "with the algorithm pqn, which has neither" if is_pqn else "unless the algorithm is pqn"
+                where += " a replay nor a target network" if is_pqn else ""
+                is_default = getattr(self, field.name) == field.default
+                self._require(field.name, is_default, f"{shown(field.default)} {where}")
+        if is_pqn:
+            learns_numbers = self.head in ("scalar", "categorical")
+            self._require("head", learns_numbers, "scalar or categorical with the algorithm pqn")
 
     def _require(self, name: str, condition: bool, requirement: str) -> None:
         if not condition:

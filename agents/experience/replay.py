@@ -131,6 +131,11 @@ class Replay:
         return self.ring.time
 
     @property
+    def most_state_bytes(self) -> int:
+        """Greatest number of bytes of what `state` returns."""
+        return self.sampler.nbytes + self.window.nbytes
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the rows and all bookkeeping."""
         return self.ring.nbytes + self._starts_out.nbytes + self.sampler.nbytes + self.window.nbytes

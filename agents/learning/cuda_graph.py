@@ -8,7 +8,8 @@ from functools import partial
 import torch
 
 from pixelq.agents.experience.replay import Replay
-from pixelq.agents.learning.learner import Learner, Update
+from pixelq.agents.learning.gradient import Update
+from pixelq.agents.learning.learner import Learner
 
 EAGER_UPDATES = 3
 """Updates before the capture, in which libraries choose their kernels and optimisers create their state."""

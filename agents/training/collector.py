@@ -1,4 +1,4 @@
-"""The collector: one step of all environments, and the rows of the replay that it writes."""
+"""The collector: one step of all environments, and the rows of the replay or rollout that it writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pixelq.agents.agent import Agent
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.evaluation.evaluate import check_fits, check_resets
-from pixelq.agents.experience.replay import Replay
+from pixelq.agents.experience.store import Store
 from pixelq.agents.storage.validation import count, part
 from pixelq.agents.training.interval import Episodes, Interval, State
 from pixelq.envs import EnvironmentFailed, InvalidEnv, is_atari
@@ -138,7 +138,7 @@ class Collector:
     Args:
         agent: Chooses the actions.
         envs: Environments with next-step autoreset.
-        replay: Takes the rows.
+        replay: Takes the rows; a replay or a rollout.
         interval: Told which episodes end.
         restarts: Restarts environments that fail.
 
@@ -148,7 +148,7 @@ class Collector:
         obs: Observations [N, *observation] that the environments show; None before `start`.
     """
 
-    def __init__(self, agent: Agent, envs: VectorEnv, replay: Replay, interval: Interval, restarts: Restarts) -> None:
+    def __init__(self, agent: Agent, envs: VectorEnv, replay: Store, interval: Interval, restarts: Restarts) -> None:
         self.agent, self.envs, self.replay, self.interval, self.restarts = agent, envs, replay, interval, restarts
         self.background = background_stepping(envs)
         self.memory = agent.make_memory(envs.num_envs)

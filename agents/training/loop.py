@@ -17,6 +17,7 @@ from pixelq.agents.agent import Agent
 from pixelq.agents.config.integers import checked_integer
 from pixelq.agents.config.presets import preset_of
 from pixelq.agents.experience.ring import Ring
+from pixelq.agents.experience.rollout import Rollout
 from pixelq.agents.runs.checkpoints import RunCheckpoints, check_capacity, check_newest
 from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.runs.machine import hardware
@@ -30,6 +31,7 @@ from pixelq.agents.training.progress import ProgressReporter, Stopwatch
 from pixelq.agents.training.progress_line import ProgressLine
 from pixelq.agents.training.recorder import Recorder, RunWriter
 from pixelq.agents.training.resume import restore_run, run_state
+from pixelq.agents.training.rollout_updater import RolloutUpdater
 from pixelq.agents.training.signals import stop_signals
 from pixelq.agents.training.threads import suitable_threads
 from pixelq.agents.training.updater import Updater
@@ -40,7 +42,7 @@ class Parts(NamedTuple):
     """The parts of the loop."""
 
     collector: Collector
-    updater: Updater
+    updater: Updater | RolloutUpdater
     recorder: Recorder
 
 
@@ -144,7 +146,7 @@ def _check_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: 
     folder.check_settings(describe(agent, envs, options, last_step, []))
     check_newest(folder.checkpoints, agent.step)
     if agent.step > 0:
-        config, space = agent.config, agent.observation_space
+        space = agent.observation_space
         ring = Ring(
             space.shape,
             np.dtype(space.dtype),
@@ -153,8 +155,8 @@ def _check_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: 
             frame_stack=frame_stack_of(envs),
             device=torch.device("cpu"),
         )
-        period = 1 if config.lstm is None else config.sequence_period
-        check_capacity(folder.checkpoints, agent.step, ring, config.replay_capacity, period)
+        least = agent.least_rows(envs.num_envs, ring.frame_stack)
+        check_capacity(folder.checkpoints, agent.step, ring, least)
 
 
 def _make_parts(
@@ -174,7 +176,9 @@ def _make_parts(
     writer = RunWriter(agent, folder, checkpoints)
     # The parts
     collector = Collector(agent, envs, replay, interval, Restarts(agent, line.warn, writer.kept))
-    updater = Updater(agent, replay, interval)
+    updater = (
+        RolloutUpdater(agent, replay, interval) if isinstance(replay, Rollout) else Updater(agent, replay, interval)
+    )
     progress = ProgressReporter(
         ProgressFile(None if folder is None else folder.out / PROGRESS),
         agent,

@@ -15,6 +15,7 @@ from pixelq.agents.storage.checkpoint import one_line
 from pixelq.agents.training.collector import Collector
 from pixelq.agents.training.interval import State
 from pixelq.agents.training.recorder import Recorder
+from pixelq.agents.training.rollout_updater import RolloutUpdater
 from pixelq.agents.training.updater import Updater
 
 
@@ -42,7 +43,7 @@ def run_state(parts: Sequence[Part], device: torch.device) -> State:
 def restore_run(
     checkpoints: RunCheckpoints,
     collector: Collector,
-    updater: Updater,
+    updater: Updater | RolloutUpdater,
     recorder: Recorder,
     say: Callable[[str], None],
 ) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pixelq.agents.agent import Agent
 from pixelq.agents.config.schedules import crossed, learning_rate_at, priority_beta_at
 from pixelq.agents.experience.replay import Replay
 from pixelq.agents.learning.cuda_graph import make_update
+from pixelq.agents.learning.learner import Learner
 from pixelq.agents.storage.validation import count
 from pixelq.agents.training.interval import Interval, State
 
@@ -28,11 +29,13 @@ class Updater:
     """
 
     def __init__(self, agent: Agent, replay: Replay, interval: Interval) -> None:
+        assert isinstance(agent.learner, Learner)
         self.agent, self.replay, self.interval = agent, replay, interval
+        self.learner = agent.learner
         self.learn_from = agent.config.learning_starts + (agent.step if replay.time == 0 else 0)
         self.steps_owed = 0
         self._learn_from_empty = self.learn_from
-        self._update = make_update(agent.learner, replay)
+        self._update = make_update(self.learner, replay)
 
     def learn(self, before: int) -> None:
         """Run the updates that the steps since the step `before` call for."""
@@ -52,14 +55,14 @@ class Updater:
                 agent.updates += 1
                 agent.learner.drop_subnormals(agent.updates)
                 if config.target_tau is not None:
-                    agent.learner.move_target(config.target_tau)
+                    self.learner.move_target(config.target_tau)
                 self.interval.losses.append((agent.step, update.loss, update.q_mean))
                 if config.reset_every is not None and agent.updates % config.reset_every == 0:
                     agent.reset_network()
-                    self._update = make_update(agent.learner, self.replay)
+                    self._update = make_update(self.learner, self.replay)
         # Target network
         if config.target_tau is None and crossed(config.target_update_every, before, agent.step):
-            agent.learner.sync_target()
+            self.learner.sync_target()
 
     def state(self) -> State:
         """Return what `load_state` restores."""

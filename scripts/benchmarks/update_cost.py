@@ -19,7 +19,8 @@ from pixelq.agents import DQN, PRESETS, AgentConfig, Batch, preset
 from pixelq.agents.experience.batches import Sequences
 from pixelq.agents.experience.replay import make_replay
 from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate
-from pixelq.agents.learning.learner import Learner, Update
+from pixelq.agents.learning.gradient import Update
+from pixelq.agents.learning.learner import Learner
 from pixelq.agents.results.formatting import format_percent
 from pixelq.agents.runs.machine import hardware
 from pixelq.networks import QNetwork
