@@ -27,7 +27,7 @@ TABLE = {
     "acting": "errors config storage networks",
     "experience": "errors config storage networks",
     "learning": "errors config storage experience networks",
-    "agent": "errors config storage acting experience learning",
+    "agent": "errors config storage acting experience learning networks",
     "runs": "errors storage experience",
     "evaluation": "errors config storage acting envs",
     "training": "errors config storage agent experience learning evaluation runs envs",
