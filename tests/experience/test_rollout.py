@@ -179,8 +179,8 @@ def test_sequences_are_whole_environments_with_the_state_of_acting() -> None:
             assert isinstance(batch.obs, Stretch)
             chosen = [int(value) for value in batch.target.view(steps, -1)[0]]
             seen += chosen
-            for kept, given in zip(batch.obs.state, states[first], strict=True):
-                torch.testing.assert_close(kept, given[chosen])
+            for kept, stored in zip(batch.obs.state, states[first], strict=True):
+                torch.testing.assert_close(kept, stored[chosen])
             rows = game.rows[first : first + steps]
             torch.testing.assert_close(batch.obs.obs, column(rows, "obs")[:, chosen])
             assert number > 0 or batch.obs.episode_start[0].all()
