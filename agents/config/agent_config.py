@@ -82,16 +82,6 @@ class AgentConfig:
         InvalidConfig: If a value is outside its range, or a combination of values makes no sense.
     """
 
-    algorithm: Literal["dqn", "pqn"] = setting("dqn", "rollouts")
-    """How it learns: from a replay (dqn), or from rollouts, which are forgotten after an update (pqn)."""
-    rollout_length: int = setting(32, "rollouts", "steps", least=1)
-    """Steps of each environment in a rollout (all settings of rollouts: only with the algorithm pqn)."""
-    minibatches: int = setting(32, "rollouts", "minibatches", least=1)
-    """Minibatches into which an epoch shuffles the rollout's steps; with an LSTM its environments."""
-    epochs: int = setting(2, "rollouts", "epochs", least=1)
-    """Times that each step of a rollout is learned from."""
-    td_lambda: float = setting(0.65, "rollouts", least=0.0, most=1.0)
-    """λ of the λ-returns: 0 for one-step targets, 1 for whole returns up to the rollout's end."""
     gamma: float = setting(0.99, "returns and targets", least=0.0, most=1.0)
     """Discount of one agent step, in [0, 1]."""
     n_step: int = setting(1, "returns and targets", "steps", least=1)
@@ -106,6 +96,16 @@ class AgentConfig:
     """Steps between two occasions to update."""
     gradient_steps: int = setting(1, "replay and updates", "updates", least=1)
     """Updates on each occasion; `gradient_steps` / `train_every` is the replay ratio."""
+    algorithm: Literal["dqn", "pqn"] = setting("dqn", "rollouts")
+    """How it learns: from a replay (dqn), or from rollouts, which are forgotten after an update (pqn)."""
+    rollout_length: int = setting(32, "rollouts", "steps", least=1)
+    """Steps of each environment in a rollout (all settings of rollouts: only with the algorithm pqn)."""
+    minibatches: int = setting(32, "rollouts", "minibatches", least=1)
+    """Minibatches into which an epoch shuffles the rollout's steps; with an LSTM its environments."""
+    epochs: int = setting(2, "rollouts", "epochs", least=1)
+    """Times that each step of a rollout is learned from."""
+    td_lambda: float = setting(0.65, "rollouts", least=0.0, most=1.0)
+    """λ of the λ-returns: 0 for one-step targets, 1 for whole returns up to the rollout's end."""
     target_update_every: int = setting(10_000, "returns and targets", "steps", least=1)
     """Steps between two copies of the online network to the target network (no effect with `target_tau`)."""
     target_tau: float | None = setting(None, "returns and targets", above=0.0, most=1.0)

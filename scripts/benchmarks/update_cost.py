@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from pixelq.agents import DQN, PRESETS, AgentConfig, Batch, preset
+from pixelq.agents import DQN, PRESETS, AgentConfig, Batch, InvalidConfig, preset
 from pixelq.agents.experience.batches import Sequences
 from pixelq.agents.experience.replay import make_replay
 from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate
@@ -34,16 +34,18 @@ def presets_of(names: str) -> list[str]:
     """Return the presets that a text names.
 
     Args:
-        names: Names with commas between them, or `all`, which leaves out `classic` because it is for vectors.
+        names: Names with commas between them, or `all`, which leaves out `classic` because it is for vectors, and those
+            that learn from rollouts.
 
     Raises:
-        InvalidConfig: If there is no preset with one of the names.
+        InvalidConfig: If there is no preset with one of the names, or it learns from rollouts.
     """
     if names == "all":
-        return [name for name in PRESETS if name != "classic"]
+        return [name for name in PRESETS if name != "classic" and preset(name).algorithm == "dqn"]
     chosen = list(dict.fromkeys(name.strip() for name in names.split(",")))
     for name in chosen:
-        preset(name)
+        if preset(name).algorithm != "dqn":
+            raise InvalidConfig(f"the presets must learn from a replay, got {name!r}")
     return chosen
 
 

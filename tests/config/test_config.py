@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from pixelq.agents import PRESETS, AgentConfig, InvalidConfig, preset
-from pixelq.agents.config.agent_config import Group
+from pixelq.agents.config.agent_config import OF_REPLAY, OF_ROLLOUTS, Group
 from pixelq.agents.config.presets import PRESET_PROTOCOLS, config_of, preset_of
 from pixelq.envs import PROTOCOLS
 
@@ -90,6 +90,17 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "epsilon_ladder": (1, None),
     "precision": ("float16", None),
     "cuda_graph": (1, None),
+    "algorithm": ("ppo", None),
+    "rollout_length": (0, 32.0, None),
+    "minibatches": (0, 1.5),
+    "epochs": (0, None),
+    "td_lambda": (-0.1, 1.1, NAN, None),
+    "target_tau": (0, 1.1, NAN, "0.005"),
+    "categorical_loss": ("cross-entropy", None),
+    "hl_gauss_sigma": (0, -1.0, NAN, None),
+    "channel_norm": (0, "true"),
+    "activation": ("tanh", None),
+    "initialization": ("zeros", None),
 }
 
 
@@ -231,6 +242,12 @@ PLAIN = {  # no parts
     "weight_decay": 0.0,
     "max_grad_norm": None,
     "hidden": 512,
+    "algorithm": "dqn",
+    "target_tau": None,
+    "channel_norm": False,
+    "activation": "relu",
+    "initialization": "auto",
+    "categorical_loss": "projection",
     "precision": "float32",
     "cuda_graph": True,
 }
@@ -319,6 +336,29 @@ RAINBOW = C51 | {  # Hessel et al. 2018, table 1
     "reward_clip": 1.0,
     "encoder": "nature",
 }
+PQN = {  # Gallici et al. 2025; the loss is twice theirs
+    "algorithm": "pqn",
+    "rollout_length": 32,
+    "minibatches": 32,
+    "epochs": 2,
+    "td_lambda": 0.65,
+    "gamma": 0.99,
+    "loss": "squared",
+    "optimizer": "radam",
+    "learning_rate": 2.5e-4,
+    "adam_epsilon": 2e-8,
+    "max_grad_norm": 20.0,
+    "learning_starts": 1,
+    "epsilon_start": 1.0,
+    "epsilon_end": 0.001,
+    "epsilon_steps": 5_000_000,
+    "evaluation_epsilon": 0.0,
+    "reward_clip": 1.0,
+    "channel_norm": True,
+    "initialization": "he",
+    "encoder": "auto",
+}
+HADAMAX = {"encoder": "hadamax", "activation": "gelu", "initialization": "auto"}
 NUMBERS: dict[str, dict[str, Any]] = {
     "nature": NATURE,
     "dqn": DOPAMINE,
@@ -371,6 +411,15 @@ NUMBERS: dict[str, dict[str, Any]] = {
     | {"replay_capacity": 100_000 * 40, "learning_starts": 5_000 * 40, "epsilon_ladder": True}
     | {"evaluation_epsilon": None}
     | {"train_every": 256 * 260 // 4 // 5, "target_update_every": 2_500 * 3_328},
+    "pqn": PQN,
+    "pqn_hadamax": PQN | HADAMAX,
+    "pqn_hl_gauss": PQN
+    | HADAMAX
+    | C51
+    | {"encoder": "hadamax_deep", "categorical_loss": "hl_gauss", "hl_gauss_sigma": 0.75, "dueling": True}
+    | {"loss": "huber", "adam_epsilon": 1e-8, "max_grad_norm": 10.0},
+    "pqn_lstm": PQN
+    | {"lstm": 512, "lstm_last_action": True, "lstm_last_reward": False, "frame_stack": 1, "minibatches": 4},
 }
 
 
@@ -402,6 +451,12 @@ def test_presets_have_the_numbers_of_their_sources(name: str) -> None:
         without_effect |= {"epsilon_start", "epsilon_end", "epsilon_steps"}
     if values["prioritized"] is False:
         without_effect |= {"priority_eta"}
+    if values["algorithm"] == "pqn":
+        without_effect |= {*OF_REPLAY, "priority_eta", "priority_beta_end"}
+    else:
+        without_effect |= {*OF_ROLLOUTS}
+    if values["categorical_loss"] == "projection":
+        without_effect |= {"hl_gauss_sigma"}
     without_effect |= {"priority_epsilon", "priority_uniform"}  # tiny, and 0
     assert unnamed <= without_effect
 
@@ -432,7 +487,7 @@ def test_every_preset_is_named_after_its_function_and_cites_what_it_is() -> None
 
 
 PROTOCOL_OF = {
-    "nature": "nature double dueling per fqf rainbow drqn",
+    "nature": "nature double dueling per fqf rainbow drqn pqn pqn_hadamax pqn_hl_gauss pqn_lstm",
     "100k": "der",
     "sticky": "dqn c51 qrdqn iqn munchausen munchausen_iqn rainbow_dopamine btr r2d2 quick classic quick_recurrent",
 }
