@@ -20,7 +20,7 @@ from pixelq.agents.runs.columns import GREATEST, LATEST
 from pixelq.agents.runs.progress import EVALUATING, FINISHED, TRAINING, read_progress
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.files import open_regular
-from pixelq.agents.storage.validation import is_count, is_number, number_in
+from pixelq.agents.storage.json_values import is_count, is_number, number_in
 
 COLUMNS = {
     "metrics": tuple(

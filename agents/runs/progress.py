@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelq.agents.storage.files import read_regular, replace_file
-from pixelq.agents.storage.validation import is_count, is_number
+from pixelq.agents.storage.json_values import is_count, is_number
 
 PROGRESS = "progress.json"
 EVERY = 2.0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from pixelq.agents.storage.files import read_regular, replace_file
-from pixelq.agents.storage.validation import count_in, number_in
+from pixelq.agents.storage.json_values import count_in, number_in
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run that holds its checkpoints."""
