@@ -23,8 +23,8 @@ from pixelq.agents.config.integers import MOST_SEED, checked_integer
 from pixelq.agents.config.presets import config_of
 from pixelq.agents.config.schedules import epsilons_at
 from pixelq.agents.config.seeds import agent_seeds
-from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig
-from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint, read_description
+from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig, one_line
+from pixelq.agents.storage.checkpoint import Checkpoint, read_checkpoint, read_description
 from pixelq.agents.storage.json_values import check_types
 from pixelq.agents.storage.pretrained import find_policy
 from pixelq.agents.storage.rules import rules_of

@@ -24,11 +24,11 @@ from pixelq.agents.evaluation.evaluate import LIMIT, Evaluation, evaluate
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_description
 from pixelq.agents.storage.files import digest_of_file, open_to_append, read_regular, replace_file
-from pixelq.agents.storage.json_values import check_types
+from pixelq.agents.storage.json_values import check_types, is_number
 from pixelq.agents.storage.pointers import CHECKPOINTS, Mark, marked
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
 from pixelq.agents.storage.rules import rules_of, with_rules
-from pixelq.agents.storage.validation import count, is_number
+from pixelq.agents.storage.validation import count
 from pixelq.envs import GYMNASIUM, PROTOCOLS, check_imported, is_atari, make_vec, split_rules
 
 NUM_ENVS = 8

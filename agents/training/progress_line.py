@@ -13,7 +13,7 @@ from rich.progress import TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from pixelq.agents.evaluation.evaluate import LIMIT, Evaluation
-from pixelq.agents.runs.progress import EVALUATING, Progress
+from pixelq.agents.runs.progress import EVALUATING, Progress, duration_text
 
 FIRST, EVERY = 5.0, 30.0
 """Seconds until the first plain line, and from one plain line to the next."""
@@ -73,7 +73,7 @@ class ProgressLine:
         if progress.steps_per_second is not None:
             parts.append(f"{progress.steps_per_second:,.0f} steps/s")
         if progress.seconds_left is not None and progress.step < progress.steps:
-            parts.append(f"{_duration(progress.seconds_left)} left")
+            parts.append(f"{duration_text(progress.seconds_left)} left")
         parts.append(f"return {self._return} (last 100 episodes)")
         parts.append(f"epsilon {progress.epsilon:.3f}")  # outputs without a terminal may have no Greek letters
         parts.append(f"loss {self._loss}" if progress.updates else "no updates yet")
@@ -105,11 +105,3 @@ class ProgressLine:
             self.say(line)
         else:
             warnings.warn(line, stacklevel=2)
-
-
-def _duration(seconds: float) -> str:
-    """Return seconds in the unit that suits them."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -8,10 +8,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pixelq.agents.errors import InvalidCheckpoint
+from pixelq.agents.errors import InvalidCheckpoint, one_line
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.runs.machine import arithmetic, changes_of_arithmetic
-from pixelq.agents.storage.checkpoint import one_line
 from pixelq.agents.training.collector import Collector
 from pixelq.agents.training.interval import State
 from pixelq.agents.training.recorder import Recorder

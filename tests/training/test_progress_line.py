@@ -8,7 +8,7 @@ import pytest
 
 from pixelq.agents import DQN, AgentConfig
 from pixelq.agents.evaluation.evaluate import Evaluation
-from pixelq.agents.runs.progress import EVALUATING, FINISHED, TRAINING, Progress, ProgressFile
+from pixelq.agents.runs.progress import EVALUATING, FINISHED, TRAINING, Progress, ProgressFile, duration_text
 from pixelq.agents.training import progress_line
 from pixelq.agents.training.interval import Episodes
 from pixelq.agents.training.progress import ProgressReporter, Stopwatch
@@ -92,7 +92,7 @@ def test_a_terminal_has_one_line_that_is_redrawn(clock: list[float], monkeypatch
     [(5, "5 s"), (99.4, "99 s"), (100, "2 min"), (3560, "59 min"), (7170, "2 h 0 min"), (90_000, "25 h 0 min")],
 )
 def test_times_have_the_unit_that_suits_them(seconds: tuple[float, str]) -> None:
-    assert progress_line._duration(seconds[0]) == seconds[1]
+    assert duration_text(seconds[0]) == seconds[1]
 
 
 def reporter(line: ProgressLine) -> ProgressReporter:
