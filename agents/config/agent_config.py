@@ -16,6 +16,7 @@ from pixelq.agents.errors import InvalidConfig
 Group = Literal[
     "returns and targets",
     "replay and updates",
+    "rollouts",
     "optimiser",
     "exploration",
     "head",
@@ -88,7 +89,9 @@ class AgentConfig:
     gradient_steps: int = setting(1, "replay and updates", "updates", least=1)
     """Updates on each occasion; `gradient_steps` / `train_every` is the replay ratio."""
     target_update_every: int = setting(10_000, "returns and targets", "steps", least=1)
-    """Steps between two copies of the online network to the target network."""
+    """Steps between two copies of the online network to the target network (no effect with `target_tau`)."""
+    target_tau: float | None = setting(None, "returns and targets", above=0.0, most=1.0)
+    """Share τ by which the target network moves towards the online one after each update; None for whole copies."""
     learning_rate: float = setting(2.5e-4, "optimiser", above=0.0)
     """Step size of the optimiser."""
     learning_rate_end: float = setting(0.0, "optimiser", least=0.0)
@@ -96,11 +99,11 @@ class AgentConfig:
     learning_rate_steps: int | None = setting(None, "optimiser", "steps", least=1)
     """Steps of the linear decay to `learning_rate_end`, counted from `learning_starts`; None for a constant rate."""
     weight_decay: float = setting(0.0, "optimiser", least=0.0)
-    """Decoupled weight decay of Adam (Loshchilov & Hutter 2019); 0 for none."""
-    optimizer: Literal["adam", "rmsprop"] = setting("adam", "optimiser")
-    """Adam (Kingma & Ba 2015), or the centred RMSProp of Mnih et al. 2015."""
+    """Decoupled weight decay of Adam and RAdam (Loshchilov & Hutter 2019); 0 for none."""
+    optimizer: Literal["adam", "rmsprop", "radam"] = setting("adam", "optimiser")
+    """Adam (Kingma & Ba 2015), the centred RMSProp of Mnih et al. 2015, or RAdam (Liu et al. 2020)."""
     adam_epsilon: float = setting(1e-8, "optimiser", above=0.0)
-    """Adam's ε, added to the root of the second moment."""
+    """Adam's and RAdam's ε, added to the root of the second moment."""
     rmsprop_decay: float = setting(0.95, "optimiser", least=0.0, most=1.0)
     """Decay of both running moments of the centred RMSProp."""
     rmsprop_epsilon: float = setting(0.01 / 32**2, "optimiser", above=0.0)
@@ -141,6 +144,10 @@ class AgentConfig:
     """Least return of the categorical head's support."""
     v_max: float = setting(10.0, "head")
     """Greatest return of the categorical head's support."""
+    categorical_loss: Literal["projection", "hl_gauss"] = setting("projection", "head")
+    """Target of the categorical head: a projected distribution (C51), or a smeared number (Farebrother et al. 2024)."""
+    hl_gauss_sigma: float = setting(0.75, "head", above=0.0)
+    """Standard deviation of a smeared target, in widths of an atom's bin (no effect with projection)."""
     quantiles: int = setting(200, "head", least=1)
     """Quantiles of the quantile head; fractions that the fqf head proposes."""
     tau_samples: int = setting(64, "head", least=1)
@@ -207,7 +214,9 @@ class AgentConfig:
     """Updates between resets: a new head, the encoder shrunk towards a new one (Schwarzer et al. 2023); None: never."""
     reset_shrink: float = setting(0.5, "resets", least=0.0, most=1.0)
     """Share of the encoder's weights that a reset keeps (BBF 0.5, SR-SPR 0.8); the rest comes from a new encoder."""
-    encoder: Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der"] = setting("auto", "encoder")
+    encoder: Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "hadamax", "hadamax_deep"] = (
+        setting("auto", "encoder")
+    )
     """Network from observation to features; auto takes mlp for vectors, nature for images, minatar for small ones."""
     encoder_width: int = setting(1, "encoder", least=1)
     """Factor of the channels of the impala encoder."""
@@ -216,7 +225,13 @@ class AgentConfig:
     adaptive_pool: int | None = setting(None, "encoder", "pixels", least=1)
     """Side of the max-pooled image at the end of the impala encoder (6 in Clark et al. 2025); None for no pooling."""
     layer_norm: bool = setting(False, "encoder")
-    """Layer normalisation before each ReLU of encoder and head (Ba et al. 2016)."""
+    """Layer normalisation before each activation of encoder and head, over channels and pixels (Ba et al. 2016)."""
+    channel_norm: bool = setting(False, "encoder")
+    """The same over channels only, with ε 1e-6 (Gallici et al. 2025); both hadamax encoders always have it."""
+    activation: Literal["relu", "gelu"] = setting("relu", "encoder")
+    """Activation of encoder and head; gelu is the form with tanh, which both hadamax encoders always have."""
+    initialization: Literal["auto", "torch", "he", "orthogonal"] = setting("auto", "encoder")
+    """Initial weights: the encoder's own (auto), PyTorch's, He-normal, or orthogonal with gain √2; biases are 0."""
     hidden: int = setting(512, "encoder", "units", least=0)
     """Units in the hidden layer of the head, and of the MLP encoder; 0 leaves both out."""
     precision: Literal["float32", "bfloat16", "auto"] = setting("float32", "arithmetic")
@@ -240,6 +255,14 @@ class AgentConfig:
         self._require("sequence_period", self.sequence_period <= self.sequence_length, "at most sequence_length")
         for name in ("lstm_last_action", "lstm_last_reward"):
             self._require(name, self.lstm is not None or not getattr(self, name), "False without an lstm")
+        self._require("channel_norm", not (self.channel_norm and self.layer_norm), "False with layer_norm")
+        self._require(
+            "initialization", self.initialization == "auto" or not self.spectral_norm, "auto with spectral_norm"
+        )
+        is_projection = self.categorical_loss == "projection"
+        self._require(
+            "categorical_loss", is_projection or self.head == "categorical", "projection unless the head is categorical"
+        )
         is_scalar = self.head == "scalar"
         self._require("loss", is_scalar or self.loss == "huber", "huber unless the head is scalar")
         self._require("value_rescaling", is_scalar or not self.value_rescaling, "False unless the head is scalar")
@@ -249,7 +272,7 @@ class AgentConfig:
             "False with munchausen, whose soft maximum selects no action",
         )
         self._require(
-            "weight_decay", self.weight_decay == 0 or self.optimizer == "adam", "0 with the optimizer rmsprop"
+            "weight_decay", self.weight_decay == 0 or self.optimizer != "rmsprop", "0 with the optimizer rmsprop"
         )
         for name, default in (("encoder_width", 1), ("spectral_norm", False), ("adaptive_pool", None)):
             is_default = getattr(self, name) == default
