@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
     from pixelq.agents.experience.batches import Batch
     from pixelq.agents.experience.replay import Replay
+    from pixelq.agents.training.callbacks import Callback, Training
+    from pixelq.agents.training.stopping import StopAfter, StopAtScore, StopWithoutProgress
 
 __all__ = [
     "DQN",
@@ -34,6 +36,7 @@ __all__ = [
     "Agent",
     "AgentConfig",
     "Batch",
+    "Callback",
     "Evaluation",
     "InvalidCheckpoint",
     "InvalidConfig",
@@ -42,6 +45,10 @@ __all__ = [
     "Replay",
     "RunFailed",
     "RunUnwritable",
+    "StopAfter",
+    "StopAtScore",
+    "StopWithoutProgress",
+    "Training",
     "TrainingDiverged",
     "UserError",
     "__version__",
@@ -54,10 +61,15 @@ __version__ = version("pixelq")
 _IMPORTED_LATE = {
     "Agent": "agent",
     "Batch": "experience.batches",
+    "Callback": "training.callbacks",
     "DQN": "dqn",
     "Evaluation": "evaluation.evaluate",
     "Policy": "acting.policy",
     "Replay": "experience.replay",
+    "StopAfter": "training.stopping",
+    "StopAtScore": "training.stopping",
+    "StopWithoutProgress": "training.stopping",
+    "Training": "training.callbacks",
     "evaluate": "evaluation.evaluate",
 }
 """Module of each name that needs PyTorch; the imports above tell type checkers the same."""
