@@ -10,7 +10,7 @@ from gymnasium.vector import VectorEnv
 
 from pixelq.agents.agent import Agent
 from pixelq.agents.training.loop import train
-from pixelq.agents.training.options import LearnOptions
+from pixelq.agents.training.options import LearnOptions, ProgressStyle
 
 
 class DQN(Agent):
@@ -39,7 +39,7 @@ class DQN(Agent):
         checkpoint_every: int = LearnOptions.checkpoint_every,
         keep: int = LearnOptions.keep,
         log_every: int = LearnOptions.log_every,
-        progress: bool = False,
+        progress: bool | ProgressStyle = False,
         resume: bool = False,
         description: dict[str, Any] | None = None,
     ) -> Self:
@@ -59,7 +59,8 @@ class DQN(Agent):
             checkpoint_every: Steps between checkpoints; each evaluation and the last step write one too.
             keep: Number of newest checkpoints to keep, besides the best.
             log_every: Steps between rows of metrics.csv.
-            progress: Whether to show a progress line on stderr; without a terminal, plain lines from time to time.
+            progress: How to show progress on stderr: `bar`, `line` for a plain line every half minute, `none`, or
+                `auto`, as True, for a bar on a terminal and in a notebook and lines elsewhere. False is `none`.
             resume: Whether to go on exactly with the run in `out`, from whose checkpoint the agent was loaded.
             description: Further entries of config.json.
 

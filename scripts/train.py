@@ -160,7 +160,7 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
         checkpoint_every=args.checkpoint_every,
         keep=args.keep,
         log_every=args.log_every,
-        progress=True,
+        progress=args.progress,
         resume=args.resume,
         description={
             "preset": args.preset,

@@ -101,7 +101,7 @@ class Recorder:
         self.stopwatch.start()
         self.progress.start()
         agent = self.agent
-        self.line.progress.start()
+        self.line.start()
         place = self.options.out or "no folder"
         rules = f"protocol {agent.protocol} · " if is_atari(agent.env_id or "") else ""
         envs = f"{self.collector.envs.num_envs} environments"
@@ -230,7 +230,7 @@ class Recorder:
 
     def close(self) -> None:
         """Stop the progress line, and close the records."""
-        self.line.progress.stop()
+        self.line.stop()
         self.progress.close()
         if self.writer.folder is not None:
             self.writer.folder.close()

@@ -64,6 +64,9 @@ class TrainArgs:
     """Number of episodes in the evaluation at the end."""
     log_every: int = 1_000
     """Steps between rows of metrics.csv."""
+    progress: Literal["auto", "bar", "line", "none"] = "auto"
+    """How to show progress on stderr: bar, line (one every half minute and at every evaluation) or none; auto is the
+    bar on a terminal and lines elsewhere."""
     full_action_space: bool = False
     """Use all 18 joystick actions on every Atari game."""
     flicker: float = 0.0
@@ -77,7 +80,9 @@ class TrainArgs:
 
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
-CHANGEABLE = frozenset({*COUNTS, "name", "device", "deterministic", "out", "resume", "modules", "agent.cuda_graph"})
+CHANGEABLE = frozenset(
+    {*COUNTS, "name", "device", "deterministic", "out", "progress", "resume", "modules", "agent.cuda_graph"}
+)
 """Flags that may change when a run is resumed."""
 
 
