@@ -1,15 +1,14 @@
 """Environment ids: which can be played, and clear errors for those that cannot."""
 
 import difflib
-import importlib
 import re
 import sys
 
 import ale_py
 import gymnasium
 
-from pixelq.envs.errors import InvalidEnv, quoted, reason
-from pixelq.envs.failures import Failures
+from pixelq.envs.errors import InvalidEnv, quoted
+from pixelq.envs.named import imported
 
 gymnasium.register_envs(ale_py)
 
@@ -38,7 +37,7 @@ def check_id(env_id: str) -> str:
         raise InvalidEnv(f"the environment must be an id, or a class or function that makes it, got {quoted(env_id)}")
     module, name = _split(env_id)
     if module is not None:
-        import_module(module)
+        imported(module)
         if module.partition(".")[0] == "ale_py":
             return check_id(name)
     spec = gymnasium.registry.get(name)
@@ -71,16 +70,6 @@ def check_imported(env_id: str) -> None:
             f"{quoted(env_id)} needs the module {quoted(module)}, and only you can say whether to run it; "
             f"if you trust it, give --import {module}, or import it in Python"
         )
-
-
-def import_module(module: str) -> None:
-    """Import a module that registers environments.
-
-    Raises:
-        InvalidEnv: If it cannot be imported.
-    """
-    with Failures(lambda error: InvalidEnv(f"the module {quoted(module)} cannot be imported: {reason(error)}")):
-        importlib.import_module(module)
 
 
 def is_atari(env_id: str) -> bool:
