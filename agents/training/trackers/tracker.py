@@ -68,9 +68,8 @@ class Tracker(Callback):
         try:
             self._service: Any = importlib.import_module(self.library)
         except ImportError as error:
-            raise MissingExtra(
-                f"tracking by {self.title} needs {self.library}: {how_to_install(self.library)}"
-            ) from error
+            needed = f"{self.title} needs {self.library}"
+            raise MissingExtra(f"{needed}: {how_to_install(self.library)}") from error
         self._record: Record | None = None
         self._is_lost = True  # until a record is open
 

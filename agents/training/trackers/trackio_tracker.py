@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from pixelq.agents.training.trackers.tracker import DEFAULT_PROJECT, Tracker
 
 
 class TrackioTracker(Tracker):
-    """Keeps a run in Trackio: in its local database, or where its environment variables say.
+    """Keeps a run in Trackio: in its local database, or where its environment variables say, such as `TRACKIO_SPACE_ID`.
 
     Trackio finds runs by their names, so a few letters are added to each.
 
@@ -28,11 +27,10 @@ class TrackioTracker(Tracker):
 
     def open(self, run: str | None, config: dict[str, Any], training: Training) -> str:
         """Open a run of Trackio."""
-        project = self.project or os.environ.get("TRACKIO_PROJECT", DEFAULT_PROJECT)
         name = self.name or (training.out.resolve().name if training.out is not None else DEFAULT_PROJECT)
-        resume = "never" if run is None else "must"
         run = run or f"{name}-{secrets.token_hex(3)}"
-        self._run = self._service.init(project=project, name=run, config=config, resume=resume)
+        project = self.project or DEFAULT_PROJECT
+        self._run = self._service.init(project=project, name=run, config=config, resume="allow")
         return run
 
     def log(self, values: dict[str, float], step: int) -> None:
