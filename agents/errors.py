@@ -82,6 +82,24 @@ class TrainingDiverged(RunFailed):
     """The loss or a weight is no longer finite; the message names the step."""
 
 
+class CallbackFailed(RunFailed):
+    """A callback raised an error, from which this one comes.
+
+    Args:
+        what: Which callback failed, and how.
+
+    Attributes:
+        kept: The end of the sentence, about the last checkpoint.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what, self.kept = what, ""
+
+    def __str__(self) -> str:
+        return printable(f"{self.what}{self.kept}")
+
+
 class RunUnwritable(RunFailed):
     """A run folder can no longer be written, for example because the disk is full.
 

@@ -107,6 +107,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self._num_actions = len(self.action_meanings)
         self._game = _game_text(self.env_id, protocol, self.action_meanings, self._flicker.options)
         self._log = ActionLog(bases, self._num_actions)
+        self.plays = 0  # resets and steps so far; see `plays.py`
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._is_reset = False
@@ -144,6 +145,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         bases = None if seed is None else spread_seeds(seed, self.num_envs)
         with self._exclusive() as native:
             require_received("reset", self._is_sent)
+            self.plays += 1
             if bases is not None:
                 self._log = ActionLog(bases, self._num_actions)
             seeds = self._log.reset(anew=bases is not None or not self._is_reset or self._has_rested)
@@ -169,6 +171,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         """
         with self._exclusive() as native:
             require_received("rest", self._is_sent)
+            self.plays += 1
             if not isinstance(native, SeparateGames):
                 if mask.any():
                     raise RuntimeError("no game can rest yet; call rest without any before the reset")
@@ -199,6 +202,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             require_reset(self._is_reset)
             if self._is_sent:
                 raise RuntimeError("send was called twice; call recv in between")
+            self.plays += 1
             self._log.append(checked)
             self._send(native, checked)
 
@@ -245,6 +249,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         log, crcs = ActionLog.from_state(state, self.num_envs, self._num_actions)
         with self._exclusive() as native:
             require_received("set_state", self._is_sent)
+            self.plays += 1
             self._is_reset = False
             self._wake(native)
             native.reset()  # needed before single environments can be reset

@@ -97,6 +97,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self._done = np.zeros(self.num_envs, np.bool_)
         self._crcs = [0] * self.num_envs  # checksums of all results since the anchors
         self._outcome: NDArray[Any] = np.zeros((self.num_envs, 3))  # reward and flags of the latest step
+        self.plays = 0  # resets and steps so far; see `plays.py`
         self._is_reset = False
         self._has_rested = False  # so that the log does not determine the environments
         self._sent: NDArray[np.int64] | None = None
@@ -128,6 +129,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         checked_options(options)
         self._require_open()
         require_received("reset", self._sent is not None)
+        self.plays += 1
         anew = seed is not None or not self._is_reset or self._has_rested
         if seed is not None:
             self._log = ActionLog(spread_seeds(seed, self.num_envs), self._num_actions)
@@ -148,6 +150,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         """
         self._require_open()
         require_received("rest", self._sent is not None)
+        self.plays += 1
         for k in np.flatnonzero(mask):
             self._singles[k].rests = True
             self._has_rested = True
@@ -169,6 +172,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         require_reset(self._is_reset)
         if self._sent is not None:
             raise RuntimeError("send was called twice; call recv in between")
+        self.plays += 1
         self._sent = checked
 
     def recv(self) -> Step:
@@ -237,6 +241,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         """
         self._require_open()
         require_received("set_state", self._sent is not None)
+        self.plays += 1
         log, crcs = ActionLog.from_state(state, self.num_envs, self._num_actions)
         cause: EnvironmentFailed | None = None
         try:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.runs.event_file import TAGS, EventFile, has_tensorboard
+from pixelq.agents.runs.progress import PROGRESS
 from pixelq.agents.runs.replay_files import FOLDER
 from pixelq.agents.runs.tables import (
     EVALUATIONS,
@@ -54,6 +56,8 @@ class RunFolder:
         self.config: dict[str, Any] = {}
         self.evaluations: list[dict[str, str]] = []
         self.tensorboard: EventFile | None = None
+        self._description: dict[str, Any] = {}
+        self._new = [path for path in (out, *out.parents) if not os.path.exists(path)]  # innermost first
         try:
             self._check_has_no_links()
             if not resume:
@@ -142,7 +146,8 @@ class RunFolder:
             OSError: If something cannot be written.
         """
         tidy_files(self.out)
-        replace_file(self.out / "config.json", (json.dumps(description, indent=2) + "\n").encode())
+        self._description = dict(description)
+        self.describe()
         for name, columns in TABLES.items():
             start_table(self.out / f"{name}.csv", columns, step if self.config else 0)  # {} for a new run
         (self.out / FINAL_EVALUATION).unlink(missing_ok=True)
@@ -150,6 +155,15 @@ class RunFolder:
         if has_tensorboard():
             self.tensorboard = EventFile(self.out, purge_step=step + 1 if self.config else None)
             self.tensorboard.describe(description)
+
+    def describe(self, **entries: Any) -> None:
+        """Write config.json, with further entries from now on.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        self._description |= entries
+        replace_file(self.out / "config.json", (json.dumps(self._description, indent=2) + "\n").encode())
 
     def has_evaluation(self, step: int) -> bool:
         """Return whether the evaluation of a step has been written."""
@@ -182,6 +196,17 @@ class RunFolder:
             sync_file(self.out / f"{name}.csv")
         if self.tensorboard is not None:
             self.tensorboard.flush()
+
+    def discard(self) -> None:
+        """Remove what a new run has written before its first step; nothing of others."""
+        written = ["config.json", *(f"{name}.csv" for name in TABLES), PROGRESS, LOCK]
+        if self.tensorboard is not None:
+            written.append(self.tensorboard.name)
+        with suppress(OSError):
+            for name in written:
+                (self.out / name).unlink(missing_ok=True)
+            for folder in (self.checkpoints, *self._new):
+                folder.rmdir()  # if it is empty
 
     def close(self) -> None:
         """Close the event file and release the folder."""

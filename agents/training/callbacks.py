@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from gymnasium.vector import VectorEnv
 
@@ -40,8 +40,8 @@ class Training:
         """Folder of the run; None if nothing is written."""
         return self.options.out
 
-    def stop(self, why: str = "a callback asked for it") -> None:
-        """End the training after the present step, as if it were the last one.
+    def stop(self, why: str = "it asked for the end") -> None:
+        """End the training after the present step, or after the first one, as if it were the last.
 
         A checkpoint is written and evaluated, and the run can be resumed.
 
@@ -54,27 +54,48 @@ class Training:
 class Callback:
     """Base class of callbacks, whose methods are called at the events of a training.
 
-    All do nothing, so a subclass defines those that it needs. A callback may stop the training and change the agent's
-    settings. What it draws from random generators of its own or of the global ones changes no result.
+    All do nothing, so a subclass defines those that it needs. A callback may stop the training, and change settings by
+    `training.agent.config = …`. It must leave the rest of the training as it is: the environments, the weights and the
+    replay. What it draws from generators of its own changes nothing.
+
+    An error in a callback ends the training, with a checkpoint of what was learned.
+
+    Attributes:
+        watches_only: Whether the callback never changes the training, so that a run goes on exactly without it too.
     """
+
+    watches_only: ClassVar[bool] = False
 
     def on_training_start(self, training: Training) -> None:
         """Do something before the first step; the run's folder is open, and a resumed run is restored."""
 
     def on_step(self, training: Training) -> bool | None:
-        """Do something after each step of all environments; return False to end the training."""
+        """Do something after a step of all environments, before anything is written; return False to end the training.
+
+        This is called for callbacks that define it, and costs nothing for others.
+        """
 
     def on_metrics(self, training: Training, row: dict[str, Any]) -> None:
         """Do something with a row of metrics, by column, after it is written."""
 
     def on_checkpoint(self, training: Training, path: Path) -> None:
-        """Do something with a checkpoint's folder, after it is complete."""
+        """Do something with a checkpoint's folder, after it is complete.
+
+        A run that goes on from a checkpoint tells of it once more, because the checkpoint was written before.
+        """
 
     def on_evaluation(self, training: Training, evaluation: Evaluation) -> None:
-        """Do something with an evaluation, after it is written."""
+        """Do something with an evaluation, after it is written.
+
+        A run that goes on from an evaluated checkpoint tells of its evaluation once more, because the checkpoint was
+        written before.
+        """
 
     def on_training_end(self, training: Training) -> None:
-        """Do something when the training ends, also by a signal or an error; `training.phase` says which."""
+        """Do something when the training ends, also by a signal or an error; `training.phase` says which.
+
+        This is called for each callback whose `on_training_start` succeeded.
+        """
 
     def state(self) -> dict[str, Any] | None:
         """Return JSON values that `load_state` restores, which every checkpoint holds.

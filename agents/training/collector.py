@@ -34,6 +34,7 @@ from pixelq.envs.interface import (
     restorable,
     share_environments,
 )
+from pixelq.envs.plays import note_play
 
 
 def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None = None) -> None:
@@ -160,7 +161,8 @@ class Collector:
         self._games: dict[str, NDArray[Any]] = {}  # state of the environments to go on from
 
     def start(self) -> None:
-        """Reset the environments, unless a resumed run goes on in them."""
+        """Reset the environments, unless the training goes on in them."""
+        note_play(self.envs)
         if self.obs is None:
             self.obs, _ = self.envs.reset()
             check_finite(self._name, self.obs)
@@ -206,7 +208,7 @@ class Collector:
         return self.envs.step(actions.astype(self._action_type, copy=False))
 
     def stop(self) -> None:
-        """Wait for a step that is under way, and end all episodes: the next training starts with a reset."""
+        """Wait for a step that an error left under way, and end all episodes: the next training resets."""
         try:
             if self._actions is not None and self.background is not None:
                 self._actions = None
@@ -216,14 +218,19 @@ class Collector:
                 self.replay.cut(self.obs)
 
     def state(self) -> State:
-        """Return what `load_state` restores."""
+        """Return what `load_state` and `restore_envs` restore."""
+        values, arrays = self.standing()
+        able = restorable(self.envs)
+        if able is not None:
+            arrays |= {f"games.{name}": torch.from_numpy(array) for name, array in able.get_state().items()}
+        return values, arrays
+
+    def standing(self) -> State:
+        """Return what `load_state` restores while the environments stand where they are."""
         arrays = self.episodes.state()
         if self.memory is not None:
             arrays |= {f"policy.{name}": tensor for name, tensor in self.memory.arrays().items()}
         arrays["obs"] = torch.from_numpy(np.ascontiguousarray(self.obs))
-        able = restorable(self.envs)
-        if able is not None:
-            arrays |= {f"games.{name}": torch.from_numpy(values) for name, values in able.get_state().items()}
         return {"restarts": self.restarts.count}, arrays
 
     def load_state(self, values: dict[str, Any], arrays: dict[str, Tensor]) -> None:
@@ -244,18 +251,24 @@ class Collector:
         self.obs = obs
         self._games = {name: tensor.numpy() for name, tensor in part(arrays, "games").items()}
 
-    def restore_envs(self) -> str | None:
-        """Restore the environments after `load_state`; return why that cannot be done, or None."""
+    def restore_envs(self, standing: NDArray[Any] | None = None) -> str | None:
+        """Restore the environments after `load_state`; return why that cannot be done, or None.
+
+        Args:
+            standing: Observations that the environments show, if nobody has reset or stepped them since; else None.
+        """
         assert self.obs is not None
         able, games = restorable(self.envs), self._games
         self._games = {}
+        if standing is not None and _are_same(standing, self.obs):
+            return None
         if not games or able is None:
             return f"new episodes: {type(self.envs).__name__} cannot be restored"
         try:
             shown = able.set_state(games)
         except InvalidEnv as error:
             return f"new episodes: {error}"
-        if not np.array_equal(shown, self.obs, equal_nan=shown.dtype.kind == "f"):
+        if not _are_same(shown, self.obs):
             return "new episodes: the environments show something else than they did"
         self.obs = shown
         return None
@@ -269,6 +282,10 @@ class Collector:
         self.obs, _ = self.envs.reset()
         if self.memory is not None:
             self.memory.restart()
+
+
+def _are_same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def _lives_lost(info: Any) -> NDArray[np.bool_] | None:

@@ -11,7 +11,7 @@ from pixelq.agents.training.trackers.tracker import DEFAULT_PROJECT, Tracker
 
 
 class TrackioTracker(Tracker):
-    """Keeps a run in Trackio: in its local database, or where its environment variables say, such as `TRACKIO_SPACE_ID`.
+    """Keeps a run in Trackio: in its local database, or where its environment variables say (`TRACKIO_SPACE_ID`).
 
     Trackio finds runs by their names, so a few letters are added to each.
 
