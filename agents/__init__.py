@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
     from pixelq.agents.experience.batches import Batch
     from pixelq.agents.experience.replay import Replay
+    from pixelq.agents.training.trackers.mlflow_tracker import MlflowTracker
+    from pixelq.agents.training.trackers.trackio_tracker import TrackioTracker
+    from pixelq.agents.training.trackers.wandb_tracker import WandbTracker
 
 __all__ = [
     "DQN",
@@ -38,12 +41,15 @@ __all__ = [
     "InvalidCheckpoint",
     "InvalidConfig",
     "InvalidRun",
+    "MlflowTracker",
     "Policy",
     "Replay",
     "RunFailed",
     "RunUnwritable",
+    "TrackioTracker",
     "TrainingDiverged",
     "UserError",
+    "WandbTracker",
     "__version__",
     "evaluate",
     "preset",
@@ -56,8 +62,11 @@ _IMPORTED_LATE = {
     "Batch": "experience.batches",
     "DQN": "dqn",
     "Evaluation": "evaluation.evaluate",
+    "MlflowTracker": "training.trackers.mlflow_tracker",
     "Policy": "acting.policy",
     "Replay": "experience.replay",
+    "TrackioTracker": "training.trackers.trackio_tracker",
+    "WandbTracker": "training.trackers.wandb_tracker",
     "evaluate": "evaluation.evaluate",
 }
 """Module of each name that needs PyTorch; the imports above tell type checkers the same."""

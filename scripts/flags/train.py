@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, cast, get_args, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
+
+import tyro
 
 from pixelq.agents import AgentConfig, InvalidRun, UserError, preset
 from pixelq.agents.config.presets import PRESET_PROTOCOLS
@@ -73,6 +75,11 @@ class TrainArgs:
     """Probability, in [0, 1), that a frame of an Atari game is black (Hausknecht & Stone 2015)."""
     max_episode_steps: int | None = None
     """Steps after which an episode is cut off; None for the environment's own limit."""
+    track: Annotated[tuple[Literal["wandb", "mlflow", "trackio"], ...], tyro.conf.UseAppendAction] = ()
+    """Service that keeps a record of the run, by the service's own settings: wandb, mlflow or trackio; may be repeated.
+    With --resume, the run goes on in its record."""
+    track_project: str | None = None
+    """Project of the record; None for the one that the service's settings name, or else pixelq."""
     modules: Modules = ()
     """Module that registers environments, to import first; with --resume, the run alone imports none."""
     agent: AgentConfig = field(default_factory=lambda: preset("quick"))
@@ -81,7 +88,8 @@ class TrainArgs:
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 CHANGEABLE = frozenset(
-    {*COUNTS, "name", "device", "deterministic", "out", "progress", "resume", "modules", "agent.cuda_graph"}
+    {*COUNTS, "name", "device", "deterministic", "out", "progress", "resume", "track", "track_project", "modules"}
+    | {"agent.cuda_graph"}
 )
 """Flags that may change when a run is resumed."""
 
@@ -99,6 +107,8 @@ def read(arguments: Sequence[str]) -> TrainArgs:
         args = replace(args, out=user_path(args.out))
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
     check_least(("--max-episode-steps", args.max_episode_steps, 1))
+    if args.track_project is not None and not args.track:
+        raise UserError("--track-project names a project of --track; give that too, or leave it out")
     if args.resume:
         _check_unchanged(args, defaults)
         module = args.env.rpartition(":")[0]
@@ -144,7 +154,15 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
             raise KeyError(*missing)
         if saved["env"] is None:
             raise InvalidRun(f"{chosen.out} was trained in environments without an ID; resume it from Python")
-        names = kinds.keys() & saved.keys() - {"agent", "device", "protocol", "flicker", "modules"}
+        names = kinds.keys() & saved.keys() - {
+            "agent",
+            "device",
+            "protocol",
+            "flicker",
+            "modules",
+            "track",
+            "track_project",
+        }
         flags = {name: saved[name] for name in names}
         time_limit(flags)
         # A choice among names is text.

@@ -22,12 +22,12 @@ from pixelq.agents.evaluation.film import check_films
 from pixelq.agents.evaluation.scoring import request_of
 from pixelq.agents.runs.event_file import TAGS
 from pixelq.agents.runs.progress import FINISHED
+from pixelq.agents.runs.tracking import Record, read_record, write_record
 from pixelq.agents.storage.checkpoint import read_checkpoint, write_checkpoint
 from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.json_values import MOST_JSON
 from pixelq.agents.storage.pointers import CHECKPOINTS, MARKS, marked
 from pixelq.agents.training.callbacks import Callback, Training
-from pixelq.agents.training.trackers.record import Record, read_record, write_record
 
 DEFAULT_PROJECT = "pixelq"
 FILM = "film.mp4"

@@ -54,6 +54,14 @@ def write_record(folder: Path, library: str, record: Record) -> None:
     replace_file(folder / TRACKING, (json.dumps(values, indent=2) + "\n").encode(), synced=False)
 
 
+def tracked_by(folder: Path) -> list[str]:
+    """Return the libraries of the trackers that have a record of the run in a folder; [] if the file is damaged."""
+    try:
+        return list(_read(folder))
+    except (OSError, ValueError):
+        return []
+
+
 def _read(folder: Path) -> dict[str, Any]:
     try:
         values = json.loads(read_regular(folder / TRACKING, MOST_JSON))
