@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from pixelq.agents.experience.replay import Replay
     from pixelq.agents.training.callbacks import Callback, Training
     from pixelq.agents.training.stopping import StopAfter, StopAtScore, StopWithoutProgress
+    from pixelq.agents.training.trackers.mlflow_tracker import MlflowTracker
+    from pixelq.agents.training.trackers.trackio_tracker import TrackioTracker
+    from pixelq.agents.training.trackers.wandb_tracker import WandbTracker
 
 __all__ = [
     "DQN",
@@ -41,6 +44,7 @@ __all__ = [
     "InvalidCheckpoint",
     "InvalidConfig",
     "InvalidRun",
+    "MlflowTracker",
     "Policy",
     "Replay",
     "RunFailed",
@@ -49,8 +53,10 @@ __all__ = [
     "StopAtScore",
     "StopWithoutProgress",
     "Training",
+    "TrackioTracker",
     "TrainingDiverged",
     "UserError",
+    "WandbTracker",
     "__version__",
     "evaluate",
     "preset",
@@ -64,12 +70,15 @@ _IMPORTED_LATE = {
     "Callback": "training.callbacks",
     "DQN": "dqn",
     "Evaluation": "evaluation.evaluate",
+    "MlflowTracker": "training.trackers.mlflow_tracker",
     "Policy": "acting.policy",
     "Replay": "experience.replay",
     "StopAfter": "training.stopping",
     "StopAtScore": "training.stopping",
     "StopWithoutProgress": "training.stopping",
     "Training": "training.callbacks",
+    "TrackioTracker": "training.trackers.trackio_tracker",
+    "WandbTracker": "training.trackers.wandb_tracker",
     "evaluate": "evaluation.evaluate",
 }
 """Module of each name that needs PyTorch; the imports above tell type checkers the same."""

@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 from pixelq.agents.agent import Agent
 from pixelq.agents.training.callbacks import Callback
 from pixelq.agents.training.loop import train
-from pixelq.agents.training.options import LearnOptions
+from pixelq.agents.training.options import LearnOptions, ProgressStyle
 
 
 class DQN(Agent):
@@ -41,7 +41,7 @@ class DQN(Agent):
         checkpoint_every: int = LearnOptions.checkpoint_every,
         keep: int = LearnOptions.keep,
         log_every: int = LearnOptions.log_every,
-        progress: bool = False,
+        progress: bool | ProgressStyle = False,
         resume: bool = False,
         callbacks: Sequence[Callback] = (),
         description: dict[str, Any] | None = None,
@@ -65,7 +65,8 @@ class DQN(Agent):
             checkpoint_every: Steps between checkpoints; each evaluation and the last step write one too.
             keep: Number of newest checkpoints to keep, besides the best.
             log_every: Steps between rows of metrics.csv.
-            progress: Whether to show a progress line on stderr; without a terminal, plain lines from time to time.
+            progress: How to show progress on stderr: `bar`, `line` for a plain line every half minute, `none`, or
+                `auto`, as True, for a bar on a terminal and in a notebook and lines elsewhere. False is `none`.
             resume: Whether to go on exactly with the run in `out`, from whose checkpoint the agent was loaded.
             callbacks: What is told of the training's events, and may stop it; see `Callback`.
             description: Further entries of config.json.

@@ -28,12 +28,14 @@ from pixelq.agents.runs.tables import FINAL_EVALUATION
 from pixelq.agents.storage.checkpoint import read_run_state
 from pixelq.agents.storage.files import replace_file
 from pixelq.agents.storage.pointers import CHECKPOINTS
+from pixelq.agents.training.trackers.tracker import Tracker
 from pixelq.envs import check_imported, is_atari, make_vec, with_flicker
 from pixelq.envs.ids import check_id, short_name
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.flags.train import TrainArgs
 from pixelq.scripts.main import run as run_verb
 from pixelq.scripts.modules import import_modules
+from pixelq.scripts.tracking import make_trackers, say_untracked
 
 RUNS = Path("runs")
 """Folder of the runs that are given no other."""
@@ -46,11 +48,12 @@ def main(args: TrainArgs) -> None:
         if args.deterministic:
             _use_deterministic_algorithms(args)
         import_modules(args.modules)
+        trackers = make_trackers(args.track, args.track_project)  # before a folder is made
         if args.resume:
             check_imported(args.env, {"wrappers": args.wrappers})
-            _resume(args)
+            _resume(args, trackers)
         else:
-            _start(args)
+            _start(args, trackers)
 
 
 def _use_deterministic_algorithms(args: TrainArgs) -> None:
@@ -65,7 +68,7 @@ def _use_deterministic_algorithms(args: TrainArgs) -> None:
     torch.use_deterministic_algorithms(True)
 
 
-def _start(args: TrainArgs) -> None:
+def _start(args: TrainArgs, trackers: list[Tracker]) -> None:
     """Train a new agent."""
     args = dataclasses.replace(args, env=check_id(args.env))  # before it is part of a folder's name
     if args.num_envs > args.agent.replay_capacity:  # checked before so many environments are made
@@ -78,7 +81,7 @@ def _start(args: TrainArgs) -> None:
         envs = _make_envs(args, args.num_envs, args.seed)
         space, actions = envs.single_observation_space, envs.single_action_space
         agent = DQN(space, actions, args.agent, device=args.device, seed=args.seed)
-        _learn(agent, envs, args)
+        _learn(agent, envs, args, trackers)
 
 
 @contextmanager
@@ -105,13 +108,14 @@ def _new_folder(name: str) -> Iterator[Path]:
             RUNS.rmdir()
 
 
-def _resume(args: TrainArgs) -> None:
+def _resume(args: TrainArgs, trackers: list[Tracker]) -> None:
     """Go on from the newest checkpoint of a run; a run that was stopped before its first checkpoint starts again."""
     assert args.out is not None
+    say_untracked(args.out, args.track)
     newest = newest_checkpoint(args.out / CHECKPOINTS, lambda line: print(f"pixelq train: {line}", file=sys.stderr))
     if newest is None:
         check_has_no_checkpoint_yet(args.out)
-        return _start(args)
+        return _start(args, trackers)
     agent = DQN.load(newest, args.device)
     protocol = with_flicker(args.protocol, args.flicker).rules if is_atari(args.env) else agent.protocol
     config = dataclasses.replace(agent.config, cuda_graph=args.agent.cuda_graph)
@@ -138,7 +142,7 @@ def _resume(args: TrainArgs) -> None:
             f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps, or evaluate it"
         )
     envs = _make_envs(args, args.num_envs, derived_seed(args.seed, "resumed training", agent.step))
-    _learn(agent, envs, args)
+    _learn(agent, envs, args, trackers)
 
 
 def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
@@ -156,7 +160,7 @@ def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
     )
 
 
-def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
+def _learn(agent: DQN, envs: Any, args: TrainArgs, trackers: list[Tracker]) -> None:
     """Train up to the last step, evaluate the policy that was saved, and print where everything is."""
     assert args.out is not None
     evaluation_envs = _make_envs(args, min(8, args.evaluation_episodes), derived_seed(args.seed, "choice of the best"))
@@ -170,8 +174,9 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
         checkpoint_every=args.checkpoint_every,
         keep=args.keep,
         log_every=args.log_every,
-        progress=True,
+        progress=args.progress,
         resume=args.resume,
+        callbacks=trackers,
         description={
             "preset": args.preset,
             **({} if args.name is None else {"name": args.name}),

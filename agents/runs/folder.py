@@ -27,6 +27,7 @@ from pixelq.agents.runs.tables import (
     start_table,
 )
 from pixelq.agents.storage.environments import ARGUMENTS, are_same_arguments, is_same_environment
+from pixelq.agents.runs.tracking import TRACKING
 from pixelq.agents.storage.files import replace_file, sync_file, tidy_files
 from pixelq.agents.storage.pointers import CHECKPOINTS, best_evaluation
 
@@ -206,7 +207,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove what a new run has written before its first step; nothing of others."""
-        written = ["config.json", *(f"{name}.csv" for name in TABLES), PROGRESS, LOCK]
+        written = ["config.json", *(f"{name}.csv" for name in TABLES), PROGRESS, TRACKING, LOCK]
         if self.tensorboard is not None:
             written.append(self.tensorboard.name)
         with suppress(OSError):

@@ -207,7 +207,7 @@ def _make_parts(
     # What the parts share
     replay = agent.make_replay(envs.num_envs, frame_stack_of(envs))
     interval, stopwatch = Interval(agent.step), Stopwatch()
-    line = ProgressLine(agent.step, last_step, options.progress)
+    line = ProgressLine(agent.step, last_step, options.progress_style)
     checkpoints = None if folder is None else RunCheckpoints(folder.checkpoints, replay, options.keep)
     writer = RunWriter(agent, folder, checkpoints)
     # The parts

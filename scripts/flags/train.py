@@ -9,7 +9,9 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, cast, get_args, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
+
+import tyro
 
 from pixelq.agents import AgentConfig, InvalidRun, UserError, preset
 from pixelq.agents.config.presets import PRESET_PROTOCOLS
@@ -73,6 +75,9 @@ class TrainArgs:
     """Number of episodes in the evaluation at the end."""
     log_every: int = 1_000
     """Steps between rows of metrics.csv."""
+    progress: Literal["auto", "bar", "line", "none"] = "auto"
+    """How to show progress on stderr: bar, line (one every half minute and at every evaluation) or none; auto is the
+    bar on a terminal and lines elsewhere."""
     full_action_space: bool = False
     """Use all 18 joystick actions on every Atari game."""
     flicker: float = 0.0
@@ -84,6 +89,11 @@ class TrainArgs:
     wrappers: Names = ()
     """Wrappers around each environment, the innermost first: classes or functions MODULE:NAME, or MODULE:NAME(key=value),
     with commas between them."""
+    track: Annotated[tuple[Literal["wandb", "mlflow", "trackio"], ...], tyro.conf.UseAppendAction] = ()
+    """Service that keeps a record of the run, by the service's own settings: wandb, mlflow or trackio; may be repeated.
+    With --resume, the run goes on in its record."""
+    track_project: str | None = None
+    """Project of the record; None for the one that the service's settings name, or else pixelq."""
     modules: Modules = ()
     """Module that registers or holds environments or wrappers, to import first; with --resume, the run alone imports
     none."""
@@ -92,7 +102,10 @@ class TrainArgs:
 
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
-CHANGEABLE = frozenset({*COUNTS, "name", "device", "deterministic", "out", "resume", "modules", "agent.cuda_graph"})
+CHANGEABLE = frozenset(
+    {*COUNTS, "name", "device", "deterministic", "out", "progress", "resume", "track", "track_project", "modules"}
+    | {"agent.cuda_graph"}
+)
 """Flags that may change when a run is resumed."""
 
 
@@ -110,6 +123,8 @@ def read(arguments: Sequence[str]) -> TrainArgs:
         args = replace(args, out=user_path(args.out))
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
     check_least(("--max-episode-steps", args.max_episode_steps, 1))
+    if args.track_project is not None and not args.track:
+        raise UserError("--track-project names a project of --track; give that too, or leave it out")
     if args.resume:
         _check_unchanged(args, defaults)
         return _with_modules(args, defaults, {argument.partition("=")[0] for argument in arguments})
@@ -185,7 +200,16 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
         check_types(own, {"env_kwargs": dict, "wrappers": list})
         if not all(isinstance(name, str) for name in own["wrappers"]):
             raise ValueError("wrappers must be names")
-        names = kinds.keys() & (saved | made).keys() - {"agent", "device", "protocol", "flicker", "modules", *own}
+        names = kinds.keys() & (saved | made).keys() - {
+            "agent",
+            "device",
+            "protocol",
+            "flicker",
+            "modules",
+            "track",
+            "track_project",
+            *own,
+        }
         flags = {name: (saved | made)[name] for name in names}
         # A choice among names is text.
         check_types(flags, {name: kinds[name] if isinstance(kinds[name], type | UnionType) else str for name in names})
