@@ -58,6 +58,7 @@ class Replay:
         sequences: Keyword arguments of `SequenceWindow`, to draw sequences; None to draw transitions.
         device: Device of the ring.
         seed: Seed of the generator of the draws.
+        num_actions: Number of actions A of the masks to store, A bytes a row; None for no masks, until `keep_masks`.
 
     Raises:
         InvalidConfig: If the capacity is too small for the environments, or there is not enough memory.
@@ -82,13 +83,14 @@ class Replay:
         sequences: dict[str, Any] | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
+        num_actions: int | None = None,
     ) -> None:
         self.length = _time_steps(capacity, num_envs, frame_stack, n_step, sequences)
         self.num_envs, self.frame_stack = num_envs, frame_stack
         self.device = torch.device(device)
         frame = math.prod(observation_shape[1:] if frame_stack > 1 else observation_shape)
         frame *= 1 if observation_dtype == np.uint8 else 4
-        row_bytes = frame + BESIDE_FRAME + prioritized * IN_TREE
+        row_bytes = frame + BESIDE_FRAME + prioritized * IN_TREE + (num_actions or 0)
         _check_memory(self.length * num_envs, row_bytes, _state_bytes(sequences), self.device)
         self.ring = Ring(
             observation_shape,
@@ -97,6 +99,7 @@ class Replay:
             num_envs=num_envs,
             frame_stack=frame_stack,
             device=self.device,
+            num_actions=num_actions,
         )
         self.rows = self.ring.rows
         returns = Returns(n_step, gamma, reward_clip)
@@ -135,6 +138,16 @@ class Replay:
         """Bytes of the rows and all bookkeeping."""
         return self.ring.nbytes + self._starts_out.nbytes + self.sampler.nbytes + self.window.nbytes
 
+    def keep_masks(self, num_actions: int) -> None:
+        """Store the masks of A actions in every row, from the first row on; nothing changes if they are stored already.
+
+        Raises:
+            InvalidConfig: If there is not enough memory, or rows without masks have been written.
+        """
+        if self.ring.mask is None:
+            _check_memory(self.rows, num_actions, 0.0, self.device)
+            self.ring.keep_masks(num_actions)
+
     def add(
         self,
         obs: NDArray[Any],
@@ -143,15 +156,18 @@ class Replay:
         terminated: NDArray[np.bool_],
         truncated: NDArray[np.bool_],
         life_lost: NDArray[np.bool_] | None = None,
+        mask: NDArray[np.bool_] | None = None,
     ) -> None:
         """Write one row of each environment, once per step of environments that reset in the step after an end.
 
         This is the same as `observe` and `complete`, between which the action can be chosen.
         """
-        self.observe(obs)
+        self.observe(obs, mask=mask)
         self.complete(action, reward, terminated, truncated, life_lost)
 
-    def observe(self, obs: NDArray[Any], state: LSTMState | None = None) -> None:
+    def observe(
+        self, obs: NDArray[Any], state: LSTMState | None = None, mask: NDArray[np.bool_] | None = None
+    ) -> None:
         """Begin a row of each environment with its observation.
 
         From now on, the transitions that end at this observation can be sampled. Of a stack, only the newest frame is
@@ -161,9 +177,10 @@ class Replay:
             obs: Observations [N, *observation].
             state: LSTM's state (h, c), [N, H] each, before it reads the observations; it is stored where sequences
                 start. None for zeros.
+            mask: Whether each action is allowed at the observations, bool [N, A]; None for a replay without masks.
         """
         self._drop_before(self.time + 1 - self.length + self.window.behind)
-        self.ring.begin(obs, self._age)
+        self.ring.begin(obs, self._age, mask)
         self._is_observed = True
         self.window.keep_state(state)
         self._offer(self.time - self.window.ahead)
@@ -202,7 +219,7 @@ class Replay:
         self._is_final = terminated | truncated
         self._is_observed = False
 
-    def cut(self, obs: NDArray[Any]) -> None:
+    def cut(self, obs: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
         """End every running episode as truncated.
 
         This is for environments that are reset from outside. An episode that has just terminated keeps its discount
@@ -210,6 +227,7 @@ class Replay:
 
         Args:
             obs: Observations [N, *observation] that the last step led to.
+            mask: Their action masks, as in `observe`.
         """
         if self.time == 0:
             self._is_observed = False  # a row without an outcome is part of no episode yet
@@ -217,7 +235,7 @@ class Replay:
         newest = (self.time - 1) % self.length * self.num_envs
         self.ring.truncated[newest : newest + self.num_envs] = True
         if not self._is_observed:
-            self.observe(obs)
+            self.observe(obs, mask=mask)
         self._is_final[:] = True
         nothing = np.zeros(self.num_envs)
         self.complete(nothing, nothing, nothing.astype(bool), nothing.astype(bool))
@@ -355,11 +373,12 @@ def make_replay(
     frame_stack: int,
     device: torch.device,
     seed: int,
+    num_actions: int | None = None,
 ) -> Replay:
     """Return the replay that a configuration describes; with an LSTM it draws sequences.
 
     Args:
-        observation_shape, observation_dtype, num_envs, frame_stack, device, seed: See `Replay`.
+        observation_shape, observation_dtype, num_envs, frame_stack, device, seed, num_actions: See `Replay`.
         config: The configuration.
 
     Raises:
@@ -382,6 +401,7 @@ def make_replay(
         sequences=None if config.lstm is None else _sequences(config, num_envs, frame_stack),
         device=device,
         seed=seed,
+        num_actions=num_actions,
     )
 
 
