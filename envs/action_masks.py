@@ -73,13 +73,15 @@ class ActionMasks:
 
     def _found(self, info: Any, needless: NDArray[np.bool_] | None) -> tuple[Any, NDArray[np.bool_]] | None:
         """Return the masks by environment as they were given, and which environments gave one, [N]; None for none."""
-        if isinstance(info, Mapping):
-            if KEY in info:
-                has = info.get(f"_{KEY}")
-                return info[KEY], np.ones(self.shape[0], np.bool_) if has is None else np.asarray(has, np.bool_)
-            given = None if self._method is None else self._method(needless)
-        else:
+        if not isinstance(info, Mapping):
             given = [each.get(KEY) for each in info]
+            if self._method is not None and all(mask is None for mask in given):
+                given = self._method(needless)
+        elif KEY in info:
+            has = info.get(f"_{KEY}")
+            return info[KEY], np.ones(self.shape[0], np.bool_) if has is None else np.asarray(has, np.bool_)
+        else:
+            given = None if self._method is None else self._method(needless)
         if given is None or all(mask is None for mask in given):
             return None
         if len(given) != self.shape[0]:

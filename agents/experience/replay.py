@@ -90,8 +90,9 @@ class Replay:
         self.device = torch.device(device)
         frame = math.prod(observation_shape[1:] if frame_stack > 1 else observation_shape)
         frame *= 1 if observation_dtype == np.uint8 else 4
-        row_bytes = frame + BESIDE_FRAME + prioritized * IN_TREE + (num_actions or 0)
-        _check_memory(self.length * num_envs, row_bytes, _state_bytes(sequences), self.device)
+        self._row_bytes = frame + BESIDE_FRAME + prioritized * IN_TREE + (num_actions or 0)
+        self._state_bytes = _state_bytes(sequences)
+        _check_memory(self.length * num_envs, self._row_bytes, self._state_bytes, self.device)
         self.ring = Ring(
             observation_shape,
             observation_dtype,
@@ -145,7 +146,8 @@ class Replay:
             InvalidConfig: If there is not enough memory, or rows without masks have been written.
         """
         if self.ring.mask is None:
-            _check_memory(self.rows, num_actions, 0.0, self.device)
+            taken = self.nbytes if self.device.type == "cuda" else 0  # a CPU gives memory when it is written to
+            _check_memory(self.rows, self._row_bytes + num_actions, self._state_bytes, self.device, taken)
             self.ring.keep_masks(num_actions)
 
     def add(
@@ -165,9 +167,7 @@ class Replay:
         self.observe(obs, mask=mask)
         self.complete(action, reward, terminated, truncated, life_lost)
 
-    def observe(
-        self, obs: NDArray[Any], state: LSTMState | None = None, mask: NDArray[np.bool_] | None = None
-    ) -> None:
+    def observe(self, obs: NDArray[Any], state: LSTMState | None = None, mask: NDArray[np.bool_] | None = None) -> None:
         """Begin a row of each environment with its observation.
 
         From now on, the transitions that end at this observation can be sampled. Of a stack, only the newest frame is
@@ -319,7 +319,7 @@ def _state_bytes(sequences: Mapping[str, Any] | None) -> float:
     return float(2 * 4 * sequences["state_size"] / sequences["period"])  # h and c, float32
 
 
-def _check_memory(rows: int, row_bytes: float, state_bytes: float, device: torch.device) -> None:
+def _check_memory(rows: int, row_bytes: float, state_bytes: float, device: torch.device, taken: int = 0) -> None:
     """Check that there is memory for rows, before any is taken.
 
     Args:
@@ -327,13 +327,15 @@ def _check_memory(rows: int, row_bytes: float, state_bytes: float, device: torch
         row_bytes: Bytes of a row without LSTM states.
         state_bytes: Bytes of the LSTM states in a row.
         device: Device of the rows.
+        taken: Bytes that they have taken already.
 
     Raises:
         InvalidConfig: If there is not.
     """
     free, size = free_memory(device), rows * (row_bytes + state_bytes)
-    if free is None or size <= free:
+    if free is None or size <= free + taken:
         return
+    free += taken
     fit = int(SHARE * free / (row_bytes + state_bytes))
     memory = " or lstm, or raise sequence_period" if state_bytes > row_bytes else ""
     raise InvalidConfig(
