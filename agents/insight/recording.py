@@ -35,7 +35,7 @@ class RecordedEpisode:
     action_names: tuple[str, ...]
     """Names of the A actions, such as `NOOP`; numbers if the environment has no names."""
     q_values: NDArray[np.float32]
-    """[T, A], before each step."""
+    """[T, A], before each step; −∞ for actions that are not allowed."""
     actions: NDArray[np.int64]
     """[T], the actions that were taken, which are not always the greedy ones."""
     rewards: NDArray[np.float64]

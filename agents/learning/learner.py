@@ -22,7 +22,7 @@ from pixelq.agents.learning.optimizers import (
 from pixelq.agents.learning.resets import shrink_and_perturb
 from pixelq.agents.learning.targets import greedy_policy, munchausen_reward, soft_policy
 from pixelq.agents.storage.validation import fitting, restore_generator
-from pixelq.networks import FractionHead, QNetwork, Target
+from pixelq.networks import FractionHead, QNetwork, Target, among_allowed
 
 SUBNORMALS_EVERY = 200
 """Updates between two searches for subnormal moments; one search takes as long as two optimiser steps."""
@@ -72,13 +72,14 @@ class Learner:
         # Target: the value of the next state, and the policy that is followed there
         with torch.no_grad(), self.autocast:
             next_value = self._value(target_network, features.after(target_network))
-            next_q = target_network.head.q(next_value)  # [B, A]
+            next_q = among_allowed(target_network.head.q(next_value), batch.next_mask)  # [B, A]
             reward, next_policy = batch.reward, greedy_policy(next_q)
             if config.double:
-                next_policy = greedy_policy(network.head.q(self._value(network, features.after(network))))
+                online_q = network.head.q(self._value(network, features.after(network)))
+                next_policy = greedy_policy(among_allowed(online_q, batch.next_mask))
             if config.munchausen:
                 q = target_network.head.q(self._value(target_network, features.now(target_network)))
-                reward, next_policy = self._munchausen(batch, q, next_q)
+                reward, next_policy = self._munchausen(batch, among_allowed(q, batch.mask), next_q)
         # Loss
         with self.autocast:
             value = self._value(network, features.now(network))
@@ -112,6 +113,7 @@ class Learner:
             alpha=alpha,
             temperature=temperature,
             clip=self.config.munchausen_clip,
+            next_mask=batch.next_mask,
         )
         return reward, soft_policy(next_q, temperature)
 

@@ -189,6 +189,7 @@ def _check_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: 
             num_envs=envs.num_envs,
             frame_stack=frame_stack_of(envs),
             device=torch.device("cpu"),
+            num_actions=agent.num_actions if agent.action_masks else None,
         )
         period = 1 if config.lstm is None else config.sequence_period
         check_capacity(folder.checkpoints, agent.step, ring, config.replay_capacity, period)

@@ -82,5 +82,6 @@ def end_ongoing(agent: Agent) -> None:
     """End the episodes under way, in the agent's replay too, because the next training is of other episodes."""
     kept = agent.ongoing
     if isinstance(kept, Ongoing) and kept.is_of(agent):
-        kept.replay.cut(kept.arrays["obs"].numpy())
+        masks = kept.arrays.get("masks")
+        kept.replay.cut(kept.arrays["obs"].numpy(), None if masks is None else masks.numpy())
     agent.ongoing = None
