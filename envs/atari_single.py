@@ -1,7 +1,7 @@
 """Atari games one by one, for what ale_py's native vector environment lacks: game modes, difficulties and RAM."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import ale_py
@@ -11,7 +11,6 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 from pixelq.envs.atari import FRAMES_PER_STEP
-from pixelq.envs.checks import checked_count
 from pixelq.envs.errors import InvalidEnv, quoted
 from pixelq.envs.flicker import uniform
 from pixelq.envs.gymnasium_vec import GymnasiumVec
@@ -82,7 +81,7 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
         protocol: Protocol,
         *,
         full_action_space: bool = False,
-        options: AtariOptions = AtariOptions(),  # noqa: B008  # it is frozen
+        options: AtariOptions = AtariOptions(),  # it is frozen
         frame_size: int = 84,
         render_mode: str | None = None,
     ) -> None:
@@ -197,7 +196,7 @@ class AtariGames(GymnasiumVec):
         protocol: Protocol,
         *,
         full_action_space: bool = False,
-        options: AtariOptions = AtariOptions(),  # noqa: B008  # it is frozen
+        options: AtariOptions = AtariOptions(),  # it is frozen
         frame_size: int = 84,
         frame_stack: int = 4,
         wrappers: tuple[Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]], ...] = (),
@@ -257,6 +256,4 @@ def _check_among(env_id: str, name: str, value: Any, there_are: Any) -> None:
     """
     known = sorted(map(int, there_are))
     if value is not None and (type(value) is not int or value not in known):
-        raise InvalidEnv(
-            f"{name} of {env_id!r} must be one of {', '.join(map(str, known))}, got {quoted(value)}"
-        )
+        raise InvalidEnv(f"{name} of {env_id!r} must be one of {', '.join(map(str, known))}, got {quoted(value)}")

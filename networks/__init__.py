@@ -1,7 +1,7 @@
 """Networks for value-based reinforcement learning: encoders, LSTM and value heads. They need PyTorch only."""
 
-from pixelq.networks.activations import Activation
 from pixelq.networks.action_masks import among_allowed
+from pixelq.networks.activations import Activation
 from pixelq.networks.base import DrawnFrom, Encoder, Init
 from pixelq.networks.categorical import CategoricalHead, CategoricalLoss
 from pixelq.networks.cnn import DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN

@@ -37,8 +37,8 @@ from pixelq.envs import (
     split_rules,
     with_flicker,
 )
-from pixelq.envs.atari import ATARI_STACK
 from pixelq.envs.action_masks import ActionMasks
+from pixelq.envs.atari import ATARI_STACK
 from pixelq.envs.interface import has_time_limit
 from pixelq.envs.make import check_arguments
 

@@ -26,8 +26,8 @@ from pixelq.agents.runs.tables import (
     read_run,
     start_table,
 )
-from pixelq.agents.storage.environments import ARGUMENTS, are_same_arguments, is_same_environment
 from pixelq.agents.runs.tracking import TRACKING
+from pixelq.agents.storage.environments import ARGUMENTS, are_same_arguments, is_same_environment
 from pixelq.agents.storage.files import replace_file, sync_file, tidy_files
 from pixelq.agents.storage.pointers import CHECKPOINTS, best_evaluation
 

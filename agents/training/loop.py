@@ -21,8 +21,8 @@ from pixelq.agents.runs.checkpoints import RunCheckpoints, check_capacity, check
 from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.runs.machine import hardware
 from pixelq.agents.runs.progress import PROGRESS, ProgressFile
-from pixelq.agents.storage.json_values import is_count
 from pixelq.agents.storage.environments import ARGUMENTS
+from pixelq.agents.storage.json_values import is_count
 from pixelq.agents.storage.validation import is_count
 from pixelq.agents.training.advice import advice
 from pixelq.agents.training.callbacks import Callback, Training

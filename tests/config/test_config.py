@@ -110,7 +110,7 @@ def test_values_out_of_range_are_refused_by_name(field: str, value: Any) -> None
     ("values", "message"),
     [
         ({"gamma": 1.5}, "gamma must be in [0, 1], got 1.5"),
-        ({"gamma": True}, "gamma must be a number, got True"),
+        ({"gamma": True}, "gamma must be a number or a schedule, got True"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"batch_size": 32.0}, "batch_size must be an integer, got 32.0"),
         ({"batch_size": 10**12 + 1}, "batch_size must be at most 1,000,000,000,000, got 1000000000001"),

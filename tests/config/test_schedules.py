@@ -3,7 +3,7 @@
 import pytest
 
 from pixelq.agents import AgentConfig
-from pixelq.agents.config.schedules import epsilon_at, learning_rate_at, linear, priority_beta_at
+from pixelq.agents.config.at_step import epsilon_at, learning_rate_at, linear, priority_beta_at
 
 
 @pytest.mark.parametrize(
