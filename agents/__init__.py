@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.parts import register_encoder, register_head, register_target
 from pixelq.agents.config.presets import PRESETS, preset
 from pixelq.agents.errors import (
     InvalidCheckpoint,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
     from pixelq.agents.experience.batches import Batch
     from pixelq.agents.experience.replay import Replay
+    from pixelq.agents.learning.own_targets import TargetInputs
 
 __all__ = [
     "DQN",
@@ -42,11 +44,15 @@ __all__ = [
     "Replay",
     "RunFailed",
     "RunUnwritable",
+    "TargetInputs",
     "TrainingDiverged",
     "UserError",
     "__version__",
     "evaluate",
     "preset",
+    "register_encoder",
+    "register_head",
+    "register_target",
 ]
 
 __version__ = version("pixelq")
@@ -58,6 +64,7 @@ _IMPORTED_LATE = {
     "Evaluation": "evaluation.evaluate",
     "Policy": "acting.policy",
     "Replay": "experience.replay",
+    "TargetInputs": "learning.own_targets",
     "evaluate": "evaluation.evaluate",
 }
 """Module of each name that needs PyTorch; the imports above tell type checkers the same."""

@@ -1,6 +1,6 @@
 """Networks for value-based reinforcement learning: encoders, LSTM and value heads. They need PyTorch only."""
 
-from pixelq.networks.base import DrawnFrom, Encoder, Init
+from pixelq.networks.base import DrawnFrom, Encoder, Init, pixels_to_float
 from pixelq.networks.categorical import CategoricalHead
 from pixelq.networks.cnn import DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
 from pixelq.networks.encoders import make_encoder
@@ -39,4 +39,5 @@ __all__ = [
     "Target",
     "ValueHead",
     "make_encoder",
+    "pixels_to_float",
 ]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pixelq.agents.config.agent_config import AgentConfig
-from pixelq.agents.experience.batches import Batch, Sequences
+from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.experience.batches import Batch, SequenceFeatures, Sequences
 from pixelq.agents.learning.optimizers import (
     drop_subnormals,
     limit_norm,
@@ -19,6 +21,7 @@ from pixelq.agents.learning.optimizers import (
     norm_of_last_step,
     optimizer_tensors,
 )
+from pixelq.agents.learning.own_targets import TargetInputs, TargetRule, own_rule
 from pixelq.agents.learning.resets import shrink_and_perturb
 from pixelq.agents.learning.targets import greedy_policy, munchausen_reward, soft_policy
 from pixelq.agents.storage.validation import fitting, restore_generator
@@ -54,13 +57,17 @@ class Learner:
         self.generator = torch.Generator(self.device).manual_seed(seed)
         wants_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(self.device))
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bfloat16)
+        self.rule: TargetRule | None = own_rule(config, network)
         self.captured: Any = None  # the captured update and its replay; see `make_update`
         self._make_optimizers()
 
     def _make_optimizers(self) -> None:
         head = self.network.head
         fractions = list(head.proposal.parameters()) if isinstance(head, FractionHead) else []
-        others = [p for p in self.network.parameters() if all(p is not fraction for fraction in fractions)]
+        learning = [p for p in self.network.parameters() if p.requires_grad]  # of an own encoder, part may be frozen
+        others = [p for p in learning if all(p is not fraction for fraction in fractions)]
+        if not others:
+            raise InvalidConfig("the network must have weights to learn, got none that requires a gradient")
         self.optimizers = {"optimizer": make_optimizer(self.config, others)}
         if fractions:
             self.optimizers["fraction_optimizer"] = make_fraction_optimizer(self.config, fractions)
@@ -79,6 +86,8 @@ class Learner:
             if config.munchausen:
                 q = target_network.head.q(self._value(target_network, features.now(target_network)))
                 reward, next_policy = self._munchausen(batch, q, next_q)
+            if self.rule is not None:
+                reward, next_policy = self.rule(self._inputs(batch, features, next_q))
         # Loss
         with self.autocast:
             value = self._value(network, features.now(network))
@@ -99,6 +108,24 @@ class Learner:
     def _value(self, network: QNetwork, features: Tensor) -> Any:
         """Return the head's representation of the values, with noise that the batch shares."""
         return network.head(features, network.draw_noise(1, self.generator))
+
+    def _inputs(self, batch: Batch | Sequences, features: Batch | SequenceFeatures, next_q: Tensor) -> TargetInputs:
+        """Return what an own target rule can look at."""
+
+        def values(network: QNetwork, features_of: Callable[[QNetwork], Tensor]) -> Callable[[], Tensor]:
+            return lambda: network.head.q(self._value(network, features_of(network)))
+
+        return TargetInputs(
+            batch.action,
+            batch.reward,
+            batch.discount,
+            next_q,
+            self.config,
+            self.generator,
+            values(self.network, features.after),
+            values(self.target_network, features.now),
+            values(self.network, features.now),
+        )
 
     def _munchausen(self, batch: Batch | Sequences, q: Tensor, next_q: Tensor) -> tuple[Tensor, Tensor]:
         """Return reward [B] and next policy [B, A] of Munchausen DQN, from the target network's q at both states."""

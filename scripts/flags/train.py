@@ -13,7 +13,7 @@ from typing import Any, Literal, cast, get_args, get_type_hints
 
 from pixelq.agents import AgentConfig, InvalidRun, UserError, preset
 from pixelq.agents.config.presets import PRESET_PROTOCOLS
-from pixelq.agents.errors import printable
+from pixelq.agents.errors import UnregisteredPart, printable
 from pixelq.agents.storage.files import read_regular, user_path
 from pixelq.agents.storage.json_values import MOST_JSON, check_types
 from pixelq.agents.storage.rules import rules_of, split_rules, time_limit
@@ -71,7 +71,8 @@ class TrainArgs:
     max_episode_steps: int | None = None
     """Steps after which an episode is cut off; None for the environment's own limit."""
     modules: Modules = ()
-    """Module that registers environments, to import first; with --resume, the run alone imports none."""
+    """Module that registers environments, or encoders, heads and target rules, to import first; with --resume, the run
+    alone imports none."""
     agent: AgentConfig = field(default_factory=lambda: preset("quick"))
     """The agent's settings; they start from the preset's."""
 
@@ -127,6 +128,8 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
         chosen = chooser.parse_known_args(list(arguments))[0]
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from None
+    for module in chosen.modules:  # it may register parts, which the agent's settings name
+        importlib.import_module("pixelq.envs").import_module(module)  # by name, since it imports Gymnasium
     if not chosen.resume:
         return defaults_of(chosen.preset or ("classic" if _observes_vectors(chosen.env, chosen.modules) else "quick"))
     if chosen.out is None:
@@ -147,6 +150,8 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
         flags["agent"] = AgentConfig.from_dict(saved["agent"])
         flags |= protocol_flags(rules_of(saved))
         return TrainArgs(**flags)
+    except UnregisteredPart as error:
+        raise InvalidRun(f"{chosen.out} cannot be resumed: {error}") from error
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InvalidRun(f"no run in {chosen.out}; leave out --resume to start one") from error
     except OSError as error:
