@@ -10,7 +10,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from pixelq.agents.acting.own_parts import make_own_encoder, make_own_head
+from pixelq.agents.acting.own_parts import check_own_parts, make_own_encoder, make_own_head
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.machine_limits import free_memory
 from pixelq.agents.config.parts import BUILT_IN, is_own
@@ -63,9 +63,13 @@ def make_network(
     try:
         with drawn:
             if is_own("encoder", config.encoder):
-                own = make_own_encoder(observation_shape, config, is_pixels=is_pixels, module=encoder)
-                return _make_network(own, num_actions, config)
-            return _make_network(_make_encoder(observation_shape, config), num_actions, config)
+                made = make_own_encoder(observation_shape, config, is_pixels=is_pixels, module=encoder)
+            else:
+                made = _make_encoder(observation_shape, config)
+            network = _make_network(made, num_actions, config)
+        if is_own("encoder", config.encoder) or is_own("head", config.head):
+            check_own_parts(network, observation_shape, num_actions, config, is_pixels=is_pixels)
+        return network
     except ValueError as error:
         raise InvalidConfig(str(error)) from error
     except RuntimeError as error:

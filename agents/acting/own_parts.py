@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from pixelq.agents.config.agent_config import AgentConfig
-from pixelq.agents.config.parts import registered
+from pixelq.agents.config.parts import is_own, registered
 from pixelq.agents.errors import InvalidConfig, printable
-from pixelq.networks import Encoder, Target, ValueHead
+from pixelq.networks import Encoder, QNetwork, Target, ValueHead
 
 ROWS = 2
 """Observations in a trial."""
@@ -34,10 +34,9 @@ def make_own_encoder(
         module: The module that is handed over; None for a registered one.
 
     Raises:
-        InvalidConfig: If it cannot be made, or does not do what an encoder does.
+        InvalidConfig: If it cannot be made, or does not return features [B, D].
     """
-    what = f"the encoder {config.encoder}"
-    factory = registered("encoder", config.encoder)
+    what, factory = f"the encoder {config.encoder}", registered("encoder", config.encoder)
     if module is not None:
         with _sentence(f"{what} cannot be copied"):
             module = copy.deepcopy(module)
@@ -46,47 +45,62 @@ def make_own_encoder(
     else:
         with _sentence(f"{what} cannot be made for observations {[*observation_shape]}"):
             module = factory(observation_shape, config)
-    encoder = _checked_module(what, module)
-    obs = _ramp((ROWS, *observation_shape), torch.uint8 if is_pixels else torch.float32)
+    encoder: Any = _checked_module(what, module)
+    obs = _observations(observation_shape, is_pixels)
     with _sentence(f"{what} cannot read observations {_described(obs)}"), torch.no_grad():
-        features = encoder(obs)  # the first pass makes the weights of lazy layers
+        features = encoder(obs)  # this makes the weights of lazy layers
     _check_tensor(f"features of {what}", features, (ROWS, None), torch.float32)
-    width = int(features.shape[1])
+    width = features.shape[1]
     if getattr(encoder, "out_features", width) != width:
         raise InvalidConfig(f"out_features of {what} must be {width}, as its features are, got {encoder.out_features}")
-    encoder.out_features = width  # type: ignore[assignment]  # nn.Module allows tensors and modules alone
-    _check_repeatable(what, encoder, lambda: encoder(obs))
-    _check_saved(what, encoder)
-    weights = [weight for weight in encoder.parameters() if weight.requires_grad]
-    if weights:  # a frozen encoder has none
-        _check_gradient(what, _copied(what, encoder)(obs))
-    return encoder  # type: ignore[return-value]
+    encoder.out_features = width
+    return encoder  # type: ignore[no-any-return]
 
 
 def make_own_head(in_features: int, num_actions: int, config: AgentConfig) -> ValueHead:
     """Return the value head that is registered under the configuration's name, for features [B, in_features].
 
     Raises:
-        InvalidConfig: If it cannot be made, or does not do what a head does.
+        InvalidConfig: If it cannot be made, or does not return q-values [B, A].
     """
-    what = f"the head {config.head}"
-    factory = registered("head", config.head)
+    what, factory = f"the head {config.head}", registered("head", config.head)
     assert factory is not None  # the configuration has checked the name
     with _sentence(f"{what} cannot be made for {in_features} features and {num_actions} actions"):
-        made = factory(in_features, num_actions, config)
-    module = _checked_module(what, made)
+        module = factory(in_features, num_actions, config)
+    head: Any = _checked_module(what, module)
     for method in ("q", "loss"):
-        if not callable(getattr(module, method, None)):
+        if not callable(getattr(head, method, None)):
             raise InvalidConfig(f"{what} must have the method {method}, as pixelq.networks.ValueHead describes it")
-    head: Any = module
     features = _ramp((ROWS, in_features), torch.float32)
     with _sentence(f"{what} cannot read features {_described(features)}"), torch.no_grad():
         q = head.q(head(features, None))
     _check_tensor(f"q-values of {what}", q, (ROWS, num_actions), torch.float32)
-    _check_repeatable(what, head, lambda: head.q(head(features, None)))
-    _check_saved(what, head)
-    _check_loss(what, _copied(what, head), features, num_actions)
     return head  # type: ignore[no-any-return]
+
+
+def check_own_parts(
+    network: QNetwork, observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig, *, is_pixels: bool
+) -> None:
+    """Check that own parts of a new network act repeatably, and can be learned, copied and saved.
+
+    Raises:
+        InvalidConfig: If not.
+    """
+    if is_own("encoder", config.encoder):
+        what, encoder = f"the encoder {config.encoder}", network.encoder
+        obs = _observations(observation_shape, is_pixels)
+        _check_repeatable(what, encoder, lambda: encoder(obs))
+        _check_saved(what, encoder)
+        copied = _copied(what, encoder)
+        if any(weight.requires_grad for weight in encoder.parameters()):  # not of a frozen one
+            _check_gradient(f"features of {what}", copied(obs))
+    if is_own("head", config.head):
+        head: Any = network.head
+        what = f"the head {config.head}"
+        features = _ramp((ROWS, config.lstm or network.encoder.out_features), torch.float32)
+        _check_repeatable(what, head, lambda: head.q(head(features, None)))
+        _check_saved(what, head)
+        _check_loss(what, _copied(what, head), features, num_actions)
 
 
 def _check_loss(what: str, head: Any, features: Tensor, num_actions: int) -> None:
@@ -111,7 +125,7 @@ def _check_loss(what: str, head: Any, features: Tensor, num_actions: int) -> Non
     for name, found in (("priorities", priority), ("q-values in the loss", q)):
         if found.requires_grad:
             raise InvalidConfig(f"{name} of {what} must have no gradient; detach them")
-    _check_gradient(f"the loss of {what}", losses)
+    _check_gradient(f"losses of {what}", losses)
 
 
 def _checked_module(what: str, module: Any) -> nn.Module:
@@ -164,7 +178,9 @@ def _check_saved(what: str, module: nn.Module) -> None:
 def _check_gradient(what: str, found: Tensor) -> None:
     """Check that a gradient can be computed of what a module with weights to learn has returned."""
     if not found.requires_grad:
-        raise InvalidConfig(f"{what} must have a gradient; if its weights are not to learn, use requires_grad_(False)")
+        raise InvalidConfig(
+            f"{what} must have a gradient; if no weight is to learn, freeze all by requires_grad_(False)"
+        )
     with _sentence(f"no gradient of {what} can be computed"):
         found.sum().backward()  # type: ignore[no-untyped-call]
 
@@ -184,6 +200,10 @@ def _sentence(problem: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise InvalidConfig(f"{problem}: {type(error).__name__}: {printable(str(error), 200)}") from error
+
+
+def _observations(shape: tuple[int, ...], is_pixels: bool) -> Tensor:
+    return _ramp((ROWS, *shape), torch.uint8 if is_pixels else torch.float32)
 
 
 def _ramp(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
