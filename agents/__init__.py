@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.parts import register_encoder, register_head, register_target
 from pixelq.agents.config.presets import PRESETS, preset
 from pixelq.agents.errors import (
     InvalidCheckpoint,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
     from pixelq.agents.experience.batches import Batch
     from pixelq.agents.experience.replay import Replay
+    from pixelq.agents.learning.own_targets import TargetInputs
     from pixelq.agents.training.callbacks import Callback, Training
     from pixelq.agents.training.stopping import StopAfter, StopAtScore, StopWithoutProgress
     from pixelq.agents.training.trackers.mlflow_tracker import MlflowTracker
@@ -52,6 +54,7 @@ __all__ = [
     "StopAfter",
     "StopAtScore",
     "StopWithoutProgress",
+    "TargetInputs",
     "TrackioTracker",
     "Training",
     "TrainingDiverged",
@@ -60,6 +63,9 @@ __all__ = [
     "__version__",
     "evaluate",
     "preset",
+    "register_encoder",
+    "register_head",
+    "register_target",
 ]
 
 __version__ = version("pixelq")
@@ -79,6 +85,7 @@ _IMPORTED_LATE = {
     "Training": "training.callbacks",
     "TrackioTracker": "training.trackers.trackio_tracker",
     "WandbTracker": "training.trackers.wandb_tracker",
+    "TargetInputs": "learning.own_targets",
     "evaluate": "evaluation.evaluate",
 }
 """Module of each name that needs PyTorch; the imports above tell type checkers the same."""

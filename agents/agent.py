@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 import torch
+from torch import nn
 
 from pixelq.agents.acting.network import check_memory, make_network, set_options
 from pixelq.agents.acting.policy import ACTION_MASKS, Policy
@@ -30,7 +31,7 @@ class Agent(Policy):
     The training loop asks for an `Agent`. Users make a `DQN`, which adds `learn`.
 
     Args:
-        observation_space, action_space, config, device, seed: See `Policy`.
+        observation_space, action_space, config, device, seed, encoder: See `Policy`.
 
     Attributes:
         learner: Updates the network; it holds the target network and the optimisers.
@@ -52,8 +53,9 @@ class Agent(Policy):
         *,
         device: str | torch.device = "auto",
         seed: int = 0,
+        encoder: nn.Module | None = None,
     ) -> None:
-        super().__init__(observation_space, action_space, config, device=device, seed=seed)
+        super().__init__(observation_space, action_space, config, device=device, seed=seed, encoder=encoder)
         self.config.check_given()
         self.learner = Learner(self.network, self.config, self.seeds.learner)
         self.replay: Replay | None = None
@@ -135,8 +137,9 @@ class Agent(Policy):
     def reset_network(self) -> None:
         """Reset the networks towards newly drawn weights, as `reset_every` asks; see `Learner.reset`."""
         seed = np.random.SeedSequence([self.seeds.resets, self.updates]).generate_state(1, np.uint32)[0]
-        shape = self.observation_space.shape
-        self.learner.reset(make_network(shape, self.num_actions, self.config, int(seed)))
+        space = self.observation_space
+        is_pixels = space.dtype == np.uint8
+        self.learner.reset(make_network(space.shape, self.num_actions, self.config, int(seed), is_pixels=is_pixels))
 
     def checkpoint(self, *, for_acting: bool = False) -> Checkpoint:
         """Return all of the agent except its replay, as a checkpoint holds it; `for_acting` is explained in `save`."""

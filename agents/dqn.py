@@ -24,6 +24,7 @@ class DQN(Agent):
         config: Hyperparameters, or the name of a preset; None for the defaults of `AgentConfig`.
         device: `auto` for a GPU if there is one, or the name of a PyTorch device.
         seed: Seed of the weights, the exploration and the sampling.
+        encoder: An `nn.Module` in place of the configuration's encoder; see `Policy`.
 
     Raises:
         InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such preset or device.

@@ -53,6 +53,10 @@ class InvalidConfig(UserError):
     """A configuration that cannot be run."""
 
 
+class UnregisteredPart(InvalidConfig):
+    """A configuration that names an encoder, a head or a target rule that is neither built in nor registered."""
+
+
 class InvalidCheckpoint(UserError):
     """A checkpoint that is missing, damaged or of another agent."""
 

@@ -2,7 +2,7 @@
 
 from pixelq.networks.action_masks import among_allowed
 from pixelq.networks.activations import Activation
-from pixelq.networks.base import DrawnFrom, Encoder, Init
+from pixelq.networks.base import DrawnFrom, Encoder, Init, pixels_to_float
 from pixelq.networks.categorical import CategoricalHead, CategoricalLoss
 from pixelq.networks.cnn import DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
 from pixelq.networks.encoders import make_encoder
@@ -50,4 +50,5 @@ __all__ = [
     "ValueHead",
     "among_allowed",
     "make_encoder",
+    "pixels_to_float",
 ]

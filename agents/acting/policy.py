@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pixelq.agents.acting.exploration import epsilon_greedy
 from pixelq.agents.acting.memory import Memory, PolicyState, memory_of, state_of
@@ -23,10 +24,11 @@ from pixelq.agents.config.at_step import epsilons_at
 from pixelq.agents.config.described import described
 from pixelq.agents.config.device import resolve_device, sent
 from pixelq.agents.config.integers import MOST_SEED, checked_integer
+from pixelq.agents.config.parts import handed_over, is_handed_over
 from pixelq.agents.config.presets import config_of
 from pixelq.agents.config.seeds import agent_seeds
-from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig, one_line
-from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint, read_description
+from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig, UnregisteredPart, one_line
+from pixelq.agents.storage.checkpoint import Checkpoint, read_checkpoint, read_description
 from pixelq.agents.storage.environments import ARGUMENTS, FromFile, env_arguments
 from pixelq.agents.storage.json_values import check_types
 from pixelq.agents.storage.pretrained import find_policy
@@ -51,6 +53,9 @@ class Policy:
         config: Hyperparameters, or the name of a preset; None for the defaults of `AgentConfig`.
         device: `auto` for a GPU if there is one, or the name of a PyTorch device.
         seed: Seed of the weights, the exploration and the sampling.
+        encoder: An `nn.Module` that maps observations [B, *shape] to features float32 [B, D], in place of the
+            configuration's encoder; see `pixelq.agents.register_encoder`, which also tells how the command line finds
+            one. The policy has a copy, `network.encoder`, whose weights are those of the module and not the seed's.
 
     Attributes:
         network: The online network. It is never replaced, only changed in place.
@@ -76,6 +81,7 @@ class Policy:
         *,
         device: str | torch.device = "auto",
         seed: int = 0,
+        encoder: nn.Module | None = None,
     ) -> None:
         if not isinstance(observation_space, gymnasium.spaces.Box):
             raise InvalidConfig(f"the observation space must be a Box, got {observation_space}")
@@ -87,11 +93,22 @@ class Policy:
         self.observation_space, self.action_space = observation_space, action_space
         self.num_actions = int(action_space.n)
         self._config = config_of(config)
+        if encoder is not None:
+            if not isinstance(encoder, nn.Module):
+                raise InvalidConfig(f"encoder must be an nn.Module or None, got {encoder!r:.80}")
+            self._config = dataclasses.replace(self._config, encoder=handed_over(encoder))
         self.device = resolve_device(device)
         self.seed = seed
         self.seeds = agent_seeds(seed)
         check_memory(observation_space.shape, self.num_actions, self._config, self.device, learns=self.reads_learner)
-        network = make_network(observation_space.shape, self.num_actions, self.config, self.seeds.network)
+        network = make_network(
+            observation_space.shape,
+            self.num_actions,
+            self.config,
+            self.seeds.network,
+            is_pixels=observation_space.dtype == np.uint8,
+            encoder=encoder,
+        )
         self.network = network.to(self.device)
         self.noise = torch.Generator(self.device).manual_seed(self.seeds.noise)  # of noisy layers when acting
         self.rng = np.random.default_rng(self.seeds.actions)
@@ -301,7 +318,14 @@ class Policy:
         raise ValueError(f"the observation must have shape {shape} or {batch}, got {obs.shape}")
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], device: str | torch.device = "auto", **changes: Any) -> Self:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        device: str | torch.device = "auto",
+        *,
+        encoder: nn.Module | None = None,
+        **changes: Any,
+    ) -> Self:
         """Load a checkpoint, the best (or else the latest) checkpoint of a run, or a pretrained policy.
 
         A `Policy` does not read the learner's file, which also has the state of noisy layers' generator. So its
@@ -310,11 +334,13 @@ class Policy:
         Args:
             path: The folder, or the name of a pretrained policy such as `demo`.
             device: `auto` for a GPU if there is one, or the name of a PyTorch device.
+            encoder: Module like the one that was handed over when the agent was made; None for any other agent.
             changes: Settings to change, as by `replace`. A schedule that is a function of the user's own must be given
                 here again to learn on: a file keeps its name alone, and whether it is the same is not checked.
 
         Raises:
-            InvalidCheckpoint: If it is missing or damaged, or its weights belong to another network.
+            InvalidCheckpoint: If it is missing or damaged, its weights belong to another network, or a part of its
+                network is not registered or handed over.
             InvalidConfig: If there is no such device, a change cannot be made, or a function must be given again.
         """
         device = resolve_device(device)
@@ -323,6 +349,7 @@ class Policy:
         with _describing(path):
             shape, dtype = observations(state["observation_space"])
             num_actions, saved = count(state, "num_actions"), AgentConfig.from_dict(state["config"])
+            _check_handed_over(path, saved, encoder)
         config = replaced(saved, changes)
         check_changeable(saved, config, cls.__name__)
         if cls.reads_learner:
@@ -331,7 +358,8 @@ class Policy:
             check_weights(weights, shape, num_actions, config)  # before memory is allocated for them
             checkpoint = read_checkpoint(folder, learner=cls.reads_learner)
             box, actions = unbounded_box(shape, dtype), gymnasium.spaces.Discrete(num_actions)
-            policy = cls(box, actions, config, device=device, seed=count(state, "seed", most=MOST_SEED))
+            seed = count(state, "seed", most=MOST_SEED)
+            policy = cls(box, actions, config, device=device, seed=seed, encoder=encoder)
             policy.restore(checkpoint)
         return policy
 
@@ -360,8 +388,26 @@ def _describing(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except InvalidCheckpoint:
         raise
+    except UnregisteredPart as error:
+        raise InvalidCheckpoint(f"{path} cannot be loaded: {error}") from error
     except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
         raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error
+
+
+def _check_handed_over(path: str | os.PathLike[str], config: AgentConfig, encoder: nn.Module | None) -> None:
+    """Check that an encoder is handed over to `load` if, and only if, one was when the agent was made.
+
+    Raises:
+        InvalidCheckpoint: If it is missing, of another class, or not wanted.
+    """
+    given = None if encoder is None else handed_over(encoder)
+    if is_handed_over(config.encoder) and given is None:
+        raise InvalidCheckpoint(
+            f"{path} was trained with an encoder that was handed over, {config.encoder}; in Python, load it with "
+            "encoder=module; for the command line, train with a registered encoder (pixelq.agents.register_encoder)"
+        )
+    if given is not None and given != config.encoder:
+        raise InvalidCheckpoint(f"{path} was trained with the encoder {config.encoder}, got encoder={given}")
 
 
 def _pixels(obs: NDArray[Any]) -> NDArray[np.uint8]:

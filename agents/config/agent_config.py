@@ -12,6 +12,7 @@ import numpy as np
 
 from pixelq.agents.config.field_texts import show_fields
 from pixelq.agents.config.integers import MOST, plain, shown
+from pixelq.agents.config.parts import BUILT_IN, check_name, is_handed_over, is_own
 from pixelq.agents.config.schedules import (
     FARTHEST,
     Missing,
@@ -48,8 +49,8 @@ READ_AT_EACH_STEP = frozenset(
 CHANGEABLE = READ_AT_EACH_STEP | frozenset(
     "gamma n_step batch_size reward_clip double munchausen munchausen_alpha munchausen_temperature munchausen_clip "
     "loss kappa tau_samples tau_samples_target tau_samples_policy fraction_entropy fraction_learning_rate "
-    "fraction_epsilon clip_weighted max_grad_norm adam_epsilon rmsprop_decay rmsprop_epsilon weight_decay priority_alpha "
-    "priority_epsilon priority_uniform priority_eta precision cuda_graph".split()
+    "fraction_epsilon clip_weighted max_grad_norm adam_epsilon rmsprop_decay rmsprop_epsilon weight_decay "
+    "priority_alpha priority_epsilon priority_uniform priority_eta precision cuda_graph".split()
 )
 """Fields that may be changed in an agent that exists. The others say what its network and its replay are built from."""
 
@@ -161,8 +162,9 @@ class AgentConfig:
     """Noisy layers in the head, with new noise for acting and for each update (Fortunato et al. 2018)."""
     noisy_sigma: float = setting(0.5, "exploration", least=0.0)
     """Initial scale σ₀ of the noise (no effect while `noisy` is False)."""
-    head: Literal["scalar", "categorical", "quantile", "implicit", "fqf"] = setting("scalar", "head")
-    """What is predicted of the return: mean, categorical (C51), quantile (QR-DQN), implicit (IQN), or fqf."""
+    head: Literal["scalar", "categorical", "quantile", "implicit", "fqf"] | str = setting("scalar", "head")
+    """What is predicted of the return: scalar (the mean), categorical (C51), quantile (QR-DQN), implicit (IQN) or fqf;
+    or a registered head."""
     atoms: int = setting(51, "head", least=2)
     """Atoms of the categorical head."""
     v_min: float = setting(-10.0, "head")
@@ -209,6 +211,8 @@ class AgentConfig:
     """Limit w·δ to ±1, and not δ, in the Huber loss of the scalar head, with the importance weight w (DQN Zoo)."""
     munchausen: bool = setting(False, "returns and targets")
     """Scaled log-policy in the reward, soft maximum in the target (Vieillard et al. 2020)."""
+    target: str | None = setting(None, "returns and targets")
+    """Registered target rule, in place of `double` and `munchausen`; None for what these say."""
     munchausen_alpha: float = setting(0.9, "returns and targets", least=0.0, most=1.0)
     """Scale of the log-policy in the reward (no effect while `munchausen` is False, like the next two)."""
     munchausen_temperature: float = setting(0.03, "returns and targets", "return", above=0.0)
@@ -239,10 +243,11 @@ class AgentConfig:
     """Updates between resets: a new head, the encoder shrunk towards a new one (Schwarzer et al. 2023); None: never."""
     reset_shrink: float = setting(0.5, "resets", least=0.0, most=1.0)
     """Share of the encoder's weights that a reset keeps (BBF 0.5, SR-SPR 0.8); the rest comes from a new encoder."""
-    encoder: Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "hadamax", "hadamax_deep"] = (
-        setting("auto", "encoder")
-    )
-    """Network from observation to features; auto takes mlp for vectors, nature for images, minatar for small ones."""
+    encoder: (
+        Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "hadamax", "hadamax_deep"] | str
+    ) = setting("auto", "encoder")
+    """Network from observation to features, built in or registered; auto takes mlp for vectors, nature for images,
+    minatar for small ones."""
     encoder_width: int = setting(1, "encoder", least=1)
     """Factor of the channels of the impala encoder."""
     spectral_norm: bool = setting(False, "encoder")
@@ -262,7 +267,7 @@ class AgentConfig:
     precision: Literal["float32", "bfloat16", "auto"] = setting("float32", "arithmetic")
     """Arithmetic of an update's matrix products; auto takes bfloat16 where the hardware computes in it."""
     cuda_graph: bool = setting(True, "arithmetic")
-    """On a GPU, launch an update as one captured graph (no effect on a CPU)."""
+    """On a GPU, launch an update as one captured graph (no effect on a CPU, and with parts of your own)."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -270,11 +275,15 @@ class AgentConfig:
             value = plain(getattr(self, field.name))
             object.__setattr__(self, field.name, value)
             hint = hints[field.name]
+            if field.name in BUILT_IN:  # names of parts, which are checked below
+                continue
             if callable(value) and field.name in SCHEDULED:
                 self._check_schedule(field, value, hint)
             else:
                 requirement = _violated(value, hint, field.metadata)
                 self._require(field.name, requirement is None, str(requirement))
+        for kind in BUILT_IN:
+            check_name(kind, getattr(self, kind))
         self._check_combinations()
 
     def _check_schedule(self, field: dataclasses.Field[Any], schedule: Schedule, hint: Any) -> None:
@@ -364,11 +373,12 @@ class AgentConfig:
         self._require(
             "initialization", self.initialization == "auto" or not self.spectral_norm, "auto with spectral_norm"
         )
-        is_projection = self.categorical_loss == "projection"
+        # An own head may read what it likes.
+        is_projection = self.categorical_loss == "projection" or is_own("head", self.head)
         self._require(
             "categorical_loss", is_projection or self.head == "categorical", "projection unless the head is categorical"
         )
-        is_scalar = self.head == "scalar"
+        is_scalar = self.head == "scalar" or is_own("head", self.head)
         self._require("loss", is_scalar or self.loss == "huber", "huber unless the head is scalar")
         self._require("value_rescaling", is_scalar or not self.value_rescaling, "False unless the head is scalar")
         self._require(
@@ -380,8 +390,15 @@ class AgentConfig:
             "weight_decay", self.weight_decay == 0 or self.optimizer != "rmsprop", "0 with the optimizer rmsprop"
         )
         for name, default in (("encoder_width", 1), ("spectral_norm", False), ("adaptive_pool", None)):
-            is_default = getattr(self, name) == default
-            self._require(name, is_default or self.encoder == "impala", f"{default} unless the encoder is impala")
+            is_fine = getattr(self, name) == default or self.encoder == "impala" or is_own("encoder", self.encoder)
+            self._require(name, is_fine, f"{default} unless the encoder is impala")
+        for name in ("double", "munchausen"):
+            self._require(name, self.target is None or not getattr(self, name), "False with a target rule of your own")
+        self._require(
+            "reset_every",
+            self.reset_every is None or not is_handed_over(self.encoder),
+            "None with an encoder that was handed over, of which no new one can be made; register a factory for it",
+        )
 
     def _require(self, name: str, condition: bool, requirement: str) -> None:
         if not condition:

@@ -24,7 +24,7 @@ from pixelq.agents.storage.json_values import check_types, is_number
 from pixelq.agents.storage.pointers import CHECKPOINTS, Mark, marked
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
 from pixelq.agents.storage.rules import rules_of, with_rules
-from pixelq.agents.storage.validation import count, is_number, observations
+from pixelq.agents.storage.validation import count, observations
 from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec, split_rules
 
 NUM_ENVS = 8

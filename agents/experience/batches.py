@@ -151,7 +151,7 @@ class SequenceFeatures:
 
     def _after_burn_in(self, network: QNetwork) -> Tensor:
         if network not in self._features:
-            learns = next(network.parameters()).requires_grad  # the target network does not
+            learns = any(weight.requires_grad for weight in network.parameters())  # the target network does not
             with torch.set_grad_enabled(learns):
                 self._features[network] = self.batch.stretch.features(network, self.batch.burn_in)
         return self._features[network]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from pixelq.agents.config.agent_config import READ_AT_EACH_STEP, AgentConfig
 from pixelq.agents.config.at_step import learning_rate_at
-from pixelq.agents.experience.batches import Batch, Sequences
+from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.experience.batches import Batch, SequenceFeatures, Sequences
 from pixelq.agents.learning.optimizers import (
     drop_subnormals,
     limit_norm,
@@ -21,6 +23,7 @@ from pixelq.agents.learning.optimizers import (
     norm_of_last_step,
     optimizer_tensors,
 )
+from pixelq.agents.learning.own_targets import TargetInputs, TargetRule, own_rule
 from pixelq.agents.learning.resets import shrink_and_perturb
 from pixelq.agents.learning.targets import greedy_policy, munchausen_reward, soft_policy
 from pixelq.agents.storage.validation import fitting, restore_generator
@@ -60,6 +63,7 @@ class Learner:
         self.target_network = copy.deepcopy(network).requires_grad_(False).to(self.device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.autocast = self._make_autocast()
+        self.rule: TargetRule | None = own_rule(config, network)
         self.captured: Any = None  # the captured update and its replay; see `make_update`
         self._make_optimizers(learning_rate_at(config, 0))
 
@@ -71,7 +75,10 @@ class Learner:
     def _make_optimizers(self, learning_rate: float) -> None:
         head = self.network.head
         fractions = list(head.proposal.parameters()) if isinstance(head, FractionHead) else []
-        others = [p for p in self.network.parameters() if all(p is not fraction for fraction in fractions)]
+        learning = [p for p in self.network.parameters() if p.requires_grad]  # of an own encoder, part may be frozen
+        others = [p for p in learning if all(p is not fraction for fraction in fractions)]
+        if not others:
+            raise InvalidConfig("the network must have weights to learn, got none that requires a gradient")
         self.optimizers = {"optimizer": make_optimizer(self.config, others, learning_rate)}
         if fractions:
             self.optimizers["fraction_optimizer"] = make_fraction_optimizer(self.config, fractions)
@@ -105,6 +112,8 @@ class Learner:
             if config.munchausen:
                 q = target_network.head.q(self._value(target_network, features.now(target_network)))
                 reward, next_policy = self._munchausen(batch, among_allowed(q, batch.mask), next_q)
+            if self.rule is not None:
+                reward, next_policy = self.rule(self._inputs(batch, features, next_q))
         # Loss
         with self.autocast:
             value = self._value(network, features.now(network))
@@ -125,6 +134,26 @@ class Learner:
     def _value(self, network: QNetwork, features: Tensor) -> Any:
         """Return the head's representation of the values, with noise that the batch shares."""
         return network.head(features, network.draw_noise(1, self.generator))
+
+    def _inputs(self, batch: Batch | Sequences, features: Batch | SequenceFeatures, next_q: Tensor) -> TargetInputs:
+        """Return what an own target rule can look at."""
+
+        def values(
+            network: QNetwork, features_of: Callable[[QNetwork], Tensor], mask: Tensor | None
+        ) -> Callable[[], Tensor]:
+            return lambda: among_allowed(network.head.q(self._value(network, features_of(network))), mask)
+
+        return TargetInputs(
+            batch.action,
+            batch.reward,
+            batch.discount,
+            next_q,
+            self.config,
+            self.generator,
+            values(self.network, features.after, batch.next_mask),
+            values(self.target_network, features.now, batch.mask),
+            values(self.network, features.now, batch.mask),
+        )
 
     def _munchausen(self, batch: Batch | Sequences, q: Tensor, next_q: Tensor) -> tuple[Tensor, Tensor]:
         """Return reward [B] and next policy [B, A] of Munchausen DQN, from the target network's q at both states."""

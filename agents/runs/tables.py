@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pixelq.agents.errors import InvalidRun, one_line
-from pixelq.agents.storage.checkpoint import one_line
 from pixelq.agents.storage.environments import ARGUMENTS
 from pixelq.agents.storage.files import open_regular, open_to_append, read_regular, replace_file
 from pixelq.agents.storage.json_values import MOST_JSON, check_types, count_in, number_in

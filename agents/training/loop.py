@@ -23,7 +23,6 @@ from pixelq.agents.runs.machine import hardware
 from pixelq.agents.runs.progress import PROGRESS, ProgressFile
 from pixelq.agents.storage.environments import ARGUMENTS
 from pixelq.agents.storage.json_values import is_count
-from pixelq.agents.storage.validation import is_count
 from pixelq.agents.training.advice import advice
 from pixelq.agents.training.callbacks import Callback, Training
 from pixelq.agents.training.collector import Collector, Restarts, check_envs, note_envs

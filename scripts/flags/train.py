@@ -15,7 +15,7 @@ import tyro
 
 from pixelq.agents import AgentConfig, InvalidRun, UserError, preset
 from pixelq.agents.config.presets import PRESET_PROTOCOLS
-from pixelq.agents.errors import printable
+from pixelq.agents.errors import UnregisteredPart, printable
 from pixelq.agents.storage.environments import FromFile, env_arguments
 from pixelq.agents.storage.files import read_regular, user_path
 from pixelq.agents.storage.json_values import MOST_JSON, check_types
@@ -87,16 +87,16 @@ class TrainArgs:
     env_kwargs: EnvKwargs = field(default_factory=dict)
     """Keyword argument KEY of the environment, a value in TOML or JSON, or else text; may be repeated."""
     wrappers: Names = ()
-    """Wrappers around each environment, the innermost first: classes or functions MODULE:NAME, or MODULE:NAME(key=value),
-    with commas between them."""
+    """Wrappers around each environment, the innermost first: classes or functions MODULE:NAME, or
+    MODULE:NAME(key=value), with commas between them."""
     track: Annotated[tuple[Literal["wandb", "mlflow", "trackio"], ...], tyro.conf.UseAppendAction] = ()
     """Service that keeps a record of the run, by the service's own settings: wandb, mlflow or trackio; may be repeated.
     With --resume, the run goes on in its record."""
     track_project: str | None = None
     """Project of the record; None for the one that the service's settings name, or else pixelq."""
     modules: Modules = ()
-    """Module that registers or holds environments or wrappers, to import first; with --resume, the run alone imports
-    none."""
+    """Module that registers or holds environments, wrappers, encoders, heads or target rules, to import first; with
+    --resume, the run alone imports none."""
     agent: AgentConfig = field(default_factory=lambda: preset("quick"))
     """The agent's settings; they start from the preset's."""
 
@@ -179,6 +179,8 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
         raise UserError(str(error)) from None
     if chosen.modules or chosen.wrappers or ":" in chosen.env:
         allow_working_folder()
+    for module in chosen.modules:  # it may register parts, which the agent's settings name
+        importlib.import_module("pixelq.envs").import_module(module)  # by name, since it imports Gymnasium
     if not chosen.resume:
         is_vector = chosen.preset is None and _observes_vectors(chosen, env_kwargs)
         return replace(defaults_of(chosen.preset or ("classic" if is_vector else "quick")), env_kwargs=env_kwargs)
@@ -217,6 +219,8 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
         flags |= protocol_flags(rules_of(saved))
         flags |= {"env": FromFile(saved["env"]), "env_kwargs": own["env_kwargs"], "wrappers": tuple(own["wrappers"])}
         return _with_kwargs(TrainArgs(**flags), env_kwargs)
+    except UnregisteredPart as error:
+        raise InvalidRun(f"{chosen.out} cannot be resumed: {error}") from error
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InvalidRun(f"no run in {chosen.out}; leave out --resume to start one") from error
     except OSError as error:
