@@ -92,6 +92,8 @@ CHANGEABLE = frozenset(
     | {"agent.cuda_graph"}
 )
 """Flags that may change when a run is resumed."""
+NOT_SAVED = frozenset({"device", "modules", "progress", "track", "track_project"})
+"""Flags that a run's folder does not choose."""
 
 
 def read(arguments: Sequence[str]) -> TrainArgs:
@@ -154,15 +156,7 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
             raise KeyError(*missing)
         if saved["env"] is None:
             raise InvalidRun(f"{chosen.out} was trained in environments without an ID; resume it from Python")
-        names = kinds.keys() & saved.keys() - {
-            "agent",
-            "device",
-            "protocol",
-            "flicker",
-            "modules",
-            "track",
-            "track_project",
-        }
+        names = kinds.keys() & saved.keys() - NOT_SAVED - {"agent", "protocol", "flicker"}
         flags = {name: saved[name] for name in names}
         time_limit(flags)
         # A choice among names is text.
