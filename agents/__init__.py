@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
     from pixelq.agents.experience.batches import Batch
     from pixelq.agents.experience.replay import Replay
+    from pixelq.agents.training.callbacks import Callback, Training
+    from pixelq.agents.training.stopping import StopAfter, StopAtScore, StopWithoutProgress
     from pixelq.agents.training.trackers.mlflow_tracker import MlflowTracker
     from pixelq.agents.training.trackers.trackio_tracker import TrackioTracker
     from pixelq.agents.training.trackers.wandb_tracker import WandbTracker
@@ -37,6 +39,7 @@ __all__ = [
     "Agent",
     "AgentConfig",
     "Batch",
+    "Callback",
     "Evaluation",
     "InvalidCheckpoint",
     "InvalidConfig",
@@ -46,7 +49,11 @@ __all__ = [
     "Replay",
     "RunFailed",
     "RunUnwritable",
+    "StopAfter",
+    "StopAtScore",
+    "StopWithoutProgress",
     "TrackioTracker",
+    "Training",
     "TrainingDiverged",
     "UserError",
     "WandbTracker",
@@ -60,11 +67,16 @@ __version__ = version("pixelq")
 _IMPORTED_LATE = {
     "Agent": "agent",
     "Batch": "experience.batches",
+    "Callback": "training.callbacks",
     "DQN": "dqn",
     "Evaluation": "evaluation.evaluate",
     "MlflowTracker": "training.trackers.mlflow_tracker",
     "Policy": "acting.policy",
     "Replay": "experience.replay",
+    "StopAfter": "training.stopping",
+    "StopAtScore": "training.stopping",
+    "StopWithoutProgress": "training.stopping",
+    "Training": "training.callbacks",
     "TrackioTracker": "training.trackers.trackio_tracker",
     "WandbTracker": "training.trackers.wandb_tracker",
     "evaluate": "evaluation.evaluate",

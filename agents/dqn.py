@@ -48,13 +48,12 @@ class DQN(Agent):
     ) -> Self:
         """Train for `steps` more agent steps, summed over the environments.
 
-        Every count is in agent steps. Nothing but `steps`, the environments and callbacks changes what is learned.
-        SIGINT, SIGTERM, SIGHUP and SIGUSR1 write a checkpoint and stop, unless they are ignored.
+        Nothing but `steps`, the environments and callbacks changes what is learned. SIGINT, SIGTERM, SIGHUP and SIGUSR1
+        write a checkpoint and stop, unless they are ignored.
 
         The next call with the same environments goes on where the games stand: twelve calls of 1,000 steps are one of
-        12,000, also where several environments go a few steps beyond the last. If `learn`, `evaluate` or, for those of
-        `make_vec`, anybody has reset or stepped them since, it begins new episodes. The replay is kept for environments
-        that are made alike, and emptied for others.
+        12,000. If `learn`, `evaluate` or, for those of `make_vec`, anybody has reset or stepped them since, it begins
+        new episodes. The replay is kept for environments that are made alike, and emptied for others.
 
         Args:
             envs: Environments with next-step autoreset, as `pixelq.envs.make_vec` makes them.

@@ -105,7 +105,7 @@ def _is_literal(value: Any) -> bool:
     if type(value) is dict:
         return all(map(_is_literal, value)) and all(map(_is_literal, value.values()))
     if type(value) in (float, complex):
-        return abs(value) < float("inf")
+        return bool(abs(value) < float("inf"))
     return value is None or type(value) in (bool, int, str, bytes)
 
 
@@ -138,7 +138,8 @@ def split_named(text: str) -> list[str]:
 def trust(module: str) -> None:
     """Let names from files lead to the classes and functions of a module, and of the modules in it.
 
-    The command line calls this for modules that stand on it, and `make_vec` for those of objects it is given.
+    This is called for modules that the user names: by `import_module`, by `--import`, in a text that comes from no
+    file, or with a class or function that is handed over.
     """
     _trusted.add(module)
 
@@ -163,23 +164,35 @@ def imported(module: str) -> ModuleType:
         return importlib.import_module(module)
 
 
+def is_from_file(text: str) -> bool:
+    """Return whether a text was read from a file, which its class says; see `agents.storage.environments.FromFile`."""
+    return bool(getattr(text, "is_from_file", False))
+
+
 def resolve(text: str, what: str) -> Callable[..., Any]:
     """Return the class or function that a name stands for; one with arguments as a `functools.partial`.
+
+    A text that the user wrote is followed, and its module trusted from then on.
 
     Args:
         text: `MODULE:NAME` or `MODULE:NAME(key=value, …)`.
         what: What is named, such as `wrapper`, for errors.
 
     Raises:
-        InvalidEnv: If the user has not named the module (see `trust`), or there is no such class or function in it.
+        InvalidEnv: If the text comes from a file and the user has not named the module (see `trust`), or if there is no
+            such class or function in it.
     """
     named = parse_named(text, what)
-    check_trusted(text, what)
+    if is_from_file(text):
+        check_trusted(text, what)
     found = _found(imported(named.module), named.name)
-    if found is None or not callable(found) or inspect.ismodule(found):
+    if found is None or not callable(found):
         raise InvalidEnv(f"the module {quoted(named.module)} has no class or function {quoted(named.name)}")
     defined = _module_of(found)
-    if not (_is_open(named, found) or _is_trusted(defined) or _is_same_package(defined, named)):
+    if not is_from_file(text):
+        trust(named.module)
+        trust(defined)
+    elif not (_is_open(named, found) or _is_trusted(defined) or _is_same_package(defined, named)):
         raise _untrusted(text, what, defined)
     return functools.partial(found, **named.arguments) if named.arguments else found
 
@@ -208,7 +221,8 @@ def name_of(value: object) -> str | None:
     if isinstance(value, functools.partial):
         if value.args:
             return None
-        value, arguments = value.func, value.keywords
+        arguments = value.keywords
+        value = value.func
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str):
         return None

@@ -145,9 +145,9 @@ class Hooks:
 
     def compare(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         """Note whether a resumed run has callbacks with the names that it had, given both times' config.json."""
-        if before.get("callbacks", []) != now.get("callbacks", []) and before:
-            names = [", ".join(map(str, config.get("callbacks") or ["none"])) for config in (before, now)]
-            self.changes.append(printable(f"callbacks were {names[0]} and are {names[1]}"))
+        were, are = (_names(config.get("callbacks")) for config in (before, now))
+        if before and were != are:
+            self.changes.append(printable(f"callbacks: {were} before, {are} now"))
 
     def state(self) -> dict[str, Any]:
         """Return the JSON values that `load_state` restores."""
@@ -187,6 +187,10 @@ class Hooks:
                 self._call(name, "load_state", states[name])
             elif name in states and not callback.watches_only:
                 self.changes.append(f"the callback {name} kept no state")
+
+
+def _names(values: object) -> str:
+    return ", ".join(map(str, values)) if isinstance(values, list) and values else "none"
 
 
 def check_callbacks(callbacks: object) -> None:

@@ -196,8 +196,8 @@ class Tracker(Callback):
             check_films()
             request = request_of(best, 1, device=str(training.agent.device))
             policy = Policy.load(best, request.device)
-            limit = request.max_episode_steps
-            film_episode(policy, evaluation_game(policy, request.env, request.protocol, None, 0, limit), path)
+            game = evaluation_game(policy, request.env, request.protocol, None, request.seed, request.env_arguments)
+            film_episode(policy, game, path)
         except MissingExtra:
             return
         except Exception as error:
