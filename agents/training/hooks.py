@@ -82,8 +82,8 @@ class Hooks:
 
     @property
     def wants_evaluations(self) -> bool:
-        """Whether a callback wants to know of evaluations."""
-        return bool(self._wanted("on_evaluation"))
+        """Whether a callback that may change the training wants to know of evaluations, also of those told before."""
+        return any(not self.callbacks[name].watches_only for name in self._wanted("on_evaluation"))
 
     @contextmanager
     def told(self) -> Iterator[None]:

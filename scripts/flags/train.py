@@ -107,6 +107,8 @@ CHANGEABLE = frozenset(
     | {"agent.cuda_graph"}
 )
 """Flags that may change when a run is resumed."""
+NOT_SAVED = frozenset({"device", "modules", "progress", "track", "track_project"})
+"""Flags that a run's folder does not choose."""
 
 
 def read(arguments: Sequence[str]) -> TrainArgs:
@@ -202,16 +204,7 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
         check_types(own, {"env_kwargs": dict, "wrappers": list})
         if not all(isinstance(name, str) for name in own["wrappers"]):
             raise ValueError("wrappers must be names")
-        names = kinds.keys() & (saved | made).keys() - {
-            "agent",
-            "device",
-            "protocol",
-            "flicker",
-            "modules",
-            "track",
-            "track_project",
-            *own,
-        }
+        names = kinds.keys() & (saved | made).keys() - NOT_SAVED - {"agent", "protocol", "flicker", *own}
         flags = {name: (saved | made)[name] for name in names}
         # A choice among names is text.
         check_types(flags, {name: kinds[name] if isinstance(kinds[name], type | UnionType) else str for name in names})

@@ -36,14 +36,14 @@ class MlflowTracker(Tracker):
     library = "mlflow"
     title = "MLflow"
 
-    def open(self, run: str | None, config: dict[str, Any], training: Training) -> str:
+    def open(self, run: str | None, project: str | None, config: dict[str, Any], training: Training) -> str:
         """Open a run of MLflow."""
         self._client = self._service.MlflowClient()
         if run is not None:
             self._client.update_run(run, status="RUNNING")
         else:
             name = self.name or (training.out.resolve().name if training.out is not None else None)
-            run = str(self._client.create_run(self._experiment(), run_name=name).info.run_id)
+            run = str(self._client.create_run(self._experiment(project), run_name=name).info.run_id)
             make = self._service.entities.Param
             texts = [make(name, str(value)[:MOST_CHARACTERS]) for name, value in _flat(config)]
             for first in range(0, len(texts), MOST_PARAMETERS):
@@ -52,9 +52,8 @@ class MlflowTracker(Tracker):
         self._client.log_dict(run, config, "config.json")
         return run
 
-    def _experiment(self) -> str:
+    def _experiment(self, project: str | None) -> str:
         """Return the ID of the experiment, which is created if there is none of its name."""
-        project = self.project
         if project is None:
             if "MLFLOW_EXPERIMENT_ID" in os.environ:
                 return os.environ["MLFLOW_EXPERIMENT_ID"]

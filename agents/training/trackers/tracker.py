@@ -9,7 +9,6 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar
@@ -22,6 +21,7 @@ from pixelq.agents.evaluation.film import check_films
 from pixelq.agents.evaluation.scoring import request_of
 from pixelq.agents.runs.event_file import TAGS
 from pixelq.agents.runs.progress import FINISHED
+from pixelq.agents.runs.tables import TABLES, read_run
 from pixelq.agents.runs.tracking import Record, read_record, write_record
 from pixelq.agents.storage.checkpoint import read_checkpoint, write_checkpoint
 from pixelq.agents.storage.files import read_regular
@@ -43,7 +43,7 @@ class Tracker(Callback):
     nothing more.
 
     A resumed run goes on in the same record, which tracking.json in the run's folder names. If the run goes on from a
-    checkpoint older than the record, steps that the record has are not sent again.
+    checkpoint older than the record, steps that the record has are not sent again; rows that it lacks are sent first.
 
     Args:
         project: Project to which the run belongs; None for the one that the service's own settings name, or `pixelq`.
@@ -75,11 +75,12 @@ class Tracker(Callback):
 
     # What services do
 
-    def open(self, run: str | None, config: dict[str, Any], training: Training) -> str:
+    def open(self, run: str | None, project: str | None, config: dict[str, Any], training: Training) -> str:
         """Open a record, and return the name under which `open` finds it again.
 
         Args:
             run: That name, for a record to go on with; None for a new one.
+            project: Project of the record; None for the default.
             config: The run's configuration.
             training: The training.
         """
@@ -114,13 +115,22 @@ class Tracker(Callback):
             found = read_record(out, self.library)
         elif out is None and training.step > 0:  # trained in several calls
             found = self._record
-        if found is not None:
-            self.project = self.project or found.project
-        config = _config_of(training)
-        run = self.open(None if found is None else found.run, config, training)
-        self._record = Record(run, self.project) if found is None else replace(found, run=run, project=self.project)
+        steps = {} if found is None else found.steps
+        project = self.project or (None if found is None else found.project)
+        run = self.open(None if found is None else found.run, project, _config_of(training), training)
+        self._record = Record(run, project, steps)
         if out is not None:
             write_record(out, self.library, self._record)
+        if out is not None and training.options.resume and training.step > 0:
+            self._catch_up(training, out)
+
+    def _catch_up(self, training: Training, out: Path) -> None:
+        """Send the rows that the run's tables have and the record lacks, in the order of their steps."""
+        tables = read_run(out)
+        found = {"metrics": tables.metrics, "evaluations": tables.evaluations}
+        rows = [(int(row["step"]), table, row) for table in TABLES for row in found[table]]
+        for step, table, row in sorted(rows, key=lambda each: each[0]):
+            self._send(training, table, row | {"step": step})
 
     def on_metrics(self, training: Training, row: dict[str, Any]) -> None:
         """Send a row of metrics."""
@@ -136,8 +146,9 @@ class Tracker(Callback):
         record, step = self._record, row["step"]
         if self._is_lost or record is None or step <= record.steps.get(table, -1):
             return
-        values = {tag: row.get(name) for name, tag in TAGS[table].items()}
-        finite = {tag: float(value) for tag, value in values.items() if value is not None and math.isfinite(value)}
+        cells = {tag: row.get(name) for name, tag in TAGS[table].items()}
+        values = {tag: float(cell) for tag, cell in cells.items() if cell not in (None, "")}
+        finite = {tag: value for tag, value in values.items() if math.isfinite(value)}
 
         def send() -> None:
             record.steps[table] = step
@@ -185,8 +196,8 @@ class Tracker(Callback):
             check_films()
             request = request_of(best, 1, device=str(training.agent.device))
             policy = Policy.load(best, request.device)
-            made = request.env_arguments
-            film_episode(policy, evaluation_game(policy, request.env, request.protocol, None, 0, made), path)
+            game = evaluation_game(policy, request.env, request.protocol, None, request.seed, request.env_arguments)
+            film_episode(policy, game, path)
         except MissingExtra:
             return
         except Exception as error:

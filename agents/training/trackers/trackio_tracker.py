@@ -25,12 +25,11 @@ class TrackioTracker(Tracker):
     library = "trackio"
     title = "Trackio"
 
-    def open(self, run: str | None, config: dict[str, Any], training: Training) -> str:
+    def open(self, run: str | None, project: str | None, config: dict[str, Any], training: Training) -> str:
         """Open a run of Trackio."""
         name = self.name or (training.out.resolve().name if training.out is not None else DEFAULT_PROJECT)
         run = run or f"{name}-{secrets.token_hex(3)}"
-        project = self.project or DEFAULT_PROJECT
-        self._run = self._service.init(project=project, name=run, config=config, resume="allow")
+        self._run = self._service.init(project=project or DEFAULT_PROJECT, name=run, config=config, resume="allow")
         return run
 
     def log(self, values: dict[str, float], step: int) -> None:

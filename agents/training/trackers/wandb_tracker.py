@@ -42,14 +42,14 @@ class WandbTracker(Tracker):
         self._run: Any = None
         self._is_own = True
 
-    def open(self, run: str | None, config: dict[str, Any], training: Training) -> str:
+    def open(self, run: str | None, project: str | None, config: dict[str, Any], training: Training) -> str:
         """Open a run of wandb."""
         self._is_own = self._service.run is None
         if not self._is_own:
             self._run = self._service.run
         else:
-            options: dict[str, Any] = {"name": self.name, "project": self.project}
-            if self.project is None and "WANDB_PROJECT" not in os.environ:
+            options: dict[str, Any] = {"name": self.name, "project": project}
+            if project is None and "WANDB_PROJECT" not in os.environ:
                 options["project"] = DEFAULT_PROJECT
             if training.out is not None:
                 options["name"] = self.name or training.out.resolve().name
