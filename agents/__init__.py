@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.parts import register_encoder, register_head, register_target
 from pixelq.agents.config.presets import PRESETS, preset
+from pixelq.agents.config.schedules import Constant, Cosine, Exponential, Linear, Piecewise
 from pixelq.agents.errors import (
     InvalidCheckpoint,
     InvalidConfig,
@@ -42,11 +43,16 @@ __all__ = [
     "AgentConfig",
     "Batch",
     "Callback",
+    "Constant",
+    "Cosine",
     "Evaluation",
+    "Exponential",
     "InvalidCheckpoint",
     "InvalidConfig",
     "InvalidRun",
+    "Linear",
     "MlflowTracker",
+    "Piecewise",
     "Policy",
     "Replay",
     "RunFailed",

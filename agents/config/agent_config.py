@@ -47,10 +47,11 @@ READ_AT_EACH_STEP = frozenset(
 """Changeable fields from which nothing is built: they are read when they are needed."""
 
 CHANGEABLE = READ_AT_EACH_STEP | frozenset(
-    "gamma n_step batch_size reward_clip double munchausen munchausen_alpha munchausen_temperature munchausen_clip "
-    "loss kappa tau_samples tau_samples_target tau_samples_policy fraction_entropy fraction_learning_rate "
-    "fraction_epsilon clip_weighted max_grad_norm adam_epsilon rmsprop_decay rmsprop_epsilon weight_decay "
-    "priority_alpha priority_epsilon priority_uniform priority_eta precision cuda_graph".split()
+    "gamma n_step batch_size reward_clip double munchausen munchausen_alpha munchausen_temperature "
+    "munchausen_clip loss kappa tau_samples tau_samples_target tau_samples_policy fraction_entropy "
+    "fraction_learning_rate fraction_epsilon clip_weighted max_grad_norm adam_epsilon rmsprop_decay "
+    "rmsprop_epsilon weight_decay priority_alpha priority_epsilon priority_uniform priority_eta precision "
+    "cuda_graph".split()
 )
 """Fields that may be changed in an agent that exists. The others say what its network and its replay are built from."""
 
@@ -99,9 +100,10 @@ class AgentConfig:
     """
 
     gamma: float | Schedule = setting(0.99, "returns and targets", least=0.0, most=1.0)
-    """Discount of one agent step, in [0, 1]; may be a schedule."""
+    """Discount of one agent step, in [0, 1], or a schedule as of `learning_rate`."""
     n_step: int | Schedule = setting(1, "returns and targets", "steps", least=1)
-    """Rewards summed before bootstrapping (Sutton 1988), never across the end of an episode; may be a schedule."""
+    """Rewards summed before bootstrapping (Sutton 1988), never across the end of an episode; or a schedule as of
+    `learning_rate`, whose values are rounded."""
     batch_size: int = setting(32, "replay and updates", "transitions", least=1)
     """Transitions in an update; with an LSTM, sequences."""
     replay_capacity: int = setting(1_000_000, "replay and updates", "rows", least=1)
@@ -117,7 +119,9 @@ class AgentConfig:
     target_tau: float | None = setting(None, "returns and targets", above=0.0, most=1.0)
     """Share τ by which the target network moves towards the online one after each update; None for whole copies."""
     learning_rate: float | Schedule = setting(2.5e-4, "optimiser", above=0.0)
-    """Step size of the optimiser; may be a schedule."""
+    """Step size of the optimiser, or a schedule: `linear(start, end, steps)`, `cosine(start, end, steps)`,
+    `exponential(start, end, steps, limit=0)` or `piecewise((0, value), (step, value), …)` with numbers or schedules as
+    values, in steps from `learning_starts` on."""
     learning_rate_end: float = setting(0.0, "optimiser", least=0.0)
     """Step size at the end of its decay (no effect while `learning_rate_steps` is None)."""
     learning_rate_steps: int | None = setting(None, "optimiser", "steps", least=1)
@@ -137,7 +141,7 @@ class AgentConfig:
     loss: Literal["huber", "squared"] = setting("huber", "returns and targets")
     """Loss of a TD error δ: Huber with threshold 1 (½δ² inside), or δ²."""
     epsilon: float | Schedule | None = setting(None, "exploration", least=0.0, most=1.0)
-    """Probability of a random action, a number or a schedule; None for the decay that the next three describe."""
+    """Probability of a random action, or a schedule as of `learning_rate`; None for what the next three describe."""
     epsilon_start: float = setting(1.0, "exploration", least=0.0, most=1.0)
     """Probability of a random action up to `learning_starts`."""
     epsilon_end: float = setting(0.1, "exploration", least=0.0, most=1.0)
@@ -198,7 +202,7 @@ class AgentConfig:
     priority_alpha: float = setting(0.5, "prioritised replay", least=0.0, most=1.0)
     """Exponent of the priorities (like all `priority` settings, no effect while `prioritized` is False)."""
     priority_beta: float | Schedule = setting(0.4, "prioritised replay", least=0.0, most=1.0)
-    """Initial exponent of the importance weights; may be a schedule, for all steps."""
+    """Initial exponent of the importance weights, or a schedule for all steps, as of `learning_rate`."""
     priority_beta_end: float = setting(1.0, "prioritised replay", least=0.0, most=1.0)
     """Exponent of the importance weights at the end of its growth (no effect while `priority_beta_steps` is None)."""
     priority_beta_steps: int | None = setting(None, "prioritised replay", "steps", least=1)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import difflib
-import re
 from typing import Any
 
 from pixelq.agents.config.schedules import KINDS, NamedSchedule, make_schedule
 from pixelq.agents.errors import InvalidConfig
 
-EXAMPLE = "linear(1e-3, 1e-5, 100000)"
+EXAMPLE = "linear(1e-3,1e-5,100000)"
 """A schedule for messages."""
 LONGEST = 10_000
 """Greatest number of characters of a schedule."""
@@ -33,14 +32,9 @@ def parse_schedule(text: str) -> NamedSchedule:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         tree = None
     if not isinstance(tree, ast.Call):
-        raise InvalidConfig(f"a number or a schedule such as {EXAMPLE}, got {text!r:.80}")
+        raise InvalidConfig(f"must be a number or a schedule such as {EXAMPLE}, got {text!r:.80}")
     schedule: NamedSchedule = _value(tree)
     return schedule
-
-
-def is_call(text: str) -> bool:
-    """Return whether a text looks like a schedule and not like a number."""
-    return re.match(r"\s*[^\W\d]\w*\s*\(", text) is not None
 
 
 def _value(node: ast.expr) -> Any:
@@ -56,7 +50,7 @@ def _value(node: ast.expr) -> Any:
             if name.lower() not in KINDS:
                 near = difflib.get_close_matches(name.lower(), KINDS, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}"
-                raise InvalidConfig(f"a number or a schedule such as {EXAMPLE}, got {name!r:.80}; {hint}")
+                raise InvalidConfig(f"must be a number or a schedule such as {EXAMPLE}, got {name!r:.80}; {hint}")
             named = {str(keyword.arg): _value(keyword.value) for keyword in keywords}
             return make_schedule(name.lower(), [_value(each) for each in args], named)
-    raise InvalidConfig(f"a number or a schedule such as {EXAMPLE}, got {ast.unparse(node)!r:.80}")
+    raise InvalidConfig(f"must be a number or a schedule such as {EXAMPLE}, got {ast.unparse(node)!r:.80}")
