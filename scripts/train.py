@@ -198,12 +198,13 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs, trackers: list[Tracker]) -> N
     all_curves = f"tensorboard --logdir {args.out} for all of them"
     if not has_tensorboard():
         all_curves = f"TensorBoard would have all of them: {how_to_install('tensorboard')}"
+    modules = "".join(f" --import {module}" for module in args.modules)
     print(
         f"\n  run       {args.out}\n"
         f"  policy    {result.request.checkpoint}   (figures in {args.out / FINAL_EVALUATION})\n"
         f"  curve     {curve}   ({all_curves})\n"
-        f"  evaluate  pixelq evaluate {args.out} --video {args.out / 'video'}\n"
-        f"  go on     pixelq train --resume --out {args.out} --steps {2 * args.steps}"
+        f"  evaluate  pixelq evaluate {args.out}{modules} --video {args.out / 'video'}\n"
+        f"  go on     pixelq train --resume --out {args.out}{modules} --steps {2 * args.steps}"
     )
 
 
