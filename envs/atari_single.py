@@ -1,7 +1,7 @@
 """Atari games one by one, for what ale_py's native vector environment lacks: game modes, difficulties and RAM."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ale_py
@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
-from pixelq.envs.atari import FRAMES_PER_STEP
+from pixelq.envs.atari import FRAMES_PER_STEP, check_registered
 from pixelq.envs.checks import checked_count
 from pixelq.envs.errors import InvalidEnv, quoted
 from pixelq.envs.flicker import uniform
@@ -18,7 +18,7 @@ from pixelq.envs.gymnasium_vec import GymnasiumVec
 from pixelq.envs.ids import check_id
 from pixelq.envs.observed import Preparation
 from pixelq.envs.protocols import Protocol
-from pixelq.envs.resizing import Resizing
+from pixelq.envs.resizing import LARGEST_FRAME, Resizing
 
 RAM_BYTES = 128
 
@@ -82,7 +82,7 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
         protocol: Protocol,
         *,
         full_action_space: bool = False,
-        options: AtariOptions = AtariOptions(),  # noqa: B008  # it is frozen
+        options: AtariOptions = AtariOptions(),  # it is frozen
         frame_size: int = 84,
         render_mode: str | None = None,
     ) -> None:
@@ -141,9 +141,10 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
         life_lost, self._lives = 0 < lives < self._lives and not terminated, lives
         return self._observation(), reward, terminated, truncated, self._info(life_lost)
 
-    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]  # with the one render mode that there is
+    def render(self) -> NDArray[np.uint8]:
         """Return the picture in colour of which the observation is the grey one, uint8 [height, width, 3]."""
-        return np.maximum(self._colours[0], self._colours[1], out=self._colours[0])
+        picture: NDArray[np.uint8] = np.maximum(self._colours[0], self._colours[1], out=self._colours[0])
+        return picture
 
     def _look(self, place: int) -> None:
         """Keep the present screen as that of a step's last frame, 0, or of the one before, 1."""
@@ -197,13 +198,15 @@ class AtariGames(GymnasiumVec):
         protocol: Protocol,
         *,
         full_action_space: bool = False,
-        options: AtariOptions = AtariOptions(),  # noqa: B008  # it is frozen
+        options: AtariOptions = AtariOptions(),  # it is frozen
         frame_size: int = 84,
         frame_stack: int = 4,
-        wrappers: tuple[Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]], ...] = (),
+        wrappers: Sequence[Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]] = (),
         render_mode: str | None = None,
     ) -> None:
         env_id = check_id(env_id)
+        check_registered(env_id, gymnasium.spec(env_id).kwargs)
+        frame_size = checked_count("frame_size", frame_size, least=1, most=LARGEST_FRAME)
         is_ram = options.obs_type == "ram"
         if is_ram and protocol.flicker:
             raise InvalidEnv("only pictures flicker; leave flicker out, or obs_type 'ram'")
@@ -257,6 +260,4 @@ def _check_among(env_id: str, name: str, value: Any, there_are: Any) -> None:
     """
     known = sorted(map(int, there_are))
     if value is not None and (type(value) is not int or value not in known):
-        raise InvalidEnv(
-            f"{name} of {env_id!r} must be one of {', '.join(map(str, known))}, got {quoted(value)}"
-        )
+        raise InvalidEnv(f"{name} of {env_id!r} must be one of {', '.join(map(str, known))}, got {quoted(value)}")

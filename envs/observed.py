@@ -12,12 +12,10 @@ from gymnasium.wrappers import FlattenObservation, FrameStackObservation, Graysc
 from pixelq.envs.checks import checked_count
 from pixelq.envs.errors import InvalidEnv, printable, quoted
 from pixelq.envs.flicker import DEEPEST_STACK
-from pixelq.envs.resizing import ResizeObservation
+from pixelq.envs.resizing import LARGEST_FRAME, ResizeObservation
 
 Env = gymnasium.Env[Any, Any]
 
-LARGEST_FRAME = 512
-"""Greatest height and width of a picture that is to be resized."""
 MOST_NUMBERS = 2**24
 """Most numbers in an observation of which an agent can be saved."""
 MANY_NUMBERS = 20_000

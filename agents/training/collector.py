@@ -58,18 +58,20 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
 def note_envs(agent: Agent, envs: VectorEnv, *, resume: bool = False) -> None:
     """Record in the agent which environments it is trained in.
 
-    If Atari environments stack another number of frames than `config.frame_stack`, that becomes theirs, with a warning.
+    If environments of pictures stack another number than `config.frame_stack`, that becomes theirs, with a warning.
     A replay of other environments is dropped, with a warning unless the run to `resume` restores its own.
     """
     asked_for, stack = agent.config.frame_stack, frame_stack_of(envs, agent.config.frame_stack)
     agent.env_id = env_id(envs)
-    if not is_atari(agent.env_id or "") and stack == 1 and asked_for not in (1, AgentConfig.frame_stack):
+    is_stacked = stack > 1 or (is_atari(agent.env_id or "") and len(agent.observation_space.shape or ()) == 3)
+    if not is_stacked and asked_for not in (1, AgentConfig.frame_stack):
         warnings.warn(
-            f"only Atari games stack frames, so frame_stack {asked_for} has no effect; "
-            "wrap the environments in gymnasium.wrappers.FrameStackObservation to stack their observations",
+            f"only pictures are stacked, and these by make_vec(..., frame_stack={asked_for}), so frame_stack "
+            f"{asked_for} has no effect; wrap the environments in gymnasium.wrappers.FrameStackObservation to stack "
+            "other observations",
             stacklevel=4,  # the caller of learn
         )
-    if is_atari(agent.env_id or "") and stack != asked_for:
+    if is_stacked and stack != asked_for:
         agent.configure(dataclasses.replace(agent.config, frame_stack=stack))
         warnings.warn(
             f"the configuration said frame_stack {asked_for}, but the environments stack {stack}; now it says {stack}. "
