@@ -33,7 +33,9 @@ from pixelq.envs.interface import (
     restartable,
     restorable,
     share_environments,
+    wrapper_with_statistics,
 )
+from pixelq.envs.observed import value_notes
 
 
 def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None = None) -> None:
@@ -41,10 +43,17 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
 
     Raises:
         InvalidConfig: If they reset in another way, have other observations or actions than the agent, or are the same
-            for training and evaluation.
+            for training and evaluation, or have running statistics, without which the agent could not be evaluated.
     """
     check_resets(envs)
     check_fits(agent, envs)
+    for each in (envs, *(() if evaluation_envs is None else (evaluation_envs,))):
+        wrapper = wrapper_with_statistics(each)
+        if wrapper is not None:
+            raise InvalidConfig(
+                f"the environments have the wrapper {wrapper}, whose running statistics are not kept with the agent; "
+                "scale by fixed numbers instead, as by gymnasium.wrappers.TransformObservation or TransformReward"
+            )
     if evaluation_envs is not None:
         check_resets(evaluation_envs)
         if share_environments(envs, evaluation_envs):
@@ -166,6 +175,8 @@ class Collector:
         if self.obs is None:
             self.obs, _ = self.envs.reset()
             check_finite(self._name, self.obs)
+            for sentence in value_notes(self.obs) if self.agent.step == 0 else ():
+                self.restarts.warn(sentence)
 
     def act(self) -> None:
         """Write the observations, choose actions and send them."""

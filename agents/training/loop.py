@@ -33,7 +33,7 @@ from pixelq.agents.training.resume import restore_run, run_state
 from pixelq.agents.training.signals import stop_signals
 from pixelq.agents.training.threads import suitable_threads
 from pixelq.agents.training.updater import Updater
-from pixelq.envs.interface import frame_stack_of, frames_per_step
+from pixelq.envs.interface import frame_stack_of, frames_per_step, notes_of
 
 
 class Parts(NamedTuple):
@@ -51,6 +51,7 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions) -> N
     agent.check_learning_rate()
     note_envs(agent, envs, resume=options.resume)
     sentences = advice(agent, steps, options.description.get("preset"), resume=options.resume)
+    sentences += () if options.resume else notes_of(envs)
     with suitable_threads(agent, options.out if options.resume else None):
         _train(agent, envs, agent.step + steps, options, sentences)
 
