@@ -1,5 +1,6 @@
 """Atari games one by one, for what ale_py's native vector environment lacks: game modes, difficulties and RAM."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,9 +52,9 @@ class AtariOptions:
         if options.obs_type not in ("grayscale", "ram"):
             raise InvalidEnv(f"obs_type must be 'grayscale' or 'ram', got {quoted(options.obs_type)}")
         if options.mode is not None or options.difficulty is not None:
-            game = _loaded(_rom_of(env_id))
-            _check_among(env_id, "mode", options.mode, game.getAvailableModes())
-            _check_among(env_id, "difficulty", options.difficulty, game.getAvailableDifficulties())
+            modes, difficulties = _available(_rom_of(env_id))
+            _check_among(env_id, "mode", options.mode, modes)
+            _check_among(env_id, "difficulty", options.difficulty, difficulties)
         return options
 
 
@@ -252,12 +253,18 @@ def _load(emulator: ale_py.ALEInterface, rom: str, seed: int) -> None:
     emulator.loadROM(rom)
 
 
-def _check_among(env_id: str, name: str, value: Any, there_are: Any) -> None:
+@functools.cache
+def _available(rom: str) -> tuple[list[int], list[int]]:
+    """Return the modes and difficulties of a game."""
+    game = _loaded(rom)
+    return sorted(map(int, game.getAvailableModes())), sorted(map(int, game.getAvailableDifficulties()))
+
+
+def _check_among(env_id: str, name: str, value: Any, known: list[int]) -> None:
     """Check that a game has a mode or difficulty.
 
     Raises:
         InvalidEnv: If it has not.
     """
-    known = sorted(map(int, there_are))
     if value is not None and (type(value) is not int or value not in known):
         raise InvalidEnv(f"{name} of {env_id!r} must be one of {', '.join(map(str, known))}, got {quoted(value)}")
