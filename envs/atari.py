@@ -30,6 +30,10 @@ from pixelq.envs.protocols import NO_LIMIT, Protocol, with_flicker
 from pixelq.envs.resizing import LARGEST_FRAME
 from pixelq.envs.separate_games import SeparateGames
 
+ATARI_STACK = 4
+"""Number of pictures in an observation of an Atari game unless another is asked for."""
+ATARI_SIZE = 84
+"""Height and width of a picture of an Atari game unless another is asked for."""
 FRAMES_PER_STEP = 4
 """Emulator frames in an agent step."""
 
@@ -53,6 +57,8 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
     `info` holds int32 arrays [N] `env_id`, `lives`, `frame_number` and `episode_frame_number`. Where the protocol ends
     the return at a lost life, it also holds `life_lost`, bool [N]: a life was lost, and the game continues.
     `frame_number` counts from the last anchor: after `ANCHOR_EVERY` steps the next episode gets a new seed.
+
+    `arguments` holds the arguments of `make_vec` that make the same games again, as JSON values.
 
     `step(actions)` equals `send(actions)` and `recv()`; between the two the games run in the background.
 
@@ -86,8 +92,8 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         *,
         full_action_space: bool = False,
         num_threads: int = 0,
-        frame_stack: int = 4,
-        frame_size: int = 84,
+        frame_stack: int = ATARI_STACK,
+        frame_size: int = ATARI_SIZE,
         colour: bool = False,
     ) -> None:
         self.env_id = check_id(env_id)
@@ -99,6 +105,10 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self.frame_stack = 1 if colour else checked_count("frame_stack", frame_stack, least=1, most=DEEPEST_STACK)
         frame_size = checked_count("frame_size", frame_size, least=1, most=LARGEST_FRAME)
         self._flicker = Flicker(self.protocol.flicker, self.num_envs, self.frame_stack)
+        check_flag("full_action_space", full_action_space)
+        self.arguments = atari_arguments(
+            full_action_space, ATARI_STACK if colour else self.frame_stack, ATARI_SIZE if colour else frame_size
+        )
         self._make_native = functools.partial(self._make, full_action_space, None if colour else frame_size)
         native = self._make_native(self.num_envs, num_threads)
         self._native: Native | None = native
@@ -386,6 +396,26 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             yield self._native
         finally:
             self._lock.release()
+
+
+def atari_arguments(full_action_space: bool, frame_stack: int, frame_size: int) -> dict[str, Any]:
+    """Return the arguments of `make_vec` by which games differ, as JSON values."""
+    arguments = {
+        "full_action_space": (bool(full_action_space), False),
+        "frame_stack": (frame_stack, ATARI_STACK),
+        "frame_size": (frame_size, ATARI_SIZE),
+    }
+    return {name: value for name, (value, usual) in arguments.items() if value != usual}
+
+
+def check_flag(name: str, value: bool) -> None:
+    """Check that a value is True or False.
+
+    Raises:
+        InvalidEnv: If it is not.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidEnv(f"{name} must be True or False, got {quoted(value)}")
 
 
 def check_registered(env_id: str, kwargs: Mapping[str, Any]) -> None:

@@ -57,6 +57,12 @@ class Preparation:
         """Return whether observations of an environment with this space are stacks."""
         return self.frame_stack > 1 and _is_image(space)
 
+    def arguments(self, space: Space[Any]) -> dict[str, Any]:
+        """Return the arguments of `make_vec` that prepare an environment with this space, as JSON values."""
+        size = {} if self.frame_size is None else {"frame_size": int(self.frame_size)}
+        grey = {"grayscale": True} if self.grayscale else {}
+        return size | grey | ({"frame_stack": int(self.frame_stack)} if self.stacks(space) else {})
+
     def refusal(self, space: Space[Any]) -> str | None:
         """Return what is wrong with the observations of an environment, or None if agents can see them."""
         parts = list(_parts(space))
@@ -143,8 +149,8 @@ def value_notes(observations: NDArray[Any]) -> tuple[str, ...]:
         )
     if observations.dtype.kind == "f" and observations.ndim > 2 and max(-low, high) > FARTHEST:
         return (
-            f"the first observations are {observations.dtype} from {low:g} to {high:g}, and networks read these as they "
-            "are; if they are pictures, scale them to about [0, 1] in a wrapper, or show colours as uint8",
+            f"the first observations are {observations.dtype} from {low:g} to {high:g}, and networks read these as "
+            "they are; if they are pictures, scale them to about [0, 1] in a wrapper, or show colours as uint8",
         )
     return ()
 

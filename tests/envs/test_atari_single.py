@@ -75,9 +75,8 @@ def test_games_are_restored_exactly() -> None:
 
 
 def test_no_ops_are_drawn_from_the_seed() -> None:
-    game, begun = AtariGame("ALE/Breakout-v5", PROTOCOLS["nature"]), []
-    for seed in (0, None, None, None, None, None, None, None, 0):
-        begun.append(game.reset(seed=seed)[1]["episode_frame_number"])
+    game = AtariGame("ALE/Breakout-v5", PROTOCOLS["nature"])
+    begun = [game.reset(seed=seed)[1]["episode_frame_number"] for seed in (0, *[None] * 7, 0)]
     assert begun[0] == begun[-1]
     assert len(set(begun)) > 4
     assert 1 <= min(begun) < 10
