@@ -1,6 +1,7 @@
 """Atari games one by one, for what ale_py's native vector environment lacks: game modes, difficulties and RAM."""
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +11,23 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
-from pixelq.envs.atari import FRAMES_PER_STEP
+from pixelq.envs.atari import (
+    ATARI_SIZE,
+    ATARI_STACK,
+    FRAMES_PER_STEP,
+    atari_arguments,
+    check_flag,
+    check_registered,
+)
+from pixelq.envs.checks import checked_count
 from pixelq.envs.errors import InvalidEnv, quoted
 from pixelq.envs.flicker import uniform
 from pixelq.envs.gymnasium_vec import GymnasiumVec
 from pixelq.envs.ids import check_id
 from pixelq.envs.observed import Preparation
 from pixelq.envs.protocols import Protocol
-from pixelq.envs.resizing import Resizing
+from pixelq.envs.recipe import Recipe
+from pixelq.envs.resizing import LARGEST_FRAME, Resizing
 
 RAM_BYTES = 128
 
@@ -50,9 +60,9 @@ class AtariOptions:
         if options.obs_type not in ("grayscale", "ram"):
             raise InvalidEnv(f"obs_type must be 'grayscale' or 'ram', got {quoted(options.obs_type)}")
         if options.mode is not None or options.difficulty is not None:
-            game = _loaded(_rom_of(env_id))
-            _check_among(env_id, "mode", options.mode, game.getAvailableModes())
-            _check_among(env_id, "difficulty", options.difficulty, game.getAvailableDifficulties())
+            modes, difficulties = _available(_rom_of(env_id))
+            _check_among(env_id, "mode", options.mode, modes)
+            _check_among(env_id, "difficulty", options.difficulty, difficulties)
         return options
 
 
@@ -67,8 +77,8 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
     Args:
         env_id: A Gymnasium id `ALE/*-v5`.
         protocol: Stickiness, no-ops, life losses, time limit and flicker.
-        full_action_space: Whether to use all 18 joystick actions instead of the game's own.
         options: Mode, difficulty and kind of observations.
+        full_action_space: Whether to use all 18 joystick actions instead of the game's own.
         frame_size: Height and width of an observation.
         render_mode: `rgb_array` to draw the screen in colour.
     """
@@ -79,10 +89,10 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
         self,
         env_id: str,
         protocol: Protocol,
+        options: AtariOptions = AtariOptions(),
         *,
         full_action_space: bool = False,
-        options: AtariOptions = AtariOptions(),  # it is frozen
-        frame_size: int = 84,
+        frame_size: int = ATARI_SIZE,
         render_mode: str | None = None,
     ) -> None:
         self.protocol, self.options, self.render_mode = protocol, options, render_mode
@@ -140,9 +150,10 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
         life_lost, self._lives = 0 < lives < self._lives and not terminated, lives
         return self._observation(), reward, terminated, truncated, self._info(life_lost)
 
-    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]  # with the one render mode that there is
+    def render(self) -> NDArray[np.uint8]:
         """Return the picture in colour of which the observation is the grey one, uint8 [height, width, 3]."""
-        return np.maximum(self._colours[0], self._colours[1], out=self._colours[0])
+        picture: NDArray[np.uint8] = np.maximum(self._colours[0], self._colours[1], out=self._colours[0])
+        return picture
 
     def _look(self, place: int) -> None:
         """Keep the present screen as that of a step's last frame, 0, or of the one before, 1."""
@@ -171,60 +182,58 @@ class AtariGames(GymnasiumVec):
     """N Atari games stepped one after another, with the protocol's rules and the metadata of `AtariVec`.
 
     Args:
-        env_id: A Gymnasium id `ALE/*-v5`.
+        recipe: Id `ALE/*-v5`, `AtariOptions` as its arguments, and what is wrapped around each game; pictures are
+            stacked around the wrappers.
         num_envs: Number of copies N.
         seed: Non-negative seed.
         protocol: See `AtariGame`.
         full_action_space: See `AtariGame`.
-        options: See `AtariGame`.
-        frame_size: See `AtariGame`.
         frame_stack: Number of pictures in an observation; RAM is not stacked.
-        wrappers: Functions that wrap a game, the first one innermost; pictures are stacked around them.
+        frame_size: See `AtariGame`.
         render_mode: `rgb_array` for the method `frame`, otherwise None.
 
     Raises:
-        InvalidEnv: If an argument is out of range, or RAM is to flicker.
+        InvalidEnv: If an argument is out of range, the game has no such mode or difficulty, or RAM is to flicker.
     """
 
     frames_per_step: int = FRAMES_PER_STEP
 
     def __init__(
         self,
-        env_id: str,
+        recipe: Recipe,
         num_envs: int,
         seed: int,
         protocol: Protocol,
-        *,
         full_action_space: bool = False,
-        options: AtariOptions = AtariOptions(),  # it is frozen
-        frame_size: int = 84,
-        frame_stack: int = 4,
-        wrappers: tuple[Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]], ...] = (),
+        frame_stack: int = ATARI_STACK,
+        frame_size: int = ATARI_SIZE,
+        *,
         render_mode: str | None = None,
     ) -> None:
-        env_id = check_id(env_id)
+        env_id = check_id(str(recipe.env))
+        check_registered(env_id, gymnasium.spec(env_id).kwargs)
+        check_flag("full_action_space", full_action_space)
+        frame_size = checked_count("frame_size", frame_size, least=1, most=LARGEST_FRAME)
+        options = AtariOptions.of(env_id, recipe.env_kwargs)
         is_ram = options.obs_type == "ram"
         if is_ram and protocol.flicker:
             raise InvalidEnv("only pictures flicker; leave flicker out, or obs_type 'ram'")
 
-        def made(render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
-            kinds: dict[str, Any] = {"full_action_space": full_action_space, "options": options}
-            env: gymnasium.Env[Any, Any] = AtariGame(
-                env_id, protocol, frame_size=frame_size, render_mode=render_mode, **kinds
-            )
-            for wrap in wrappers:
-                env = wrap(env)
-            return env
+        def game(render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+            kinds: dict[str, Any] = {"frame_size": frame_size, "render_mode": render_mode}
+            return recipe.wrap(AtariGame(env_id, protocol, options, full_action_space=full_action_space, **kinds))
 
-        made.__name__ = env_id  # in messages
+        game.__name__ = env_id  # in messages
         preparation = Preparation(frame_stack=1 if is_ram else frame_stack)
-        super().__init__(made, num_envs, seed, render_mode=render_mode, preparation=preparation)
-        self.env_id, self.protocol = env_id, protocol
+        super().__init__(game, num_envs, seed, render_mode=render_mode, preparation=preparation)
+        self.env_id, self.protocol = recipe.env_id, protocol
+        pictures = atari_arguments(full_action_space, ATARI_STACK if is_ram else frame_stack, frame_size)
+        self.arguments = {} if recipe.env_id is None else pictures | recipe.arguments
         self.spec = gymnasium.spec(env_id)
-        game = self._singles[0].unwrapped
-        assert isinstance(game, AtariGame)
-        if self.single_action_space == game.action_space:
-            self.action_meanings = game.action_meanings
+        single = self._singles[0].unwrapped
+        assert isinstance(single, AtariGame)
+        if self.single_action_space == single.action_space:
+            self.action_meanings = single.action_meanings
 
 
 def _rom_of(env_id: str) -> str:
@@ -248,12 +257,18 @@ def _load(emulator: ale_py.ALEInterface, rom: str, seed: int) -> None:
     emulator.loadROM(rom)
 
 
-def _check_among(env_id: str, name: str, value: Any, there_are: Any) -> None:
+@functools.cache
+def _available(rom: str) -> tuple[list[int], list[int]]:
+    """Return the modes and difficulties of a game."""
+    game = _loaded(rom)
+    return sorted(map(int, game.getAvailableModes())), sorted(map(int, game.getAvailableDifficulties()))
+
+
+def _check_among(env_id: str, name: str, value: Any, known: list[int]) -> None:
     """Check that a game has a mode or difficulty.
 
     Raises:
         InvalidEnv: If it has not.
     """
-    known = sorted(map(int, there_are))
     if value is not None and (type(value) is not int or value not in known):
         raise InvalidEnv(f"{name} of {env_id!r} must be one of {', '.join(map(str, known))}, got {quoted(value)}")

@@ -54,6 +54,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         env_kwargs: Keyword arguments of the environment.
         wrappers: Classes or functions, or their names, that take an environment and return one; the first is the
             innermost.
+        preparation: What is done to the observations.
 
     Attributes:
         env_id: Id or name of the environment; None if it, a wrapper or an argument has no name.
@@ -77,9 +78,9 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         *,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
-        preparation: Preparation = UNPREPARED,
         env_kwargs: Mapping[str, Any] | None = None,
         wrappers: Wrappers = (),
+        preparation: Preparation = UNPREPARED,
     ) -> None:
         self._recipe = Recipe.of(env, env_kwargs, wrappers, max_episode_steps)
         self.env_id, self.arguments = self._recipe.env_id, self._recipe.arguments
@@ -104,6 +105,8 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         if refusal is not None:
             raise self._invalid(refusal)
         self.frame_stack = preparation.frame_stack if preparation.stacks(self._shown) else 1
+        if self.env_id is not None:
+            self.arguments = self.arguments | preparation.arguments(self._shown)
         self.notes = range_notes(self._shown)
         self._num_actions, self._first_action = int(actions.n), int(actions.start)
         self._action_type = actions.dtype

@@ -8,20 +8,24 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
 from gymnasium.wrappers import FlattenObservation, FrameStackObservation, GrayscaleObservation
+from numpy.typing import NDArray
 
 from pixelq.envs.checks import checked_count
 from pixelq.envs.errors import InvalidEnv, printable, quoted
 from pixelq.envs.flicker import DEEPEST_STACK
-from pixelq.envs.resizing import ResizeObservation
+from pixelq.envs.resizing import LARGEST_FRAME, ResizeObservation
 
 Env = gymnasium.Env[Any, Any]
 
-LARGEST_FRAME = 512
-"""Greatest height and width of a picture that is to be resized."""
 MOST_NUMBERS = 2**24
 """Most numbers in an observation of which an agent can be saved."""
 MANY_NUMBERS = 20_000
 """Numbers of a flat observation from which on it probably holds a picture."""
+
+DARKEST = 16
+"""Brightness below which no picture in colours of uint8 stays, so that smaller numbers are something else."""
+FARTHEST = 10.0
+"""Greatest absolute value of pictures that somebody has scaled for a network."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,12 @@ class Preparation:
     def stacks(self, space: Space[Any]) -> bool:
         """Return whether observations of an environment with this space are stacks."""
         return self.frame_stack > 1 and _is_image(space)
+
+    def arguments(self, space: Space[Any]) -> dict[str, Any]:
+        """Return the arguments of `make_vec` that prepare an environment with this space, as JSON values."""
+        size = {} if self.frame_size is None else {"frame_size": int(self.frame_size)}
+        grey = {"grayscale": True} if self.grayscale else {}
+        return size | grey | ({"frame_stack": int(self.frame_stack)} if self.stacks(space) else {})
 
     def refusal(self, space: Space[Any]) -> str | None:
         """Return what is wrong with the observations of an environment, or None if agents can see them."""
@@ -123,6 +133,24 @@ def range_notes(space: Space[Any]) -> tuple[str, ...]:
         return (
             f"the observations are pictures of {space.dtype} in [{low.min():g}, {high.max():g}], and networks read "
             "these as they are; show them as uint8, which networks divide by 255",
+        )
+    return ()
+
+
+def value_notes(observations: NDArray[Any]) -> tuple[str, ...]:
+    """Return sentences, as `range_notes` does, about the first observations [N, *shape] of a training."""
+    if not observations.size:
+        return ()
+    low, high = observations.min(), observations.max()
+    if observations.dtype == np.uint8 and 0 < high < DARKEST:
+        return (
+            f"the first observations are uint8 of at most {high}, and networks divide uint8 by 255; if they are no "
+            "colours, show them as float32, for instance by gymnasium.wrappers.DtypeObservation",
+        )
+    if observations.dtype.kind == "f" and observations.ndim > 2 and max(-low, high) > FARTHEST:
+        return (
+            f"the first observations are {observations.dtype} from {low:g} to {high:g}, and networks read these as "
+            "they are; if they are pictures, scale them to about [0, 1] in a wrapper, or show colours as uint8",
         )
     return ()
 

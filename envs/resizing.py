@@ -9,6 +9,9 @@ from gymnasium.spaces import Box
 from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import NDArray
 
+LARGEST_FRAME = 512
+"""Greatest height and width of a picture that is to be resized."""
+
 Taps = tuple[NDArray[np.intp], NDArray[np.float32]]
 
 
@@ -35,7 +38,8 @@ class Resizing:
         rows, weights = self._rows
         shape = (-1,) + (1,) * (picture.ndim - 1)
         mean = sum(wide[rows[k]] * weights[k].reshape(shape) for k in range(len(rows)))  # [size, size, ...]
-        return np.rint(mean).astype(np.uint8)
+        resized: NDArray[np.uint8] = np.rint(mean).astype(np.uint8)
+        return resized
 
 
 class ResizeObservation(gymnasium.ObservationWrapper[NDArray[Any], Any, NDArray[Any]], RecordConstructorArgs):

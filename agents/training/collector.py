@@ -35,7 +35,9 @@ from pixelq.envs.interface import (
     restartable,
     restorable,
     share_environments,
+    wrapper_with_statistics,
 )
+from pixelq.envs.observed import value_notes
 from pixelq.envs.plays import note_play
 
 
@@ -44,10 +46,17 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
 
     Raises:
         InvalidConfig: If they reset in another way, have other observations or actions than the agent, or are the same
-            for training and evaluation.
+            for training and evaluation, or have running statistics, without which the agent could not be evaluated.
     """
     check_resets(envs)
     check_fits(agent, envs)
+    for each in (envs, *(() if evaluation_envs is None else (evaluation_envs,))):
+        wrapper = wrapper_with_statistics(each)
+        if wrapper is not None:
+            raise InvalidConfig(
+                f"the environments have the wrapper {wrapper}, whose running statistics are not kept with the agent; "
+                "scale by fixed numbers instead, as by gymnasium.wrappers.TransformObservation or TransformReward"
+            )
     if evaluation_envs is not None:
         check_resets(evaluation_envs)
         if share_environments(envs, evaluation_envs):
@@ -61,18 +70,20 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
 def note_envs(agent: Agent, envs: VectorEnv, *, resume: bool = False) -> None:
     """Record in the agent which environments it is trained in.
 
-    If Atari environments stack another number of frames than `config.frame_stack`, that becomes theirs, with a warning.
+    If environments of pictures stack another number than `config.frame_stack`, that becomes theirs, with a warning.
     A replay of other environments is dropped, with a warning unless the run to `resume` restores its own.
     """
     asked_for, stack = agent.config.frame_stack, frame_stack_of(envs, agent.config.frame_stack)
     agent.env_id, agent.env_arguments = env_id(envs), env_arguments_of(envs)
-    if not is_atari(agent.env_id or "") and stack == 1 and asked_for not in (1, AgentConfig.frame_stack):
+    is_stacked = stack > 1 or (is_atari(agent.env_id or "") and len(agent.observation_space.shape or ()) == 3)
+    if not is_stacked and asked_for not in (1, AgentConfig.frame_stack):
         warnings.warn(
-            f"only Atari games stack frames, so frame_stack {asked_for} has no effect; "
-            "wrap the environments in gymnasium.wrappers.FrameStackObservation to stack their observations",
+            f"only pictures are stacked, and these by make_vec(..., frame_stack={asked_for}), so frame_stack "
+            f"{asked_for} has no effect; wrap the environments in gymnasium.wrappers.FrameStackObservation to stack "
+            "other observations",
             stacklevel=4,  # the caller of learn
         )
-    if is_atari(agent.env_id or "") and stack != asked_for:
+    if is_stacked and stack != asked_for:
         agent.configure(dataclasses.replace(agent.config, frame_stack=stack))
         warnings.warn(
             f"the configuration said frame_stack {asked_for}, but the environments stack {stack}; now it says {stack}. "
@@ -176,17 +187,20 @@ class Collector:
         """
         note_play(self.envs)
         if self.obs is None:
-            self._reset()
+            shown = self._reset()
             check_masks(self.agent, self.masks)
+            for sentence in value_notes(shown) if self.agent.step == 0 else ():
+                self.restarts.warn(sentence)
         if self.masks is not None:
             self.replay.keep_masks(self.agent.num_actions)
             self.agent.action_masks = True
 
-    def _reset(self) -> None:
-        """Reset the environments; errors as in `start`."""
+    def _reset(self) -> NDArray[Any]:
+        """Reset the environments, and return what they show; errors as in `start`."""
         obs, info = self.envs.reset()
         check_finite(self._name, obs)
         self.obs, self.masks = obs, self.action_masks.read(info)
+        return self.obs
 
     def act(self) -> None:
         """Write the observations, choose actions and send them."""

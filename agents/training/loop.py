@@ -37,7 +37,7 @@ from pixelq.agents.training.resume import restore_run, run_state
 from pixelq.agents.training.signals import stop_signals
 from pixelq.agents.training.threads import suitable_threads
 from pixelq.agents.training.updater import Updater
-from pixelq.envs.interface import frame_stack_of, frames_per_step
+from pixelq.envs.interface import frame_stack_of, frames_per_step, notes_of
 
 OF_THE_LAST_TIME = ("callbacks", "stopped")
 """Entries of config.json that are not kept when a run is resumed."""
@@ -59,9 +59,10 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions, call
     agent.check_learning_rate()
     note_envs(agent, envs, resume=options.resume)
     kept = ongoing_in(agent, envs)
-    sentences = []
+    sentences: Sequence[str] = ()
     if kept is None:  # or else they were said at the first call
         sentences = advice(agent, steps, options.description.get("preset"), resume=options.resume)
+        sentences = (*sentences, *(() if options.resume else notes_of(envs)))
     beyond = 0 if kept is None else min(kept.beyond, steps - 1)  # one step at least, so that loops around learn end
     with suitable_threads(agent, options.out if options.resume else None):
         _train(agent, envs, agent.step + steps - max(0, beyond), options, callbacks, sentences)
