@@ -19,6 +19,7 @@ from pixelq.agents.storage.files import read_regular, user_path
 from pixelq.agents.storage.json_values import MOST_JSON, check_types
 from pixelq.agents.storage.rules import rules_of, split_rules
 from pixelq.scripts.command_line import (
+    Callbacks,
     EnvKwargs,
     Modules,
     Names,
@@ -84,6 +85,9 @@ class TrainArgs:
     wrappers: Names = ()
     """Wrappers around each environment, the innermost first: classes or functions MODULE:NAME, or MODULE:NAME(key=value),
     with commas between them."""
+    callbacks: Callbacks = ()
+    """Callback of the training: StopAtScore(score=18), StopAfter(hours=2), StopWithoutProgress(evaluations=10), or your
+    own as MODULE:NAME or MODULE:NAME(key=value); may be repeated. A resumed run has those that are given again."""
     modules: Modules = ()
     """Module that registers or holds environments or wrappers, to import first; with --resume, the run alone imports
     none."""
@@ -92,7 +96,9 @@ class TrainArgs:
 
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
-CHANGEABLE = frozenset({*COUNTS, "name", "device", "deterministic", "out", "resume", "modules", "agent.cuda_graph"})
+CHANGEABLE = frozenset(
+    {*COUNTS, "name", "device", "deterministic", "out", "resume", "callbacks", "modules", "agent.cuda_graph"}
+)
 """Flags that may change when a run is resumed."""
 
 
@@ -185,7 +191,15 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
         check_types(own, {"env_kwargs": dict, "wrappers": list})
         if not all(isinstance(name, str) for name in own["wrappers"]):
             raise ValueError("wrappers must be names")
-        names = kinds.keys() & (saved | made).keys() - {"agent", "device", "protocol", "flicker", "modules", *own}
+        names = kinds.keys() & (saved | made).keys() - {
+            "agent",
+            "device",
+            "protocol",
+            "flicker",
+            "callbacks",
+            "modules",
+            *own,
+        }
         flags = {name: (saved | made)[name] for name in names}
         # A choice among names is text.
         check_types(flags, {name: kinds[name] if isinstance(kinds[name], type | UnionType) else str for name in names})
