@@ -121,13 +121,13 @@ def _resume(args: TrainArgs, callbacks: Sequence[Callback]) -> None:
     protocol = with_flicker(args.protocol, args.flicker).rules if is_atari(args.env) else agent.protocol
     config = dataclasses.replace(agent.config, cuda_graph=args.agent.cuda_graph)
     changed = {name: getattr(config, name) for name in changed_settings(read_config(args.out)) if hasattr(config, name)}
-    args = dataclasses.replace(args, agent=dataclasses.replace(args.agent, **changed))
+    own = dataclasses.replace(args.agent, **changed)
     made = (agent.env_arguments.get("env_kwargs", {}), tuple(agent.env_arguments.get("wrappers", ())))
     if (agent.env_id, agent.protocol, agent.seed, config, *made) != (
         args.env,
         protocol,
         args.seed,
-        args.agent,
+        own,
         args.env_kwargs,
         args.wrappers,
     ):
