@@ -31,6 +31,7 @@ from pixelq.agents.storage.files import replace_file
 from pixelq.agents.storage.pointers import CHECKPOINTS
 from pixelq.envs import check_imported, is_atari, make_vec, with_flicker
 from pixelq.envs.ids import check_id, short_name
+from pixelq.envs.named import modules_to_trust
 from pixelq.scripts.callbacks import make_callbacks, parse_callbacks
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.flags.train import TrainArgs
@@ -204,13 +205,14 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs, callbacks: Sequence[Callback]
     all_curves = f"tensorboard --logdir {args.out} for all of them"
     if not has_tensorboard():
         all_curves = f"TensorBoard would have all of them: {how_to_install('tensorboard')}"
-    modules = "".join(f" --import {module}" for module in args.modules)
+    needed = dict.fromkeys([*args.modules, *modules_to_trust([args.env, *args.wrappers])])
+    imports = "".join(f" --import {module}" for module in needed)
     print(
         f"\n  run       {args.out}\n"
         f"  policy    {result.request.checkpoint}   (figures in {args.out / FINAL_EVALUATION})\n"
         f"  curve     {curve}   ({all_curves})\n"
-        f"  evaluate  pixelq evaluate {args.out}{modules} --video {args.out / 'video'}\n"
-        f"  go on     pixelq train --resume --out {args.out}{modules} --steps {2 * args.steps}"
+        f"  evaluate  pixelq evaluate {args.out} --video {args.out / 'video'}{imports}\n"
+        f"  go on     pixelq train --resume --out {args.out} --steps {2 * args.steps}{imports}"
     )
 
 

@@ -161,8 +161,11 @@ def _check_unchanged(args: TrainArgs, saved: TrainArgs) -> None:
         if name == "protocol" and not saved.env.rpartition(":")[2].startswith("ALE/"):
             continue
         if values[name] != own[name]:
+            was, new = (
+                ",".join(value) or "left out" if name == "wrappers" else value for value in (own[name], values[name])
+            )
             raise InvalidRun(
-                f"--{name.replace('_', '-')} must be {own[name]} as in the run in {args.out}, got {values[name]}; "
+                f"--{name.replace('_', '-')} must be {was} as in the run in {args.out}, got {new}; "
                 "leave the flag out, or start another run in another --out"
             )
 
