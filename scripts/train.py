@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from pixelq.agents import DQN, Callback, InvalidCheckpoint, InvalidRun, RunUnwritable
+from pixelq.agents import DQN, AgentConfig, Callback, InvalidCheckpoint, InvalidRun, RunUnwritable
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import RunFailed, UserError, how_to_install
@@ -152,18 +152,36 @@ def _resume(args: TrainArgs, callbacks: Sequence[Callback]) -> None:
 
 
 def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
+    stack, size = _pictures(args)
     return make_vec(
         args.env,
         num_envs,
         seed,
         args.protocol,
         full_action_space=args.full_action_space,
-        frame_stack=args.agent.frame_stack if is_atari(args.env) else None,
+        frame_stack=stack,
+        frame_size=size,
+        grayscale=args.grayscale,
         flicker=args.flicker,
         max_episode_steps=args.max_episode_steps,
         env_kwargs=args.env_kwargs,
         wrappers=list(args.wrappers),
     )
+
+
+def _pictures(args: TrainArgs) -> tuple[int | None, int | None]:
+    """Return how many pictures are stacked, and their size, None for the environment's own.
+
+    Outside Atari both are for those who ask: by `--frame-size`, by `--grayscale`, or by a setting of the agent that is
+    not its default.
+    """
+    usual, is_game = AgentConfig(), is_atari(args.env)
+    size = args.frame_size
+    if size is None and (is_game or args.agent.frame_size != usual.frame_size):
+        size = args.agent.frame_size
+    stack = args.agent.frame_stack
+    is_asked_for = is_game or size is not None or args.grayscale or stack != usual.frame_stack
+    return stack if is_asked_for else None, size
 
 
 def _learn(agent: DQN, envs: Any, args: TrainArgs, callbacks: Sequence[Callback]) -> None:

@@ -242,7 +242,9 @@ class AgentConfig:
     priority_eta: float = setting(0.9, "prioritised replay", least=0.0, most=1.0)
     """Priority of a sequence: η · max + (1 − η) · mean of its steps' (no effect without an LSTM)."""
     frame_stack: int = setting(4, "encoder", "frames", least=1, most=16)
-    """Frames in an observation of an Atari game, read when environments are made; learning sets it to theirs."""
+    """Frames in an observation of pictures, read when environments are made; learning sets it to theirs."""
+    frame_size: int = setting(84, "encoder", "pixels", least=1, most=512)
+    """Height and width of an Atari game's frames, read when environments are made; learning sets it to theirs."""
     reset_every: int | None = setting(None, "resets", "updates", least=1)
     """Updates between resets: a new head, the encoder shrunk towards a new one (Schwarzer et al. 2023); None: never."""
     reset_shrink: float = setting(0.5, "resets", least=0.0, most=1.0)

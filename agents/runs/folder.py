@@ -32,8 +32,8 @@ from pixelq.agents.storage.files import replace_file, sync_file, tidy_files
 from pixelq.agents.storage.pointers import CHECKPOINTS, best_evaluation
 
 LOCK = ".lock"
-FREE_SETTINGS = {"cuda_graph", "frame_stack"}
-"""Fields of the agent's configuration that may change when a run is resumed; the environments fix the frame stack."""
+FREE_SETTINGS = {"cuda_graph", "frame_size", "frame_stack"}
+"""Fields of the agent's configuration that may change when a run is resumed; the environments fix what is seen."""
 
 
 def changed_settings(config: Mapping[str, Any]) -> frozenset[str]:

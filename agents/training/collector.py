@@ -70,7 +70,8 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
 def note_envs(agent: Agent, envs: VectorEnv, *, resume: bool = False) -> None:
     """Record in the agent which environments it is trained in.
 
-    If environments of pictures stack another number than `config.frame_stack`, that becomes theirs, with a warning.
+    If environments of pictures stack another number than `config.frame_stack`, that becomes theirs, with a warning; and
+    so does `config.frame_size`.
     A replay of other environments is dropped, with a warning unless the run to `resume` restores its own.
     """
     asked_for, stack = agent.config.frame_stack, frame_stack_of(envs, agent.config.frame_stack)
@@ -90,6 +91,9 @@ def note_envs(agent: Agent, envs: VectorEnv, *, resume: bool = False) -> None:
             f"For {asked_for}, make them with make_vec(..., frame_stack={asked_for}), and the agent from them",
             stacklevel=4,  # the caller of learn
         )
+    size = agent.env_arguments.get("frame_size", AgentConfig.frame_size)
+    if agent.env_id is not None and size != agent.config.frame_size:
+        agent.configure(dataclasses.replace(agent.config, frame_size=size))
     protocol = protocol_of(envs)
     agent.protocol = None if protocol is None else protocol.rules
     if agent.keep_replay_of(_origin(envs)) and not resume:  # a run's replay is restored from its files

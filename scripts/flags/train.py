@@ -40,8 +40,8 @@ class TrainArgs:
     """Train an agent, and keep everything in a folder that evaluate, report, TensorBoard and --resume read."""
 
     env: str = "ALE/Pong-v5"
-    """Gymnasium ID of the environment: ALE/*-v5, or any with Discrete actions and a Box observation; MODULE:ID imports
-    the module that registers it; or MODULE:NAME, a class or function of the module that makes it."""
+    """Gymnasium ID of the environment: ALE/*-v5, or any with Discrete actions and observations that are numbers;
+    MODULE:ID imports the module that registers it; or MODULE:NAME, a class or function of the module that makes it."""
     preset: str = "quick"
     """Preset from which the agent's settings start, by default quick for images and classic for vectors; `pixelq
     presets` lists them."""
@@ -83,6 +83,11 @@ class TrainArgs:
     """Use all 18 joystick actions on every Atari game."""
     flicker: float = 0.0
     """Probability, in [0, 1), that a frame of an Atari game is black (Hausknecht & Stone 2015)."""
+    frame_size: int | None = None
+    """Height and width in pixels to which pictures are resized; None for 84 on Atari, and elsewhere for their own. With
+    this or --grayscale, pictures of any environment are stacked, --agent.frame-stack at a time."""
+    grayscale: bool = False
+    """Show pictures in grey; those of Atari games always are."""
     max_episode_steps: int | None = None
     """Steps after which an episode is cut off; None for the environment's own limit."""
     env_kwargs: EnvKwargs = field(default_factory=dict)
@@ -128,7 +133,7 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     if args.out is not None:
         args = replace(args, out=user_path(args.out))
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
-    check_least(("--max-episode-steps", args.max_episode_steps, 1))
+    check_least(("--max-episode-steps", args.max_episode_steps, 1), ("--frame-size", args.frame_size, 1))
     if args.track_project is not None and not args.track:
         raise UserError("--track-project names a project of --track; give that too, or leave it out")
     if args.resume:
