@@ -30,6 +30,7 @@ from pixelq.envs.interface import (
     env_arguments_of,
     env_id,
     frame_stack_of,
+    notes_of,
     protocol_of,
     restartable,
     restorable,
@@ -181,7 +182,8 @@ class Collector:
         if self.obs is None:
             self.obs, _ = self.envs.reset()
             check_finite(self._name, self.obs)
-            for sentence in value_notes(self.obs) if self.agent.step == 0 else ():
+            is_told = self.agent.step > 0 or notes_of(self.envs)
+            for sentence in () if is_told else value_notes(self.obs):
                 self.restarts.warn(sentence)
 
     def act(self) -> None:
