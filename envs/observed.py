@@ -76,7 +76,7 @@ class Preparation:
         is_picture = _is_image(space) and space.dtype == np.uint8 and (space.shape or ())[2:] in ((), (1,), (3,))
         if asked_for and not is_picture:
             return (
-                f"has observations {printable(str(space))}; leave out `{asked_for[0]}`, which needs pictures, a Box "
+                f"has observations {printable(str(space))}; leave out {asked_for[0]}, which needs pictures, a Box "
                 "uint8 [height, width] or [height, width, 3]"
             )
         return None

@@ -142,10 +142,10 @@ def test_shapes_of_prepared_pictures(shape: tuple[int, ...], options: Any, expec
 @pytest.mark.parametrize(
     ("env", "options", "sentence"),
     [
-        ("CartPole-v1", {"frame_size": 84}, "leave out `frame_size`, which needs pictures, a Box uint8"),
-        ("FrozenLake-v1", {"grayscale": True}, r"has observations Discrete\(16\); leave out `grayscale`"),
-        (showing(Box(0, 1, (8, 8, 3), np.float32)), {"frame_size": 4}, "leave out `frame_size`, which needs pictures"),
-        (showing(Box(0, 255, (4, 8, 8), np.uint8)), {"grayscale": True}, "leave out `grayscale`, which needs pictures"),
+        ("CartPole-v1", {"frame_size": 84}, "leave out frame_size, which needs pictures, a Box uint8"),
+        ("FrozenLake-v1", {"grayscale": True}, r"has observations Discrete\(16\); leave out grayscale"),
+        (showing(Box(0, 1, (8, 8, 3), np.float32)), {"frame_size": 4}, "leave out frame_size, which needs pictures"),
+        (showing(Box(0, 255, (4, 8, 8), np.uint8)), {"grayscale": True}, "leave out grayscale, which needs pictures"),
         ("CartPole-v1", {"frame_size": 0}, "frame_size must be an integer of at least 1, got 0"),
         ("CartPole-v1", {"frame_size": 1000}, "frame_size must be at most 512, got 1,000"),
         ("CartPole-v1", {"frame_stack": 17}, "frame_stack must be at most 16, got 17"),

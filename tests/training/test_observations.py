@@ -176,7 +176,7 @@ def test_prepared_pictures_go_through_every_door(tmp_path: Path) -> None:
         assert json.loads((tmp_path / "scores.json").read_text())["lengths"] == [5, 5]
         assert len(list((tmp_path / "film").glob("*.mp4"))) == 1
         ended = run_here(["train", "--env", "CartPole-v1", "--grayscale", "--out", str(tmp_path / "none")])
-        assert (ended.code, "leave out --grayscale, which needs pictures" in ended.err) == (2, True), ended
+        assert (ended.code, "leave out grayscale, which needs pictures" in ended.err) == (2, True), ended
         assert not (tmp_path / "none").exists()
     finally:
         del gymnasium.registry["PicturesDoors-v0"]
