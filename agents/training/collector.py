@@ -31,6 +31,7 @@ from pixelq.envs.interface import (
     env_arguments_of,
     env_id,
     frame_stack_of,
+    notes_of,
     protocol_of,
     restartable,
     restorable,
@@ -193,7 +194,8 @@ class Collector:
         if self.obs is None:
             shown = self._reset()
             check_masks(self.agent, self.masks)
-            for sentence in value_notes(shown) if self.agent.step == 0 else ():
+            is_told = self.agent.step > 0 or notes_of(self.envs)
+            for sentence in () if is_told else value_notes(shown):
                 self.restarts.warn(sentence)
         if self.masks is not None:
             self.replay.keep_masks(self.agent.num_actions)

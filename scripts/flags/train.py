@@ -271,7 +271,7 @@ def _observes_vectors(chosen: argparse.Namespace, env_kwargs: dict[str, Any]) ->
         env_kwargs: Its keyword arguments.
     """
     if chosen.env.rpartition(":")[2].startswith("ALE/"):
-        return False
+        return bool(env_kwargs.get("obs_type") == "ram")
     envs = importlib.import_module("pixelq.envs")  # by name, since it imports Gymnasium
     named = importlib.import_module("pixelq.envs.named")
     try:
