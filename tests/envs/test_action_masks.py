@@ -30,7 +30,8 @@ def vector(env: Any = UnmaskedCorridor, num_envs: int = 2) -> Any:
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8, np.int64, np.float32])
 def test_masks_of_any_type_are_read(dtype: Any) -> None:
     masks = ActionMasks(vector(), 4).read({"action_mask": ROWS.astype(dtype)})
-    assert masks is not None and masks.dtype == np.bool_
+    assert masks is not None
+    assert masks.dtype == np.bool_
     np.testing.assert_array_equal(masks, ROWS)
 
 
@@ -81,7 +82,7 @@ def test_masks_that_cannot_be_used_are_refused(info: Any, sentence: str) -> None
 def test_masks_that_come_later_are_refused() -> None:
     masks = ActionMasks(vector(), 4)
     assert masks.read({}) is None
-    with pytest.raises(EnvironmentFailed, match="gave info.*but not at the first reset; it must give it always or"):
+    with pytest.raises(EnvironmentFailed, match=r"gave info.*but not at the first reset; it must give it always or"):
         masks.read({"action_mask": ROWS})
 
 
@@ -134,7 +135,8 @@ def test_environments_at_rest_keep_their_masks() -> None:
     envs.rest(np.array([True, False]))
     for _ in range(3):
         after = masks.read(envs.step(np.array([0, 3]))[4])  # the first action would be forbidden
-        assert read is not None and after is not None
+        assert read is not None
+        assert after is not None
         np.testing.assert_array_equal(after[0], read[0])
     assert after[1].tolist() == [False, True, True, True]  # the other is at the second place all the time
 

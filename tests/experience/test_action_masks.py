@@ -89,7 +89,8 @@ def test_masks_are_those_of_the_state_and_of_the_state_that_is_bootstrapped_from
         slot, env = divmod(row, num_envs)
         time = slot + (times - 1 - slot) // replay.length * replay.length  # the newest in that place of the ring
         batch = replay.gather(torch.tensor([row]))
-        assert batch.mask is not None and batch.next_mask is not None
+        assert batch.mask is not None
+        assert batch.next_mask is not None
         of_batch = [time] if period is None else range(time + burn_in, time + length)
         np.testing.assert_array_equal(batch.mask.numpy(), [masks[t][env] for t in of_batch])
         np.testing.assert_array_equal(batch.next_mask.numpy(), [masks[bootstrap(t, env)][env] for t in of_batch])
@@ -125,5 +126,5 @@ def test_the_memory_of_masks_is_reckoned(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(replay_module, "free_memory", lambda _: 10**6)
         replay = make()
         monkeypatch.setattr(replay_module, "free_memory", lambda _: 400 * 1000)
-        with pytest.raises(InvalidConfig, match="^no memory for a replay of 0.0 GB.*lower replay_capacity; 292 rows"):
+        with pytest.raises(InvalidConfig, match=r"^no memory for a replay of 0\.0 GB.*lower replay_capacity; 292 rows"):
             replay.keep_masks(1000) if keeps_later else make(num_actions=1000)

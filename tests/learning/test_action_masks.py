@@ -107,6 +107,7 @@ def test_a_corridor_in_which_forbidden_actions_raise_is_learned(name: str) -> No
     agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu", seed=0)
     agent.learn(envs, 900 if config.lstm else 700)
     assert agent.action_masks
-    assert agent.replay is not None and agent.replay.ring.mask is not None
+    assert agent.replay is not None
+    assert agent.replay.ring.mask is not None
     evaluation = evaluate(agent, make_vec(Corridor, 3), 7, epsilon=0.0)
     assert evaluation.returns == (Corridor.BEST,) * 7

@@ -49,7 +49,8 @@ def test_a_resumed_run_is_the_run_to_the_byte(tmp_path: Path, fields: dict[str, 
             is_new = end == ends[0]
             agent = agent_in(envs, **fields) if is_new else DQN.load(tmp_path / name / "checkpoints" / "latest", "cpu")
             agent.learn(envs, end - agent.step, tmp_path / name, resume=not is_new)
-        assert agent.replay is not None and agent.replay.ring.mask is not None
+        assert agent.replay is not None
+        assert agent.replay.ring.mask is not None
     resumed = (tmp_path / "resumed" / "config.json").read_text()
     assert '"exact": true' in resumed
     assert files_of(tmp_path / "whole", agent.step) == files_of(tmp_path / "resumed", agent.step)
@@ -156,7 +157,8 @@ def test_an_agent_without_masks_that_meets_them_gets_a_new_replay() -> None:
     with pytest.warns(UserWarning, match="the replay held steps of other environments"):
         agent.learn(make_vec(Corridor, 2), 60)
     assert agent.action_masks
-    assert agent.replay is not None and agent.replay.ring.mask is not None
+    assert agent.replay is not None
+    assert agent.replay.ring.mask is not None
 
 
 def test_wrapped_environments_keep_their_masks() -> None:
