@@ -10,6 +10,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from pixelq.agents import DQN, AgentConfig, InvalidConfig, evaluate
 from pixelq.agents.evaluation.episode import Game, film_episode, play_episode
+from pixelq.agents.insight.recording import RecordedEpisode
+from pixelq.agents.report.inside import chosen_moments
 from pixelq.agents.storage.checkpoint import RUN, read_description
 from pixelq.agents.storage.files import CHECKSUMS
 from pixelq.agents.storage.pointers import folder_of_step
@@ -165,3 +167,14 @@ def test_wrapped_environments_keep_their_masks() -> None:
     envs = gymnasium.wrappers.vector.RecordEpisodeStatistics(make_vec(Corridor, 2))
     agent = agent_in(envs).learn(envs, 60)
     assert agent.action_masks
+
+
+def test_recorded_episodes_compare_allowed_actions() -> None:
+    q = np.array([[1.0, 3.0, 2.5], [9.0, -np.inf, -np.inf], [-np.inf, 2.0, -5.0]], np.float32)
+    arrays = (np.zeros(3, np.int64), np.zeros(3), np.arange(3), np.zeros((3, 4)), np.zeros((3, 2, 2, 3), np.uint8))
+    episode = RecordedEpisode(None, 10.0, 0, ("A", "B", "C"), q, *arrays)
+    assert episode.values.tolist() == [3.0, 9.0, 2.0]
+    assert episode.gaps.tolist() == [0.5, 0.0, 7.0]
+    moments = {moment.index: moment.why for moment in chosen_moments(episode)}
+    assert moments[1] == "the highest value"
+    assert moments[2].startswith("the lowest value; the clearest choice")
