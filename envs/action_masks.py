@@ -73,6 +73,7 @@ class ActionMasks:
 
     def _found(self, info: Any, needless: NDArray[np.bool_] | None) -> tuple[Any, NDArray[np.bool_]] | None:
         """Return the masks by environment as they were given, and which environments gave one, [N]; None for none."""
+        given: Any
         if not isinstance(info, Mapping):
             given: Any = [each.get(KEY) for each in info]
             if self._method is not None and all(mask is None for mask in given):

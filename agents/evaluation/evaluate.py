@@ -292,5 +292,10 @@ def check_masks(policy: Policy, masks: NDArray[np.bool_] | None) -> None:
         )
 
 
+def check_gives_masks(policy: Policy, envs: VectorEnv) -> None:
+    """Reset environments, and check that they give action masks; errors as in `check_masks`."""
+    check_masks(policy, ActionMasks(envs, policy.num_actions).read(envs.reset()[1]))
+
+
 def _space(space: gymnasium.Space[Any]) -> str:
     return f"{space.dtype} {[*space.shape]}" if space.shape is not None else type(space).__name__

@@ -56,6 +56,15 @@ class RecordedEpisode:
         return values
 
     @property
+    def gaps(self) -> NDArray[np.float32]:
+        """Difference between the two greatest q-values before each step, [T]; 0 where one action alone is allowed."""
+        if self.q_values.shape[1] == 1:
+            return np.zeros_like(self.q_values[:, 0])
+        best = np.sort(self.q_values, 1)
+        gaps: NDArray[np.float32] = np.where(np.isfinite(best[:, -2]), best[:, -1] - best[:, -2], 0.0)
+        return gaps
+
+    @property
     def total(self) -> float:
         """Raw return of the episode."""
         return float(self.rewards.sum())

@@ -16,6 +16,7 @@ from gymnasium.vector import VectorEnv
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.integers import checked_integer
 from pixelq.agents.config.presets import preset_of
+from pixelq.agents.evaluation.evaluate import check_gives_masks
 from pixelq.agents.experience.ring import Ring
 from pixelq.agents.runs.checkpoints import RunCheckpoints, check_capacity, check_newest
 from pixelq.agents.runs.folder import RunFolder
@@ -105,6 +106,8 @@ def run(parts: Parts, received: list[int]) -> None:
     agent.ongoing = None  # until this has ended well
     recorder.start()
     collector.start()
+    if agent.action_masks and recorder.options.evaluation_envs is not None:
+        check_gives_masks(agent, recorder.options.evaluation_envs)
     try:
         if agent.step > 0 and not recorder.options.resume:
             recorder.checkpoint(state_of_all)  # the seed alone does not begin this run again: the agent has learned

@@ -144,7 +144,7 @@ class TestTrust:
         import_module(__name__)  # which holds `name_of` and others of other packages
         assert subprocess.run is not None
         for name in ("name_of", "functools.partial", "subprocess.run", "Path"):
-            with pytest.raises(InvalidEnv, match="only you can say|has no class or function"):
+            with pytest.raises(InvalidEnv, match=r"only you can say|has no class or function"):
                 resolve(FromFile(f"{__name__}:{name}"), "wrapper")
         assert resolve(FromFile(f"{__name__}:Line"), "environment") is Line  # of a module beside it
 

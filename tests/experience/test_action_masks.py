@@ -126,5 +126,5 @@ def test_the_memory_of_masks_is_reckoned(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(replay_module, "free_memory", lambda _: 10**6)
         replay = make()
         monkeypatch.setattr(replay_module, "free_memory", lambda _: 400 * 1000)
-        with pytest.raises(InvalidConfig, match=r"^no memory for a replay of 0.0 GB.*lower replay_capacity; 292 rows"):
+        with pytest.raises(InvalidConfig, match=r"^no memory for a replay of 0\.0 GB.*lower replay_capacity; 292 rows"):
             replay.keep_masks(1000) if keeps_later else make(num_actions=1000)

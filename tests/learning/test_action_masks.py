@@ -79,13 +79,13 @@ def test_the_next_policy_is_one_over_allowed_actions(
             assert torch.equal(masked[same], free[same])
 
 
-MEMORY = {"lstm": 16, "sequence_length": 8, "sequence_period": 4, "burn_in": 2, "batch_size": 8}
+MEMORY = {"lstm": 16, "sequence_length": 8, "sequence_period": 4, "burn_in": 2, "batch_size": 16}
 AGENTS: dict[str, dict[str, Any]] = {
     "max": {},
-    "double": {"double": True, "n_step": 2, "prioritized": True},
+    "double": {"double": True, "prioritized": True},
     "munchausen": {"munchausen": True, "munchausen_temperature": 0.1},
     "categorical": {"head": "categorical", "v_min": -12.0, "v_max": 2.0, "atoms": 29},
-    "lstm": {"double": True, **MEMORY},
+    "lstm": {"double": True, "n_step": 3, **MEMORY},
 }
 
 
@@ -93,19 +93,19 @@ AGENTS: dict[str, dict[str, Any]] = {
 def test_a_corridor_in_which_forbidden_actions_raise_is_learned(name: str) -> None:
     # Not make_vec, whose environments would be made again once after an error.
     envs = SyncVectorEnv([Corridor] * 4, autoreset_mode=AutoresetMode.NEXT_STEP)
-    fields = {"batch_size": 32, "hidden": 32, "learning_rate": 3e-3, "gamma": 0.95} | AGENTS[name]
+    fields = {"batch_size": 32, "hidden": 32, "learning_rate": 5e-3, "train_every": 4} | AGENTS[name]
     config = AgentConfig(
         encoder="mlp",
         replay_capacity=2_000,
-        learning_starts=200,
-        train_every=4,
-        target_update_every=40,
-        epsilon_steps=400,
+        learning_starts=150,
+        target_update_every=20,
+        epsilon_steps=200,
         epsilon_end=0.1,
+        gamma=0.95,
         **fields,
     )
     agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu", seed=0)
-    agent.learn(envs, 1_800)
+    agent.learn(envs, 900 if config.lstm else 700)
     assert agent.action_masks
     assert agent.replay is not None
     assert agent.replay.ring.mask is not None

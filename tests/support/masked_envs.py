@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 
 class Corridor(gymnasium.Env[NDArray[np.float32], int]):
-    """Six places in a row, from the first to the last; forbidden actions raise an error.
+    """Four places in a row, from the first to the last; forbidden actions raise an error.
 
     Of four actions, one or two lead on, others wait, and the rest is forbidden: which is which differs by place. Each
-    step costs 1, so the best return is −5. Longer than 30 steps, an episode is truncated.
+    step costs 1, so the best return is −3. Longer than 30 steps, an episode is truncated.
     """
 
-    LENGTH = 6
+    LENGTH = 4
     NUM_ACTIONS = 4
-    BEST = -5.0
+    BEST = -3.0
 
     observation_space = gymnasium.spaces.Box(0.0, 1.0, (LENGTH,), np.float32)
     action_space = gymnasium.spaces.Discrete(NUM_ACTIONS)
