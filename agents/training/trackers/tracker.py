@@ -13,12 +13,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar
 
-from pixelq.agents.acting.policy import Policy
 from pixelq.agents.errors import MissingExtra, how_to_install, one_line
-from pixelq.agents.evaluation.episode import evaluation_game, film_episode
 from pixelq.agents.evaluation.evaluate import Evaluation
 from pixelq.agents.evaluation.film import check_films
-from pixelq.agents.evaluation.scoring import request_of
+from pixelq.agents.evaluation.scoring import film, request_of
 from pixelq.agents.runs.event_file import TAGS
 from pixelq.agents.runs.progress import FINISHED
 from pixelq.agents.runs.tables import TABLES, read_run
@@ -160,14 +158,13 @@ class Tracker(Callback):
 
     def on_training_end(self, training: Training) -> None:
         """Send the policies and the film, and close the record."""
+        if training.out is not None and self.policies:
+            self._try(lambda: self._send_policies(training))
+        if training.out is not None and self.film and training.phase == FINISHED and not self._is_lost:
+            self._send_film(training)
         if self._is_lost:
             with suppress(Exception):
                 self.close(training.phase)
-            return
-        if training.out is not None and self.policies:
-            self._try(lambda: self._send_policies(training))
-        if training.out is not None and self.film and training.phase == FINISHED:
-            self._send_film(training)
         self._try(lambda: self.close(training.phase))
         self._is_lost = True
 
@@ -194,10 +191,7 @@ class Tracker(Callback):
             return
         try:
             check_films()
-            request = request_of(best, 1, device=str(training.agent.device))
-            policy = Policy.load(best, request.device)
-            game = evaluation_game(policy, request.env, request.protocol, None, request.seed, request.env_arguments)
-            film_episode(policy, game, path)
+            film(request_of(best, 1, device=str(training.agent.device)), path)
         except MissingExtra:
             return
         except Exception as error:
