@@ -189,7 +189,7 @@ class Recorder:
             self._diverged("a weight is no longer finite", self.agent.step)
         with self.writer.writing():
             folder.sync()
-            folder.note_settings(self.agent.config.to_dict())
+            folder.note_settings(self.agent.config.to_dict(), self.agent.step)
             checkpoints.write(self.agent.step, self.agent.checkpoint(), *run_state())
         self.checkpointed = self.agent.step
         self.hooks.checkpoint(checkpoints.path(self.agent.step))
