@@ -101,7 +101,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
 def test_values_out_of_range_are_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(InvalidConfig, match=rf"^{field} must be .*, got ") as error:
         AgentConfig(**{field: value})
-    assert str(error.value).endswith(f", got {value!r}")
+    assert f", got {value!r};" in f"{error.value};"  # a hint may follow
     with pytest.raises(InvalidConfig, match=f"^{field} must be "):
         dataclasses.replace(AgentConfig(), **{field: value})
     with pytest.raises(InvalidConfig, match=f"^{field} must be "):

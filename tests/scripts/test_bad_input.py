@@ -113,7 +113,7 @@ def run(finished_run: Path, tmp_path: Path) -> Path:
         ({"agent.learning_rate": "fast"}, ["--agent.learning-rate must be a number or a schedule, got 'fast'"]),
         ({"agent.learning_rate": "-0.1"}, ["learning_rate must be greater than 0, got -0.1"]),
         ({"agent.gamma": "1.5"}, ["gamma must be in [0, 1], got 1.5"]),
-        ({"agent.encoder": "resnet"}, ["'resnet'", "--agent.encoder", "nature"]),
+        ({"agent.encoder": "resnet"}, ["'resnet'", "encoder must be one of", "nature"]),
         ({"agent.encoder": "nature"}, ["NatureCNN", "36×36", "10×5"]),
         ({"agent.batch_size": "101"}, ["batch_size must be at most replay_capacity, got 101"]),
         ({"agent.replay_capacity": str(10**12)}, ["replay", "GB", "lower replay_capacity"]),
