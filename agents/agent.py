@@ -11,22 +11,21 @@ import gymnasium
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from pixelq.agents.acting.memory import Memory
-from pixelq.agents.acting.network import make_network
-from pixelq.agents.acting.policy import Policy
+from pixelq.agents.acting.network import check_memory, make_network, set_options
+from pixelq.agents.acting.policy import ACTION_MASKS, Policy
 from pixelq.agents.config.agent_config import AgentConfig
-from pixelq.agents.config.schedules import learning_rate_at
+from pixelq.agents.config.at_step import learning_rate_at, priority_beta_at
 from pixelq.agents.errors import InvalidConfig
-from pixelq.agents.experience.replay import Replay, make_replay
+from pixelq.agents.experience.replay import Replay, change_replay, make_replay
 from pixelq.agents.experience.rollout import Rollout, make_rollout, ring_length
 from pixelq.agents.learning.learner import Learner
 from pixelq.agents.learning.rollout_learner import RolloutLearner
 from pixelq.agents.storage.checkpoint import Checkpoint, write_checkpoint
+from pixelq.agents.storage.environments import ARGUMENTS
 from pixelq.agents.storage.files import user_path
 from pixelq.agents.storage.validation import count, restore_generator
-from pixelq.networks import Noise
 
 
 class Agent(Policy):
@@ -35,7 +34,7 @@ class Agent(Policy):
     The training loop asks for an `Agent`. Users make a `DQN` or a `PQN`, which add `learn`.
 
     Args:
-        observation_space, action_space, config, device, seed: See `Policy`.
+        observation_space, action_space, config, device, seed, encoder: See `Policy`.
 
     Attributes:
         learner: Updates the network; it holds the optimisers and, of a DQN, the target network.
@@ -59,21 +58,38 @@ class Agent(Policy):
         *,
         device: str | torch.device = "auto",
         seed: int = 0,
+        encoder: nn.Module | None = None,
     ) -> None:
-        super().__init__(observation_space, action_space, config, device=device, seed=seed)
+        super().__init__(observation_space, action_space, config, device=device, seed=seed, encoder=encoder)
+        self.config.check_given()
         kind = RolloutLearner if self.config.algorithm == "pqn" else Learner
         self.learner = kind(self.network, self.config, self.seeds.learner)
         self.replay = None
         self._replay_origin: object = None
+        self.ongoing: object = None  # an `Ongoing` of the last training
         self.updates = 0
         self.episodes = 0
         self.wants_values = self.config.algorithm == "pqn"
 
     def configure(self, config: AgentConfig) -> None:
-        """Replace the configuration without a check, for settings from which nothing has been built yet."""
+        """See `Policy.configure`; the learner and the replay follow, from the next update on.
+
+        Raises:
+            InvalidConfig: If the replay is too small for it, or there is not enough memory; then nothing has changed.
+        """
+        old = self.config
+        config.check_given()
+        if (old.batch_size, old.tau_samples) != (config.batch_size, config.tau_samples):
+            check_memory(self.observation_space.shape, self.num_actions, config, self.device, learns=True)
+        rates = learning_rate_at(config, self.step), priority_beta_at(config, self.step)
+        if isinstance(self.replay, Replay):
+            change_replay(self.replay, old, config)
+            self.replay.set_beta(rates[1])
         super().configure(config)
-        self.learner.config = config
-        self.learner.set_learning_rate(learning_rate_at(config, self.step))
+        if isinstance(self.learner, Learner):
+            set_options(self.learner.target_network.head, config)
+        self.learner.configure(config)
+        self.learner.set_learning_rate(rates[0])
 
     def check_learning_rate(self) -> None:
         """Check that nobody has changed the optimiser's step size, which the configuration and its schedule set.
@@ -81,11 +97,14 @@ class Agent(Policy):
         Raises:
             InvalidConfig: If somebody has.
         """
-        found, own = self.learner.learning_rate, float(np.float32(self.config.learning_rate))
-        if self.config.learning_rate_steps is None and not math.isclose(found, own, rel_tol=1e-6):
+        rate = self.config.learning_rate
+        if callable(rate) or self.config.learning_rate_steps is not None:
+            return
+        found, own = self.learner.learning_rate, float(np.float32(rate))
+        if not math.isclose(found, own, rel_tol=1e-6):
             raise InvalidConfig(
                 f"the optimiser's learning rate must be the configuration's {own:g}, got {found:g}; "
-                f"change it by agent.config = dataclasses.replace(agent.config, learning_rate={found:g})"
+                f"change it by agent.replace(learning_rate={found:g})"
             )
 
     def keep_replay_of(self, origin: object) -> bool:
@@ -103,6 +122,8 @@ class Agent(Policy):
     def make_replay(self, num_envs: int, frame_stack: int) -> Replay | Rollout:
         """Return the replay or rollout for N environments and S stacked frames: the present one if it fits, else a new.
 
+        It keeps action masks if the agent has been trained with them.
+
         Raises:
             InvalidConfig: If the capacity is too small, there are too many minibatches, or not enough memory.
         """
@@ -118,6 +139,7 @@ class Agent(Policy):
             frame_stack=frame_stack,
             device=self.device,
             seed=self.seeds.replay,
+            num_actions=self.num_actions if self.action_masks else None,
         )
         return self.replay
 
@@ -129,18 +151,18 @@ class Agent(Policy):
         period = 1 if config.lstm is None else config.sequence_period
         return (config.replay_capacity // num_envs - period + 1) * num_envs
 
-    def _q(self, obs: NDArray[Any] | Tensor, memory: Memory | None, noise: Noise | None = None) -> Tensor:
-        q = super()._q(obs, memory, noise)
+    def keep_values(self, obs: NDArray[Any] | Tensor, q: Tensor) -> None:
+        """See `Policy`; only those of the observations that the rollout has returned last are kept."""
         if isinstance(self.replay, Rollout):
             self.replay.keep_values(obs, q)
-        return q
 
     def reset_network(self) -> None:
         """Reset the networks towards newly drawn weights, as `reset_every` asks; see `Learner.reset`."""
         seed = np.random.SeedSequence([self.seeds.resets, self.updates]).generate_state(1, np.uint32)[0]
-        shape = self.observation_space.shape
+        space = self.observation_space
+        is_pixels = space.dtype == np.uint8
         assert isinstance(self.learner, Learner)
-        self.learner.reset(make_network(shape, self.num_actions, self.config, int(seed)))
+        self.learner.reset(make_network(space.shape, self.num_actions, self.config, int(seed), is_pixels=is_pixels))
 
     def checkpoint(self, *, for_acting: bool = False) -> Checkpoint:
         """Return all of the agent except its replay, as a checkpoint holds it; `for_acting` is explained in `save`."""
@@ -153,10 +175,12 @@ class Agent(Policy):
             "seed": self.seed,
             "env": self.env_id,
             "protocol": self.protocol,
+            **({ARGUMENTS: self.env_arguments} if self.env_arguments else {}),
             "step": self.step,
             "updates": self.updates,
             "episodes": self.episodes,
             "rng": self.rng.bit_generator.state,
+            **({ACTION_MASKS: True} if self.action_masks else {}),
         }
         tensors = None if for_acting else self.learner.tensors() | {"noise.state": self.noise.get_state()}
         return Checkpoint(state, dict(self.network.state_dict()), tensors)
@@ -178,6 +202,7 @@ class Agent(Policy):
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over what a checkpoint holds of an agent; errors as in `Policy.restore`."""
         super().restore(checkpoint)
+        self.ongoing = None
         if checkpoint.learner is None:
             self.learner.start_anew()
         else:

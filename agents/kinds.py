@@ -8,9 +8,9 @@ import torch
 
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.dqn import DQN
-from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig
+from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig, one_line
 from pixelq.agents.pqn import PQN
-from pixelq.agents.storage.checkpoint import one_line, read_description
+from pixelq.agents.storage.checkpoint import read_description
 from pixelq.agents.storage.pretrained import find_policy
 
 

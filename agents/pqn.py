@@ -21,6 +21,7 @@ class PQN(Trainable):
             `AgentConfig`.
         device: `auto` for a GPU if there is one, or the name of a PyTorch device.
         seed: Seed of the weights, the exploration and the order of the minibatches.
+        encoder: An `nn.Module` in place of the configuration's encoder; see `Policy`.
 
     Raises:
         InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such preset or device,

@@ -1,7 +1,8 @@
 """Networks for value-based reinforcement learning: encoders, LSTM and value heads. They need PyTorch only."""
 
+from pixelq.networks.action_masks import among_allowed
 from pixelq.networks.activations import Activation
-from pixelq.networks.base import DrawnFrom, Encoder, Init
+from pixelq.networks.base import DrawnFrom, Encoder, Init, pixels_to_float
 from pixelq.networks.categorical import CategoricalHead, CategoricalLoss
 from pixelq.networks.cnn import DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
 from pixelq.networks.encoders import make_encoder
@@ -47,5 +48,7 @@ __all__ = [
     "ScalarTargetHead",
     "Target",
     "ValueHead",
+    "among_allowed",
     "make_encoder",
+    "pixels_to_float",
 ]

@@ -113,7 +113,12 @@ class DrawnFrom(TorchFunctionMode):
         generator: The generator.
     """
 
-    _INITIALISERS = frozenset({"uniform_", "normal_", "kaiming_uniform_", "kaiming_normal_"})
+    _INITIALISERS = frozenset(
+        {"uniform_", "normal_", "kaiming_uniform_", "kaiming_normal_"}
+        # What encoders and heads from elsewhere draw with
+        | {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}
+        | {"bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "random_"}
+    )
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
@@ -124,7 +129,8 @@ class DrawnFrom(TorchFunctionMode):
     ) -> Any:
         """Call a function of PyTorch, an initialiser with the generator."""
         kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in self._INITIALISERS and kwargs.get("generator") is None:
+        draws = getattr(func, "__name__", "") in self._INITIALISERS and kwargs.get("generator") is None
+        if draws and torch.device(kwargs.get("device") or "cpu").type == "cpu":
             kwargs = kwargs | {"generator": self.generator}
         return func(*args, **kwargs)
 

@@ -6,14 +6,18 @@ import contextlib
 import dataclasses
 import difflib
 import errno
+import importlib
 import io
 import itertools
 import json
+import os
 import re
+import sys
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
 from tyro.constructors import (
@@ -26,7 +30,9 @@ from tyro.constructors import (
 )
 
 from pixelq.agents.config.field_texts import field_texts
-from pixelq.agents.errors import RunFailed, UserError, printable
+from pixelq.agents.config.schedule_texts import EXAMPLE, parse_schedule
+from pixelq.agents.config.schedules import Schedule, shown_setting
+from pixelq.agents.errors import InvalidConfig, RunFailed, UserError, printable
 from pixelq.agents.storage.files import is_stream, replace_file
 
 STDOUT = Path("-")
@@ -37,15 +43,45 @@ Args = TypeVar("Args")
 _SENTENCES = {
     r"^Error parsing (\S+): no type .*'int'>: (.*) is not an integer.*": r"\1 must be an integer or None, got \2",
     r"^Error parsing (\S+): no type .*to float: (.*)": r"\1 must be a number or None, got \2",
+    r"^Error parsing (\S+): (?:schedule )?(must be .*)": r"\1 \2",
+    r"^Error parsing (\S+): schedule (.*)": r"\1: \2",
     r"^Error parsing (\S+): (.*) is not an integer": r"\1 must be an integer, got \2",
     r"^Error parsing (\S+): could not convert string to float: (.*)": r"\1 must be a number, got \2",
     r"^invalid choice (.*) for argument '(.*)'\. Expected one of (\(.*\))\.": r"\2 must be one of \3, got \1",
     r"^Missing value for argument '(.*)'\. Expected.*": r"\1 needs a value",
+    r"^Error parsing --wrappers: ": "",  # the sentence of pixelq.envs.named follows
     r"^Missing from pixelq \w+: ": "missing: ",
 }
 """What becomes of tyro's messages, as patterns and replacements."""
+EnvKwargs = Annotated[
+    dict[str, Any],
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="VALUE",
+        instance_from_str=lambda words: json.loads(words[0]),
+        is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda value: [json.dumps(value)],
+    ),
+    tyro.conf.arg(name="env-kwargs.KEY"),
+]
+"""Type of a field for `--env-kwargs.KEY VALUE`, which `take_env_kwargs` reads."""
+Names = Annotated[
+    tuple[str, ...],
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="MODULE:NAME,...",
+        instance_from_str=lambda words: _split_names(words[0]),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda names: [",".join(names)],
+    ),
+]
+"""Type of a field for classes and functions by name, as `pixelq.envs.named` has them."""
 Modules = Annotated[tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE"), tyro.conf.UseAppendAction]
 """Type of a field for `--import MODULE`, whose values `import_modules` takes."""
+Callbacks = Annotated[
+    tuple[str, ...], tyro.conf.arg(name="callback", metavar="NAME[,NAME...]"), tyro.conf.UseAppendAction
+]
+"""Type of a field for `--callback`, whose values `parse_callbacks` takes."""
 
 
 def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args | None = None) -> Args:
@@ -91,6 +127,69 @@ def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args |
             if isinstance(path, Path):
                 _check_path(path)
     return args
+
+
+def take_env_kwargs(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Return the arguments without `--env-kwargs.KEY VALUE`, and the values by key.
+
+    A value is TOML or JSON, or else text; `True`, `False` and `None` are Python's.
+
+    Raises:
+        UserError: If a key is no name or stands there twice, or a value is missing.
+    """
+    rest, values, waiting = list[str](), dict[str, Any](), list(reversed(arguments))
+    while waiting:
+        argument = waiting.pop()
+        flag, equals, value = argument.partition("=")
+        beginning, _, key = flag.replace("_", "-").partition(".")
+        if beginning != "--env-kwargs":
+            rest.append(argument)
+            continue
+        key = flag[len(beginning) + 1 :].replace("-", "_")
+        if not key.isidentifier():
+            raise UserError(f"{printable(flag, 80)} must name an argument, as --env-kwargs.size 5 does")
+        if key in values:
+            raise UserError(f"--env-kwargs.{key} is given twice; give it once")
+        if not equals and not waiting:
+            raise UserError(f"--env-kwargs.{key} needs a value")
+        values[key] = _value_of(value if equals else waiting.pop())
+    return rest, values
+
+
+def _value_of(text: str) -> Any:
+    """Return the value of a text in TOML or JSON; the text itself if it is neither, or has no such value in JSON."""
+    words = {"True": True, "False": False, "None": None}
+    if text in words:
+        return words[text]
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(text, parse_constant=lambda name: name)  # NaN and its like are words
+    with contextlib.suppress(ValueError, TypeError, RecursionError):
+        found = tomllib.loads(f"value = {text}")
+        json.dumps(found, allow_nan=False)  # refuses dates and infinities
+        if found.keys() == {"value"}:
+            return found["value"]
+    return text
+
+
+def _split_names(text: str) -> tuple[str, ...]:
+    """Return the names in a list with commas between them, each as it is written in files.
+
+    Raises:
+        ValueError: If one is no name.
+    """
+    named = importlib.import_module("pixelq.envs.named")  # by name, since its package imports Gymnasium
+    return tuple(str(named.parse_named(name, "wrapper")) for name in named.split_named(text))
+
+
+def allow_working_folder() -> None:
+    """Let modules be imported from the working folder, after all that is installed.
+
+    This is for command lines that name a module. Without one, nothing in the folder, which may be a stranger's, is ever
+    imported.
+    """
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _check_path(path: Path) -> None:
@@ -273,6 +372,7 @@ def registry(*kinds: type) -> ConstructorRegistry:
     """
     rules = ConstructorRegistry()
     rules.primitive_rule(_integer_rule)
+    rules.primitive_rule(_schedule_rule)
     for kind in kinds:
         texts = field_texts(kind)
         for name, nested in get_type_hints(kind).items():
@@ -293,6 +393,40 @@ def _integer_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | No
         is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
         str_from_instance=lambda value: [str(value)],
     )
+
+
+def _schedule_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Return tyro's rule for a field that takes a number or a schedule."""
+    kinds = get_args(info.type)
+    if Schedule not in kinds:
+        return None
+    is_count, is_optional = int in kinds, type(None) in kinds
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{'{None}|' if is_optional else ''}{'INT' if is_count else 'FLOAT'}|SCHEDULE",
+        instance_from_str=lambda words: _number_or_schedule(words[0], is_count, is_optional),
+        is_instance=lambda value: value is None or isinstance(value, int | float) or callable(value),
+        str_from_instance=lambda value: [shown_setting(value)],
+    )
+
+
+def _number_or_schedule(text: str, is_count: bool, is_optional: bool) -> Any:
+    """Return the number or the schedule of a text.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if is_optional and text == "None":
+        return None
+    with contextlib.suppress(ValueError):
+        return integer(text) if is_count else float(text)
+    if "(" in text:
+        try:
+            return parse_schedule(text)
+        except InvalidConfig as error:
+            raise ValueError(f"schedule {error}") from None
+    kinds = f"{'an integer' if is_count else 'a number'}{', a schedule or None' if is_optional else ' or a schedule'}"
+    raise ValueError(f"must be {kinds} such as {EXAMPLE}, got {text!r:.80}")
 
 
 def integer(text: str) -> int:

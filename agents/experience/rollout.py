@@ -122,7 +122,10 @@ class Rollout:
         return self.time - self.start == self.steps and self._valued == self.time
 
     # Writing
-    def observe(self, obs: NDArray[Any], state: LSTMState | None = None) -> None:
+    def keep_masks(self, num_actions: int) -> None:
+        """See `Store`; nothing is stored, since acting has values of allowed actions only."""
+
+    def observe(self, obs: NDArray[Any], state: LSTMState | None = None, mask: NDArray[np.bool_] | None = None) -> None:
         """See `Store`."""
         self.ring.begin(obs, self._age)
         self._state = state
@@ -156,7 +159,7 @@ class Rollout:
         self._is_final = terminated | truncated
         self._shown = None
 
-    def cut(self, obs: NDArray[Any]) -> None:
+    def cut(self, obs: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
         """Forget the steps so far, because the environments were reset from outside; see `Store`."""
         self.start, self._shown = self.time, None
         self._age[:], self._is_final[:] = 0, False
@@ -289,12 +292,14 @@ def make_rollout(
     frame_stack: int,
     device: torch.device,
     seed: int,
+    num_actions: int | None = None,
 ) -> Rollout:
     """Return the rollout that a configuration describes.
 
     Args:
         observation_shape, observation_dtype, num_envs, frame_stack, device, seed: See `Rollout`.
         config: The configuration.
+        num_actions: Number of actions of masks, as in `make_replay`; a rollout need not know it.
 
     Raises:
         InvalidConfig: If there are fewer steps, or with an LSTM environments, than minibatches, or not enough memory.

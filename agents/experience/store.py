@@ -27,8 +27,11 @@ class Store(Protocol):
     def most_state_bytes(self) -> int:
         """Greatest number of bytes of what `state` returns."""
 
-    def observe(self, obs: NDArray[Any], state: LSTMState | None = None) -> None:
-        """Begin a row of each environment with its observation, and the LSTM's state before it reads it."""
+    def keep_masks(self, num_actions: int) -> None:
+        """Be ready for masks of A actions."""
+
+    def observe(self, obs: NDArray[Any], state: LSTMState | None = None, mask: NDArray[np.bool_] | None = None) -> None:
+        """Begin a row of each environment with its observation, the LSTM's state before it reads it, and its mask."""
 
     def latest(self) -> Tensor:
         """Return the observations [N, *observation] of the last `observe`, with stacks rebuilt, on the device."""
@@ -43,7 +46,7 @@ class Store(Protocol):
     ) -> None:
         """End the rows that `observe` began with the outcome of the step; see `Replay.complete`."""
 
-    def cut(self, obs: NDArray[Any]) -> None:
+    def cut(self, obs: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
         """Note that the environments were reset from outside, after they showed observations [N, *observation]."""
 
     def state(self) -> dict[str, Tensor]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from pixelq.agents.config.agent_config import AgentConfig
-from pixelq.agents.experience.batches import Batch, Sequences
+from pixelq.agents.experience.batches import Batch, SequenceFeatures, Sequences
 from pixelq.agents.learning.gradient import GradientLearner, Update
+from pixelq.agents.learning.own_targets import TargetInputs, TargetRule, own_rule
 from pixelq.agents.learning.resets import shrink_and_perturb
 from pixelq.agents.learning.targets import greedy_policy, munchausen_reward, soft_policy
 from pixelq.agents.storage.validation import fitting, part
-from pixelq.networks import QNetwork, Target
+from pixelq.networks import QNetwork, Target, among_allowed
 
 
 class Learner(GradientLearner):
@@ -29,6 +31,7 @@ class Learner(GradientLearner):
         super().__init__(network, config, seed)
         # A copy scatters an LSTM's weights, which cuDNN wants in one piece; `to` puts them together again.
         self.target_network = copy.deepcopy(network).requires_grad_(False).to(self.device)
+        self.rule: TargetRule | None = own_rule(config, network)
 
     def update(self, batch: Batch | Sequences) -> Update:
         """Take one gradient step on the head's loss between Z(s, a) and r + discount · Σₐ π(a|s′) Z_target(s′, a)."""
@@ -37,13 +40,16 @@ class Learner(GradientLearner):
         # Target: the value of the next state, and the policy that is followed there
         with torch.no_grad(), self.autocast:
             next_value = self._value(target_network, features.after(target_network))
-            next_q = target_network.head.q(next_value)  # [B, A]
+            next_q = among_allowed(target_network.head.q(next_value), batch.next_mask)  # [B, A]
             reward, next_policy = batch.reward, greedy_policy(next_q)
             if config.double:
-                next_policy = greedy_policy(network.head.q(self._value(network, features.after(network))))
+                online_q = network.head.q(self._value(network, features.after(network)))
+                next_policy = greedy_policy(among_allowed(online_q, batch.next_mask))
             if config.munchausen:
                 q = target_network.head.q(self._value(target_network, features.now(target_network)))
-                reward, next_policy = self._munchausen(batch, q, next_q)
+                reward, next_policy = self._munchausen(batch, among_allowed(q, batch.mask), next_q)
+            if self.rule is not None:
+                reward, next_policy = self.rule(self._inputs(batch, features, next_q))
         # Loss
         with self.autocast:
             value = self._value(network, features.now(network))
@@ -53,6 +59,26 @@ class Learner(GradientLearner):
         loss = batch.mean(losses, batch.weight)
         self._descend(loss)
         return Update(loss.detach(), batch.mean(q_taken), batch.row_priorities(priority, config.priority_eta))
+
+    def _inputs(self, batch: Batch | Sequences, features: Batch | SequenceFeatures, next_q: Tensor) -> TargetInputs:
+        """Return what an own target rule can look at."""
+
+        def values(
+            network: QNetwork, features_of: Callable[[QNetwork], Tensor], mask: Tensor | None
+        ) -> Callable[[], Tensor]:
+            return lambda: among_allowed(network.head.q(self._value(network, features_of(network))), mask)
+
+        return TargetInputs(
+            batch.action,
+            batch.reward,
+            batch.discount,
+            next_q,
+            self.config,
+            self.generator,
+            values(self.network, features.after, batch.next_mask),
+            values(self.target_network, features.now, batch.mask),
+            values(self.network, features.now, batch.mask),
+        )
 
     def _munchausen(self, batch: Batch | Sequences, q: Tensor, next_q: Tensor) -> tuple[Tensor, Tensor]:
         """Return reward [B] and next policy [B, A] of Munchausen DQN, from the target network's q at both states."""
@@ -66,6 +92,7 @@ class Learner(GradientLearner):
             alpha=alpha,
             temperature=temperature,
             clip=self.config.munchausen_clip,
+            next_mask=batch.next_mask,
         )
         return reward, soft_policy(next_q, temperature)
 
@@ -87,7 +114,7 @@ class Learner(GradientLearner):
         """
         shrink_and_perturb(self.network, fresh.to(self.device), self.config.reset_shrink)
         self.sync_target()
-        self._make_optimizers()
+        self._make_optimizers(self.learning_rate)
         self.captured = None  # which holds the old moments
 
     def start_anew(self) -> None:

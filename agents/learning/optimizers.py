@@ -69,10 +69,10 @@ class RAdam(torch.optim.RAdam):
         return super().step(closure)
 
 
-def make_optimizer(config: AgentConfig, params: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return the configuration's optimiser over parameters; its step size is a tensor on their device."""
+def make_optimizer(config: AgentConfig, params: Sequence[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    """Return the configuration's optimiser over parameters; its step size is a tensor on their device, first `rate`."""
     device = params[0].device
-    learning_rate = torch.tensor(config.learning_rate, device=device)
+    learning_rate = torch.tensor(rate, device=device, dtype=torch.float32)
     if config.optimizer == "rmsprop":
         return CentredRMSProp(params, learning_rate, config.rmsprop_decay, config.rmsprop_epsilon)
     if config.optimizer == "radam":

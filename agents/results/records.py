@@ -17,11 +17,11 @@ import numpy as np
 
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.presets import PRESET_PROTOCOLS, PRESETS, preset_of
-from pixelq.agents.errors import InvalidConfig, InvalidRun
+from pixelq.agents.config.schedules import shown_setting
+from pixelq.agents.errors import InvalidConfig, InvalidRun, one_line
 from pixelq.agents.results.formatting import shortened
 from pixelq.agents.runs.columns import GREATEST, Columns, read_columns
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
-from pixelq.agents.storage.checkpoint import one_line
 from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.json_values import MOST_JSON
 from pixelq.agents.storage.rules import with_rules
@@ -280,7 +280,11 @@ def agent_of(config: Mapping[str, Any]) -> str:
     name = preset_name(config)
     settings = PRESETS[name]() if name in PRESETS else AgentConfig()
     different = differences(config, settings, PRESET_PROTOCOLS.get(name, "sticky"))
-    values = (f"{key} {shortened(value)}" for key, value in different.items() if key not in SPEED_ONLY)
+    values = (
+        f"{key} {shortened(shown_setting(value).replace(', ', ','))}"
+        for key, value in different.items()
+        if key not in SPEED_ONLY
+    )
     return ", ".join([shortened(name), *values])
 
 

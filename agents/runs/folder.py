@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.runs.event_file import TAGS, EventFile, has_tensorboard
+from pixelq.agents.runs.progress import PROGRESS
 from pixelq.agents.runs.replay_files import FOLDER
 from pixelq.agents.runs.tables import (
     EVALUATIONS,
@@ -24,12 +26,51 @@ from pixelq.agents.runs.tables import (
     read_run,
     start_table,
 )
+from pixelq.agents.runs.tracking import TRACKING
+from pixelq.agents.storage.environments import ARGUMENTS, are_same_arguments, is_same_environment
 from pixelq.agents.storage.files import replace_file, sync_file, tidy_files
 from pixelq.agents.storage.pointers import CHECKPOINTS, best_evaluation
+from pixelq.agents.storage.validation import is_count
 
 LOCK = ".lock"
-FREE_SETTINGS = {"cuda_graph", "frame_stack"}
-"""Fields of the agent's configuration that may change when a run is resumed; the environments fix the frame stack."""
+FREE_SETTINGS = {"cuda_graph", "frame_size", "frame_stack"}
+"""Fields of the agent's configuration that may change when a run is resumed; the environments fix what is seen."""
+
+
+CHANGES = "changes"
+"""Entry of config.json that says how the agent's settings were before they were changed in the middle of the run."""
+
+
+def changes_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the changes of the agent's settings in a run: the step of the first checkpoint after each, and old values.
+
+    Raises:
+        InvalidRun: If they are no such changes.
+    """
+    changes = config.get(CHANGES, [])
+    if not isinstance(changes, list) or not all(
+        isinstance(each, dict) and is_count(each.get("step")) and isinstance(each.get("before"), dict)
+        for each in changes
+    ):
+        raise InvalidRun(f"{CHANGES} in config.json must be a list of steps and settings; restore the file")
+    return changes
+
+
+def settings_at(config: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """Return the agent's settings with which a run went on from its checkpoint of a step.
+
+    Args:
+        config: Contents of config.json.
+        step: The step.
+
+    Raises:
+        InvalidRun: If the file is damaged.
+    """
+    settings = dict(config["agent"])
+    for change in reversed(changes_of(config)):
+        if change["step"] > step:
+            settings |= change["before"]
+    return settings
 
 
 class RunFolder:
@@ -52,8 +93,11 @@ class RunFolder:
         self.out = out
         self.checkpoints = out / CHECKPOINTS
         self.config: dict[str, Any] = {}
+        self._description: dict[str, Any] = {}  # contents of config.json now
         self.evaluations: list[dict[str, str]] = []
         self.tensorboard: EventFile | None = None
+        self._description: dict[str, Any] = {}
+        self._new = [path for path in (out, *out.parents) if not os.path.exists(path)]  # innermost first
         try:
             self._check_has_no_links()
             if not resume:
@@ -115,16 +159,22 @@ class RunFolder:
         if self.checkpoints.exists() and any(self.checkpoints.iterdir()):
             raise InvalidRun(f"{self.checkpoints} already holds files; use another `out`")
 
-    def check_settings(self, description: Mapping[str, Any]) -> None:
-        """Check that the run goes on with its own environment, protocol, seed and agent.
+    def check_settings(self, description: Mapping[str, Any], step: int) -> None:
+        """Check that the run goes on from a step with its own environment, protocol, seed and agent.
 
         Raises:
             InvalidRun: If one of them is different.
         """
         of_agent = description["agent"].keys() - FREE_SETTINGS
+        made, now = (config.get(ARGUMENTS, {}) for config in (self.config, description))
+        if not are_same_arguments(made, now):
+            raise InvalidRun(
+                f"the arguments of the environments must be {made!r:.200} as in the run in {self.out}, got {now!r:.200}"
+            )
+        is_same = is_same_environment(self.config.get("env", description["env"]), description["env"])
         for own, new, names in (
-            (self.config, description, ("env", "protocol", "seed")),
-            (self.config["agent"], description["agent"], of_agent),
+            (self.config, description, (*(() if is_same else ("env",)), "protocol", "seed")),
+            (settings_at(self.config, step), description["agent"], of_agent),
         ):
             for name in names:
                 if own.get(name, new[name]) != new[name]:
@@ -142,7 +192,9 @@ class RunFolder:
             OSError: If something cannot be written.
         """
         tidy_files(self.out)
-        replace_file(self.out / "config.json", (json.dumps(description, indent=2) + "\n").encode())
+        changes = [change for change in changes_of(description) if change["step"] <= step]
+        self._description = {name: description[name] for name in description if name != CHANGES}
+        self.describe(**({CHANGES: changes} if changes else {}))
         for name, columns in TABLES.items():
             start_table(self.out / f"{name}.csv", columns, step if self.config else 0)  # {} for a new run
         (self.out / FINAL_EVALUATION).unlink(missing_ok=True)
@@ -150,6 +202,33 @@ class RunFolder:
         if has_tensorboard():
             self.tensorboard = EventFile(self.out, purge_step=step + 1 if self.config else None)
             self.tensorboard.describe(description)
+
+    def describe(self, **entries: Any) -> None:
+        """Write config.json, with further entries from now on.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        self._description |= entries
+        replace_file(self.out / "config.json", (json.dumps(self._description, indent=2) + "\n").encode())
+
+    def note_settings(self, settings: Mapping[str, Any], step: int) -> None:
+        """Write the agent's settings into config.json if they have changed since the last checkpoint.
+
+        What they were before is kept there, for a run that is resumed from an earlier checkpoint.
+
+        Args:
+            settings: The settings.
+            step: Step of the checkpoint that is about to be written.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        old = self._description["agent"]
+        before = {name: old.get(name) for name in settings if old.get(name) != settings[name]}
+        if before:
+            changes = [*changes_of(self._description), {"step": step, "before": before}]
+            self.describe(agent=dict(settings), **{CHANGES: changes})
 
     def has_evaluation(self, step: int) -> bool:
         """Return whether the evaluation of a step has been written."""
@@ -182,6 +261,17 @@ class RunFolder:
             sync_file(self.out / f"{name}.csv")
         if self.tensorboard is not None:
             self.tensorboard.flush()
+
+    def discard(self) -> None:
+        """Remove what a new run has written before its first step; nothing of others."""
+        written = ["config.json", *(f"{name}.csv" for name in TABLES), PROGRESS, TRACKING, LOCK]
+        if self.tensorboard is not None:
+            written.append(self.tensorboard.name)
+        with suppress(OSError):
+            for name in written:
+                (self.out / name).unlink(missing_ok=True)
+            for folder in (self.checkpoints, *self._new):
+                folder.rmdir()  # if it is empty
 
     def close(self) -> None:
         """Close the event file and release the folder."""

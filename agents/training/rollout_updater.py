@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from pixelq.agents.agent import Agent
-from pixelq.agents.config.schedules import learning_rate_at
+from pixelq.agents.config.at_step import gamma_at, learning_rate_at
 from pixelq.agents.experience.rollout import Rollout
 from pixelq.agents.learning.rollout_learner import RolloutLearner
 from pixelq.agents.training.interval import Interval, State
@@ -39,9 +39,8 @@ class RolloutUpdater:
 
     def _learn(self) -> None:
         agent, config, rollout = self.agent, self.agent.config, self.rollout
-        if config.learning_rate_steps is not None:
-            self.learner.set_learning_rate(learning_rate_at(config, agent.step))
-        target = rollout.targets(config.gamma, config.td_lambda, config.reward_clip)
+        self.learner.set_learning_rate(learning_rate_at(config, agent.step))
+        target = rollout.targets(gamma_at(config, agent.step), config.td_lambda, config.reward_clip)
         for batch in rollout.minibatches(target, config.minibatches, config.epochs):
             update = self.learner.update(batch)
             agent.updates += 1

@@ -7,7 +7,14 @@ from typing import Any
 from torch import Tensor
 
 from pixelq.agents.agent import Agent
-from pixelq.agents.config.schedules import crossed, learning_rate_at, priority_beta_at
+from pixelq.agents.config.at_step import (
+    gamma_at,
+    has_scheduled_returns,
+    learning_rate_at,
+    n_step_at,
+    priority_beta_at,
+)
+from pixelq.agents.config.schedules import crossed
 from pixelq.agents.experience.replay import Replay
 from pixelq.agents.learning.cuda_graph import make_update
 from pixelq.agents.learning.learner import Learner
@@ -35,7 +42,6 @@ class Updater:
         self.learn_from = agent.config.learning_starts + (agent.step if replay.time == 0 else 0)
         self.steps_owed = 0
         self._learn_from_empty = self.learn_from
-        self._update = make_update(self.learner, replay)
 
     def learn(self, before: int) -> None:
         """Run the updates that the steps since the step `before` call for."""
@@ -44,14 +50,16 @@ class Updater:
             return
         self.steps_owed += agent.step - max(before, self.learn_from)
         # Schedules
-        if config.learning_rate_steps is not None:
+        if config.learning_rate_steps is not None or callable(config.learning_rate):
             agent.learner.set_learning_rate(learning_rate_at(config, agent.step))
         self.replay.set_beta(priority_beta_at(config, agent.step))
+        if has_scheduled_returns(config):
+            self.replay.set_returns(n_step_at(config, agent.step), gamma_at(config, agent.step))
         # Updates
         while self.steps_owed >= config.train_every:
             self.steps_owed -= config.train_every
             for _ in range(config.gradient_steps):
-                update = self._update()
+                update = make_update(self.learner, self.replay)()  # the captured one, unless something has dropped it
                 agent.updates += 1
                 agent.learner.drop_subnormals(agent.updates)
                 if config.target_tau is not None:
@@ -59,7 +67,6 @@ class Updater:
                 self.interval.losses.append((agent.step, update.loss, update.q_mean))
                 if config.reset_every is not None and agent.updates % config.reset_every == 0:
                     agent.reset_network()
-                    self._update = make_update(self.learner, self.replay)
         # Target network
         if config.target_tau is None and crossed(config.target_update_every, before, agent.step):
             self.learner.sync_target()
