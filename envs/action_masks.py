@@ -75,7 +75,7 @@ class ActionMasks:
         """Return the masks by environment as they were given, and which environments gave one, [N]; None for none."""
         given: Any
         if not isinstance(info, Mapping):
-            given: Any = [each.get(KEY) for each in info]
+            given = [each.get(KEY) for each in info]
             if self._method is not None and all(mask is None for mask in given):
                 given = self._method(needless)
         elif KEY in info:

@@ -29,8 +29,8 @@ from pixelq.agents.runs.tables import (
 from pixelq.agents.runs.tracking import TRACKING
 from pixelq.agents.storage.environments import ARGUMENTS, are_same_arguments, is_same_environment
 from pixelq.agents.storage.files import replace_file, sync_file, tidy_files
+from pixelq.agents.storage.json_values import is_count
 from pixelq.agents.storage.pointers import CHECKPOINTS, best_evaluation
-from pixelq.agents.storage.validation import is_count
 
 LOCK = ".lock"
 FREE_SETTINGS = {"cuda_graph", "frame_size", "frame_stack"}
@@ -96,7 +96,6 @@ class RunFolder:
         self._description: dict[str, Any] = {}  # contents of config.json now
         self.evaluations: list[dict[str, str]] = []
         self.tensorboard: EventFile | None = None
-        self._description: dict[str, Any] = {}
         self._new = [path for path in (out, *out.parents) if not os.path.exists(path)]  # innermost first
         try:
             self._check_has_no_links()
