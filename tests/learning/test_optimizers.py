@@ -83,6 +83,11 @@ def radam(config: AgentConfig, w: Weights, gradients: list[Weights]) -> Weights:
     return w
 
 
+def optimizer_of(config: AgentConfig, params: list[nn.Parameter]) -> torch.optim.Optimizer:
+    assert isinstance(config.learning_rate, float)
+    return make_optimizer(config, params, config.learning_rate)
+
+
 def parameters(values: Weights, dtype: torch.dtype) -> list[nn.Parameter]:
     return [nn.Parameter(torch.tensor(value, dtype=dtype)) for value in values]
 
@@ -113,20 +118,20 @@ def test_twenty_steps_equal_the_formula(
         tolerance = 1e-4  # 1 − αλ is float32, and the first steps are not divided by anything
     start, gradients = start_and_gradients()
     params = parameters(start, dtype)
-    apply(make_optimizer(config, params), params, gradients)
+    apply(optimizer_of(config, params), params, gradients)
     for param, before, expected in zip(params, start, formula(config, list(start), gradients), strict=True):
         moved = param.detach().double().numpy() - before
         np.testing.assert_allclose(moved, expected - before, atol=tolerance * np.abs(expected - before).max())
 
 
 def test_adam_is_the_fused_one() -> None:
-    assert make_optimizer(ADAM, parameters([np.zeros(2)], torch.float32)).defaults["fused"] is True
+    assert optimizer_of(ADAM, parameters([np.zeros(2)], torch.float32)).defaults["fused"] is True
 
 
 def test_rmsprop_step_stays_finite_when_the_variance_rounds_below_zero() -> None:
     gradient = np.linspace(0.5, 1500, 1000)
     params = parameters([np.zeros(1000)], torch.float32)
-    apply(make_optimizer(RMSPROP, params), params, [[gradient]] * 400)
+    apply(optimizer_of(RMSPROP, params), params, [[gradient]] * 400)
     assert params[0].isfinite().all()
     assert (params[0] < 0).all()
 
@@ -145,7 +150,7 @@ def test_rmsprop_leaves_parameters_without_gradient_alone() -> None:
 def test_state_as_tensors_continues_bit_for_bit(config: AgentConfig) -> None:
     start, gradients = start_and_gradients()
     params = parameters(start, torch.float32)
-    optimizer = make_optimizer(config, params)
+    optimizer = optimizer_of(config, params)
     apply(optimizer, params, gradients[:10])
     middle = [param.detach().double().numpy() for param in params]
     state: dict[str, Any] = {name: tensor.clone() for name, tensor in optimizer_tensors(optimizer).items()}
@@ -153,7 +158,7 @@ def test_state_as_tensors_continues_bit_for_bit(config: AgentConfig) -> None:
     apply(optimizer, params, gradients[10:])
     for _ in range(2):  # the second time shows whether the first changed the tensors that it was given
         again = parameters(middle, torch.float32)
-        optimizer = make_optimizer(config, again)
+        optimizer = optimizer_of(config, again)
         load_optimizer_tensors(optimizer, state)
         apply(optimizer, again, gradients[10:])
         assert all(torch.equal(a, b) for a, b in zip(params, again, strict=True))
@@ -188,7 +193,7 @@ def test_the_preset_fqf_moves_its_fractions_as_the_authors_program_does() -> Non
 def test_a_limited_norm_is_a_step_with_scaled_gradients(changes: dict[str, Any]) -> None:
     config = AgentConfig(learning_rate=1e-2, **changes)
     weight, other = (torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
-    one, expected = make_optimizer(config, [weight]), make_optimizer(config, [other])
+    one, expected = optimizer_of(config, [weight]), optimizer_of(config, [other])
     # Of norms 5, 10 and 5, limited to 2.5: halved, quartered, and one within its limit.
     for gradient, limit, scale in (([3.0, 4.0], 2.5, 0.5), ([8.0, -6.0], 2.5, 0.25), ([-4.0, 3.0], 10.0, 1.0)):
         weight.grad = torch.tensor(gradient)
@@ -208,7 +213,7 @@ def test_moments_of_a_silent_weight_are_dropped_and_move_nothing(config: AgentCo
     start = [np.array([0.5, 0.5])]
     gradients = [[np.array([1e-3, 1e-3])]] + [[np.array([0.0, 1e-3])]] * 2200
     kept, dropped = parameters(start, torch.float32), parameters(start, torch.float32)
-    optimizer, other = make_optimizer(config, kept), make_optimizer(config, dropped)
+    optimizer, other = optimizer_of(config, kept), optimizer_of(config, dropped)
     for first in range(0, len(gradients), 200):
         apply(optimizer, kept, gradients[first : first + 200])
         apply(other, dropped, gradients[first : first + 200])
@@ -221,7 +226,7 @@ def test_moments_of_a_silent_weight_are_dropped_and_move_nothing(config: AgentCo
 
 def test_what_is_dropped_ends_at_the_least_normal_number() -> None:
     param = nn.Parameter(torch.zeros(6))
-    optimizer = make_optimizer(ADAM, [param])
+    optimizer = optimizer_of(ADAM, [param])
     param.grad = torch.ones(6)
     optimizer.step()
     tiny = 2.0**-126
