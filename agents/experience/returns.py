@@ -83,36 +83,28 @@ def returns_of(config: AgentConfig, device: torch.device) -> Returns:
 
 
 def lambda_returns(
-    reward: Tensor,
-    terminated: Tensor,
-    truncated: Tensor,
-    is_step: Tensor,
-    next_value: Tensor,
-    gamma: float,
-    td_lambda: float,
+    reward: Tensor, terminated: Tensor, truncated: Tensor, next_value: Tensor, gamma: float, td_lambda: float
 ) -> Tensor:
     """Return Peng's λ-returns [T, N] of N sequences of T rows, where λ = 0 is a one-step target (Peng & Williams 1996).
 
-    G[t] = r[t] + γ ((1 − λ) v[t] + λ G[t + 1]), with the value v[t] of the observation after the step. At the last row,
-    and where the next row has no step, v[t] stands for the bracket; after a termination, 0. So a truncated episode
+    G[t] = r[t] + γ ((1 − λ) v[t] + λ G[t + 1]), with the value v[t] of the observation after the step. After a
+    truncation, and at the last row, v[t] stands for the bracket; after a termination, 0. So a truncated episode
     bootstraps from its last observation. The programs of PQN's authors (Gallici et al. 2025) and of CleanRL instead
     count a truncation as a termination.
+
+    The row after an end, in which no step is taken, has no return that means anything, and none reads it.
 
     Args:
         reward: float [T, N].
         terminated: Whether the return ends with the step, bool [T, N].
         truncated: Whether the step cut the episode off, bool [T, N].
-        is_step: Whether a step was taken in the row, bool [T, N]; the returns of other rows mean nothing.
         next_value: Value of the observation after the step, [T, N].
         gamma: Discount of one step.
         td_lambda: λ.
     """
     returns = torch.empty_like(reward)
-    goes_on = torch.zeros_like(truncated[0])  # whether the return of the row after is one of the same episode
-    later = next_value[-1]
+    later = next_value[-1]  # so that the last row bootstraps
     for t in range(len(reward) - 1, -1, -1):
-        value = next_value[t]
-        future = torch.where(goes_on & ~truncated[t], torch.lerp(value, later, td_lambda), value)
+        future = torch.where(truncated[t], next_value[t], torch.lerp(next_value[t], later, td_lambda))
         returns[t] = later = reward[t] + gamma * torch.where(terminated[t], 0.0, future)
-        goes_on = is_step[t]
     return returns

@@ -185,7 +185,7 @@ class Rollout:
         if reward_clip is not None:
             reward = reward.clamp(-reward_clip, reward_clip)
         values = self.values[slots[1:]]
-        return lambda_returns(reward, terminated, truncated, self._is_step(), values, gamma, td_lambda)
+        return lambda_returns(reward, terminated, truncated, values, gamma, td_lambda)
 
     def minibatches(self, target: Tensor, count: int, epochs: int) -> Iterator[Minibatch]:
         """Yield each step `epochs` times, in new orders, in minibatches of equal size up to one row.

@@ -56,9 +56,10 @@ def rollouts(draw: st.DrawFn) -> tuple[NDArray[np.float64], Bools, Bools, Bools,
 def test_every_return_is_the_recursions(
     rollout: tuple[NDArray[np.float64], Bools, Bools, Bools, NDArray[np.float64]], gamma: float, td_lambda: float
 ) -> None:
-    found = lambda_returns(*map(torch.from_numpy, rollout), gamma, td_lambda).numpy()
+    reward, terminated, truncated, is_step, value = rollout
+    given = map(torch.from_numpy, (reward, terminated, truncated, value))
+    found = lambda_returns(*given, gamma, td_lambda).numpy()
     steps, envs = found.shape
-    is_step = rollout[3]
     for env in range(envs):
         columns = [part[:, env] for part in rollout]
         for t in range(steps):
@@ -75,7 +76,7 @@ def test_by_hand() -> None:
     value = torch.tensor([10.0, 20.0, 1000.0, 30.0, 500.0])[:, None]
 
     def returns(td_lambda: float) -> list[float]:
-        found = lambda_returns(reward, terminated, truncated, is_step, value, 0.5, td_lambda)[:, 0]
+        found = lambda_returns(reward, terminated, truncated, value, 0.5, td_lambda)[:, 0]
         return found[is_step[:, 0]].tolist()
 
     assert returns(0.0) == [1 + 5, 2 + 10, 3 + 15, 4]  # one step

@@ -84,10 +84,10 @@ def test_each_step_is_learned_from_once_an_epoch(steps: int, envs: int, stack: i
         rows = game.rows[number * steps : (number + 1) * steps + 1]
         assert len(rows) == steps + 1
         target = rollout.targets(0.9, 0.7, 2.0)
-        is_step, values = column(rows[:-1], "is_step"), column(rows[1:], "value")
+        values = column(rows[1:], "value")
         parts = [column(rows[:-1], name) for name in ("terminated", "truncated")]
         reward = column(rows[:-1], "reward").clamp(-2, 2)
-        torch.testing.assert_close(target, lambda_returns(reward, *parts, is_step, values, 0.9, 0.7))
+        torch.testing.assert_close(target, lambda_returns(reward, *parts, values, 0.9, 0.7))
         expected = {
             tuple(row["obs"][env].flatten().tolist()): (row["action"][env], target[t, env].item())
             for t, row in enumerate(rows[:-1])
