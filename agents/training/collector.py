@@ -212,7 +212,8 @@ class Collector:
         """Write the observations, choose actions and send them."""
         assert self.obs is not None
         self.replay.observe(self.obs, None if self.memory is None else self.memory.state, self.masks)
-        actions = self.agent.explore(self.replay.latest(), self.memory, self.masks)
+        given = () if self.masks is None else (self.masks,)  # an agent of one's own need not know of masks
+        actions = self.agent.explore(self.replay.latest(), self.memory, *given)
         if self.background is not None:
             self.background.send(actions)
         self._actions = actions

@@ -72,6 +72,13 @@ def test_the_next_policy_is_one_over_allowed_actions(
     assert (free[~next_mask] > 0).any()  # otherwise the next line would say nothing
     assert (masked[~next_mask] == 0).all()
     torch.testing.assert_close(masked.sum(1), torch.ones(32))
+    if "munchausen" in rule and head == "scalar":
+        now, after = (learner.target_network.head(learner.target_network.encoder(each)) for each in (obs, next_obs))
+        q, next_q = among_allowed(now, mask), among_allowed(after, next_mask)
+        settings = {"alpha": 0.9, "temperature": 0.03, "clip": -1.0, "next_mask": next_mask}
+        expected = munchausen_reward(batch.reward, batch.discount, action, q, next_q, **settings)
+        torch.testing.assert_close(targets[1].reward, expected)
+        assert not torch.allclose(targets[0].reward, expected)
     if "munchausen" not in rule:
         assert ((masked == 0) | (masked == 1)).all()
         same = next_mask[range(32), free.argmax(1)] & next_mask.any(1)
