@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from pixelq.agents import DQN, InvalidCheckpoint, InvalidRun, RunUnwritable
+from pixelq.agents import DQN, Callback, InvalidCheckpoint, InvalidRun, RunUnwritable
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import RunFailed, UserError, how_to_install
@@ -24,13 +24,14 @@ from pixelq.agents.evaluation.scoring import Score, checkpoints_of, request_of, 
 from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_checkpoint
 from pixelq.agents.runs.event_file import has_tensorboard
-from pixelq.agents.runs.tables import FINAL_EVALUATION
+from pixelq.agents.runs.folder import changed_settings
+from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.checkpoint import read_run_state
 from pixelq.agents.storage.files import replace_file
 from pixelq.agents.storage.pointers import CHECKPOINTS
-from pixelq.agents.training.trackers.tracker import Tracker
 from pixelq.envs import check_imported, is_atari, make_vec, with_flicker
 from pixelq.envs.ids import check_id, short_name
+from pixelq.scripts.callbacks import make_callbacks, parse_callbacks
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.flags.train import TrainArgs
 from pixelq.scripts.main import run as run_verb
@@ -48,12 +49,14 @@ def main(args: TrainArgs) -> None:
         if args.deterministic:
             _use_deterministic_algorithms(args)
         import_modules(args.modules)
-        trackers = make_trackers(args.track, args.track_project)  # before a folder is made
+        names = parse_callbacks(args.callbacks)
+        args = dataclasses.replace(args, callbacks=tuple(map(str, names)))
+        callbacks = [*make_callbacks(names), *make_trackers(args.track, args.track_project)]  # before a folder is made
         if args.resume:
             check_imported(args.env, {"wrappers": args.wrappers})
-            _resume(args, trackers)
+            _resume(args, callbacks)
         else:
-            _start(args, trackers)
+            _start(args, callbacks)
 
 
 def _use_deterministic_algorithms(args: TrainArgs) -> None:
@@ -68,7 +71,7 @@ def _use_deterministic_algorithms(args: TrainArgs) -> None:
     torch.use_deterministic_algorithms(True)
 
 
-def _start(args: TrainArgs, trackers: list[Tracker]) -> None:
+def _start(args: TrainArgs, callbacks: Sequence[Callback]) -> None:
     """Train a new agent."""
     args = dataclasses.replace(args, env=check_id(args.env))  # before it is part of a folder's name
     if args.num_envs > args.agent.replay_capacity:  # checked before so many environments are made
@@ -81,7 +84,7 @@ def _start(args: TrainArgs, trackers: list[Tracker]) -> None:
         envs = _make_envs(args, args.num_envs, args.seed)
         space, actions = envs.single_observation_space, envs.single_action_space
         agent = DQN(space, actions, args.agent, device=args.device, seed=args.seed)
-        _learn(agent, envs, args, trackers)
+        _learn(agent, envs, args, callbacks)
 
 
 @contextmanager
@@ -108,23 +111,25 @@ def _new_folder(name: str) -> Iterator[Path]:
             RUNS.rmdir()
 
 
-def _resume(args: TrainArgs, trackers: list[Tracker]) -> None:
+def _resume(args: TrainArgs, callbacks: Sequence[Callback]) -> None:
     """Go on from the newest checkpoint of a run; a run that was stopped before its first checkpoint starts again."""
     assert args.out is not None
     say_untracked(args.out, args.track)
     newest = newest_checkpoint(args.out / CHECKPOINTS, lambda line: print(f"pixelq train: {line}", file=sys.stderr))
     if newest is None:
         check_has_no_checkpoint_yet(args.out)
-        return _start(args, trackers)
+        return _start(args, callbacks)
     agent = DQN.load(newest, args.device)
     protocol = with_flicker(args.protocol, args.flicker).rules if is_atari(args.env) else agent.protocol
     config = dataclasses.replace(agent.config, cuda_graph=args.agent.cuda_graph)
+    changed = {name: getattr(config, name) for name in changed_settings(read_config(args.out)) if hasattr(config, name)}
+    own = dataclasses.replace(args.agent, **changed)
     made = (agent.env_arguments.get("env_kwargs", {}), tuple(agent.env_arguments.get("wrappers", ())))
     if (agent.env_id, agent.protocol, agent.seed, config, *made) != (
         args.env,
         protocol,
         args.seed,
-        args.agent,
+        own,
         args.env_kwargs,
         args.wrappers,
     ):
@@ -142,7 +147,7 @@ def _resume(args: TrainArgs, trackers: list[Tracker]) -> None:
             f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps, or evaluate it"
         )
     envs = _make_envs(args, args.num_envs, derived_seed(args.seed, "resumed training", agent.step))
-    _learn(agent, envs, args, trackers)
+    _learn(agent, envs, args, callbacks)
 
 
 def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
@@ -160,7 +165,7 @@ def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
     )
 
 
-def _learn(agent: DQN, envs: Any, args: TrainArgs, trackers: list[Tracker]) -> None:
+def _learn(agent: DQN, envs: Any, args: TrainArgs, callbacks: Sequence[Callback]) -> None:
     """Train up to the last step, evaluate the policy that was saved, and print where everything is."""
     assert args.out is not None
     evaluation_envs = _make_envs(args, min(8, args.evaluation_episodes), derived_seed(args.seed, "choice of the best"))
@@ -176,10 +181,11 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs, trackers: list[Tracker]) -> N
         log_every=args.log_every,
         progress=args.progress,
         resume=args.resume,
-        callbacks=trackers,
+        callbacks=callbacks,
         description={
             "preset": args.preset,
             **({} if args.name is None else {"name": args.name}),
+            **({"callbacks": list(args.callbacks)} if args.callbacks else {}),
             "full_action_space": args.full_action_space,
             "final_episodes": args.final_episodes,
             **({} if args.max_episode_steps is None else {"max_episode_steps": args.max_episode_steps}),

@@ -36,6 +36,12 @@ FREE_SETTINGS = {"cuda_graph", "frame_stack"}
 """Fields of the agent's configuration that may change when a run is resumed; the environments fix the frame stack."""
 
 
+def changed_settings(config: Mapping[str, Any]) -> frozenset[str]:
+    """Return the fields of the agent's configuration that were changed during a run, by its config.json."""
+    names = config.get("changed_settings", [])
+    return frozenset(name for name in names if isinstance(name, str)) if isinstance(names, list) else frozenset()
+
+
 class RunFolder:
     """The folder of one run, held by a lock that ends with its process.
 
@@ -127,7 +133,7 @@ class RunFolder:
         Raises:
             InvalidRun: If one of them is different.
         """
-        of_agent = description["agent"].keys() - FREE_SETTINGS
+        of_agent = description["agent"].keys() - FREE_SETTINGS - changed_settings(self.config)
         made, now = (config.get(ARGUMENTS, {}) for config in (self.config, description))
         if not are_same_arguments(made, now):
             raise InvalidRun(
@@ -172,6 +178,17 @@ class RunFolder:
         """
         self._description |= entries
         replace_file(self.out / "config.json", (json.dumps(self._description, indent=2) + "\n").encode())
+
+    def note_settings(self, settings: Mapping[str, Any]) -> None:
+        """Note in config.json which of the agent's settings were changed during the run, before they are saved.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        own = self._description["agent"]
+        changed = {name for name, value in settings.items() if own.get(name, value) != value}
+        if not changed <= changed_settings(self._description):
+            self.describe(changed_settings=sorted(changed | changed_settings(self._description)))
 
     def has_evaluation(self, step: int) -> bool:
         """Return whether the evaluation of a step has been written."""

@@ -10,7 +10,6 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from pixelq.agents.agent import Agent
-from pixelq.agents.experience.replay import Replay
 from pixelq.agents.training.collector import Collector
 from pixelq.agents.training.updater import Updater
 from pixelq.envs.plays import plays
@@ -23,12 +22,10 @@ class Ongoing:
     The state is what a checkpoint would hold. Environments and replay are not part of it, because they are still there.
     """
 
-    envs: weakref.ref[VectorEnv]
-    """The environments."""
+    envs: weakref.ref[VectorEnv] | None
+    """The environments; None in a copy, which begins new episodes."""
     plays: tuple[int, int]
     """Their plays, which others would have changed."""
-    replay: Replay
-    """The replay."""
     rows: int
     """Time steps in the replay."""
     step: int
@@ -43,7 +40,7 @@ class Ongoing:
     @classmethod
     def of(cls, collector: Collector, updater: Updater, last_step: int) -> Self:
         """Return what is kept of the parts after a call of `learn` up to a step."""
-        agent, replay = collector.agent, collector.replay
+        agent = collector.agent
         values: dict[str, Any] = {}
         arrays: dict[str, Tensor] = {}
         for part_values, part_arrays in (collector.standing(), updater.state(), collector.interval.state()):
@@ -51,11 +48,16 @@ class Ongoing:
             arrays |= {name: tensor.clone() for name, tensor in part_arrays.items()}
         beyond = max(0, agent.step - last_step)
         envs = collector.envs
-        return cls(weakref.ref(envs), plays(envs), replay, replay.time, agent.step, beyond, values, arrays)
+        return cls(weakref.ref(envs), plays(envs), collector.replay.time, agent.step, beyond, values, arrays)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickled agent has."""
+        return {**vars(self), "envs": None}
 
     def is_of(self, agent: Agent) -> bool:
-        """Return whether the agent and its replay are as they were."""
-        return self.replay is agent.replay and (self.rows, self.step) == (self.replay.time, agent.step)
+        """Return whether the agent and its replay are as they were, also if both have been copied."""
+        replay = agent.replay
+        return replay is not None and (replay.time, agent.step) == (self.rows, self.step)
 
     def restore(self, collector: Collector, updater: Updater) -> None:
         """Let new parts of the loop go on."""
@@ -75,12 +77,14 @@ def ongoing_in(agent: Agent, envs: VectorEnv) -> Ongoing | None:
     kept = agent.ongoing
     if not isinstance(kept, Ongoing) or not kept.is_of(agent):
         return None
-    return kept if kept.envs() is envs and kept.plays == plays(envs) else None
+    is_there = kept.envs is not None and kept.envs() is envs
+    return kept if is_there and kept.plays == plays(envs) else None
 
 
 def end_ongoing(agent: Agent) -> None:
     """End the episodes under way, in the agent's replay too, because the next training is of other episodes."""
     kept = agent.ongoing
     if isinstance(kept, Ongoing) and kept.is_of(agent):
-        kept.replay.cut(kept.arrays["obs"].numpy())
+        assert agent.replay is not None
+        agent.replay.cut(kept.arrays["obs"].numpy())
     agent.ongoing = None

@@ -189,6 +189,7 @@ class Recorder:
             self._diverged("a weight is no longer finite", self.agent.step)
         with self.writer.writing():
             folder.sync()
+            folder.note_settings(self.agent.config.to_dict())
             checkpoints.write(self.agent.step, self.agent.checkpoint(), *run_state())
         self.checkpointed = self.agent.step
         self.hooks.checkpoint(checkpoints.path(self.agent.step))
@@ -268,7 +269,7 @@ class Recorder:
                 with self.writer.writing():
                     folder.describe(stopped={"step": step, "callback": by, "why": training.why})
             self.progress.last_step = step
-            self.line.say(f"stopped at step {step:,} by the callback {by}: {training.why}")
+            self.line.say(f"stopped at step {step:,}{(by and f' by the callback {by}') or ''}: {training.why}")
         self.progress.end()
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from pixelq.agents.storage.files import read_regular, user_path
 from pixelq.agents.storage.json_values import MOST_JSON, check_types
 from pixelq.agents.storage.rules import rules_of, split_rules
 from pixelq.scripts.command_line import (
+    Callbacks,
     EnvKwargs,
     Modules,
     Names,
@@ -89,6 +90,9 @@ class TrainArgs:
     wrappers: Names = ()
     """Wrappers around each environment, the innermost first: classes or functions MODULE:NAME, or MODULE:NAME(key=value),
     with commas between them."""
+    callbacks: Callbacks = ()
+    """Callback of the training: StopAtScore(score=18), StopAfter(hours=2), StopWithoutProgress(evaluations=10), or your
+    own as MODULE:NAME or MODULE:NAME(key=value); may be repeated. A resumed run has those that are given again."""
     track: Annotated[tuple[Literal["wandb", "mlflow", "trackio"], ...], tyro.conf.UseAppendAction] = ()
     """Service that keeps a record of the run, by the service's own settings: wandb, mlflow or trackio; may be repeated.
     With --resume, the run goes on in its record."""
@@ -103,11 +107,11 @@ class TrainArgs:
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 CHANGEABLE = frozenset(
-    {*COUNTS, "name", "device", "deterministic", "out", "progress", "resume", "track", "track_project", "modules"}
-    | {"agent.cuda_graph"}
+    {*COUNTS, "name", "device", "deterministic", "out", "progress", "resume", "callbacks", "track", "track_project"}
+    | {"modules", "agent.cuda_graph"}
 )
 """Flags that may change when a run is resumed."""
-NOT_SAVED = frozenset({"device", "modules", "progress", "track", "track_project"})
+NOT_SAVED = frozenset({"callbacks", "device", "modules", "progress", "track", "track_project"})
 """Flags that a run's folder does not choose."""
 
 
