@@ -22,7 +22,6 @@ from pixelq.agents.errors import InvalidConfig, InvalidRun, one_line
 from pixelq.agents.results.formatting import shortened
 from pixelq.agents.runs.columns import GREATEST, Columns, read_columns
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
-from pixelq.agents.storage.checkpoint import one_line
 from pixelq.agents.storage.environments import env_arguments
 from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.json_values import MOST_JSON
