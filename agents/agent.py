@@ -20,6 +20,7 @@ from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.replay import Replay, make_replay
 from pixelq.agents.learning.learner import Learner
 from pixelq.agents.storage.checkpoint import Checkpoint, write_checkpoint
+from pixelq.agents.storage.environments import ARGUMENTS
 from pixelq.agents.storage.files import user_path
 from pixelq.agents.storage.validation import count, restore_generator
 
@@ -130,6 +131,7 @@ class Agent(Policy):
             "seed": self.seed,
             "env": self.env_id,
             "protocol": self.protocol,
+            **({ARGUMENTS: self.env_arguments} if self.env_arguments else {}),
             "step": self.step,
             "updates": self.updates,
             "episodes": self.episodes,

@@ -6,7 +6,7 @@ from pixelq.envs.errors import EnvironmentFailed, InvalidEnv
 from pixelq.envs.film import FilmedAtari
 from pixelq.envs.games import ATARI5, ATARI26, ATARI57, REFERENCE_SCORES, human_normalized_score, reference_score
 from pixelq.envs.gymnasium_vec import GymnasiumVec
-from pixelq.envs.ids import check_imported, id_of, import_module, is_atari
+from pixelq.envs.ids import check_imported, id_of, is_atari
 from pixelq.envs.interface import (
     BackgroundStepping,
     Restartable,
@@ -22,6 +22,7 @@ from pixelq.envs.interface import (
 from pixelq.envs.make import make_filmed, make_vec
 from pixelq.envs.masking import MaskObservation
 from pixelq.envs.memory_tasks import RepeatPrevious, TMaze
+from pixelq.envs.named import import_module
 from pixelq.envs.protocols import GYMNASIUM, PROTOCOLS, Protocol, resolve_protocol, split_rules, with_flicker
 from pixelq.envs.published import (
     PUBLISHED_AGENTS,

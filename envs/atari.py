@@ -29,6 +29,8 @@ from pixelq.envs.ids import check_id, screen_size
 from pixelq.envs.protocols import NO_LIMIT, Protocol, with_flicker
 from pixelq.envs.separate_games import SeparateGames
 
+ATARI_STACK = 4
+"""Number of pictures in an observation of an Atari game unless another is asked for."""
 FRAMES_PER_STEP = 4
 """Emulator frames in an agent step."""
 
@@ -52,6 +54,8 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
     `info` holds int32 arrays [N] `env_id`, `lives`, `frame_number` and `episode_frame_number`. Where the protocol ends
     the return at a lost life, it also holds `life_lost`, bool [N]: a life was lost, and the game continues.
     `frame_number` counts from the last anchor: after `ANCHOR_EVERY` steps the next episode gets a new seed.
+
+    `arguments` holds the arguments of `make_vec` that make the same games again, as JSON values.
 
     `step(actions)` equals `send(actions)` and `recv()`; between the two the games run in the background.
 
@@ -84,7 +88,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         *,
         full_action_space: bool = False,
         num_threads: int = 0,
-        frame_stack: int = 4,
+        frame_stack: int = ATARI_STACK,
         colour: bool = False,
     ) -> None:
         self.env_id = check_id(env_id)
@@ -95,6 +99,10 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         bases = spread_seeds(seed, self.num_envs)
         self.frame_stack = 1 if colour else checked_count("frame_stack", frame_stack, least=1, most=DEEPEST_STACK)
         self._flicker = Flicker(self.protocol.flicker, self.num_envs, self.frame_stack)
+        _check_flag("full_action_space", full_action_space)
+        self.arguments: dict[str, Any] = {"full_action_space": True} if full_action_space else {}
+        if self.frame_stack != ATARI_STACK and not colour:
+            self.arguments["frame_stack"] = self.frame_stack
         self._make_native = functools.partial(self._make, full_action_space, colour)
         native = self._make_native(self.num_envs, num_threads)
         self._native: Native | None = native
@@ -381,6 +389,16 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             yield self._native
         finally:
             self._lock.release()
+
+
+def _check_flag(name: str, value: bool) -> None:
+    """Check that a value is True or False.
+
+    Raises:
+        InvalidEnv: If it is not.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidEnv(f"{name} must be True or False, got {quoted(value)}")
 
 
 def _check_registered(env_id: str, kwargs: Mapping[str, Any]) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
-from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from pixelq.envs.anchors import ActionLog, Ints
@@ -26,6 +25,7 @@ from pixelq.envs.checks import (
 from pixelq.envs.errors import EnvironmentFailed, InvalidEnv, printable, quoted, reason
 from pixelq.envs.failures import Failures
 from pixelq.envs.protocols import GYMNASIUM, Protocol
+from pixelq.envs.recipe import Recipe, Wrappers
 
 Env = gymnasium.Env[Any, Any]
 Step = tuple[NDArray[Any], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
@@ -41,12 +41,19 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     `EnvironmentFailed`; `restart` continues after it.
 
     Args:
-        env: A Gymnasium id, or a class or function that makes an environment.
+        env: A Gymnasium id; or a class or function that makes an environment, or its name as `MODULE:NAME`.
         num_envs: Number of copies N.
         seed: Non-negative seed.
         render_mode: `rgb_array` for the method `frame`, otherwise None.
         max_episode_steps: Number of steps after which an episode is truncated, in place of the registered one; None for
-            that.
+            that. The wrappers lie around the limit, as with `gymnasium.make`.
+        env_kwargs: Keyword arguments of the environment.
+        wrappers: Classes or functions, or their names, that take an environment and return one; the first is the
+            innermost.
+
+    Attributes:
+        env_id: Id or name of the environment; None if it, a wrapper or an argument has no name.
+        arguments: Arguments of `make_vec` that make the same environments again, as JSON values.
 
     Raises:
         InvalidEnv: If an argument is out of range, a dependency is missing, or the actions are not Discrete or the
@@ -65,10 +72,13 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         *,
         render_mode: str | None = None,
         max_episode_steps: int | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+        wrappers: Wrappers = (),
     ) -> None:
-        self.env_id = env if isinstance(env, str) else None
-        self._env = env
-        self._name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
+        self._recipe = Recipe.of(env, env_kwargs, wrappers, max_episode_steps)
+        self.env_id, self.arguments = self._recipe.env_id, self._recipe.arguments
+        env = self._recipe.env
+        self._name = env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)  # also in checksums
         self.num_envs = checked_count("num_envs", num_envs, least=1)
         bases = spread_seeds(seed, self.num_envs)
         self.render_mode = render_mode
@@ -276,39 +286,36 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self._envs.closed = True
 
     def _make(self) -> SyncVectorEnv:
-        # Not every constructor takes a render mode.
-        drawing: dict[str, Any] = {} if self.render_mode is None else {"render_mode": self.render_mode}
+        recipe, limit = self._recipe, self.max_episode_steps
         vector: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP}
-        limit = self.max_episode_steps
         self._singles: list[_ReplayableEnv] = []
 
         def wrapped(env: Env) -> _ReplayableEnv:
-            self._singles.append(_ReplayableEnv(env))
+            self._singles.append(_ReplayableEnv(recipe.wrap(env)))
             return self._singles[-1]
 
         def made() -> Env:
-            assert not isinstance(env, str)
-            made = env(**drawing)
+            made = recipe.make(self.render_mode)
             if any(made.unwrapped is other.unwrapped for other in self._singles):
                 raise InvalidEnv("it gives the same environment again; make a new one at each call")
-            return wrapped(made if limit is None else TimeLimit(made, limit))
+            return wrapped(made)
 
-        env = self._env
         with Failures(lambda error: self._invalid(f"cannot be made: {reason(error)}")):
-            if not isinstance(env, str):
+            if not isinstance(recipe.env, str):
                 return SyncVectorEnv([made] * self.num_envs, **vector)
             return gymnasium.make_vec(  # type: ignore[return-value]  # "sync" says so
-                env,
+                recipe.env,
                 self.num_envs,
                 vectorization_mode="sync",
                 vector_kwargs=vector,
                 wrappers=[wrapped],
-                **drawing,
+                **recipe.env_kwargs,
+                **({} if self.render_mode is None else {"render_mode": self.render_mode}),
                 **({} if limit is None else {"max_episode_steps": limit}),
             )
 
     def _invalid(self, what: str) -> InvalidEnv:
-        return InvalidEnv(f"{quoted(self._name)} {what}")
+        return InvalidEnv(f"{quoted(self._recipe.name)} {what}")
 
     def _wake(self) -> None:
         """Let no environment rest any more."""

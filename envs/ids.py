@@ -1,15 +1,16 @@
 """Environment ids: which can be played, and clear errors for those that cannot."""
 
 import difflib
-import importlib
 import re
 import sys
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import ale_py
 import gymnasium
 
-from pixelq.envs.errors import InvalidEnv, quoted, reason
-from pixelq.envs.failures import Failures
+from pixelq.envs.errors import InvalidEnv, quoted
+from pixelq.envs.named import check_trusted, imported, is_from_file, is_named, parse_named, resolve
 
 gymnasium.register_envs(ale_py)
 
@@ -19,6 +20,7 @@ LONGEST_ID = 200
 """Most characters of an id."""
 
 _ATARI_ENTRY = "ale_py.env:AtariEnv"
+_ATARI = re.compile(r"([\w.]*:)?ALE/")
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -26,19 +28,24 @@ def check_id(env_id: str) -> str:
     """Check that an id is known to Gymnasium, and is not one of the older Atari ids that `ALE/*-v5` replaced.
 
     Args:
-        env_id: The id. Of one of the form `MODULE:ID`, the module is imported; see `check_imported` for ids from files.
+        env_id: The id, or the name of a class or function, as in `MODULE:NAME(key=value)`. The module is imported; see
+            `check_imported` for ids from files.
 
     Returns:
-        The id, without a module that this package imports anyway.
+        The id, without a module that this package imports anyway; or the name.
 
     Raises:
         InvalidEnv: If it is not; the message names the id that was probably meant.
     """
     if not isinstance(env_id, str):
         raise InvalidEnv(f"the environment must be an id, or a class or function that makes it, got {quoted(env_id)}")
+    if is_from_file(env_id):
+        check_imported(env_id)
+    if not isinstance(named_env(env_id), str):
+        return str(parse_named(env_id, "environment"))
     module, name = _split(env_id)
     if module is not None:
-        import_module(module)
+        imported(module)
         if module.partition(".")[0] == "ale_py":
             return check_id(name)
     spec = gymnasium.registry.get(name)
@@ -57,35 +64,66 @@ def check_id(env_id: str) -> str:
     return env_id
 
 
-def check_imported(env_id: str) -> None:
-    """Check that the module that an id names, if it names one, has been imported.
+def named_env(env_id: str) -> str | Callable[..., Any]:
+    """Return the class or function that a name stands for, or the same text if it is an id.
 
-    This is for ids from files: whoever wrote a file must not choose what is imported.
+    `MODULE:NAME` is an id if the module registers it, with or without a version.
 
     Raises:
-        InvalidEnv: If it has not.
+        InvalidEnv: If the module cannot be imported, there is neither in it, or the user has not named it; see
+            `pixelq.envs.named.resolve`.
     """
-    module, _ = _split(env_id)
+    if not is_named(env_id):
+        return env_id
+    named = parse_named(env_id, "environment")
+    if not named.arguments and is_from_file(env_id):
+        check_imported(env_id)
+    if not named.arguments and not is_from_file(env_id) and named.module not in sys.modules:
+        imported(named.module)
+    return env_id if not named.arguments and _is_registered(named.name) else resolve(env_id, "environment")
+
+
+def _is_registered(name: str) -> bool:
+    """Return whether a name without a namespace is an id, with or without a version."""
+    return name in gymnasium.registry or any(
+        spec.namespace is None and spec.name == name for spec in gymnasium.registry.values()
+    )
+
+
+def check_imported(env_id: str, arguments: Mapping[str, Any] | None = None) -> None:
+    """Check that environments can be made without code that the user has not named in this process.
+
+    This is for ids and arguments from files: whoever wrote a file must not choose what is imported or called.
+
+    Args:
+        env_id: The id, whose module must have been imported; or the name of a class or function.
+        arguments: Further arguments of `make_vec`.
+
+    Raises:
+        InvalidEnv: If they name a module that the user has not.
+    """
+    is_code = is_named(env_id) and not _is_registered(env_id.partition(":")[2])
+    if is_code:
+        check_trusted(env_id, "environment")
+    module = None if is_code else _split(env_id)[0]
     if module is not None and module not in sys.modules:
         raise InvalidEnv(
             f"{quoted(env_id)} needs the module {quoted(module)}, and only you can say whether to run it; "
             f"if you trust it, give --import {module}, or import it in Python"
         )
-
-
-def import_module(module: str) -> None:
-    """Import a module that registers environments.
-
-    Raises:
-        InvalidEnv: If it cannot be imported.
-    """
-    with Failures(lambda error: InvalidEnv(f"the module {quoted(module)} cannot be imported: {reason(error)}")):
-        importlib.import_module(module)
+    wrappers = (arguments or {}).get("wrappers", ())
+    for wrapper in wrappers if isinstance(wrappers, list | tuple) else ():
+        check_trusted(wrapper, "wrapper")
 
 
 def is_atari(env_id: str) -> bool:
     """Return whether an id is one of ale_py's `ALE/*-v5`, with or without a module before it."""
-    return env_id.rpartition(":")[2].startswith("ALE/")
+    return _ATARI.match(env_id) is not None
+
+
+def short_name(env_id: str) -> str:
+    """Return an id without its namespace, or the bare name of a class or function, for the name of a file."""
+    return parse_named(env_id, "environment").name if is_named(env_id) else env_id.split("/")[-1]
 
 
 def id_of(game: str) -> str:

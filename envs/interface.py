@@ -114,6 +114,12 @@ def env_id(envs: VectorEnv[Any, Any, Any]) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def env_arguments_of(envs: VectorEnv[Any, Any, Any]) -> dict[str, Any]:
+    """Return the arguments of `make_vec` that make the environments again, as JSON values; empty where unknown."""
+    value = _metadata(envs, "arguments", {})
+    return dict(value) if isinstance(value, dict) else {}
+
+
 def protocol_of(envs: VectorEnv[Any, Any, Any]) -> Protocol | None:
     """Return the protocol that the environments are played under, or None where it is unknown."""
     value = _metadata(envs, "protocol", None)

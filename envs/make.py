@@ -1,28 +1,27 @@
 """Vector environments from an environment id, with or without a colour picture to film."""
 
+import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from pixelq.envs.atari import FRAMES_PER_STEP, AtariVec
+from pixelq.envs.atari import ATARI_STACK, FRAMES_PER_STEP, AtariVec
 from pixelq.envs.checks import checked_count
-from pixelq.envs.errors import InvalidEnv, reason
+from pixelq.envs.errors import InvalidEnv, quoted, reason
 from pixelq.envs.failures import Failures
 from pixelq.envs.film import FilmedAtari
 from pixelq.envs.gymnasium_vec import GymnasiumVec
 from pixelq.envs.ids import check_id, is_atari
-from pixelq.envs.protocols import NO_LIMIT, Protocol, resolve_protocol, with_flicker
-
-ATARI_STACK = 4
-"""Number of pictures in an observation of an Atari game unless another is asked for."""
+from pixelq.envs.protocols import GYMNASIUM, NO_LIMIT, Protocol, resolve_protocol, with_flicker
+from pixelq.envs.recipe import Recipe, Wrappers
 
 
 def make_vec(
-    id: str | Callable[[], gymnasium.Env[Any, Any]],
+    id: str | Callable[..., gymnasium.Env[Any, Any]],
     num_envs: int = 8,
     seed: int = 0,
     protocol: str | Protocol = "sticky",
@@ -32,6 +31,8 @@ def make_vec(
     frame_stack: int | None = None,
     flicker: float | None = None,
     max_episode_steps: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    wrappers: Wrappers = (),
 ) -> AtariVec | GymnasiumVec:
     """Make N copies of an environment as one `gymnasium.vector.VectorEnv`.
 
@@ -40,7 +41,8 @@ def make_vec(
 
     Args:
         id: `ALE/*-v5`; any Gymnasium id with Discrete actions and a Box observation, also one of the form
-            `MODULE:ID`, whose module is imported; or a class or function that makes such an environment.
+            `MODULE:ID`, whose module is imported; or a class or function that makes such an environment, or its name
+            as `MODULE:NAME` or `MODULE:NAME(key=value)`.
         num_envs: Number of copies N.
         seed: Non-negative seed; two different seeds share no environment.
         protocol: `sticky`, `nature`, `100k`, one of them with flicker as in `sticky+flicker=0.5`, or a `Protocol`.
@@ -52,7 +54,16 @@ def make_vec(
         flicker: Atari only: probability in [0, 1), per step, that the newest frame is black (Hausknecht and Stone
             2015), in place of the protocol's. None keeps the protocol's.
         max_episode_steps: Number of steps after which an episode is truncated, in place of the protocol's or of the
-            registered one; None keeps that. An Atari step is four frames.
+            registered one; None keeps that. An Atari step is four frames. Wrappers lie around this limit, as with
+            `gymnasium.make`: one that repeats actions makes episodes shorter.
+        env_kwargs: Keyword arguments of the environment, such as `{"is_slippery": False}`.
+        wrappers: What to wrap around each environment, the innermost first: classes or functions that take an
+            environment and return one, or their names as `MODULE:NAME` or `MODULE:NAME(key=value)`.
+
+    The attribute `arguments` of the result holds what `make_vec` needs besides id, number, seed and protocol to make
+    the same environments again, as JSON values. Agents save it, and `pixelq evaluate`, `report` and `train --resume`
+    use it. A lambda and what is defined in a function cannot be found again: then `env_id` is None, and only Python can
+    go on with the run.
 
     Raises:
         InvalidEnv: If there is no such environment or protocol, an argument is out of range, the environment cannot be
@@ -61,20 +72,20 @@ def make_vec(
     id = check_id(id) if isinstance(id, str) or not callable(id) else id
     rules = _rules(id, protocol, flicker, frame_stack, max_episode_steps)
     if isinstance(id, str) and is_atari(id):
-        return AtariVec(
-            id,
-            num_envs,
-            seed,
-            rules,
-            full_action_space=full_action_space,
-            num_threads=num_threads,
-            frame_stack=ATARI_STACK if frame_stack is None else frame_stack,
-        )
-    return GymnasiumVec(id, num_envs, seed, max_episode_steps=max_episode_steps)
+        _check_native(id, env_kwargs, wrappers)
+        stack = ATARI_STACK if frame_stack is None else frame_stack
+        options: dict[str, Any] = {"full_action_space": full_action_space, "frame_stack": stack}
+        made = AtariVec(id, num_envs, seed, rules, num_threads=num_threads, **options)
+        if max_episode_steps is not None:
+            made.arguments["max_episode_steps"] = int(max_episode_steps)
+        return made
+    return GymnasiumVec(
+        id, num_envs, seed, max_episode_steps=max_episode_steps, env_kwargs=env_kwargs, wrappers=wrappers
+    )
 
 
 def make_filmed(
-    id: str,
+    id: str | Callable[..., gymnasium.Env[Any, Any]],
     seed: int = 0,
     protocol: str | Protocol = "sticky",
     *,
@@ -82,6 +93,8 @@ def make_filmed(
     frame_stack: int | None = None,
     flicker: float | None = None,
     max_episode_steps: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    wrappers: Wrappers = (),
 ) -> FilmedAtari | GymnasiumVec:
     """Make one environment that plays the same as that of `make_vec` and has a method `frame()`.
 
@@ -91,18 +104,52 @@ def make_filmed(
     Raises:
         InvalidEnv: As in `make_vec`, and if the environment draws no picture.
     """
-    id = check_id(id)
+    id = check_id(id) if isinstance(id, str) or not callable(id) else id
     rules = _rules(id, protocol, flicker, frame_stack, max_episode_steps)
-    if is_atari(id):
+    if isinstance(id, str) and is_atari(id):
+        _check_native(id, env_kwargs, wrappers)
         stack = ATARI_STACK if frame_stack is None else frame_stack
         return FilmedAtari(id, seed, rules, full_action_space=full_action_space, frame_stack=stack)
-    GymnasiumVec(id, 1, seed).close()  # raises a clear error for whatever has nothing to do with drawing
-    _check_draws(id)
-    return GymnasiumVec(id, 1, seed, render_mode="rgb_array", max_episode_steps=max_episode_steps)
+    made: dict[str, Any] = {
+        "max_episode_steps": max_episode_steps,
+        "env_kwargs": env_kwargs,
+        "wrappers": wrappers,
+    }
+    GymnasiumVec(id, 1, seed, **made).close()  # raises a clear error for whatever has nothing to do with drawing
+    _check_draws(Recipe.of(id, **made))
+    return GymnasiumVec(id, 1, seed, render_mode="rgb_array", **made)
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Check that arguments from a file are such as `make_vec` notes in the attribute `arguments`.
+
+    `make_vec` checks their values.
+
+    Raises:
+        InvalidEnv: If one is another.
+    """
+    apart = ("id", "num_envs", "seed", "protocol", "num_threads", "flicker")
+    for name in arguments:
+        if name in apart or name not in inspect.signature(make_vec).parameters:
+            raise InvalidEnv(f"the environments need the argument {quoted(name)}, which this version does not have")
+
+
+def _check_native(env_id: str, env_kwargs: Mapping[str, Any] | None, wrappers: Wrappers) -> None:
+    """Check that the native Atari environment can play a game as it is asked for.
+
+    Raises:
+        InvalidEnv: If it has arguments of its own or wrappers.
+    """
+    for name, value in (("env_kwargs", env_kwargs), ("wrappers", wrappers)):
+        if value:
+            raise InvalidEnv(
+                f"{env_id!r} takes no {name}, because all games of Atari are played in one native environment; "
+                "leave them out"
+            )
 
 
 def _rules(
-    id: str | Callable[[], gymnasium.Env[Any, Any]],
+    id: str | Callable[..., gymnasium.Env[Any, Any]],
     protocol: str | Protocol,
     flicker: float | None,
     frame_stack: int | None,
@@ -119,8 +166,9 @@ def _rules(
     if max_episode_steps is not None:
         most = NO_LIMIT // FRAMES_PER_STEP
         max_episode_steps = checked_count("max_episode_steps", max_episode_steps, least=1, most=most)
-    resolved = resolve_protocol(protocol)
-    if not (isinstance(id, str) and is_atari(id)):
+    is_other = not (isinstance(id, str) and is_atari(id))
+    resolved = GYMNASIUM if is_other and protocol == GYMNASIUM.name else resolve_protocol(protocol)
+    if is_other:
         if (resolved.flicker if flicker is None else flicker) != 0.0:
             raise InvalidEnv("only Atari games flicker; leave flicker out")
         if frame_stack not in (None, 1):
@@ -135,7 +183,7 @@ def _rules(
     return resolved if flicker is None else with_flicker(resolved, flicker)
 
 
-def _check_draws(env_id: str) -> None:
+def _check_draws(recipe: Recipe) -> None:
     """Check that an environment draws pictures.
 
     It draws one picture, because environments report only then that they cannot, or that a package is missing.
@@ -143,12 +191,12 @@ def _check_draws(env_id: str) -> None:
     Raises:
         InvalidEnv: If it draws none.
     """
-    refused = Failures(lambda error: InvalidEnv(f"{env_id!r} cannot be filmed: {reason(error)}"))
+    refused = Failures(lambda error: InvalidEnv(f"{quoted(recipe.name)} cannot be filmed: {reason(error)}"))
     with refused, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the error above says what Gymnasium warns of
-        env = gymnasium.make(env_id, render_mode="rgb_array")
+        env = recipe.wrap(recipe.make("rgb_array"))
         env.reset(seed=0)
         picture = env.render()
         env.close()
     if not isinstance(picture, np.ndarray) or picture.ndim != 3:
-        raise InvalidEnv(f"{env_id!r} cannot be filmed: it has no render mode 'rgb_array'")
+        raise InvalidEnv(f"{quoted(recipe.name)} cannot be filmed: it has no render mode 'rgb_array'")

@@ -6,10 +6,14 @@ import contextlib
 import dataclasses
 import difflib
 import errno
+import importlib
 import io
 import itertools
 import json
+import os
 import re
+import sys
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -41,9 +45,33 @@ _SENTENCES = {
     r"^Error parsing (\S+): could not convert string to float: (.*)": r"\1 must be a number, got \2",
     r"^invalid choice (.*) for argument '(.*)'\. Expected one of (\(.*\))\.": r"\2 must be one of \3, got \1",
     r"^Missing value for argument '(.*)'\. Expected.*": r"\1 needs a value",
+    r"^Error parsing --wrappers: ": "",  # the sentence of pixelq.envs.named follows
     r"^Missing from pixelq \w+: ": "missing: ",
 }
 """What becomes of tyro's messages, as patterns and replacements."""
+EnvKwargs = Annotated[
+    dict[str, Any],
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="VALUE",
+        instance_from_str=lambda words: json.loads(words[0]),
+        is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda value: [json.dumps(value)],
+    ),
+    tyro.conf.arg(name="env-kwargs.KEY"),
+]
+"""Type of a field for `--env-kwargs.KEY VALUE`, which `take_env_kwargs` reads."""
+Names = Annotated[
+    tuple[str, ...],
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="MODULE:NAME,...",
+        instance_from_str=lambda words: _split_names(words[0]),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda names: [",".join(names)],
+    ),
+]
+"""Type of a field for classes and functions by name, as `pixelq.envs.named` has them."""
 Modules = Annotated[tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE"), tyro.conf.UseAppendAction]
 """Type of a field for `--import MODULE`, whose values `import_modules` takes."""
 
@@ -91,6 +119,69 @@ def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args |
             if isinstance(path, Path):
                 _check_path(path)
     return args
+
+
+def take_env_kwargs(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Return the arguments without `--env-kwargs.KEY VALUE`, and the values by key.
+
+    A value is TOML or JSON, or else text; `True`, `False` and `None` are Python's.
+
+    Raises:
+        UserError: If a key is no name or stands there twice, or a value is missing.
+    """
+    rest, values, waiting = list[str](), dict[str, Any](), list(reversed(arguments))
+    while waiting:
+        argument = waiting.pop()
+        flag, equals, value = argument.partition("=")
+        beginning, _, key = flag.replace("_", "-").partition(".")
+        if beginning != "--env-kwargs":
+            rest.append(argument)
+            continue
+        key = flag[len(beginning) + 1 :].replace("-", "_")
+        if not key.isidentifier():
+            raise UserError(f"{printable(flag, 80)} must name an argument, as --env-kwargs.size 5 does")
+        if key in values:
+            raise UserError(f"--env-kwargs.{key} is given twice; give it once")
+        if not equals and not waiting:
+            raise UserError(f"--env-kwargs.{key} needs a value")
+        values[key] = _value_of(value if equals else waiting.pop())
+    return rest, values
+
+
+def _value_of(text: str) -> Any:
+    """Return the value of a text in TOML or JSON; the text itself if it is neither, or has no such value in JSON."""
+    words = {"True": True, "False": False, "None": None}
+    if text in words:
+        return words[text]
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(text, parse_constant=lambda name: name)  # NaN and its like are words
+    with contextlib.suppress(ValueError, TypeError, RecursionError):
+        found = tomllib.loads(f"value = {text}")
+        json.dumps(found, allow_nan=False)  # refuses dates and infinities
+        if found.keys() == {"value"}:
+            return found["value"]
+    return text
+
+
+def _split_names(text: str) -> tuple[str, ...]:
+    """Return the names in a list with commas between them, each as it is written in files.
+
+    Raises:
+        ValueError: If one is no name.
+    """
+    named = importlib.import_module("pixelq.envs.named")  # by name, since its package imports Gymnasium
+    return tuple(str(named.parse_named(name, "wrapper")) for name in named.split_named(text))
+
+
+def allow_working_folder() -> None:
+    """Let modules be imported from the working folder, after all that is installed.
+
+    This is for command lines that name a module. Without one, nothing in the folder, which may be a stranger's, is ever
+    imported.
+    """
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _check_path(path: Path) -> None:

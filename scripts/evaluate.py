@@ -34,6 +34,7 @@ from pixelq.agents.storage.checkpoint import AGENT
 from pixelq.agents.storage.pointers import CHECKPOINTS
 from pixelq.agents.storage.pretrained import CONFIG, PretrainedPolicy, is_pretrained, pretrained_policies
 from pixelq.envs import InvalidEnv, make_filmed
+from pixelq.envs.ids import short_name
 from pixelq.scripts.command_line import STDOUT, check_writable, make_folder, write_json
 from pixelq.scripts.flags.evaluate import EvaluateArgs
 from pixelq.scripts.main import run
@@ -49,7 +50,7 @@ def main(args: EvaluateArgs) -> None:
     requests = _requests(args)
     if args.video is not None:
         _check_folder(args.video)
-        _check_film(requests[0].env)
+        _check_film(requests[0])
     if args.json not in (None, STDOUT):
         check_writable(args.json, "--json")
     if args.video is not None:
@@ -223,9 +224,9 @@ def _baseline_line(row: Baseline, frames: int) -> str:
 
 def _film(request: Request, folder: Path) -> None:
     """Film an episode that the evaluation does not play."""
-    path = folder / f"{request.env.split('/')[-1]}-step{request.step}-seed{request.seed}.mp4"
+    path = folder / f"{short_name(request.env)}-step{request.step}-seed{request.seed}.mp4"
     policy = Policy.load(request.checkpoint, request.device)
-    game = evaluation_game(policy, request.env, request.protocol, None, request.seed, request.max_episode_steps)
+    game = evaluation_game(policy, request.env, request.protocol, None, request.seed, request.env_arguments)
     with PlayProgress("films", 1) as progress:
         total = film_episode(policy, game, path, progress.step)
     print(f"filmed an episode of return {total:g}: {path}", file=sys.stderr)
@@ -242,15 +243,15 @@ def _check_folder(folder: Path) -> None:
             raise InvalidRun(f"{path} must not be a link in a run; remove it, or use another --video folder")
 
 
-def _check_film(env_id: str) -> None:
-    """Check that an environment draws pictures, and that they can be written.
+def _check_film(request: Request) -> None:
+    """Check that the environment draws pictures, and that they can be written.
 
     Raises:
         UserError: If not.
     """
     check_films()
     try:
-        make_filmed(env_id).close()
+        make_filmed(request.env, **request.env_arguments).close()
     except InvalidEnv as error:
         raise UserError(f"{error}; leave out --video") from error
 

@@ -29,7 +29,8 @@ from pixelq.agents.storage.checkpoint import read_run_state
 from pixelq.agents.storage.files import replace_file
 from pixelq.agents.storage.pointers import CHECKPOINTS
 from pixelq.envs import check_imported, is_atari, make_vec, with_flicker
-from pixelq.envs.ids import check_id
+from pixelq.envs.ids import check_id, short_name
+from pixelq.envs.named import modules_to_trust
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.flags.train import TrainArgs
 from pixelq.scripts.main import run as run_verb
@@ -47,7 +48,7 @@ def main(args: TrainArgs) -> None:
             _use_deterministic_algorithms(args)
         import_modules(args.modules)
         if args.resume:
-            check_imported(args.env)
+            check_imported(args.env, {"wrappers": args.wrappers})
             _resume(args)
         else:
             _start(args)
@@ -72,7 +73,7 @@ def _start(args: TrainArgs) -> None:
         raise UserError(
             f"--num-envs must be at most the {args.agent.replay_capacity:,} rows of the replay, got {args.num_envs:,}"
         )
-    name = f"{args.env.split('/')[-1]}-{args.preset}-seed{args.seed}-{datetime.now():%Y%m%d-%H%M%S}"
+    name = f"{short_name(args.env)}-{args.preset}-seed{args.seed}-{datetime.now():%Y%m%d-%H%M%S}"
     with _new_folder(name) if args.out is None else nullcontext(args.out) as out:
         args = dataclasses.replace(args, out=out)
         envs = _make_envs(args, args.num_envs, args.seed)
@@ -115,7 +116,15 @@ def _resume(args: TrainArgs) -> None:
     agent = DQN.load(newest, args.device)
     protocol = with_flicker(args.protocol, args.flicker).rules if is_atari(args.env) else agent.protocol
     config = dataclasses.replace(agent.config, cuda_graph=args.agent.cuda_graph)
-    if (agent.env_id, agent.protocol, agent.seed, config) != (args.env, protocol, args.seed, args.agent):
+    made = (agent.env_arguments.get("env_kwargs", {}), tuple(agent.env_arguments.get("wrappers", ())))
+    if (agent.env_id, agent.protocol, agent.seed, config, *made) != (
+        args.env,
+        protocol,
+        args.seed,
+        args.agent,
+        args.env_kwargs,
+        args.wrappers,
+    ):
         raise InvalidCheckpoint(
             f"{newest} does not belong to the run that {args.out / 'config.json'} describes, but to {agent.env_id}, "
             f"seed {agent.seed}, or to other settings; restore the file that belongs to another run"
@@ -143,6 +152,8 @@ def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
         frame_stack=args.agent.frame_stack if is_atari(args.env) else None,
         flicker=args.flicker,
         max_episode_steps=args.max_episode_steps,
+        env_kwargs=args.env_kwargs,
+        wrappers=list(args.wrappers),
     )
 
 
@@ -183,13 +194,14 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
     all_curves = f"tensorboard --logdir {args.out} for all of them"
     if not has_tensorboard():
         all_curves = f"TensorBoard would have all of them: {how_to_install('tensorboard')}"
-    modules = "".join(f" --import {module}" for module in args.modules)
+    trusted = dict.fromkeys([*args.modules, *modules_to_trust([args.env, *args.wrappers])])
+    needed = "".join(f" --import {module}" for module in trusted)
     print(
         f"\n  run       {args.out}\n"
         f"  policy    {result.request.checkpoint}   (figures in {args.out / FINAL_EVALUATION})\n"
         f"  curve     {curve}   ({all_curves})\n"
-        f"  evaluate  pixelq evaluate {args.out}{modules} --video {args.out / 'video'}\n"
-        f"  go on     pixelq train --resume --out {args.out}{modules} --steps {2 * args.steps}"
+        f"  evaluate  pixelq evaluate {args.out} --video {args.out / 'video'}{needed}\n"
+        f"  go on     pixelq train --resume --out {args.out} --steps {2 * args.steps}{needed}"
     )
 
 

@@ -26,6 +26,7 @@ from pixelq.agents.config.schedules import epsilons_at
 from pixelq.agents.config.seeds import agent_seeds
 from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig, UnregisteredPart
 from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint, read_description
+from pixelq.agents.storage.environments import ARGUMENTS, FromFile, env_arguments
 from pixelq.agents.storage.json_values import check_types
 from pixelq.agents.storage.pretrained import find_policy
 from pixelq.agents.storage.rules import rules_of
@@ -56,6 +57,8 @@ class Policy:
         step: Number of agent steps taken while learning, which the schedules depend on.
         env_id: ID of the environment of the training; None if it has none.
         protocol: Rules of the training, such as `sticky`; see `pixelq.envs.Protocol.rules`.
+        env_arguments: Arguments of `pixelq.envs.make_vec` with which the environments of the training are made again,
+            as JSON values.
 
     Raises:
         InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such preset or device.
@@ -106,6 +109,7 @@ class Policy:
         self.step = 0
         self.env_id: str | None = None
         self.protocol: str | None = None
+        self.env_arguments: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         """Return where the policy comes from, how far it has learned, and its configuration in few words."""
@@ -304,7 +308,8 @@ class Policy:
         self.rng.bit_generator.state = state["rng"]
         self.step = count(state, "step")
         check_types(state, {"env": str | None})
-        self.env_id = state["env"]
+        self.env_id = None if state["env"] is None else FromFile(state["env"])
+        self.env_arguments = env_arguments({ARGUMENTS: state.get(ARGUMENTS, {})})
         self.protocol = rules_of(state)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,13 +30,16 @@ from pixelq.envs import (
     PROTOCOLS,
     FilmedAtari,
     GymnasiumVec,
+    check_imported,
     is_atari,
     make_filmed,
     resolve_protocol,
     split_rules,
     with_flicker,
 )
+from pixelq.envs.atari import ATARI_STACK
 from pixelq.envs.interface import has_time_limit
+from pixelq.envs.make import check_arguments
 
 ATARI_HZ = 60
 DEFAULT_FPS = 30
@@ -50,38 +53,17 @@ class Game:
     """An ID that `make_filmed` takes."""
     protocol: str = "sticky"
     """Rules of an Atari game, as in `make_vec`."""
-    full_action_space: bool = False
-    """Atari only: whether to use all 18 actions."""
     epsilon: float = 0.0
     """Probability of a random action."""
     seed: int = 0
     """Seed of the game and of the random actions."""
-    frame_stack: int | None = None
-    """Atari only: number of frames in an observation; None for 4."""
-    max_episode_steps: int | None = None
-    """Number of steps after which the episode is cut off, as in `make_vec`."""
+    env_arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of `make_vec`, as those of the policy's training."""
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Arguments of `make_vec` and `make_filmed`, besides the ID and the number of environments."""
-        return {
-            "seed": self.seed,
-            "protocol": self.protocol,
-            "full_action_space": self.full_action_space,
-            "frame_stack": self.frame_stack,
-            "max_episode_steps": self.max_episode_steps,
-        }
-
-
-def has_full_action_space(policy: Policy) -> bool:
-    """Return whether an Atari policy has all 18 joystick actions, whether its game has as many of its own or not."""
-    return policy.num_actions == 18
-
-
-def stacked_frames(policy: Policy) -> int | None:
-    """Return the number of frames in an observation of an Atari policy; None for other policies."""
-    shape = policy.observation_space.shape
-    return shape[0] if is_atari(policy.env_id or "") and len(shape) == 3 else None
+        return {"seed": self.seed, "protocol": self.protocol, **self.env_arguments}
 
 
 def evaluation_rules(trained: str | None, protocol: str | None = None, flicker: float | None = None) -> str:
@@ -100,7 +82,39 @@ def evaluation_rules(trained: str | None, protocol: str | None = None, flicker: 
     return with_flicker(protocol or own, own.flicker if flicker is None else flicker).rules
 
 
-def time_limit_of(checkpoint: Path) -> int | None:
+def make_arguments(
+    folder: Path, env_id: str, own: Mapping[str, Any], num_actions: int, shape: Sequence[int]
+) -> dict[str, Any]:
+    """Return the arguments of `make_vec` that make the environments of a saved policy's training again.
+
+    Checkpoints of older versions do not hold them. Then they follow from the network and the run's config.json.
+
+    Args:
+        folder: Folder of a checkpoint in its run, or of a pretrained policy.
+        env_id: ID of the environment.
+        own: Arguments that the checkpoint holds.
+        num_actions: Number of the policy's actions.
+        shape: Shape of its observations.
+
+    Raises:
+        InvalidCheckpoint: If config.json says something else than a number of steps.
+        InvalidEnv: If this version has no such argument, or a name leads to code that the user has not named.
+    """
+    arguments = dict(own)
+    if not arguments:
+        if is_atari(env_id) and num_actions == 18:
+            arguments["full_action_space"] = True
+        if is_atari(env_id) and len(shape) == 3 and shape[0] != ATARI_STACK:
+            arguments["frame_stack"] = shape[0]
+        limit = _time_limit_of(folder)
+        if limit is not None:
+            arguments["max_episode_steps"] = limit
+    check_arguments(arguments)
+    check_imported(env_id, arguments)
+    return arguments
+
+
+def _time_limit_of(checkpoint: Path) -> int | None:
     """Return the steps after which episodes were cut off in the training of a checkpoint, if its config.json says so.
 
     Args:
@@ -123,23 +137,21 @@ def time_limit_of(checkpoint: Path) -> int | None:
 
 
 def evaluation_game(
-    policy: Policy, env_id: str, rules: str, epsilon: float | None, seed: int, max_episode_steps: int | None = None
+    policy: Policy, env_id: str, rules: str, epsilon: float | None, seed: int, env_arguments: Mapping[str, Any]
 ) -> Game:
     """Return what a policy plays when it is evaluated, with seeds that no training uses.
 
     Args:
-        policy: Its actions and frame stack are taken.
+        policy: The policy.
         env_id: ID of the environment.
         rules: Rules of an Atari game; see `evaluation_rules`.
         epsilon: Probability of a random action; None for that of `evaluation_epsilon`.
         seed: Seed of the evaluation.
-        max_episode_steps: Number of steps after which an episode is cut off, as in `make_vec`.
+        env_arguments: Further arguments of `make_vec`; see `make_arguments`.
     """
     if epsilon is None:
         epsilon = evaluation_epsilon(policy.config, resolve_protocol(rules) if is_atari(env_id) else None)
-    seed = derived_seed(seed, "evaluation")
-    full_action_space, frame_stack = has_full_action_space(policy), stacked_frames(policy)
-    return Game(env_id, rules, full_action_space, epsilon, seed, frame_stack, max_episode_steps)
+    return Game(env_id, rules, epsilon, derived_seed(seed, "evaluation"), env_arguments)
 
 
 class PlayedStep(NamedTuple):

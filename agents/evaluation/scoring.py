@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -14,22 +14,18 @@ from typing import Any
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import InvalidCheckpoint, RunFailed, UserError
-from pixelq.agents.evaluation.episode import (
-    evaluation_rules,
-    has_full_action_space,
-    stacked_frames,
-    time_limit_of,
-)
+from pixelq.agents.evaluation.episode import evaluation_rules, make_arguments
 from pixelq.agents.evaluation.evaluate import LIMIT, Evaluation, evaluate
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_description
+from pixelq.agents.storage.environments import ARGUMENTS, FromFile, env_arguments
 from pixelq.agents.storage.files import digest_of_file, open_to_append, read_regular, replace_file
 from pixelq.agents.storage.json_values import check_types
 from pixelq.agents.storage.pointers import CHECKPOINTS, Mark, marked
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
 from pixelq.agents.storage.rules import rules_of, with_rules
-from pixelq.agents.storage.validation import count, is_number
-from pixelq.envs import GYMNASIUM, PROTOCOLS, check_imported, is_atari, make_vec, split_rules
+from pixelq.agents.storage.validation import count, is_number, observations
+from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec, split_rules
 
 NUM_ENVS = 8
 KEY = ("env", "weights", "step", "protocol", "episodes", "seed", "max_episode_steps")
@@ -62,8 +58,7 @@ class Request:
         episodes: Number of full episodes.
         seed: Seed of the games and of the random actions.
         device: `auto`, `cpu` or `cuda`.
-        max_episode_steps: Number of steps after which an episode is cut off; None for the environment's own limit, or
-            `LIMIT` if it has none.
+        env_arguments: Further arguments of `make_vec`.
     """
 
     checkpoint: Path
@@ -74,7 +69,13 @@ class Request:
     episodes: int
     seed: int = 0
     device: str = "auto"
-    max_episode_steps: int | None = None
+    env_arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def max_episode_steps(self) -> int | None:
+        """Number of steps after which an episode is cut off; None for the environment's own, or `LIMIT` without one."""
+        limit: int | None = self.env_arguments.get("max_episode_steps")
+        return limit
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -136,6 +137,7 @@ class Score:
             "weights": self.request.weights,
             "epsilon": self.epsilon,
             "max_episode_steps": self.request.max_episode_steps,
+            **({ARGUMENTS: dict(self.request.env_arguments)} if self.request.env_arguments else {}),
             "cut": self.cut,
         }
 
@@ -158,7 +160,8 @@ def request_of(
     """Return what to play of a checkpoint; without `protocol`, `flicker` and a limit, by the rules of its training.
 
     Raises:
-        InvalidEnv: If its environment is in a module that has not been imported.
+        InvalidEnv: If its environment is in a module that has not been imported, or a name that it needs leads to one
+            that the user has not named.
         InvalidCheckpoint: If it is damaged, or does not say in which environment it was trained.
         UserError: If its protocol has no known name, or it cannot be played with that flicker.
     """
@@ -171,23 +174,26 @@ def request_of(
     env = state.get("env")
     if env is None:
         raise InvalidCheckpoint(
-            f"{checkpoint} does not say which environment it was trained in; evaluate it from Python"
+            f"{checkpoint} does not say which environment it was trained in; evaluate it from Python, or train in one "
+            "with a name: an ID, or classes and functions of a module, also as wrappers, and arguments that JSON has"
         )
     try:
         check_types(state, {"env": str})
-        step, own = count(state, "step"), rules_of(state)
+        step, own, made = count(state, "step"), rules_of(state), env_arguments({ARGUMENTS: state.get(ARGUMENTS, {})})
+        num_actions, (shape, _) = count(state, "num_actions"), observations(state.get("observation_space"))
     except (LookupError, ValueError) as error:
         raise InvalidCheckpoint(f"{checkpoint} does not describe an agent of this version: {error}") from error
-    check_imported(env)
+    arguments = make_arguments(folder, env, made, num_actions, shape)
+    if max_episode_steps is not None:
+        arguments["max_episode_steps"] = max_episode_steps
     if protocol is None and split_rules(own or "")[0] not in (*PROTOCOLS, GYMNASIUM.name):
         raise UserError(f"{checkpoint} was trained with a protocol of its own, {own!r:.80}; give `protocol`")
     if flicker is not None and not 0 <= flicker < 1:
         raise UserError(f"`flicker` must be a probability in [0, 1), got {flicker:g}")
-    if flicker and not is_atari(str(env)):
+    if flicker and not is_atari(env):
         raise UserError(f"{checkpoint} plays {env:.80}, and only Atari games flicker; leave out `flicker`")
     rules = evaluation_rules(own, protocol, flicker)
-    limit = time_limit_of(folder) if max_episode_steps is None else max_episode_steps
-    return Request(checkpoint, str(env), weights, step, rules, episodes, seed, device, limit)
+    return Request(checkpoint, FromFile(env), weights, step, rules, episodes, seed, device, arguments)
 
 
 def checkpoints_of(path: Path, which: str | None) -> list[Path]:
@@ -246,9 +252,7 @@ def score(
         min(NUM_ENVS, request.episodes),
         derived_seed(request.seed, "evaluation"),
         request.protocol,
-        full_action_space=has_full_action_space(policy),
-        frame_stack=stacked_frames(policy),
-        max_episode_steps=request.max_episode_steps,
+        **request.env_arguments,
     )
     try:
         if not policy.fits(envs):

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.errors import InvalidCheckpoint, RunFailed, printable
-from pixelq.agents.evaluation.episode import evaluation_game, evaluation_rules, time_limit_of
+from pixelq.agents.evaluation.episode import evaluation_game, evaluation_rules, make_arguments
 from pixelq.agents.insight.recording import best_seed, record_episode
 from pixelq.agents.report.episode import episode_section, no_episode_section
 from pixelq.agents.report.inside import inside_section
@@ -18,7 +18,7 @@ from pixelq.agents.report.page import Section
 from pixelq.agents.results.formatting import pluralize
 from pixelq.agents.storage.pointers import CHECKPOINTS
 from pixelq.agents.storage.pretrained import find_policy
-from pixelq.envs import EnvironmentFailed, InvalidEnv, check_imported, make_filmed
+from pixelq.envs import EnvironmentFailed, InvalidEnv, make_filmed
 
 EPISODES = 10
 """Number of episodes that are played, of which the best is shown."""
@@ -56,11 +56,14 @@ def insight_sections(
     """
     policy = Policy.load(path, device)
     if policy.env_id is None:
-        raise InvalidCheckpoint(f"{path} does not say which environment it was trained in; train it from an ID")
+        raise InvalidCheckpoint(
+            f"{path} does not say which environment it was trained in; train it from an ID or a name"
+        )
     rules = evaluation_rules(policy.protocol, protocol)
-    game = evaluation_game(policy, policy.env_id, rules, epsilon, seed, time_limit_of(find_policy(path)))
+    shape = policy.observation_space.shape
     try:
-        check_imported(policy.env_id)
+        arguments = make_arguments(find_policy(path), policy.env_id, policy.env_arguments, policy.num_actions, shape)
+        game = evaluation_game(policy, policy.env_id, rules, epsilon, seed, arguments)
         envs = make_filmed(game.env_id, **game.arguments)
     except InvalidEnv as error:
         return no_episode(str(error), tell)

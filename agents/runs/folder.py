@@ -24,6 +24,7 @@ from pixelq.agents.runs.tables import (
     read_run,
     start_table,
 )
+from pixelq.agents.storage.environments import ARGUMENTS, are_same_arguments, is_same_environment
 from pixelq.agents.storage.files import replace_file, sync_file, tidy_files
 from pixelq.agents.storage.pointers import CHECKPOINTS, best_evaluation
 
@@ -122,8 +123,14 @@ class RunFolder:
             InvalidRun: If one of them is different.
         """
         of_agent = description["agent"].keys() - FREE_SETTINGS
+        made, now = (config.get(ARGUMENTS, {}) for config in (self.config, description))
+        if not are_same_arguments(made, now):
+            raise InvalidRun(
+                f"the arguments of the environments must be {made!r:.200} as in the run in {self.out}, got {now!r:.200}"
+            )
+        is_same = is_same_environment(self.config.get("env", description["env"]), description["env"])
         for own, new, names in (
-            (self.config, description, ("env", "protocol", "seed")),
+            (self.config, description, (*(() if is_same else ("env",)), "protocol", "seed")),
             (self.config["agent"], description["agent"], of_agent),
         ):
             for name in names:

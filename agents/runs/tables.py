@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.storage.checkpoint import one_line
+from pixelq.agents.storage.environments import ARGUMENTS
 from pixelq.agents.storage.files import open_to_append, read_regular, replace_file
 from pixelq.agents.storage.json_values import MOST_JSON, check_types
 from pixelq.agents.storage.rules import time_limit, with_rules
@@ -82,7 +83,7 @@ def read_config(run: Path) -> dict[str, Any]:
     try:
         if not isinstance(config, dict) or not {"env", "protocol", "agent"} <= config.keys():
             raise ValueError("env, protocol or agent is missing")
-        check_types(config, {"agent": dict, "resumed": list})
+        check_types(config, {"agent": dict, "resumed": list, ARGUMENTS: dict})
         time_limit(config)
         return with_rules(config)
     except ValueError as error:

@@ -27,6 +27,7 @@ from pixelq.envs.checks import check_finite
 from pixelq.envs.errors import NotFinite
 from pixelq.envs.interface import (
     background_stepping,
+    env_arguments_of,
     env_id,
     frame_stack_of,
     protocol_of,
@@ -62,7 +63,7 @@ def note_envs(agent: Agent, envs: VectorEnv, *, resume: bool = False) -> None:
     A replay of other environments is dropped, with a warning unless the run to `resume` restores its own.
     """
     asked_for, stack = agent.config.frame_stack, frame_stack_of(envs, agent.config.frame_stack)
-    agent.env_id = env_id(envs)
+    agent.env_id, agent.env_arguments = env_id(envs), env_arguments_of(envs)
     if not is_atari(agent.env_id or "") and stack == 1 and asked_for not in (1, AgentConfig.frame_stack):
         warnings.warn(
             f"only Atari games stack frames, so frame_stack {asked_for} has no effect; "
@@ -94,7 +95,8 @@ def _origin(envs: VectorEnv) -> object:
         envs = envs.env
         kinds.append(type(envs))
     made = re.sub(r" at 0x[0-9a-f]+", "", repr(envs.spec))  # functions that wrap are known by their names
-    return env_id(envs), None if protocol is None else protocol.rules, made, kinds
+    arguments = env_arguments_of(envs)
+    return env_id(envs), None if protocol is None else protocol.rules, made, kinds, arguments
 
 
 class Restarts:

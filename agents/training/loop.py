@@ -21,6 +21,7 @@ from pixelq.agents.runs.checkpoints import RunCheckpoints, check_capacity, check
 from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.runs.machine import hardware
 from pixelq.agents.runs.progress import PROGRESS, ProgressFile
+from pixelq.agents.storage.environments import ARGUMENTS
 from pixelq.agents.storage.validation import is_count
 from pixelq.agents.training.advice import advice
 from pixelq.agents.training.collector import Collector, Restarts, check_envs, note_envs
@@ -224,6 +225,7 @@ def describe(
         "version": version("pixelq"),
         "env": agent.env_id,
         "protocol": agent.protocol,
+        **({ARGUMENTS: agent.env_arguments} if agent.env_arguments else {}),
         "num_envs": envs.num_envs,
         "seed": agent.seed,
         "steps": last_step,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import UnionType
@@ -14,10 +14,19 @@ from typing import Any, Literal, cast, get_args, get_type_hints
 from pixelq.agents import AgentConfig, InvalidRun, UserError, preset
 from pixelq.agents.config.presets import PRESET_PROTOCOLS
 from pixelq.agents.errors import UnregisteredPart, printable
+from pixelq.agents.storage.environments import FromFile, env_arguments
 from pixelq.agents.storage.files import read_regular, user_path
 from pixelq.agents.storage.json_values import MOST_JSON, check_types
-from pixelq.agents.storage.rules import rules_of, split_rules, time_limit
-from pixelq.scripts.command_line import Modules, check_least, parse
+from pixelq.agents.storage.rules import rules_of, split_rules
+from pixelq.scripts.command_line import (
+    EnvKwargs,
+    Modules,
+    Names,
+    allow_working_folder,
+    check_least,
+    parse,
+    take_env_kwargs,
+)
 
 ProtocolName = Literal["sticky", "nature", "100k"]
 """Names in `pixelq.envs.PROTOCOLS`."""
@@ -29,7 +38,7 @@ class TrainArgs:
 
     env: str = "ALE/Pong-v5"
     """Gymnasium ID of the environment: ALE/*-v5, or any with Discrete actions and a Box observation; MODULE:ID imports
-    the module that registers it."""
+    the module that registers it; or MODULE:NAME, a class or function of the module that makes it."""
     preset: str = "quick"
     """Preset from which the agent's settings start, by default quick for images and classic for vectors; `pixelq
     presets` lists them."""
@@ -70,9 +79,14 @@ class TrainArgs:
     """Probability, in [0, 1), that a frame of an Atari game is black (Hausknecht & Stone 2015)."""
     max_episode_steps: int | None = None
     """Steps after which an episode is cut off; None for the environment's own limit."""
+    env_kwargs: EnvKwargs = field(default_factory=dict)
+    """Keyword argument KEY of the environment, a value in TOML or JSON, or else text; may be repeated."""
+    wrappers: Names = ()
+    """Wrappers around each environment, the innermost first: classes or functions MODULE:NAME, or
+    MODULE:NAME(key=value), with commas between them."""
     modules: Modules = ()
-    """Module that registers environments, or encoders, heads and target rules, to import first; with --resume, the run
-    alone imports none."""
+    """Module that registers or holds environments, wrappers, encoders, heads or target rules, to import first; with
+    --resume, the run alone imports none."""
     agent: AgentConfig = field(default_factory=lambda: preset("quick"))
     """The agent's settings; they start from the preset's."""
 
@@ -89,7 +103,8 @@ def read(arguments: Sequence[str]) -> TrainArgs:
         UserError: If they do not fit.
         InvalidRun: If the run to resume cannot be read, or has other settings.
     """
-    defaults = _defaults(arguments)
+    arguments, env_kwargs = take_env_kwargs(arguments)
+    defaults = _defaults(arguments, env_kwargs)
     args = parse(TrainArgs, "train", arguments, defaults)
     if args.out is not None:
         args = replace(args, out=user_path(args.out))
@@ -97,10 +112,25 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     check_least(("--max-episode-steps", args.max_episode_steps, 1))
     if args.resume:
         _check_unchanged(args, defaults)
-        module = args.env.rpartition(":")[0]
-        if module and any(argument.partition("=")[0] == "--env" for argument in arguments):
-            return replace(args, modules=(*args.modules, module))  # the command line names it, and not only the run
+        return _with_modules(args, defaults, {argument.partition("=")[0] for argument in arguments})
     return args
+
+
+def _with_modules(args: TrainArgs, saved: TrainArgs, given: Set[str]) -> TrainArgs:
+    """Return the flags of a resumed run with the modules that the command line names, and not only the run.
+
+    Args:
+        args: The flags.
+        saved: Those of the run.
+        given: Names of the flags on the command line.
+    """
+    texts = [args.env] if "--env" in given and ":" in args.env else []
+    texts += args.wrappers if "--wrappers" in given else []
+    if "--env" not in given:  # texts of a file stay known as such
+        args = replace(args, env=saved.env)
+    if "--wrappers" not in given:
+        args = replace(args, wrappers=saved.wrappers)
+    return replace(args, modules=(*args.modules, *(text.partition(":")[0] for text in texts)))
 
 
 def _check_unchanged(args: TrainArgs, saved: TrainArgs) -> None:
@@ -110,28 +140,38 @@ def _check_unchanged(args: TrainArgs, saved: TrainArgs) -> None:
         if name == "protocol" and not saved.env.rpartition(":")[2].startswith("ALE/"):
             continue
         if values[name] != own[name]:
+            was, new = (
+                ",".join(value) or "left out" if name == "wrappers" else value for value in (own[name], values[name])
+            )
             raise InvalidRun(
-                f"--{name.replace('_', '-')} must be {own[name]} as in the run in {args.out}, got {values[name]}; "
+                f"--{name.replace('_', '-')} must be {was} as in the run in {args.out}, got {new}; "
                 "leave the flag out, or start another run in another --out"
             )
 
 
-def _defaults(arguments: Sequence[str]) -> TrainArgs:
-    """Return the defaults of the flags: those of the preset, or the settings of the run to resume."""
+def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs:
+    """Return the defaults of the flags: those of the preset, or the settings of the run to resume.
+
+    The environment's keyword arguments are those of the command line, and for the others those of the run.
+    """
     chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     chooser.add_argument("--env", default=TrainArgs.env)
     chooser.add_argument("--import", dest="modules", action="append", default=[])
     chooser.add_argument("--preset")
     chooser.add_argument("--resume", action="store_true")
     chooser.add_argument("--out", type=user_path)
+    chooser.add_argument("--wrappers", default="")
     try:
         chosen = chooser.parse_known_args(list(arguments))[0]
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from None
+    if chosen.modules or chosen.wrappers or ":" in chosen.env:
+        allow_working_folder()
     for module in chosen.modules:  # it may register parts, which the agent's settings name
         importlib.import_module("pixelq.envs").import_module(module)  # by name, since it imports Gymnasium
     if not chosen.resume:
-        return defaults_of(chosen.preset or ("classic" if _observes_vectors(chosen.env, chosen.modules) else "quick"))
+        is_vector = chosen.preset is None and _observes_vectors(chosen, env_kwargs)
+        return replace(defaults_of(chosen.preset or ("classic" if is_vector else "quick")), env_kwargs=env_kwargs)
     if chosen.out is None:
         raise InvalidRun("--resume needs --out, the folder of the run")
     try:
@@ -141,15 +181,23 @@ def _defaults(arguments: Sequence[str]) -> TrainArgs:
         if missing:
             raise KeyError(*missing)
         if saved["env"] is None:
-            raise InvalidRun(f"{chosen.out} was trained in environments without an ID; resume it from Python")
-        names = kinds.keys() & saved.keys() - {"agent", "device", "protocol", "flicker", "modules"}
-        flags = {name: saved[name] for name in names}
-        time_limit(flags)
+            raise InvalidRun(
+                f"{chosen.out} was trained in environments without a name; resume it from Python, or train in such as "
+                "have one: an ID, or classes and functions of a module, also as wrappers, and arguments that JSON has"
+            )
+        made = env_arguments(saved)
+        own = {"env_kwargs": made.pop("env_kwargs", {}), "wrappers": made.pop("wrappers", [])}
+        check_types(own, {"env_kwargs": dict, "wrappers": list})
+        if not all(isinstance(name, str) for name in own["wrappers"]):
+            raise ValueError("wrappers must be names")
+        names = kinds.keys() & (saved | made).keys() - {"agent", "device", "protocol", "flicker", "modules", *own}
+        flags = {name: (saved | made)[name] for name in names}
         # A choice among names is text.
         check_types(flags, {name: kinds[name] if isinstance(kinds[name], type | UnionType) else str for name in names})
         flags["agent"] = AgentConfig.from_dict(saved["agent"])
         flags |= protocol_flags(rules_of(saved))
-        return TrainArgs(**flags)
+        flags |= {"env": FromFile(saved["env"]), "env_kwargs": own["env_kwargs"], "wrappers": tuple(own["wrappers"])}
+        return _with_kwargs(TrainArgs(**flags), env_kwargs)
     except UnregisteredPart as error:
         raise InvalidRun(f"{chosen.out} cannot be resumed: {error}") from error
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -176,20 +224,35 @@ def defaults_of(name: str) -> TrainArgs:
     return TrainArgs(preset=name, agent=preset(name), protocol=cast(ProtocolName, PRESET_PROTOCOLS[name]))
 
 
-def _observes_vectors(env_id: str, modules: Sequence[str]) -> bool:
+def _with_kwargs(args: TrainArgs, env_kwargs: dict[str, Any]) -> TrainArgs:
+    """Return the settings of a run that is resumed, after a check that the command line changes no `env_kwargs`.
+
+    Raises:
+        InvalidRun: If it does.
+    """
+    for name, value in env_kwargs.items():
+        if name not in args.env_kwargs or args.env_kwargs[name] != value:
+            own = json.dumps(args.env_kwargs[name]) if name in args.env_kwargs else "left out"
+            raise InvalidRun(f"--env-kwargs.{name} must be {own:.200} as in the run, got {json.dumps(value):.200}")
+    return args
+
+
+def _observes_vectors(chosen: argparse.Namespace, env_kwargs: dict[str, Any]) -> bool:
     """Return whether an environment's observations are vectors; False if it cannot be made, which is told later.
 
     Args:
-        env_id: ID of the environment.
-        modules: Modules that register environments.
+        chosen: Its ID, wrappers, and modules that register environments.
+        env_kwargs: Its keyword arguments.
     """
-    if env_id.rpartition(":")[2].startswith("ALE/"):
+    if chosen.env.rpartition(":")[2].startswith("ALE/"):
         return False
     envs = importlib.import_module("pixelq.envs")  # by name, since it imports Gymnasium
+    named = importlib.import_module("pixelq.envs.named")
     try:
-        for module in modules:
+        for module in chosen.modules:
             envs.import_module(module)
-        made = envs.make_vec(env_id, 1)
+        wrappers = named.split_named(chosen.wrappers) if chosen.wrappers else []
+        made = envs.make_vec(chosen.env, 1, env_kwargs=env_kwargs, wrappers=wrappers)
     except (envs.InvalidEnv, envs.EnvironmentFailed):
         return False
     made.close()

@@ -143,10 +143,10 @@ def test_what_is_no_number_is_the_environments_failure(attributes: dict[str, Any
 
 
 def test_a_class_or_a_function_makes_environments() -> None:
-    for make in (Faulty, lambda: Faulty()):
+    for make, name in ((Faulty, f"{__name__}:Faulty"), (lambda: Faulty(), None)):
         envs = make_vec(make, 3, seed=1)
         assert isinstance(envs, GymnasiumVec)
-        assert envs.env_id is None
+        assert envs.env_id == name
         assert envs.reset()[0].shape == (3, 2)
         assert envs.step(np.array([0, 1, 0]))[1].tolist() == [1.0, 1.0, 1.0]
     with pytest.raises(InvalidEnv, match=r"^'.*<lambda>' cannot be made: "):

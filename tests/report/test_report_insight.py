@@ -175,8 +175,8 @@ class TestRules:
         self, own: str | None, protocol: str | None, epsilon: float | None, expected: tuple[str, float]
     ) -> None:
         agent = agent_for("ALE/Pong-v5", (4, 84, 84), 18)
-        game = evaluation_game(agent, "ALE/Pong-v5", evaluation_rules(own, protocol), epsilon, 7)
-        assert game == Game("ALE/Pong-v5", expected[0], True, expected[1], derived_seed(7, "evaluation"), frame_stack=4)
+        game = evaluation_game(agent, "ALE/Pong-v5", evaluation_rules(own, protocol), epsilon, 7, {"frame_stack": 2})
+        assert game == Game("ALE/Pong-v5", *expected, derived_seed(7, "evaluation"), {"frame_stack": 2})
 
     def test_in_words(self) -> None:
         assert describe_game(Game("ALE/Pong-v5", epsilon=0.05)) == "ALE/Pong-v5, protocol sticky, ε = 0.05, seed 0"
@@ -185,7 +185,7 @@ class TestRules:
         assert describe_game(Game("CartPole-v1")) == "CartPole-v1, greedy, seed 0"
 
     def test_of_others(self) -> None:
-        assert evaluation_game(counting_agent(), COUNTED, "gymnasium", None, 0).epsilon == 0
+        assert evaluation_game(counting_agent(), COUNTED, "gymnasium", None, 0, {}).epsilon == 0
 
 
 @pytest.fixture(scope="module")
