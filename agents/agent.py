@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from pixelq.agents.acting.network import make_network
-from pixelq.agents.acting.policy import Policy
+from pixelq.agents.acting.policy import ACTION_MASKS, Policy
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.schedules import learning_rate_at
 from pixelq.agents.errors import InvalidConfig
@@ -96,6 +96,8 @@ class Agent(Policy):
     def make_replay(self, num_envs: int, frame_stack: int) -> Replay:
         """Return the replay for N environments and S stacked frames: the present one if it fits, or a new one.
 
+        It keeps action masks if the agent has been trained with them.
+
         Raises:
             InvalidConfig: If the capacity is too small, or there is not enough memory.
         """
@@ -110,6 +112,7 @@ class Agent(Policy):
             frame_stack=frame_stack,
             device=self.device,
             seed=self.seeds.replay,
+            num_actions=self.num_actions if self.action_masks else None,
         )
         return self.replay
 
@@ -136,6 +139,7 @@ class Agent(Policy):
             "updates": self.updates,
             "episodes": self.episodes,
             "rng": self.rng.bit_generator.state,
+            **({ACTION_MASKS: True} if self.action_masks else {}),
         }
         tensors = None if for_acting else self.learner.tensors() | {"noise.state": self.noise.get_state()}
         return Checkpoint(state, dict(self.network.state_dict()), tensors)

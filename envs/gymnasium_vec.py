@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from pixelq.envs.action_masks import KEY, mask_method
 from pixelq.envs.anchors import ActionLog, Ints
 from pixelq.envs.checks import (
     check_finite,
@@ -420,19 +421,31 @@ class _ReplayableEnv(gymnasium.Wrapper[Any, np.int64, Any, np.int64]):
         self.next_seed: int | None = None
         self.is_idle = self.rests = False
         self._observation: Any = None
+        self._mask_method = mask_method(env)
+        self._mask: dict[str, Any] = {}  # the latest action mask, by its key
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset with `next_seed`; the arguments are ignored. One that rests returns its last observation again."""
+        """Reset with `next_seed`; the arguments are ignored. One that rests returns its latest results again."""
         seed, self.next_seed = self.next_seed, None
         if self.rests:
-            return self._observation, {}
+            return self._observation, self._mask
         self._observation, info = self.env.reset(seed=seed)
-        return self._observation, info
+        return self._observation, self._with_mask(info)
 
     def step(self, action: np.int64) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step the environment; one that is idle or rests returns its last observation again."""
         if self.is_idle or self.rests:
-            return self._observation, 0.0, False, False, {}
-        result = self.env.step(action)
-        self._observation = result[0]
-        return result
+            return self._observation, 0.0, False, False, self._mask
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._observation = observation
+        # At an episode's end an environment need not know which actions it would allow.
+        return observation, reward, terminated, truncated, info if terminated else self._with_mask(info)
+
+    def _with_mask(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Return `info` with what the environment's method `action_masks` says, unless it has a mask."""
+        if KEY in info:
+            self._mask = {KEY: info[KEY]}
+        elif self._mask_method is not None:
+            self._mask = {KEY: self._mask_method()}
+            info = info | self._mask
+        return info

@@ -1,5 +1,6 @@
 """Networks for value-based reinforcement learning: encoders, LSTM and value heads. They need PyTorch only."""
 
+from pixelq.networks.action_masks import among_allowed
 from pixelq.networks.base import DrawnFrom, Encoder, Init, pixels_to_float
 from pixelq.networks.categorical import CategoricalHead
 from pixelq.networks.cnn import DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
@@ -38,6 +39,7 @@ __all__ = [
     "ScalarHead",
     "Target",
     "ValueHead",
+    "among_allowed",
     "make_encoder",
     "pixels_to_float",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from typing import Any, ClassVar, Self
 
 import gymnasium
@@ -18,7 +19,7 @@ from pixelq.agents.acting.memory import Memory, PolicyState, memory_of, state_of
 from pixelq.agents.acting.network import check_memory, check_weights, make_network
 from pixelq.agents.config.agent_config import CHANGEABLE, AgentConfig
 from pixelq.agents.config.described import described
-from pixelq.agents.config.device import resolve_device
+from pixelq.agents.config.device import resolve_device, sent
 from pixelq.agents.config.integers import MOST_SEED, checked_integer
 from pixelq.agents.config.parts import handed_over, is_handed_over
 from pixelq.agents.config.presets import config_of
@@ -31,10 +32,12 @@ from pixelq.agents.storage.json_values import check_types
 from pixelq.agents.storage.pretrained import find_policy
 from pixelq.agents.storage.rules import rules_of
 from pixelq.agents.storage.validation import count, observations, unbounded_box
-from pixelq.networks import Noise
+from pixelq.networks import Noise, among_allowed
 
 MOST_ACTIONS = 2**15 - 1
 """Most actions, because the replay stores an action as 16 bits."""
+ACTION_MASKS = "action_masks"
+"""Key in agent.json that marks a policy trained with action masks."""
 
 
 class Policy:
@@ -59,6 +62,7 @@ class Policy:
         protocol: Rules of the training, such as `sticky`; see `pixelq.envs.Protocol.rules`.
         env_arguments: Arguments of `pixelq.envs.make_vec` with which the environments of the training are made again,
             as JSON values.
+        action_masks: Whether the environments of the training say which actions are allowed.
 
     Raises:
         InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such preset or device.
@@ -110,6 +114,7 @@ class Policy:
         self.env_id: str | None = None
         self.protocol: str | None = None
         self.env_arguments: dict[str, Any] = {}
+        self.action_masks = False
 
     def __repr__(self) -> str:
         """Return where the policy comes from, how far it has learned, and its configuration in few words."""
@@ -163,15 +168,26 @@ class Policy:
         """Return a new LSTM state for N environments whose episodes start; None for a network without an LSTM."""
         return None if self.network.lstm is None else Memory(self.network, num_envs)
 
-    def q_values(self, obs: NDArray[Any], memory: Memory | None = None, noise: Noise | None = None) -> Tensor:
+    def q_values(
+        self,
+        obs: NDArray[Any],
+        memory: Memory | None = None,
+        noise: Noise | None = None,
+        action_masks: NDArray[Any] | None = None,
+    ) -> Tensor:
         """Return the values float32 [B, A] of all actions at observations [B, *observation].
 
         Args:
             obs: The observations.
             memory: LSTM state, which is read and updated; without one, each observation counts as an episode's first.
             noise: Noise of noisy layers; None for none.
+            action_masks: Whether each action is allowed, [B, A]; the values of forbidden ones are −∞. None allows all.
+
+        Raises:
+            ValueError: If the observations do not fit the observation space, or the masks not the observations.
         """
-        return self._q(self._batched(np.asarray(obs))[0], memory, noise)
+        batch = self._batched(np.asarray(obs))[0]
+        return self._among_allowed(self._q(batch, memory, noise), self._checked_masks(action_masks, len(batch)))
 
     @torch.no_grad()
     def _q(self, obs: NDArray[Any] | Tensor, memory: Memory | None, noise: Noise | None = None) -> Tensor:
@@ -186,6 +202,7 @@ class Policy:
         epsilon: float | NDArray[np.float64],
         memory: Memory | None = None,
         noise: Noise | None = None,
+        masks: NDArray[np.bool_] | None = None,
     ) -> NDArray[np.int64]:
         """Return ε-greedy actions int64 [N] at observations [N, *observation].
 
@@ -196,20 +213,27 @@ class Policy:
             epsilon: ε, or one for each environment, [N].
             memory: LSTM state, as in `q_values`.
             noise: Noise of noisy layers.
+            masks: Whether each action is allowed, bool [N, A], at least one in each environment; None allows all.
         """
         if memory is None and np.min(epsilon) >= 1.0:
-            return epsilon_greedy(np.zeros(obs.shape[0], dtype=np.int64), self.num_actions, epsilon, self.rng)
+            return epsilon_greedy(np.zeros(obs.shape[0], dtype=np.int64), self.num_actions, epsilon, self.rng, masks)
         if not isinstance(obs, Tensor):
             obs = self._batched(obs)[0]
-        greedy: NDArray[np.int64] = self._q(obs, memory, noise).argmax(1).cpu().numpy()
+        q = self._among_allowed(self._q(obs, memory, noise), masks)
+        greedy: NDArray[np.int64] = q.argmax(1).cpu().numpy()
         if np.max(epsilon) <= 0.0:  # evaluations leave the generator, and so the training, as it is
             return greedy
-        return epsilon_greedy(greedy, self.num_actions, epsilon, self.rng)
+        return epsilon_greedy(greedy, self.num_actions, epsilon, self.rng, masks)
 
-    def explore(self, obs: NDArray[Any] | Tensor, memory: Memory | None = None) -> NDArray[np.int64]:
-        """Return actions int64 [N] as the current step of learning takes them, with its ε and noise."""
+    def _among_allowed(self, q: Tensor, masks: NDArray[np.bool_] | None) -> Tensor:
+        return q if masks is None else among_allowed(q, sent(masks, self.device))
+
+    def explore(
+        self, obs: NDArray[Any] | Tensor, memory: Memory | None = None, masks: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int64]:
+        """Return actions int64 [N] as the current step of learning takes them, with its ε and noise; see `act`."""
         num_envs = obs.shape[0]
-        return self.act(obs, self.epsilons(num_envs), memory, self.network.draw_noise(num_envs, self.noise))
+        return self.act(obs, self.epsilons(num_envs), memory, self.network.draw_noise(num_envs, self.noise), masks)
 
     def predict(
         self,
@@ -219,6 +243,7 @@ class Policy:
         deterministic: bool = True,
         *,
         reward: NDArray[Any] | None = None,
+        action_masks: NDArray[Any] | None = None,
     ) -> tuple[NDArray[np.int64], PolicyState | None]:
         """Return actions and the next state, with the signature of stable-baselines3.
 
@@ -229,18 +254,39 @@ class Policy:
             episode_start: bool [B], True where an episode, and so the memory, starts; None for only at the beginning.
             deterministic: Whether to act greedily; if False, as `explore` does.
             reward: Raw reward of the last step, [B], for a policy with `lstm_last_reward`; None for 0, with a warning.
+            action_masks: Whether each action is allowed, [B, A] or [A], as in sb3-contrib; None allows all, with a
+                warning if the policy was trained with masks.
 
         Returns:
             Actions int64 [B] ([] for one observation), and the state.
 
         Raises:
             ValueError: If the observation does not fit the observation space, such as floats for pixels, there is none,
-                the state belongs to another policy, or an argument has another number of environments.
+                the state belongs to another policy, an argument has another number of environments, or a mask allows
+                nothing.
         """
         obs, is_single = self._batched(np.asarray(observation))
+        masks = self._checked_masks(action_masks, len(obs))
+        if masks is None and self.action_masks:
+            sentence = "this policy was trained with action masks, but predict was called without them, and may choose "
+            warnings.warn(sentence + "forbidden actions; pass the masks as action_masks=", stacklevel=2)
         memory = memory_of(self.network, len(obs), state, episode_start, reward)
-        actions = self.act(obs, 0.0, memory) if deterministic else self.explore(obs, memory)
+        actions = self.act(obs, 0.0, memory, None, masks) if deterministic else self.explore(obs, memory, masks)
         return (actions[0] if is_single else actions), (state if memory is None else state_of(memory, actions))
+
+    def _checked_masks(self, masks: NDArray[Any] | None, batch: int) -> NDArray[np.bool_] | None:
+        """Return action masks, [B, A] or of one observation [A], as bool [B, A]."""
+        if masks is None:
+            return None
+        given, shape = np.asarray(masks), (batch, self.num_actions)
+        if given.shape not in (shape, shape[1:] if batch == 1 else shape):
+            raise ValueError(f"action_masks must have shape {shape}, got {given.shape}")
+        if given.dtype.kind not in "biuf" or not ((given == 0) | (given == 1)).all():
+            raise ValueError(f"action_masks must hold 0 and 1, got {given.tolist()!r:.80}")
+        allowed = given.reshape(shape).astype(np.bool_)
+        if not allowed.any(1).all():
+            raise ValueError("action_masks must allow at least one action for each observation")
+        return allowed
 
     def _batched(self, obs: NDArray[Any]) -> tuple[NDArray[Any], bool]:
         """Return observations as [B, *observation], and whether there was only one."""
@@ -311,6 +357,8 @@ class Policy:
         self.env_id = None if state["env"] is None else FromFile(state["env"])
         self.env_arguments = env_arguments({ARGUMENTS: state.get(ARGUMENTS, {})})
         self.protocol = rules_of(state)
+        check_types(state, {ACTION_MASKS: bool})
+        self.action_masks = bool(state.get(ACTION_MASKS, False))
 
 
 def _check_handed_over(path: str | os.PathLike[str], config: AgentConfig, encoder: nn.Module | None) -> None:

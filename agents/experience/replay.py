@@ -58,6 +58,7 @@ class Replay:
         sequences: Keyword arguments of `SequenceWindow`, to draw sequences; None to draw transitions.
         device: Device of the ring.
         seed: Seed of the generator of the draws.
+        num_actions: Number of actions A of the masks to store, A bytes a row; None for no masks, until `keep_masks`.
 
     Raises:
         InvalidConfig: If the capacity is too small for the environments, or there is not enough memory.
@@ -82,14 +83,16 @@ class Replay:
         sequences: dict[str, Any] | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
+        num_actions: int | None = None,
     ) -> None:
         self.length = _time_steps(capacity, num_envs, frame_stack, n_step, sequences)
         self.num_envs, self.frame_stack = num_envs, frame_stack
         self.device = torch.device(device)
         frame = math.prod(observation_shape[1:] if frame_stack > 1 else observation_shape)
         frame *= 1 if observation_dtype == np.uint8 else 4
-        row_bytes = frame + BESIDE_FRAME + prioritized * IN_TREE
-        _check_memory(self.length * num_envs, row_bytes, _state_bytes(sequences), self.device)
+        self._row_bytes = frame + BESIDE_FRAME + prioritized * IN_TREE + (num_actions or 0)
+        self._state_bytes = _state_bytes(sequences)
+        _check_memory(self.length * num_envs, self._row_bytes, self._state_bytes, self.device)
         self.ring = Ring(
             observation_shape,
             observation_dtype,
@@ -97,6 +100,7 @@ class Replay:
             num_envs=num_envs,
             frame_stack=frame_stack,
             device=self.device,
+            num_actions=num_actions,
         )
         self.rows = self.ring.rows
         returns = Returns(n_step, gamma, reward_clip)
@@ -135,6 +139,17 @@ class Replay:
         """Bytes of the rows and all bookkeeping."""
         return self.ring.nbytes + self._starts_out.nbytes + self.sampler.nbytes + self.window.nbytes
 
+    def keep_masks(self, num_actions: int) -> None:
+        """Store the masks of A actions in every row, from the first row on; nothing changes if they are stored already.
+
+        Raises:
+            InvalidConfig: If there is not enough memory, or rows without masks have been written.
+        """
+        if self.ring.mask is None:
+            taken = self.nbytes if self.device.type == "cuda" else 0  # a CPU gives memory when it is written to
+            _check_memory(self.rows, self._row_bytes + num_actions, self._state_bytes, self.device, taken)
+            self.ring.keep_masks(num_actions)
+
     def add(
         self,
         obs: NDArray[Any],
@@ -143,15 +158,16 @@ class Replay:
         terminated: NDArray[np.bool_],
         truncated: NDArray[np.bool_],
         life_lost: NDArray[np.bool_] | None = None,
+        mask: NDArray[np.bool_] | None = None,
     ) -> None:
         """Write one row of each environment, once per step of environments that reset in the step after an end.
 
         This is the same as `observe` and `complete`, between which the action can be chosen.
         """
-        self.observe(obs)
+        self.observe(obs, mask=mask)
         self.complete(action, reward, terminated, truncated, life_lost)
 
-    def observe(self, obs: NDArray[Any], state: LSTMState | None = None) -> None:
+    def observe(self, obs: NDArray[Any], state: LSTMState | None = None, mask: NDArray[np.bool_] | None = None) -> None:
         """Begin a row of each environment with its observation.
 
         From now on, the transitions that end at this observation can be sampled. Of a stack, only the newest frame is
@@ -161,9 +177,10 @@ class Replay:
             obs: Observations [N, *observation].
             state: LSTM's state (h, c), [N, H] each, before it reads the observations; it is stored where sequences
                 start. None for zeros.
+            mask: Whether each action is allowed at the observations, bool [N, A]; None for a replay without masks.
         """
         self._drop_before(self.time + 1 - self.length + self.window.behind)
-        self.ring.begin(obs, self._age)
+        self.ring.begin(obs, self._age, mask)
         self._is_observed = True
         self.window.keep_state(state)
         self._offer(self.time - self.window.ahead)
@@ -202,7 +219,7 @@ class Replay:
         self._is_final = terminated | truncated
         self._is_observed = False
 
-    def cut(self, obs: NDArray[Any]) -> None:
+    def cut(self, obs: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
         """End every running episode as truncated.
 
         This is for environments that are reset from outside. An episode that has just terminated keeps its discount
@@ -210,6 +227,7 @@ class Replay:
 
         Args:
             obs: Observations [N, *observation] that the last step led to.
+            mask: Their action masks, as in `observe`.
         """
         if self.time == 0:
             self._is_observed = False  # a row without an outcome is part of no episode yet
@@ -217,7 +235,7 @@ class Replay:
         newest = (self.time - 1) % self.length * self.num_envs
         self.ring.truncated[newest : newest + self.num_envs] = True
         if not self._is_observed:
-            self.observe(obs)
+            self.observe(obs, mask=mask)
         self._is_final[:] = True
         nothing = np.zeros(self.num_envs)
         self.complete(nothing, nothing, nothing.astype(bool), nothing.astype(bool))
@@ -301,7 +319,7 @@ def _state_bytes(sequences: Mapping[str, Any] | None) -> float:
     return float(2 * 4 * sequences["state_size"] / sequences["period"])  # h and c, float32
 
 
-def _check_memory(rows: int, row_bytes: float, state_bytes: float, device: torch.device) -> None:
+def _check_memory(rows: int, row_bytes: float, state_bytes: float, device: torch.device, taken: int = 0) -> None:
     """Check that there is memory for rows, before any is taken.
 
     Args:
@@ -309,13 +327,15 @@ def _check_memory(rows: int, row_bytes: float, state_bytes: float, device: torch
         row_bytes: Bytes of a row without LSTM states.
         state_bytes: Bytes of the LSTM states in a row.
         device: Device of the rows.
+        taken: Bytes that they have taken already.
 
     Raises:
         InvalidConfig: If there is not.
     """
     free, size = free_memory(device), rows * (row_bytes + state_bytes)
-    if free is None or size <= free:
+    if free is None or size <= free + taken:
         return
+    free += taken
     fit = int(SHARE * free / (row_bytes + state_bytes))
     memory = " or lstm, or raise sequence_period" if state_bytes > row_bytes else ""
     raise InvalidConfig(
@@ -355,11 +375,12 @@ def make_replay(
     frame_stack: int,
     device: torch.device,
     seed: int,
+    num_actions: int | None = None,
 ) -> Replay:
     """Return the replay that a configuration describes; with an LSTM it draws sequences.
 
     Args:
-        observation_shape, observation_dtype, num_envs, frame_stack, device, seed: See `Replay`.
+        observation_shape, observation_dtype, num_envs, frame_stack, device, seed, num_actions: See `Replay`.
         config: The configuration.
 
     Raises:
@@ -382,6 +403,7 @@ def make_replay(
         sequences=None if config.lstm is None else _sequences(config, num_envs, frame_stack),
         device=device,
         seed=seed,
+        num_actions=num_actions,
     )
 
 

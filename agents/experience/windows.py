@@ -78,7 +78,10 @@ class TransitionWindow:
         returns, discount, steps = self.returns.of(ring.reward[window], ring.terminated[window], ring.truncated[window])
         successor = (row + steps * ring.num_envs) % ring.rows
         obs, next_obs = ring.observations(torch.cat([row, successor])).chunk(2)
-        return Batch(obs, ring.action[row].long(), returns, discount, next_obs)
+        batch = Batch(obs, ring.action[row].long(), returns, discount, next_obs)
+        if ring.mask is None:
+            return batch
+        return batch._replace(mask=ring.mask[row], next_mask=ring.mask[successor])
 
     def keep_state(self, state: LSTMState | None) -> None:
         """Do nothing: a transition has no LSTM state."""
@@ -180,15 +183,20 @@ class SequenceWindow:
                 for field in (ring.reward, ring.terminated, ring.truncated)
             )
         )
-        return Sequences(
+        next_step = self._learned + taken.view(-1, len(row))  # [U, B]
+        sequences = Sequences(
             stretch,
             self.burn_in,
             action=ring.action[window[steps]].long().flatten(),
             reward=reward,
             discount=discount,
-            next_step=self._learned + taken.view(-1, len(row)),
+            next_step=next_step,
             is_step=~stretch.episode_start[self.burn_in + 1 : self.length + 1],
         )
+        if ring.mask is None:
+            return sequences
+        successor = window[self.burn_in :].gather(0, next_step)
+        return sequences._replace(mask=ring.mask[window[steps].flatten()], next_mask=ring.mask[successor.flatten()])
 
     def history(self, row: Tensor, most: int) -> Stretch:
         """Return the steps before and in sequences up to the first step that is learned from.

@@ -25,7 +25,7 @@ from pixelq.agents.learning.own_targets import TargetInputs, TargetRule, own_rul
 from pixelq.agents.learning.resets import shrink_and_perturb
 from pixelq.agents.learning.targets import greedy_policy, munchausen_reward, soft_policy
 from pixelq.agents.storage.validation import fitting, restore_generator
-from pixelq.networks import FractionHead, QNetwork, Target
+from pixelq.networks import FractionHead, QNetwork, Target, among_allowed
 
 SUBNORMALS_EVERY = 200
 """Updates between two searches for subnormal moments; one search takes as long as two optimiser steps."""
@@ -79,13 +79,14 @@ class Learner:
         # Target: the value of the next state, and the policy that is followed there
         with torch.no_grad(), self.autocast:
             next_value = self._value(target_network, features.after(target_network))
-            next_q = target_network.head.q(next_value)  # [B, A]
+            next_q = among_allowed(target_network.head.q(next_value), batch.next_mask)  # [B, A]
             reward, next_policy = batch.reward, greedy_policy(next_q)
             if config.double:
-                next_policy = greedy_policy(network.head.q(self._value(network, features.after(network))))
+                online_q = network.head.q(self._value(network, features.after(network)))
+                next_policy = greedy_policy(among_allowed(online_q, batch.next_mask))
             if config.munchausen:
                 q = target_network.head.q(self._value(target_network, features.now(target_network)))
-                reward, next_policy = self._munchausen(batch, q, next_q)
+                reward, next_policy = self._munchausen(batch, among_allowed(q, batch.mask), next_q)
             if self.rule is not None:
                 reward, next_policy = self.rule(self._inputs(batch, features, next_q))
         # Loss
@@ -112,19 +113,23 @@ class Learner:
     def _inputs(self, batch: Batch | Sequences, features: Batch | SequenceFeatures, next_q: Tensor) -> TargetInputs:
         """Return what an own target rule can look at."""
 
-        def values(network: QNetwork, features_of: Callable[[QNetwork], Tensor]) -> Callable[[], Tensor]:
-            return lambda: network.head.q(self._value(network, features_of(network)))
+        def values(
+            network: QNetwork, features_of: Callable[[QNetwork], Tensor], mask: Tensor | None
+        ) -> Callable[[], Tensor]:
+            return lambda: among_allowed(network.head.q(self._value(network, features_of(network))), mask)
 
         return TargetInputs(
             batch.action,
             batch.reward,
             batch.discount,
             next_q,
+            batch.mask,
+            batch.next_mask,
             self.config,
             self.generator,
-            values(self.network, features.after),
-            values(self.target_network, features.now),
-            values(self.network, features.now),
+            values(self.network, features.after, batch.next_mask),
+            values(self.target_network, features.now, batch.mask),
+            values(self.network, features.now, batch.mask),
         )
 
     def _munchausen(self, batch: Batch | Sequences, q: Tensor, next_q: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,6 +144,7 @@ class Learner:
             alpha=alpha,
             temperature=temperature,
             clip=self.config.munchausen_clip,
+            next_mask=batch.next_mask,
         )
         return reward, soft_policy(next_q, temperature)
 

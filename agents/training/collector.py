@@ -18,13 +18,14 @@ from torch import Tensor
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.errors import InvalidConfig
-from pixelq.agents.evaluation.evaluate import check_fits, check_resets
+from pixelq.agents.evaluation.evaluate import check_fits, check_masks, check_resets
 from pixelq.agents.experience.replay import Replay
-from pixelq.agents.storage.validation import count, part
+from pixelq.agents.storage.validation import count, fitting, part
 from pixelq.agents.training.interval import Episodes, Interval, State
 from pixelq.envs import EnvironmentFailed, InvalidEnv, is_atari
+from pixelq.envs.action_masks import ActionMasks
 from pixelq.envs.checks import check_finite
-from pixelq.envs.errors import NotFinite
+from pixelq.envs.errors import InvalidMask, NotFinite
 from pixelq.envs.interface import (
     background_stepping,
     env_arguments_of,
@@ -120,10 +121,10 @@ class Restarts:
 
         Raises:
             EnvironmentFailed: If environments failed before in this run, cannot be created again, or gave what is not
-                finite.
+                finite or a mask that cannot be used.
         """
         able = restartable(envs)
-        if self.count > 0 or able is None or isinstance(error, NotFinite):
+        if self.count > 0 or able is None or isinstance(error, NotFinite | InvalidMask):
             raise EnvironmentFailed(f"{error}, at step {self.agent.step:,}{self.kept()}") from error
         self.count += 1
         self.warn(f"{error}, at step {self.agent.step:,}; the environments are created again, once")
@@ -148,6 +149,7 @@ class Collector:
         memory: LSTM state of the environments; None without an LSTM.
         episodes: The episodes under way.
         obs: Observations [N, *observation] that the environments show; None before `start`.
+        masks: Which actions they allow there, bool [N, A]; None in environments without action masks.
     """
 
     def __init__(self, agent: Agent, envs: VectorEnv, replay: Replay, interval: Interval, restarts: Restarts) -> None:
@@ -156,22 +158,39 @@ class Collector:
         self.memory = agent.make_memory(envs.num_envs)
         self.episodes = Episodes(envs.num_envs)
         self.obs: NDArray[Any] | None = None
+        self.masks: NDArray[np.bool_] | None = None
+        self.action_masks = ActionMasks(envs, agent.num_actions)
         self._actions: NDArray[np.int64] | None = None  # sent and not received
         self._action_type = getattr(envs.single_action_space, "dtype", np.int64)
         self._name = env_id(envs) or type(envs.unwrapped).__name__
         self._games: dict[str, NDArray[Any]] = {}  # state of the environments to go on from
 
     def start(self) -> None:
-        """Reset the environments, unless a resumed run goes on in them."""
+        """Reset the environments, unless a resumed run goes on in them.
+
+        Raises:
+            EnvironmentFailed: If an environment raises an error, or its observation or mask cannot be used.
+            InvalidConfig: If they have no action masks and the agent was trained with them, or there is not enough
+                memory to store masks.
+        """
         if self.obs is None:
-            self.obs, _ = self.envs.reset()
-            check_finite(self._name, self.obs)
+            self._reset()
+            check_masks(self.agent, self.masks)
+        if self.masks is not None:
+            self.replay.keep_masks(self.agent.num_actions)
+            self.agent.action_masks = True
+
+    def _reset(self) -> None:
+        """Reset the environments; errors as in `start`."""
+        obs, info = self.envs.reset()
+        check_finite(self._name, obs)
+        self.obs, self.masks = obs, self.action_masks.read(info)
 
     def act(self) -> None:
         """Write the observations, choose actions and send them."""
         assert self.obs is not None
-        self.replay.observe(self.obs, None if self.memory is None else self.memory.state)
-        actions = self.agent.explore(self.replay.latest(), self.memory)
+        self.replay.observe(self.obs, None if self.memory is None else self.memory.state, self.masks)
+        actions = self.agent.explore(self.replay.latest(), self.memory, self.masks)
         if self.background is not None:
             self.background.send(actions)
         self._actions = actions
@@ -189,13 +208,18 @@ class Collector:
         try:
             outcome = self._step(actions) if self.background is None else self.background.recv()
             check_finite(self._name, *outcome[:2])
+            masks = self.action_masks.read(outcome[4], outcome[2])  # of a terminated episode no mask is needed
         except EnvironmentFailed as error:
-            self.replay.cut(self.obs)  # the episodes under way end, truncated, with the last observations
+            # The episodes under way end, truncated, with the last observations.
+            self.replay.cut(self.obs, self.masks)
             self.episodes.cut()
             self.obs = self.restarts.restart(self.envs, error)
+            if self.masks is not None:  # which only a reset says
+                self._reset()
             self.memory = self.agent.make_memory(self.envs.num_envs)
             return
         self.obs, reward, terminated, truncated, info = outcome
+        self.masks = masks
         done = terminated | truncated
         self.replay.complete(actions, reward, terminated, truncated, _lives_lost(info))
         ended = self.episodes.step(reward, done)
@@ -215,7 +239,7 @@ class Collector:
                 self.background.recv()
         finally:
             if self.obs is not None:
-                self.replay.cut(self.obs)
+                self.replay.cut(self.obs, self.masks)
 
     def state(self) -> State:
         """Return what `load_state` restores."""
@@ -223,6 +247,8 @@ class Collector:
         if self.memory is not None:
             arrays |= {f"policy.{name}": tensor for name, tensor in self.memory.arrays().items()}
         arrays["obs"] = torch.from_numpy(np.ascontiguousarray(self.obs))
+        if self.masks is not None:
+            arrays["masks"] = torch.from_numpy(self.masks)
         able = restorable(self.envs)
         if able is not None:
             arrays |= {f"games.{name}": torch.from_numpy(values) for name, values in able.get_state().items()}
@@ -244,6 +270,12 @@ class Collector:
         if not ((self.replay.ring.action >= 0) & (self.replay.ring.action < self.agent.num_actions)).all():
             raise ValueError("the replay holds actions that the environments do not have")
         self.obs = obs
+        if self.agent.action_masks:
+            like = torch.empty((self.envs.num_envs, self.agent.num_actions), dtype=torch.bool)
+            self.masks = fitting(arrays, "masks", like).numpy()
+            if not self.masks.any(1).all():
+                raise ValueError("masks allow no action")
+        self.action_masks.given = self.agent.action_masks
         self._games = {name: tensor.numpy() for name, tensor in part(arrays, "games").items()}
 
     def restore_envs(self) -> str | None:
@@ -266,9 +298,9 @@ class Collector:
         """Start new episodes in all environments; `cut` ends those in the replay as truncated."""
         if cut:
             assert self.obs is not None
-            self.replay.cut(self.obs)
+            self.replay.cut(self.obs, self.masks)
         self.episodes.cut()
-        self.obs, _ = self.envs.reset()
+        self._reset()
         if self.memory is not None:
             self.memory.restart()
 

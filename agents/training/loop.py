@@ -16,6 +16,7 @@ from gymnasium.vector import VectorEnv
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.integers import checked_integer
 from pixelq.agents.config.presets import preset_of
+from pixelq.agents.evaluation.evaluate import check_gives_masks
 from pixelq.agents.experience.ring import Ring
 from pixelq.agents.runs.checkpoints import RunCheckpoints, check_capacity, check_newest
 from pixelq.agents.runs.folder import RunFolder
@@ -83,6 +84,8 @@ def run(parts: Parts, received: list[int]) -> None:
     state_of_all = partial(run_state, parts, agent.device)
     recorder.start()
     collector.start()
+    if agent.action_masks and recorder.options.evaluation_envs is not None:
+        check_gives_masks(agent, recorder.options.evaluation_envs)
     if agent.step > 0 and not recorder.options.resume:
         recorder.checkpoint(state_of_all)  # the seed alone does not begin this run again: the agent has learned before
     recorder.finish_evaluation()
@@ -153,6 +156,7 @@ def _check_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: 
             num_envs=envs.num_envs,
             frame_stack=frame_stack_of(envs),
             device=torch.device("cpu"),
+            num_actions=agent.num_actions if agent.action_masks else None,
         )
         period = 1 if config.lstm is None else config.sequence_period
         check_capacity(folder.checkpoints, agent.step, ring, config.replay_capacity, period)
