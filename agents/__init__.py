@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.parts import register_encoder, register_head, register_target
 from pixelq.agents.config.presets import PRESETS, preset
+from pixelq.agents.config.schedules import Constant, Cosine, Exponential, Linear, Piecewise
 from pixelq.agents.errors import (
     InvalidCheckpoint,
     InvalidConfig,
@@ -36,10 +37,15 @@ __all__ = [
     "Agent",
     "AgentConfig",
     "Batch",
+    "Constant",
+    "Cosine",
     "Evaluation",
+    "Exponential",
     "InvalidCheckpoint",
     "InvalidConfig",
     "InvalidRun",
+    "Linear",
+    "Piecewise",
     "Policy",
     "Replay",
     "RunFailed",

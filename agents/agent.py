@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from pixelq.agents.acting.network import make_network
+from pixelq.agents.acting.network import check_memory, make_network, set_options
 from pixelq.agents.acting.policy import ACTION_MASKS, Policy
 from pixelq.agents.config.agent_config import AgentConfig
-from pixelq.agents.config.schedules import learning_rate_at
+from pixelq.agents.config.at_step import learning_rate_at, priority_beta_at
 from pixelq.agents.errors import InvalidConfig
-from pixelq.agents.experience.replay import Replay, make_replay
+from pixelq.agents.experience.replay import Replay, change_replay, make_replay
 from pixelq.agents.learning.learner import Learner
+from pixelq.agents.learning.own_targets import own_rule
 from pixelq.agents.storage.checkpoint import Checkpoint, write_checkpoint
 from pixelq.agents.storage.environments import ARGUMENTS
 from pixelq.agents.storage.files import user_path
@@ -56,6 +57,7 @@ class Agent(Policy):
         encoder: nn.Module | None = None,
     ) -> None:
         super().__init__(observation_space, action_space, config, device=device, seed=seed, encoder=encoder)
+        self.config.check_given()
         self.learner = Learner(self.network, self.config, self.seeds.learner)
         self.replay: Replay | None = None
         self._replay_origin: object = None
@@ -63,10 +65,26 @@ class Agent(Policy):
         self.episodes = 0
 
     def configure(self, config: AgentConfig) -> None:
-        """Replace the configuration without a check, for settings from which nothing has been built yet."""
+        """See `Policy.configure`; the learner and the replay follow, from the next update on.
+
+        Raises:
+            InvalidConfig: If the replay is too small for it, there is not enough memory, or its target rule does not
+                work; then nothing has changed.
+        """
+        old = self.config
+        config.check_given()
+        if (old.batch_size, old.tau_samples) != (config.batch_size, config.tau_samples):
+            check_memory(self.observation_space.shape, self.num_actions, config, self.device, learns=True)
+        if config.target != old.target:
+            own_rule(config, self.network)  # which tries it
+        rates = learning_rate_at(config, self.step), priority_beta_at(config, self.step)
+        if self.replay is not None:
+            change_replay(self.replay, old, config)
+            self.replay.set_beta(rates[1])
         super().configure(config)
-        self.learner.config = config
-        self.learner.set_learning_rate(learning_rate_at(config, self.step))
+        set_options(self.learner.target_network.head, config)
+        self.learner.configure(config)
+        self.learner.set_learning_rate(rates[0])
 
     def check_learning_rate(self) -> None:
         """Check that nobody has changed the optimiser's step size, which the configuration and its schedule set.
@@ -74,11 +92,14 @@ class Agent(Policy):
         Raises:
             InvalidConfig: If somebody has.
         """
-        found, own = self.learner.learning_rate, float(np.float32(self.config.learning_rate))
-        if self.config.learning_rate_steps is None and not math.isclose(found, own, rel_tol=1e-6):
+        rate = self.config.learning_rate
+        if callable(rate) or self.config.learning_rate_steps is not None:
+            return
+        found, own = self.learner.learning_rate, float(np.float32(rate))
+        if not math.isclose(found, own, rel_tol=1e-6):
             raise InvalidConfig(
                 f"the optimiser's learning rate must be the configuration's {own:g}, got {found:g}; "
-                f"change it by agent.config = dataclasses.replace(agent.config, learning_rate={found:g})"
+                f"change it by agent.replace(learning_rate={found:g})"
             )
 
     def keep_replay_of(self, origin: object) -> bool:

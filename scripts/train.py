@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from pixelq.agents import DQN, InvalidCheckpoint, InvalidRun, RunUnwritable
+from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, RunUnwritable
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import RunFailed, UserError, how_to_install
@@ -24,7 +24,8 @@ from pixelq.agents.evaluation.scoring import Score, checkpoints_of, request_of, 
 from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_checkpoint
 from pixelq.agents.runs.event_file import has_tensorboard
-from pixelq.agents.runs.tables import FINAL_EVALUATION
+from pixelq.agents.runs.folder import settings_at
+from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.checkpoint import read_run_state
 from pixelq.agents.storage.files import replace_file
 from pixelq.agents.storage.pointers import CHECKPOINTS
@@ -116,12 +117,14 @@ def _resume(args: TrainArgs) -> None:
     agent = DQN.load(newest, args.device)
     protocol = with_flicker(args.protocol, args.flicker).rules if is_atari(args.env) else agent.protocol
     config = dataclasses.replace(agent.config, cuda_graph=args.agent.cuda_graph)
+    # Settings that a callback changed after the checkpoint are changed again by it.
+    own = AgentConfig.from_dict(settings_at(read_config(args.out) | {"agent": args.agent.to_dict()}, agent.step))
     made = (agent.env_arguments.get("env_kwargs", {}), tuple(agent.env_arguments.get("wrappers", ())))
     if (agent.env_id, agent.protocol, agent.seed, config, *made) != (
         args.env,
         protocol,
         args.seed,
-        args.agent,
+        own,
         args.env_kwargs,
         args.wrappers,
     ):

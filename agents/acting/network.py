@@ -256,6 +256,20 @@ def make_head(in_features: int, num_actions: int, config: AgentConfig) -> ValueH
             raise InvalidConfig(f"head must be one of {', '.join(BUILT_IN['head'])}, got {config.head!r}")
 
 
+def set_options(head: ValueHead, config: AgentConfig) -> None:
+    """Set the options of a head that can be changed: those that do not shape its weights or what these mean."""
+    match head:
+        case ScalarHead():
+            head.loss_kind = config.loss
+        case QuantileHead():
+            head.kappa = config.kappa
+        case ImplicitHead():
+            head.samples, head.target_samples = config.tau_samples, config.tau_samples_target
+            head.policy_samples, head.kappa = config.tau_samples_policy, config.kappa
+        case FractionHead():
+            head.entropy, head.kappa = config.fraction_entropy, config.kappa
+
+
 def _init(config: AgentConfig) -> Init | None:
     """Return the initialisation of Dopamine's encoder, which depends on the head; None for other encoders."""
     if config.encoder != "dopamine":

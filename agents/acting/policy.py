@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import gymnasium
@@ -16,14 +17,14 @@ from torch import Tensor, nn
 
 from pixelq.agents.acting.exploration import epsilon_greedy
 from pixelq.agents.acting.memory import Memory, PolicyState, memory_of, state_of
-from pixelq.agents.acting.network import check_memory, check_weights, make_network
-from pixelq.agents.config.agent_config import CHANGEABLE, AgentConfig
+from pixelq.agents.acting.network import check_memory, check_weights, make_network, set_options
+from pixelq.agents.config.agent_config import AgentConfig, check_changeable, replaced
+from pixelq.agents.config.at_step import epsilons_at
 from pixelq.agents.config.described import described
 from pixelq.agents.config.device import resolve_device, sent
 from pixelq.agents.config.integers import MOST_SEED, checked_integer
 from pixelq.agents.config.parts import handed_over, is_handed_over
 from pixelq.agents.config.presets import config_of
-from pixelq.agents.config.schedules import epsilons_at
 from pixelq.agents.config.seeds import agent_seeds
 from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig, UnregisteredPart
 from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint, read_description
@@ -94,7 +95,7 @@ class Policy:
         if encoder is not None:
             if not isinstance(encoder, nn.Module):
                 raise InvalidConfig(f"encoder must be an nn.Module or None, got {encoder!r:.80}")
-            self._config = dataclasses.replace(self._config, encoder=handed_over(encoder))
+            self._config = replaced(self._config, {"encoder": handed_over(encoder)})
         self.device = resolve_device(device)
         self.seed = seed
         self.seeds = agent_seeds(seed)
@@ -125,7 +126,7 @@ class Policy:
 
     @property
     def config(self) -> AgentConfig:
-        """Hyperparameters; rates and intervals can be replaced, as in `policy.config = replace(policy.config, …)`.
+        """Hyperparameters; those that can be replaced in a living policy are replaced everywhere, as by `replace`.
 
         Raises:
             InvalidConfig: If another field is replaced, from which the policy has been built.
@@ -134,19 +135,31 @@ class Policy:
 
     @config.setter
     def config(self, config: AgentConfig) -> None:
-        """Replace rates and intervals."""
-        for field in dataclasses.fields(config):
-            name, old, new = field.name, getattr(self._config, field.name), getattr(config, field.name)
-            if new != old and name not in CHANGEABLE:
-                raise InvalidConfig(
-                    f"{name} must stay {old!r}, from which this {type(self).__name__} was built, got {new!r}; "
-                    f"make a new one: {type(self).__name__}(observation_space, action_space, config)"
-                )
+        """Replace the configuration."""
+        check_changeable(self._config, config, type(self).__name__)
         self.configure(config)
+
+    def replace(self, **changes: Any) -> Self:
+        """Change settings everywhere they are held, from the next step or update on, and return the policy itself.
+
+        In `policy.replace(learning_rate=Linear(1e-3, 1e-5, 100_000), gamma=0.997)`, the weights, the optimiser's
+        moments, the replay and its priorities are kept. Steps of schedules are counted from `learning_starts` all the
+        same. With a greater `n_step`, rows of the replay whose returns are not complete wait until they are.
+
+        Args:
+            changes: Fields of the configuration with their new values; see `pixelq.agents.AgentConfig`.
+
+        Raises:
+            InvalidConfig: If a field does not exist, is one from which the policy was built, or has such a value that
+                the configuration makes no sense, or the replay is too small for it. Then nothing has changed.
+        """
+        self.config = replaced(self._config, changes)
+        return self
 
     def configure(self, config: AgentConfig) -> None:
         """Replace the configuration without a check, for settings from which nothing has been built yet."""
         self._config = config
+        set_options(self.network.head, config)
 
     @property
     def epsilon(self) -> float:
@@ -305,7 +318,12 @@ class Policy:
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], device: str | torch.device = "auto", *, encoder: nn.Module | None = None
+        cls,
+        path: str | os.PathLike[str],
+        device: str | torch.device = "auto",
+        *,
+        encoder: nn.Module | None = None,
+        **changes: Any,
     ) -> Self:
         """Load a checkpoint, the best (or else the latest) checkpoint of a run, or a pretrained policy.
 
@@ -316,31 +334,32 @@ class Policy:
             path: The folder, or the name of a pretrained policy such as `demo`.
             device: `auto` for a GPU if there is one, or the name of a PyTorch device.
             encoder: Module like the one that was handed over when the agent was made; None for any other agent.
+            changes: Settings to change, as by `replace`. A schedule that is a function of the user's own must be given
+                here again to learn on: a file keeps its name alone, and whether it is the same is not checked.
 
         Raises:
             InvalidCheckpoint: If it is missing or damaged, its weights belong to another network, or a part of its
                 network is not registered or handed over.
-            InvalidConfig: If there is no such device.
+            InvalidConfig: If there is no such device, a change cannot be made, or a function must be given again.
         """
         device = resolve_device(device)
         folder = find_policy(path)
         state, weights = read_description(folder)
-        try:
+        with _describing(path):
             shape, dtype = observations(state["observation_space"])
-            num_actions, config = count(state, "num_actions"), AgentConfig.from_dict(state["config"])
-            _check_handed_over(path, config, encoder)
+            num_actions, saved = count(state, "num_actions"), AgentConfig.from_dict(state["config"])
+            _check_handed_over(path, saved, encoder)
+        config = replaced(saved, changes)
+        check_changeable(saved, config, cls.__name__)
+        if cls.reads_learner:
+            config.check_given()
+        with _describing(path):
             check_weights(weights, shape, num_actions, config)  # before memory is allocated for them
             checkpoint = read_checkpoint(folder, learner=cls.reads_learner)
             box, actions = unbounded_box(shape, dtype), gymnasium.spaces.Discrete(num_actions)
             seed = count(state, "seed", most=MOST_SEED)
             policy = cls(box, actions, config, device=device, seed=seed, encoder=encoder)
             policy.restore(checkpoint)
-        except InvalidCheckpoint:
-            raise
-        except UnregisteredPart as error:
-            raise InvalidCheckpoint(f"{path} cannot be loaded: {error}") from error
-        except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
-            raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error
         return policy
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -375,6 +394,19 @@ def _check_handed_over(path: str | os.PathLike[str], config: AgentConfig, encode
         )
     if given is not None and given != config.encoder:
         raise InvalidCheckpoint(f"{path} was trained with the encoder {config.encoder}, got encoder={given}")
+
+
+@contextmanager
+def _describing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn errors about what a checkpoint says of its agent into InvalidCheckpoint while the context lasts."""
+    try:
+        yield
+    except InvalidCheckpoint:
+        raise
+    except UnregisteredPart as error:
+        raise InvalidCheckpoint(f"{path} cannot be loaded: {error}") from error
+    except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+        raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error
 
 
 def _pixels(obs: NDArray[Any]) -> NDArray[np.uint8]:

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.at_step import gamma_at, has_scheduled_returns, longest_return, priority_beta_at
 from pixelq.agents.config.machine_limits import free_memory
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.batches import Batch, Sequences
-from pixelq.agents.experience.returns import Returns
+from pixelq.agents.experience.returns import Returns, returns_of
 from pixelq.agents.experience.ring import Ring
 from pixelq.agents.experience.samplers import PrioritizedSampler, Sampler, UniformSampler
 from pixelq.agents.experience.sum_tree import SumTree
@@ -85,6 +86,7 @@ class Replay:
         seed: int = 0,
         num_actions: int | None = None,
     ) -> None:
+        self._sequences = sequences
         self.length = _time_steps(capacity, num_envs, frame_stack, n_step, sequences)
         self.num_envs, self.frame_stack = num_envs, frame_stack
         self.device = torch.device(device)
@@ -282,6 +284,30 @@ class Replay:
         """Set the exponent of the importance weights; a uniform sampler has none."""
         self.sampler.set_beta(beta)
 
+    def set_returns(self, n_step: int, gamma: float) -> None:
+        """Set n and γ of returns that change; see `Returns.set`."""
+        self.window.returns.set(n_step, gamma)
+
+    def use_returns(self, returns: Returns) -> None:
+        """Sum rewards in another way from the next batch on.
+
+        With longer returns, the newest rows are no longer complete: they cannot be drawn until they are, and have lost
+        their priorities then.
+
+        Raises:
+            InvalidConfig: If the replay is too small for them; then nothing has changed.
+        """
+        _time_steps(self.length * self.num_envs, self.num_envs, self.frame_stack, returns.n_step, self._sequences)
+        begun = self.time + self._is_observed
+        before = begun - self.window.ahead  # the rows before this time step may be drawn
+        self.window.use(returns)
+        after = begun - self.window.ahead
+        if after < before:
+            oldest = max(self.first, after, 0)
+            self.sampler.withdraw(len(self.window.starts(oldest, max(before, oldest))))
+        for time in range(max(before, self.first), after):
+            self._offer(time)
+
     def state(self) -> dict[str, Tensor]:
         """Return the state that `load_state` restores; the rows of the ring are not part of it."""
         return {
@@ -386,18 +412,18 @@ def make_replay(
     Raises:
         InvalidConfig: If the capacity is too small, or there is not enough memory.
     """
-    return Replay(
+    replay = Replay(
         observation_shape,
         observation_dtype,
         capacity=config.replay_capacity,
         num_envs=num_envs,
         frame_stack=frame_stack,
-        n_step=config.n_step,
-        gamma=config.gamma,
+        n_step=longest_return(config),
+        gamma=gamma_at(config, 0),
         reward_clip=config.reward_clip,
         prioritized=config.prioritized,
         priority_alpha=config.priority_alpha,
-        priority_beta=config.priority_beta,
+        priority_beta=priority_beta_at(config, 0),
         priority_epsilon=config.priority_epsilon,
         priority_uniform=config.priority_uniform,
         sequences=None if config.lstm is None else _sequences(config, num_envs, frame_stack),
@@ -405,6 +431,22 @@ def make_replay(
         seed=seed,
         num_actions=num_actions,
     )
+    if has_scheduled_returns(config):
+        replay.use_returns(returns_of(config, device))
+    return replay
+
+
+def change_replay(replay: Replay, old: AgentConfig, new: AgentConfig) -> None:
+    """Let a replay follow a configuration that differs from the one it was made by in changeable fields.
+
+    Raises:
+        InvalidConfig: If the replay is too small for it; then nothing has changed.
+    """
+    if new.lstm is not None:
+        _sequences(new, replay.num_envs, replay.frame_stack)
+    if any(getattr(old, name) != getattr(new, name) for name in ("n_step", "gamma", "reward_clip")):
+        replay.use_returns(returns_of(new, replay.device))
+    replay.sampler.set_priorities(new.priority_alpha, new.priority_epsilon, new.priority_uniform)
 
 
 def _sequences(config: AgentConfig, num_envs: int, frame_stack: int) -> dict[str, Any]:
@@ -413,7 +455,7 @@ def _sequences(config: AgentConfig, num_envs: int, frame_stack: int) -> dict[str
     Raises:
         InvalidConfig: If a full replay would hold less than one batch of whole sequences: there would be no update.
     """
-    steps = max(frame_stack, 2) + config.n_step + config.sequence_length
+    steps = max(frame_stack, 2) + longest_return(config) + config.sequence_length
     rounds = -(-config.batch_size // num_envs)
     least = (-(-steps // config.sequence_period) + rounds) * config.sequence_period * num_envs
     if config.replay_capacity < least:

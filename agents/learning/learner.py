@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.agent_config import READ_AT_EACH_STEP, AgentConfig
+from pixelq.agents.config.at_step import learning_rate_at
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.batches import Batch, SequenceFeatures, Sequences
 from pixelq.agents.learning.optimizers import (
@@ -29,6 +31,11 @@ from pixelq.networks import FractionHead, QNetwork, Target, among_allowed
 
 SUBNORMALS_EVERY = 200
 """Updates between two searches for subnormal moments; one search takes as long as two optimiser steps."""
+OF_OPTIMISERS = frozenset(
+    "adam_epsilon rmsprop_decay rmsprop_epsilon weight_decay max_grad_norm fraction_learning_rate "
+    "fraction_epsilon".split()
+)
+"""Changeable settings that the optimisers hold."""
 
 
 class Update(NamedTuple):
@@ -55,22 +62,42 @@ class Learner:
         # A copy scatters an LSTM's weights, which cuDNN wants in one piece; `to` puts them together again.
         self.target_network = copy.deepcopy(network).requires_grad_(False).to(self.device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
-        wants_bfloat16 = config.precision == "bfloat16" or (config.precision == "auto" and has_bfloat16(self.device))
-        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bfloat16)
+        self.autocast = self._make_autocast()
         self.rule: TargetRule | None = own_rule(config, network)
         self.captured: Any = None  # the captured update and its replay; see `make_update`
-        self._make_optimizers()
+        self._make_optimizers(learning_rate_at(config, 0))
 
-    def _make_optimizers(self) -> None:
+    def _make_autocast(self) -> torch.autocast:
+        precision = self.config.precision
+        wants_bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(self.device))
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bfloat16)
+
+    def _make_optimizers(self, learning_rate: float) -> None:
         head = self.network.head
         fractions = list(head.proposal.parameters()) if isinstance(head, FractionHead) else []
         learning = [p for p in self.network.parameters() if p.requires_grad]  # of an own encoder, part may be frozen
         others = [p for p in learning if all(p is not fraction for fraction in fractions)]
         if not others:
             raise InvalidConfig("the network must have weights to learn, got none that requires a gradient")
-        self.optimizers = {"optimizer": make_optimizer(self.config, others)}
+        self.optimizers = {"optimizer": make_optimizer(self.config, others, learning_rate)}
         if fractions:
             self.optimizers["fraction_optimizer"] = make_fraction_optimizer(self.config, fractions)
+
+    def configure(self, config: AgentConfig) -> None:
+        """Learn by a configuration that differs in changeable fields from the next update on; all state is kept."""
+        old, self.config = self.config, config
+        changed = {field.name for field in fields(config) if getattr(config, field.name) != getattr(old, field.name)}
+        if changed & OF_OPTIMISERS:
+            state = {part: optimizer_tensors(optimizer) for part, optimizer in self.optimizers.items()}
+            self._make_optimizers(self.learning_rate)
+            for part, optimizer in self.optimizers.items():
+                load_optimizer_tensors(optimizer, state[part])
+        if "precision" in changed:
+            self.autocast = self._make_autocast()
+        if "target" in changed:
+            self.rule = own_rule(config, self.network)
+        if changed - READ_AT_EACH_STEP:
+            self.captured = None
 
     def update(self, batch: Batch | Sequences) -> Update:
         """Take one gradient step on the head's loss between Z(s, a) and r + discount · Σₐ π(a|s′) Z_target(s′, a)."""
@@ -184,7 +211,7 @@ class Learner:
         """
         shrink_and_perturb(self.network, fresh.to(self.device), self.config.reset_shrink)
         self.sync_target()
-        self._make_optimizers()
+        self._make_optimizers(self.learning_rate)
         self.captured = None  # which holds the old moments
 
     def tensors(self) -> dict[str, Tensor]:

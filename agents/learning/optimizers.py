@@ -56,10 +56,10 @@ class CentredRMSProp(torch.optim.Optimizer):
             torch._foreach_sub_(params, steps)
 
 
-def make_optimizer(config: AgentConfig, params: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return the configuration's optimiser over parameters; its step size is a tensor on their device."""
+def make_optimizer(config: AgentConfig, params: Sequence[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    """Return the configuration's optimiser over parameters; its step size is a tensor on their device, first `rate`."""
     device = params[0].device
-    learning_rate = torch.tensor(config.learning_rate, device=device)
+    learning_rate = torch.tensor(rate, device=device, dtype=torch.float32)
     if config.optimizer == "rmsprop":
         return CentredRMSProp(params, learning_rate, config.rmsprop_decay, config.rmsprop_epsilon)
     kind = torch.optim.AdamW if config.weight_decay else torch.optim.Adam

@@ -17,6 +17,7 @@ import numpy as np
 
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.presets import PRESET_PROTOCOLS, PRESETS, preset_of
+from pixelq.agents.config.schedules import shown_setting
 from pixelq.agents.errors import InvalidConfig, InvalidRun
 from pixelq.agents.results.formatting import shortened
 from pixelq.agents.runs.columns import GREATEST, Columns, read_columns
@@ -280,7 +281,11 @@ def agent_of(config: Mapping[str, Any]) -> str:
     name = preset_name(config)
     settings = PRESETS[name]() if name in PRESETS else AgentConfig()
     different = differences(config, settings, PRESET_PROTOCOLS.get(name, "sticky"))
-    values = (f"{key} {shortened(value)}" for key, value in different.items() if key not in SPEED_ONLY)
+    values = (
+        f"{key} {shortened(shown_setting(value).replace(', ', ','))}"
+        for key, value in different.items()
+        if key not in SPEED_ONLY
+    )
     return ", ".join([shortened(name), *values])
 
 

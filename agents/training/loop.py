@@ -145,7 +145,7 @@ def _check_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: 
         InvalidRun: If the run has other settings.
         InvalidCheckpoint: If the agent's checkpoint is not of the run, or cannot have such a replay.
     """
-    folder.check_settings(describe(agent, envs, options, last_step, []))
+    folder.check_settings(describe(agent, envs, options, last_step, []), agent.step)
     check_newest(folder.checkpoints, agent.step)
     if agent.step > 0:
         config, space = agent.config, agent.observation_space

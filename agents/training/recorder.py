@@ -170,6 +170,7 @@ class Recorder:
             self._diverged("a weight is no longer finite", self.agent.step)
         with self.writer.writing():
             folder.sync()
+            folder.note_settings(self.agent.config.to_dict(), self.agent.step)
             checkpoints.write(self.agent.step, self.agent.checkpoint(), *run_state())
 
     def _check_losses(self) -> None:

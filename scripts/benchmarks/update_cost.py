@@ -16,6 +16,7 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from pixelq.agents import DQN, PRESETS, AgentConfig, Batch, preset
+from pixelq.agents.config.at_step import longest_return
 from pixelq.agents.experience.batches import Sequences
 from pixelq.agents.experience.replay import make_replay
 from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate
@@ -54,9 +55,9 @@ def random_batch(config: AgentConfig, device: torch.device) -> Batch | Sequences
         device: Device of the batch.
     """
     stack, num_envs = config.frame_stack, config.batch_size
-    steps = stack + config.n_step + 1
+    steps = stack + longest_return(config) + 1
     if config.lstm is not None:
-        steps = config.sequence_length + config.n_step + 2 * config.sequence_period + 2
+        steps = config.sequence_length + longest_return(config) + 2 * config.sequence_period + 2
     small = dataclasses.replace(config, replay_capacity=(steps + config.sequence_period) * num_envs)
     replay = make_replay(
         (stack, 84, 84) if stack > 1 else (1, 84, 84),

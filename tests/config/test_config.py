@@ -33,6 +33,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "rmsprop_epsilon": (0, -1, INFINITY),
     "max_grad_norm": (0, -1.0, INFINITY, NAN, "10"),
     "loss": ("mse", ""),
+    "epsilon": (-0.1, 1.1, NAN, "0.1"),
     "epsilon_start": (-0.1, 1.1, NAN),
     "epsilon_end": (-0.1, 1.1, None),
     "epsilon_steps": (0, 1e6),
@@ -111,7 +112,7 @@ def test_values_out_of_range_are_refused_by_name(field: str, value: Any) -> None
     ("values", "message"),
     [
         ({"gamma": 1.5}, "gamma must be in [0, 1], got 1.5"),
-        ({"gamma": True}, "gamma must be a number, got True"),
+        ({"gamma": True}, "gamma must be a number or a schedule, got True"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"batch_size": 32.0}, "batch_size must be an integer, got 32.0"),
         ({"batch_size": 10**12 + 1}, "batch_size must be at most 1,000,000,000,000, got 1000000000001"),
@@ -396,6 +397,7 @@ def test_presets_have_the_numbers_of_their_sources(name: str) -> None:
     without_effect |= {"kappa"} if values["head"] in ("scalar", "categorical") else set()
     if values["priority_beta_steps"] is None:
         without_effect |= {"priority_beta_end"}
+    without_effect |= {"epsilon"} if values["epsilon"] is None else set()
     if values["epsilon_start"] == values["epsilon_end"]:
         without_effect |= {"epsilon_steps"}
     if values["head"] != "scalar":

@@ -109,6 +109,21 @@ def test_a_target_rule_is_given_the_values_of_both_networks_at_both_states(maske
     assert (inputs.config, inputs.generator) == (agent.config, agent.learner.generator)
 
 
+def test_the_target_rule_of_a_living_agent_can_be_changed() -> None:
+    register_target("broken", lambda inputs: inputs.nothing)
+    one, other = (filled(small(TINY, **fields)) for fields in ({"double": True}, {}))
+    with pytest.raises(InvalidConfig, match="the target rule broken cannot be computed"):
+        other.replace(target="broken")
+    assert (other.config.target, other.learner.rule) == (None, None)
+    other.replace(target="twin")
+    for agent in (one, other):
+        assert agent.replay is not None
+        for _ in range(3):
+            agent.learner.update(agent.replay.sample(8))
+            agent.updates += 1
+    assert_same(one, other)
+
+
 def frozen_then_linear() -> nn.Module:
     frozen = nn.Linear(50, 6).requires_grad_(False)
     return nn.Sequential(nn.Flatten(), Scaled(), frozen, nn.ReLU(), nn.Linear(6, 5))

@@ -110,7 +110,7 @@ def run(finished_run: Path, tmp_path: Path) -> Path:
         ({"seed": "-1"}, ["seed", "-1", "non-negative"]),
         ({"steps": "many"}, ["--steps must be an integer, got 'many'"]),
         ({"steps": "1.5"}, ["--steps must be an integer, got '1.5'"]),
-        ({"agent.learning_rate": "fast"}, ["--agent.learning-rate must be a number, got 'fast'"]),
+        ({"agent.learning_rate": "fast"}, ["--agent.learning-rate must be a number or a schedule, got 'fast'"]),
         ({"agent.learning_rate": "-0.1"}, ["learning_rate must be greater than 0, got -0.1"]),
         ({"agent.gamma": "1.5"}, ["gamma must be in [0, 1], got 1.5"]),
         ({"agent.encoder": "resnet"}, ["'resnet'", "encoder must be one of", "nature"]),
