@@ -9,8 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from pixelq.agents import DQN, AgentConfig, InvalidConfig, InvalidRun, Linear, Policy
+from pixelq.agents import (
+    DQN,
+    AgentConfig,
+    InvalidConfig,
+    InvalidRun,
+    Linear,
+    Policy,
+    TargetInputs,
+    register_target,
+)
 from pixelq.agents.acting.noise import EvaluationNoise
 from pixelq.agents.config.agent_config import CHANGEABLE
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
@@ -36,6 +46,13 @@ IMPLICIT: dict[str, Any] = {"head": "implicit", "tau_samples": 4, "tau_samples_t
 FQF: dict[str, Any] = {"head": "fqf", "quantiles": 5}
 RMSPROP: dict[str, Any] = {"optimizer": "rmsprop"}
 MEMORY: dict[str, Any] = {"lstm": 4, "sequence_length": 6, "sequence_period": 3, "burn_in": 1}
+
+
+@register_target("even")
+def even(inputs: TargetInputs) -> tuple[Tensor, Tensor]:
+    """All next actions are equally likely."""
+    return inputs.reward, torch.full_like(inputs.next_q, 1 / inputs.next_q.shape[1])
+
 
 CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "learning_rate": (0.05, {}),
@@ -66,6 +83,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "munchausen_alpha": (0.5, {"munchausen": True}),
     "munchausen_temperature": (0.5, {"munchausen": True}),
     "munchausen_clip": (-0.01, {"munchausen": True}),
+    "target": ("even", {}),
     "loss": ("squared", {}),
     "kappa": (0.01, {"head": "quantile", "quantiles": 5}),
     "tau_samples": (7, IMPLICIT),
