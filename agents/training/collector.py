@@ -183,7 +183,8 @@ class Collector:
             self.obs, _ = self.envs.reset()
             check_finite(self._name, self.obs)
             is_told = self.agent.step > 0 or notes_of(self.envs)
-            for sentence in () if is_told else value_notes(self.obs):
+            unscaled = getattr(self.envs.unwrapped, "unscaled", ())
+            for sentence in () if is_told else value_notes(self.obs, unscaled):
                 self.restarts.warn(sentence)
 
     def act(self) -> None:
