@@ -30,6 +30,7 @@ from pixelq.agents.storage.files import replace_file
 from pixelq.agents.storage.pointers import CHECKPOINTS
 from pixelq.envs import check_imported, is_atari, make_vec, with_flicker
 from pixelq.envs.ids import check_id, short_name
+from pixelq.envs.named import modules_to_trust
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.flags.train import TrainArgs
 from pixelq.scripts.main import run as run_verb
@@ -211,12 +212,13 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
     all_curves = f"tensorboard --logdir {args.out} for all of them"
     if not has_tensorboard():
         all_curves = f"TensorBoard would have all of them: {how_to_install('tensorboard')}"
+    needed = "".join(f" --import {module}" for module in modules_to_trust([args.env, *args.wrappers]))
     print(
         f"\n  run       {args.out}\n"
         f"  policy    {result.request.checkpoint}   (figures in {args.out / FINAL_EVALUATION})\n"
         f"  curve     {curve}   ({all_curves})\n"
-        f"  evaluate  pixelq evaluate {args.out} --video {args.out / 'video'}\n"
-        f"  go on     pixelq train --resume --out {args.out} --steps {2 * args.steps}"
+        f"  evaluate  pixelq evaluate {args.out} --video {args.out / 'video'}{needed}\n"
+        f"  go on     pixelq train --resume --out {args.out} --steps {2 * args.steps}{needed}"
     )
 
 

@@ -87,8 +87,8 @@ class TrainArgs:
     env_kwargs: EnvKwargs = field(default_factory=dict)
     """Keyword argument KEY of the environment, a value in TOML or JSON, or else text; may be repeated."""
     wrappers: Names = ()
-    """Wrappers around each environment, the innermost first: classes or functions MODULE:NAME, or MODULE:NAME(key=value),
-    with commas between them."""
+    """Wrappers around each environment, the innermost first: classes or functions MODULE:NAME, or
+    MODULE:NAME(key=value), with commas between them."""
     modules: Modules = ()
     """Module that registers or holds environments or wrappers, to import first; with --resume, the run alone imports
     none."""
@@ -145,8 +145,11 @@ def _check_unchanged(args: TrainArgs, saved: TrainArgs) -> None:
         if name == "protocol" and not saved.env.rpartition(":")[2].startswith("ALE/"):
             continue
         if values[name] != own[name]:
+            was, new = (
+                ",".join(value) or "left out" if name == "wrappers" else value for value in (own[name], values[name])
+            )
             raise InvalidRun(
-                f"--{name.replace('_', '-')} must be {own[name]} as in the run in {args.out}, got {values[name]}; "
+                f"--{name.replace('_', '-')} must be {was} as in the run in {args.out}, got {new}; "
                 "leave the flag out, or start another run in another --out"
             )
 
