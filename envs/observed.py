@@ -112,8 +112,8 @@ def range_notes(space: Space[Any]) -> tuple[str, ...]:
         if size <= MANY_NUMBERS:
             return ()
         return (
-            f"the observations are laid out as {size:,} numbers for a network without convolutions, which does not know "
-            "which pixels are neighbours; to see a picture, keep it alone by a wrapper",
+            f"the observations are laid out as {size:,} numbers for a network without convolutions, which does not "
+            "know which pixels are neighbours; to see a picture, keep it alone by a wrapper",
         )
     low, high = space.low, space.high
     if space.dtype == np.uint8 and high.max(initial=0) < 255:
