@@ -195,7 +195,8 @@ class Collector:
             shown = self._reset()
             check_masks(self.agent, self.masks)
             is_told = self.agent.step > 0 or notes_of(self.envs)
-            for sentence in () if is_told else value_notes(shown):
+            unscaled = getattr(self.envs.unwrapped, "unscaled", ())
+            for sentence in () if is_told else value_notes(shown, unscaled):
                 self.restarts.warn(sentence)
         if self.masks is not None:
             self.replay.keep_masks(self.agent.num_actions)
