@@ -1,4 +1,4 @@
-"""Value-based agents: DQN and its family, their configuration and presets, and evaluation.
+"""Value-based agents: DQN, PQN and their family, their configuration and presets, and evaluation.
 
 Configurations, presets and errors are imported at once. What computes with PyTorch is imported when it is first used:
 PyTorch takes seconds to load, and a command line is read without it.
@@ -9,7 +9,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.parts import register_encoder, register_head, register_target
 from pixelq.agents.config.presets import PRESETS, preset
+from pixelq.agents.config.schedules import Constant, Cosine, Exponential, Linear, Piecewise
 from pixelq.agents.errors import (
     InvalidCheckpoint,
     InvalidConfig,
@@ -27,20 +29,33 @@ if TYPE_CHECKING:
     from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
     from pixelq.agents.experience.batches import Batch
     from pixelq.agents.experience.replay import Replay
+    from pixelq.agents.kinds import load
+    from pixelq.agents.learning.own_targets import TargetInputs
+    from pixelq.agents.pqn import PQN
     from pixelq.agents.training.callbacks import Callback, Training
     from pixelq.agents.training.stopping import StopAfter, StopAtScore, StopWithoutProgress
+    from pixelq.agents.training.trackers.mlflow_tracker import MlflowTracker
+    from pixelq.agents.training.trackers.trackio_tracker import TrackioTracker
+    from pixelq.agents.training.trackers.wandb_tracker import WandbTracker
 
 __all__ = [
     "DQN",
+    "PQN",
     "PRESETS",
     "Agent",
     "AgentConfig",
     "Batch",
     "Callback",
+    "Constant",
+    "Cosine",
     "Evaluation",
+    "Exponential",
     "InvalidCheckpoint",
     "InvalidConfig",
     "InvalidRun",
+    "Linear",
+    "MlflowTracker",
+    "Piecewise",
     "Policy",
     "Replay",
     "RunFailed",
@@ -48,12 +63,19 @@ __all__ = [
     "StopAfter",
     "StopAtScore",
     "StopWithoutProgress",
+    "TargetInputs",
+    "TrackioTracker",
     "Training",
     "TrainingDiverged",
     "UserError",
+    "WandbTracker",
     "__version__",
     "evaluate",
+    "load",
     "preset",
+    "register_encoder",
+    "register_head",
+    "register_target",
 ]
 
 __version__ = version("pixelq")
@@ -64,13 +86,19 @@ _IMPORTED_LATE = {
     "Callback": "training.callbacks",
     "DQN": "dqn",
     "Evaluation": "evaluation.evaluate",
+    "MlflowTracker": "training.trackers.mlflow_tracker",
+    "PQN": "pqn",
     "Policy": "acting.policy",
     "Replay": "experience.replay",
     "StopAfter": "training.stopping",
     "StopAtScore": "training.stopping",
     "StopWithoutProgress": "training.stopping",
     "Training": "training.callbacks",
+    "TrackioTracker": "training.trackers.trackio_tracker",
+    "WandbTracker": "training.trackers.wandb_tracker",
+    "TargetInputs": "learning.own_targets",
     "evaluate": "evaluation.evaluate",
+    "load": "kinds",
 }
 """Module of each name that needs PyTorch; the imports above tell type checkers the same."""
 

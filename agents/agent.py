@@ -10,14 +10,19 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from pixelq.agents.acting.network import make_network
-from pixelq.agents.acting.policy import Policy
+from pixelq.agents.acting.network import check_memory, make_network, set_options
+from pixelq.agents.acting.policy import ACTION_MASKS, Policy
 from pixelq.agents.config.agent_config import AgentConfig
-from pixelq.agents.config.schedules import learning_rate_at
+from pixelq.agents.config.at_step import learning_rate_at, priority_beta_at
 from pixelq.agents.errors import InvalidConfig
-from pixelq.agents.experience.replay import Replay, make_replay
+from pixelq.agents.experience.replay import Replay, change_replay, make_replay
+from pixelq.agents.experience.rollout import Rollout, make_rollout, ring_length
 from pixelq.agents.learning.learner import Learner
+from pixelq.agents.learning.own_targets import own_rule
+from pixelq.agents.learning.rollout_learner import RolloutLearner
 from pixelq.agents.storage.checkpoint import Checkpoint, write_checkpoint
 from pixelq.agents.storage.environments import ARGUMENTS
 from pixelq.agents.storage.files import user_path
@@ -25,16 +30,16 @@ from pixelq.agents.storage.validation import count, restore_generator
 
 
 class Agent(Policy):
-    """A policy with a learner, a replay and counters.
+    """A policy with a learner, a replay or a rollout, and counters.
 
-    The training loop asks for an `Agent`. Users make a `DQN`, which adds `learn`.
+    The training loop asks for an `Agent`. Users make a `DQN` or a `PQN`, which add `learn`.
 
     Args:
-        observation_space, action_space, config, device, seed: See `Policy`.
+        observation_space, action_space, config, device, seed, encoder: See `Policy`.
 
     Attributes:
-        learner: Updates the network; it holds the target network and the optimisers.
-        replay: The replay; None before the first training.
+        learner: Updates the network; it holds the optimisers and, of a DQN, the target network.
+        replay: The replay, or the rollout of a PQN; None before the first training.
         updates: Number of updates of the network.
         episodes: Number of training episodes that have ended.
 
@@ -43,6 +48,8 @@ class Agent(Policy):
     """
 
     reads_learner: ClassVar[bool] = True
+    learner: Learner | RolloutLearner
+    replay: Replay | Rollout | None
 
     def __init__(
         self,
@@ -52,20 +59,41 @@ class Agent(Policy):
         *,
         device: str | torch.device = "auto",
         seed: int = 0,
+        encoder: nn.Module | None = None,
     ) -> None:
-        super().__init__(observation_space, action_space, config, device=device, seed=seed)
-        self.learner = Learner(self.network, self.config, self.seeds.learner)
-        self.replay: Replay | None = None
+        super().__init__(observation_space, action_space, config, device=device, seed=seed, encoder=encoder)
+        self.config.check_given()
+        kind = RolloutLearner if self.config.algorithm == "pqn" else Learner
+        self.learner = kind(self.network, self.config, self.seeds.learner)
+        self.replay = None
         self._replay_origin: object = None
         self.ongoing: object = None  # an `Ongoing` of the last training
         self.updates = 0
         self.episodes = 0
+        self.wants_values = self.config.algorithm == "pqn"
 
     def configure(self, config: AgentConfig) -> None:
-        """Replace the configuration without a check, for settings from which nothing has been built yet."""
+        """See `Policy.configure`; the learner and the replay follow, from the next update on.
+
+        Raises:
+            InvalidConfig: If the replay is too small for it, there is not enough memory, or its target rule does not
+                work; then nothing has changed.
+        """
+        old = self.config
+        config.check_given()
+        if (old.batch_size, old.tau_samples) != (config.batch_size, config.tau_samples):
+            check_memory(self.observation_space.shape, self.num_actions, config, self.device, learns=True)
+        if config.target != old.target:
+            own_rule(config, self.network)  # which tries it
+        rates = learning_rate_at(config, self.step), priority_beta_at(config, self.step)
+        if isinstance(self.replay, Replay):
+            change_replay(self.replay, old, config)
+            self.replay.set_beta(rates[1])
         super().configure(config)
-        self.learner.config = config
-        self.learner.set_learning_rate(learning_rate_at(config, self.step))
+        if isinstance(self.learner, Learner):
+            set_options(self.learner.target_network.head, config)
+        self.learner.configure(config)
+        self.learner.set_learning_rate(rates[0])
 
     def check_learning_rate(self) -> None:
         """Check that nobody has changed the optimiser's step size, which the configuration and its schedule set.
@@ -73,11 +101,14 @@ class Agent(Policy):
         Raises:
             InvalidConfig: If somebody has.
         """
-        found, own = self.learner.learning_rate, float(np.float32(self.config.learning_rate))
-        if self.config.learning_rate_steps is None and not math.isclose(found, own, rel_tol=1e-6):
+        rate = self.config.learning_rate
+        if callable(rate) or self.config.learning_rate_steps is not None:
+            return
+        found, own = self.learner.learning_rate, float(np.float32(rate))
+        if not math.isclose(found, own, rel_tol=1e-6):
             raise InvalidConfig(
                 f"the optimiser's learning rate must be the configuration's {own:g}, got {found:g}; "
-                f"change it by agent.config = dataclasses.replace(agent.config, learning_rate={found:g})"
+                f"change it by agent.replace(learning_rate={found:g})"
             )
 
     def keep_replay_of(self, origin: object) -> bool:
@@ -86,22 +117,25 @@ class Agent(Policy):
         Args:
             origin: Anything that is equal for environments whose steps may be mixed.
         """
-        others = self.replay is not None and self._replay_origin not in (None, origin)
+        others = isinstance(self.replay, Replay) and self._replay_origin not in (None, origin)
         if others:
             self.replay = self.learner.captured = None  # the captured update reads from the replay
         self._replay_origin = origin
         return others
 
-    def make_replay(self, num_envs: int, frame_stack: int) -> Replay:
-        """Return the replay for N environments and S stacked frames: the present one if it fits, or a new one.
+    def make_replay(self, num_envs: int, frame_stack: int) -> Replay | Rollout:
+        """Return the replay or rollout for N environments and S stacked frames: the present one if it fits, else a new.
+
+        It keeps action masks if the agent has been trained with them.
 
         Raises:
-            InvalidConfig: If the capacity is too small, or there is not enough memory.
+            InvalidConfig: If the capacity is too small, there are too many minibatches, or not enough memory.
         """
         old = self.replay
         if old is not None and (old.num_envs, old.frame_stack) == (num_envs, frame_stack):
             return old
-        self.replay = make_replay(
+        make = make_rollout if self.config.algorithm == "pqn" else make_replay
+        self.replay = make(
             self.observation_space.shape,
             np.dtype(self.observation_space.dtype),
             self.config,
@@ -109,14 +143,30 @@ class Agent(Policy):
             frame_stack=frame_stack,
             device=self.device,
             seed=self.seeds.replay,
+            num_actions=self.num_actions if self.action_masks else None,
         )
         return self.replay
+
+    def least_rows(self, num_envs: int, frame_stack: int) -> int:
+        """Return the least number of rows that `make_replay` gives a store for N environments and S stacked frames."""
+        config = self.config
+        if config.algorithm == "pqn":
+            return ring_length(config.rollout_length, frame_stack) * num_envs
+        period = 1 if config.lstm is None else config.sequence_period
+        return (config.replay_capacity // num_envs - period + 1) * num_envs
+
+    def keep_values(self, obs: NDArray[Any] | Tensor, q: Tensor) -> None:
+        """See `Policy`; only those of the observations that the rollout has returned last are kept."""
+        if isinstance(self.replay, Rollout):
+            self.replay.keep_values(obs, q)
 
     def reset_network(self) -> None:
         """Reset the networks towards newly drawn weights, as `reset_every` asks; see `Learner.reset`."""
         seed = np.random.SeedSequence([self.seeds.resets, self.updates]).generate_state(1, np.uint32)[0]
-        shape = self.observation_space.shape
-        self.learner.reset(make_network(shape, self.num_actions, self.config, int(seed)))
+        space = self.observation_space
+        is_pixels = space.dtype == np.uint8
+        assert isinstance(self.learner, Learner)
+        self.learner.reset(make_network(space.shape, self.num_actions, self.config, int(seed), is_pixels=is_pixels))
 
     def checkpoint(self, *, for_acting: bool = False) -> Checkpoint:
         """Return all of the agent except its replay, as a checkpoint holds it; `for_acting` is explained in `save`."""
@@ -134,6 +184,7 @@ class Agent(Policy):
             "updates": self.updates,
             "episodes": self.episodes,
             "rng": self.rng.bit_generator.state,
+            **({ACTION_MASKS: True} if self.action_masks else {}),
         }
         tensors = None if for_acting else self.learner.tensors() | {"noise.state": self.noise.get_state()}
         return Checkpoint(state, dict(self.network.state_dict()), tensors)
@@ -157,7 +208,7 @@ class Agent(Policy):
         super().restore(checkpoint)
         self.ongoing = None
         if checkpoint.learner is None:
-            self.learner.sync_target()
+            self.learner.start_anew()
         else:
             tensors = dict(checkpoint.learner)
             restore_generator(self.noise, tensors, "noise.state")

@@ -1,4 +1,4 @@
-"""Deep Q-learning: an agent that trains itself."""
+"""Deep Q-learning from a replay: an agent that trains itself."""
 
 from __future__ import annotations
 
@@ -10,24 +10,15 @@ from typing import Any, Self
 from gymnasium.vector import VectorEnv
 
 from pixelq.agents.agent import Agent
+from pixelq.agents.experience.replay import Replay
+from pixelq.agents.learning.learner import Learner
 from pixelq.agents.training.callbacks import Callback
 from pixelq.agents.training.loop import train
-from pixelq.agents.training.options import LearnOptions
+from pixelq.agents.training.options import LearnOptions, ProgressStyle
 
 
-class DQN(Agent):
-    """Deep Q-learning (Mnih et al. 2015) with the parts that its configuration names.
-
-    Args:
-        observation_space: A Box. Images are uint8, with channels first or last.
-        action_space: A Discrete space that starts at 0.
-        config: Hyperparameters, or the name of a preset; None for the defaults of `AgentConfig`.
-        device: `auto` for a GPU if there is one, or the name of a PyTorch device.
-        seed: Seed of the weights, the exploration and the sampling.
-
-    Raises:
-        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such preset or device.
-    """
+class Trainable(Agent):
+    """An agent that trains itself: what `DQN` and `PQN` have in common."""
 
     def learn(
         self,
@@ -41,7 +32,7 @@ class DQN(Agent):
         checkpoint_every: int = LearnOptions.checkpoint_every,
         keep: int = LearnOptions.keep,
         log_every: int = LearnOptions.log_every,
-        progress: bool = False,
+        progress: bool | ProgressStyle = False,
         resume: bool = False,
         callbacks: Sequence[Callback] = (),
         description: dict[str, Any] | None = None,
@@ -65,7 +56,7 @@ class DQN(Agent):
             checkpoint_every: Steps between checkpoints; each evaluation and the last step write one too.
             keep: Number of newest checkpoints to keep, besides the best.
             log_every: Steps between rows of metrics.csv.
-            progress: Whether to show a progress line on stderr; without a terminal, plain lines from time to time.
+            progress: `bar`, `line` or `none` (False) on stderr; `auto` (True) is a bar where it can be redrawn.
             resume: Whether to go on exactly with the run in `out`, from whose checkpoint the agent was loaded.
             callbacks: What is told of the training's events, and may stop it; see `Callback`.
             description: Further entries of config.json.
@@ -94,3 +85,24 @@ class DQN(Agent):
         )
         train(self, envs, steps, options, callbacks)
         return self
+
+
+class DQN(Trainable):
+    """Deep Q-learning (Mnih et al. 2015) with the parts that its configuration names.
+
+    Args:
+        observation_space: A Box. Images are uint8, with channels first or last.
+        action_space: A Discrete space that starts at 0.
+        config: Hyperparameters, or the name of a preset; None for the defaults of `AgentConfig`.
+        device: `auto` for a GPU if there is one, or the name of a PyTorch device.
+        seed: Seed of the weights, the exploration and the sampling.
+        encoder: An `nn.Module` in place of the configuration's encoder; see `Policy`.
+
+    Raises:
+        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such preset or device,
+            or the configuration is for a `PQN`.
+    """
+
+    algorithm = "dqn"
+    learner: Learner
+    replay: Replay | None

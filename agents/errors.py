@@ -25,6 +25,11 @@ def printable(text: str, most: int = LONGEST_SENTENCE) -> str:
     return _shortened("".join(each if each.isprintable() else repr(each)[1:-1] for each in text), most)
 
 
+def one_line(error: Exception) -> str:
+    """Return the message of an error in one line, to be part of a sentence."""
+    return printable(str(error), 300)
+
+
 def _shortened(text: str, most: int) -> str:
     end = most // 4
     return text if len(text) <= most else f"{text[: most - end - 3]}...{text[-end:]}"
@@ -46,6 +51,10 @@ class RunFailed(RuntimeError):
 
 class InvalidConfig(UserError):
     """A configuration that cannot be run."""
+
+
+class UnregisteredPart(InvalidConfig):
+    """A configuration that names an encoder, a head or a target rule that is neither built in nor registered."""
 
 
 class InvalidCheckpoint(UserError):

@@ -28,6 +28,10 @@ class NotFinite(EnvironmentFailed):
     """A reward or an observation that is not finite. The environment works, so making it again would not help."""
 
 
+class InvalidMask(EnvironmentFailed):
+    """An action mask that cannot be used, or is missing. Making the environment again would not help."""
+
+
 def printable(text: str, most: int = LONGEST_PART) -> str:
     """Return text as one line of at most `most` printable characters, for the terminal.
 

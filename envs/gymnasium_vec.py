@@ -1,4 +1,4 @@
-"""Vector environments of any Gymnasium environment with Discrete actions and Box observations."""
+"""Vector environments of any Gymnasium environment with Discrete actions and observations that are numbers."""
 
 import zlib
 from collections.abc import Callable, Mapping
@@ -7,11 +7,12 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from pixelq.envs.action_masks import KEY, mask_method
 from pixelq.envs.anchors import ActionLog, Ints
 from pixelq.envs.checks import (
     check_finite,
@@ -24,6 +25,7 @@ from pixelq.envs.checks import (
 )
 from pixelq.envs.errors import EnvironmentFailed, InvalidEnv, printable, quoted, reason
 from pixelq.envs.failures import Failures
+from pixelq.envs.observed import UNPREPARED, Preparation, range_notes, unscaled_parts
 from pixelq.envs.protocols import GYMNASIUM, Protocol
 from pixelq.envs.recipe import Recipe, Wrappers
 
@@ -34,8 +36,9 @@ Step = tuple[NDArray[Any], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bo
 class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     """N copies of one Gymnasium environment, stepped one after another in this process.
 
-    Observations are [N, *shape] as the environment returns them, rewards float32 [N], flags bool [N]. Episodes restart
-    automatically, one step late, as in `AtariVec`.
+    Observations of a Box are [N, *shape] as the environment returns them, those of other spaces laid out as one vector;
+    see `Preparation`. Rewards are float32 [N], flags bool [N]. Episodes restart automatically, one step late, as in
+    `AtariVec`.
 
     Whatever an environment raises while it is played, and a reward or observation that is not finite, becomes
     `EnvironmentFailed`; `restart` continues after it.
@@ -47,20 +50,24 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         render_mode: `rgb_array` for the method `frame`, otherwise None.
         max_episode_steps: Number of steps after which an episode is truncated, in place of the registered one; None for
             that. The wrappers lie around the limit, as with `gymnasium.make`.
+        preparation: What is done to the observations, after the wrappers.
         env_kwargs: Keyword arguments of the environment.
         wrappers: Classes or functions, or their names, that take an environment and return one; the first is the
             innermost.
+        preparation: What is done to the observations.
 
     Attributes:
         env_id: Id or name of the environment; None if it, a wrapper or an argument has no name.
         arguments: Arguments of `make_vec` that make the same environments again, as JSON values.
+        frame_stack: Number of pictures in an observation, 1 where they are not stacked.
+        notes: Sentences about observations that networks may read on another scale than they are meant.
+        unscaled: Keys of observations that may be colours and are not scaled as such; see `unscaled_parts`.
 
     Raises:
-        InvalidEnv: If an argument is out of range, a dependency is missing, or the actions are not Discrete or the
-            observations not a Box.
+        InvalidEnv: If an argument is out of range, a dependency is missing, the actions are not Discrete, or the
+            observations cannot be seen by agents or prepared.
     """
 
-    frame_stack: int = 1
     frames_per_step: int = 1
     protocol: Protocol = GYMNASIUM
 
@@ -74,6 +81,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
         wrappers: Wrappers = (),
+        preparation: Preparation = UNPREPARED,
     ) -> None:
         self._recipe = Recipe.of(env, env_kwargs, wrappers, max_episode_steps)
         self.env_id, self.arguments = self._recipe.env_id, self._recipe.arguments
@@ -83,6 +91,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         bases = spread_seeds(seed, self.num_envs)
         self.render_mode = render_mode
         self.max_episode_steps = max_episode_steps
+        self._preparation = preparation
         self._envs = self._make()
         self.spec = self._envs.spec
         self.metadata = {**self._envs.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -90,12 +99,16 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self.single_action_space = self._envs.single_action_space
         self.observation_space = self._envs.observation_space
         self.action_space = self._envs.action_space
-        actions, observations = self.single_action_space, self.single_observation_space
+        actions = self.single_action_space
         if not isinstance(actions, Discrete):
             raise self._invalid(f"has actions {printable(str(actions))}; give an environment with Discrete actions")
-        if not isinstance(observations, Box):
-            shown = printable(str(observations))
-            raise self._invalid(f"has observations {shown}; give an environment with a Box of them")
+        refusal = preparation.refusal(self._shown)
+        if refusal is not None:
+            raise self._invalid(refusal)
+        self.frame_stack = preparation.frame_stack if preparation.stacks(self._shown) else 1
+        if self.env_id is not None:
+            self.arguments = self.arguments | preparation.arguments(self._shown)
+        self.notes, self.unscaled = range_notes(self._shown), unscaled_parts(self._shown)
         self._num_actions, self._first_action = int(actions.n), int(actions.start)
         self._action_type = actions.dtype
         if self._first_action != 0:  # agents count actions from 0
@@ -296,7 +309,9 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self._singles: list[_ReplayableEnv] = []
 
         def wrapped(env: Env) -> _ReplayableEnv:
-            self._singles.append(_ReplayableEnv(recipe.wrap(env)))
+            env = recipe.wrap(env)
+            self._shown = env.observation_space
+            self._singles.append(_ReplayableEnv(self._preparation.wrap(env)))
             return self._singles[-1]
 
         def made() -> Env:
@@ -425,19 +440,31 @@ class _ReplayableEnv(gymnasium.Wrapper[Any, np.int64, Any, np.int64]):
         self.next_seed: int | None = None
         self.is_idle = self.rests = False
         self._observation: Any = None
+        self._mask_method = mask_method(env)
+        self._mask: dict[str, Any] = {}  # the latest action mask, by its key
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset with `next_seed`; the arguments are ignored. One that rests returns its last observation again."""
+        """Reset with `next_seed`; the arguments are ignored. One that rests returns its latest results again."""
         seed, self.next_seed = self.next_seed, None
         if self.rests:
-            return self._observation, {}
+            return self._observation, self._mask
         self._observation, info = self.env.reset(seed=seed)
-        return self._observation, info
+        return self._observation, self._with_mask(info)
 
     def step(self, action: np.int64) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step the environment; one that is idle or rests returns its last observation again."""
         if self.is_idle or self.rests:
-            return self._observation, 0.0, False, False, {}
-        result = self.env.step(action)
-        self._observation = result[0]
-        return result
+            return self._observation, 0.0, False, False, self._mask
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._observation = observation
+        # At an episode's end an environment need not know which actions it would allow.
+        return observation, reward, terminated, truncated, info if terminated else self._with_mask(info)
+
+    def _with_mask(self, info: dict[str, Any]) -> dict[str, Any]:
+        """Return `info` with what the environment's method `action_masks` says, unless it has a mask."""
+        if KEY in info:
+            self._mask = {KEY: info[KEY]}
+        elif self._mask_method is not None:
+            self._mask = {KEY: self._mask_method()}
+            info = info | self._mask
+        return info

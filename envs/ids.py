@@ -102,15 +102,15 @@ def check_imported(env_id: str, arguments: Mapping[str, Any] | None = None) -> N
     Raises:
         InvalidEnv: If they name a module that the user has not.
     """
-    named = is_named(env_id)
-    module = parse_named(env_id, "environment").module if named else _split(env_id)[0]
+    is_code = is_named(env_id) and not _is_registered(env_id.partition(":")[2])
+    if is_code:
+        check_trusted(env_id, "environment")
+    module = None if is_code else _split(env_id)[0]
     if module is not None and module not in sys.modules:
         raise InvalidEnv(
             f"{quoted(env_id)} needs the module {quoted(module)}, and only you can say whether to run it; "
             f"if you trust it, give --import {module}, or import it in Python"
         )
-    if named and not _is_registered(env_id.partition(":")[2]):
-        check_trusted(env_id, "environment")
     wrappers = (arguments or {}).get("wrappers", ())
     for wrapper in wrappers if isinstance(wrappers, list | tuple) else ():
         check_trusted(wrapper, "wrapper")

@@ -11,7 +11,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -237,6 +237,12 @@ def name_of(value: object) -> str | None:
                 return None
             return text if is_whole else None
     return None
+
+
+def modules_to_trust(texts: Iterable[str]) -> list[str]:
+    """Return the modules that names need, without those that need no trust; ids without a module have none."""
+    found = (text.partition(":")[0] for text in texts if ":" in text)
+    return list(dict.fromkeys(module for module in found if module not in _OPEN))
 
 
 def trust_object(value: object) -> None:

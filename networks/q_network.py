@@ -48,14 +48,17 @@ class QNetwork(nn.Module):
         super().__init__()
         if lstm is None and (last_action or last_reward):
             raise ValueError("last_action and last_reward need an LSTM; give one or leave them out")
+        streams = getattr(head, "streams", None)  # those of a head from elsewhere are unknown
+        # Inputs of the LSTM that are the last action's
+        self._last_actions = 0 if lstm is None else lstm.cell.input_size - encoder.out_features - last_reward
         given = encoder.out_features
         if lstm is not None:
-            given += last_action * head.streams.num_actions + last_reward
+            given += last_action * (self._last_actions if streams is None else streams.num_actions) + last_reward
             if lstm.cell.input_size != given:
                 raise ValueError(f"in_features of the LSTM must be {given}, got {lstm.cell.input_size}")
             given = lstm.out_features
-        if head.streams.in_features != given:
-            raise ValueError(f"in_features of the head must be {given}, got {head.streams.in_features}")
+        if streams is not None and streams.in_features != given:
+            raise ValueError(f"in_features of the head must be {given}, got {streams.in_features}")
         self.encoder = encoder
         self.head = head
         self.lstm = lstm
@@ -86,7 +89,8 @@ class QNetwork(nn.Module):
             rows: 1 for noise that the whole batch shares, or the batch size for different noise in each row.
             generator: Source of random numbers; None for PyTorch's global generator.
         """
-        return self.head.streams.draw_noise(rows, generator)
+        layers = getattr(self.head, "streams", self.head)
+        return layers.draw_noise(rows, generator) if hasattr(layers, "draw_noise") else None
 
     def initial_state(self, batch: int) -> LSTMState:
         """Return the LSTM's state of zeros for `batch` rows: (h [batch, H], c [batch, H])."""
@@ -148,7 +152,7 @@ class QNetwork(nn.Module):
         goes_on, dtype = ~episode_start.unsqueeze(-1), self._memory().dtype
         parts = [features.to(dtype)]
         if self.last_action:
-            actions = torch.arange(self.head.streams.num_actions, device=features.device)
+            actions = torch.arange(self._last_actions, device=features.device)
             parts.append(((last.action.unsqueeze(-1) == actions) & goes_on).to(dtype))
         if self.last_reward:
             parts.append((last.reward.tanh().unsqueeze(-1) * goes_on).to(dtype))

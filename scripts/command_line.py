@@ -17,7 +17,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
 from tyro.constructors import (
@@ -30,7 +30,9 @@ from tyro.constructors import (
 )
 
 from pixelq.agents.config.field_texts import field_texts
-from pixelq.agents.errors import RunFailed, UserError, printable
+from pixelq.agents.config.schedule_texts import EXAMPLE, parse_schedule
+from pixelq.agents.config.schedules import Schedule, shown_setting
+from pixelq.agents.errors import InvalidConfig, RunFailed, UserError, printable
 from pixelq.agents.storage.files import is_stream, replace_file
 
 STDOUT = Path("-")
@@ -41,6 +43,8 @@ Args = TypeVar("Args")
 _SENTENCES = {
     r"^Error parsing (\S+): no type .*'int'>: (.*) is not an integer.*": r"\1 must be an integer or None, got \2",
     r"^Error parsing (\S+): no type .*to float: (.*)": r"\1 must be a number or None, got \2",
+    r"^Error parsing (\S+): (?:schedule )?(must be .*)": r"\1 \2",
+    r"^Error parsing (\S+): schedule (.*)": r"\1: \2",
     r"^Error parsing (\S+): (.*) is not an integer": r"\1 must be an integer, got \2",
     r"^Error parsing (\S+): could not convert string to float: (.*)": r"\1 must be a number, got \2",
     r"^invalid choice (.*) for argument '(.*)'\. Expected one of (\(.*\))\.": r"\2 must be one of \3, got \1",
@@ -368,6 +372,7 @@ def registry(*kinds: type) -> ConstructorRegistry:
     """
     rules = ConstructorRegistry()
     rules.primitive_rule(_integer_rule)
+    rules.primitive_rule(_schedule_rule)
     for kind in kinds:
         texts = field_texts(kind)
         for name, nested in get_type_hints(kind).items():
@@ -388,6 +393,40 @@ def _integer_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | No
         is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
         str_from_instance=lambda value: [str(value)],
     )
+
+
+def _schedule_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Return tyro's rule for a field that takes a number or a schedule."""
+    kinds = get_args(info.type)
+    if Schedule not in kinds:
+        return None
+    is_count, is_optional = int in kinds, type(None) in kinds
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{'{None}|' if is_optional else ''}{'INT' if is_count else 'FLOAT'}|SCHEDULE",
+        instance_from_str=lambda words: _number_or_schedule(words[0], is_count, is_optional),
+        is_instance=lambda value: value is None or isinstance(value, int | float) or callable(value),
+        str_from_instance=lambda value: [shown_setting(value)],
+    )
+
+
+def _number_or_schedule(text: str, is_count: bool, is_optional: bool) -> Any:
+    """Return the number or the schedule of a text.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if is_optional and text == "None":
+        return None
+    with contextlib.suppress(ValueError):
+        return integer(text) if is_count else float(text)
+    if "(" in text:
+        try:
+            return parse_schedule(text)
+        except InvalidConfig as error:
+            raise ValueError(f"schedule {error}") from None
+    kinds = f"{'an integer' if is_count else 'a number'}{', a schedule or None' if is_optional else ' or a schedule'}"
+    raise ValueError(f"must be {kinds} such as {EXAMPLE}, got {text!r:.80}")
 
 
 def integer(text: str) -> int:

@@ -27,15 +27,17 @@ TABLE = {
     "acting": "errors config storage networks",
     "experience": "errors config storage networks",
     "learning": "errors config storage experience networks",
-    "agent": "errors config storage acting experience learning",
+    "agent": "errors config storage acting experience learning networks",
     "runs": "errors storage experience",
     "evaluation": "errors config storage acting envs",
     "training": "errors config storage agent experience learning evaluation runs envs",
-    "dqn": "agent training",
+    "dqn": "agent experience learning training",
+    "pqn": "dqn experience learning",
+    "kinds": "errors config storage dqn pqn",
     "insight": "errors acting evaluation networks envs",
     "results": "errors config storage runs evaluation envs",
     "report": "errors config storage acting runs evaluation insight results networks envs",
-    "agents": "errors config acting experience evaluation agent training dqn",
+    "agents": "errors config acting experience learning evaluation agent training dqn pqn kinds",
 }
 """Rooms that each room may import, besides itself; `agents` is the public face, agents/__init__.py."""
 TABLE["scripts"] = " ".join(TABLE)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from pixelq.agents.acting.own_parts import check_own_parts, make_own_encoder, make_own_head
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.machine_limits import free_memory
+from pixelq.agents.config.parts import BUILT_IN, is_own
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.storage.validation import fitting
 from pixelq.networks import (
@@ -22,6 +25,7 @@ from pixelq.networks import (
     FractionHead,
     ImplicitHead,
     Init,
+    LayerNorm,
     QNetwork,
     QuantileHead,
     ScalarHead,
@@ -34,7 +38,13 @@ COPIES = 5
 
 
 def make_network(
-    observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig, seed: int | None = None
+    observation_shape: tuple[int, ...],
+    num_actions: int,
+    config: AgentConfig,
+    seed: int | None = None,
+    *,
+    is_pixels: bool = False,
+    encoder: nn.Module | None = None,
 ) -> QNetwork:
     """Return the network that a configuration describes.
 
@@ -43,15 +53,24 @@ def make_network(
         num_actions: Number of actions, A.
         config: Encoder, head and their options.
         seed: Seed of the initial weights; None draws them from PyTorch's global generator.
+        is_pixels: Whether observations are uint8, and not float32, on which an own encoder is tried.
+        encoder: Encoder that is handed over and copied; None for the one that the configuration names.
 
     Raises:
-        InvalidConfig: If the encoder cannot read observations of that shape, or there is not enough memory.
+        InvalidConfig: If the encoder cannot read observations of that shape, an own part does not do what it must, or
+            there is not enough memory.
     """
-    if seed is not None:
-        with DrawnFrom(torch.Generator().manual_seed(seed)):
-            return make_network(observation_shape, num_actions, config)
+    drawn = nullcontext() if seed is None else DrawnFrom(torch.Generator().manual_seed(seed))
     try:
-        return _make_network(observation_shape, num_actions, config)
+        with drawn:
+            if is_own("encoder", config.encoder):
+                made = make_own_encoder(observation_shape, config, is_pixels=is_pixels, module=encoder)
+            else:
+                made = _make_encoder(observation_shape, config)
+            network = _make_network(made, num_actions, config)
+        if is_own("encoder", config.encoder) or is_own("head", config.head):
+            check_own_parts(network, observation_shape, num_actions, config, is_pixels=is_pixels)
+        return network
     except ValueError as error:
         raise InvalidConfig(str(error)) from error
     except RuntimeError as error:
@@ -66,7 +85,7 @@ def check_memory(
     """Check that there is memory for a network and its updates, before any is taken.
 
     What is reckoned is the least that they take: the weights, their gradients, moments and copy, and the greatest
-    arrays of a loss.
+    arrays of a loss. Weights of own encoders and heads are not counted.
 
     Args:
         observation_shape, num_actions, config: See `make_network`.
@@ -96,6 +115,8 @@ def check_memory(
 
 def _count_weights(observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig) -> int | None:
     """Return the number of a network's weights, without allocating them; None if it cannot be counted in 63 bits."""
+    if is_own("encoder", config.encoder) or is_own("head", config.head):
+        return 0  # their factories may do anything, and are called once
     # Spectral normalisation adds no weights, and takes time.
     plain = dataclasses.replace(config, spectral_norm=False)
     try:
@@ -136,22 +157,29 @@ def check_weights(
 ) -> None:
     """Check that weights belong to the network that `make_network` would return, without allocating it.
 
+    Nothing is checked of networks with own encoders or heads.
+
     Raises:
         InvalidConfig: If there is no such network.
         ValueError: If the weights belong to another network.
     """
     if num_actions < 1:
         raise ValueError(f"num_actions must be at least 1, got {num_actions}")
+    if is_own("encoder", config.encoder) or is_own("head", config.head):
+        return
     with torch.device("meta"):
         network = make_network(observation_shape, num_actions, config)
     for name, like in network.state_dict().items():
         fitting(weights, name, like)
 
 
-def _make_network(observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig) -> QNetwork:
-    encoder = _make_encoder(observation_shape, config)
+def _make_network(encoder: Encoder, num_actions: int, config: AgentConfig) -> QNetwork:
+    is_own_encoder = is_own("encoder", config.encoder)
+    kernels = {layer.weight for layer in encoder.modules() if isinstance(layer, nn.Conv2d)} if is_own_encoder else ()
     for parameter in encoder.parameters():
-        if parameter.dim() == 4:  # kernels in the same order as the images, so that no pass reorders them
+        if parameter.dim() == 4 and (
+            not is_own_encoder or parameter in kernels
+        ):  # kernels in the same order as the images, so that no pass reorders them
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     if config.lstm is None:
         return QNetwork(encoder, make_head(encoder.out_features, num_actions, config))
@@ -172,8 +200,9 @@ def _make_encoder(observation_shape: tuple[int, ...], config: AgentConfig) -> En
         width=config.encoder_width,
         spectral_norm=config.spectral_norm,
         adaptive_pool=config.adaptive_pool,
-        layer_norm=config.layer_norm,
-        init=_init(config),
+        layer_norm=_layer_norm(config),
+        activation=config.activation,
+        init=_encoder_init(config),
     )
 
 
@@ -191,19 +220,24 @@ def _make_streams(in_features: int, num_actions: int, config: AgentConfig) -> Ac
         hidden=config.hidden,
         dueling=config.dueling,
         noisy_sigma=config.noisy_sigma if config.noisy else None,
-        layer_norm=config.layer_norm,
-        init=_init(config) or "torch",
+        layer_norm=_layer_norm(config),
+        activation=config.activation,
+        init=_head_init(config),
     )
 
 
 def make_head(in_features: int, num_actions: int, config: AgentConfig) -> ValueHead:
     """Return the value head that a configuration describes, for features [B, in_features]."""
+    if is_own("head", config.head):
+        return make_own_head(in_features, num_actions, config)
     streams = _make_streams(in_features, num_actions, config)
     match config.head:
         case "scalar":
             return ScalarHead(streams, loss=config.loss, rescaling=config.value_rescaling)
         case "categorical":
-            return CategoricalHead(streams, config.v_min, config.v_max)
+            return CategoricalHead(
+                streams, config.v_min, config.v_max, loss=config.categorical_loss, sigma=config.hl_gauss_sigma
+            )
         case "quantile":
             return QuantileHead(streams, config.kappa)
         case "implicit":
@@ -223,10 +257,39 @@ def make_head(in_features: int, num_actions: int, config: AgentConfig) -> ValueH
                 cosines=config.cosines,
                 kappa=config.kappa,
             )
+        case _:
+            raise InvalidConfig(f"head must be one of {', '.join(BUILT_IN['head'])}, got {config.head!r}")
 
 
-def _init(config: AgentConfig) -> Init | None:
-    """Return the initialisation of Dopamine's encoder, which depends on the head; None for other encoders."""
+def set_options(head: ValueHead, config: AgentConfig) -> None:
+    """Set the options of a head that can be changed: those that do not shape its weights or what these mean."""
+    match head:
+        case ScalarHead():
+            head.loss_kind = config.loss
+        case QuantileHead():
+            head.kappa = config.kappa
+        case ImplicitHead():
+            head.samples, head.target_samples = config.tau_samples, config.tau_samples_target
+            head.policy_samples, head.kappa = config.tau_samples_policy, config.kappa
+        case FractionHead():
+            head.entropy, head.kappa = config.fraction_entropy, config.kappa
+
+
+def _layer_norm(config: AgentConfig) -> LayerNorm:
+    return "channels" if config.channel_norm else config.layer_norm
+
+
+def _encoder_init(config: AgentConfig) -> Init | None:
+    """Return the initialisation of the encoder; None for its own. Dopamine's depends on the head."""
+    if config.initialization != "auto":
+        return config.initialization
     if config.encoder != "dopamine":
         return None
     return "xavier" if config.head == "scalar" else "fan_in"
+
+
+def _head_init(config: AgentConfig) -> Init:
+    """Return the initialisation of the head's layers, which goes with the encoder's."""
+    if config.initialization == "auto" and config.encoder in ("hadamax", "hadamax_deep"):
+        return "he"
+    return _encoder_init(config) or "torch"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -11,11 +12,22 @@ import numpy as np
 
 from pixelq.agents.config.field_texts import show_fields
 from pixelq.agents.config.integers import MOST, plain, shown
+from pixelq.agents.config.parts import BUILT_IN, check_name, is_handed_over, is_own
+from pixelq.agents.config.schedules import (
+    FARTHEST,
+    Missing,
+    NamedSchedule,
+    Schedule,
+    from_json,
+    shown_setting,
+    to_json,
+)
 from pixelq.agents.errors import InvalidConfig
 
 Group = Literal[
     "returns and targets",
     "replay and updates",
+    "rollouts",
     "optimiser",
     "exploration",
     "head",
@@ -27,14 +39,33 @@ Group = Literal[
 ]
 """Subject of a field; `pixelq train --help` shows the fields of one group together."""
 
-FARTHEST = 1e38
-"""Greatest absolute value of every number: float32 ends at 3.4e38."""
-
-CHANGEABLE = frozenset(
-    "learning_rate learning_rate_end learning_rate_steps train_every gradient_steps target_update_every "
-    "epsilon_start epsilon_end epsilon_steps epsilon_ladder epsilon_off".split()
+READ_AT_EACH_STEP = frozenset(
+    "learning_rate learning_rate_end learning_rate_steps train_every gradient_steps target_update_every target_tau "
+    "epsilon epsilon_start epsilon_end epsilon_steps epsilon_ladder epsilon_off evaluation_epsilon evaluation_noise "
+    "priority_beta priority_beta_end priority_beta_steps reset_every reset_shrink minibatches epochs "
+    "td_lambda".split()
 )
-"""Fields that may be changed in an agent that exists: they are read at every step, and nothing is built from them."""
+"""Changeable fields from which nothing is built: they are read when they are needed."""
+
+CHANGEABLE = READ_AT_EACH_STEP | frozenset(
+    "gamma n_step batch_size reward_clip double munchausen munchausen_alpha munchausen_temperature "
+    "munchausen_clip target loss kappa tau_samples tau_samples_target tau_samples_policy fraction_entropy "
+    "fraction_learning_rate fraction_epsilon clip_weighted max_grad_norm adam_epsilon rmsprop_decay "
+    "rmsprop_epsilon weight_decay priority_alpha priority_epsilon priority_uniform priority_eta precision "
+    "cuda_graph".split()
+)
+"""Fields that may be changed in an agent that exists. The others say what its network and its replay are built from."""
+
+SCHEDULED = ("learning_rate", "gamma", "n_step", "epsilon", "priority_beta")
+"""Fields that may be schedules."""
+
+OF_ROLLOUTS = ("rollout_length", "minibatches", "epochs", "td_lambda")
+"""Fields that only the algorithm pqn reads."""
+OF_REPLAY = (
+    "n_step batch_size replay_capacity train_every gradient_steps target_update_every target_tau double prioritized "
+    "clip_weighted munchausen target reset_every sequence_length sequence_period sequence_state burn_in"
+).split()
+"""Fields that it does not read: it has neither a replay nor a target network."""
 
 
 def setting(
@@ -64,19 +95,24 @@ def setting(
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """Hyperparameters of a DQN agent; all counts of steps are agent steps, summed over environments.
+    """Hyperparameters of an agent; all counts of steps are agent steps, summed over environments.
 
     One agent step is four frames on Atari. Use `dataclasses.replace` to change a field; every value is checked when
     the object is built. The metadata of each field holds its group, unit and range; see `setting`.
+
+    Where a field may be a schedule, it takes `Linear(start, end, steps)`, another schedule of `pixelq.agents`, or a
+    function of the number of agent steps since `learning_starts` (not for `n_step`). Configurations with functions are
+    equal if these are the same objects. A file keeps no more of a function than its name.
 
     Raises:
         InvalidConfig: If a value is outside its range, or a combination of values makes no sense.
     """
 
-    gamma: float = setting(0.99, "returns and targets", least=0.0, most=1.0)
-    """Discount of one agent step, in [0, 1]."""
-    n_step: int = setting(1, "returns and targets", "steps", least=1)
-    """Rewards summed before bootstrapping (Sutton 1988); never across the end of an episode."""
+    gamma: float | Schedule = setting(0.99, "returns and targets", least=0.0, most=1.0)
+    """Discount of one agent step, in [0, 1], or a schedule as of `learning_rate`."""
+    n_step: int | Schedule = setting(1, "returns and targets", "steps", least=1)
+    """Rewards summed before bootstrapping (Sutton 1988), never across the end of an episode; or a schedule as of
+    `learning_rate`, whose values are rounded."""
     batch_size: int = setting(32, "replay and updates", "transitions", least=1)
     """Transitions in an update; with an LSTM, sequences."""
     replay_capacity: int = setting(1_000_000, "replay and updates", "rows", least=1)
@@ -87,20 +123,34 @@ class AgentConfig:
     """Steps between two occasions to update."""
     gradient_steps: int = setting(1, "replay and updates", "updates", least=1)
     """Updates on each occasion; `gradient_steps` / `train_every` is the replay ratio."""
+    algorithm: Literal["dqn", "pqn"] = setting("dqn", "rollouts")
+    """How it learns: from a replay (dqn), or from rollouts, which are forgotten after an update (pqn)."""
+    rollout_length: int = setting(32, "rollouts", "steps", least=1)
+    """Steps of each environment in a rollout (all settings of rollouts: only with the algorithm pqn)."""
+    minibatches: int = setting(32, "rollouts", "minibatches", least=1)
+    """Minibatches into which an epoch shuffles the rollout's steps; with an LSTM its environments."""
+    epochs: int = setting(2, "rollouts", "epochs", least=1)
+    """Times that each step of a rollout is learned from."""
+    td_lambda: float = setting(0.65, "rollouts", least=0.0, most=1.0)
+    """λ of the λ-returns: 0 for one-step targets, 1 for whole returns up to the rollout's end."""
     target_update_every: int = setting(10_000, "returns and targets", "steps", least=1)
-    """Steps between two copies of the online network to the target network."""
-    learning_rate: float = setting(2.5e-4, "optimiser", above=0.0)
-    """Step size of the optimiser."""
+    """Steps between two copies of the online network to the target network (no effect with `target_tau`)."""
+    target_tau: float | None = setting(None, "returns and targets", above=0.0, most=1.0)
+    """Share τ by which the target network moves towards the online one after each update; None for whole copies."""
+    learning_rate: float | Schedule = setting(2.5e-4, "optimiser", above=0.0)
+    """Step size of the optimiser, or a schedule: `linear(start, end, steps)`, `cosine(start, end, steps)`,
+    `exponential(start, end, steps, limit=0)` or `piecewise((0, value), (step, value), …)` with numbers or schedules as
+    values, in steps from `learning_starts` on."""
     learning_rate_end: float = setting(0.0, "optimiser", least=0.0)
     """Step size at the end of its decay (no effect while `learning_rate_steps` is None)."""
     learning_rate_steps: int | None = setting(None, "optimiser", "steps", least=1)
     """Steps of the linear decay to `learning_rate_end`, counted from `learning_starts`; None for a constant rate."""
     weight_decay: float = setting(0.0, "optimiser", least=0.0)
-    """Decoupled weight decay of Adam (Loshchilov & Hutter 2019); 0 for none."""
-    optimizer: Literal["adam", "rmsprop"] = setting("adam", "optimiser")
-    """Adam (Kingma & Ba 2015), or the centred RMSProp of Mnih et al. 2015."""
+    """Decoupled weight decay of Adam and RAdam (Loshchilov & Hutter 2019); 0 for none."""
+    optimizer: Literal["adam", "rmsprop", "radam"] = setting("adam", "optimiser")
+    """Adam (Kingma & Ba 2015), the centred RMSProp of Mnih et al. 2015, or RAdam (Liu et al. 2020)."""
     adam_epsilon: float = setting(1e-8, "optimiser", above=0.0)
-    """Adam's ε, added to the root of the second moment."""
+    """Adam's and RAdam's ε, added to the root of the second moment."""
     rmsprop_decay: float = setting(0.95, "optimiser", least=0.0, most=1.0)
     """Decay of both running moments of the centred RMSProp."""
     rmsprop_epsilon: float = setting(0.01 / 32**2, "optimiser", above=0.0)
@@ -109,6 +159,8 @@ class AgentConfig:
     """Euclidean norm to which larger gradients are scaled down; None for no limit."""
     loss: Literal["huber", "squared"] = setting("huber", "returns and targets")
     """Loss of a TD error δ: Huber with threshold 1 (½δ² inside), or δ²."""
+    epsilon: float | Schedule | None = setting(None, "exploration", least=0.0, most=1.0)
+    """Probability of a random action, or a schedule as of `learning_rate`; None for what the next three describe."""
     epsilon_start: float = setting(1.0, "exploration", least=0.0, most=1.0)
     """Probability of a random action up to `learning_starts`."""
     epsilon_end: float = setting(0.1, "exploration", least=0.0, most=1.0)
@@ -133,14 +185,19 @@ class AgentConfig:
     """Noisy layers in the head, with new noise for acting and for each update (Fortunato et al. 2018)."""
     noisy_sigma: float = setting(0.5, "exploration", least=0.0)
     """Initial scale σ₀ of the noise (no effect while `noisy` is False)."""
-    head: Literal["scalar", "categorical", "quantile", "implicit", "fqf"] = setting("scalar", "head")
-    """What is predicted of the return: mean, categorical (C51), quantile (QR-DQN), implicit (IQN), or fqf."""
+    head: Literal["scalar", "categorical", "quantile", "implicit", "fqf"] | str = setting("scalar", "head")
+    """What is predicted of the return: scalar (the mean), categorical (C51), quantile (QR-DQN), implicit (IQN) or fqf;
+    or a registered head."""
     atoms: int = setting(51, "head", least=2)
     """Atoms of the categorical head."""
     v_min: float = setting(-10.0, "head")
     """Least return of the categorical head's support."""
     v_max: float = setting(10.0, "head")
     """Greatest return of the categorical head's support."""
+    categorical_loss: Literal["projection", "hl_gauss"] = setting("projection", "head")
+    """Target of the categorical head: a projected distribution (C51), or a smeared number (Farebrother et al. 2024)."""
+    hl_gauss_sigma: float = setting(0.75, "head", above=0.0)
+    """Standard deviation of a smeared target, in widths of an atom's bin (no effect with projection)."""
     quantiles: int = setting(200, "head", least=1)
     """Quantiles of the quantile head; fractions that the fqf head proposes."""
     tau_samples: int = setting(64, "head", least=1)
@@ -163,8 +220,8 @@ class AgentConfig:
     """Proportional prioritised replay (Schaul et al. 2016)."""
     priority_alpha: float = setting(0.5, "prioritised replay", least=0.0, most=1.0)
     """Exponent of the priorities (like all `priority` settings, no effect while `prioritized` is False)."""
-    priority_beta: float = setting(0.4, "prioritised replay", least=0.0, most=1.0)
-    """Initial exponent of the importance weights."""
+    priority_beta: float | Schedule = setting(0.4, "prioritised replay", least=0.0, most=1.0)
+    """Initial exponent of the importance weights, or a schedule for all steps, as of `learning_rate`."""
     priority_beta_end: float = setting(1.0, "prioritised replay", least=0.0, most=1.0)
     """Exponent of the importance weights at the end of its growth (no effect while `priority_beta_steps` is None)."""
     priority_beta_steps: int | None = setting(None, "prioritised replay", "steps", least=1)
@@ -177,6 +234,8 @@ class AgentConfig:
     """Limit w·δ to ±1, and not δ, in the Huber loss of the scalar head, with the importance weight w (DQN Zoo)."""
     munchausen: bool = setting(False, "returns and targets")
     """Scaled log-policy in the reward, soft maximum in the target (Vieillard et al. 2020)."""
+    target: str | None = setting(None, "returns and targets")
+    """Registered target rule, in place of `double` and `munchausen`; None for what these say."""
     munchausen_alpha: float = setting(0.9, "returns and targets", least=0.0, most=1.0)
     """Scale of the log-policy in the reward (no effect while `munchausen` is False, like the next two)."""
     munchausen_temperature: float = setting(0.03, "returns and targets", "return", above=0.0)
@@ -202,13 +261,18 @@ class AgentConfig:
     priority_eta: float = setting(0.9, "prioritised replay", least=0.0, most=1.0)
     """Priority of a sequence: η · max + (1 − η) · mean of its steps' (no effect without an LSTM)."""
     frame_stack: int = setting(4, "encoder", "frames", least=1, most=16)
-    """Frames in an observation of an Atari game, read when environments are made; learning sets it to theirs."""
+    """Frames in an observation of pictures, read when environments are made; learning sets it to theirs."""
+    frame_size: int = setting(84, "encoder", "pixels", least=1, most=512)
+    """Height and width of an Atari game's frames, read when environments are made; learning sets it to theirs."""
     reset_every: int | None = setting(None, "resets", "updates", least=1)
     """Updates between resets: a new head, the encoder shrunk towards a new one (Schwarzer et al. 2023); None: never."""
     reset_shrink: float = setting(0.5, "resets", least=0.0, most=1.0)
     """Share of the encoder's weights that a reset keeps (BBF 0.5, SR-SPR 0.8); the rest comes from a new encoder."""
-    encoder: Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der"] = setting("auto", "encoder")
-    """Network from observation to features; auto takes mlp for vectors, nature for images, minatar for small ones."""
+    encoder: (
+        Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "hadamax", "hadamax_deep"] | str
+    ) = setting("auto", "encoder")
+    """Network from observation to features, built in or registered; auto takes mlp for vectors, nature for images,
+    minatar for small ones."""
     encoder_width: int = setting(1, "encoder", least=1)
     """Factor of the channels of the impala encoder."""
     spectral_norm: bool = setting(False, "encoder")
@@ -216,31 +280,130 @@ class AgentConfig:
     adaptive_pool: int | None = setting(None, "encoder", "pixels", least=1)
     """Side of the max-pooled image at the end of the impala encoder (6 in Clark et al. 2025); None for no pooling."""
     layer_norm: bool = setting(False, "encoder")
-    """Layer normalisation before each ReLU of encoder and head (Ba et al. 2016)."""
+    """Layer normalisation before each activation of encoder and head, over channels and pixels (Ba et al. 2016)."""
+    channel_norm: bool = setting(False, "encoder")
+    """The same over channels only, with ε 1e-6 (Gallici et al. 2025); both hadamax encoders always have it."""
+    activation: Literal["relu", "gelu"] = setting("relu", "encoder")
+    """Activation of encoder and head; gelu is the form with tanh, which both hadamax encoders always have."""
+    initialization: Literal["auto", "torch", "he", "orthogonal"] = setting("auto", "encoder")
+    """Initial weights: the encoder's own (auto), PyTorch's, He-normal, or orthogonal with gain √2; biases are 0."""
     hidden: int = setting(512, "encoder", "units", least=0)
     """Units in the hidden layer of the head, and of the MLP encoder; 0 leaves both out."""
     precision: Literal["float32", "bfloat16", "auto"] = setting("float32", "arithmetic")
     """Arithmetic of an update's matrix products; auto takes bfloat16 where the hardware computes in it."""
     cuda_graph: bool = setting(True, "arithmetic")
-    """On a GPU, launch an update as one captured graph (no effect on a CPU)."""
+    """On a GPU, launch an update as one captured graph (no effect on a CPU, and with parts of your own)."""
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for field in fields(self):
-            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
-            requirement = _violated(getattr(self, field.name), hints[field.name], field.metadata)
-            self._require(field.name, requirement is None, str(requirement))
+            value = plain(getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+            hint = hints[field.name]
+            if field.name in BUILT_IN:  # names of parts, which are checked below
+                continue
+            if callable(value) and field.name in SCHEDULED:
+                self._check_schedule(field, value, hint)
+            else:
+                requirement = _violated(value, hint, field.metadata)
+                self._require(field.name, requirement is None, str(requirement))
+        for kind in BUILT_IN:
+            check_name(kind, getattr(self, kind))
         self._check_combinations()
+
+    def _check_schedule(self, field: dataclasses.Field[Any], schedule: Schedule, hint: Any) -> None:
+        """Check the values of a schedule: all of a named one, the first of a function."""
+        name, is_count = field.name, int in get_args(hint)
+        if isinstance(schedule, Missing):
+            return
+        if not isinstance(schedule, NamedSchedule):
+            self._require(name, not is_count, "an integer or a named schedule, whose greatest value is known")
+            self._called(name, 0)
+            return
+        # An end may lie on a bound that a number may not, such as a learning rate of 0.
+        limits = {**field.metadata, "above": None}
+        if field.metadata["above"] is not None:
+            limits["least"] = field.metadata["above"]
+        for value in schedule.extremes():
+            requirement = _violated(round(value) if is_count else value, int if is_count else float, limits)
+            self._require(name, requirement is None, f"{requirement} at every step")
+
+    def _called(self, name: str, steps: int) -> float:
+        """Return the value of a function of the user's own, after a number of steps, and check it."""
+        function = getattr(self, name)
+        try:
+            value = plain(function(steps))
+        except Exception as error:
+            raise InvalidConfig(
+                f"{name} must be a function of the number of steps, but {shown_setting(function)}({steps}) raised "
+                f"{type(error).__name__}: {error!s:.200}"
+            ) from error
+        metadata = self.__dataclass_fields__[name].metadata
+        requirement = _violated(value, float, metadata)
+        if requirement is not None:
+            raise InvalidConfig(
+                f"{name} must be {requirement}, but {shown_setting(function)}({steps}) returned {shown(value)}"
+            )
+        return float(value)
+
+    def value_at(self, name: str, step: int) -> float:
+        """Return the value of a field at an agent step, which may be a schedule's.
+
+        Args:
+            name: The field.
+            step: The agent step; up to `learning_starts`, a schedule has its first value.
+
+        Raises:
+            InvalidConfig: If the value comes from a function of the user's own, which fails, or which a file has lost.
+        """
+        value = getattr(self, name)
+        if not callable(value):
+            return value  # type: ignore[no-any-return]
+        steps = max(step - self.learning_starts, 0)
+        if isinstance(value, NamedSchedule):
+            return value(steps)
+        self.check_given([name])
+        return self._called(name, steps)
+
+    def check_given(self, names: Iterable[str] = SCHEDULED) -> None:
+        """Check that no field is a function of which a file has kept the name alone.
+
+        Raises:
+            InvalidConfig: If one is.
+        """
+        for name in names:
+            value = getattr(self, name)
+            if isinstance(value, Missing):
+                named = f" ({value.name})" if value.name else ""
+                raise InvalidConfig(
+                    f"{name} was a function of your own{named}, which a file does not hold; give it again, or another "
+                    f"value, as in `DQN.load(path, {name}=function)`"
+                )
 
     def _check_combinations(self) -> None:
         self._require("epsilon_end", self.epsilon_end <= self.epsilon_start, "at most epsilon_start")
+        for name in ("learning_rate", "priority_beta"):
+            is_plain = not callable(getattr(self, name))
+            alone = f"None with a schedule as {name}, which says it all"
+            self._require(f"{name}_steps", is_plain or getattr(self, f"{name}_steps") is None, alone)
+        alone = "None with epsilon_ladder, which gives each environment its own"
+        self._require("epsilon", self.epsilon is None or not self.epsilon_ladder, alone)
         self._require("batch_size", self.batch_size <= self.replay_capacity, "at most replay_capacity")
         self._require("v_min", bool(np.float32(self.v_min) < np.float32(self.v_max)), "less than v_max")
         self._require("burn_in", self.burn_in < self.sequence_length, "less than sequence_length")
         self._require("sequence_period", self.sequence_period <= self.sequence_length, "at most sequence_length")
         for name in ("lstm_last_action", "lstm_last_reward"):
             self._require(name, self.lstm is not None or not getattr(self, name), "False without an lstm")
-        is_scalar = self.head == "scalar"
+        self._require("channel_norm", not (self.channel_norm and self.layer_norm), "False with layer_norm")
+        self._require(
+            "initialization", self.initialization == "auto" or not self.spectral_norm, "auto with spectral_norm"
+        )
+        # An own head may read what it likes.
+        is_projection = self.categorical_loss == "projection" or is_own("head", self.head)
+        self._require(
+            "categorical_loss", is_projection or self.head == "categorical", "projection unless the head is categorical"
+        )
+        is_scalar = self.head == "scalar" or is_own("head", self.head)
         self._require("loss", is_scalar or self.loss == "huber", "huber unless the head is scalar")
         self._require("value_rescaling", is_scalar or not self.value_rescaling, "False unless the head is scalar")
         self._require(
@@ -249,34 +412,97 @@ class AgentConfig:
             "False with munchausen, whose soft maximum selects no action",
         )
         self._require(
-            "weight_decay", self.weight_decay == 0 or self.optimizer == "adam", "0 with the optimizer rmsprop"
+            "weight_decay", self.weight_decay == 0 or self.optimizer != "rmsprop", "0 with the optimizer rmsprop"
         )
+        self._check_algorithm()
         for name, default in (("encoder_width", 1), ("spectral_norm", False), ("adaptive_pool", None)):
-            is_default = getattr(self, name) == default
-            self._require(name, is_default or self.encoder == "impala", f"{default} unless the encoder is impala")
+            is_fine = getattr(self, name) == default or self.encoder == "impala" or is_own("encoder", self.encoder)
+            self._require(name, is_fine, f"{default} unless the encoder is impala")
+        for name in ("double", "munchausen"):
+            self._require(name, self.target is None or not getattr(self, name), "False with a target rule of your own")
+        self._require(
+            "reset_every",
+            self.reset_every is None or not is_handed_over(self.encoder),
+            "None with an encoder that was handed over, of which no new one can be made; register a factory for it",
+        )
+
+    def _check_algorithm(self) -> None:
+        """Check that no field is set that the algorithm does not read."""
+        is_pqn = self.algorithm == "pqn"
+        for field in fields(self):
+            if field.name in (OF_REPLAY if is_pqn else OF_ROLLOUTS):
+                where = "with the algorithm pqn, which has neither" if is_pqn else "unless the algorithm is pqn"
+                where += " a replay nor a target network" if is_pqn else ""
+                is_default = getattr(self, field.name) == field.default
+                self._require(field.name, is_default, f"{shown(field.default)} {where}")
+        if is_pqn:
+            learns_numbers = self.head in ("scalar", "categorical")
+            self._require("head", learns_numbers, "scalar or categorical with the algorithm pqn")
 
     def _require(self, name: str, condition: bool, requirement: str) -> None:
         if not condition:
-            raise InvalidConfig(f"{name} must be {requirement}, got {shown(getattr(self, name))}")
+            value = getattr(self, name)
+            text = shown_setting(value) if callable(value) else shown(value)
+            raise InvalidConfig(f"{name} must be {requirement}, got {text}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return dataclasses.asdict(self)
+        return {field.name: to_json(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> AgentConfig:
         """Return the configuration whose `to_dict` gave these values; missing fields take their defaults.
 
+        A function is not found by its name: nothing is imported. It must be given again before it is needed.
+
         Raises:
             InvalidConfig: If a field is unknown, or a value is outside its range.
         """
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise InvalidConfig(f"unknown field {unknown[0]!r:.80} of the agent's configuration")
-        return cls(**values)
+        _check_known(values)
+        return cls(**{name: from_json(value) if name in SCHEDULED else value for name, value in values.items()})
 
 
 show_fields(AgentConfig)
+
+
+def _check_known(names: Iterable[str]) -> None:
+    """Check that all names are fields of the configuration."""
+    known = [field.name for field in fields(AgentConfig)]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        near = difflib.get_close_matches(str(unknown[0]), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InvalidConfig(f"unknown field {unknown[0]!r:.80} of the agent's configuration{hint}")
+
+
+def replaced(config: AgentConfig, changes: Mapping[str, Any]) -> AgentConfig:
+    """Return a configuration with other values of some fields.
+
+    Raises:
+        InvalidConfig: If a field does not exist, or a value does not fit.
+    """
+    _check_known(changes)
+    return dataclasses.replace(config, **changes)
+
+
+def check_changeable(old: AgentConfig, new: AgentConfig, kind: str) -> None:
+    """Check that two configurations differ in nothing from which an agent is built.
+
+    Args:
+        old: Configuration of the agent.
+        new: Another configuration.
+        kind: Name of the agent's class, for the error.
+
+    Raises:
+        InvalidConfig: If they do.
+    """
+    for field in fields(new):
+        name, before, after = field.name, getattr(old, field.name), getattr(new, field.name)
+        if after != before and name not in CHANGEABLE:
+            raise InvalidConfig(
+                f"{name} must stay {before!r}, from which this {kind} was built, got {after!r}; "
+                f"make a new one: {kind}(observation_space, action_space, config)"
+            )
 
 
 def _violated(value: Any, hint: Any, metadata: Mapping[str, Any]) -> str | None:
@@ -285,13 +511,16 @@ def _violated(value: Any, hint: Any, metadata: Mapping[str, Any]) -> str | None:
         return None if isinstance(value, bool) else "True or False"
     if get_origin(hint) is Literal:
         return None if value in get_args(hint) else f"one of {', '.join(get_args(hint))}"
-    is_optional, is_count = hint in (int | None, float | None), hint in (int, int | None)
+    kinds = get_args(hint) or (hint,)
+    is_optional, is_count = type(None) in kinds, int in kinds
     if value is None and is_optional:
         return None
     requirement = None
     least, above, most = metadata["least"], metadata["above"], metadata["most"]
     if not isinstance(value, int if is_count else int | float) or isinstance(value, bool):
         requirement = "an integer" if is_count else "a number"
+        if Schedule in kinds:
+            requirement += ", a schedule" if is_optional else " or a schedule"
     elif not _is_in_range(value, least, above, most):
         requirement = _range(least, above, most)
     elif is_count and value > MOST:

@@ -6,6 +6,7 @@ from dataclasses import fields
 
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.presets import PRESETS, preset
+from pixelq.agents.config.schedules import NamedSchedule, shown_setting
 
 
 def described(config: AgentConfig) -> str:
@@ -15,7 +16,7 @@ def described(config: AgentConfig) -> str:
     name = min(changes, key=lambda base: len(changes[base]))
     if not changes[name]:
         return name
-    settings = ", ".join(f"{field}={value!r}" for field, value in changes[name].items())
+    settings = ", ".join(f"{field}={_expression(value)}" for field, value in changes[name].items())
     return f"AgentConfig({settings})" if name == "AgentConfig()" else f"replace({name}, {settings})"
 
 
@@ -23,3 +24,8 @@ def _changes(base: AgentConfig, config: AgentConfig) -> dict[str, object]:
     """Return the fields in which a configuration differs from another, with its own values."""
     values = {field.name: getattr(config, field.name) for field in fields(config)}
     return {name: value for name, value in values.items() if value != getattr(base, name)}
+
+
+def _expression(value: object) -> str:
+    """Return a value as an expression; a function by its name."""
+    return shown_setting(value) if callable(value) and not isinstance(value, NamedSchedule) else repr(value)

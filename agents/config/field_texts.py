@@ -35,7 +35,8 @@ def show_fields(kind: type) -> None:
         if field.metadata["group"] != group:
             group = field.metadata["group"]
             lines += ["", f"{group[0].upper()}{group[1:]}:"]
-        lines += [f"    {field.name}: {field.type} = {field.default!r}"]
+        shown = f"{field.name}: {field.type} = {field.default!r}"
+        lines += textwrap.wrap(shown, 110, initial_indent=" " * 4, subsequent_indent=" " * 12)
         lines += textwrap.wrap(texts.get(field.name, ""), 88, initial_indent=" " * 8, subsequent_indent=" " * 8)
     kind.__doc__ = inspect.cleandoc(kind.__doc__ or "") + "\n" + "\n".join(lines) + "\n"
     settings = inspect.Parameter("settings", inspect.Parameter.VAR_KEYWORD)

@@ -21,7 +21,7 @@ PRESETS: dict[str, Make] = {}
 PRESET_PROTOCOLS: dict[str, str] = {}
 """Names of the protocols by which the presets' sources play Atari games, by preset; see `pixelq.envs.PROTOCOLS`."""
 
-_NOT_LEARNING = frozenset({"evaluation_epsilon", "evaluation_noise", "frame_stack", "cuda_graph"})
+_NOT_LEARNING = frozenset({"evaluation_epsilon", "evaluation_noise", "frame_stack", "frame_size", "cuda_graph"})
 """Fields that do not tell presets apart: they concern evaluations, the environments or the speed."""
 
 
@@ -458,6 +458,86 @@ def quick_recurrent() -> AgentConfig:
         epsilon_end=0.02,
         epsilon_steps=50_000,
     )
+
+
+@_preset("nature")
+def pqn() -> AgentConfig:
+    """PQN, Gallici et al. 2025 (arXiv:2407.04811): λ-returns of rollouts, no replay; run it with 128 environments.
+
+    The settings are those of the authors' program, purejaxql, with ε over the first tenth of 200M frames. Its loss is
+    ½(q − G)², and ours twice that, so RAdam's ε and the limit of the gradient norm are twice as large, too.
+
+    Differences from the program: a truncated episode bootstraps from its last observation, where the program counts it
+    as terminated; the step that only resets an environment is not learned from; the first step of a rollout is taken
+    with the weights before the updates, which run while it is played; and the games are played by our `nature`, where
+    EnvPool plays no-ops after each lost life.
+    """
+    program_to_ours = 2  # ratio of the losses, and so of the gradients
+    return AgentConfig(
+        algorithm="pqn",
+        rollout_length=32,
+        minibatches=32,
+        epochs=2,
+        td_lambda=0.65,
+        gamma=0.99,
+        loss="squared",
+        optimizer="radam",
+        learning_rate=2.5e-4,
+        adam_epsilon=1e-8 * program_to_ours,
+        max_grad_norm=10.0 * program_to_ours,
+        learning_starts=1,
+        epsilon_end=0.001,
+        epsilon_steps=5_000_000,
+        evaluation_epsilon=0.0,
+        channel_norm=True,
+        initialization="he",
+        encoder="auto",
+    )
+
+
+@_preset("nature")
+def pqn_hadamax() -> AgentConfig:
+    """PQN with the Hadamax encoder, Kooi et al. 2025 (arXiv:2505.15345); run it with 128 environments.
+
+    Products of two convolutions, max-pooled, with GELU throughout, take 17 times the arithmetic of `pqn`. All else, and
+    what differs from the authors' program, is that of `pqn`.
+    """
+    return replace(pqn(), encoder="hadamax", activation="gelu", initialization="auto")
+
+
+@_preset("nature")
+def pqn_hl_gauss() -> AgentConfig:
+    """PQN with a deeper Hadamax, HL-Gauss (Farebrother et al. 2024) and dueling; run it with 128 environments.
+
+    The parts are those that the program aftab combines (github.com/tahashieenavaz/aftab); 51 bins on ±10 and σ of 0.75
+    bins are those of "Stop Regressing" (arXiv:2403.03950). Its loss is no square, so RAdam's ε and the limit of the
+    gradient norm are PQN's own. All else is as in `pqn_hadamax`; other settings of aftab are not taken over.
+    """
+    return replace(
+        pqn_hadamax(),
+        encoder="hadamax_deep",
+        head="categorical",
+        categorical_loss="hl_gauss",
+        hl_gauss_sigma=0.75,
+        atoms=51,
+        v_min=-10.0,
+        v_max=10.0,
+        loss="huber",
+        dueling=True,
+        adam_epsilon=1e-8,
+        max_grad_norm=10.0,
+    )
+
+
+@_preset("nature")
+def pqn_lstm() -> AgentConfig:
+    """PQN with an LSTM that reads the last action and one frame, after Gallici et al. 2025; 128 environments.
+
+    A rollout begins with the state that acting had, and is read whole: 4 minibatches of a quarter of the environments,
+    as in the authors' recurrent program, which plays Craftax. From there are also the size of the LSTM, 512, and the
+    last action; its batch normalisation and its longer rollouts are not taken over. All else is as in `pqn`.
+    """
+    return replace(pqn(), lstm=512, lstm_last_action=True, frame_stack=1, minibatches=4)
 
 
 def preset(name: str) -> AgentConfig:

@@ -20,7 +20,7 @@ from pixelq.agents.acting.noise import EvaluationNoise
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import InvalidCheckpoint
-from pixelq.agents.evaluation.evaluate import LIMIT
+from pixelq.agents.evaluation.evaluate import LIMIT, check_masks
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.evaluation.film import Film
 from pixelq.agents.storage.files import read_regular
@@ -37,6 +37,7 @@ from pixelq.envs import (
     split_rules,
     with_flicker,
 )
+from pixelq.envs.action_masks import ActionMasks
 from pixelq.envs.atari import ATARI_STACK
 from pixelq.envs.interface import has_time_limit
 from pixelq.envs.make import check_arguments
@@ -159,7 +160,7 @@ class PlayedStep(NamedTuple):
 
     observation: NDArray[Any]  # [*observation]
     picture: NDArray[np.uint8]  # [height, width, 3], the same moment in colour
-    q_values: NDArray[np.float32]  # [A]
+    q_values: NDArray[np.float32]  # [A]; −∞ for actions that are not allowed
     action: int
     reward: float  # raw
     memory: Memory | None  # LSTM state before the observation was read; None without an LSTM
@@ -209,25 +210,30 @@ def play_episode(
         seed: Seed of the random actions and of the noise.
 
     Raises:
+        InvalidConfig: If the environments have no action masks and the policy was trained with them.
         InvalidRun: If the file cannot be created.
         RunFailed: If it can no longer be written.
     """
     rng, noise = np.random.default_rng(seed), EvaluationNoise(policy, seed)
     limit = math.inf if has_time_limit(envs) else LIMIT
     with nullcontext() if path is None else Film(path, frames_per_second(envs)) as film:
-        obs, _ = envs.reset()
+        action_masks = ActionMasks(envs, policy.num_actions)
+        obs, info = envs.reset()
+        masks = action_masks.read(info)
+        check_masks(policy, masks)
         picture, done, memory, steps = envs.frame(), False, policy.make_memory(1), 0
         while not done:
             if film is not None:
                 film.add(picture)
             # Act
             remembered = copy.copy(memory)  # a shallow copy serves: a step replaces a memory's arrays
-            q_values = policy.q_values(obs, memory, noise.draw(1))  # [1, A]
+            q_values = policy.q_values(obs, memory, noise.draw(1), masks)  # [1, A]
             greedy = q_values.argmax(1).cpu().numpy()
-            actions = epsilon_greedy(greedy, policy.num_actions, epsilon, rng)
+            actions = epsilon_greedy(greedy, policy.num_actions, epsilon, rng, masks)
             # Step
             before, seen = obs[0], picture
-            obs, reward, terminated, truncated, _ = envs.step(actions)
+            obs, reward, terminated, truncated, info = envs.step(actions)
+            masks = action_masks.read(info, terminated | truncated)
             picture, steps = envs.frame(), steps + 1
             done = bool(terminated[0] or truncated[0]) or steps >= limit
             if memory is not None:

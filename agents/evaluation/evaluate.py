@@ -16,6 +16,7 @@ from pixelq.agents.acting.noise import EvaluationNoise
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.errors import InvalidConfig
 from pixelq.envs import human_normalized_score
+from pixelq.envs.action_masks import ActionMasks
 from pixelq.envs.interface import env_id, has_time_limit, resting
 from pixelq.envs.plays import note_play
 
@@ -124,7 +125,7 @@ def evaluate(
     Raises:
         ValueError: If `episodes` is less than 1.
         InvalidConfig: If the environments do not have next-step autoreset, or other observations or actions than the
-            policy.
+            policy, or no action masks and the policy was trained with them.
         InterruptedError: If `should_stop` returns True.
         EnvironmentFailed: If an environment raises an error.
     """
@@ -167,6 +168,7 @@ class _Games:
         self.rng, self.noise = np.random.default_rng(seed), EvaluationNoise(policy, seed)
         self.left, self.playing = quota.copy(), np.flatnonzero(quota)
         self.limit = None if has_time_limit(envs) else LIMIT
+        self._action_masks = ActionMasks(envs, policy.num_actions)
         self._resting = resting(envs)
         self._action_type = envs.single_action_space.dtype
         self._finished: list[list[tuple[float, int]]] = [[] for _ in quota]
@@ -178,7 +180,9 @@ class _Games:
         note_play(self.envs)
         if self._resting is not None:
             self._resting.rest(np.zeros(num_envs, np.bool_))
-        self._obs, _ = self.envs.reset(seed=seed)
+        self._obs, info = self.envs.reset(seed=seed)
+        self._masks = self._action_masks.read(info)
+        check_masks(self.policy, self._masks)
         self._returns, self._lengths = np.zeros(num_envs), np.zeros(num_envs, np.int64)
         self._done: NDArray[np.bool_] = np.zeros(num_envs, np.bool_)
         self._memory = self.policy.make_memory(num_envs)
@@ -186,14 +190,17 @@ class _Games:
 
     def step(self) -> int:
         """Play a step, and return how many episodes it ended."""
-        playing = self.playing
-        greedy, noise = np.zeros(self.envs.num_envs, np.int64), self.noise.draw(self.envs.num_envs, playing)
-        greedy[playing] = self.policy.act(self._obs[playing], 0.0, self._memory, noise)
-        actions = epsilon_greedy(greedy, self.policy.num_actions, self.epsilon, self.rng)
-        self._obs, reward, terminated, truncated, _ = self.envs.step(actions.astype(self._action_type, copy=False))
+        playing, masks = self.playing, self._masks
+        noise = self.noise.draw(self.envs.num_envs, playing)
+        greedy = np.zeros(self.envs.num_envs, np.int64) if masks is None else masks.argmax(1)  # where nobody plays
+        allowed = () if masks is None else (masks[playing],)  # a policy of one's own need not know of masks
+        greedy[playing] = self.policy.act(self._obs[playing], 0.0, self._memory, noise, *allowed)
+        actions = epsilon_greedy(greedy, self.policy.num_actions, self.epsilon, self.rng, masks)
+        self._obs, reward, terminated, truncated, info = self.envs.step(actions.astype(self._action_type, copy=False))
         self._lengths += ~self._done  # the step after an episode's end only resets
         self._returns += reward
         self._done = terminated | truncated
+        self._masks = self._action_masks.read(info, None if masks is None else self._need_no_mask())
         is_cut = np.zeros_like(self._done) if self.limit is None else ~self._done & (self._lengths >= self.limit)
         if self._memory is not None:
             self._memory.step(actions[playing], np.asarray(reward)[playing], self._done[playing])
@@ -209,6 +216,12 @@ class _Games:
         if not stays[playing].all():
             self._keep(stays, playing)
         return len(ended)
+
+    def _need_no_mask(self) -> NDArray[np.bool_]:
+        """Return in which environments no action is chosen after this step, [N]."""
+        needless = np.ones_like(self._done)
+        needless[self.playing] = self._done[self.playing]
+        return needless
 
     def _keep(self, stays: NDArray[np.bool_], playing: NDArray[np.int64]) -> None:
         """Leave all environments but those in `stays` [N] out of the next steps, given those that played so far."""
@@ -260,6 +273,28 @@ def check_fits(policy: Policy, envs: VectorEnv, what: str = "environments") -> N
         theirs = f"{_space(envs.single_observation_space)}, {envs.single_action_space}"
         own = f"{_space(policy.observation_space)}, {policy.action_space}"
         raise InvalidConfig(f"the {what} must have the agent's observations and actions ({own}), got {theirs}")
+
+
+def check_masks(policy: Policy, masks: NDArray[np.bool_] | None) -> None:
+    """Check that environments gave action masks if the policy was trained with them.
+
+    Args:
+        policy: The policy.
+        masks: The masks of the first observations; None if there are none.
+
+    Raises:
+        InvalidConfig: If they did not.
+    """
+    if policy.action_masks and masks is None:
+        raise InvalidConfig(
+            "the environments must give action masks, as those of the agent's training did, got none; return them as "
+            'info["action_mask"] from reset and step, or add a method action_masks'
+        )
+
+
+def check_gives_masks(policy: Policy, envs: VectorEnv) -> None:
+    """Reset environments, and check that they give action masks; errors as in `check_masks`."""
+    check_masks(policy, ActionMasks(envs, policy.num_actions).read(envs.reset()[1]))
 
 
 def _space(space: gymnasium.Space[Any]) -> str:

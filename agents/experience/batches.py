@@ -24,6 +24,8 @@ class Batch(NamedTuple):
     next_obs: Tensor  # like obs
     weight: Tensor | None = None  # [B] float32, importance weights; None: all are 1
     row: Tensor | None = None  # [B] int64, rows of the ring where the transitions start
+    mask: Tensor | None = None  # [B, A] bool, the actions that are allowed; None: all are
+    next_mask: Tensor | None = None  # [B, A] bool, the actions that are allowed at next_obs
 
     def features(self) -> Batch:
         """Return what has `now` and `after`: of transitions the batch itself."""
@@ -92,6 +94,8 @@ class Sequences(NamedTuple):
     is_step: Tensor  # [U, B] bool, False at an episode's last observation, from which no step is taken
     weight: Tensor | None = None  # [B] float32, importance weights; None: all are 1
     row: Tensor | None = None  # [B] int64, rows of the ring where the sequences start
+    mask: Tensor | None = None  # [M, A] bool, the actions that are allowed; None: all are
+    next_mask: Tensor | None = None  # [M, A] bool, the actions that are allowed where the return bootstraps
 
     def features(self) -> SequenceFeatures:
         """Return what has `now` and `after`, as `Batch` has them."""
@@ -147,7 +151,7 @@ class SequenceFeatures:
 
     def _after_burn_in(self, network: QNetwork) -> Tensor:
         if network not in self._features:
-            learns = next(network.parameters()).requires_grad  # the target network does not
+            learns = any(weight.requires_grad for weight in network.parameters())  # the target network does not
             with torch.set_grad_enabled(learns):
                 self._features[network] = self.batch.stretch.features(network, self.batch.burn_in)
         return self._features[network]

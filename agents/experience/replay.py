@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.at_step import gamma_at, has_scheduled_returns, longest_return, priority_beta_at
 from pixelq.agents.config.machine_limits import free_memory
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.batches import Batch, Sequences
-from pixelq.agents.experience.returns import Returns
+from pixelq.agents.experience.returns import Returns, returns_of
 from pixelq.agents.experience.ring import Ring
 from pixelq.agents.experience.samplers import PrioritizedSampler, Sampler, UniformSampler
 from pixelq.agents.experience.sum_tree import SumTree
@@ -58,6 +59,7 @@ class Replay:
         sequences: Keyword arguments of `SequenceWindow`, to draw sequences; None to draw transitions.
         device: Device of the ring.
         seed: Seed of the generator of the draws.
+        num_actions: Number of actions A of the masks to store, A bytes a row; None for no masks, until `keep_masks`.
 
     Raises:
         InvalidConfig: If the capacity is too small for the environments, or there is not enough memory.
@@ -82,14 +84,17 @@ class Replay:
         sequences: dict[str, Any] | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
+        num_actions: int | None = None,
     ) -> None:
+        self._sequences = sequences
         self.length = _time_steps(capacity, num_envs, frame_stack, n_step, sequences)
         self.num_envs, self.frame_stack = num_envs, frame_stack
         self.device = torch.device(device)
         frame = math.prod(observation_shape[1:] if frame_stack > 1 else observation_shape)
         frame *= 1 if observation_dtype == np.uint8 else 4
-        row_bytes = frame + BESIDE_FRAME + prioritized * IN_TREE
-        _check_memory(self.length * num_envs, row_bytes, _state_bytes(sequences), self.device)
+        self._row_bytes = frame + BESIDE_FRAME + prioritized * IN_TREE + (num_actions or 0)
+        self._state_bytes = _state_bytes(sequences)
+        _check_memory(self.length * num_envs, self._row_bytes, self._state_bytes, self.device)
         self.ring = Ring(
             observation_shape,
             observation_dtype,
@@ -97,6 +102,7 @@ class Replay:
             num_envs=num_envs,
             frame_stack=frame_stack,
             device=self.device,
+            num_actions=num_actions,
         )
         self.rows = self.ring.rows
         returns = Returns(n_step, gamma, reward_clip)
@@ -131,9 +137,25 @@ class Replay:
         return self.ring.time
 
     @property
+    def most_state_bytes(self) -> int:
+        """Greatest number of bytes of what `state` returns."""
+        return self.sampler.nbytes + self.window.nbytes
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the rows and all bookkeeping."""
         return self.ring.nbytes + self._starts_out.nbytes + self.sampler.nbytes + self.window.nbytes
+
+    def keep_masks(self, num_actions: int) -> None:
+        """Store the masks of A actions in every row, from the first row on; nothing changes if they are stored already.
+
+        Raises:
+            InvalidConfig: If there is not enough memory, or rows without masks have been written.
+        """
+        if self.ring.mask is None:
+            taken = self.nbytes if self.device.type == "cuda" else 0  # a CPU gives memory when it is written to
+            _check_memory(self.rows, self._row_bytes + num_actions, self._state_bytes, self.device, taken)
+            self.ring.keep_masks(num_actions)
 
     def add(
         self,
@@ -143,15 +165,16 @@ class Replay:
         terminated: NDArray[np.bool_],
         truncated: NDArray[np.bool_],
         life_lost: NDArray[np.bool_] | None = None,
+        mask: NDArray[np.bool_] | None = None,
     ) -> None:
         """Write one row of each environment, once per step of environments that reset in the step after an end.
 
         This is the same as `observe` and `complete`, between which the action can be chosen.
         """
-        self.observe(obs)
+        self.observe(obs, mask=mask)
         self.complete(action, reward, terminated, truncated, life_lost)
 
-    def observe(self, obs: NDArray[Any], state: LSTMState | None = None) -> None:
+    def observe(self, obs: NDArray[Any], state: LSTMState | None = None, mask: NDArray[np.bool_] | None = None) -> None:
         """Begin a row of each environment with its observation.
 
         From now on, the transitions that end at this observation can be sampled. Of a stack, only the newest frame is
@@ -161,9 +184,10 @@ class Replay:
             obs: Observations [N, *observation].
             state: LSTM's state (h, c), [N, H] each, before it reads the observations; it is stored where sequences
                 start. None for zeros.
+            mask: Whether each action is allowed at the observations, bool [N, A]; None for a replay without masks.
         """
         self._drop_before(self.time + 1 - self.length + self.window.behind)
-        self.ring.begin(obs, self._age)
+        self.ring.begin(obs, self._age, mask)
         self._is_observed = True
         self.window.keep_state(state)
         self._offer(self.time - self.window.ahead)
@@ -202,7 +226,7 @@ class Replay:
         self._is_final = terminated | truncated
         self._is_observed = False
 
-    def cut(self, obs: NDArray[Any]) -> None:
+    def cut(self, obs: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
         """End every running episode as truncated.
 
         This is for environments that are reset from outside. An episode that has just terminated keeps its discount
@@ -210,6 +234,7 @@ class Replay:
 
         Args:
             obs: Observations [N, *observation] that the last step led to.
+            mask: Their action masks, as in `observe`.
         """
         if self.time == 0:
             self._is_observed = False  # a row without an outcome is part of no episode yet
@@ -217,7 +242,7 @@ class Replay:
         newest = (self.time - 1) % self.length * self.num_envs
         self.ring.truncated[newest : newest + self.num_envs] = True
         if not self._is_observed:
-            self.observe(obs)
+            self.observe(obs, mask=mask)
         self._is_final[:] = True
         nothing = np.zeros(self.num_envs)
         self.complete(nothing, nothing, nothing.astype(bool), nothing.astype(bool))
@@ -264,6 +289,30 @@ class Replay:
         """Set the exponent of the importance weights; a uniform sampler has none."""
         self.sampler.set_beta(beta)
 
+    def set_returns(self, n_step: int, gamma: float) -> None:
+        """Set n and γ of returns that change; see `Returns.set`."""
+        self.window.returns.set(n_step, gamma)
+
+    def use_returns(self, returns: Returns) -> None:
+        """Sum rewards in another way from the next batch on.
+
+        With longer returns, the newest rows are no longer complete: they cannot be drawn until they are, and have lost
+        their priorities then.
+
+        Raises:
+            InvalidConfig: If the replay is too small for them; then nothing has changed.
+        """
+        _time_steps(self.length * self.num_envs, self.num_envs, self.frame_stack, returns.n_step, self._sequences)
+        begun = self.time + self._is_observed
+        before = begun - self.window.ahead  # the rows before this time step may be drawn
+        self.window.use(returns)
+        after = begun - self.window.ahead
+        if after < before:
+            oldest = max(self.first, after, 0)
+            self.sampler.withdraw(len(self.window.starts(oldest, max(before, oldest))))
+        for time in range(max(before, self.first), after):
+            self._offer(time)
+
     def state(self) -> dict[str, Tensor]:
         """Return the state that `load_state` restores; the rows of the ring are not part of it."""
         return {
@@ -301,7 +350,7 @@ def _state_bytes(sequences: Mapping[str, Any] | None) -> float:
     return float(2 * 4 * sequences["state_size"] / sequences["period"])  # h and c, float32
 
 
-def _check_memory(rows: int, row_bytes: float, state_bytes: float, device: torch.device) -> None:
+def _check_memory(rows: int, row_bytes: float, state_bytes: float, device: torch.device, taken: int = 0) -> None:
     """Check that there is memory for rows, before any is taken.
 
     Args:
@@ -309,13 +358,15 @@ def _check_memory(rows: int, row_bytes: float, state_bytes: float, device: torch
         row_bytes: Bytes of a row without LSTM states.
         state_bytes: Bytes of the LSTM states in a row.
         device: Device of the rows.
+        taken: Bytes that they have taken already.
 
     Raises:
         InvalidConfig: If there is not.
     """
     free, size = free_memory(device), rows * (row_bytes + state_bytes)
-    if free is None or size <= free:
+    if free is None or size <= free + taken:
         return
+    free += taken
     fit = int(SHARE * free / (row_bytes + state_bytes))
     memory = " or lstm, or raise sequence_period" if state_bytes > row_bytes else ""
     raise InvalidConfig(
@@ -355,34 +406,52 @@ def make_replay(
     frame_stack: int,
     device: torch.device,
     seed: int,
+    num_actions: int | None = None,
 ) -> Replay:
     """Return the replay that a configuration describes; with an LSTM it draws sequences.
 
     Args:
-        observation_shape, observation_dtype, num_envs, frame_stack, device, seed: See `Replay`.
+        observation_shape, observation_dtype, num_envs, frame_stack, device, seed, num_actions: See `Replay`.
         config: The configuration.
 
     Raises:
         InvalidConfig: If the capacity is too small, or there is not enough memory.
     """
-    return Replay(
+    replay = Replay(
         observation_shape,
         observation_dtype,
         capacity=config.replay_capacity,
         num_envs=num_envs,
         frame_stack=frame_stack,
-        n_step=config.n_step,
-        gamma=config.gamma,
+        n_step=longest_return(config),
+        gamma=gamma_at(config, 0),
         reward_clip=config.reward_clip,
         prioritized=config.prioritized,
         priority_alpha=config.priority_alpha,
-        priority_beta=config.priority_beta,
+        priority_beta=priority_beta_at(config, 0),
         priority_epsilon=config.priority_epsilon,
         priority_uniform=config.priority_uniform,
         sequences=None if config.lstm is None else _sequences(config, num_envs, frame_stack),
         device=device,
         seed=seed,
+        num_actions=num_actions,
     )
+    if has_scheduled_returns(config):
+        replay.use_returns(returns_of(config, device))
+    return replay
+
+
+def change_replay(replay: Replay, old: AgentConfig, new: AgentConfig) -> None:
+    """Let a replay follow a configuration that differs from the one it was made by in changeable fields.
+
+    Raises:
+        InvalidConfig: If the replay is too small for it; then nothing has changed.
+    """
+    if new.lstm is not None:
+        _sequences(new, replay.num_envs, replay.frame_stack)
+    if any(getattr(old, name) != getattr(new, name) for name in ("n_step", "gamma", "reward_clip")):
+        replay.use_returns(returns_of(new, replay.device))
+    replay.sampler.set_priorities(new.priority_alpha, new.priority_epsilon, new.priority_uniform)
 
 
 def _sequences(config: AgentConfig, num_envs: int, frame_stack: int) -> dict[str, Any]:
@@ -391,7 +460,7 @@ def _sequences(config: AgentConfig, num_envs: int, frame_stack: int) -> dict[str
     Raises:
         InvalidConfig: If a full replay would hold less than one batch of whole sequences: there would be no update.
     """
-    steps = max(frame_stack, 2) + config.n_step + config.sequence_length
+    steps = max(frame_stack, 2) + longest_return(config) + config.sequence_length
     rounds = -(-config.batch_size // num_envs)
     least = (-(-steps // config.sequence_period) + rounds) * config.sequence_period * num_envs
     if config.replay_capacity < least:

@@ -27,6 +27,10 @@ class Ring:
         num_envs: Number of environments.
         frame_stack: Frames in an observation, black before an episode's start; 1 to store observations whole.
         device: Device of the rows.
+        num_actions: Number of actions A of the masks to store; None for rows without masks, until `keep_masks`.
+
+    Attributes:
+        mask: Whether each action is allowed, bool [rows, A]; None without masks.
 
     Raises:
         InvalidConfig: If there is not enough memory.
@@ -41,6 +45,7 @@ class Ring:
         num_envs: int,
         frame_stack: int,
         device: torch.device,
+        num_actions: int | None = None,
     ) -> None:
         self.length, self.num_envs, self.frame_stack, self.device = length, num_envs, frame_stack, device
         self.rows = rows = length * num_envs
@@ -56,6 +61,7 @@ class Ring:
         self.reward = torch.zeros(rows, dtype=torch.float32, device=device)
         self.terminated = torch.zeros(rows, dtype=torch.bool, device=device)
         self.truncated = torch.zeros(rows, dtype=torch.bool, device=device)
+        self.mask: Tensor | None = None
         self.age = torch.zeros(rows, dtype=torch.uint8, device=device)  # steps since reset, at most `oldest`
         self.oldest = max(frame_stack - 1, 1)  # at least 1, so that 0 marks an episode's first row even without a stack
         self.is_start = np.zeros((length, num_envs), dtype=bool)  # a transition may start in the row
@@ -66,13 +72,37 @@ class Ring:
         self._frames_out = torch.empty((num_envs, *frame_shape), dtype=dtype, pin_memory=pinned)
         self._outcome_out = torch.empty((4, num_envs), pin_memory=pinned)  # action, reward, terminated, truncated
         self._age_out = torch.empty(num_envs, dtype=torch.uint8, pin_memory=pinned)
+        self._mask_out = torch.empty(0, dtype=torch.bool)
         self._has_crossed = torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]
+        if num_actions is not None:
+            self.keep_masks(num_actions)
+
+    def keep_masks(self, num_actions: int) -> None:
+        """Store an action mask in every row, from the first row on.
+
+        Raises:
+            InvalidConfig: If there is not enough memory, or rows without masks have been written.
+        """
+        if self.time > 0:
+            raise InvalidConfig(
+                "the environments must give action masks from the beginning of the training on, but the replay holds "
+                "steps without them; train a new agent"
+            )
+        try:
+            self.mask = torch.ones((self.rows, num_actions), dtype=torch.bool, device=self.device)
+        except RuntimeError as error:
+            size = self.rows * num_actions / 1e9
+            raise InvalidConfig(f"no memory for {size:.1f} GB of action masks; lower replay_capacity") from error
+        self._mask_out = torch.empty(
+            (self.num_envs, num_actions), dtype=torch.bool, pin_memory=self.device.type == "cuda"
+        )
 
     @property
     def nbytes(self) -> int:
         """Bytes of the rows and the buffers."""
         rows = (self.frames, self.action, self.reward, self.terminated, self.truncated, self.age, self.is_start)
-        return sum(part.nbytes for part in (*rows, self._frames_out, self._outcome_out, self._age_out))
+        masks = 0 if self.mask is None else self.mask.nbytes + self._mask_out.nbytes
+        return masks + sum(part.nbytes for part in (*rows, self._frames_out, self._outcome_out, self._age_out))
 
     @property
     def step_bytes(self) -> int:
@@ -84,8 +114,14 @@ class Ring:
         slot = self.time % self.length
         return slice(slot * self.num_envs, (slot + 1) * self.num_envs)
 
-    def begin(self, obs: NDArray[Any], age: NDArray[np.uint8]) -> None:
-        """Write the observations [N, *observation] and ages [N] of a new time step."""
+    def begin(self, obs: NDArray[Any], age: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None) -> None:
+        """Write the observations [N, *observation], ages [N] and, if they are stored, masks [N, A] of a new time step.
+
+        Raises:
+            ValueError: If masks are stored and there is none, or the other way round.
+        """
+        if (mask is None) != (self.mask is None):
+            raise ValueError("a ring must be given the action masks of all its rows, or of none")
         rows = self.newest()
         if self._has_crossed is not None:  # wait until the last step's transfers have read the buffers
             self._has_crossed.synchronize()
@@ -93,6 +129,9 @@ class Ring:
         self.frames[rows].copy_(self._frames_out, non_blocking=True)
         self._age_out.numpy()[:] = age
         self.age[rows].copy_(self._age_out, non_blocking=True)
+        if self.mask is not None and mask is not None:
+            self._mask_out.numpy()[:] = mask
+            self.mask[rows].copy_(self._mask_out, non_blocking=True)
 
     def end(
         self,
@@ -137,7 +176,8 @@ class Ring:
         names = ("action", "reward", "terminated", "truncated", "age")
         fields = {name: getattr(self, name).view(self.length, self.num_envs) for name in names}
         frames = self.frames[: self.rows].view(self.length, self.num_envs, *self.frames.shape[1:])
-        return {"frames": frames, **fields, "is_start": torch.from_numpy(self.is_start)}
+        masks = {} if self.mask is None else {"mask": self.mask.view(self.length, self.num_envs, -1)}
+        return {"frames": frames, **fields, "is_start": torch.from_numpy(self.is_start), **masks}
 
     def read(self, begin: int, end: int) -> dict[str, Tensor]:
         """Return the rows of the time steps [begin, end) as tensors [end − begin, N, ...] on the CPU."""

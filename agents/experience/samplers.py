@@ -10,6 +10,9 @@ from torch import Tensor
 from pixelq.agents.experience.sum_tree import SumTree
 from pixelq.agents.storage.validation import fitting, restore_generator
 
+LEAST = 1e-30
+"""Least priority to the power α; 0 marks rows that may not be drawn."""
+
 
 class Sampler(Protocol):
     """Draws rows of the replay; rows are int64 indices into the ring."""
@@ -23,6 +26,9 @@ class Sampler(Protocol):
     def drop(self, count: int) -> None:
         """Remove the `count` oldest rows from those that may be drawn."""
 
+    def withdraw(self, count: int) -> None:
+        """Remove the `count` newest rows from those that may be drawn."""
+
     def __len__(self) -> int:
         """Return the number of rows that may be drawn."""
 
@@ -34,6 +40,9 @@ class Sampler(Protocol):
 
     def set_beta(self, beta: float) -> None:
         """Set the exponent of the importance weights."""
+
+    def set_priorities(self, alpha: float, epsilon: float, uniform: float) -> None:
+        """Set how priorities are turned into probabilities; see `PrioritizedSampler`."""
 
     def state(self) -> dict[str, Tensor]:
         """Return the state with which `load_state` continues the same draws, without the rows that may be drawn."""
@@ -88,6 +97,16 @@ class UniformSampler:
         self.first += count
         self._range[0] = self.first
 
+    def newest(self, count: int) -> Tensor:
+        """Return the `count` newest rows, int64."""
+        places = torch.arange(self.last - count, self.last, device=self.queue.device) % len(self.queue)
+        return self.queue[places].long()
+
+    def withdraw(self, count: int) -> None:
+        """See `Sampler`."""
+        self.last -= count
+        self._range[1] = self.last
+
     def __len__(self) -> int:
         """Return the number of rows that may be drawn."""
         return self.last - self.first
@@ -109,6 +128,9 @@ class UniformSampler:
 
     def set_beta(self, beta: float) -> None:
         """Do nothing: all weights are 1."""
+
+    def set_priorities(self, alpha: float, epsilon: float, uniform: float) -> None:
+        """Do nothing: all rows have the same priority."""
 
     def state(self) -> dict[str, Tensor]:
         """See `Sampler`."""
@@ -173,6 +195,11 @@ class PrioritizedSampler:
         self.tree.set(self.everything.oldest(count), torch.zeros((), device=self.device))
         self.everything.drop(count)
 
+    def withdraw(self, count: int) -> None:
+        """See `Sampler`; the rows lose their priorities."""
+        self.tree.set(self.everything.newest(count), torch.zeros((), device=self.device))
+        self.everything.withdraw(count)
+
     def __len__(self) -> int:
         """Return the number of rows that may be drawn."""
         return len(self.everything)
@@ -203,6 +230,18 @@ class PrioritizedSampler:
         """See `Sampler`."""
         self.beta.fill_(beta)  # in place: a captured update reads it
 
+    def set_priorities(self, alpha: float, epsilon: float, uniform: float) -> None:
+        """See `Sampler`.
+
+        The priorities so far are kept, as (p + ε)^α with the new α and the ε with which they were set. Those that α = 0
+        has made equal stay so.
+        """
+        if alpha != self.alpha:
+            rows = (self.tree.leaves > 0).nonzero().flatten()
+            exponent = alpha / self.alpha if self.alpha > 0 else 1.0
+            self.tree.set(rows, (self.tree.leaves[rows] ** exponent).clamp(min=LEAST))
+        self.alpha, self.epsilon, self.uniform = alpha, epsilon, uniform
+
     def state(self) -> dict[str, Tensor]:
         """See `Sampler`."""
         levels = {f"level.{i}": level.cpu() for i, level in enumerate(self.tree.levels)}
@@ -220,7 +259,7 @@ class PrioritizedSampler:
 
     def _power(self, priority: Tensor) -> Tensor:
         # Always above 0, which marks the rows that may not be drawn.
-        return ((priority + self.epsilon) ** self.alpha).clamp(min=1e-30)
+        return ((priority + self.epsilon) ** self.alpha).clamp(min=LEAST)
 
     @property
     def nbytes(self) -> int:

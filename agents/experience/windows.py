@@ -23,10 +23,15 @@ class Window(Protocol):
 
     unit: str
     """What is drawn, with its article, for errors."""
+    returns: Returns
+    """How rewards are summed."""
     behind: int
     """Time steps before the row that must not be overwritten."""
     ahead: int
     """Time steps after the row whose observations must be written."""
+
+    def use(self, returns: Returns) -> None:
+        """Sum rewards in another way from the next batch on, which changes `ahead`."""
 
     def starts(self, begin: int, end: int) -> NDArray[np.int64]:
         """Return the rows of the time steps [begin, end) that may be drawn at all, in the order of writing."""
@@ -63,9 +68,13 @@ class TransitionWindow:
     unit = "a transition"
 
     def __init__(self, ring: Ring, returns: Returns) -> None:
-        self.ring, self.returns = ring, returns
-        self.behind, self.ahead = ring.frame_stack - 1, returns.n_step
-        self._offsets = torch.arange(returns.n_step, device=ring.device) * ring.num_envs
+        self.ring, self.behind = ring, ring.frame_stack - 1
+        self.use(returns)
+
+    def use(self, returns: Returns) -> None:
+        """See `Window`."""
+        self.returns, self.ahead = returns, returns.n_step
+        self._offsets = torch.arange(returns.n_step, device=self.ring.device) * self.ring.num_envs
 
     def starts(self, begin: int, end: int) -> NDArray[np.int64]:
         """See `Window`."""
@@ -78,7 +87,10 @@ class TransitionWindow:
         returns, discount, steps = self.returns.of(ring.reward[window], ring.terminated[window], ring.truncated[window])
         successor = (row + steps * ring.num_envs) % ring.rows
         obs, next_obs = ring.observations(torch.cat([row, successor])).chunk(2)
-        return Batch(obs, ring.action[row].long(), returns, discount, next_obs)
+        batch = Batch(obs, ring.action[row].long(), returns, discount, next_obs)
+        if ring.mask is None:
+            return batch
+        return batch._replace(mask=ring.mask[row], next_mask=ring.mask[successor])
 
     def keep_state(self, state: LSTMState | None) -> None:
         """Do nothing: a transition has no LSTM state."""
@@ -122,10 +134,8 @@ class SequenceWindow:
     def __init__(
         self, ring: Ring, returns: Returns, *, length: int, period: int, burn_in: int, state_size: int, stores: bool
     ) -> None:
-        self.ring, self.returns = ring, returns
-        self.length, self.period, self.burn_in = length, period, burn_in
+        self.ring, self.length, self.period, self.burn_in = ring, length, period, burn_in
         self.behind = max(ring.frame_stack - 1, 1)  # at least 1: the LSTM reads the last action and reward
-        self.ahead = length + returns.n_step - 1
         shape = (ring.length // period if stores else 0, ring.num_envs, 2, state_size)
         try:
             self.states = torch.zeros(shape, device=ring.device)  # h and c
@@ -135,8 +145,14 @@ class SequenceWindow:
                 f"no memory for {size:.1f} GB of stored states; lower replay_capacity or lstm, or raise sequence_period"
             ) from error
         self._zero = torch.zeros((2, state_size), device=ring.device)
-        self._offsets = torch.arange(length + returns.n_step, device=ring.device)[:, None] * ring.num_envs  # [W, 1]
         self._learned = torch.arange(length - burn_in, device=ring.device)[:, None]  # [U, 1]
+        self.use(returns)
+
+    def use(self, returns: Returns) -> None:
+        """See `Window`."""
+        self.returns, self.ahead = returns, self.length + returns.n_step - 1
+        steps = torch.arange(self.length + returns.n_step, device=self.ring.device)
+        self._offsets = steps[:, None] * self.ring.num_envs  # [W, 1]
 
     def starts(self, begin: int, end: int) -> NDArray[np.int64]:
         """See `Window`."""
@@ -180,15 +196,20 @@ class SequenceWindow:
                 for field in (ring.reward, ring.terminated, ring.truncated)
             )
         )
-        return Sequences(
+        next_step = self._learned + taken.view(-1, len(row))  # [U, B]
+        sequences = Sequences(
             stretch,
             self.burn_in,
             action=ring.action[window[steps]].long().flatten(),
             reward=reward,
             discount=discount,
-            next_step=self._learned + taken.view(-1, len(row)),
+            next_step=next_step,
             is_step=~stretch.episode_start[self.burn_in + 1 : self.length + 1],
         )
+        if ring.mask is None:
+            return sequences
+        successor = window[self.burn_in :].gather(0, next_step)
+        return sequences._replace(mask=ring.mask[window[steps].flatten()], next_mask=ring.mask[successor.flatten()])
 
     def history(self, row: Tensor, most: int) -> Stretch:
         """Return the steps before and in sequences up to the first step that is learned from.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pixelq.agents.acting.memory import Memory, joined
 from pixelq.agents.acting.policy import Policy
-from pixelq.networks import FractionHead
+from pixelq.networks import ActionStreams, FractionHead
 
 BATCH = 64
 """Observations in one forward pass; an implicit head makes 64 · K rows of them."""
@@ -39,7 +39,8 @@ def last_hidden(policy: Policy, obs: NDArray[Any], memories: Sequence[Memory] | 
     These are the inputs of the last linear layer. A dueling head has two such layers; the units of the advantages come
     first, then those of the state's value, and H is twice the `hidden` of the configuration. Otherwise H is `hidden`.
     An implicit head has activations for each fraction τ. They are averaged as its quantiles are for a q-value: over K
-    midpoints (IQN), or weighted by the lengths of the proposed intervals (FQF).
+    midpoints (IQN), or weighted by the lengths of the proposed intervals (FQF). Of a registered head without
+    `ActionStreams` they are the features that it reads, the output of the encoder or the LSTM.
 
     Args:
         policy: The policy whose network is read.
@@ -90,6 +91,11 @@ def feature_maps(policy: Policy, obs: NDArray[Any]) -> tuple[FeatureMaps, ...]:
             for i, layer in enumerate(layers):
                 if isinstance(layer, nn.Conv2d):
                     convolutions[_shown_layer(layers[i:])] = layer
+    found = set(convolutions.values())
+    # Outside of a sequence, what follows is not known.
+    convolutions |= {
+        conv: conv for conv in policy.network.encoder.modules() if isinstance(conv, nn.Conv2d) and conv not in found
+    }
     with _hooked(convolutions) as calls:
         policy.q_values(obs)
     return tuple(
@@ -100,8 +106,12 @@ def feature_maps(policy: Policy, obs: NDArray[Any]) -> tuple[FeatureMaps, ...]:
 
 def _last_hidden(policy: Policy, obs: NDArray[Any], memory: Memory | None) -> NDArray[np.float32]:
     """Return the activations of one batch; see `last_hidden`."""
-    streams = policy.network.head.streams
     head = policy.network.get_submodule("head")
+    streams = getattr(head, "streams", None)
+    if not isinstance(streams, ActionStreams):
+        with _hooked([head]) as calls:
+            policy.q_values(obs, memory)
+        return _array(calls[head].input)
     layers = [stream.out for stream in (streams.advantage, streams.state_value) if stream is not None]
     with _hooked([head, *layers]) as calls:
         policy.q_values(obs, memory)

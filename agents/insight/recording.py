@@ -35,7 +35,7 @@ class RecordedEpisode:
     action_names: tuple[str, ...]
     """Names of the A actions, such as `NOOP`; numbers if the environment has no names."""
     q_values: NDArray[np.float32]
-    """[T, A], before each step."""
+    """[T, A], before each step; −∞ for actions that are not allowed."""
     actions: NDArray[np.int64]
     """[T], the actions that were taken, which are not always the greedy ones."""
     rewards: NDArray[np.float64]
@@ -54,6 +54,15 @@ class RecordedEpisode:
         """Greatest q-value before each step, [T]."""
         values: NDArray[np.float32] = self.q_values.max(1)
         return values
+
+    @property
+    def gaps(self) -> NDArray[np.float32]:
+        """Difference between the two greatest q-values before each step, [T]; 0 where one action alone is allowed."""
+        if self.q_values.shape[1] == 1:
+            return np.zeros_like(self.q_values[:, 0])
+        best = np.sort(self.q_values, 1)
+        gaps: NDArray[np.float32] = np.where(np.isfinite(best[:, -2]), best[:, -1] - best[:, -2], 0.0)
+        return gaps
 
     @property
     def total(self) -> float:

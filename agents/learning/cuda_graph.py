@@ -7,8 +7,10 @@ from functools import partial
 
 import torch
 
+from pixelq.agents.config.parts import has_own_parts
 from pixelq.agents.experience.replay import Replay
-from pixelq.agents.learning.learner import Learner, Update
+from pixelq.agents.learning.gradient import Update
+from pixelq.agents.learning.learner import Learner
 
 EAGER_UPDATES = 3
 """Updates before the capture, in which libraries choose their kernels and optimisers create their state."""
@@ -29,7 +31,8 @@ def make_update(learner: Learner, replay: Replay) -> Callable[[], Update]:
     A captured update is kept by the learner for as long as what it has captured exists.
     """
     update = partial(update_from_replay, learner, replay)
-    if learner.device.type != "cuda" or not learner.config.cuda_graph:
+    # What own parts do cannot be known, and a graph would silently repeat the branches that its capture took.
+    if learner.device.type != "cuda" or not learner.config.cuda_graph or has_own_parts(learner.config):
         return update
     if learner.captured is not None and learner.captured[0] is replay:
         captured: CapturedUpdate = learner.captured[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from pixelq.agents.experience.replay import Replay
+from pixelq.agents.experience.store import Store
 from pixelq.agents.experience.windows import SequenceWindow
 from pixelq.networks import QNetwork
 
@@ -49,8 +50,8 @@ def q_discrepancy(network: QNetwork, replay: Replay) -> float | None:
     return float(((q - true_q).norm(dim=1) / true_q.abs().amax(1).clamp(min=1e-6)).mean())
 
 
-def q_discrepancy_of_row(network: QNetwork, replay: Replay, updates: int, new_updates: int) -> float | None:
-    """Return `q_discrepancy` for a row of metrics, or None where no comparison is due.
+def q_discrepancy_of_row(network: QNetwork, replay: Store, updates: int, new_updates: int) -> float | None:
+    """Return `q_discrepancy` for a row of metrics, or None where no comparison is due, or there is no replay.
 
     A comparison is due after the first update and after each `PROBE_EVERY`-th: reading that much history costs as much
     as acting some hundred times.
@@ -60,5 +61,7 @@ def q_discrepancy_of_row(network: QNetwork, replay: Replay, updates: int, new_up
         updates: Number of updates so far.
         new_updates: Number of those since the last row.
     """
+    if not isinstance(replay, Replay):
+        return None
     before, now = (-(-count // PROBE_EVERY) for count in (updates - new_updates, updates))
     return q_discrepancy(network, replay) if before < now else None

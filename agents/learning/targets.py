@@ -30,6 +30,7 @@ def munchausen_reward(
     alpha: float,
     temperature: float,
     clip: float,
+    next_mask: Tensor | None = None,
 ) -> Tensor:
     """Return r + α [τ log π(a|s)] − γ Σ π(a'|s') τ log π(a'|s') over a', [B], the bracket clipped to [l₀, 0].
 
@@ -48,9 +49,13 @@ def munchausen_reward(
         alpha: Scale of the bonus.
         temperature: Temperature τ of the policy.
         clip: l₀ ≤ 0, the least value of τ log π before scaling.
+        next_mask: Whether each action is allowed n steps later, bool [B, A]; where it is not, `next_q` is −∞. None
+            allows all.
     """
     log_policy = temperature * (q / temperature).log_softmax(1)  # τ log π
     bonus = alpha * log_policy.gather(1, action[:, None])[:, 0].clamp(clip, 0.0)
     next_log_policy = (next_q / temperature).log_softmax(1)
+    if next_mask is not None:
+        next_log_policy = next_log_policy.masked_fill(~next_mask, 0.0)  # of probability 0, and 0 · ∞ would be NaN
     entropy = -(next_log_policy.exp() * next_log_policy).sum(1)  # [B]
     return reward + bonus + discount * temperature * entropy

@@ -6,8 +6,6 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from pixelq.agents.evaluation.episode import Game
 from pixelq.agents.insight.recording import RecordedEpisode
 from pixelq.agents.report.page import Section
@@ -59,8 +57,7 @@ def clearest_choice(episode: RecordedEpisode) -> int:
 
     The film opens there. At step 0 many games show nothing yet, such as Pong, whose ball is not on the screen.
     """
-    q = np.sort(episode.q_values[: max(1, len(episode.q_values) // 2)], 1)
-    return int((q[:, -1] - q[:, -2]).argmax()) if q.shape[1] > 1 else 0
+    return int(episode.gaps[: max(1, len(episode.q_values) // 2)].argmax())
 
 
 def no_episode_section(problem: str) -> Section:

@@ -64,7 +64,7 @@ def inside_section(policy: Policy, episode: RecordedEpisode) -> Section:
 def chosen_moments(episode: RecordedEpisode) -> list[Moment]:
     """Return the moments of an episode to show, in its order, each with all reasons for which it was chosen."""
     states, rewards = episode.states, episode.rewards
-    q = np.sort(episode.q_values[states], 1)  # [S, A], in increasing order
+    values, gaps = episode.values[states], episode.gaps[states]  # [S]
     reasons: dict[int, list[str]] = {}
 
     def choose(index: Any, why: str) -> None:
@@ -73,14 +73,14 @@ def chosen_moments(episode: RecordedEpisode) -> list[Moment]:
     def last_state_before(step: Any) -> Any:
         return np.searchsorted(states, step, "right") - 1
 
-    choose(q[:, -1].argmax(), "the highest value")
-    choose(q[:, -1].argmin(), "the lowest value")
+    choose(values.argmax(), "the highest value")
+    choose(values.argmin(), "the lowest value")
     if rewards.max() > max(0.0, rewards.min()):
         choose(last_state_before(rewards.argmax()), f"before the greatest reward, {format_signed(rewards.max())}")
     if rewards.min() < 0:
         choose(last_state_before(rewards.argmin()), f"before the lowest reward, {format_signed(rewards.min())}")
-    if q.shape[1] > 1:
-        choose((q[:, -1] - q[:, -2]).argmax(), "the clearest choice, with the widest gap between the two best actions")
+    if episode.q_values.shape[1] > 1:
+        choose(gaps.argmax(), "the clearest choice, with the widest gap between the two best actions")
     return [Moment(index, "; ".join(reasons[index])) for index in sorted(reasons)]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.presets import PRESET_PROTOCOLS, PRESETS
+from pixelq.agents.config.schedules import shown_setting
 from pixelq.agents.report.page import Section
 from pixelq.agents.results.comparison import MILLION
 from pixelq.agents.results.formatting import format_duration, shortened
@@ -37,7 +38,7 @@ def settings_section(groups: Sequence[Group]) -> Section:
                 "env": group.env,
                 "preset": group.preset if group.preset in PRESETS else "the defaults",
                 "rows": [
-                    {"name": name, "preset": _value(preset[name]), "run": _value(value)}
+                    {"name": name, "preset": _value(preset.get(name)), "run": _value(value)}
                     for name, value in differences(config, settings, protocol).items()
                 ],
                 "runs": [{"path": shortened(run.name), "config": _whole(run.config)} for run in group.runs],
@@ -84,4 +85,6 @@ def _whole(config: dict[str, Any]) -> str:
 
 def _value(value: Any) -> str:
     """Return a setting as text."""
+    if isinstance(value, dict):
+        value = shown_setting(value)
     return shortened(json.dumps(value) if not isinstance(value, str) else value)

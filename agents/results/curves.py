@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelq.agents.config.schedules import shown_setting
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.results.records import SPEED_ONLY, Group, Run, read_groups
 
@@ -208,7 +209,7 @@ def _names(groups: Sequence[Group], given: Mapping[str, str]) -> list[str]:
     """Return the names of the agents on one environment, for `curves_by_env`."""
     agents = [group.runs[0].config["agent"] for group in groups]
     differing = [name for name in agents[0] if name not in SPEED_ONLY and len({str(a.get(name)) for a in agents}) > 1]
-    names = [", ".join(f"{name} {agent.get(name)}" for name in differing) for agent in agents]
+    names = [", ".join(f"{name} {shown_setting(agent.get(name))}" for name in differing) for agent in agents]
     if not all(names) or len(set(names)) < len(names):  # they differ in their rules or their number of steps
         names = [group.agent for group in groups]
     if len(groups) == 1:

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from pixelq.agents.errors import InvalidCheckpoint, InvalidRun, LostReplay
-from pixelq.agents.experience.replay import Replay
+from pixelq.agents.errors import InvalidCheckpoint, InvalidRun, LostReplay, one_line
 from pixelq.agents.experience.ring import Ring
+from pixelq.agents.experience.store import Store
 from pixelq.agents.runs.replay_files import ReplayFiles
 from pixelq.agents.runs.tables import TABLES, read_run
 from pixelq.agents.storage.checkpoint import (
@@ -23,7 +23,6 @@ from pixelq.agents.storage.checkpoint import (
     RUN,
     Checkpoint,
     RunState,
-    one_line,
     pack_tensors,
     read_run_arrays,
     read_run_state,
@@ -61,11 +60,11 @@ class RunCheckpoints:
 
     Args:
         folder: `RUN/checkpoints`.
-        replay: The replay of the run.
+        replay: The replay, or rollout, of the run.
         keep: Number of newest checkpoints to keep, besides the best.
     """
 
-    def __init__(self, folder: Path, replay: Replay, keep: int) -> None:
+    def __init__(self, folder: Path, replay: Store, keep: int) -> None:
         self.folder, self.replay, self.keep = folder, replay, keep
         self.files = ReplayFiles(folder, replay.ring)
 
@@ -120,7 +119,7 @@ class RunCheckpoints:
     @property
     def most_array_bytes(self) -> int:
         """Greatest number of bytes that the arrays of the run can have."""
-        return self.replay.sampler.nbytes + self.replay.window.nbytes + OTHER_ARRAYS
+        return self.replay.most_state_bytes + OTHER_ARRAYS
 
     def check_weights(self, step: int, weights: dict[str, Tensor]) -> None:
         """Check that the weights of the network are those of the checkpoint of a step.
@@ -130,7 +129,9 @@ class RunCheckpoints:
         """
         path = self.path(step)
         if os.path.exists(path) and digest(pack_tensors(weights)) != digest_of_file(path / NETWORK):
-            raise InvalidCheckpoint(f"the agent is not the one in {path}; load it with DQN.load({str(path)!r})")
+            raise InvalidCheckpoint(
+                f"the agent is not the one in {path}; load it with pixelq.agents.load({str(path)!r})"
+            )
 
     def forget_after(self, step: int) -> None:
         """Remove what a crash left, and the damaged checkpoints after the one that the run goes on from."""
@@ -187,22 +188,21 @@ def check_newest(folder: Path, step: int) -> None:
             )
 
 
-def check_capacity(folder: Path, step: int, ring: Ring, capacity: int, period: int = 1) -> None:
-    """Check that the checkpoint of a step can be of a replay of some capacity, before memory is taken for it.
+def check_capacity(folder: Path, step: int, ring: Ring, rows: int) -> None:
+    """Check that the checkpoint of a step can be of a replay of some size, before memory is taken for it.
 
     Args:
         folder: `RUN/checkpoints`.
         step: Agent step.
         ring: A ring of such rows, of any length.
-        capacity: Rows of the replay.
-        period: The length of the replay is a multiple of it.
+        rows: Least number of rows of the replay.
 
     Raises:
         InvalidCheckpoint: If it is damaged, or of another replay.
     """
     path = folder_of_step(folder, step)
     _check_exists(path)
-    length = capacity // ring.num_envs - period + 1  # at least
+    length = rows // ring.num_envs  # at least
     state = read_run_state(path)
     try:
         _check_num_envs(state, ring.num_envs)
@@ -221,7 +221,7 @@ def check_capacity(folder: Path, step: int, ring: Ring, capacity: int, period: i
     except (LookupError, TypeError, ValueError, RuntimeError, OSError) as error:
         if isinstance(error, InvalidCheckpoint):
             raise
-        raise InvalidCheckpoint(f"{path} does not fit a replay_capacity of {capacity:,}: {one_line(error)}") from error
+        raise InvalidCheckpoint(f"{path} does not fit a replay of {rows:,} rows: {one_line(error)}") from error
 
 
 def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Path | None:

@@ -26,19 +26,51 @@ from pixelq.agents.runs.tables import (
     read_run,
     start_table,
 )
+from pixelq.agents.runs.tracking import TRACKING
 from pixelq.agents.storage.environments import ARGUMENTS, are_same_arguments, is_same_environment
 from pixelq.agents.storage.files import replace_file, sync_file, tidy_files
+from pixelq.agents.storage.json_values import is_count
 from pixelq.agents.storage.pointers import CHECKPOINTS, best_evaluation
 
 LOCK = ".lock"
-FREE_SETTINGS = {"cuda_graph", "frame_stack"}
-"""Fields of the agent's configuration that may change when a run is resumed; the environments fix the frame stack."""
+FREE_SETTINGS = {"cuda_graph", "frame_size", "frame_stack"}
+"""Fields of the agent's configuration that may change when a run is resumed; the environments fix what is seen."""
 
 
-def changed_settings(config: Mapping[str, Any]) -> frozenset[str]:
-    """Return the fields of the agent's configuration that were changed during a run, by its config.json."""
-    names = config.get("changed_settings", [])
-    return frozenset(name for name in names if isinstance(name, str)) if isinstance(names, list) else frozenset()
+CHANGES = "changes"
+"""Entry of config.json that says how the agent's settings were before they were changed in the middle of the run."""
+
+
+def changes_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the changes of the agent's settings in a run: the step of the first checkpoint after each, and old values.
+
+    Raises:
+        InvalidRun: If they are no such changes.
+    """
+    changes = config.get(CHANGES, [])
+    if not isinstance(changes, list) or not all(
+        isinstance(each, dict) and is_count(each.get("step")) and isinstance(each.get("before"), dict)
+        for each in changes
+    ):
+        raise InvalidRun(f"{CHANGES} in config.json must be a list of steps and settings; restore the file")
+    return changes
+
+
+def settings_at(config: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """Return the agent's settings with which a run went on from its checkpoint of a step.
+
+    Args:
+        config: Contents of config.json.
+        step: The step.
+
+    Raises:
+        InvalidRun: If the file is damaged.
+    """
+    settings = dict(config["agent"])
+    for change in reversed(changes_of(config)):
+        if change["step"] > step:
+            settings |= change["before"]
+    return settings
 
 
 class RunFolder:
@@ -61,9 +93,9 @@ class RunFolder:
         self.out = out
         self.checkpoints = out / CHECKPOINTS
         self.config: dict[str, Any] = {}
+        self._description: dict[str, Any] = {}  # contents of config.json now
         self.evaluations: list[dict[str, str]] = []
         self.tensorboard: EventFile | None = None
-        self._description: dict[str, Any] = {}
         self._new = [path for path in (out, *out.parents) if not os.path.exists(path)]  # innermost first
         try:
             self._check_has_no_links()
@@ -126,13 +158,13 @@ class RunFolder:
         if self.checkpoints.exists() and any(self.checkpoints.iterdir()):
             raise InvalidRun(f"{self.checkpoints} already holds files; use another `out`")
 
-    def check_settings(self, description: Mapping[str, Any]) -> None:
-        """Check that the run goes on with its own environment, protocol, seed and agent.
+    def check_settings(self, description: Mapping[str, Any], step: int) -> None:
+        """Check that the run goes on from a step with its own environment, protocol, seed and agent.
 
         Raises:
             InvalidRun: If one of them is different.
         """
-        of_agent = description["agent"].keys() - FREE_SETTINGS - changed_settings(self.config)
+        of_agent = description["agent"].keys() - FREE_SETTINGS
         made, now = (config.get(ARGUMENTS, {}) for config in (self.config, description))
         if not are_same_arguments(made, now):
             raise InvalidRun(
@@ -141,7 +173,7 @@ class RunFolder:
         is_same = is_same_environment(self.config.get("env", description["env"]), description["env"])
         for own, new, names in (
             (self.config, description, (*(() if is_same else ("env",)), "protocol", "seed")),
-            (self.config["agent"], description["agent"], of_agent),
+            (settings_at(self.config, step), description["agent"], of_agent),
         ):
             for name in names:
                 if own.get(name, new[name]) != new[name]:
@@ -159,8 +191,9 @@ class RunFolder:
             OSError: If something cannot be written.
         """
         tidy_files(self.out)
-        self._description = dict(description)
-        self.describe()
+        changes = [change for change in changes_of(description) if change["step"] <= step]
+        self._description = {name: description[name] for name in description if name != CHANGES}
+        self.describe(**({CHANGES: changes} if changes else {}))
         for name, columns in TABLES.items():
             start_table(self.out / f"{name}.csv", columns, step if self.config else 0)  # {} for a new run
         (self.out / FINAL_EVALUATION).unlink(missing_ok=True)
@@ -178,16 +211,23 @@ class RunFolder:
         self._description |= entries
         replace_file(self.out / "config.json", (json.dumps(self._description, indent=2) + "\n").encode())
 
-    def note_settings(self, settings: Mapping[str, Any]) -> None:
-        """Note in config.json which of the agent's settings were changed during the run, before they are saved.
+    def note_settings(self, settings: Mapping[str, Any], step: int) -> None:
+        """Write the agent's settings into config.json if they have changed since the last checkpoint.
+
+        What they were before is kept there, for a run that is resumed from an earlier checkpoint.
+
+        Args:
+            settings: The settings.
+            step: Step of the checkpoint that is about to be written.
 
         Raises:
             OSError: If it cannot be written.
         """
-        own = self._description["agent"]
-        changed = {name for name, value in settings.items() if own.get(name, value) != value}
-        if not changed <= changed_settings(self._description):
-            self.describe(changed_settings=sorted(changed | changed_settings(self._description)))
+        old = self._description["agent"]
+        before = {name: old.get(name) for name in settings if old.get(name) != settings[name]}
+        if before:
+            changes = [*changes_of(self._description), {"step": step, "before": before}]
+            self.describe(agent=dict(settings), **{CHANGES: changes})
 
     def has_evaluation(self, step: int) -> bool:
         """Return whether the evaluation of a step has been written."""
@@ -223,7 +263,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove what a new run has written before its first step; nothing of others."""
-        written = ["config.json", *(f"{name}.csv" for name in TABLES), PROGRESS, LOCK]
+        written = ["config.json", *(f"{name}.csv" for name in TABLES), PROGRESS, TRACKING, LOCK]
         if self.tensorboard is not None:
             written.append(self.tensorboard.name)
         with suppress(OSError):

@@ -38,8 +38,12 @@ class ReplayFiles:
 
     def __init__(self, checkpoints: Path, ring: Ring) -> None:
         self.folder, self.ring = checkpoints / FOLDER, ring
-        self.steps = max(1, BLOCK_BYTES // ring.step_bytes)
         self.digests: dict[int, str] = {}  # of the blocks written, by the time step after their last
+
+    @property
+    def steps(self) -> int:
+        """Time steps of a block."""
+        return max(1, BLOCK_BYTES // self.ring.step_bytes)
 
     def write(self) -> tuple[dict[str, str], bytes]:
         """Write the blocks that are new.

@@ -1,4 +1,4 @@
-"""The collector: one step of all environments, and the rows of the replay that it writes."""
+"""The collector: one step of all environments, and the rows of the replay or rollout that it writes."""
 
 from __future__ import annotations
 
@@ -18,23 +18,27 @@ from torch import Tensor
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.errors import InvalidConfig
-from pixelq.agents.evaluation.evaluate import check_fits, check_resets
-from pixelq.agents.experience.replay import Replay
-from pixelq.agents.storage.validation import count, part
+from pixelq.agents.evaluation.evaluate import check_fits, check_masks, check_resets
+from pixelq.agents.experience.store import Store
+from pixelq.agents.storage.validation import count, fitting, part
 from pixelq.agents.training.interval import Episodes, Interval, State
 from pixelq.envs import EnvironmentFailed, InvalidEnv, is_atari
+from pixelq.envs.action_masks import ActionMasks
 from pixelq.envs.checks import check_finite
-from pixelq.envs.errors import NotFinite
+from pixelq.envs.errors import InvalidMask, NotFinite
 from pixelq.envs.interface import (
     background_stepping,
     env_arguments_of,
     env_id,
     frame_stack_of,
+    notes_of,
     protocol_of,
     restartable,
     restorable,
     share_environments,
+    wrapper_with_statistics,
 )
+from pixelq.envs.observed import value_notes
 from pixelq.envs.plays import note_play
 
 
@@ -43,10 +47,17 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
 
     Raises:
         InvalidConfig: If they reset in another way, have other observations or actions than the agent, or are the same
-            for training and evaluation.
+            for training and evaluation, or have running statistics, without which the agent could not be evaluated.
     """
     check_resets(envs)
     check_fits(agent, envs)
+    for each in (envs, *(() if evaluation_envs is None else (evaluation_envs,))):
+        wrapper = wrapper_with_statistics(each)
+        if wrapper is not None:
+            raise InvalidConfig(
+                f"the environments have the wrapper {wrapper}, whose running statistics are not kept with the agent; "
+                "scale by fixed numbers instead, as by gymnasium.wrappers.TransformObservation or TransformReward"
+            )
     if evaluation_envs is not None:
         check_resets(evaluation_envs)
         if share_environments(envs, evaluation_envs):
@@ -60,24 +71,30 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
 def note_envs(agent: Agent, envs: VectorEnv, *, resume: bool = False) -> None:
     """Record in the agent which environments it is trained in.
 
-    If Atari environments stack another number of frames than `config.frame_stack`, that becomes theirs, with a warning.
+    If environments of pictures stack another number than `config.frame_stack`, that becomes theirs, with a warning; and
+    so does `config.frame_size`.
     A replay of other environments is dropped, with a warning unless the run to `resume` restores its own.
     """
     asked_for, stack = agent.config.frame_stack, frame_stack_of(envs, agent.config.frame_stack)
     agent.env_id, agent.env_arguments = env_id(envs), env_arguments_of(envs)
-    if not is_atari(agent.env_id or "") and stack == 1 and asked_for not in (1, AgentConfig.frame_stack):
+    is_stacked = stack > 1 or (is_atari(agent.env_id or "") and len(agent.observation_space.shape or ()) == 3)
+    if not is_stacked and asked_for not in (1, AgentConfig.frame_stack):
         warnings.warn(
-            f"only Atari games stack frames, so frame_stack {asked_for} has no effect; "
-            "wrap the environments in gymnasium.wrappers.FrameStackObservation to stack their observations",
+            f"only pictures are stacked, and these by make_vec(..., frame_stack={asked_for}), so frame_stack "
+            f"{asked_for} has no effect; wrap the environments in gymnasium.wrappers.FrameStackObservation to stack "
+            "other observations",
             stacklevel=4,  # the caller of learn
         )
-    if is_atari(agent.env_id or "") and stack != asked_for:
+    if is_stacked and stack != asked_for:
         agent.configure(dataclasses.replace(agent.config, frame_stack=stack))
         warnings.warn(
             f"the configuration said frame_stack {asked_for}, but the environments stack {stack}; now it says {stack}. "
             f"For {asked_for}, make them with make_vec(..., frame_stack={asked_for}), and the agent from them",
             stacklevel=4,  # the caller of learn
         )
+    size = agent.env_arguments.get("frame_size", AgentConfig.frame_size)
+    if agent.env_id is not None and size != agent.config.frame_size:
+        agent.configure(dataclasses.replace(agent.config, frame_size=size))
     protocol = protocol_of(envs)
     agent.protocol = None if protocol is None else protocol.rules
     if agent.keep_replay_of(_origin(envs)) and not resume:  # a run's replay is restored from its files
@@ -121,10 +138,10 @@ class Restarts:
 
         Raises:
             EnvironmentFailed: If environments failed before in this run, cannot be created again, or gave what is not
-                finite.
+                finite or a mask that cannot be used.
         """
         able = restartable(envs)
-        if self.count > 0 or able is None or isinstance(error, NotFinite):
+        if self.count > 0 or able is None or isinstance(error, NotFinite | InvalidMask):
             raise EnvironmentFailed(f"{error}, at step {self.agent.step:,}{self.kept()}") from error
         self.count += 1
         self.warn(f"{error}, at step {self.agent.step:,}; the environments are created again, once")
@@ -141,7 +158,7 @@ class Collector:
     Args:
         agent: Chooses the actions.
         envs: Environments with next-step autoreset.
-        replay: Takes the rows.
+        replay: Takes the rows; a replay or a rollout.
         interval: Told which episodes end.
         restarts: Restarts environments that fail.
 
@@ -149,31 +166,55 @@ class Collector:
         memory: LSTM state of the environments; None without an LSTM.
         episodes: The episodes under way.
         obs: Observations [N, *observation] that the environments show; None before `start`.
+        masks: Which actions they allow there, bool [N, A]; None in environments without action masks.
     """
 
-    def __init__(self, agent: Agent, envs: VectorEnv, replay: Replay, interval: Interval, restarts: Restarts) -> None:
+    def __init__(self, agent: Agent, envs: VectorEnv, replay: Store, interval: Interval, restarts: Restarts) -> None:
         self.agent, self.envs, self.replay, self.interval, self.restarts = agent, envs, replay, interval, restarts
         self.background = background_stepping(envs)
         self.memory = agent.make_memory(envs.num_envs)
         self.episodes = Episodes(envs.num_envs)
         self.obs: NDArray[Any] | None = None
+        self.masks: NDArray[np.bool_] | None = None
+        self.action_masks = ActionMasks(envs, agent.num_actions)
         self._actions: NDArray[np.int64] | None = None  # sent and not received
         self._action_type = getattr(envs.single_action_space, "dtype", np.int64)
         self._name = env_id(envs) or type(envs.unwrapped).__name__
         self._games: dict[str, NDArray[Any]] = {}  # state of the environments to go on from
 
     def start(self) -> None:
-        """Reset the environments, unless the training goes on in them."""
+        """Reset the environments, unless the training goes on in them.
+
+        Raises:
+            EnvironmentFailed: If an environment raises an error, or its observation or mask cannot be used.
+            InvalidConfig: If they have no action masks and the agent was trained with them, or there is not enough
+                memory to store masks.
+        """
         note_play(self.envs)
         if self.obs is None:
-            self.obs, _ = self.envs.reset()
-            check_finite(self._name, self.obs)
+            shown = self._reset()
+            check_masks(self.agent, self.masks)
+            is_told = self.agent.step > 0 or notes_of(self.envs)
+            unscaled = getattr(self.envs.unwrapped, "unscaled", ())
+            for sentence in () if is_told else value_notes(shown, unscaled):
+                self.restarts.warn(sentence)
+        if self.masks is not None:
+            self.replay.keep_masks(self.agent.num_actions)
+            self.agent.action_masks = True
+
+    def _reset(self) -> NDArray[Any]:
+        """Reset the environments, and return what they show; errors as in `start`."""
+        obs, info = self.envs.reset()
+        check_finite(self._name, obs)
+        self.obs, self.masks = obs, self.action_masks.read(info)
+        return self.obs
 
     def act(self) -> None:
         """Write the observations, choose actions and send them."""
         assert self.obs is not None
-        self.replay.observe(self.obs, None if self.memory is None else self.memory.state)
-        actions = self.agent.explore(self.replay.latest(), self.memory)
+        self.replay.observe(self.obs, None if self.memory is None else self.memory.state, self.masks)
+        given = () if self.masks is None else (self.masks,)  # an agent of one's own need not know of masks
+        actions = self.agent.explore(self.replay.latest(), self.memory, *given)
         if self.background is not None:
             self.background.send(actions)
         self._actions = actions
@@ -191,13 +232,18 @@ class Collector:
         try:
             outcome = self._step(actions) if self.background is None else self.background.recv()
             check_finite(self._name, *outcome[:2])
+            masks = self.action_masks.read(outcome[4], outcome[2])  # of a terminated episode no mask is needed
         except EnvironmentFailed as error:
-            self.replay.cut(self.obs)  # the episodes under way end, truncated, with the last observations
+            # The episodes under way end, truncated, with the last observations.
+            self.replay.cut(self.obs, self.masks)
             self.episodes.cut()
             self.obs = self.restarts.restart(self.envs, error)
+            if self.masks is not None:  # which only a reset says
+                self._reset()
             self.memory = self.agent.make_memory(self.envs.num_envs)
             return
         self.obs, reward, terminated, truncated, info = outcome
+        self.masks = masks
         done = terminated | truncated
         self.replay.complete(actions, reward, terminated, truncated, _lives_lost(info))
         ended = self.episodes.step(reward, done)
@@ -217,7 +263,7 @@ class Collector:
                 self.background.recv()
         finally:
             if self.obs is not None:
-                self.replay.cut(self.obs)
+                self.replay.cut(self.obs, self.masks)
 
     def state(self) -> State:
         """Return what `load_state` and `restore_envs` restore."""
@@ -233,6 +279,8 @@ class Collector:
         if self.memory is not None:
             arrays |= {f"policy.{name}": tensor for name, tensor in self.memory.arrays().items()}
         arrays["obs"] = torch.from_numpy(np.ascontiguousarray(self.obs))
+        if self.masks is not None:
+            arrays["masks"] = torch.from_numpy(self.masks)
         return {"restarts": self.restarts.count}, arrays
 
     def load_state(self, values: dict[str, Any], arrays: dict[str, Tensor]) -> None:
@@ -251,6 +299,12 @@ class Collector:
         if not ((self.replay.ring.action >= 0) & (self.replay.ring.action < self.agent.num_actions)).all():
             raise ValueError("the replay holds actions that the environments do not have")
         self.obs = obs
+        if self.agent.action_masks:
+            like = torch.empty((self.envs.num_envs, self.agent.num_actions), dtype=torch.bool)
+            self.masks = fitting(arrays, "masks", like).numpy()
+            if not self.masks.any(1).all():
+                raise ValueError("masks allow no action")
+        self.action_masks.given = self.agent.action_masks
         self._games = {name: tensor.numpy() for name, tensor in part(arrays, "games").items()}
 
     def restore_envs(self, standing: NDArray[Any] | None = None) -> str | None:
@@ -279,9 +333,9 @@ class Collector:
         """Start new episodes in all environments; `cut` ends those in the replay as truncated."""
         if cut:
             assert self.obs is not None
-            self.replay.cut(self.obs)
+            self.replay.cut(self.obs, self.masks)
         self.episodes.cut()
-        self.obs, _ = self.envs.reset()
+        self._reset()
         if self.memory is not None:
             self.memory.restart()
 

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pixelq.agents.errors import CallbackFailed, InvalidConfig, RunFailed, UserError, printable
+from pixelq.agents.errors import CallbackFailed, InvalidConfig, RunFailed, UserError, one_line, printable
 from pixelq.agents.evaluation.evaluate import Evaluation
 from pixelq.agents.runs.progress import FAILED, FINISHED, STOPPED
-from pixelq.agents.storage.checkpoint import one_line
 from pixelq.agents.training.callbacks import Callback, Training
 from pixelq.envs.named import name_of
 
@@ -83,8 +82,8 @@ class Hooks:
 
     @property
     def wants_evaluations(self) -> bool:
-        """Whether a callback wants to know of evaluations."""
-        return bool(self._wanted("on_evaluation"))
+        """Whether a callback that may change the training wants to know of evaluations, also of those told before."""
+        return any(not self.callbacks[name].watches_only for name in self._wanted("on_evaluation"))
 
     @contextmanager
     def told(self) -> Iterator[None]:

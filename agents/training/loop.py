@@ -16,13 +16,15 @@ from gymnasium.vector import VectorEnv
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.integers import checked_integer
 from pixelq.agents.config.presets import preset_of
+from pixelq.agents.evaluation.evaluate import check_gives_masks
 from pixelq.agents.experience.ring import Ring
+from pixelq.agents.experience.rollout import Rollout
 from pixelq.agents.runs.checkpoints import RunCheckpoints, check_capacity, check_newest
 from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.runs.machine import hardware
 from pixelq.agents.runs.progress import PROGRESS, ProgressFile
 from pixelq.agents.storage.environments import ARGUMENTS
-from pixelq.agents.storage.validation import is_count
+from pixelq.agents.storage.json_values import is_count
 from pixelq.agents.training.advice import advice
 from pixelq.agents.training.callbacks import Callback, Training
 from pixelq.agents.training.collector import Collector, Restarts, check_envs, note_envs
@@ -34,10 +36,11 @@ from pixelq.agents.training.progress import ProgressReporter, Stopwatch
 from pixelq.agents.training.progress_line import ProgressLine
 from pixelq.agents.training.recorder import Recorder, RunWriter
 from pixelq.agents.training.resume import restore_run, run_state
+from pixelq.agents.training.rollout_updater import RolloutUpdater
 from pixelq.agents.training.signals import stop_signals
 from pixelq.agents.training.threads import suitable_threads
 from pixelq.agents.training.updater import Updater
-from pixelq.envs.interface import frame_stack_of, frames_per_step
+from pixelq.envs.interface import frame_stack_of, frames_per_step, notes_of
 
 OF_THE_LAST_TIME = ("callbacks", "stopped")
 """Entries of config.json that are not kept when a run is resumed."""
@@ -47,7 +50,7 @@ class Parts(NamedTuple):
     """The parts of the loop."""
 
     collector: Collector
-    updater: Updater
+    updater: Updater | RolloutUpdater
     recorder: Recorder
 
 
@@ -59,9 +62,10 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions, call
     agent.check_learning_rate()
     note_envs(agent, envs, resume=options.resume)
     kept = ongoing_in(agent, envs)
-    sentences = []
+    sentences: Sequence[str] = ()
     if kept is None:  # or else they were said at the first call
         sentences = advice(agent, steps, options.description.get("preset"), resume=options.resume)
+        sentences = (*sentences, *(() if options.resume else notes_of(envs)))
     beyond = 0 if kept is None else min(kept.beyond, steps - 1)  # one step at least, so that loops around learn end
     with suitable_threads(agent, options.out if options.resume else None):
         _train(agent, envs, agent.step + steps - max(0, beyond), options, callbacks, sentences)
@@ -104,6 +108,8 @@ def run(parts: Parts, received: list[int]) -> None:
     agent.ongoing = None  # until this has ended well
     recorder.start()
     collector.start()
+    if agent.action_masks and recorder.options.evaluation_envs is not None:
+        check_gives_masks(agent, recorder.options.evaluation_envs)
     try:
         if agent.step > 0 and not recorder.options.resume:
             recorder.checkpoint(state_of_all)  # the seed alone does not begin this run again: the agent has learned
@@ -177,10 +183,10 @@ def _check_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: 
         InvalidRun: If the run has other settings.
         InvalidCheckpoint: If the agent's checkpoint is not of the run, or cannot have such a replay.
     """
-    folder.check_settings(describe(agent, envs, options, last_step, []))
+    folder.check_settings(describe(agent, envs, options, last_step, []), agent.step)
     check_newest(folder.checkpoints, agent.step)
     if agent.step > 0:
-        config, space = agent.config, agent.observation_space
+        space = agent.observation_space
         ring = Ring(
             space.shape,
             np.dtype(space.dtype),
@@ -188,9 +194,10 @@ def _check_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: 
             num_envs=envs.num_envs,
             frame_stack=frame_stack_of(envs),
             device=torch.device("cpu"),
+            num_actions=agent.num_actions if agent.action_masks else None,
         )
-        period = 1 if config.lstm is None else config.sequence_period
-        check_capacity(folder.checkpoints, agent.step, ring, config.replay_capacity, period)
+        least = agent.least_rows(envs.num_envs, ring.frame_stack)
+        check_capacity(folder.checkpoints, agent.step, ring, least)
 
 
 def _make_parts(
@@ -206,12 +213,14 @@ def _make_parts(
     # What the parts share
     replay = agent.make_replay(envs.num_envs, frame_stack_of(envs))
     interval, stopwatch = Interval(agent.step), Stopwatch()
-    line = ProgressLine(agent.step, last_step, options.progress)
+    line = ProgressLine(agent.step, last_step, options.progress_style)
     checkpoints = None if folder is None else RunCheckpoints(folder.checkpoints, replay, options.keep)
     writer = RunWriter(agent, folder, checkpoints)
     # The parts
     collector = Collector(agent, envs, replay, interval, Restarts(agent, line.warn, writer.kept))
-    updater = Updater(agent, replay, interval)
+    updater = (
+        RolloutUpdater(agent, replay, interval) if isinstance(replay, Rollout) else Updater(agent, replay, interval)
+    )
     progress = ProgressReporter(
         ProgressFile(None if folder is None else folder.out / PROGRESS),
         agent,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pixelq.agents.agent import Agent
 from pixelq.agents.training.collector import Collector
+from pixelq.agents.training.rollout_updater import RolloutUpdater
 from pixelq.agents.training.updater import Updater
 from pixelq.envs.plays import plays
 
@@ -38,7 +39,7 @@ class Ongoing:
     """Arrays of the parts' states."""
 
     @classmethod
-    def of(cls, collector: Collector, updater: Updater, last_step: int) -> Self:
+    def of(cls, collector: Collector, updater: Updater | RolloutUpdater, last_step: int) -> Self:
         """Return what is kept of the parts after a call of `learn` up to a step."""
         agent = collector.agent
         values: dict[str, Any] = {}
@@ -59,7 +60,7 @@ class Ongoing:
         replay = agent.replay
         return replay is not None and (replay.time, agent.step) == (self.rows, self.step)
 
-    def restore(self, collector: Collector, updater: Updater) -> None:
+    def restore(self, collector: Collector, updater: Updater | RolloutUpdater) -> None:
         """Let new parts of the loop go on."""
         collector.load_state(self.values, self.arrays)
         updater.load_state(self.values, self.arrays)
@@ -86,5 +87,6 @@ def end_ongoing(agent: Agent) -> None:
     kept = agent.ongoing
     if isinstance(kept, Ongoing) and kept.is_of(agent):
         assert agent.replay is not None
-        agent.replay.cut(kept.arrays["obs"].numpy())
+        masks = kept.arrays.get("masks")
+        agent.replay.cut(kept.arrays["obs"].numpy(), None if masks is None else masks.numpy())
     agent.ongoing = None

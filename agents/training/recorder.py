@@ -105,7 +105,7 @@ class Recorder:
         self.stopwatch.start()
         self.progress.start()
         agent = self.agent
-        self.line.progress.start()
+        self.line.start()
         place = self.options.out or "no folder"
         rules = f"protocol {agent.protocol} · " if is_atari(agent.env_id or "") else ""
         envs = f"{self.collector.envs.num_envs} environments"
@@ -189,7 +189,7 @@ class Recorder:
             self._diverged("a weight is no longer finite", self.agent.step)
         with self.writer.writing():
             folder.sync()
-            folder.note_settings(self.agent.config.to_dict())
+            folder.note_settings(self.agent.config.to_dict(), self.agent.step)
             checkpoints.write(self.agent.step, self.agent.checkpoint(), *run_state())
         self.checkpointed = self.agent.step
         self.hooks.checkpoint(checkpoints.path(self.agent.step))
@@ -274,7 +274,7 @@ class Recorder:
 
     def close(self) -> None:
         """Stop the progress line, and close the records; a new run that did not begin leaves none."""
-        self.line.progress.stop()
+        self.line.stop()
         self.progress.close()
         folder = self.writer.folder
         if folder is not None:

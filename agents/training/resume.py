@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelq.agents.errors import InvalidCheckpoint
+from pixelq.agents.errors import InvalidCheckpoint, one_line
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.runs.machine import arithmetic, changes_of_arithmetic
-from pixelq.agents.storage.checkpoint import one_line
 from pixelq.agents.training.collector import Collector
 from pixelq.agents.training.interval import State
 from pixelq.agents.training.recorder import Recorder
+from pixelq.agents.training.rollout_updater import RolloutUpdater
 from pixelq.agents.training.updater import Updater
 
 
@@ -43,7 +43,7 @@ def run_state(parts: Sequence[Part], device: torch.device) -> State:
 def restore_run(
     checkpoints: RunCheckpoints,
     collector: Collector,
-    updater: Updater,
+    updater: Updater | RolloutUpdater,
     recorder: Recorder,
     say: Callable[[str], None],
     standing: NDArray[Any] | None = None,

@@ -7,9 +7,17 @@ from typing import Any
 from torch import Tensor
 
 from pixelq.agents.agent import Agent
-from pixelq.agents.config.schedules import crossed, learning_rate_at, priority_beta_at
+from pixelq.agents.config.at_step import (
+    gamma_at,
+    has_scheduled_returns,
+    learning_rate_at,
+    n_step_at,
+    priority_beta_at,
+)
+from pixelq.agents.config.schedules import crossed
 from pixelq.agents.experience.replay import Replay
 from pixelq.agents.learning.cuda_graph import make_update
+from pixelq.agents.learning.learner import Learner
 from pixelq.agents.storage.validation import count
 from pixelq.agents.training.interval import Interval, State
 
@@ -28,11 +36,12 @@ class Updater:
     """
 
     def __init__(self, agent: Agent, replay: Replay, interval: Interval) -> None:
+        assert isinstance(agent.learner, Learner)
         self.agent, self.replay, self.interval = agent, replay, interval
+        self.learner = agent.learner
         self.learn_from = agent.config.learning_starts + (agent.step if replay.time == 0 else 0)
         self.steps_owed = 0
         self._learn_from_empty = self.learn_from
-        self._update = make_update(agent.learner, replay)
 
     def learn(self, before: int) -> None:
         """Run the updates that the steps since the step `before` call for."""
@@ -41,23 +50,26 @@ class Updater:
             return
         self.steps_owed += agent.step - max(before, self.learn_from)
         # Schedules
-        if config.learning_rate_steps is not None:
+        if config.learning_rate_steps is not None or callable(config.learning_rate):
             agent.learner.set_learning_rate(learning_rate_at(config, agent.step))
         self.replay.set_beta(priority_beta_at(config, agent.step))
+        if has_scheduled_returns(config):
+            self.replay.set_returns(n_step_at(config, agent.step), gamma_at(config, agent.step))
         # Updates
         while self.steps_owed >= config.train_every:
             self.steps_owed -= config.train_every
             for _ in range(config.gradient_steps):
-                update = self._update()
+                update = make_update(self.learner, self.replay)()  # the captured one, unless something has dropped it
                 agent.updates += 1
                 agent.learner.drop_subnormals(agent.updates)
+                if config.target_tau is not None:
+                    self.learner.move_target(config.target_tau)
                 self.interval.losses.append((agent.step, update.loss, update.q_mean))
                 if config.reset_every is not None and agent.updates % config.reset_every == 0:
                     agent.reset_network()
-                    self._update = make_update(agent.learner, self.replay)
         # Target network
-        if crossed(config.target_update_every, before, agent.step):
-            agent.learner.sync_target()
+        if config.target_tau is None and crossed(config.target_update_every, before, agent.step):
+            self.learner.sync_target()
 
     def state(self) -> State:
         """Return what `load_state` restores."""
@@ -70,7 +82,8 @@ class Updater:
             ValueError: If it is the state of another updater.
         """
         self.learn_from = count(values, "learn_from")
-        self.steps_owed = count(values, "steps_owed", most=self.agent.config.train_every - 1)
+        # As many as a period has; more if it was shortened afterwards, but no more than were taken.
+        self.steps_owed = count(values, "steps_owed", most=max(self.agent.config.train_every - 1, self.agent.step))
 
     def refill(self) -> None:
         """Learn only when an empty replay has been filled again."""

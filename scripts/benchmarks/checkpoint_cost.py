@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from pixelq.agents import DQN, preset
+from pixelq.agents import DQN, Replay, preset
 from pixelq.agents.config.schedules import crossed
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.runs.machine import hardware
@@ -45,6 +45,7 @@ def checkpoint_costs(env: str, rows: int, num_envs: int, device: torch.device) -
     config = dataclasses.replace(preset("rainbow"), replay_capacity=rows)
     agent = DQN(envs.single_observation_space, envs.single_action_space, config, device=device)
     replay, rng = agent.make_replay(num_envs, envs.frame_stack), np.random.default_rng(0)
+    assert isinstance(replay, Replay)
     written: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as name:
         checkpoints = RunCheckpoints(Path(name), replay, KEEP)

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from pixelq.agents import DQN, AgentConfig
-from pixelq.agents.learning.learner import has_bfloat16
+from pixelq.agents.learning.gradient import has_bfloat16
 from pixelq.scripts.benchmarks.timing import wait_for
 from pixelq.scripts.benchmarks.update_cost import ACTIONS, OBSERVATIONS, random_batch
 from pixelq.scripts.benchmarks.work import Work

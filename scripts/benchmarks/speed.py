@@ -17,7 +17,7 @@ from rich.table import Table
 
 from pixelq.agents.errors import UserError
 from pixelq.agents.evaluation.players import safe_path
-from pixelq.agents.learning.learner import has_bfloat16
+from pixelq.agents.learning.gradient import has_bfloat16
 from pixelq.agents.runs.machine import hardware
 from pixelq.scripts.benchmarks.peers import ENTRIES, OURS_BFLOAT16, OWN, PEERS, Turn, serve
 from pixelq.scripts.benchmarks.roofline import measure_peaks, update_cost

@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from pixelq.agents import DQN, PRESETS, AgentConfig, Batch, preset
+from pixelq.agents import DQN, PRESETS, AgentConfig, Batch, InvalidConfig, preset
+from pixelq.agents.config.at_step import longest_return
 from pixelq.agents.experience.batches import Sequences
 from pixelq.agents.experience.replay import make_replay
 from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate
-from pixelq.agents.learning.learner import Learner, Update
+from pixelq.agents.learning.gradient import Update
+from pixelq.agents.learning.learner import Learner
 from pixelq.agents.results.formatting import format_percent
 from pixelq.agents.runs.machine import hardware
 from pixelq.networks import QNetwork
@@ -33,16 +35,18 @@ def presets_of(names: str) -> list[str]:
     """Return the presets that a text names.
 
     Args:
-        names: Names with commas between them, or `all`, which leaves out `classic` because it is for vectors.
+        names: Names with commas between them, or `all`, which leaves out `classic` because it is for vectors, and those
+            that learn from rollouts.
 
     Raises:
-        InvalidConfig: If there is no preset with one of the names.
+        InvalidConfig: If there is no preset with one of the names, or it learns from rollouts.
     """
     if names == "all":
-        return [name for name in PRESETS if name != "classic"]
+        return [name for name in PRESETS if name != "classic" and preset(name).algorithm == "dqn"]
     chosen = list(dict.fromkeys(name.strip() for name in names.split(",")))
     for name in chosen:
-        preset(name)
+        if preset(name).algorithm != "dqn":
+            raise InvalidConfig(f"the presets must learn from a replay, got {name!r}")
     return chosen
 
 
@@ -54,9 +58,9 @@ def random_batch(config: AgentConfig, device: torch.device) -> Batch | Sequences
         device: Device of the batch.
     """
     stack, num_envs = config.frame_stack, config.batch_size
-    steps = stack + config.n_step + 1
+    steps = stack + longest_return(config) + 1
     if config.lstm is not None:
-        steps = config.sequence_length + config.n_step + 2 * config.sequence_period + 2
+        steps = config.sequence_length + longest_return(config) + 2 * config.sequence_period + 2
     small = dataclasses.replace(config, replay_capacity=(steps + config.sequence_period) * num_envs)
     replay = make_replay(
         (stack, 84, 84) if stack > 1 else (1, 84, 84),

@@ -9,11 +9,13 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, cast, get_args, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
+
+import tyro
 
 from pixelq.agents import AgentConfig, InvalidRun, UserError, preset
 from pixelq.agents.config.presets import PRESET_PROTOCOLS
-from pixelq.agents.errors import printable
+from pixelq.agents.errors import UnregisteredPart, printable
 from pixelq.agents.storage.environments import FromFile, env_arguments
 from pixelq.agents.storage.files import read_regular, user_path
 from pixelq.agents.storage.json_values import MOST_JSON, check_types
@@ -38,8 +40,8 @@ class TrainArgs:
     """Train an agent, and keep everything in a folder that evaluate, report, TensorBoard and --resume read."""
 
     env: str = "ALE/Pong-v5"
-    """Gymnasium ID of the environment: ALE/*-v5, or any with Discrete actions and a Box observation; MODULE:ID imports
-    the module that registers it; or MODULE:NAME, a class or function of the module that makes it."""
+    """Gymnasium ID of the environment: ALE/*-v5, or any with Discrete actions and observations that are numbers;
+    MODULE:ID imports the module that registers it; or MODULE:NAME, a class or function of the module that makes it."""
     preset: str = "quick"
     """Preset from which the agent's settings start, by default quick for images and classic for vectors; `pixelq
     presets` lists them."""
@@ -74,32 +76,48 @@ class TrainArgs:
     """Number of episodes in the evaluation at the end."""
     log_every: int = 1_000
     """Steps between rows of metrics.csv."""
+    progress: Literal["auto", "bar", "line", "none"] = "auto"
+    """How to show progress on stderr: bar, line (one every half minute and at every evaluation) or none; auto is the
+    bar on a terminal and lines elsewhere."""
     full_action_space: bool = False
     """Use all 18 joystick actions on every Atari game."""
     flicker: float = 0.0
     """Probability, in [0, 1), that a frame of an Atari game is black (Hausknecht & Stone 2015)."""
+    frame_size: int | None = None
+    """Height and width in pixels to which pictures are resized; None for 84 on Atari, and elsewhere for their own. With
+    this or --grayscale, pictures of any environment are stacked, --agent.frame-stack at a time."""
+    grayscale: bool = False
+    """Show pictures in grey; those of Atari games always are."""
     max_episode_steps: int | None = None
     """Steps after which an episode is cut off; None for the environment's own limit."""
     env_kwargs: EnvKwargs = field(default_factory=dict)
     """Keyword argument KEY of the environment, a value in TOML or JSON, or else text; may be repeated."""
     wrappers: Names = ()
-    """Wrappers around each environment, the innermost first: classes or functions MODULE:NAME, or MODULE:NAME(key=value),
-    with commas between them."""
+    """Wrappers around each environment, the innermost first: classes or functions MODULE:NAME, or
+    MODULE:NAME(key=value), with commas between them."""
     callbacks: Callbacks = ()
     """Callback of the training: StopAtScore(score=18), StopAfter(hours=2), StopWithoutProgress(evaluations=10), or your
     own as MODULE:NAME or MODULE:NAME(key=value); may be repeated. A resumed run has those that are given again."""
+    track: Annotated[tuple[Literal["wandb", "mlflow", "trackio"], ...], tyro.conf.UseAppendAction] = ()
+    """Service that keeps a record of the run, by the service's own settings: wandb, mlflow or trackio; may be repeated.
+    With --resume, the run goes on in its record."""
+    track_project: str | None = None
+    """Project of the record; None for the one that the service's settings name, or else pixelq."""
     modules: Modules = ()
-    """Module that registers or holds environments or wrappers, to import first; with --resume, the run alone imports
-    none."""
+    """Module that registers or holds environments, wrappers, encoders, heads or target rules, to import first; with
+    --resume, the run alone imports none."""
     agent: AgentConfig = field(default_factory=lambda: preset("quick"))
     """The agent's settings; they start from the preset's."""
 
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 CHANGEABLE = frozenset(
-    {*COUNTS, "name", "device", "deterministic", "out", "resume", "callbacks", "modules", "agent.cuda_graph"}
+    {*COUNTS, "name", "device", "deterministic", "out", "progress", "resume", "callbacks", "track", "track_project"}
+    | {"modules", "agent.cuda_graph"}
 )
 """Flags that may change when a run is resumed."""
+NOT_SAVED = frozenset({"callbacks", "device", "modules", "progress", "track", "track_project"})
+"""Flags that a run's folder does not choose."""
 
 
 def read(arguments: Sequence[str]) -> TrainArgs:
@@ -115,7 +133,9 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     if args.out is not None:
         args = replace(args, out=user_path(args.out))
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
-    check_least(("--max-episode-steps", args.max_episode_steps, 1))
+    check_least(("--max-episode-steps", args.max_episode_steps, 1), ("--frame-size", args.frame_size, 1))
+    if args.track_project is not None and not args.track:
+        raise UserError("--track-project names a project of --track; give that too, or leave it out")
     if args.resume:
         _check_unchanged(args, defaults)
         return _with_modules(args, defaults, {argument.partition("=")[0] for argument in arguments})
@@ -146,8 +166,11 @@ def _check_unchanged(args: TrainArgs, saved: TrainArgs) -> None:
         if name == "protocol" and not saved.env.rpartition(":")[2].startswith("ALE/"):
             continue
         if values[name] != own[name]:
+            was, new = (
+                ",".join(value) or "left out" if name == "wrappers" else value for value in (own[name], values[name])
+            )
             raise InvalidRun(
-                f"--{name.replace('_', '-')} must be {own[name]} as in the run in {args.out}, got {values[name]}; "
+                f"--{name.replace('_', '-')} must be {was} as in the run in {args.out}, got {new}; "
                 "leave the flag out, or start another run in another --out"
             )
 
@@ -170,6 +193,8 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
         raise UserError(str(error)) from None
     if chosen.modules or chosen.wrappers or ":" in chosen.env:
         allow_working_folder()
+    for module in chosen.modules:  # it may register parts, which the agent's settings name
+        importlib.import_module("pixelq.envs").import_module(module)  # by name, since it imports Gymnasium
     if not chosen.resume:
         is_vector = chosen.preset is None and _observes_vectors(chosen, env_kwargs)
         return replace(defaults_of(chosen.preset or ("classic" if is_vector else "quick")), env_kwargs=env_kwargs)
@@ -191,15 +216,7 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
         check_types(own, {"env_kwargs": dict, "wrappers": list})
         if not all(isinstance(name, str) for name in own["wrappers"]):
             raise ValueError("wrappers must be names")
-        names = kinds.keys() & (saved | made).keys() - {
-            "agent",
-            "device",
-            "protocol",
-            "flicker",
-            "callbacks",
-            "modules",
-            *own,
-        }
+        names = kinds.keys() & (saved | made).keys() - NOT_SAVED - {"agent", "protocol", "flicker", *own}
         flags = {name: (saved | made)[name] for name in names}
         # A choice among names is text.
         check_types(flags, {name: kinds[name] if isinstance(kinds[name], type | UnionType) else str for name in names})
@@ -207,6 +224,8 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
         flags |= protocol_flags(rules_of(saved))
         flags |= {"env": FromFile(saved["env"]), "env_kwargs": own["env_kwargs"], "wrappers": tuple(own["wrappers"])}
         return _with_kwargs(TrainArgs(**flags), env_kwargs)
+    except UnregisteredPart as error:
+        raise InvalidRun(f"{chosen.out} cannot be resumed: {error}") from error
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InvalidRun(f"no run in {chosen.out}; leave out --resume to start one") from error
     except OSError as error:
@@ -252,7 +271,7 @@ def _observes_vectors(chosen: argparse.Namespace, env_kwargs: dict[str, Any]) ->
         env_kwargs: Its keyword arguments.
     """
     if chosen.env.rpartition(":")[2].startswith("ALE/"):
-        return False
+        return bool(env_kwargs.get("obs_type") == "ram")
     envs = importlib.import_module("pixelq.envs")  # by name, since it imports Gymnasium
     named = importlib.import_module("pixelq.envs.named")
     try:

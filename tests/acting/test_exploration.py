@@ -5,7 +5,7 @@ import pytest
 
 from pixelq.agents import AgentConfig
 from pixelq.agents.acting.exploration import epsilon_greedy
-from pixelq.agents.config.schedules import epsilon_at
+from pixelq.agents.config.at_step import epsilon_at
 
 
 @pytest.mark.parametrize(

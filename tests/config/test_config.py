@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from pixelq.agents import PRESETS, AgentConfig, InvalidConfig, preset
-from pixelq.agents.config.agent_config import Group
+from pixelq.agents.config.agent_config import OF_REPLAY, OF_ROLLOUTS, Group
 from pixelq.agents.config.presets import PRESET_PROTOCOLS, config_of, preset_of
 from pixelq.envs import PROTOCOLS
 
@@ -33,6 +33,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "rmsprop_epsilon": (0, -1, INFINITY),
     "max_grad_norm": (0, -1.0, INFINITY, NAN, "10"),
     "loss": ("mse", ""),
+    "epsilon": (-0.1, 1.1, NAN, "0.1"),
     "epsilon_start": (-0.1, 1.1, NAN),
     "epsilon_end": (-0.1, 1.1, None),
     "epsilon_steps": (0, 1e6),
@@ -66,6 +67,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "priority_uniform": (-0.1, 1.1),
     "clip_weighted": (1, None),
     "munchausen": (1, None),
+    "target": ("soft", 3, True),
     "munchausen_alpha": (-0.1, 1.1),
     "munchausen_temperature": (0, -0.03, INFINITY),
     "munchausen_clip": (0.1, -INFINITY, NAN),
@@ -87,9 +89,21 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "burn_in": (-1, 80, None),
     "priority_eta": (-0.1, 1.1),
     "frame_stack": (0, 17, 4.0),
+    "frame_size": (0, 513, 84.0),
     "epsilon_ladder": (1, None),
     "precision": ("float16", None),
     "cuda_graph": (1, None),
+    "algorithm": ("ppo", None),
+    "rollout_length": (0, 32.0, None),
+    "minibatches": (0, 1.5),
+    "epochs": (0, None),
+    "td_lambda": (-0.1, 1.1, NAN, None),
+    "target_tau": (0, 1.1, NAN, "0.005"),
+    "categorical_loss": ("cross-entropy", None),
+    "hl_gauss_sigma": (0, -1.0, NAN, None),
+    "channel_norm": (0, "true"),
+    "activation": ("tanh", None),
+    "initialization": ("zeros", None),
 }
 
 
@@ -99,7 +113,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
 def test_values_out_of_range_are_refused_by_name(field: str, value: Any) -> None:
     with pytest.raises(InvalidConfig, match=rf"^{field} must be .*, got ") as error:
         AgentConfig(**{field: value})
-    assert str(error.value).endswith(f", got {value!r}")
+    assert f", got {value!r};" in f"{error.value};"  # a hint may follow
     with pytest.raises(InvalidConfig, match=f"^{field} must be "):
         dataclasses.replace(AgentConfig(), **{field: value})
     with pytest.raises(InvalidConfig, match=f"^{field} must be "):
@@ -110,7 +124,7 @@ def test_values_out_of_range_are_refused_by_name(field: str, value: Any) -> None
     ("values", "message"),
     [
         ({"gamma": 1.5}, "gamma must be in [0, 1], got 1.5"),
-        ({"gamma": True}, "gamma must be a number, got True"),
+        ({"gamma": True}, "gamma must be a number or a schedule, got True"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"batch_size": 32.0}, "batch_size must be an integer, got 32.0"),
         ({"batch_size": 10**12 + 1}, "batch_size must be at most 1,000,000,000,000, got 1000000000001"),
@@ -215,6 +229,7 @@ PLAIN = {  # no parts
     "head": "scalar",
     "prioritized": False,
     "munchausen": False,
+    "target": None,
     "value_rescaling": False,
     "layer_norm": False,
     "encoder_width": 1,
@@ -223,6 +238,7 @@ PLAIN = {  # no parts
     "reset_every": None,
     "lstm": None,
     "frame_stack": 4,
+    "frame_size": 84,
     "epsilon_ladder": False,
     "epsilon_off": None,
     "evaluation_noise": False,
@@ -231,6 +247,12 @@ PLAIN = {  # no parts
     "weight_decay": 0.0,
     "max_grad_norm": None,
     "hidden": 512,
+    "algorithm": "dqn",
+    "target_tau": None,
+    "channel_norm": False,
+    "activation": "relu",
+    "initialization": "auto",
+    "categorical_loss": "projection",
     "precision": "float32",
     "cuda_graph": True,
 }
@@ -319,6 +341,29 @@ RAINBOW = C51 | {  # Hessel et al. 2018, table 1
     "reward_clip": 1.0,
     "encoder": "nature",
 }
+PQN = {  # Gallici et al. 2025; the loss is twice theirs
+    "algorithm": "pqn",
+    "rollout_length": 32,
+    "minibatches": 32,
+    "epochs": 2,
+    "td_lambda": 0.65,
+    "gamma": 0.99,
+    "loss": "squared",
+    "optimizer": "radam",
+    "learning_rate": 2.5e-4,
+    "adam_epsilon": 2e-8,
+    "max_grad_norm": 20.0,
+    "learning_starts": 1,
+    "epsilon_start": 1.0,
+    "epsilon_end": 0.001,
+    "epsilon_steps": 5_000_000,
+    "evaluation_epsilon": 0.0,
+    "reward_clip": 1.0,
+    "channel_norm": True,
+    "initialization": "he",
+    "encoder": "auto",
+}
+HADAMAX = {"encoder": "hadamax", "activation": "gelu", "initialization": "auto"}
 NUMBERS: dict[str, dict[str, Any]] = {
     "nature": NATURE,
     "dqn": DOPAMINE,
@@ -371,6 +416,15 @@ NUMBERS: dict[str, dict[str, Any]] = {
     | {"replay_capacity": 100_000 * 40, "learning_starts": 5_000 * 40, "epsilon_ladder": True}
     | {"evaluation_epsilon": None}
     | {"train_every": 256 * 260 // 4 // 5, "target_update_every": 2_500 * 3_328},
+    "pqn": PQN,
+    "pqn_hadamax": PQN | HADAMAX,
+    "pqn_hl_gauss": PQN
+    | HADAMAX
+    | C51
+    | {"encoder": "hadamax_deep", "categorical_loss": "hl_gauss", "hl_gauss_sigma": 0.75, "dueling": True}
+    | {"loss": "huber", "adam_epsilon": 1e-8, "max_grad_norm": 10.0},
+    "pqn_lstm": PQN
+    | {"lstm": 512, "lstm_last_action": True, "lstm_last_reward": False, "frame_stack": 1, "minibatches": 4},
 }
 
 
@@ -394,6 +448,7 @@ def test_presets_have_the_numbers_of_their_sources(name: str) -> None:
     without_effect |= {"kappa"} if values["head"] in ("scalar", "categorical") else set()
     if values["priority_beta_steps"] is None:
         without_effect |= {"priority_beta_end"}
+    without_effect |= {"epsilon"} if values["epsilon"] is None else set()
     if values["epsilon_start"] == values["epsilon_end"]:
         without_effect |= {"epsilon_steps"}
     if values["head"] != "scalar":
@@ -402,6 +457,12 @@ def test_presets_have_the_numbers_of_their_sources(name: str) -> None:
         without_effect |= {"epsilon_start", "epsilon_end", "epsilon_steps"}
     if values["prioritized"] is False:
         without_effect |= {"priority_eta"}
+    if values["algorithm"] == "pqn":
+        without_effect |= {*OF_REPLAY, "priority_eta", "priority_beta_end"}
+    else:
+        without_effect |= {*OF_ROLLOUTS}
+    if values["categorical_loss"] == "projection":
+        without_effect |= {"hl_gauss_sigma"}
     without_effect |= {"priority_epsilon", "priority_uniform"}  # tiny, and 0
     assert unnamed <= without_effect
 
@@ -432,7 +493,7 @@ def test_every_preset_is_named_after_its_function_and_cites_what_it_is() -> None
 
 
 PROTOCOL_OF = {
-    "nature": "nature double dueling per fqf rainbow drqn",
+    "nature": "nature double dueling per fqf rainbow drqn pqn pqn_hadamax pqn_hl_gauss pqn_lstm",
     "100k": "der",
     "sticky": "dqn c51 qrdqn iqn munchausen munchausen_iqn rainbow_dopamine btr r2d2 quick classic quick_recurrent",
 }

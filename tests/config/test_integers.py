@@ -34,7 +34,7 @@ def test_integers_of_any_kind_are_python_s(value: Any) -> None:
 def test_everything_else_is_refused(value: Any) -> None:
     with pytest.raises(InvalidConfig, match="n must be an integer, got"):
         checked_integer("n", value, 1)
-    with pytest.raises(InvalidConfig, match="n_step must be an integer, got"):
+    with pytest.raises(InvalidConfig, match="n_step must be an integer or a schedule, got"):
         replace(SMALL, n_step=value)
 
 

@@ -299,7 +299,7 @@ def test_a_capacity_that_cannot_be_takes_no_memory(
         if path.name == "agent.json":
             seal_agent(path.parent)
     monkeypatch.setattr("pixelq.agents.agent.make_replay", pytest.fail)
-    with pytest.raises(InvalidCheckpoint, match=f"does not fit a replay_capacity of 100,000,000: {said}"):
+    with pytest.raises(InvalidCheckpoint, match=f"does not fit a replay of 100,000,000 rows: {said}"):
         go_on(out)
 
 

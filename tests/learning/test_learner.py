@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from pixelq.agents import AgentConfig, Batch
 from pixelq.agents.acting.network import make_network
-from pixelq.agents.learning.learner import Learner, has_bfloat16
+from pixelq.agents.learning.gradient import has_bfloat16
+from pixelq.agents.learning.learner import Learner
 from pixelq.networks import QNetwork
 
 GAMMA, ACTIONS, BATCH = 0.97, 5, 32

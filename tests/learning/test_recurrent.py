@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from pixelq.agents import DQN, AgentConfig, InvalidConfig
 from pixelq.agents.acting.network import make_network
-from pixelq.agents.config.schedules import epsilon_ladder
+from pixelq.agents.config.at_step import epsilon_ladder
 from pixelq.agents.evaluation.evaluate import evaluate
 from pixelq.agents.experience.batches import Batch, Sequences
 from pixelq.agents.experience.windows import SequenceWindow

@@ -9,7 +9,7 @@ from torch import nn
 
 from pixelq.agents import DQN, AgentConfig, Batch, Replay
 from pixelq.agents.acting.network import make_network
-from pixelq.agents.config.schedules import learning_rate_at, priority_beta_at
+from pixelq.agents.config.at_step import learning_rate_at, priority_beta_at
 from pixelq.agents.experience.batches import Sequences
 from pixelq.agents.experience.samplers import PrioritizedSampler
 from pixelq.agents.learning.learner import Learner

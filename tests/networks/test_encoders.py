@@ -278,7 +278,9 @@ def test_make_encoder_names() -> None:
 
 
 def test_errors_say_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match=r"auto, mlp, nature, dopamine, impala, minatar, der, got 'resnet'"):
+    with pytest.raises(
+        ValueError, match=r"auto, mlp, nature, dopamine, impala, minatar, der, hadamax, hadamax_deep, got 'resnet'"
+    ):
         make_encoder("resnet", (4, 84, 84))
     for name in set(ENCODERS) - {"auto", "mlp"}:
         with pytest.raises(ValueError, match=rf"'{name}' needs images .* \[4\]"):

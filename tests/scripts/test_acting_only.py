@@ -13,8 +13,7 @@ from pixelq.agents.insight.activations import last_hidden
 from pixelq.agents.insight.recording import record_episode, states_of
 from pixelq.agents.insight.saliency import saliency
 from pixelq.agents.insight.state_map import map_states
-from pixelq.agents.learning import learner
-from pixelq.agents.learning.learner import Learner
+from pixelq.agents.learning import gradient
 from pixelq.agents.report import ReportOptions, write_report
 from pixelq.agents.storage.checkpoint import LEARNER
 from tests.support.runs import TINY, run_here, words
@@ -43,8 +42,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_learner(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Learner, "__init__", refuse)
-    monkeypatch.setattr(learner, "make_optimizer", refuse)
+    monkeypatch.setattr(gradient.GradientLearner, "__init__", refuse)
+    monkeypatch.setattr(gradient, "make_optimizer", refuse)
 
 
 def test_a_dqn_would_be_noticed(run: Path) -> None:

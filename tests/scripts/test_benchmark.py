@@ -18,7 +18,7 @@ from pixelq.agents import AgentConfig
 from pixelq.agents.acting.network import make_network
 from pixelq.agents.experience.batches import Sequences
 from pixelq.agents.experience.samplers import PrioritizedSampler
-from pixelq.agents.learning.learner import has_bfloat16
+from pixelq.agents.learning.gradient import has_bfloat16
 from pixelq.envs import AtariVec
 from pixelq.scripts import benchmark
 from pixelq.scripts.benchmarks import speed

@@ -80,7 +80,7 @@ def test_published_agents_are_laid_beside_the_last_evaluation_and_not_the_best(t
     assert last["DQN"].startswith("DQN          4.5")
     assert "at 1.0 million frames" in last["DQN"]
     assert last["DQN"].endswith("outside the spread")
-    assert "DQN" not in lines_of(describe(score_of_run(run, "last", max_episode_steps=50)))
+    assert "DQN" not in lines_of(describe(score_of_run(run, "last", env_arguments={"max_episode_steps": 50})))
     other = lines_of(describe(score_of_run(run, "best", "nature")))
     assert other["last"] == "last evaluation of the run (step 500,000), under sticky: 7.0"
     assert "DQN" not in lines_of(describe(score_of_run(tmp_path / "nowhere", "best")))

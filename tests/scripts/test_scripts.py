@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pixelq.agents import DQN, PRESETS, AgentConfig, Evaluation, evaluate, preset
-from pixelq.agents.config.schedules import epsilon_at
+from pixelq.agents.config.at_step import epsilon_at
 from pixelq.agents.config.seeds import PURPOSES, derived_seed
 from pixelq.agents.runs.event_file import TAGS
 from pixelq.agents.storage.pointers import checkpoint_folder

@@ -14,9 +14,14 @@ PIXELS = gymnasium.spaces.Box(0, 255, (4, 44, 44), np.uint8)
 ACTIONS = gymnasium.spaces.Discrete(3)
 SMALL: dict[str, Any] = {"replay_capacity": 400, "batch_size": 8, "hidden": 16, "learning_starts": 8}
 
+OF_PQN: dict[str, Any] = {"hidden": 16, "rollout_length": 4, "minibatches": 2}
+
 
 def small(config: AgentConfig, **fields: Any) -> AgentConfig:
-    """The same with its parts in small; of an agent with memory, sequences that fit the replay of ``filled``."""
+    """The same with its parts in small; of a DQN with memory, sequences that fit the replay of ``filled``."""
+    if config.algorithm == "pqn":
+        memory = {} if config.lstm is None else {"lstm": 8}
+        return dataclasses.replace(config, **(OF_PQN | memory | fields))
     if config.lstm is not None:
         period, burn_in = min(config.sequence_period, 6), min(config.burn_in, 4)
         fields = {"lstm": 8, "sequence_length": 12, "sequence_period": period, "burn_in": burn_in} | fields

@@ -41,7 +41,7 @@ def test_rates_and_intervals_can_be_replaced(tmp_path: Path) -> None:
     assert (loaded.config, loaded.learner.learning_rate) == (config, pytest.approx(0.01))
 
 
-@pytest.mark.parametrize("change", [{"n_step": 3}, {"hidden": 16}, {"gamma": 0.9}, {"max_grad_norm": 1.0}])
+@pytest.mark.parametrize("change", [{"hidden": 16}, {"replay_capacity": 200}, {"prioritized": True}])
 def test_what_is_built_cannot_be_replaced(change: dict[str, Any]) -> None:
     agent = new(catch())
     ((name, value),) = change.items()
@@ -57,7 +57,7 @@ def test_what_is_built_cannot_be_replaced(change: dict[str, Any]) -> None:
 def test_a_step_size_set_by_hand_is_refused_before_training() -> None:
     agent = new(catch())
     agent.learner.optimizers["optimizer"].param_groups[0]["lr"] = 0.005
-    sentence = r"learning rate must be the configuration's 0.00025, got 0.005; change it by agent.config = "
+    sentence = r"learning rate must be the configuration's 0.00025, got 0.005; change it by agent.replace"
     with pytest.raises(InvalidConfig, match=sentence):
         agent.learn(catch(), 20)
     agent.config = replace(SMALL, learning_rate=0.005)

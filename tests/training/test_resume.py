@@ -15,7 +15,8 @@ from gymnasium.spaces import Box, Discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, Replay
+from pixelq.agents import DQN, PQN, AgentConfig, InvalidCheckpoint, InvalidRun, Replay, load
+from pixelq.agents.kinds import kind_of
 from pixelq.agents.runs.checkpoints import newest_checkpoint
 from pixelq.agents.runs.replay_files import ReplayFiles
 from pixelq.agents.runs.tables import read_run
@@ -63,8 +64,8 @@ class Trained:
         return make_vec(self.env, num_envs or self.num_envs, seed, self.protocol, num_threads=1, **self.atari)
 
     def train(
-        self, out: Path, steps: int, *, kill_at: int | None = None, agent: DQN | None = None, **options: Any
-    ) -> DQN | None:
+        self, out: Path, steps: int, *, kill_at: int | None = None, agent: DQN | PQN | None = None, **options: Any
+    ) -> DQN | PQN | None:
         """Train a new or the given agent, or go on with the run in `out`, up to a step.
 
         Args:
@@ -73,10 +74,10 @@ class Trained:
         newest = newest_checkpoint(out / "checkpoints", pytest.fail) if out.exists() else None
         envs = self.envs(seed=0 if newest is None else 99)  # other games, were they not put back
         if newest is not None:
-            agent = DQN.load(newest, self.device)
+            agent = load(newest, self.device)
         elif agent is None:
             spaces = envs.single_observation_space, envs.single_action_space
-            agent = DQN(*spaces, self.config, device=self.device, seed=5)
+            agent = kind_of(self.config)(*spaces, self.config, device=self.device, seed=5)
         calls, recv = 0, envs.recv
 
         def dying_recv() -> Any:
@@ -100,6 +101,17 @@ class Trained:
 
 
 MEMORY: dict[str, Any] = {"lstm": 6, "sequence_length": 7, "sequence_period": 3, "burn_in": 2}
+TINY_PQN = AgentConfig(
+    algorithm="pqn",
+    hidden=8,
+    learning_starts=50,
+    rollout_length=7,
+    minibatches=2,
+    optimizer="radam",
+    max_grad_norm=10.0,
+    channel_norm=True,
+    epsilon_steps=500,
+)
 PARTS: dict[str, dict[str, Any]] = {
     "scalar": {},
     "prioritized": {"prioritized": True, "priority_beta_steps": 400, "priority_uniform": 0.1},
@@ -110,10 +122,34 @@ PARTS: dict[str, dict[str, Any]] = {
     "rmsprop": {"optimizer": "rmsprop", "n_step": 1},
     "schedules and resets": {"learning_rate_steps": 400, "weight_decay": 0.1, "reset_every": 60, "gradient_steps": 2},
     "another ratio": {"train_every": 7, "max_grad_norm": None},
+    "radam and a moving target": {"optimizer": "radam", "target_tau": 0.1, "max_grad_norm": 1.0},
+    "hl-gauss": {"head": "categorical", "categorical_loss": "hl_gauss"},
     "bfloat16": {"precision": "bfloat16"},
     "memory": MEMORY | {"lstm_last_action": True, "lstm_last_reward": True, "prioritized": True, "double": True},
     "memory from zeros": MEMORY | {"sequence_state": "zero", "sequence_period": 1, "burn_in": 0, "noisy": True},
 }
+
+
+PARTS_OF_PQN: dict[str, dict[str, Any]] = {
+    "scalar": {"learning_rate_steps": 400},
+    "memory": {"lstm": 6, "lstm_last_action": True, "lstm_last_reward": True},
+    "noisy": {"head": "categorical", "categorical_loss": "hl_gauss", "noisy": True, "dueling": True},
+}
+
+
+@pytest.mark.parametrize("parts", representative(PARTS_OF_PQN, keep={"memory"}))
+def test_every_part_of_pqn_goes_on_exactly(tmp_path: Path, parts: str) -> None:
+    """Killed within rollouts, the first time before the first checkpoint."""
+    trained = Trained(config=dataclasses.replace(TINY_PQN, **PARTS_OF_PQN[parts]))
+    whole = trained.train(tmp_path / "whole", 500)
+    assert whole is not None
+    assert whole.updates > 100
+    for kill_at in (20, 130, 55):
+        assert trained.train(tmp_path / "killed", 500, kill_at=kill_at) is None
+    assert trained.train(tmp_path / "killed", 500) is not None
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+    resumed = json.loads((tmp_path / "killed" / "config.json").read_text())["resumed"]
+    assert [entry["exact"] for entry in resumed] == [True, True]
 
 
 @pytest.mark.parametrize("parts", representative(PARTS, keep={"schedules and resets", "memory"}))

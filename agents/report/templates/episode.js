@@ -12,11 +12,12 @@
   const steps = actions.length;
   const q = new Float32Array(bytes(q_values).buffer); // [T · A]
   const at = (step) => Array.from(q.subarray(step * names.length, (step + 1) * names.length));
-  const values = actions.map((_, step) => Math.max(...at(step)));
+  const values = actions.map((_, step) => Math.max(...at(step))); // an action that is not allowed has −∞
+  const allowed = (numbers) => Array.from(numbers).filter((number) => number > -Infinity);
   let sum = 0;
   const returns = rewards.map((reward) => (sum += reward));
   const [least, most] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
-  const digits = Math.max(0, Math.min(5, 2 - Math.floor(Math.log10(most - q.reduce((a, b) => Math.min(a, b)) || 1))));
+  const digits = Math.max(0, Math.min(5, 2 - Math.floor(Math.log10(most - allowed(q).reduce((a, b) => Math.min(a, b)) || 1))));
   const said = (number, places = digits) => number.toFixed(places).replace("-", "−");
   const raw = (number) => String(Math.round(number * 1000) / 1000).replace("-", "−");
   const state = { step: 0, plays: false, hasFilm: film !== null, range: [0, 0] };
@@ -30,14 +31,15 @@
     const marks = taken("◀ taken", "");
     const shown = at(last).map((value) => (isGap() ? value - values[last] : value));
     return {
-      x: shown, text: shown.map((value, i) => `${said(value)} ${marks[i]}`),
+      x: shown, text: shown.map((value, i) => (value > -Infinity ? `${said(value)} ${marks[i]}` : "")),
       colour: taken(colours.series[1], charts.faded(colours.series[0], 0.6)), edge: taken(2, 0),
     };
   };
   /* The axis fits the values of the step, so that small differences can be seen. Its ends are round, and while the film
      plays it shrinks only if it is far too long, so that it moves seldom. */
   const fit = (shown) => {
-    const [low, high] = [-charts.roundUp(-Math.min(...shown, 0)), charts.roundUp(Math.max(...shown, 0))];
+    const known = [...allowed(shown), 0];
+    const [low, high] = [-charts.roundUp(-Math.min(...known)), charts.roundUp(Math.max(...known))];
     const [before, after] = state.range;
     if (before === low && after === high) return;
     if (state.plays && before <= low && high <= after && after - before <= 5 * (high - low)) return;

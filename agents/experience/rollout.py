@@ -1,0 +1,320 @@
+"""The rollout: T steps of N environments, which are learned from once they are complete, and then forgotten.
+
+It is written as the replay is (`pixelq.agents.experience.replay`): a row of each environment for each time step, with
+one frame, and a row without a step for the observation that ends an episode.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.machine_limits import free_memory
+from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.experience.batches import Stretch
+from pixelq.agents.experience.returns import lambda_returns
+from pixelq.agents.experience.ring import Ring
+from pixelq.agents.storage.validation import fitting, restore_generator
+from pixelq.networks import LastStep, LSTMState, QNetwork
+
+
+class Minibatch(NamedTuple):
+    """Steps of a rollout and their λ-returns; with an LSTM whole sequences, time first. M is the number of rows."""
+
+    obs: Tensor | Stretch  # [M, *observation], or T steps of some environments
+    action: Tensor  # [M] int64
+    target: Tensor  # [M] float32, λ-returns
+    is_step: Tensor  # [M] bool, False at an episode's last observation, from which no step is taken
+
+    def features(self, network: QNetwork) -> Tensor:
+        """Return the features [M, D] that the head reads at the observations."""
+        if isinstance(self.obs, Stretch):
+            return self.obs.features(network, 0).flatten(0, 1)
+        features: Tensor = network.encoder(self.obs)
+        return features
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean [] of values [M] over the rows with a step."""
+        return torch.where(self.is_step, values, 0.0).sum() / self.is_step.sum().clamp(min=1)
+
+
+class Rollout:
+    """T steps of N environments, with the values of their states as acting computed them.
+
+    The row after the last step is the first of the next rollout: its observation ends the last step, and acting has
+    its value already.
+
+    Args:
+        observation_shape: Shape of an observation; with a stack, its first axis is the stack, oldest frame first.
+        observation_dtype: NumPy type of an observation; uint8 is kept, all others are stored as float32.
+        steps: T.
+        num_envs: N.
+        frame_stack: Frames in an observation, black before an episode's start; 1 to store observations whole.
+        state_size: Units of the LSTM; None without one.
+        device: Device of the rows.
+        seed: Seed of the order in which rows are drawn.
+
+    Attributes:
+        start: Time step of the first step.
+
+    Raises:
+        InvalidConfig: If there is not enough memory.
+    """
+
+    def __init__(
+        self,
+        observation_shape: tuple[int, ...],
+        observation_dtype: np.dtype[Any],
+        *,
+        steps: int,
+        num_envs: int,
+        frame_stack: int = 1,
+        state_size: int | None = None,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        self.steps, self.num_envs, self.frame_stack = steps, num_envs, frame_stack
+        self.device = torch.device(device)
+        length = ring_length(steps, frame_stack)
+        frame = math.prod(observation_shape[1:] if frame_stack > 1 else observation_shape)
+        _check_memory(length * num_envs * frame * (1 if observation_dtype == np.uint8 else 4), self.device)
+        self.ring = Ring(
+            observation_shape,
+            observation_dtype,
+            length=length,
+            num_envs=num_envs,
+            frame_stack=frame_stack,
+            device=self.device,
+        )
+        self.start = 0
+        self.values = torch.zeros((length, num_envs), device=self.device)  # max over actions of q, by slot of the ring
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self._lstm_states: list[Tensor] | None = None  # h and c [N, H] before the first step
+        if state_size is not None:
+            self._lstm_states = [torch.zeros((num_envs, state_size), device=self.device) for _ in range(2)]
+        self._state: LSTMState | None = None  # before the newest row
+        self._shown: Tensor | None = None  # what `latest` has returned; None until the newest row has begun
+        self._valued = -1  # newest time step with values
+        self._age = np.zeros(num_envs, dtype=np.uint8)  # of the row to be written next
+        self._is_final = np.zeros(num_envs, dtype=bool)  # whether the row to be written next ends an episode
+
+    @property
+    def time(self) -> int:
+        """See `Store`."""
+        return self.ring.time
+
+    @property
+    def most_state_bytes(self) -> int:
+        """See `Store`."""
+        states = sum(part.nbytes for part in self._lstm_states or ())
+        return self.values.nbytes + states + self.generator.get_state().nbytes
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all steps are there, and the value of the state after them."""
+        return self.time - self.start == self.steps and self._valued == self.time
+
+    # Writing
+    def keep_masks(self, num_actions: int) -> None:
+        """See `Store`; nothing is stored, since acting has values of allowed actions only."""
+
+    def observe(self, obs: NDArray[Any], state: LSTMState | None = None, mask: NDArray[np.bool_] | None = None) -> None:
+        """See `Store`."""
+        self.ring.begin(obs, self._age)
+        self._state = state
+        if self.time == self.start:
+            self._keep_state()
+
+    def latest(self) -> Tensor:
+        """See `Store`."""
+        rows = self.ring.newest()
+        self._shown = self.ring.observations(torch.arange(rows.start, rows.stop, device=self.device))
+        return self._shown
+
+    def keep_values(self, obs: NDArray[Any] | Tensor, q: Tensor) -> None:
+        """Keep the greatest of the q-values [N, A] if they are those of the observations that `latest` returned."""
+        if obs is self._shown:
+            torch.amax(q, 1, out=self.values[self.time % self.ring.length])
+            self._valued = self.time
+
+    def complete(
+        self,
+        action: NDArray[Any],
+        reward: NDArray[Any],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+        life_lost: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """See `Store`."""
+        zero_discount = terminated if life_lost is None else terminated | life_lost
+        self.ring.end(action, reward, zero_discount, truncated, is_start=~self._is_final)
+        self._age = np.where(self._is_final, 0, np.minimum(self._age + 1, self.ring.oldest)).astype(np.uint8)
+        self._is_final = terminated | truncated
+        self._shown = None
+
+    def cut(self, obs: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
+        """Forget the steps so far, because the environments were reset from outside; see `Store`."""
+        self.start, self._shown = self.time, None
+        self._age[:], self._is_final[:] = 0, False
+
+    def begin(self) -> None:
+        """Begin the next rollout with the newest row."""
+        self.start = self.time
+        self._keep_state()
+
+    def _keep_state(self) -> None:
+        if self._lstm_states is not None and self._state is not None:
+            for kept, given in zip(self._lstm_states, self._state, strict=True):
+                kept.copy_(given)
+
+    # Reading
+    def targets(self, gamma: float, td_lambda: float, reward_clip: float | None) -> Tensor:
+        """Return the λ-returns [T, N]; see `lambda_returns`. They count only where a step was taken."""
+        ring, slots = self.ring, self._slots(self.steps + 1)
+        reward, terminated, truncated = (
+            field.view(ring.length, self.num_envs)[slots[:-1]]
+            for field in (ring.reward, ring.terminated, ring.truncated)
+        )
+        if reward_clip is not None:
+            reward = reward.clamp(-reward_clip, reward_clip)
+        values = self.values[slots[1:]]
+        return lambda_returns(reward, terminated, truncated, self._is_step(), values, gamma, td_lambda)
+
+    def minibatches(self, target: Tensor, count: int, epochs: int) -> Iterator[Minibatch]:
+        """Yield each step `epochs` times, in new orders, in minibatches of equal size up to one row.
+
+        With an LSTM a minibatch is all steps of some environments: the LSTM reads them from the state that acting had
+        before the first one.
+
+        Args:
+            target: λ-returns [T, N].
+            count: Number of minibatches in an epoch.
+            epochs: Number of epochs.
+        """
+        ring = self.ring
+        row = self._slots(self.steps)[:, None] * self.num_envs + torch.arange(self.num_envs, device=self.device)
+        is_step = self._is_step()
+        drawn = row.numel() if self._lstm_states is None else self.num_envs
+        for _ in range(epochs):
+            order = torch.randperm(drawn, generator=self.generator, device=self.device)
+            for chosen in order.tensor_split(count):
+                if self._lstm_states is None:
+                    rows, places = row.flatten()[chosen], (target.flatten()[chosen], is_step.flatten()[chosen])
+                    obs: Tensor | Stretch = ring.observations(rows)
+                else:
+                    columns = row[:, chosen]
+                    rows, places = columns.flatten(), (target[:, chosen].flatten(), is_step[:, chosen].flatten())
+                    obs = self._stretch(columns, chosen)
+                yield Minibatch(obs, ring.action[rows].long(), *places)
+
+    def _slots(self, steps: int) -> Tensor:
+        """Return the slots of the ring in which the first time steps lie, [steps]."""
+        return torch.arange(self.start, self.start + steps, device=self.device) % self.ring.length
+
+    def _is_step(self) -> Tensor:
+        """Return whether a step was taken in each row, bool [T, N]."""
+        slots = np.arange(self.start, self.start + self.steps) % self.ring.length
+        return torch.from_numpy(self.ring.is_start[slots]).to(self.device)
+
+    def _stretch(self, row: Tensor, env: Tensor) -> Stretch:
+        """Return the steps in rows [T, B] of environments [B]."""
+        ring = self.ring
+        assert self._lstm_states is not None
+        hidden, cell = (part[env] for part in self._lstm_states)
+        before = (row - self.num_envs) % ring.rows
+        obs = ring.observations(row.flatten())
+        obs = obs.view(*row.shape, *obs.shape[1:])
+        last = LastStep(ring.action[before].long(), ring.reward[before])
+        return Stretch(obs, (hidden, cell), ring.is_first(row), last)
+
+    # Checkpoints
+    def state(self) -> dict[str, Tensor]:
+        """See `Store`."""
+        hidden, cell = self._lstm_states or (torch.zeros(0), torch.zeros(0))
+        return {
+            "time": torch.tensor(self.time),
+            "start": torch.tensor(self.start),
+            "valued": torch.tensor(self._valued),
+            "age": torch.from_numpy(self._age),
+            "is_final": torch.from_numpy(self._is_final),
+            "values": self.values.cpu(),
+            "hidden": hidden.cpu(),
+            "cell": cell.cpu(),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """See `Store`."""
+        own = self.state()
+        given = {name: fitting(state, name, like) for name, like in own.items() if name != "generator"}
+        time, start, valued = (int(given[name]) for name in ("time", "start", "valued"))
+        if not (0 <= start <= time <= 2**62 and time - start <= self.steps and -1 <= valued <= time):
+            raise ValueError(f"a rollout of {self.steps} steps cannot go from {start:,} to {time:,}")
+        restore_generator(self.generator, state, "generator")
+        self.ring.time, self.start, self._valued = time, start, valued
+        self._age, self._is_final = given["age"].numpy().copy(), given["is_final"].numpy().copy()
+        self.values.copy_(given["values"])
+        for kept, name in zip(self._lstm_states or (), ("hidden", "cell"), strict=False):
+            kept.copy_(given[name])
+        self._shown = None
+
+
+def ring_length(steps: int, frame_stack: int) -> int:
+    """Return the time steps that a rollout holds: its own, the one after them, and those that its first row reads.
+
+    The first row reads the other frames of its stack, and the last action and reward for an LSTM.
+    """
+    return steps + 1 + max(frame_stack - 1, 1)
+
+
+def _check_memory(size: int, device: torch.device) -> None:
+    free = free_memory(device)
+    if free is not None and size > free:
+        raise InvalidConfig(
+            f"no memory for a rollout of {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
+            "lower rollout_length, or use fewer environments"
+        )
+
+
+def make_rollout(
+    observation_shape: tuple[int, ...],
+    observation_dtype: np.dtype[Any],
+    config: AgentConfig,
+    *,
+    num_envs: int,
+    frame_stack: int,
+    device: torch.device,
+    seed: int,
+    num_actions: int | None = None,
+) -> Rollout:
+    """Return the rollout that a configuration describes.
+
+    Args:
+        observation_shape, observation_dtype, num_envs, frame_stack, device, seed: See `Rollout`.
+        config: The configuration.
+        num_actions: Number of actions of masks, as in `make_replay`; a rollout need not know it.
+
+    Raises:
+        InvalidConfig: If there are fewer steps, or with an LSTM environments, than minibatches, or not enough memory.
+    """
+    drawn = config.rollout_length * num_envs if config.lstm is None else num_envs
+    if config.minibatches > drawn:
+        whose = "steps of a rollout" if config.lstm is None else "environments, whose sequences an LSTM reads whole"
+        raise InvalidConfig(f"minibatches must be at most the {drawn:,} {whose}, got {config.minibatches:,}")
+    return Rollout(
+        observation_shape,
+        observation_dtype,
+        steps=config.rollout_length,
+        num_envs=num_envs,
+        frame_stack=frame_stack,
+        state_size=config.lstm,
+        device=device,
+        seed=seed,
+    )

@@ -1,0 +1,160 @@
+"""What every learner has: a network, its optimisers, and a gradient step."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pixelq.agents.config.agent_config import READ_AT_EACH_STEP, AgentConfig
+from pixelq.agents.config.at_step import learning_rate_at
+from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.learning.optimizers import (
+    drop_subnormals,
+    limit_norm,
+    load_optimizer_tensors,
+    make_fraction_optimizer,
+    make_optimizer,
+    norm_of_last_step,
+    optimizer_tensors,
+)
+from pixelq.agents.storage.validation import restore_generator
+from pixelq.networks import FractionHead, QNetwork
+
+SUBNORMALS_EVERY = 200
+"""Updates between two searches for subnormal moments; one search takes as long as two optimiser steps."""
+OF_OPTIMISERS = frozenset(
+    "adam_epsilon rmsprop_decay rmsprop_epsilon weight_decay max_grad_norm fraction_learning_rate "
+    "fraction_epsilon".split()
+)
+"""Changeable settings that the optimisers hold."""
+
+
+class Update(NamedTuple):
+    """Result of an update, left on the device so that nothing waits for it."""
+
+    loss: Tensor  # [], mean loss of the batch, with importance weights
+    q_mean: Tensor  # [], mean q-value of the actions taken
+    priority: Tensor  # [B], new priorities of the batch's rows
+
+
+class GradientLearner:
+    """A network that is changed along gradients.
+
+    Args:
+        network: The online network.
+        config: Hyperparameters.
+        seed: Seed of the noise, and of the fractions that a loss draws.
+    """
+
+    def __init__(self, network: QNetwork, config: AgentConfig, seed: int = 0) -> None:
+        self.config = config
+        self.network = network
+        self.device = next(network.parameters()).device
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.autocast = self._make_autocast()
+        self.captured: Any = None  # the captured update and its replay; see `make_update`
+        self._make_optimizers(learning_rate_at(config, 0))
+
+    def _make_autocast(self) -> torch.autocast:
+        precision = self.config.precision
+        wants_bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(self.device))
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bfloat16)
+
+    def _make_optimizers(self, learning_rate: float) -> None:
+        head = self.network.head
+        fractions = list(head.proposal.parameters()) if isinstance(head, FractionHead) else []
+        learning = [p for p in self.network.parameters() if p.requires_grad]  # of an own encoder, part may be frozen
+        others = [p for p in learning if all(p is not fraction for fraction in fractions)]
+        if not others:
+            raise InvalidConfig("the network must have weights to learn, got none that requires a gradient")
+        self.optimizers = {"optimizer": make_optimizer(self.config, others, learning_rate)}
+        if fractions:
+            self.optimizers["fraction_optimizer"] = make_fraction_optimizer(self.config, fractions)
+
+    def configure(self, config: AgentConfig) -> None:
+        """Learn by a configuration that differs in changeable fields from the next update on; all state is kept."""
+        old, self.config = self.config, config
+        changed = {field.name for field in fields(config) if getattr(config, field.name) != getattr(old, field.name)}
+        if changed & OF_OPTIMISERS:
+            state = {part: optimizer_tensors(optimizer) for part, optimizer in self.optimizers.items()}
+            self._make_optimizers(self.learning_rate)
+            for part, optimizer in self.optimizers.items():
+                load_optimizer_tensors(optimizer, state[part])
+        if "precision" in changed:
+            self.autocast = self._make_autocast()
+        if changed - READ_AT_EACH_STEP:
+            self.captured = None
+
+    def _value(self, network: QNetwork, features: Tensor) -> Any:
+        """Return the head's representation of the values, with noise that the batch shares."""
+        return network.head(features, network.draw_noise(1, self.generator))
+
+    def _descend(self, loss: Tensor) -> None:
+        """Take one step along the gradient of a loss []."""
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.max_grad_norm is not None:
+            limit_norm(self.optimizers["optimizer"], self.config.max_grad_norm)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Set the step size of all parameters but those of FQF's fractions."""
+        for group in self.optimizers["optimizer"].param_groups:
+            if not isinstance(group["lr"], Tensor):  # somebody has put a number there
+                group["lr"], self.captured = torch.zeros((), device=self.device), None
+            group["lr"].fill_(learning_rate)  # in place: a captured update reads it there
+
+    @property
+    def learning_rate(self) -> float:
+        """Step size of all parameters but those of FQF's fractions."""
+        return float(self.optimizers["optimizer"].param_groups[0]["lr"])
+
+    def grad_norm(self) -> float | None:
+        """Return the Euclidean norm of the last update's gradients, before any limit; None before the first update.
+
+        The gradients are those that the update left behind, so that no update computes a norm for this alone.
+        """
+        return norm_of_last_step(self.optimizers["optimizer"])
+
+    def drop_subnormals(self, updates: int) -> None:
+        """Drop subnormal moments, which slow a CPU down, after every 200th update."""
+        if self.device.type == "cpu" and updates % SUBNORMALS_EVERY == 0:
+            for optimizer in self.optimizers.values():
+                drop_subnormals(optimizer)
+
+    def start_anew(self) -> None:
+        """Go on from weights that were loaded without the learner that belongs to them."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state of the optimisers and the generator."""
+        tensors: dict[str, Tensor] = {}
+        for part, optimizer in self.optimizers.items():
+            tensors |= {f"{part}.{name}": tensor for name, tensor in optimizer_tensors(optimizer).items()}
+        return tensors | {"generator.state": self.generator.get_state()}
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Restore what `tensors` returned.
+
+        Raises:
+            LookupError, ValueError, RuntimeError: If they belong to another learner.
+        """
+        parts: dict[str, dict[str, Tensor]] = {"generator": {}, **{part: {} for part in self.optimizers}}
+        for name, tensor in tensors.items():
+            part, _, key = name.partition(".")
+            parts[part][key] = tensor
+        for part, optimizer in self.optimizers.items():
+            load_optimizer_tensors(optimizer, parts[part])
+        restore_generator(self.generator, parts["generator"], "state")
+        self.captured = None
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether the device multiplies matrices in bfloat16 without emulation."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

@@ -1,0 +1,110 @@
+"""Target rules of the user's own: what they can look at, and a trial before anything learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.parts import registered
+from pixelq.agents.errors import InvalidConfig, printable
+from pixelq.networks import QNetwork
+
+ROWS = 2
+"""Transitions in a trial."""
+
+
+@dataclass(frozen=True)
+class TargetInputs:
+    """What a target rule can look at: B transitions, A actions, and no gradients.
+
+    With action masks, the values of forbidden actions are −∞, so that neither a maximum nor a softmax chooses them.
+    Values that not every rule needs are computed when they are first asked for. With an LSTM, B counts the steps of all
+    sequences.
+    """
+
+    action: Tensor
+    """int64 [B], the actions taken."""
+    reward: Tensor
+    """[B], summed over n steps."""
+    discount: Tensor
+    """[B], γⁿ·(1 − terminated)."""
+    next_q: Tensor
+    """[B, A], the target network's values n steps later."""
+    mask: Tensor | None
+    """bool [B, A], the actions that were allowed; None if all were."""
+    next_mask: Tensor | None
+    """bool [B, A], the actions that are allowed n steps later; None if all are."""
+    config: AgentConfig
+    """The agent's configuration."""
+    generator: torch.Generator
+    """Source of all random numbers of a rule that draws any, so that a resumed run draws the same."""
+    _next_q_online: Callable[[], Tensor]
+    _q: Callable[[], Tensor]
+    _q_online: Callable[[], Tensor]
+
+    @cached_property
+    def next_q_online(self) -> Tensor:
+        """[B, A], the online network's values n steps later."""
+        return self._next_q_online()
+
+    @cached_property
+    def q(self) -> Tensor:
+        """[B, A], the target network's values where the actions were taken."""
+        return self._q()
+
+    @cached_property
+    def q_online(self) -> Tensor:
+        """[B, A], the online network's values where the actions were taken."""
+        return self._q_online()
+
+
+TargetRule = Callable[[TargetInputs], tuple[Tensor, Tensor]]
+"""A function that returns the reward [B] and the policy [B, A] of the next state; see `register_target`."""
+
+
+def own_rule(config: AgentConfig, network: QNetwork) -> TargetRule | None:
+    """Return the target rule that the configuration names, after a trial; None if it names none.
+
+    Args:
+        config: The configuration.
+        network: Network of whose values the rule will be asked.
+
+    Raises:
+        InvalidConfig: If the rule fails, or returns something else than a reward [B] and a policy [B, A].
+    """
+    rule: TargetRule | None = registered("target", config.target)
+    if rule is None:
+        return None
+    what = f"the target rule {config.target}"
+    width = network.encoder.out_features if network.lstm is None else network.lstm.out_features
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        q = network.head.q(network.head(torch.zeros(ROWS, width, device=device)))  # [B, A]
+    q = torch.linspace(-1, 1, q.numel(), device=device).view_as(q)
+    reward, discount = (torch.tensor(values, device=device) for values in ((1.0, -0.5), (0.9, 0.0)))
+    action = torch.zeros(ROWS, dtype=torch.int64, device=device)
+    generator = torch.Generator(device)
+    inputs = TargetInputs(
+        action, reward, discount, q, None, None, config, generator, lambda: q.flip(1), lambda: q, lambda: q.flip(1)
+    )
+    state = torch.get_rng_state()
+    try:
+        with torch.no_grad():
+            given = rule(inputs)
+    except Exception as error:
+        problem = f"{type(error).__name__}: {printable(str(error), 200)}"
+        raise InvalidConfig(f"{what} cannot be computed: {problem}") from error
+    if not torch.equal(state, torch.get_rng_state()):
+        raise InvalidConfig(f"{what} must draw from inputs.generator, got PyTorch's global generator")
+    if not isinstance(given, tuple) or [getattr(part, "shape", None) for part in given] != [reward.shape, q.shape]:
+        found = [list(part.shape) for part in given if isinstance(part, Tensor)] if isinstance(given, tuple) else given
+        raise InvalidConfig(
+            f"{what} must return a reward [{ROWS}] and a policy {[*q.shape]} for {ROWS} transitions and {q.shape[1]} "
+            f"actions, got {found!r:.80}"
+        )
+    return rule

@@ -1,0 +1,31 @@
+"""The rollout learner: updates from minibatches of a rollout, without a target network (PQN)."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from pixelq.agents.experience.rollout import Minibatch
+from pixelq.agents.learning.gradient import GradientLearner, Update
+from pixelq.networks import ScalarTargetHead
+
+
+class RolloutLearner(GradientLearner):
+    """Parallelised Q-learning (Gallici et al. 2025), for every head that learns from a number.
+
+    The targets are λ-returns of the rollout, which are computed once, from the values that acting had. So nothing but
+    the network itself is needed: no target network and no priorities.
+
+    Args:
+        network, config, seed: See `GradientLearner`.
+    """
+
+    def update(self, batch: Minibatch) -> Update:
+        """Take one gradient step on the mean of the head's loss between Z(s, a) and the λ-returns."""
+        network = self.network
+        head = cast(ScalarTargetHead, network.head)
+        with self.autocast:
+            value: Any = self._value(network, batch.features(network))
+            losses, priority, q_taken = head.loss_to(value, batch.action, batch.target)
+        loss = batch.mean(losses)
+        self._descend(loss)
+        return Update(loss.detach(), batch.mean(q_taken), priority)

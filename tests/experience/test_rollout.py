@@ -1,0 +1,206 @@
+"""Rollouts: what is written, which rows are learned from, and what an LSTM reads."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.experience.batches import Stretch
+from pixelq.agents.experience.returns import lambda_returns
+from pixelq.agents.experience.rollout import Minibatch, Rollout, make_rollout
+from tests.support.cases import examples
+
+ACTIONS = 3
+
+
+class Game:
+    """Environments whose frames count up, with next-step autoreset; what they did is kept time step by time step."""
+
+    def __init__(self, num_envs: int, stack: int, seed: int, end: float = 0.2) -> None:
+        self.rng, self.num_envs, self.stack, self.end = np.random.default_rng(seed), num_envs, stack, end
+        self.ended = np.zeros(num_envs, bool)  # the next step only resets
+        self.frames = np.zeros((num_envs, stack, 2), np.float32)
+        self.count = 0
+        self.show(self.ended)
+        self.rows: list[dict[str, Any]] = []
+
+    def show(self, reset: Any) -> None:
+        self.frames[reset] = 0  # a new episode starts with black frames
+        self.frames = np.roll(self.frames, -1, axis=1)
+        self.count += 1
+        self.frames[:, -1] = self.count + np.arange(self.num_envs)[:, None] / 8 + np.array([0, 0.5])
+
+    @property
+    def obs(self) -> Any:
+        return self.frames if self.stack > 1 else self.frames[:, 0]
+
+    def play(self, rollout: Rollout, q: Any = None) -> None:
+        """One time step."""
+        obs, n = self.obs.copy(), self.num_envs
+        rollout.observe(obs)
+        shown = rollout.latest()
+        assert np.array_equal(shown.numpy(), obs)
+        q = torch.from_numpy(self.rng.normal(size=(n, ACTIONS)).astype(np.float32)) if q is None else q
+        rollout.keep_values(shown, q)
+        self.rows.append({"obs": obs, "value": q.amax(1).numpy(), "is_step": ~self.ended})
+
+    def outcome(self, rollout: Rollout) -> None:
+        n, was = self.num_envs, self.ended
+        kind, action = self.rng.random(n), self.rng.integers(ACTIONS, size=n)
+        terminated, truncated = ~was & (kind < self.end), ~was & (kind > 1 - self.end / 2)
+        lost = ~was & ~terminated & ~truncated & (kind < 2 * self.end)
+        reward = np.where(was, 0.0, 3 * self.rng.normal(size=n)).astype(np.float32)
+        rollout.complete(action, reward, terminated, truncated, lost)
+        self.rows[-1] |= {
+            "action": action,
+            "reward": reward,
+            "terminated": terminated | lost,
+            "truncated": truncated,
+        }
+        self.show(was)
+        self.ended = terminated | truncated
+
+
+def column(rows: list[dict[str, Any]], name: str) -> torch.Tensor:
+    return torch.from_numpy(np.stack([row[name] for row in rows]))
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**32))
+def test_each_step_is_learned_from_once_an_epoch(steps: int, envs: int, stack: int, count: int, seed: int) -> None:
+    rollout = Rollout((stack, 2) if stack > 1 else (2,), np.dtype(np.float32), steps=steps, num_envs=envs,
+                      frame_stack=stack, seed=seed)  # fmt: skip
+    game, count = Game(envs, stack, seed), min(count, steps * envs)
+    for number in range(3):
+        while not rollout.is_complete:
+            game.play(rollout)
+            if not rollout.is_complete:
+                game.outcome(rollout)
+        rows = game.rows[number * steps : (number + 1) * steps + 1]
+        assert len(rows) == steps + 1
+        target = rollout.targets(0.9, 0.7, 2.0)
+        is_step, values = column(rows[:-1], "is_step"), column(rows[1:], "value")
+        parts = [column(rows[:-1], name) for name in ("terminated", "truncated")]
+        reward = column(rows[:-1], "reward").clamp(-2, 2)
+        torch.testing.assert_close(target, lambda_returns(reward, *parts, is_step, values, 0.9, 0.7))
+        expected = {
+            tuple(row["obs"][env].flatten().tolist()): (row["action"][env], target[t, env].item())
+            for t, row in enumerate(rows[:-1])
+            for env in range(envs)
+            if row["is_step"][env]
+        }
+        batches = list(rollout.minibatches(target, count, 2))
+        assert len(batches) == 2 * count
+        sizes = [len(batch.action) for batch in batches]
+        assert max(sizes) - min(sizes) <= 1
+        for epoch in (batches[:count], batches[count:]):
+            found = [learned(batch) for batch in epoch]
+            assert sum(map(len, found)) == len(expected)
+            assert {key: value for part in found for key, value in part.items()} == expected
+        rollout.begin()
+        game.outcome(rollout)
+
+
+def learned(batch: Minibatch) -> dict[tuple[float, ...], tuple[int, float]]:
+    """Action and target of each step of a minibatch, by its observation."""
+    assert isinstance(batch.obs, torch.Tensor)
+    kept = batch.is_step.nonzero().flatten().tolist()
+    return {tuple(batch.obs[i].flatten().tolist()): (int(batch.action[i]), batch.target[i].item()) for i in kept}
+
+
+def test_the_order_is_that_of_the_seed_and_goes_on_from_a_state() -> None:
+    def actions(rollout: Rollout) -> list[list[int]]:
+        return [batch.action.tolist() for batch in rollout.minibatches(torch.zeros(8, 4), 3, 1)]
+
+    def filled(seed: int) -> Rollout:
+        rollout, game = Rollout((2,), np.dtype(np.float32), steps=8, num_envs=4, seed=seed), Game(4, 1, 0)
+        for _ in range(8):
+            game.play(rollout)
+            game.outcome(rollout)
+        return rollout
+
+    one, two, other = filled(0), filled(0), filled(1)
+    first = actions(one)
+    assert first == actions(two)
+    assert first != actions(other)
+    other.load_state(one.state())
+    assert actions(one) == actions(other) != first
+
+
+def test_a_cut_forgets_the_steps_so_far() -> None:
+    rollout, game = Rollout((2,), np.dtype(np.float32), steps=3, num_envs=2), Game(2, 1, 0, end=0.0)
+    game.play(rollout)
+    game.outcome(rollout)
+    game.play(rollout)
+    rollout.cut(game.obs)  # before the outcome
+    for step in range(3):
+        game.play(rollout)
+        assert rollout.ring.is_first(torch.arange(*rollout.ring.newest().indices(10**6))).all() == (step == 0)
+        assert not rollout.is_complete
+        game.outcome(rollout)
+    game.play(rollout)
+    assert rollout.is_complete
+    (batch,) = rollout.minibatches(rollout.targets(0.9, 0.5, None), 1, 1)
+    assert isinstance(batch.obs, torch.Tensor)
+    assert sorted(batch.obs[:, 0].tolist()) == sorted(
+        float(row["obs"][env, 0]) for row in game.rows[2:5] for env in range(2)
+    )
+
+
+def test_values_of_other_observations_are_not_kept() -> None:
+    rollout, game = Rollout((2,), np.dtype(np.float32), steps=1, num_envs=2), Game(2, 1, 0)
+    game.play(rollout, torch.tensor([[1.0, 5.0, 2.0], [0.0, -1.0, -2.0]]))
+    rollout.keep_values(torch.from_numpy(game.obs), torch.full((2, 3), 9.0))
+    assert rollout.values[0].tolist() == [5, 0]
+
+
+def test_sequences_are_whole_environments_with_the_state_of_acting() -> None:
+    steps, envs = 4, 5
+    rollout = Rollout((2,), np.dtype(np.float32), steps=steps, num_envs=envs, state_size=3)
+    game, states = Game(envs, 1, 2, end=0.3), []
+    for number in range(2):
+        while not rollout.is_complete:
+            obs = game.obs.copy()
+            states.append((torch.randn(envs, 3), torch.randn(envs, 3)))
+            rollout.observe(obs, states[-1])
+            rollout.keep_values(rollout.latest(), torch.zeros(envs, ACTIONS))
+            game.rows.append({"obs": obs, "is_step": ~game.ended})
+            if not rollout.is_complete:
+                game.outcome(rollout)
+        first = number * steps
+        target = torch.arange(steps * envs).view(steps, envs).float()
+        seen = []
+        for batch in rollout.minibatches(target, 2, 1):
+            assert isinstance(batch.obs, Stretch)
+            chosen = [int(value) for value in batch.target.view(steps, -1)[0]]
+            seen += chosen
+            for kept, stored in zip(batch.obs.state, states[first], strict=True):
+                torch.testing.assert_close(kept, stored[chosen])
+            rows = game.rows[first : first + steps]
+            torch.testing.assert_close(batch.obs.obs, column(rows, "obs")[:, chosen])
+            assert number > 0 or batch.obs.episode_start[0].all()
+            read, before = slice(number == 0, None), game.rows[max(first - 1, 0) : first + steps - 1]
+            assert torch.equal(batch.obs.episode_start[read], ~column(before, "is_step")[:, chosen])
+            assert torch.equal(batch.obs.last.action[read], column(before, "action")[:, chosen])
+            assert torch.equal(batch.obs.last.reward[read], column(before, "reward")[:, chosen])
+        assert sorted(seen) == list(range(envs))
+        rollout.begin()
+        game.outcome(rollout)
+
+
+def test_too_many_minibatches_are_refused() -> None:
+    def make(num_envs: int, **fields: Any) -> Rollout:
+        config = AgentConfig(algorithm="pqn", rollout_length=4, **fields)
+        shape, dtype = (2,), np.dtype(np.float32)
+        return make_rollout(shape, dtype, config, num_envs=num_envs, frame_stack=1, device=torch.device("cpu"), seed=0)
+
+    assert make(2, minibatches=8).steps == 4
+    with pytest.raises(InvalidConfig, match="minibatches must be at most the 8 steps of a rollout, got 9"):
+        make(2, minibatches=9)
+    with pytest.raises(InvalidConfig, match="minibatches must be at most the 2 environments, whose sequences"):
+        make(2, minibatches=3, lstm=4)
