@@ -154,6 +154,7 @@ def test_the_style_decides_what_is_shown(
     line.update(ROW)
     line.stop()
     assert ("25,000/100,000 steps" in stderr.getvalue()) == bar
+    assert ("\x1b[2K" in stderr.getvalue()) == bar  # lines are erased to be redrawn
     line.say("something")
     assert ("something" in stderr.getvalue()) == (style != "none")
 
