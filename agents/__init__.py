@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from pixelq.agents.experience.batches import Batch
     from pixelq.agents.experience.replay import Replay
     from pixelq.agents.learning.own_targets import TargetInputs
+    from pixelq.agents.training.callbacks import Callback, Training
+    from pixelq.agents.training.stopping import StopAfter, StopAtScore, StopWithoutProgress
+    from pixelq.agents.training.trackers.mlflow_tracker import MlflowTracker
+    from pixelq.agents.training.trackers.trackio_tracker import TrackioTracker
+    from pixelq.agents.training.trackers.wandb_tracker import WandbTracker
 
 __all__ = [
     "DQN",
@@ -37,6 +42,7 @@ __all__ = [
     "Agent",
     "AgentConfig",
     "Batch",
+    "Callback",
     "Constant",
     "Cosine",
     "Evaluation",
@@ -45,14 +51,21 @@ __all__ = [
     "InvalidConfig",
     "InvalidRun",
     "Linear",
+    "MlflowTracker",
     "Piecewise",
     "Policy",
     "Replay",
     "RunFailed",
     "RunUnwritable",
+    "StopAfter",
+    "StopAtScore",
+    "StopWithoutProgress",
     "TargetInputs",
+    "TrackioTracker",
+    "Training",
     "TrainingDiverged",
     "UserError",
+    "WandbTracker",
     "__version__",
     "evaluate",
     "preset",
@@ -66,10 +79,18 @@ __version__ = version("pixelq")
 _IMPORTED_LATE = {
     "Agent": "agent",
     "Batch": "experience.batches",
+    "Callback": "training.callbacks",
     "DQN": "dqn",
     "Evaluation": "evaluation.evaluate",
+    "MlflowTracker": "training.trackers.mlflow_tracker",
     "Policy": "acting.policy",
     "Replay": "experience.replay",
+    "StopAfter": "training.stopping",
+    "StopAtScore": "training.stopping",
+    "StopWithoutProgress": "training.stopping",
+    "Training": "training.callbacks",
+    "TrackioTracker": "training.trackers.trackio_tracker",
+    "WandbTracker": "training.trackers.wandb_tracker",
     "TargetInputs": "learning.own_targets",
     "evaluate": "evaluation.evaluate",
 }

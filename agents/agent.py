@@ -61,6 +61,7 @@ class Agent(Policy):
         self.learner = Learner(self.network, self.config, self.seeds.learner)
         self.replay: Replay | None = None
         self._replay_origin: object = None
+        self.ongoing: object = None  # an `Ongoing` of the last training
         self.updates = 0
         self.episodes = 0
 
@@ -182,6 +183,7 @@ class Agent(Policy):
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over what a checkpoint holds of an agent; errors as in `Policy.restore`."""
         super().restore(checkpoint)
+        self.ongoing = None
         if checkpoint.learner is None:
             self.learner.sync_target()
         else:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from gymnasium.vector import VectorEnv
 
 from pixelq.agents.agent import Agent
+from pixelq.agents.training.callbacks import Callback
 from pixelq.agents.training.loop import train
-from pixelq.agents.training.options import LearnOptions
+from pixelq.agents.training.options import LearnOptions, ProgressStyle
 
 
 class DQN(Agent):
@@ -40,15 +42,19 @@ class DQN(Agent):
         checkpoint_every: int = LearnOptions.checkpoint_every,
         keep: int = LearnOptions.keep,
         log_every: int = LearnOptions.log_every,
-        progress: bool = False,
+        progress: bool | ProgressStyle = False,
         resume: bool = False,
+        callbacks: Sequence[Callback] = (),
         description: dict[str, Any] | None = None,
     ) -> Self:
         """Train for `steps` more agent steps, summed over the environments.
 
-        Every count is in agent steps. Nothing but `steps` and the environments changes what is learned. The replay is
-        kept for the next call with environments that are made alike, and emptied for others. SIGINT, SIGTERM, SIGHUP
-        and SIGUSR1 write a checkpoint and stop, unless they are ignored.
+        Nothing but `steps`, the environments and callbacks changes what is learned. SIGINT, SIGTERM, SIGHUP and SIGUSR1
+        write a checkpoint and stop, unless they are ignored.
+
+        The next call with the same environments goes on where the games stand: twelve calls of 1,000 steps are one of
+        12,000. If `learn`, `evaluate` or, for those of `make_vec`, anybody has reset or stepped them since, it begins
+        new episodes. The replay is kept for environments that are made alike, and emptied for others.
 
         Args:
             envs: Environments with next-step autoreset, as `pixelq.envs.make_vec` makes them.
@@ -60,8 +66,10 @@ class DQN(Agent):
             checkpoint_every: Steps between checkpoints; each evaluation and the last step write one too.
             keep: Number of newest checkpoints to keep, besides the best.
             log_every: Steps between rows of metrics.csv.
-            progress: Whether to show a progress line on stderr; without a terminal, plain lines from time to time.
+            progress: How to show progress on stderr: `bar`, `line` for a plain line every half minute, `none`, or
+                `auto`, as True, for a bar on a terminal and in a notebook and lines elsewhere. False is `none`.
             resume: Whether to go on exactly with the run in `out`, from whose checkpoint the agent was loaded.
+            callbacks: What is told of the training's events, and may stop it; see `Callback`.
             description: Further entries of config.json.
 
         Raises:
@@ -71,6 +79,7 @@ class DQN(Agent):
             InvalidCheckpoint: If the run in `out` cannot be resumed, or the agent is not the run's.
             TrainingDiverged: If the loss is no longer finite; the last good checkpoint is kept.
             RunUnwritable: If `out` can no longer be written.
+            CallbackFailed: If a callback raises an error; a checkpoint is kept.
             EnvironmentFailed: If the environments fail for the second time, or cannot be restarted.
         """
         options = LearnOptions(
@@ -85,5 +94,5 @@ class DQN(Agent):
             resume=resume,
             description=description or {},
         )
-        train(self, envs, steps, options)
+        train(self, envs, steps, options, callbacks)
         return self

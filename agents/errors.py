@@ -25,6 +25,11 @@ def printable(text: str, most: int = LONGEST_SENTENCE) -> str:
     return _shortened("".join(each if each.isprintable() else repr(each)[1:-1] for each in text), most)
 
 
+def one_line(error: Exception) -> str:
+    """Return the message of an error in one line, to be part of a sentence."""
+    return printable(str(error), 300)
+
+
 def _shortened(text: str, most: int) -> str:
     end = most // 4
     return text if len(text) <= most else f"{text[: most - end - 3]}...{text[-end:]}"
@@ -79,6 +84,24 @@ def how_to_install(extra: str) -> str:
 
 class TrainingDiverged(RunFailed):
     """The loss or a weight is no longer finite; the message names the step."""
+
+
+class CallbackFailed(RunFailed):
+    """A callback raised an error, from which this one comes.
+
+    Args:
+        what: Which callback failed, and how.
+
+    Attributes:
+        kept: The end of the sentence, about the last checkpoint.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what, self.kept = what, ""
+
+    def __str__(self) -> str:
+        return printable(f"{self.what}{self.kept}")
 
 
 class RunUnwritable(RunFailed):

@@ -27,10 +27,13 @@ from pixelq.envs.errors import InvalidEnv, quoted
 from pixelq.envs.flicker import DEEPEST_STACK, Flicker
 from pixelq.envs.ids import check_id, screen_size
 from pixelq.envs.protocols import NO_LIMIT, Protocol, with_flicker
+from pixelq.envs.resizing import LARGEST_FRAME
 from pixelq.envs.separate_games import SeparateGames
 
 ATARI_STACK = 4
 """Number of pictures in an observation of an Atari game unless another is asked for."""
+ATARI_SIZE = 84
+"""Height and width of a picture of an Atari game unless another is asked for."""
 FRAMES_PER_STEP = 4
 """Emulator frames in an agent step."""
 
@@ -44,8 +47,8 @@ Step = tuple[Observations, Rewards, Flags, Flags, dict[str, Any]]
 class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
     """N copies of one game with the preprocessing of Mnih et al. 2015, stepped synchronously.
 
-    An agent step is four frames, the last two max-pooled. An observation is a stack of S grey pictures of 84×84, one
-    per step, uint8 [N, S, 84, 84], the newest last. Rewards are the raw game's, float32 [N]; flags are bool [N].
+    An agent step is four frames, the last two max-pooled. An observation is a stack of S grey pictures, one per step,
+    uint8 [N, S, frame_size, frame_size], the newest last. Rewards are the raw game's, float32 [N]; flags are bool [N].
 
     Episodes restart automatically, one step late (`AutoresetMode.NEXT_STEP`): the step that ends an episode returns
     its final observation; the next step ignores that environment's action and returns reward 0, no flag and the first
@@ -69,6 +72,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         full_action_space: Whether to use all 18 joystick actions instead of the game's own.
         num_threads: Number of emulation threads, 0 for one per core of the machine.
         frame_stack: Number of pictures S in an observation, 1 to 16; those from before the episode are black.
+        frame_size: Height and width of a picture.
         colour: Whether observations are the screen alone, uint8 [N, 1, height, width, 3], for filming. They do not
             flicker.
 
@@ -89,21 +93,23 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         full_action_space: bool = False,
         num_threads: int = 0,
         frame_stack: int = ATARI_STACK,
+        frame_size: int = ATARI_SIZE,
         colour: bool = False,
     ) -> None:
         self.env_id = check_id(env_id)
         self.spec = gymnasium.spec(self.env_id)
-        _check_registered(self.env_id, self.spec.kwargs)
+        check_registered(self.env_id, self.spec.kwargs)
         self.protocol = with_flicker(protocol, 0.0) if colour else protocol
         self.num_envs = checked_count("num_envs", num_envs, least=1)
         bases = spread_seeds(seed, self.num_envs)
         self.frame_stack = 1 if colour else checked_count("frame_stack", frame_stack, least=1, most=DEEPEST_STACK)
+        frame_size = checked_count("frame_size", frame_size, least=1, most=LARGEST_FRAME)
         self._flicker = Flicker(self.protocol.flicker, self.num_envs, self.frame_stack)
-        _check_flag("full_action_space", full_action_space)
-        self.arguments: dict[str, Any] = {"full_action_space": True} if full_action_space else {}
-        if self.frame_stack != ATARI_STACK and not colour:
-            self.arguments["frame_stack"] = self.frame_stack
-        self._make_native = functools.partial(self._make, full_action_space, colour)
+        check_flag("full_action_space", full_action_space)
+        self.arguments = atari_arguments(
+            full_action_space, ATARI_STACK if colour else self.frame_stack, ATARI_SIZE if colour else frame_size
+        )
+        self._make_native = functools.partial(self._make, full_action_space, None if colour else frame_size)
         native = self._make_native(self.num_envs, num_threads)
         self._native: Native | None = native
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -115,6 +121,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self._num_actions = len(self.action_meanings)
         self._game = _game_text(self.env_id, protocol, self.action_meanings, self._flicker.options)
         self._log = ActionLog(bases, self._num_actions)
+        self.plays = 0  # resets and steps so far; see `plays.py`
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._is_reset = False
@@ -152,6 +159,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         bases = None if seed is None else spread_seeds(seed, self.num_envs)
         with self._exclusive() as native:
             require_received("reset", self._is_sent)
+            self.plays += 1
             if bases is not None:
                 self._log = ActionLog(bases, self._num_actions)
             seeds = self._log.reset(anew=bases is not None or not self._is_reset or self._has_rested)
@@ -177,6 +185,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         """
         with self._exclusive() as native:
             require_received("rest", self._is_sent)
+            self.plays += 1
             if not isinstance(native, SeparateGames):
                 if mask.any():
                     raise RuntimeError("no game can rest yet; call rest without any before the reset")
@@ -207,6 +216,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             require_reset(self._is_reset)
             if self._is_sent:
                 raise RuntimeError("send was called twice; call recv in between")
+            self.plays += 1
             self._log.append(checked)
             self._send(native, checked)
 
@@ -253,6 +263,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         log, crcs = ActionLog.from_state(state, self.num_envs, self._num_actions)
         with self._exclusive() as native:
             require_received("set_state", self._is_sent)
+            self.plays += 1
             self._is_reset = False
             self._wake(native)
             native.reset()  # needed before single environments can be reset
@@ -274,9 +285,10 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         """End the emulation threads."""
         self._native = None
 
-    def _make(self, full_action_space: bool, colour: bool, num_envs: int, num_threads: int) -> AtariVectorEnv:
+    def _make(self, full_action_space: bool, frame_size: int | None, num_envs: int, num_threads: int) -> AtariVectorEnv:
+        """Make native environments with pictures of a size, or in colour for None."""
         game: str = gymnasium.spec(self.env_id).kwargs["game"]
-        height, width = screen_size(game) if colour else (84, 84)
+        height, width = screen_size(game) if frame_size is None else (frame_size, frame_size)
         return AtariVectorEnv(
             game,
             num_envs,
@@ -291,7 +303,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             autoreset_mode=AutoresetMode.NEXT_STEP,
             img_height=height,
             img_width=width,
-            grayscale=not colour,
+            grayscale=frame_size is not None,
             stack_num=self.frame_stack,
             frameskip=FRAMES_PER_STEP,
             maxpool=True,
@@ -391,7 +403,17 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             self._lock.release()
 
 
-def _check_flag(name: str, value: bool) -> None:
+def atari_arguments(full_action_space: bool, frame_stack: int, frame_size: int) -> dict[str, Any]:
+    """Return the arguments of `make_vec` by which games differ, as JSON values."""
+    arguments = {
+        "full_action_space": (bool(full_action_space), False),
+        "frame_stack": (frame_stack, ATARI_STACK),
+        "frame_size": (frame_size, ATARI_SIZE),
+    }
+    return {name: value for name, (value, usual) in arguments.items() if value != usual}
+
+
+def check_flag(name: str, value: bool) -> None:
     """Check that a value is True or False.
 
     Raises:
@@ -401,7 +423,7 @@ def _check_flag(name: str, value: bool) -> None:
         raise InvalidEnv(f"{name} must be True or False, got {quoted(value)}")
 
 
-def _check_registered(env_id: str, kwargs: Mapping[str, Any]) -> None:
+def check_registered(env_id: str, kwargs: Mapping[str, Any]) -> None:
     """Check that an id was registered with no arguments that would change the game and that `AtariVec` cannot pass on.
 
     Raises:

@@ -23,13 +23,21 @@ class FilmedAtari(VectorWrapper[Observations, NDArray[np.int64], Observations, N
         protocol: As in `AtariVec`.
         full_action_space: As in `AtariVec`.
         frame_stack: As in `AtariVec`.
+        frame_size: As in `AtariVec`.
 
     Raises:
         InvalidEnv: If an argument is out of range or the game has no single-player mode.
     """
 
     def __init__(
-        self, env_id: str, seed: int, protocol: Protocol, *, full_action_space: bool = False, frame_stack: int = 4
+        self,
+        env_id: str,
+        seed: int,
+        protocol: Protocol,
+        *,
+        full_action_space: bool = False,
+        frame_stack: int = 4,
+        frame_size: int = 84,
     ) -> None:
         self._grey, self._colour = (
             AtariVec(
@@ -40,6 +48,7 @@ class FilmedAtari(VectorWrapper[Observations, NDArray[np.int64], Observations, N
                 full_action_space=full_action_space,
                 num_threads=1,
                 frame_stack=frame_stack,
+                frame_size=frame_size,
                 colour=colour,
             )
             for colour in (False, True)

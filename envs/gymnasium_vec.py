@@ -1,4 +1,4 @@
-"""Vector environments of any Gymnasium environment with Discrete actions and Box observations."""
+"""Vector environments of any Gymnasium environment with Discrete actions and observations that are numbers."""
 
 import zlib
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from pixelq.envs.checks import (
 )
 from pixelq.envs.errors import EnvironmentFailed, InvalidEnv, printable, quoted, reason
 from pixelq.envs.failures import Failures
+from pixelq.envs.observed import UNPREPARED, Preparation, range_notes
 from pixelq.envs.protocols import GYMNASIUM, Protocol
 from pixelq.envs.recipe import Recipe, Wrappers
 
@@ -35,8 +36,9 @@ Step = tuple[NDArray[Any], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bo
 class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     """N copies of one Gymnasium environment, stepped one after another in this process.
 
-    Observations are [N, *shape] as the environment returns them, rewards float32 [N], flags bool [N]. Episodes restart
-    automatically, one step late, as in `AtariVec`.
+    Observations of a Box are [N, *shape] as the environment returns them, those of other spaces laid out as one vector;
+    see `Preparation`. Rewards are float32 [N], flags bool [N]. Episodes restart automatically, one step late, as in
+    `AtariVec`.
 
     Whatever an environment raises while it is played, and a reward or observation that is not finite, becomes
     `EnvironmentFailed`; `restart` continues after it.
@@ -48,20 +50,23 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         render_mode: `rgb_array` for the method `frame`, otherwise None.
         max_episode_steps: Number of steps after which an episode is truncated, in place of the registered one; None for
             that. The wrappers lie around the limit, as with `gymnasium.make`.
+        preparation: What is done to the observations, after the wrappers.
         env_kwargs: Keyword arguments of the environment.
         wrappers: Classes or functions, or their names, that take an environment and return one; the first is the
             innermost.
+        preparation: What is done to the observations.
 
     Attributes:
         env_id: Id or name of the environment; None if it, a wrapper or an argument has no name.
         arguments: Arguments of `make_vec` that make the same environments again, as JSON values.
+        frame_stack: Number of pictures in an observation, 1 where they are not stacked.
+        notes: Sentences about observations that networks may read on another scale than they are meant.
 
     Raises:
-        InvalidEnv: If an argument is out of range, a dependency is missing, or the actions are not Discrete or the
-            observations not a Box.
+        InvalidEnv: If an argument is out of range, a dependency is missing, the actions are not Discrete, or the
+            observations cannot be seen by agents or prepared.
     """
 
-    frame_stack: int = 1
     frames_per_step: int = 1
     protocol: Protocol = GYMNASIUM
 
@@ -75,6 +80,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         max_episode_steps: int | None = None,
         env_kwargs: Mapping[str, Any] | None = None,
         wrappers: Wrappers = (),
+        preparation: Preparation = UNPREPARED,
     ) -> None:
         self._recipe = Recipe.of(env, env_kwargs, wrappers, max_episode_steps)
         self.env_id, self.arguments = self._recipe.env_id, self._recipe.arguments
@@ -84,6 +90,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         bases = spread_seeds(seed, self.num_envs)
         self.render_mode = render_mode
         self.max_episode_steps = max_episode_steps
+        self._preparation = preparation
         self._envs = self._make()
         self.spec = self._envs.spec
         self.metadata = {**self._envs.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -91,12 +98,16 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self.single_action_space = self._envs.single_action_space
         self.observation_space = self._envs.observation_space
         self.action_space = self._envs.action_space
-        actions, observations = self.single_action_space, self.single_observation_space
+        actions = self.single_action_space
         if not isinstance(actions, Discrete):
             raise self._invalid(f"has actions {printable(str(actions))}; give an environment with Discrete actions")
-        if not isinstance(observations, Box):
-            shown = printable(str(observations))
-            raise self._invalid(f"has observations {shown}; give an environment with a Box of them")
+        refusal = preparation.refusal(self._shown)
+        if refusal is not None:
+            raise self._invalid(refusal)
+        self.frame_stack = preparation.frame_stack if preparation.stacks(self._shown) else 1
+        if self.env_id is not None:
+            self.arguments = self.arguments | preparation.arguments(self._shown)
+        self.notes = range_notes(self._shown)
         self._num_actions, self._first_action = int(actions.n), int(actions.start)
         self._action_type = actions.dtype
         if self._first_action != 0:  # agents count actions from 0
@@ -108,6 +119,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self._done = np.zeros(self.num_envs, np.bool_)
         self._crcs = [0] * self.num_envs  # checksums of all results since the anchors
         self._outcome: NDArray[Any] = np.zeros((self.num_envs, 3))  # reward and flags of the latest step
+        self.plays = 0  # resets and steps so far; see `plays.py`
         self._is_reset = False
         self._has_rested = False  # so that the log does not determine the environments
         self._sent: NDArray[np.int64] | None = None
@@ -139,6 +151,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         checked_options(options)
         self._require_open()
         require_received("reset", self._sent is not None)
+        self.plays += 1
         anew = seed is not None or not self._is_reset or self._has_rested
         if seed is not None:
             self._log = ActionLog(spread_seeds(seed, self.num_envs), self._num_actions)
@@ -159,6 +172,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         """
         self._require_open()
         require_received("rest", self._sent is not None)
+        self.plays += 1
         for k in np.flatnonzero(mask):
             self._singles[k].rests = True
             self._has_rested = True
@@ -180,6 +194,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         require_reset(self._is_reset)
         if self._sent is not None:
             raise RuntimeError("send was called twice; call recv in between")
+        self.plays += 1
         self._sent = checked
 
     def recv(self) -> Step:
@@ -248,6 +263,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         """
         self._require_open()
         require_received("set_state", self._sent is not None)
+        self.plays += 1
         log, crcs = ActionLog.from_state(state, self.num_envs, self._num_actions)
         cause: EnvironmentFailed | None = None
         try:
@@ -292,7 +308,9 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self._singles: list[_ReplayableEnv] = []
 
         def wrapped(env: Env) -> _ReplayableEnv:
-            self._singles.append(_ReplayableEnv(recipe.wrap(env)))
+            env = recipe.wrap(env)
+            self._shown = env.observation_space
+            self._singles.append(_ReplayableEnv(self._preparation.wrap(env)))
             return self._singles[-1]
 
         def made() -> Env:

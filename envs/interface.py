@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from pixelq.envs.observed import range_notes
 from pixelq.envs.protocols import NO_LIMIT, Protocol
 
 
@@ -77,12 +78,23 @@ def resting(envs: object) -> Resting | None:
 
 def share_environments(one: VectorEnv[Any, Any, Any], other: VectorEnv[Any, Any, Any]) -> bool:
     """Return whether two vector environments step the same environment, also behind wrappers of any class."""
-    return not _all_inside(one).isdisjoint(_all_inside(other))
+    return not {id(each) for each in _all_inside(one)}.isdisjoint(id(each) for each in _all_inside(other))
 
 
-def _all_inside(envs: object) -> set[int]:
-    """Return the identities of environments and of all environments that they hold."""
-    found, seen, waiting = set[int](), set[int](), [envs]
+def wrapper_with_statistics(envs: VectorEnv[Any, Any, Any]) -> str | None:
+    """Return the class of a wrapper, of single environments or of all, with running statistics; None without one.
+
+    Such are Gymnasium's `NormalizeObservation` and `NormalizeReward`.
+    """
+    for each in _all_inside(envs):
+        if any(type(value).__name__ == "RunningMeanStd" for value in vars(each).values()):
+            return type(each).__name__
+    return None
+
+
+def _all_inside(envs: object) -> list[object]:
+    """Return environments and all environments that they hold."""
+    found, seen, waiting = list[object](), set[int](), [envs]
     while waiting:
         each = waiting.pop()
         if id(each) in seen:
@@ -91,9 +103,16 @@ def _all_inside(envs: object) -> set[int]:
         if isinstance(each, list | tuple):
             waiting.extend(each)
         elif isinstance(each, VectorEnv | gymnasium.Env):
-            found.add(id(each))
+            found.append(each)
             waiting.extend(vars(each).values())
     return found
+
+
+def notes_of(envs: VectorEnv[Any, Any, Any]) -> tuple[str, ...]:
+    """Return sentences about observations that networks may read on another scale than they are meant."""
+    is_changed = envs.single_observation_space != envs.unwrapped.single_observation_space
+    notes = None if is_changed else getattr(envs.unwrapped, "notes", None)
+    return range_notes(envs.single_observation_space) if notes is None else tuple(notes)
 
 
 def has_time_limit(envs: VectorEnv[Any, Any, Any]) -> bool:

@@ -9,13 +9,16 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from pixelq.envs.atari import ATARI_STACK, FRAMES_PER_STEP, AtariVec
+from pixelq.envs.atari import FRAMES_PER_STEP, AtariVec
+from pixelq.envs.atari_single import AtariGames
 from pixelq.envs.checks import checked_count
 from pixelq.envs.errors import InvalidEnv, quoted, reason
 from pixelq.envs.failures import Failures
 from pixelq.envs.film import FilmedAtari
 from pixelq.envs.gymnasium_vec import GymnasiumVec
 from pixelq.envs.ids import check_id, is_atari
+from pixelq.envs.make_atari import atari_vec, filmed_atari
+from pixelq.envs.observed import Preparation
 from pixelq.envs.protocols import GYMNASIUM, NO_LIMIT, Protocol, resolve_protocol, with_flicker
 from pixelq.envs.recipe import Recipe, Wrappers
 
@@ -29,59 +32,62 @@ def make_vec(
     full_action_space: bool = False,
     num_threads: int = 0,
     frame_stack: int | None = None,
+    frame_size: int | None = None,
+    grayscale: bool = False,
     flicker: float | None = None,
     max_episode_steps: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     wrappers: Wrappers = (),
-) -> AtariVec | GymnasiumVec:
+) -> AtariVec | AtariGames | GymnasiumVec:
     """Make N copies of an environment as one `gymnasium.vector.VectorEnv`.
 
     Ids that come with this package are `pixelq/Catch-v0` and, for agents with memory, `pixelq/TMaze-v0`,
     `pixelq/RepeatPrevious-v0` and `pixelq/CartPoleWithoutVelocities-v0`.
 
     Args:
-        id: `ALE/*-v5`; any Gymnasium id with Discrete actions and a Box observation, also one of the form
+        id: `ALE/*-v5`; any Gymnasium id with Discrete actions and observations that are numbers, also one of the form
             `MODULE:ID`, whose module is imported; or a class or function that makes such an environment, or its name
-            as `MODULE:NAME` or `MODULE:NAME(key=value)`.
+            as `MODULE:NAME` or `MODULE:NAME(key=value)`. Other observations than a Box become one vector; see
+            `Preparation`.
         num_envs: Number of copies N.
         seed: Non-negative seed; two different seeds share no environment.
         protocol: `sticky`, `nature`, `100k`, one of them with flicker as in `sticky+flicker=0.5`, or a `Protocol`.
             Only Atari games depend on it.
         full_action_space: Atari only: whether to use all 18 joystick actions instead of the game's own.
         num_threads: Atari only: number of emulation threads, 0 for one per core of the machine.
-        frame_stack: Atari only: number of pictures in an observation, 1 to 16; None for 4. For others, a
-            number above 1 has no effect but a warning.
+        frame_stack: Number of pictures in an observation, 1 to 16, those from before the episode black; None for 4 on
+            Atari and 1 otherwise. Where there are no pictures, a number above 1 has no effect but a warning.
+        frame_size: Height and width to which pictures are resized, 1 to 512; None for 84 on Atari and otherwise those
+            that they have.
+        grayscale: Whether pictures in colour become grey. Those of Atari games always are.
         flicker: Atari only: probability in [0, 1), per step, that the newest frame is black (Hausknecht and Stone
             2015), in place of the protocol's. None keeps the protocol's.
         max_episode_steps: Number of steps after which an episode is truncated, in place of the protocol's or of the
-            registered one; None keeps that. An Atari step is four frames. Wrappers lie around this limit, as with
-            `gymnasium.make`: one that repeats actions makes episodes shorter.
-        env_kwargs: Keyword arguments of the environment, such as `{"is_slippery": False}`.
+            registered one; None keeps that. An Atari step is four frames. Wrappers lie around this limit.
+        env_kwargs: Keyword arguments of the environment, such as `{"is_slippery": False}`; of an Atari game its `mode`,
+            `difficulty`, and `obs_type="ram"` for the 128 bytes of memory in place of pictures.
         wrappers: What to wrap around each environment, the innermost first: classes or functions that take an
-            environment and return one, or their names as `MODULE:NAME` or `MODULE:NAME(key=value)`.
+            environment and return one, or their names as `MODULE:NAME` or `MODULE:NAME(key=value)`. Atari games with
+            wrappers or `env_kwargs` are stepped one after another and not in threads.
 
-    The attribute `arguments` of the result holds what `make_vec` needs besides id, number, seed and protocol to make
-    the same environments again, as JSON values. Agents save it, and `pixelq evaluate`, `report` and `train --resume`
-    use it. A lambda and what is defined in a function cannot be found again: then `env_id` is None, and only Python can
-    go on with the run.
+    The result's attribute `arguments` holds what makes the same environments again, as JSON values; agents save it. A
+    lambda and what is defined in a function cannot be found again: then `env_id` is None, and only Python can go on.
 
     Raises:
         InvalidEnv: If there is no such environment or protocol, an argument is out of range, the environment cannot be
             made, or one that is no Atari game is to flicker.
     """
     id = check_id(id) if isinstance(id, str) or not callable(id) else id
-    rules = _rules(id, protocol, flicker, frame_stack, max_episode_steps)
+    rules = _rules(id, protocol, flicker, max_episode_steps)
     if isinstance(id, str) and is_atari(id):
-        _check_native(id, env_kwargs, wrappers)
-        stack = ATARI_STACK if frame_stack is None else frame_stack
-        options: dict[str, Any] = {"full_action_space": full_action_space, "frame_stack": stack}
-        made = AtariVec(id, num_envs, seed, rules, num_threads=num_threads, **options)
-        if max_episode_steps is not None:
-            made.arguments["max_episode_steps"] = int(max_episode_steps)
-        return made
-    return GymnasiumVec(
-        id, num_envs, seed, max_episode_steps=max_episode_steps, env_kwargs=env_kwargs, wrappers=wrappers
-    )
+        recipe = Recipe.of(id, env_kwargs, wrappers, max_episode_steps)
+        pictures = (full_action_space, frame_stack, frame_size)
+        return atari_vec(recipe, num_envs, seed, rules, *pictures, num_threads=num_threads)
+    preparation = Preparation(frame_size, grayscale, 1 if frame_stack is None else frame_stack)
+    made: dict[str, Any] = {"env_kwargs": env_kwargs, "wrappers": wrappers, "preparation": preparation}
+    envs = GymnasiumVec(id, num_envs, seed, max_episode_steps=max_episode_steps, **made)
+    _warn_of_stack(preparation.frame_stack, envs.frame_stack)
+    return envs
 
 
 def make_filmed(
@@ -91,11 +97,13 @@ def make_filmed(
     *,
     full_action_space: bool = False,
     frame_stack: int | None = None,
+    frame_size: int | None = None,
+    grayscale: bool = False,
     flicker: float | None = None,
     max_episode_steps: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     wrappers: Wrappers = (),
-) -> FilmedAtari | GymnasiumVec:
+) -> FilmedAtari | AtariGames | GymnasiumVec:
     """Make one environment that plays the same as that of `make_vec` and has a method `frame()`.
 
     `frame()` returns the current picture in colour, uint8 [height, width, 3], without flicker. The arguments are those
@@ -105,19 +113,15 @@ def make_filmed(
         InvalidEnv: As in `make_vec`, and if the environment draws no picture.
     """
     id = check_id(id) if isinstance(id, str) or not callable(id) else id
-    rules = _rules(id, protocol, flicker, frame_stack, max_episode_steps)
+    rules = _rules(id, protocol, flicker, max_episode_steps)
     if isinstance(id, str) and is_atari(id):
-        _check_native(id, env_kwargs, wrappers)
-        stack = ATARI_STACK if frame_stack is None else frame_stack
-        return FilmedAtari(id, seed, rules, full_action_space=full_action_space, frame_stack=stack)
-    made: dict[str, Any] = {
-        "max_episode_steps": max_episode_steps,
-        "env_kwargs": env_kwargs,
-        "wrappers": wrappers,
-    }
+        recipe = Recipe.of(id, env_kwargs, wrappers, max_episode_steps)
+        return filmed_atari(recipe, seed, rules, full_action_space, frame_stack, frame_size)
+    made: dict[str, Any] = {"max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs, "wrappers": wrappers}
     GymnasiumVec(id, 1, seed, **made).close()  # raises a clear error for whatever has nothing to do with drawing
     _check_draws(Recipe.of(id, **made))
-    return GymnasiumVec(id, 1, seed, render_mode="rgb_array", **made)
+    preparation = Preparation(frame_size, grayscale, 1 if frame_stack is None else frame_stack)
+    return GymnasiumVec(id, 1, seed, render_mode="rgb_array", preparation=preparation, **made)
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
@@ -134,30 +138,13 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
             raise InvalidEnv(f"the environments need the argument {quoted(name)}, which this version does not have")
 
 
-def _check_native(env_id: str, env_kwargs: Mapping[str, Any] | None, wrappers: Wrappers) -> None:
-    """Check that the native Atari environment can play a game as it is asked for.
-
-    Raises:
-        InvalidEnv: If it has arguments of its own or wrappers.
-    """
-    for name, value in (("env_kwargs", env_kwargs), ("wrappers", wrappers)):
-        if value:
-            raise InvalidEnv(
-                f"{env_id!r} takes no {name}, because all games of Atari are played in one native environment; "
-                "leave them out"
-            )
-
-
 def _rules(
     id: str | Callable[..., gymnasium.Env[Any, Any]],
     protocol: str | Protocol,
     flicker: float | None,
-    frame_stack: int | None,
     max_episode_steps: int | None,
 ) -> Protocol:
     """Return the protocol with the given flicker and time limit, or its own for None.
-
-    Warn of a frame stack that has no effect.
 
     Raises:
         InvalidEnv: If there is no such protocol, the flicker or the limit is out of range, or an environment that is no
@@ -171,16 +158,20 @@ def _rules(
     if is_other:
         if (resolved.flicker if flicker is None else flicker) != 0.0:
             raise InvalidEnv("only Atari games flicker; leave flicker out")
-        if frame_stack not in (None, 1):
-            warnings.warn(
-                f"only Atari games stack frames, so frame_stack {frame_stack} has no effect; "
-                "register the environment with gymnasium.wrappers.FrameStackObservation to stack its observations",
-                stacklevel=3,  # the caller of make_vec
-            )
         return resolved
     if max_episode_steps is not None:
         resolved = replace(resolved, max_frames=max_episode_steps * FRAMES_PER_STEP)
     return resolved if flicker is None else with_flicker(resolved, flicker)
+
+
+def _warn_of_stack(asked_for: int, stack: int) -> None:
+    """Warn of a frame stack that has no effect."""
+    if stack != asked_for:
+        warnings.warn(
+            f"only pictures are stacked, so frame_stack {asked_for} has no effect; "
+            "wrap the environment in gymnasium.wrappers.FrameStackObservation to stack its observations",
+            stacklevel=3,  # the caller of make_vec
+        )
 
 
 def _check_draws(recipe: Recipe) -> None:

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 from torch.overrides import TorchFunctionMode
 
-Init = Literal["torch", "xavier", "fan_in"]
+from pixelq.networks.norms import LayerNorm, image_norm, vector_norm
+
+Init = Literal["torch", "xavier", "fan_in", "he", "xavier_normal", "orthogonal"]
+
+
+CUT_OFF_STD = 0.87962566103423978
+"""Standard deviation of a standard normal variable that is cut off at ±2."""
 
 
 class Encoder(nn.Module):
@@ -47,7 +53,9 @@ def initialize(module: nn.Module, init: Init) -> None:
         init: "torch" keeps PyTorch's default, weights and biases uniform in ±1/√fan_in, which was also the default of
             Torch7 and so that of Mnih et al. (2015). The other two are Dopamine's (Castro et al. 2018) and set biases
             to zero: "xavier" draws weights uniformly in ±√(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, equation
-            16), as its DQN does; "fan_in" in ±√(√3 / fan_in), as its distributional agents do.
+            16), as its DQN does; "fan_in" in ±√(√3 / fan_in), as its distributional agents do. The others set biases to
+            zero too: "he" has the variance 2 / fan_in (He et al. 2015) and "xavier_normal" 2 / (fan_in + fan_out), both
+            normal and cut off at two standard deviations, as JAX does; "orthogonal" has the gain √2 (Saxe et al. 2014).
 
     Raises:
         ValueError: If `init` is unknown.
@@ -58,13 +66,41 @@ def initialize(module: nn.Module, init: Init) -> None:
         return
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
-            if init == "xavier":
-                nn.init.xavier_uniform_(layer.weight)
-            else:
-                bound = math.sqrt(math.sqrt(3) / layer.weight[0].numel())
-                nn.init.uniform_(layer.weight, -bound, bound)
+            _draw(layer.weight, init)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def initialize_output(layer: nn.Module, init: Init) -> None:
+    """Initialise a layer without an activation after it, in place: "he" then has the variance 1 / fan_in, as in PQN.
+
+    For all others, and for layers with an initialisation of their own, it stays as `initialize` has left it.
+    """
+    if init == "he" and isinstance(layer, nn.Linear):
+        _truncated_normal(layer.weight, 1 / layer.in_features)
+
+
+def _draw(weight: Tensor, init: Init) -> None:
+    """Draw the weights [out, in, ...] of a layer in place."""
+    fan_in, fan_out = weight[0].numel(), weight[:, 0].numel()
+    match init:
+        case "xavier":
+            nn.init.xavier_uniform_(weight)
+        case "fan_in":
+            bound = math.sqrt(math.sqrt(3) / fan_in)
+            nn.init.uniform_(weight, -bound, bound)
+        case "he":
+            _truncated_normal(weight, 2 / fan_in)
+        case "xavier_normal":
+            _truncated_normal(weight, 2 / (fan_in + fan_out))
+        case "orthogonal":
+            nn.init.orthogonal_(weight, math.sqrt(2))
+
+
+def _truncated_normal(weight: Tensor, variance: float) -> None:
+    """Draw normal weights within two standard deviations, which are widened so that the variance is as given."""
+    std = math.sqrt(variance) / CUT_OFF_STD
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
 
 class DrawnFrom(TorchFunctionMode):
@@ -139,15 +175,11 @@ def with_spectral_norm(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
-def image_relu(channels: int, layer_norm: bool) -> list[nn.Module]:
-    """Return a ReLU for images [B, channels, H, W], preceded by layer normalisation (Ba et al. 2016) if asked for.
-
-    Each image has one mean and one variance, over channels and pixels together; each channel has its own scale and
-    shift. (PQN's JAX code, Gallici et al. 2025, instead normalises each pixel over its channels.)
-    """
-    return [nn.GroupNorm(1, channels), nn.ReLU()] if layer_norm else [nn.ReLU()]
+def image_relu(channels: int, layer_norm: LayerNorm) -> list[nn.Module]:
+    """Return a ReLU for images [B, channels, H, W], preceded by `image_norm`."""
+    return [*image_norm(channels, layer_norm), nn.ReLU()]
 
 
-def vector_relu(features: int, layer_norm: bool) -> list[nn.Module]:
-    """Return a ReLU for vectors [B, features], preceded by layer normalisation (Ba et al. 2016) if asked for."""
-    return [nn.LayerNorm(features), nn.ReLU()] if layer_norm else [nn.ReLU()]
+def vector_relu(features: int, layer_norm: LayerNorm) -> list[nn.Module]:
+    """Return a ReLU for vectors [B, features], preceded by `vector_norm`."""
+    return [*vector_norm(features, layer_norm), nn.ReLU()]

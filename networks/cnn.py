@@ -3,7 +3,7 @@
 All take images [B, C, H, W], scale uint8 by 1/255 and cast other types to float32 without scaling. With
 `features=None` the dense layer is left out and the features are the flattened convolution: a value head has its own
 hidden layer, since dueling streams, noisy layers and IQN each need it there. With `layer_norm` layer normalisation
-precedes every ReLU, including that of the dense layer; see `pixelq.networks.base.image_relu`.
+precedes every ReLU, including that of the dense layer; see `pixelq.networks.norms.image_norm`.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,12 @@ from pixelq.networks.base import (
     vector_relu,
     with_spectral_norm,
 )
+from pixelq.networks.norms import LayerNorm
 
 Padding = Literal["valid", "same"]
 
 
-def _image_shape(shape: Sequence[int], network: str, smallest: int = 1) -> tuple[int, int, int]:
+def image_shape(shape: Sequence[int], network: str, smallest: int = 1) -> tuple[int, int, int]:
     """Return channels, height and width of an image shape, both sides of which must be at least `smallest`."""
     if len(shape) != 3:
         raise ValueError(f"input_shape of {network} must be [channels, height, width], got {list(shape)}")
@@ -36,7 +37,7 @@ def _image_shape(shape: Sequence[int], network: str, smallest: int = 1) -> tuple
     return channels, height, width
 
 
-def _dense(in_features: int, features: int | None, layer_norm: bool) -> tuple[nn.Sequential, int]:
+def _dense(in_features: int, features: int | None, layer_norm: LayerNorm) -> tuple[nn.Sequential, int]:
     """Return the dense ReLU layer that ends an encoder, empty without `features`, and the width of its output."""
     if features is None:
         return nn.Sequential(), in_features
@@ -55,7 +56,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def _convolutions(
-    shape: tuple[int, int, int], table: Sequence[tuple[int, int, int]], *, padding: Padding, layer_norm: bool
+    shape: tuple[int, int, int], table: Sequence[tuple[int, int, int]], *, padding: Padding, layer_norm: LayerNorm
 ) -> tuple[nn.Sequential, int]:
     """Return convolutions of (filters, kernel, stride), a ReLU after each, and the width of their flattened output."""
     channels, height, width = shape
@@ -95,12 +96,12 @@ class NatureCNN(Encoder):
         *,
         padding: Padding = "valid",
         init: Init = "torch",
-        layer_norm: bool = False,
+        layer_norm: LayerNorm = False,
     ) -> None:
         super().__init__()
         if padding not in ("valid", "same"):
             raise ValueError(f"padding must be 'valid' or 'same', got {padding!r}")
-        shape = _image_shape(input_shape, "NatureCNN", smallest=36 if padding == "valid" else 1)
+        shape = image_shape(input_shape, "NatureCNN", smallest=36 if padding == "valid" else 1)
         table = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
         self.convolutions, flat = _convolutions(shape, table, padding=padding, layer_norm=layer_norm)
         self.dense, self.out_features = _dense(flat, features, layer_norm)
@@ -129,9 +130,11 @@ class DataEfficientCNN(Encoder):
         ValueError: If `input_shape` is not an image's, or below 25×25.
     """
 
-    def __init__(self, input_shape: Sequence[int], features: int | None = 256, *, layer_norm: bool = False) -> None:
+    def __init__(
+        self, input_shape: Sequence[int], features: int | None = 256, *, layer_norm: LayerNorm = False
+    ) -> None:
         super().__init__()
-        shape = _image_shape(input_shape, "DataEfficientCNN", smallest=25)
+        shape = image_shape(input_shape, "DataEfficientCNN", smallest=25)
         table = ((32, 5, 5), (64, 5, 5))
         self.convolutions, flat = _convolutions(shape, table, padding="valid", layer_norm=layer_norm)
         self.dense, self.out_features = _dense(flat, features, layer_norm)
@@ -146,7 +149,7 @@ class DataEfficientCNN(Encoder):
 class _ResidualBlock(nn.Module):
     """Residual block x + conv(relu(conv(relu(x)))), which keeps the number of channels and the size."""
 
-    def __init__(self, channels: int, spectral: bool, layer_norm: bool) -> None:
+    def __init__(self, channels: int, spectral: bool, layer_norm: LayerNorm) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for _ in range(2):
@@ -196,10 +199,10 @@ class ImpalaCNN(Encoder):
         *,
         spectral_norm: bool = False,
         adaptive_pool: int | None = None,
-        layer_norm: bool = False,
+        layer_norm: LayerNorm = False,
     ) -> None:
         super().__init__()
-        channels, image_height, image_width = _image_shape(input_shape, "ImpalaCNN", smallest=8)
+        channels, image_height, image_width = image_shape(input_shape, "ImpalaCNN", smallest=8)
         if width < 1:
             raise ValueError(f"width must be at least 1, got {width}")
         if adaptive_pool is not None and adaptive_pool < 1:
@@ -238,9 +241,11 @@ class MinAtarCNN(Encoder):
         ValueError: If `input_shape` is not an image's, or below 3×3.
     """
 
-    def __init__(self, input_shape: Sequence[int], features: int | None = 128, *, layer_norm: bool = False) -> None:
+    def __init__(
+        self, input_shape: Sequence[int], features: int | None = 128, *, layer_norm: LayerNorm = False
+    ) -> None:
         super().__init__()
-        shape = _image_shape(input_shape, "MinAtarCNN", smallest=3)
+        shape = image_shape(input_shape, "MinAtarCNN", smallest=3)
         self.convolutions, flat = _convolutions(shape, ((16, 3, 1),), padding="valid", layer_norm=layer_norm)
         self.dense, self.out_features = _dense(flat, features, layer_norm)
 

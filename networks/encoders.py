@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
-from pixelq.networks.base import Encoder, Init
+from pixelq.networks.activations import Activation, replace_relu
+from pixelq.networks.base import Encoder, Init, initialize
 from pixelq.networks.cnn import DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
+from pixelq.networks.hadamax import HadamaxCNN
 from pixelq.networks.mlp import MLP
+from pixelq.networks.norms import LayerNorm
 
-ENCODERS = ("auto", "mlp", "nature", "dopamine", "impala", "minatar", "der")
+ENCODERS = ("auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "hadamax", "hadamax_deep")
 Layout = Literal["CHW", "HWC", "HW"]
 
 
@@ -70,7 +73,8 @@ def make_encoder(
     width: int = 1,
     spectral_norm: bool = False,
     adaptive_pool: int | None = None,
-    layer_norm: bool = False,
+    layer_norm: LayerNorm = False,
+    activation: Activation = "relu",
     init: Init | None = None,
 ) -> Encoder:
     """Return an encoder for observations of `shape`, which maps [B, *shape] to [B, encoder.out_features].
@@ -78,8 +82,9 @@ def make_encoder(
     Args:
         name: "mlp"; "nature" (Mnih et al. 2015); "dopamine" (the same with SAME padding and Xavier initialisation,
             Castro et al. 2018); "impala" (Espeholt et al. 2018); "minatar" (Young & Tian 2019); "der", data-efficient
-            Rainbow's (van Hasselt et al. 2019); or "auto": "nature" for images of at least 36×36, "minatar" for smaller
-            ones (not of stacks), "mlp" for vectors and anything else.
+            Rainbow's (van Hasselt et al. 2019); "hadamax" (Kooi et al. 2025) and its deeper variant "hadamax_deep"; or
+            "auto": "nature" for images of at least 36×36, "minatar" for smaller ones (not of stacks), "mlp" for vectors
+            and anything else.
         shape: Shape of one observation, without the batch: a vector, [C, H, W], [H, W, C] or [H, W], or a stack of
             images, [S, C, H, W] or [S, H, W, C], which counts as one image of S · C channels; `image_layout` tells
             the images apart.
@@ -87,9 +92,11 @@ def make_encoder(
         features: Width of the dense layer that ends a convolutional encoder; None ends it with the flattened
             convolution, as a value head has its own hidden layer. The MLP ignores it.
         width, spectral_norm, adaptive_pool: Options of "impala" only; see `ImpalaCNN`.
-        layer_norm: Whether to normalise before each ReLU of the encoder.
-        init: Initialisation of "nature" and "dopamine", see `pixelq.networks.base.initialize`; None for their own,
-            "torch" and "xavier". Other encoders ignore it.
+        layer_norm: Whether to normalise before each activation of the encoder, and how; see `image_norm`. Both
+            "hadamax" have their own normalisation and activation, and ignore this and the next.
+        activation: "relu", or "gelu" in the form with tanh.
+        init: Initialisation, see `pixelq.networks.base.initialize`; None for the encoder's own: "xavier" of "dopamine",
+            "xavier_normal" of both "hadamax", "torch" of all others.
 
     Raises:
         ValueError: If the name is unknown, a CNN is asked for observations that are not images or are too small for
@@ -106,21 +113,35 @@ def make_encoder(
         raise ValueError(f"encoder must be 'impala' to use {given[0]}, got {name!r}")
     if name == "mlp":
         widths = (hidden,) if isinstance(hidden, int) else hidden
-        return MLP(math.prod(shape), widths, layer_norm=layer_norm)
+        encoder: Encoder = MLP(math.prod(shape), widths, layer_norm=layer_norm)
+    else:
+        impala = {"width": width, "spectral_norm": spectral_norm, "adaptive_pool": adaptive_pool}
+        encoder = _for_images(name, shape, features, layer_norm, init, impala)
+    if not name.startswith("hadamax"):
+        replace_relu(encoder, activation)
+    if init is not None and name not in ("nature", "dopamine"):
+        initialize(encoder, init)
+    return encoder
+
+
+def _for_images(
+    name: str,
+    shape: tuple[int, ...],
+    features: int | None,
+    layer_norm: LayerNorm,
+    init: Init | None,
+    impala: dict[str, Any],
+) -> Encoder:
+    """Return the convolutional encoder of that name for observations of `shape`; see `make_encoder`."""
     if len(shape) not in (2, 3, 4):
         raise ValueError(f"encoder {name!r} needs images of 2 to 4 dimensions, got shape {list(shape)}; use 'mlp'")
     layout = image_layout(shape[-3:])
     is_plain = layout == "CHW" and len(shape) == 3
     shape = _channels_first(shape)
     if name == "impala":
-        encoder: Encoder = ImpalaCNN(
-            shape,
-            width,
-            features,
-            spectral_norm=spectral_norm,
-            adaptive_pool=adaptive_pool,
-            layer_norm=layer_norm,
-        )
+        encoder: Encoder = ImpalaCNN(shape, features=features, layer_norm=layer_norm, **impala)
+    elif name.startswith("hadamax"):
+        encoder = HadamaxCNN(shape, features, deep=name == "hadamax_deep")
     else:
         encoder = _make_cnn(name, shape, features, layer_norm, init)
     return encoder if is_plain else _InLayout(encoder, layout)
@@ -136,8 +157,10 @@ def _automatic(shape: tuple[int, ...]) -> str:
     return "minatar" if min(sides) >= 3 and len(shape) < 4 else "mlp"
 
 
-def _make_cnn(name: str, shape: Sequence[int], features: int | None, layer_norm: bool, init: Init | None) -> Encoder:
-    """Return the convolutional encoder of that name, other than "impala", for images [C, H, W]."""
+def _make_cnn(
+    name: str, shape: Sequence[int], features: int | None, layer_norm: LayerNorm, init: Init | None
+) -> Encoder:
+    """Return the convolutional encoder of that name, other than "impala" and "hadamax", for images [C, H, W]."""
     if name == "nature":
         return NatureCNN(shape, features, layer_norm=layer_norm, init=init or "torch")
     if name == "dopamine":

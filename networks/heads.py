@@ -86,6 +86,19 @@ class ValueHead(Protocol):
         """
 
 
+class ScalarTargetHead(ValueHead, Protocol):
+    """Interface of the heads that also learn from a target that is a number, such as a λ-return."""
+
+    def loss_to(self, value: Any, action: Tensor, target: Tensor) -> HeadLoss:
+        """Return the loss, the priorities and the q-values of actions [B] to target returns [B], each [B].
+
+        Args:
+            value: The network's representation at the state.
+            action: [B] int64, the actions taken.
+            target: [B] returns, without gradient.
+        """
+
+
 def of_action(values: Tensor, action: Tensor) -> Tensor:
     """Return the values [B] or [B, K] of the actions [B] among [B, A] or [B, A, K]."""
     dim = action.dim()  # the actions' dimension of the values
@@ -202,8 +215,16 @@ class ScalarHead(nn.Module):
     def loss(self, value: Tensor, target: Target, generator: torch.Generator | None = None) -> HeadLoss:
         """Return the loss [B] of the TD error, with its absolute value as priority; see `ValueHead.loss`."""
         error = td_error(value, target, self.rescaling)  # [B]
+        return self._loss(value, target.action, error, target.weight)
+
+    def loss_to(self, value: Tensor, action: Tensor, target: Tensor) -> HeadLoss:
+        """Return the loss [B] of the distance to a return [B], likewise; see `ScalarTargetHead.loss_to`."""
+        error = (rescale(target) if self.rescaling else target) - of_action(value, action)
+        return self._loss(value, action, error, None)
+
+    def _loss(self, value: Tensor, action: Tensor, error: Tensor, weight: Tensor | None) -> HeadLoss:
         if self.loss_kind == "squared":
             loss = error.square()
         else:
-            loss = huber(error) if target.weight is None else huber_of_weighted(error, target.weight)
-        return HeadLoss(loss, error.detach().abs(), self.q(of_action(value.detach(), target.action)))
+            loss = huber(error) if weight is None else huber_of_weighted(error, weight)
+        return HeadLoss(loss, error.detach().abs(), self.q(of_action(value.detach(), action)))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pixelq.networks.base import Encoder, Init, initialize, pixels_to_float, vector_relu
+from pixelq.networks.norms import LayerNorm
 
 
 class MLP(Encoder):
@@ -25,7 +26,7 @@ class MLP(Encoder):
     """
 
     def __init__(
-        self, in_features: int, hidden: Sequence[int] = (512,), *, init: Init = "torch", layer_norm: bool = False
+        self, in_features: int, hidden: Sequence[int] = (512,), *, init: Init = "torch", layer_norm: LayerNorm = False
     ) -> None:
         super().__init__()
         widths = [in_features, *hidden]

@@ -5,8 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pixelq.networks.base import Init, initialize
+from pixelq.networks.activations import Activation, activation_of
+from pixelq.networks.base import Init, initialize, initialize_output
 from pixelq.networks.noisy import LayerNoise, NoisyLinear
+from pixelq.networks.norms import LayerNorm, vector_norm
 
 
 class StreamNoise(NamedTuple):
@@ -24,21 +26,29 @@ class Noise(NamedTuple):
 
 
 class Stream(nn.Module):
-    """Layers linear → (layer norm) → ReLU → linear, [..., D] to [..., out]; only the last without a hidden layer."""
+    """Layers linear → (norm) → activation → linear, [..., D] to [..., out]; only the last without a hidden layer."""
 
     def __init__(
-        self, in_features: int, out_features: int, hidden: int | None, noisy_sigma: float | None, layer_norm: bool
+        self,
+        in_features: int,
+        out_features: int,
+        hidden: int | None,
+        noisy_sigma: float | None,
+        layer_norm: LayerNorm,
+        activation: Activation,
     ) -> None:
         super().__init__()
         self.hidden = _linear(in_features, hidden, noisy_sigma) if hidden else None
-        self.norm = nn.LayerNorm(hidden) if hidden and layer_norm else None
+        norm = vector_norm(hidden, layer_norm) if hidden else []
+        self.norm = norm[0] if norm else None
+        self.activation = activation_of(activation)
         self.out = _linear(hidden or in_features, out_features, noisy_sigma)
 
     def forward(self, x: Tensor, noise: StreamNoise | None = None) -> Tensor:
         """Map features [B, ..., D] to [B, ..., out]."""
         if self.hidden is not None:
             x = _apply(self.hidden, x, noise and noise.hidden)
-            x = torch.relu(x if self.norm is None else self.norm(x))
+            x = self.activation(x if self.norm is None else self.norm(x))
         # bfloat16 has eight significant bits, and would round values by more than they differ between actions. This
         # layer is small.
         with torch.autocast(x.device.type, enabled=False):
@@ -59,12 +69,13 @@ class ActionStreams(nn.Module):
         in_features: D.
         num_actions: A.
         outputs: Number of outputs for each action: 1 for a mean, the number of atoms or quantiles for a distribution.
-        hidden: Width of the hidden ReLU layer; 0 or None leaves it out.
+        hidden: Width of the hidden layer; 0 or None leaves it out.
         dueling: Whether to split into two streams, each with its own hidden layer, V + A − mean over actions of A
             (Wang et al. 2016, equation 9; without their scaling of the gradient into the encoder). For a
             distribution each output is combined separately, before any softmax (Hessel et al. 2018, "Rainbow").
         noisy_sigma: σ₀ of noisy layers (Fortunato et al. 2018); None for plain layers.
-        layer_norm: Whether to normalise before the hidden ReLU (Ba et al. 2016).
+        layer_norm: Whether to normalise before the hidden activation (Ba et al. 2016), and how; see `vector_norm`.
+        activation: "relu", or "gelu" in the form with tanh.
         init: See `pixelq.networks.base.initialize`; noisy layers have their own initialisation.
 
     Raises:
@@ -80,7 +91,8 @@ class ActionStreams(nn.Module):
         hidden: int | None = 512,
         dueling: bool = False,
         noisy_sigma: float | None = None,
-        layer_norm: bool = False,
+        layer_norm: LayerNorm = False,
+        activation: Activation = "relu",
         init: Init = "torch",
     ) -> None:
         super().__init__()
@@ -92,9 +104,13 @@ class ActionStreams(nn.Module):
         self.in_features, self.num_actions, self.outputs = in_features, num_actions, outputs
         self.init = init  # for the layers that a head adds
         # Without dueling, the advantages are the values themselves.
-        self.advantage = Stream(in_features, num_actions * outputs, hidden, noisy_sigma, layer_norm)
-        self.state_value = Stream(in_features, outputs, hidden, noisy_sigma, layer_norm) if dueling else None
+        layers = (hidden, noisy_sigma, layer_norm, activation)
+        self.advantage = Stream(in_features, num_actions * outputs, *layers)
+        self.state_value = Stream(in_features, outputs, *layers) if dueling else None
         initialize(self, init)
+        for stream in (self.advantage, self.state_value):
+            if stream is not None:
+                initialize_output(stream.out, init)
 
     def forward(self, features: Tensor, noise: Noise | None = None) -> Tensor:
         """Map features [B, ..., D] to [B, ..., A, outputs]; noise of B rows has one row for each row of the batch."""

@@ -78,6 +78,10 @@ Names = Annotated[
 """Type of a field for classes and functions by name, as `pixelq.envs.named` has them."""
 Modules = Annotated[tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE"), tyro.conf.UseAppendAction]
 """Type of a field for `--import MODULE`, whose values `import_modules` takes."""
+Callbacks = Annotated[
+    tuple[str, ...], tyro.conf.arg(name="callback", metavar="NAME[,NAME...]"), tyro.conf.UseAppendAction
+]
+"""Type of a field for `--callback`, whose values `parse_callbacks` takes."""
 
 
 def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args | None = None) -> Args:

@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pixelq.agents import Policy
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.errors import InvalidRun, UserError
-from pixelq.agents.evaluation.episode import evaluation_game, film_episode
 from pixelq.agents.evaluation.film import check_films
 from pixelq.agents.evaluation.players import score_all
 from pixelq.agents.evaluation.scoring import (
@@ -22,6 +20,7 @@ from pixelq.agents.evaluation.scoring import (
     Score,
     ScoreFile,
     checkpoints_of,
+    film,
     mark_of,
     request_of,
     score,
@@ -225,10 +224,8 @@ def _baseline_line(row: Baseline, frames: int) -> str:
 def _film(request: Request, folder: Path) -> None:
     """Film an episode that the evaluation does not play."""
     path = folder / f"{short_name(request.env)}-step{request.step}-seed{request.seed}.mp4"
-    policy = Policy.load(request.checkpoint, request.device)
-    game = evaluation_game(policy, request.env, request.protocol, None, request.seed, request.env_arguments)
     with PlayProgress("films", 1) as progress:
-        total = film_episode(policy, game, path, progress.step)
+        total = film(request, path, progress.step)
     print(f"filmed an episode of return {total:g}: {path}", file=sys.stderr)
 
 

@@ -19,6 +19,7 @@ VERBS = {
     "train": "train an agent and keep its run in a folder",
     "evaluate": "play full episodes with a saved policy",
     "report": "make a page of runs that opens in any browser",
+    "status": "print how far runs are",
     "watch": "show the progress of runs live in the browser",
     "compare": "lay runs beside published learning curves",
     "benchmark": "measure training speed against other libraries",

@@ -16,6 +16,7 @@ from pixelq.agents.results.formatting import format_duration, format_interval, f
 from pixelq.agents.results.records import differences
 from pixelq.agents.runs.tables import read_run
 from pixelq.agents.storage.checkpoint import agent_files
+from pixelq.agents.storage.environments import ARGUMENTS
 from pixelq.agents.storage.files import replace_folder
 from pixelq.agents.storage.pretrained import ALIASES, CARD, CONFIG, EVALUATION
 from pixelq.agents.storage.rules import rules_of
@@ -24,7 +25,8 @@ from pixelq.scripts.flags.pack import PackArgs
 from pixelq.scripts.flags.train import COUNTS, defaults_of, protocol_flags
 from pixelq.scripts.main import run
 
-FLAGS = ("env", "preset", "num_envs", "seed", "protocol", "full_action_space", "flicker", "max_episode_steps", *COUNTS)
+ENV_FLAGS = ("max_episode_steps", "frame_size", "grayscale")
+FLAGS = ("env", "preset", "num_envs", "seed", "protocol", "full_action_space", "flicker", *ENV_FLAGS, *COUNTS)
 """Flags of `pixelq train` that its command line may need, besides those of the agent."""
 
 
@@ -64,6 +66,7 @@ def command_of(config: Mapping[str, Any]) -> str:
     """
     defaults = vars(defaults_of(config["preset"]))
     values = {name: value for name, value in config.items() if name not in ("protocol", "flicker")}
+    values |= {name: config[ARGUMENTS][name] for name in ENV_FLAGS if name in config.get(ARGUMENTS, {})}
     values |= protocol_flags(rules_of(config))
     changed = {name: values[name] for name in FLAGS if values.get(name, defaults[name]) != defaults[name]}
     changed = {"env": config["env"], "preset": config["preset"], "steps": config["steps"]} | changed

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidRun, RunUnwritable
+from pixelq.agents import DQN, AgentConfig, Callback, InvalidCheckpoint, InvalidRun, RunUnwritable
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import RunFailed, UserError, how_to_install
@@ -32,10 +32,12 @@ from pixelq.agents.storage.pointers import CHECKPOINTS
 from pixelq.envs import check_imported, is_atari, make_vec, with_flicker
 from pixelq.envs.ids import check_id, short_name
 from pixelq.envs.named import modules_to_trust
+from pixelq.scripts.callbacks import make_callbacks, parse_callbacks
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.flags.train import TrainArgs
 from pixelq.scripts.main import run as run_verb
 from pixelq.scripts.modules import import_modules
+from pixelq.scripts.tracking import make_trackers, say_untracked
 
 RUNS = Path("runs")
 """Folder of the runs that are given no other."""
@@ -48,11 +50,14 @@ def main(args: TrainArgs) -> None:
         if args.deterministic:
             _use_deterministic_algorithms(args)
         import_modules(args.modules)
+        names = parse_callbacks(args.callbacks)
+        args = dataclasses.replace(args, callbacks=tuple(map(str, names)))
+        callbacks = [*make_callbacks(names), *make_trackers(args.track, args.track_project)]  # before a folder is made
         if args.resume:
             check_imported(args.env, {"wrappers": args.wrappers})
-            _resume(args)
+            _resume(args, callbacks)
         else:
-            _start(args)
+            _start(args, callbacks)
 
 
 def _use_deterministic_algorithms(args: TrainArgs) -> None:
@@ -67,7 +72,7 @@ def _use_deterministic_algorithms(args: TrainArgs) -> None:
     torch.use_deterministic_algorithms(True)
 
 
-def _start(args: TrainArgs) -> None:
+def _start(args: TrainArgs, callbacks: Sequence[Callback]) -> None:
     """Train a new agent."""
     args = dataclasses.replace(args, env=check_id(args.env))  # before it is part of a folder's name
     if args.num_envs > args.agent.replay_capacity:  # checked before so many environments are made
@@ -80,7 +85,7 @@ def _start(args: TrainArgs) -> None:
         envs = _make_envs(args, args.num_envs, args.seed)
         space, actions = envs.single_observation_space, envs.single_action_space
         agent = DQN(space, actions, args.agent, device=args.device, seed=args.seed)
-        _learn(agent, envs, args)
+        _learn(agent, envs, args, callbacks)
 
 
 @contextmanager
@@ -107,13 +112,14 @@ def _new_folder(name: str) -> Iterator[Path]:
             RUNS.rmdir()
 
 
-def _resume(args: TrainArgs) -> None:
+def _resume(args: TrainArgs, callbacks: Sequence[Callback]) -> None:
     """Go on from the newest checkpoint of a run; a run that was stopped before its first checkpoint starts again."""
     assert args.out is not None
+    say_untracked(args.out, args.track)
     newest = newest_checkpoint(args.out / CHECKPOINTS, lambda line: print(f"pixelq train: {line}", file=sys.stderr))
     if newest is None:
         check_has_no_checkpoint_yet(args.out)
-        return _start(args)
+        return _start(args, callbacks)
     agent = DQN.load(newest, args.device)
     protocol = with_flicker(args.protocol, args.flicker).rules if is_atari(args.env) else agent.protocol
     config = dataclasses.replace(agent.config, cuda_graph=args.agent.cuda_graph)
@@ -142,17 +148,20 @@ def _resume(args: TrainArgs) -> None:
             f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps, or evaluate it"
         )
     envs = _make_envs(args, args.num_envs, derived_seed(args.seed, "resumed training", agent.step))
-    _learn(agent, envs, args)
+    _learn(agent, envs, args, callbacks)
 
 
 def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
+    stack, size = _pictures(args)
     return make_vec(
         args.env,
         num_envs,
         seed,
         args.protocol,
         full_action_space=args.full_action_space,
-        frame_stack=args.agent.frame_stack if is_atari(args.env) else None,
+        frame_stack=stack,
+        frame_size=size,
+        grayscale=args.grayscale,
         flicker=args.flicker,
         max_episode_steps=args.max_episode_steps,
         env_kwargs=args.env_kwargs,
@@ -160,7 +169,22 @@ def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
     )
 
 
-def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
+def _pictures(args: TrainArgs) -> tuple[int | None, int | None]:
+    """Return how many pictures are stacked, and their size, None for the environment's own.
+
+    Outside Atari both are for those who ask: by `--frame-size`, by `--grayscale`, or by a setting of the agent that is
+    not its default.
+    """
+    usual, is_game = AgentConfig(), is_atari(args.env)
+    size = args.frame_size
+    if size is None and (is_game or args.agent.frame_size != usual.frame_size):
+        size = args.agent.frame_size
+    stack = args.agent.frame_stack
+    is_asked_for = is_game or size is not None or args.grayscale or stack != usual.frame_stack
+    return stack if is_asked_for else None, size
+
+
+def _learn(agent: DQN, envs: Any, args: TrainArgs, callbacks: Sequence[Callback]) -> None:
     """Train up to the last step, evaluate the policy that was saved, and print where everything is."""
     assert args.out is not None
     evaluation_envs = _make_envs(args, min(8, args.evaluation_episodes), derived_seed(args.seed, "choice of the best"))
@@ -174,11 +198,13 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
         checkpoint_every=args.checkpoint_every,
         keep=args.keep,
         log_every=args.log_every,
-        progress=True,
+        progress=args.progress,
         resume=args.resume,
+        callbacks=callbacks,
         description={
             "preset": args.preset,
             **({} if args.name is None else {"name": args.name}),
+            **({"callbacks": list(args.callbacks)} if args.callbacks else {}),
             "full_action_space": args.full_action_space,
             "final_episodes": args.final_episodes,
             **({} if args.max_episode_steps is None else {"max_episode_steps": args.max_episode_steps}),
@@ -197,14 +223,14 @@ def _learn(agent: DQN, envs: Any, args: TrainArgs) -> None:
     all_curves = f"tensorboard --logdir {args.out} for all of them"
     if not has_tensorboard():
         all_curves = f"TensorBoard would have all of them: {how_to_install('tensorboard')}"
-    trusted = dict.fromkeys([*args.modules, *modules_to_trust([args.env, *args.wrappers])])
-    needed = "".join(f" --import {module}" for module in trusted)
+    needed = dict.fromkeys([*args.modules, *modules_to_trust([args.env, *args.wrappers])])
+    imports = "".join(f" --import {module}" for module in needed)
     print(
         f"\n  run       {args.out}\n"
         f"  policy    {result.request.checkpoint}   (figures in {args.out / FINAL_EVALUATION})\n"
         f"  curve     {curve}   ({all_curves})\n"
-        f"  evaluate  pixelq evaluate {args.out} --video {args.out / 'video'}{needed}\n"
-        f"  go on     pixelq train --resume --out {args.out} --steps {2 * args.steps}{needed}"
+        f"  evaluate  pixelq evaluate {args.out} --video {args.out / 'video'}{imports}\n"
+        f"  go on     pixelq train --resume --out {args.out} --steps {2 * args.steps}{imports}"
     )
 
 

@@ -35,7 +35,7 @@ TABLE = {
     "insight": "errors acting evaluation networks envs",
     "results": "errors config storage runs evaluation envs",
     "report": "errors config storage acting runs evaluation insight results networks envs",
-    "agents": "errors config acting experience learning evaluation agent dqn",
+    "agents": "errors config acting experience learning evaluation agent training dqn",
 }
 """Rooms that each room may import, besides itself; `agents` is the public face, agents/__init__.py."""
 TABLE["scripts"] = " ".join(TABLE)

@@ -25,6 +25,7 @@ from pixelq.networks import (
     FractionHead,
     ImplicitHead,
     Init,
+    LayerNorm,
     QNetwork,
     QuantileHead,
     ScalarHead,
@@ -199,8 +200,9 @@ def _make_encoder(observation_shape: tuple[int, ...], config: AgentConfig) -> En
         width=config.encoder_width,
         spectral_norm=config.spectral_norm,
         adaptive_pool=config.adaptive_pool,
-        layer_norm=config.layer_norm,
-        init=_init(config),
+        layer_norm=_layer_norm(config),
+        activation=config.activation,
+        init=_encoder_init(config),
     )
 
 
@@ -218,8 +220,9 @@ def _make_streams(in_features: int, num_actions: int, config: AgentConfig) -> Ac
         hidden=config.hidden,
         dueling=config.dueling,
         noisy_sigma=config.noisy_sigma if config.noisy else None,
-        layer_norm=config.layer_norm,
-        init=_init(config) or "torch",
+        layer_norm=_layer_norm(config),
+        activation=config.activation,
+        init=_head_init(config),
     )
 
 
@@ -232,7 +235,9 @@ def make_head(in_features: int, num_actions: int, config: AgentConfig) -> ValueH
         case "scalar":
             return ScalarHead(streams, loss=config.loss, rescaling=config.value_rescaling)
         case "categorical":
-            return CategoricalHead(streams, config.v_min, config.v_max)
+            return CategoricalHead(
+                streams, config.v_min, config.v_max, loss=config.categorical_loss, sigma=config.hl_gauss_sigma
+            )
         case "quantile":
             return QuantileHead(streams, config.kappa)
         case "implicit":
@@ -270,8 +275,21 @@ def set_options(head: ValueHead, config: AgentConfig) -> None:
             head.entropy, head.kappa = config.fraction_entropy, config.kappa
 
 
-def _init(config: AgentConfig) -> Init | None:
-    """Return the initialisation of Dopamine's encoder, which depends on the head; None for other encoders."""
+def _layer_norm(config: AgentConfig) -> LayerNorm:
+    return "channels" if config.channel_norm else config.layer_norm
+
+
+def _encoder_init(config: AgentConfig) -> Init | None:
+    """Return the initialisation of the encoder; None for its own. Dopamine's depends on the head."""
+    if config.initialization != "auto":
+        return config.initialization
     if config.encoder != "dopamine":
         return None
     return "xavier" if config.head == "scalar" else "fan_in"
+
+
+def _head_init(config: AgentConfig) -> Init:
+    """Return the initialisation of the head's layers, which goes with the encoder's."""
+    if config.initialization == "auto" and config.encoder in ("hadamax", "hadamax_deep"):
+        return "he"
+    return _encoder_init(config) or "torch"

@@ -26,8 +26,8 @@ from pixelq.agents.config.integers import MOST_SEED, checked_integer
 from pixelq.agents.config.parts import handed_over, is_handed_over
 from pixelq.agents.config.presets import config_of
 from pixelq.agents.config.seeds import agent_seeds
-from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig, UnregisteredPart
-from pixelq.agents.storage.checkpoint import Checkpoint, one_line, read_checkpoint, read_description
+from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig, UnregisteredPart, one_line
+from pixelq.agents.storage.checkpoint import Checkpoint, read_checkpoint, read_description
 from pixelq.agents.storage.environments import ARGUMENTS, FromFile, env_arguments
 from pixelq.agents.storage.json_values import check_types
 from pixelq.agents.storage.pretrained import find_policy
@@ -380,6 +380,19 @@ class Policy:
         self.action_masks = bool(state.get(ACTION_MASKS, False))
 
 
+@contextmanager
+def _describing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn errors about what a checkpoint says of its agent into InvalidCheckpoint while the context lasts."""
+    try:
+        yield
+    except InvalidCheckpoint:
+        raise
+    except UnregisteredPart as error:
+        raise InvalidCheckpoint(f"{path} cannot be loaded: {error}") from error
+    except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+        raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error
+
+
 def _check_handed_over(path: str | os.PathLike[str], config: AgentConfig, encoder: nn.Module | None) -> None:
     """Check that an encoder is handed over to `load` if, and only if, one was when the agent was made.
 
@@ -394,19 +407,6 @@ def _check_handed_over(path: str | os.PathLike[str], config: AgentConfig, encode
         )
     if given is not None and given != config.encoder:
         raise InvalidCheckpoint(f"{path} was trained with the encoder {config.encoder}, got encoder={given}")
-
-
-@contextmanager
-def _describing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn errors about what a checkpoint says of its agent into InvalidCheckpoint while the context lasts."""
-    try:
-        yield
-    except InvalidCheckpoint:
-        raise
-    except UnregisteredPart as error:
-        raise InvalidCheckpoint(f"{path} cannot be loaded: {error}") from error
-    except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
-        raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error
 
 
 def _pixels(obs: NDArray[Any]) -> NDArray[np.uint8]:

@@ -27,6 +27,7 @@ from pixelq.agents.errors import InvalidConfig
 Group = Literal[
     "returns and targets",
     "replay and updates",
+    "rollouts",
     "optimiser",
     "exploration",
     "head",
@@ -114,7 +115,9 @@ class AgentConfig:
     gradient_steps: int = setting(1, "replay and updates", "updates", least=1)
     """Updates on each occasion; `gradient_steps` / `train_every` is the replay ratio."""
     target_update_every: int = setting(10_000, "returns and targets", "steps", least=1)
-    """Steps between two copies of the online network to the target network."""
+    """Steps between two copies of the online network to the target network (no effect with `target_tau`)."""
+    target_tau: float | None = setting(None, "returns and targets", above=0.0, most=1.0)
+    """Share τ by which the target network moves towards the online one after each update; None for whole copies."""
     learning_rate: float | Schedule = setting(2.5e-4, "optimiser", above=0.0)
     """Step size of the optimiser, or a schedule: `linear(start, end, steps)`, `cosine(start, end, steps)`,
     `exponential(start, end, steps, limit=0)` or `piecewise((0, value), (step, value), …)` with numbers or schedules as
@@ -124,11 +127,11 @@ class AgentConfig:
     learning_rate_steps: int | None = setting(None, "optimiser", "steps", least=1)
     """Steps of the linear decay to `learning_rate_end`, counted from `learning_starts`; None for a constant rate."""
     weight_decay: float = setting(0.0, "optimiser", least=0.0)
-    """Decoupled weight decay of Adam (Loshchilov & Hutter 2019); 0 for none."""
-    optimizer: Literal["adam", "rmsprop"] = setting("adam", "optimiser")
-    """Adam (Kingma & Ba 2015), or the centred RMSProp of Mnih et al. 2015."""
+    """Decoupled weight decay of Adam and RAdam (Loshchilov & Hutter 2019); 0 for none."""
+    optimizer: Literal["adam", "rmsprop", "radam"] = setting("adam", "optimiser")
+    """Adam (Kingma & Ba 2015), the centred RMSProp of Mnih et al. 2015, or RAdam (Liu et al. 2020)."""
     adam_epsilon: float = setting(1e-8, "optimiser", above=0.0)
-    """Adam's ε, added to the root of the second moment."""
+    """Adam's and RAdam's ε, added to the root of the second moment."""
     rmsprop_decay: float = setting(0.95, "optimiser", least=0.0, most=1.0)
     """Decay of both running moments of the centred RMSProp."""
     rmsprop_epsilon: float = setting(0.01 / 32**2, "optimiser", above=0.0)
@@ -172,6 +175,10 @@ class AgentConfig:
     """Least return of the categorical head's support."""
     v_max: float = setting(10.0, "head")
     """Greatest return of the categorical head's support."""
+    categorical_loss: Literal["projection", "hl_gauss"] = setting("projection", "head")
+    """Target of the categorical head: a projected distribution (C51), or a smeared number (Farebrother et al. 2024)."""
+    hl_gauss_sigma: float = setting(0.75, "head", above=0.0)
+    """Standard deviation of a smeared target, in widths of an atom's bin (no effect with projection)."""
     quantiles: int = setting(200, "head", least=1)
     """Quantiles of the quantile head; fractions that the fqf head proposes."""
     tau_samples: int = setting(64, "head", least=1)
@@ -235,12 +242,16 @@ class AgentConfig:
     priority_eta: float = setting(0.9, "prioritised replay", least=0.0, most=1.0)
     """Priority of a sequence: η · max + (1 − η) · mean of its steps' (no effect without an LSTM)."""
     frame_stack: int = setting(4, "encoder", "frames", least=1, most=16)
-    """Frames in an observation of an Atari game, read when environments are made; learning sets it to theirs."""
+    """Frames in an observation of pictures, read when environments are made; learning sets it to theirs."""
+    frame_size: int = setting(84, "encoder", "pixels", least=1, most=512)
+    """Height and width of an Atari game's frames, read when environments are made; learning sets it to theirs."""
     reset_every: int | None = setting(None, "resets", "updates", least=1)
     """Updates between resets: a new head, the encoder shrunk towards a new one (Schwarzer et al. 2023); None: never."""
     reset_shrink: float = setting(0.5, "resets", least=0.0, most=1.0)
     """Share of the encoder's weights that a reset keeps (BBF 0.5, SR-SPR 0.8); the rest comes from a new encoder."""
-    encoder: Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der"] | str = setting("auto", "encoder")
+    encoder: (
+        Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "hadamax", "hadamax_deep"] | str
+    ) = setting("auto", "encoder")
     """Network from observation to features, built in or registered; auto takes mlp for vectors, nature for images,
     minatar for small ones."""
     encoder_width: int = setting(1, "encoder", least=1)
@@ -250,7 +261,13 @@ class AgentConfig:
     adaptive_pool: int | None = setting(None, "encoder", "pixels", least=1)
     """Side of the max-pooled image at the end of the impala encoder (6 in Clark et al. 2025); None for no pooling."""
     layer_norm: bool = setting(False, "encoder")
-    """Layer normalisation before each ReLU of encoder and head (Ba et al. 2016)."""
+    """Layer normalisation before each activation of encoder and head, over channels and pixels (Ba et al. 2016)."""
+    channel_norm: bool = setting(False, "encoder")
+    """The same over channels only, with ε 1e-6 (Gallici et al. 2025); both hadamax encoders always have it."""
+    activation: Literal["relu", "gelu"] = setting("relu", "encoder")
+    """Activation of encoder and head; gelu is the form with tanh, which both hadamax encoders always have."""
+    initialization: Literal["auto", "torch", "he", "orthogonal"] = setting("auto", "encoder")
+    """Initial weights: the encoder's own (auto), PyTorch's, He-normal, or orthogonal with gain √2; biases are 0."""
     hidden: int = setting(512, "encoder", "units", least=0)
     """Units in the hidden layer of the head, and of the MLP encoder; 0 leaves both out."""
     precision: Literal["float32", "bfloat16", "auto"] = setting("float32", "arithmetic")
@@ -358,7 +375,16 @@ class AgentConfig:
         self._require("sequence_period", self.sequence_period <= self.sequence_length, "at most sequence_length")
         for name in ("lstm_last_action", "lstm_last_reward"):
             self._require(name, self.lstm is not None or not getattr(self, name), "False without an lstm")
-        is_scalar = self.head == "scalar" or is_own("head", self.head)  # an own head may read what it likes
+        self._require("channel_norm", not (self.channel_norm and self.layer_norm), "False with layer_norm")
+        self._require(
+            "initialization", self.initialization == "auto" or not self.spectral_norm, "auto with spectral_norm"
+        )
+        # An own head may read what it likes.
+        is_projection = self.categorical_loss == "projection" or is_own("head", self.head)
+        self._require(
+            "categorical_loss", is_projection or self.head == "categorical", "projection unless the head is categorical"
+        )
+        is_scalar = self.head == "scalar" or is_own("head", self.head)
         self._require("loss", is_scalar or self.loss == "huber", "huber unless the head is scalar")
         self._require("value_rescaling", is_scalar or not self.value_rescaling, "False unless the head is scalar")
         self._require(
@@ -367,7 +393,7 @@ class AgentConfig:
             "False with munchausen, whose soft maximum selects no action",
         )
         self._require(
-            "weight_decay", self.weight_decay == 0 or self.optimizer == "adam", "0 with the optimizer rmsprop"
+            "weight_decay", self.weight_decay == 0 or self.optimizer != "rmsprop", "0 with the optimizer rmsprop"
         )
         for name, default in (("encoder_width", 1), ("spectral_norm", False), ("adaptive_pool", None)):
             is_fine = getattr(self, name) == default or self.encoder == "impala" or is_own("encoder", self.encoder)

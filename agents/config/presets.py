@@ -21,7 +21,7 @@ PRESETS: dict[str, Make] = {}
 PRESET_PROTOCOLS: dict[str, str] = {}
 """Names of the protocols by which the presets' sources play Atari games, by preset; see `pixelq.envs.PROTOCOLS`."""
 
-_NOT_LEARNING = frozenset({"evaluation_epsilon", "evaluation_noise", "frame_stack", "cuda_graph"})
+_NOT_LEARNING = frozenset({"evaluation_epsilon", "evaluation_noise", "frame_stack", "frame_size", "cuda_graph"})
 """Fields that do not tell presets apart: they concern evaluations, the environments or the speed."""
 
 

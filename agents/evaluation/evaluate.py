@@ -18,6 +18,7 @@ from pixelq.agents.errors import InvalidConfig
 from pixelq.envs import human_normalized_score
 from pixelq.envs.action_masks import ActionMasks
 from pixelq.envs.interface import env_id, has_time_limit, resting
+from pixelq.envs.plays import note_play
 
 LIMIT = 27_000
 """Agent steps after which an episode is cut off in an evaluation of environments without a time limit, as on Atari."""
@@ -176,6 +177,7 @@ class _Games:
     def reset(self, seed: int | None) -> None:
         """Start an episode in each environment that has any left."""
         num_envs = self.envs.num_envs
+        note_play(self.envs)
         if self._resting is not None:
             self._resting.rest(np.zeros(num_envs, np.bool_))
         self._obs, info = self.envs.reset(seed=seed)

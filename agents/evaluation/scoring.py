@@ -14,17 +14,17 @@ from typing import Any
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import InvalidCheckpoint, RunFailed, UserError
-from pixelq.agents.evaluation.episode import evaluation_rules, make_arguments
+from pixelq.agents.evaluation.episode import evaluation_game, evaluation_rules, film_episode, make_arguments
 from pixelq.agents.evaluation.evaluate import LIMIT, Evaluation, evaluate
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_description
 from pixelq.agents.storage.environments import ARGUMENTS, FromFile, env_arguments
 from pixelq.agents.storage.files import digest_of_file, open_to_append, read_regular, replace_file
-from pixelq.agents.storage.json_values import check_types
+from pixelq.agents.storage.json_values import check_types, is_number
 from pixelq.agents.storage.pointers import CHECKPOINTS, Mark, marked
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
 from pixelq.agents.storage.rules import rules_of, with_rules
-from pixelq.agents.storage.validation import count, is_number, observations
+from pixelq.agents.storage.validation import count, observations
 from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec, split_rules
 
 NUM_ENVS = 8
@@ -266,6 +266,13 @@ def score(
         envs.close()
     frames = request.step * envs.frames_per_step
     return policy, Score(request, mark_of(request.checkpoint), frames, envs.protocol.rules, result, epsilon)
+
+
+def film(request: Request, path: Path, stepped: Callable[[int], None] = lambda steps: None) -> float:
+    """Film an episode of a checkpoint that `score` does not play, and return its return; see `film_episode`."""
+    policy = Policy.load(request.checkpoint, request.device)
+    game = evaluation_game(policy, request.env, request.protocol, None, request.seed, request.env_arguments)
+    return film_episode(policy, game, path, stepped)
 
 
 class ScoreFile:

@@ -200,6 +200,13 @@ class Learner:
             for optimizer in self.optimizers.values():
                 drop_subnormals(optimizer)
 
+    @torch.no_grad()
+    def move_target(self, tau: float) -> None:
+        """Move the target network towards the online one: θ⁻ ← (1 − τ) θ⁻ + τ θ (Lillicrap et al. 2016)."""
+        torch._foreach_lerp_(list(self.target_network.parameters()), list(self.network.parameters()), tau)
+        for buffer, other in zip(self.target_network.buffers(), self.network.buffers(), strict=True):
+            buffer.copy_(other)  # such as spectral normalisation's vector, which belongs to no mean
+
     def sync_target(self) -> None:
         """Copy the online network to the target network."""
         self.target_network.load_state_dict(self.network.state_dict())

@@ -1,4 +1,4 @@
-"""Optimisers: PyTorch's Adam, and the centred RMSProp of Mnih et al. 2015, which PyTorch lacks."""
+"""Optimisers: PyTorch's Adam and RAdam, and the centred RMSProp of Mnih et al. 2015, which PyTorch lacks."""
 
 from __future__ import annotations
 
@@ -56,12 +56,34 @@ class CentredRMSProp(torch.optim.Optimizer):
             torch._foreach_sub_(params, steps)
 
 
+class RAdam(torch.optim.RAdam):
+    """PyTorch's RAdam (Liu et al. 2020), which divides the gradients first, as its fused optimisers can."""
+
+    grad_scale: Tensor | None = None
+    """Number [] by which the gradients are divided in place; None for no division."""
+
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Take one step along the gradients in `.grad`."""
+        if self.grad_scale is not None:
+            torch._foreach_div_(_gradients(self), self.grad_scale)
+        return super().step(closure)
+
+
 def make_optimizer(config: AgentConfig, params: Sequence[nn.Parameter], rate: float) -> torch.optim.Optimizer:
     """Return the configuration's optimiser over parameters; its step size is a tensor on their device, first `rate`."""
     device = params[0].device
     learning_rate = torch.tensor(rate, device=device, dtype=torch.float32)
     if config.optimizer == "rmsprop":
         return CentredRMSProp(params, learning_rate, config.rmsprop_decay, config.rmsprop_epsilon)
+    if config.optimizer == "radam":
+        return RAdam(
+            params,
+            lr=learning_rate,
+            eps=config.adam_epsilon,
+            weight_decay=config.weight_decay,
+            decoupled_weight_decay=True,
+            capturable=device.type == "cuda",
+        )
     kind = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
     return kind(
         params,

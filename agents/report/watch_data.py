@@ -17,10 +17,10 @@ from pixelq.agents.results.comparison import MILLION, published_beside
 from pixelq.agents.results.formatting import describe_rules, shortened
 from pixelq.agents.results.records import preset_name, read_evaluation
 from pixelq.agents.runs.columns import GREATEST, LATEST
-from pixelq.agents.runs.progress import EVALUATING, FINISHED, TRAINING, read_progress
+from pixelq.agents.runs.progress import read_progress, state_by_steps
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.files import open_regular
-from pixelq.agents.storage.validation import is_count, is_number, number_in
+from pixelq.agents.storage.json_values import is_count, is_number, number_in
 
 COLUMNS = {
     "metrics": tuple(
@@ -31,8 +31,6 @@ COLUMNS = {
 """Columns of each table that the page shows."""
 MOST_ROWS = 5000
 """Greatest number of rows of a table in one answer; the page asks for the next ones."""
-SILENT_SECONDS = 60.0
-"""Seconds without a new progress.json after which a run counts as not running; writing a checkpoint takes a while."""
 MOST_KEPT = 20_000
 """Number of rows of a table from which on neighbouring rows are put together."""
 MOST_BYTES = 2**23
@@ -194,17 +192,15 @@ class LiveRun:
         """Return whether the run is still going, and its progress; without a progress.json, by its tables."""
         progress = read_progress(self.run)
         if progress is not None:
-            age = max(0.0, time.time() - progress.written)
-            is_silent = progress.phase in (TRAINING, EVALUATING) and age > SILENT_SECONDS
             told = asdict(progress) | {"environments": len(progress.returns)}
             told |= {name: told[name][:MOST_EPISODES] for name in ("returns", "lengths")}
-            return {"state": "silent" if is_silent else progress.phase, "progress": told}
+            return {"state": progress.state, "progress": told}
         try:
             written = max((self.run / name).stat().st_mtime for name in ("config.json", "metrics.csv"))
         except OSError:
             written = 0.0
         steps = _count(config.get("steps"))
-        state = FINISHED if last and steps and (last["step"] or 0) >= steps else "unknown"
+        state = state_by_steps(int(last["step"] or 0) if last else 0, steps)
         known = {name: last[name] for name in ("step", "frames", "epsilon", "wall_seconds")} if last else {"step": 0}
         return {"state": state, "progress": {"phase": state, "written": written, "steps": steps, **known}}
 

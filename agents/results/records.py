@@ -18,11 +18,10 @@ import numpy as np
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.presets import PRESET_PROTOCOLS, PRESETS, preset_of
 from pixelq.agents.config.schedules import shown_setting
-from pixelq.agents.errors import InvalidConfig, InvalidRun
+from pixelq.agents.errors import InvalidConfig, InvalidRun, one_line
 from pixelq.agents.results.formatting import shortened
 from pixelq.agents.runs.columns import GREATEST, Columns, read_columns
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
-from pixelq.agents.storage.checkpoint import one_line
 from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.json_values import MOST_JSON
 from pixelq.agents.storage.rules import with_rules

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pixelq.agents.errors import InvalidCheckpoint, InvalidRun, LostReplay
+from pixelq.agents.errors import InvalidCheckpoint, InvalidRun, LostReplay, one_line
 from pixelq.agents.experience.replay import Replay
 from pixelq.agents.experience.ring import Ring
 from pixelq.agents.runs.replay_files import ReplayFiles
@@ -23,7 +23,6 @@ from pixelq.agents.storage.checkpoint import (
     RUN,
     Checkpoint,
     RunState,
-    one_line,
     pack_tensors,
     read_run_arrays,
     read_run_state,

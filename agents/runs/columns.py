@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelq.agents.errors import InvalidRun
+from pixelq.agents.errors import InvalidRun, one_line
 from pixelq.agents.runs.tables import ADDED, COUNTS, MOST_TABLE, OPTIONAL, TABLES
-from pixelq.agents.storage.checkpoint import one_line
 from pixelq.agents.storage.files import open_regular
-from pixelq.agents.storage.validation import count_in, number_in
+from pixelq.agents.storage.json_values import count_in, number_in
 
 Array = NDArray[np.float64]
 Columns = dict[str, Array]

@@ -59,6 +59,9 @@ class EventFile:
         folder: Folder in which the file is created.
         purge_step: Step from which on TensorBoard ignores the scalars of older files in the folder; None keeps them.
 
+    Attributes:
+        name: Name of the file.
+
     Raises:
         OSError: If it cannot be written; the methods raise it too.
     """
@@ -68,8 +71,10 @@ class EventFile:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         self._event, self._session, self._summary = event_pb2.Event, event_pb2.SessionLog, summary_pb2.Summary
-        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
-        self._file = (folder / name).open("xb")
+        self.name = (
+            f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
+        )
+        self._file = (folder / self.name).open("xb")
         self._records = RecordWriter(self._file)
         self._write(file_version="brain.Event:2")
         if purge_step is not None:

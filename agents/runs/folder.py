@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.runs.event_file import TAGS, EventFile, has_tensorboard
+from pixelq.agents.runs.progress import PROGRESS
 from pixelq.agents.runs.replay_files import FOLDER
 from pixelq.agents.runs.tables import (
     EVALUATIONS,
@@ -24,14 +26,16 @@ from pixelq.agents.runs.tables import (
     read_run,
     start_table,
 )
+from pixelq.agents.runs.tracking import TRACKING
 from pixelq.agents.storage.environments import ARGUMENTS, are_same_arguments, is_same_environment
 from pixelq.agents.storage.files import replace_file, sync_file, tidy_files
+from pixelq.agents.storage.json_values import is_count
 from pixelq.agents.storage.pointers import CHECKPOINTS, best_evaluation
-from pixelq.agents.storage.validation import is_count
 
 LOCK = ".lock"
-FREE_SETTINGS = {"cuda_graph", "frame_stack"}
-"""Fields of the agent's configuration that may change when a run is resumed; the environments fix the frame stack."""
+FREE_SETTINGS = {"cuda_graph", "frame_size", "frame_stack"}
+"""Fields of the agent's configuration that may change when a run is resumed; the environments fix what is seen."""
+
 
 CHANGES = "changes"
 """Entry of config.json that says how the agent's settings were before they were changed in the middle of the run."""
@@ -92,6 +96,7 @@ class RunFolder:
         self._description: dict[str, Any] = {}  # contents of config.json now
         self.evaluations: list[dict[str, str]] = []
         self.tensorboard: EventFile | None = None
+        self._new = [path for path in (out, *out.parents) if not os.path.exists(path)]  # innermost first
         try:
             self._check_has_no_links()
             if not resume:
@@ -187,7 +192,8 @@ class RunFolder:
         """
         tidy_files(self.out)
         changes = [change for change in changes_of(description) if change["step"] <= step]
-        self._write_config({name: description[name] for name in description if name != CHANGES}, changes)
+        self._description = {name: description[name] for name in description if name != CHANGES}
+        self.describe(**({CHANGES: changes} if changes else {}))
         for name, columns in TABLES.items():
             start_table(self.out / f"{name}.csv", columns, step if self.config else 0)  # {} for a new run
         (self.out / FINAL_EVALUATION).unlink(missing_ok=True)
@@ -196,8 +202,13 @@ class RunFolder:
             self.tensorboard = EventFile(self.out, purge_step=step + 1 if self.config else None)
             self.tensorboard.describe(description)
 
-    def _write_config(self, description: dict[str, Any], changes: list[dict[str, Any]]) -> None:
-        self._description = description | ({CHANGES: changes} if changes else {})
+    def describe(self, **entries: Any) -> None:
+        """Write config.json, with further entries from now on.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        self._description |= entries
         replace_file(self.out / "config.json", (json.dumps(self._description, indent=2) + "\n").encode())
 
     def note_settings(self, settings: Mapping[str, Any], step: int) -> None:
@@ -216,7 +227,7 @@ class RunFolder:
         before = {name: old.get(name) for name in settings if old.get(name) != settings[name]}
         if before:
             changes = [*changes_of(self._description), {"step": step, "before": before}]
-            self._write_config(self._description | {"agent": dict(settings)}, changes)
+            self.describe(agent=dict(settings), **{CHANGES: changes})
 
     def has_evaluation(self, step: int) -> bool:
         """Return whether the evaluation of a step has been written."""
@@ -249,6 +260,17 @@ class RunFolder:
             sync_file(self.out / f"{name}.csv")
         if self.tensorboard is not None:
             self.tensorboard.flush()
+
+    def discard(self) -> None:
+        """Remove what a new run has written before its first step; nothing of others."""
+        written = ["config.json", *(f"{name}.csv" for name in TABLES), PROGRESS, TRACKING, LOCK]
+        if self.tensorboard is not None:
+            written.append(self.tensorboard.name)
+        with suppress(OSError):
+            for name in written:
+                (self.out / name).unlink(missing_ok=True)
+            for folder in (self.checkpoints, *self._new):
+                folder.rmdir()  # if it is empty
 
     def close(self) -> None:
         """Close the event file and release the folder."""

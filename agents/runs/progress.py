@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelq.agents.storage.files import read_regular, replace_file
-from pixelq.agents.storage.validation import is_count, is_number
+from pixelq.agents.storage.json_values import is_count, is_number
 
 PROGRESS = "progress.json"
 EVERY = 2.0
@@ -19,6 +19,12 @@ MOST_BYTES = 2**20
 TRAINING, EVALUATING, FINISHED, STOPPED, FAILED = "training", "evaluating", "finished", "stopped", "failed"
 PHASES = (TRAINING, EVALUATING, FINISHED, STOPPED, FAILED)
 """What a run is doing: finished after its last step, stopped by a signal, failed with an error."""
+SILENT = "silent"
+"""State of a run that says that it trains and has written nothing for a while: its process was probably killed."""
+UNKNOWN = "unknown"
+"""State of a run that says nothing of itself and has steps left."""
+SILENT_SECONDS = 60.0
+"""Seconds without a new progress.json after which a run is silent; writing a checkpoint takes a while."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,12 @@ class Progress:
     lengths: tuple[int, ...]
     """[N], steps so far of each environment's episode."""
 
+    @property
+    def state(self) -> str:
+        """The phase, or `SILENT` if the run should have written since."""
+        is_silent = self.phase in (TRAINING, EVALUATING) and time.time() - self.written > SILENT_SECONDS
+        return SILENT if is_silent else self.phase
+
 
 class ProgressFile:
     """Writes progress.json, and gives up quietly where it cannot: no run ends because nobody can watch it.
@@ -84,6 +96,24 @@ def read_progress(run: Path) -> Progress | None:
     except (OSError, ValueError, RecursionError):
         return None
     return _checked(values)
+
+
+def state_by_steps(step: int, steps: int | None) -> str:
+    """Return the state of a run without progress.json, which older versions did not write.
+
+    Args:
+        step: Agent steps taken.
+        steps: Agent steps at the run's end; None if that is not known.
+    """
+    return FINISHED if steps and step >= steps else UNKNOWN
+
+
+def duration_text(seconds: float) -> str:
+    """Return seconds in the unit that suits them."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _refuse(constant: str) -> None:

@@ -9,13 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pixelq.agents.errors import InvalidRun
-from pixelq.agents.storage.checkpoint import one_line
+from pixelq.agents.errors import InvalidRun, one_line
 from pixelq.agents.storage.environments import ARGUMENTS
-from pixelq.agents.storage.files import open_to_append, read_regular, replace_file
-from pixelq.agents.storage.json_values import MOST_JSON, check_types
+from pixelq.agents.storage.files import open_regular, open_to_append, read_regular, replace_file
+from pixelq.agents.storage.json_values import MOST_JSON, check_types, count_in, number_in
 from pixelq.agents.storage.rules import time_limit, with_rules
-from pixelq.agents.storage.validation import count_in, number_in
 
 METRICS = (
     "step frames episodes return_mean return_median length_mean loss q_mean epsilon updates "
@@ -25,6 +23,8 @@ EVALUATIONS = "step episodes mean median std ci95_low ci95_high human_normalized
 TABLES = {"metrics": METRICS, "evaluations": EVALUATIONS}
 MOST_TABLE = 2**28
 """Bytes of the longest table that is read."""
+LAST_BYTES = 2**16
+"""Bytes at the end of a table in which its last row is looked for."""
 FINAL_EVALUATION = "final_evaluation.json"
 """Evaluation of the best policy of a finished run, in games by which it was not chosen."""
 COUNTS = "step frames episodes".split()
@@ -119,6 +119,25 @@ def start_table(path: Path, columns: list[str], last_step: int) -> None:
     missing = columns[header.count(",") + 1 :]
     kept = [line + "," * len(missing) for line in lines if int(line.split(",")[0]) <= last_step]
     replace_file(path, ("\n".join([",".join([header, *missing]), *kept]) + "\n").encode())
+
+
+def last_row(path: Path) -> dict[str, str]:
+    """Return the last row of a table, as text by column, without reading all of it; {} if there is none.
+
+    A table that is missing or cannot be read has none.
+    """
+    try:
+        with open_regular(path) as (file, size):
+            header = file.readline(LAST_BYTES).decode().rstrip("\r\n").split(",")
+            file.seek(max(file.tell(), size - LAST_BYTES))
+            lines = file.read(LAST_BYTES).decode(errors="replace").split("\n")[:-1]  # half a row may follow
+    except (OSError, ValueError):
+        return {}
+    for line in reversed(lines):
+        cells = line.rstrip("\r").split(",")
+        if len(cells) == len(header) and count_in(cells[0]) is not None:
+            return dict(zip(header, cells, strict=True))
+    return {}
 
 
 def _rows(name: str, header: str, lines: list[str]) -> list[dict[str, str]]:

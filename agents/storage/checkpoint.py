@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from pixelq.agents.errors import InvalidCheckpoint, printable
+from pixelq.agents.errors import InvalidCheckpoint, one_line
 from pixelq.agents.storage.files import (
     CHECKSUMS,
     check_digest,
@@ -27,9 +27,8 @@ from pixelq.agents.storage.files import (
     surviving,
     user_path,
 )
-from pixelq.agents.storage.json_values import MOST_JSON
+from pixelq.agents.storage.json_values import MOST_JSON, is_count
 from pixelq.agents.storage.pointers import CHECKPOINTS, MARKS, checkpoint_folder, marked
-from pixelq.agents.storage.validation import is_count
 
 FORMAT = 3
 """Format that is written; format 2, an agent without checksums and without its run, is read too."""
@@ -356,11 +355,6 @@ def _shape(name: str, entry: Any) -> Tensor:
 
 def _json(values: dict[str, Any]) -> bytes:
     return json.dumps(values, indent=1).encode()
-
-
-def one_line(error: Exception) -> str:
-    """Return the message of an error in one line, to be part of a sentence."""
-    return printable(str(error), 300)
 
 
 def _is_replaceable(path: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from pixelq.agents.storage.files import read_regular, replace_file
-from pixelq.agents.storage.validation import count_in, number_in
+from pixelq.agents.storage.json_values import count_in, number_in
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run that holds its checkpoints."""
@@ -96,7 +96,7 @@ def found_without_pointer(checkpoints: Path, name: Mark) -> Path | None:
         return None
     if name == "latest":
         return folders[max(folders)] if folders else None
-    best = best_evaluation(row for row in _evaluations(checkpoints.parent) if row[0] in folders) if folders else None
+    best = best_evaluation(row for row in evaluations_of(checkpoints.parent) if row[0] in folders) if folders else None
     return None if best is None else folders[best[0]]
 
 
@@ -108,16 +108,7 @@ def best_evaluation(rows: Iterable[tuple[int, float]]) -> tuple[int, float] | No
     return max(rows, key=lambda row: -math.inf if math.isnan(row[1]) else row[1], default=None)
 
 
-def _target(pointer: Path) -> str | None:
-    """Return the name that a pointer holds; None if it is missing or damaged."""
-    try:
-        name = read_regular(pointer, 100).decode("ascii").strip()  # Git on Windows makes such a file of a link
-    except (OSError, ValueError):
-        return None
-    return name if _STEP.fullmatch(name) else None
-
-
-def _evaluations(run: Path) -> Iterator[tuple[int, float]]:
+def evaluations_of(run: Path) -> Iterator[tuple[int, float]]:
     """Yield step and mean of a run's evaluations; nothing of a table that is missing or damaged."""
     try:
         lines = read_regular(run / EVALUATIONS_FILE, MOST_BYTES).decode().splitlines()
@@ -128,3 +119,12 @@ def _evaluations(run: Path) -> Iterator[tuple[int, float]]:
         step, mean = count_in(row.get("step") or ""), number_in(row.get("mean") or "")
         if step is not None and mean is not None:
             yield step, mean
+
+
+def _target(pointer: Path) -> str | None:
+    """Return the name that a pointer holds; None if it is missing or damaged."""
+    try:
+        name = read_regular(pointer, 100).decode("ascii").strip()  # Git on Windows makes such a file of a link
+    except (OSError, ValueError):
+        return None
+    return name if _STEP.fullmatch(name) else None

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixelq.agents.errors import InvalidCheckpoint
-from pixelq.agents.storage.checkpoint import AGENT, find_checkpoint, one_line, read_files, unpack_json
+from pixelq.agents.errors import InvalidCheckpoint, one_line
+from pixelq.agents.storage.checkpoint import AGENT, find_checkpoint, read_files, unpack_json
 from pixelq.agents.storage.files import surviving
 from pixelq.agents.storage.json_values import MOST_JSON
 

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
-import sys
 import zlib
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
-from pixelq.agents.storage.json_values import requirement_message
+from pixelq.agents.storage.json_values import MOST_COUNT, is_count, is_number, requirement_message
 
-MOST_COUNT = 2**62
-"""Greatest count that is read from a file."""
 MOST_NUMBERS = 2**24
 """Most numbers in an observation that is read from a checkpoint."""
 _DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
-
-
-def is_count(value: object, most: int = MOST_COUNT) -> TypeGuard[int]:
-    """Return whether a value is an integer in [0, most]; True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
-
-
-def is_number(value: object, least: float = -sys.float_info.max, most: float = sys.float_info.max) -> TypeGuard[float]:
-    """Return whether a value is a finite number in [least, most]; True and False are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
 def count(values: Mapping[str, Any], name: str, most: int = MOST_COUNT) -> int:
@@ -61,19 +47,6 @@ def number(values: Mapping[str, Any], name: str, most: float = MOST_COUNT) -> fl
             requirement_message(name, f"at most {most:,}" if is_greater else "a number of at least 0", value)
         )
     return float(value)
-
-
-def count_in(text: str) -> int | None:
-    """Return the count that a cell of a table holds, of at most 18 digits, or None if it holds none."""
-    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
-
-
-def number_in(text: str) -> float | None:
-    """Return the number that a cell of a table holds, perhaps NaN or infinite, or None if it holds none."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def fitting(tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:

@@ -31,11 +31,15 @@ from pixelq.envs.interface import (
     env_arguments_of,
     env_id,
     frame_stack_of,
+    notes_of,
     protocol_of,
     restartable,
     restorable,
     share_environments,
+    wrapper_with_statistics,
 )
+from pixelq.envs.observed import value_notes
+from pixelq.envs.plays import note_play
 
 
 def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None = None) -> None:
@@ -43,10 +47,17 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
 
     Raises:
         InvalidConfig: If they reset in another way, have other observations or actions than the agent, or are the same
-            for training and evaluation.
+            for training and evaluation, or have running statistics, without which the agent could not be evaluated.
     """
     check_resets(envs)
     check_fits(agent, envs)
+    for each in (envs, *(() if evaluation_envs is None else (evaluation_envs,))):
+        wrapper = wrapper_with_statistics(each)
+        if wrapper is not None:
+            raise InvalidConfig(
+                f"the environments have the wrapper {wrapper}, whose running statistics are not kept with the agent; "
+                "scale by fixed numbers instead, as by gymnasium.wrappers.TransformObservation or TransformReward"
+            )
     if evaluation_envs is not None:
         check_resets(evaluation_envs)
         if share_environments(envs, evaluation_envs):
@@ -60,24 +71,30 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
 def note_envs(agent: Agent, envs: VectorEnv, *, resume: bool = False) -> None:
     """Record in the agent which environments it is trained in.
 
-    If Atari environments stack another number of frames than `config.frame_stack`, that becomes theirs, with a warning.
+    If environments of pictures stack another number than `config.frame_stack`, that becomes theirs, with a warning; and
+    so does `config.frame_size`.
     A replay of other environments is dropped, with a warning unless the run to `resume` restores its own.
     """
     asked_for, stack = agent.config.frame_stack, frame_stack_of(envs, agent.config.frame_stack)
     agent.env_id, agent.env_arguments = env_id(envs), env_arguments_of(envs)
-    if not is_atari(agent.env_id or "") and stack == 1 and asked_for not in (1, AgentConfig.frame_stack):
+    is_stacked = stack > 1 or (is_atari(agent.env_id or "") and len(agent.observation_space.shape or ()) == 3)
+    if not is_stacked and asked_for not in (1, AgentConfig.frame_stack):
         warnings.warn(
-            f"only Atari games stack frames, so frame_stack {asked_for} has no effect; "
-            "wrap the environments in gymnasium.wrappers.FrameStackObservation to stack their observations",
+            f"only pictures are stacked, and these by make_vec(..., frame_stack={asked_for}), so frame_stack "
+            f"{asked_for} has no effect; wrap the environments in gymnasium.wrappers.FrameStackObservation to stack "
+            "other observations",
             stacklevel=4,  # the caller of learn
         )
-    if is_atari(agent.env_id or "") and stack != asked_for:
+    if is_stacked and stack != asked_for:
         agent.configure(dataclasses.replace(agent.config, frame_stack=stack))
         warnings.warn(
             f"the configuration said frame_stack {asked_for}, but the environments stack {stack}; now it says {stack}. "
             f"For {asked_for}, make them with make_vec(..., frame_stack={asked_for}), and the agent from them",
             stacklevel=4,  # the caller of learn
         )
+    size = agent.env_arguments.get("frame_size", AgentConfig.frame_size)
+    if agent.env_id is not None and size != agent.config.frame_size:
+        agent.configure(dataclasses.replace(agent.config, frame_size=size))
     protocol = protocol_of(envs)
     agent.protocol = None if protocol is None else protocol.rules
     if agent.keep_replay_of(_origin(envs)) and not resume:  # a run's replay is restored from its files
@@ -166,25 +183,30 @@ class Collector:
         self._games: dict[str, NDArray[Any]] = {}  # state of the environments to go on from
 
     def start(self) -> None:
-        """Reset the environments, unless a resumed run goes on in them.
+        """Reset the environments, unless the training goes on in them.
 
         Raises:
             EnvironmentFailed: If an environment raises an error, or its observation or mask cannot be used.
             InvalidConfig: If they have no action masks and the agent was trained with them, or there is not enough
                 memory to store masks.
         """
+        note_play(self.envs)
         if self.obs is None:
-            self._reset()
+            shown = self._reset()
             check_masks(self.agent, self.masks)
+            is_told = self.agent.step > 0 or notes_of(self.envs)
+            for sentence in () if is_told else value_notes(shown):
+                self.restarts.warn(sentence)
         if self.masks is not None:
             self.replay.keep_masks(self.agent.num_actions)
             self.agent.action_masks = True
 
-    def _reset(self) -> None:
-        """Reset the environments; errors as in `start`."""
+    def _reset(self) -> NDArray[Any]:
+        """Reset the environments, and return what they show; errors as in `start`."""
         obs, info = self.envs.reset()
         check_finite(self._name, obs)
         self.obs, self.masks = obs, self.action_masks.read(info)
+        return self.obs
 
     def act(self) -> None:
         """Write the observations, choose actions and send them."""
@@ -232,7 +254,7 @@ class Collector:
         return self.envs.step(actions.astype(self._action_type, copy=False))
 
     def stop(self) -> None:
-        """Wait for a step that is under way, and end all episodes: the next training starts with a reset."""
+        """Wait for a step that an error left under way, and end all episodes: the next training resets."""
         try:
             if self._actions is not None and self.background is not None:
                 self._actions = None
@@ -242,16 +264,21 @@ class Collector:
                 self.replay.cut(self.obs, self.masks)
 
     def state(self) -> State:
-        """Return what `load_state` restores."""
+        """Return what `load_state` and `restore_envs` restore."""
+        values, arrays = self.standing()
+        able = restorable(self.envs)
+        if able is not None:
+            arrays |= {f"games.{name}": torch.from_numpy(array) for name, array in able.get_state().items()}
+        return values, arrays
+
+    def standing(self) -> State:
+        """Return what `load_state` restores while the environments stand where they are."""
         arrays = self.episodes.state()
         if self.memory is not None:
             arrays |= {f"policy.{name}": tensor for name, tensor in self.memory.arrays().items()}
         arrays["obs"] = torch.from_numpy(np.ascontiguousarray(self.obs))
         if self.masks is not None:
             arrays["masks"] = torch.from_numpy(self.masks)
-        able = restorable(self.envs)
-        if able is not None:
-            arrays |= {f"games.{name}": torch.from_numpy(values) for name, values in able.get_state().items()}
         return {"restarts": self.restarts.count}, arrays
 
     def load_state(self, values: dict[str, Any], arrays: dict[str, Tensor]) -> None:
@@ -278,18 +305,24 @@ class Collector:
         self.action_masks.given = self.agent.action_masks
         self._games = {name: tensor.numpy() for name, tensor in part(arrays, "games").items()}
 
-    def restore_envs(self) -> str | None:
-        """Restore the environments after `load_state`; return why that cannot be done, or None."""
+    def restore_envs(self, standing: NDArray[Any] | None = None) -> str | None:
+        """Restore the environments after `load_state`; return why that cannot be done, or None.
+
+        Args:
+            standing: Observations that the environments show, if nobody has reset or stepped them since; else None.
+        """
         assert self.obs is not None
         able, games = restorable(self.envs), self._games
         self._games = {}
+        if standing is not None and _are_same(standing, self.obs):
+            return None
         if not games or able is None:
             return f"new episodes: {type(self.envs).__name__} cannot be restored"
         try:
             shown = able.set_state(games)
         except InvalidEnv as error:
             return f"new episodes: {error}"
-        if not np.array_equal(shown, self.obs, equal_nan=shown.dtype.kind == "f"):
+        if not _are_same(shown, self.obs):
             return "new episodes: the environments show something else than they did"
         self.obs = shown
         return None
@@ -303,6 +336,10 @@ class Collector:
         self._reset()
         if self.memory is not None:
             self.memory.restart()
+
+
+def _are_same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
 
 
 def _lives_lost(info: Any) -> NDArray[np.bool_] | None:

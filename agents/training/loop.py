@@ -23,10 +23,13 @@ from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.runs.machine import hardware
 from pixelq.agents.runs.progress import PROGRESS, ProgressFile
 from pixelq.agents.storage.environments import ARGUMENTS
-from pixelq.agents.storage.validation import is_count
+from pixelq.agents.storage.json_values import is_count
 from pixelq.agents.training.advice import advice
+from pixelq.agents.training.callbacks import Callback, Training
 from pixelq.agents.training.collector import Collector, Restarts, check_envs, note_envs
+from pixelq.agents.training.hooks import Hooks, check_callbacks
 from pixelq.agents.training.interval import Interval
+from pixelq.agents.training.ongoing import Ongoing, end_ongoing, ongoing_in
 from pixelq.agents.training.options import LearnOptions
 from pixelq.agents.training.progress import ProgressReporter, Stopwatch
 from pixelq.agents.training.progress_line import ProgressLine
@@ -35,7 +38,10 @@ from pixelq.agents.training.resume import restore_run, run_state
 from pixelq.agents.training.signals import stop_signals
 from pixelq.agents.training.threads import suitable_threads
 from pixelq.agents.training.updater import Updater
-from pixelq.envs.interface import frame_stack_of, frames_per_step
+from pixelq.envs.interface import frame_stack_of, frames_per_step, notes_of
+
+OF_THE_LAST_TIME = ("callbacks", "stopped")
+"""Entries of config.json that are not kept when a run is resumed."""
 
 
 class Parts(NamedTuple):
@@ -46,65 +52,93 @@ class Parts(NamedTuple):
     recorder: Recorder
 
 
-def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions) -> None:
+def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions, callbacks: Sequence[Callback] = ()) -> None:
     """Train an agent for `steps` more steps; see `DQN.learn`."""
+    check_callbacks(callbacks)
     steps = checked_integer("steps", steps, 0 if options.resume else 1)  # 0 finishes what the last step left undone
     check_envs(agent, envs, options.evaluation_envs)
     agent.check_learning_rate()
     note_envs(agent, envs, resume=options.resume)
-    sentences = advice(agent, steps, options.description.get("preset"), resume=options.resume)
+    kept = ongoing_in(agent, envs)
+    sentences: Sequence[str] = ()
+    if kept is None:  # or else they were said at the first call
+        sentences = advice(agent, steps, options.description.get("preset"), resume=options.resume)
+        sentences = (*sentences, *(() if options.resume else notes_of(envs)))
+    beyond = 0 if kept is None else min(kept.beyond, steps - 1)  # one step at least, so that loops around learn end
     with suitable_threads(agent, options.out if options.resume else None):
-        _train(agent, envs, agent.step + steps, options, sentences)
+        _train(agent, envs, agent.step + steps - max(0, beyond), options, callbacks, sentences)
 
 
-def _train(agent: Agent, envs: VectorEnv, last_step: int, options: LearnOptions, sentences: Sequence[str]) -> None:
+def _train(
+    agent: Agent,
+    envs: VectorEnv,
+    last_step: int,
+    options: LearnOptions,
+    callbacks: Sequence[Callback],
+    sentences: Sequence[str],
+) -> None:
     """Train up to a step, and warn of the given sentences if nothing speaks against the run."""
     received: list[int] = []
-    parts = open_run(agent, envs, options, last_step, received)  # a signal ends this at once: nothing is lost
+    # A signal ends this at once: nothing is lost
+    parts = open_run(agent, envs, options, last_step, received, callbacks)
     for sentence in sentences:
         warnings.warn(sentence, stacklevel=4)  # the caller of learn
+    recorder = parts.recorder
     try:
-        with stop_signals(received):
+        with stop_signals(received), recorder.hooks.told():
             run(parts, received)
     finally:
-        parts.recorder.close()
+        recorder.close()
     if received:
-        parts.recorder.line.say(f"stopped at step {agent.step:,}; resume the run to go on")
+        recorder.line.say(f"stopped at step {agent.step:,}; resume the run to go on")
         raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
 
 
 def run(parts: Parts, received: list[int]) -> None:
-    """Step until the last step, or until a signal is received.
+    """Step until the last step, or until a signal is received or a callback stops the training.
 
     An iteration is one step of all environments. While they play it, the updates run that the steps call for, so
     emulation hides behind learning, and actions always come from the newest weights.
     """
     collector, updater, recorder = parts
-    agent, last_step = collector.agent, recorder.last_step
+    agent = collector.agent
     state_of_all = partial(run_state, parts, agent.device)
+    agent.ongoing = None  # until this has ended well
     recorder.start()
     collector.start()
     if agent.action_masks and recorder.options.evaluation_envs is not None:
         check_gives_masks(agent, recorder.options.evaluation_envs)
-    if agent.step > 0 and not recorder.options.resume:
-        recorder.checkpoint(state_of_all)  # the seed alone does not begin this run again: the agent has learned before
-    recorder.finish_evaluation()
-    stopping = agent.step >= last_step or bool(received)
     try:
+        if agent.step > 0 and not recorder.options.resume:
+            recorder.checkpoint(state_of_all)  # the seed alone does not begin this run again: the agent has learned
+        recorder.finish_step()
+        has_stopped = agent.step > 0 and recorder.is_at_end  # a new run takes a step, which can be saved
+        stopping = has_stopped or agent.step >= recorder.last_step or bool(received)
         while not stopping:
             before = agent.step
             collector.act()
             updater.learn(before)
             collector.receive()
-            stopping = agent.step >= last_step or bool(received)
+            stopping = bool(received)
             recorder.record(before, stopping, state_of_all)
-            stopping |= recorder.evaluation_due and bool(received)  # an evaluation cut off is played when resumed
-    finally:
+            # An evaluation that a signal cut off is played when the run is resumed.
+            stopping |= recorder.is_at_end or (recorder.evaluation_due and bool(received))
+    except BaseException as error:
+        recorder.save_after_failure(error, state_of_all)
         collector.stop()
+        raise
+    agent.ongoing = Ongoing.of(collector, updater, recorder.last_step)
     recorder.end()
 
 
-def open_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: int, received: list[int]) -> Parts:
+def open_run(
+    agent: Agent,
+    envs: VectorEnv,
+    options: LearnOptions,
+    last_step: int,
+    received: list[int],
+    callbacks: Sequence[Callback] = (),
+) -> Parts:
     """Make the parts of the loop, open the run folder, and restore the run in it if it is resumed.
 
     Raises:
@@ -115,13 +149,15 @@ def open_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: in
     if options.out is None or not options.resume:  # a new folder is only created for a run that can begin
         agent.make_replay(envs.num_envs, frame_stack_of(envs))
     if options.out is None:
-        return _make_parts(agent, envs, options, last_step, received, None)
+        parts = _make_parts(agent, envs, options, last_step, received, callbacks)
+        _go_on(parts)
+        return parts
     folder = RunFolder(options.out, options.resume)
     try:
         if options.resume:
             last_step = _last_step_of(folder, last_step, agent.step)
             _check_run(agent, envs, options, last_step, folder)
-        parts = _make_parts(agent, envs, options, last_step, received, folder)
+        parts = _make_parts(agent, envs, options, last_step, received, callbacks, folder)
         _begin(parts, folder)
     except BaseException:
         folder.close()
@@ -168,13 +204,14 @@ def _make_parts(
     options: LearnOptions,
     last_step: int,
     received: list[int],
-    folder: RunFolder | None,
+    callbacks: Sequence[Callback],
+    folder: RunFolder | None = None,
 ) -> Parts:
     """Make the parts of the loop, and what they share."""
     # What the parts share
     replay = agent.make_replay(envs.num_envs, frame_stack_of(envs))
     interval, stopwatch = Interval(agent.step), Stopwatch()
-    line = ProgressLine(agent.step, last_step, options.progress)
+    line = ProgressLine(agent.step, last_step, options.progress_style)
     checkpoints = None if folder is None else RunCheckpoints(folder.checkpoints, replay, options.keep)
     writer = RunWriter(agent, folder, checkpoints)
     # The parts
@@ -201,8 +238,19 @@ def _make_parts(
         line=line,
         progress=progress,
         stopwatch=stopwatch,
+        hooks=Hooks(callbacks, Training(agent, envs, last_step, options), received),
     )
     return Parts(collector, updater, recorder)
+
+
+def _go_on(parts: Parts) -> None:
+    """Go on where the last training left the games, or end its episodes in the replay."""
+    agent = parts.collector.agent
+    kept = ongoing_in(agent, parts.collector.envs)
+    if kept is None:
+        end_ongoing(agent)
+    else:
+        kept.restore(parts.collector, parts.updater)
 
 
 def _begin(parts: Parts, folder: RunFolder) -> None:
@@ -210,14 +258,21 @@ def _begin(parts: Parts, folder: RunFolder) -> None:
     recorder, agent, checkpoints = parts.recorder, parts.collector.agent, parts.recorder.writer.checkpoints
     assert checkpoints is not None
     resumed = list(folder.config.get("resumed", []))
-    description = describe(agent, parts.collector.envs, recorder.options, recorder.last_step, resumed)
+    description = recorder.hooks.description()
+    description |= describe(agent, parts.collector.envs, recorder.options, recorder.last_step, resumed)
+    recorder.hooks.compare(folder.config, description)
     goes_on = recorder.options.resume and agent.step > 0
     if goes_on:
-        resumed.append(restore_run(checkpoints, *parts, recorder.line.say))
+        kept = ongoing_in(agent, parts.collector.envs)
+        standing = None if kept is None else kept.arrays["obs"].numpy()
+        resumed.append(restore_run(checkpoints, *parts, recorder.line.say, standing))
+    else:
+        _go_on(parts)
     with recorder.writer.writing():
         if goes_on:
             checkpoints.forget_after(agent.step)
-        folder.begin(folder.config | description, agent.step)
+        before = {name: value for name, value in folder.config.items() if name not in OF_THE_LAST_TIME}
+        folder.begin(before | description, agent.step)
 
 
 def describe(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from gymnasium.vector import VectorEnv
 
 from pixelq.agents.config.integers import checked_integer
+from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.storage.files import user_path
+
+ProgressStyle = Literal["auto", "bar", "line", "none"]
+"""How progress is shown; see `ProgressLine`."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,7 @@ class LearnOptions:
     """The keyword arguments of `DQN.learn`, which explains them.
 
     Raises:
-        InvalidConfig: If a count is no integer or less than 1.
+        InvalidConfig: If a count is no integer or less than 1, or there is no such style of progress.
     """
 
     out: Path | None = None
@@ -27,7 +31,7 @@ class LearnOptions:
     checkpoint_every: int = 50_000
     keep: int = 3
     log_every: int = 1_000
-    progress: bool = False
+    progress: bool | ProgressStyle = False
     resume: bool = False
     description: dict[str, Any] = field(default_factory=dict)
 
@@ -36,3 +40,13 @@ class LearnOptions:
             object.__setattr__(self, "out", user_path(self.out))
         for name in ("evaluate_every", "evaluation_episodes", "checkpoint_every", "keep", "log_every"):
             object.__setattr__(self, name, checked_integer(name, getattr(self, name), 1))
+        if not isinstance(self.progress, bool) and self.progress not in get_args(ProgressStyle):
+            styles = ", ".join(get_args(ProgressStyle))
+            raise InvalidConfig(f"progress must be True, False or one of {styles}, got {self.progress!r:.80}")
+
+    @property
+    def progress_style(self) -> ProgressStyle:
+        """How progress is shown."""
+        if isinstance(self.progress, bool):
+            return "auto" if self.progress else "none"
+        return self.progress

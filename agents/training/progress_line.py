@@ -1,4 +1,4 @@
-"""The progress line: redrawn on a terminal, and printed from time to time elsewhere."""
+"""Progress for people: a bar on a terminal and in a notebook, and plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.jupyter import JupyterMixin
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from rich.progress import TextColumn, TimeRemainingColumn
 from rich.table import Column
 
 from pixelq.agents.evaluation.evaluate import LIMIT, Evaluation
-from pixelq.agents.runs.progress import EVALUATING, Progress
+from pixelq.agents.runs.progress import EVALUATING, Progress, duration_text
+from pixelq.agents.training.options import ProgressStyle
 
 FIRST, EVERY = 5.0, 30.0
 """Seconds until the first plain line, and from one plain line to the next."""
@@ -22,30 +24,46 @@ FIRST, EVERY = 5.0, 30.0
 class ProgressLine:
     """Steps, frames, speed, time left, mean return of the last 100 episodes, ε and loss.
 
-    On a terminal this is one line that is redrawn. Elsewhere (nohup, SLURM, Docker, CI) plain lines are printed, the
-    first after seconds, further ones every half minute.
+    A bar is redrawn in its place. Plain lines suit files (nohup, SLURM, Docker, CI): the first is printed after
+    seconds, further ones every half minute.
 
     Args:
         first_step: Agent step at which this training begins.
         last_step: Agent step at which it ends.
-        enabled: Whether to show anything.
+        style: `bar`, `line`, `none`, or `auto` for a bar on a terminal and in a notebook and lines elsewhere.
     """
 
-    def __init__(self, first_step: int, last_step: int, enabled: bool) -> None:
+    def __init__(self, first_step: int, last_step: int, style: ProgressStyle) -> None:
         console = Console(stderr=True)
-        self.is_enabled = enabled
-        self.is_plain = enabled and not (console.is_terminal or console.is_jupyter)
+        if style == "bar" and not console.is_jupyter:
+            console = Console(stderr=True, force_terminal=True)
+        is_terminal = console.file.isatty() and not console.is_dumb_terminal  # FORCE_COLOR makes no log a terminal
+        has_bar = style == "bar" or (style == "auto" and (is_terminal or console.is_jupyter))
+        self.is_enabled = style != "none"
+        self.is_plain = self.is_enabled and not has_bar
         self.progress = Bar(
+            BarColumn(bar_width=16),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[text]}", table_column=Column(no_wrap=False)),  # two lines on a narrow terminal
             console=console,
-            disable=not enabled or self.is_plain,
+            disable=not has_bar or console.is_jupyter,
         )
         self.task = self.progress.add_task("", total=last_step, completed=first_step, text="")
+        self._cell = NotebookCell(self.progress) if has_bar and console.is_jupyter else None
         self._due = time.monotonic() + FIRST
         self._return, self._loss = "-", "-"
         self._said_at = first_step  # the step of the last evaluation that was told of
+
+    def start(self) -> None:
+        """Show the bar."""
+        self.progress.start()
+        if self._cell is not None:
+            self._cell.show()
+
+    def stop(self) -> None:
+        """Leave the bar as it is, and print below it from now on."""
+        self.progress.stop()
 
     @property
     def is_due(self) -> bool:
@@ -61,6 +79,8 @@ class ProgressLine:
             f"(last 100) · ε {row['epsilon']:.3f} · loss {self._loss}"
         )
         self.progress.update(self.task, completed=row["step"], text=text)
+        if self._cell is not None:
+            self._cell.show()
 
     def report(self, progress: Progress) -> None:
         """Print a plain line about how far the run is."""
@@ -73,7 +93,7 @@ class ProgressLine:
         if progress.steps_per_second is not None:
             parts.append(f"{progress.steps_per_second:,.0f} steps/s")
         if progress.seconds_left is not None and progress.step < progress.steps:
-            parts.append(f"{_duration(progress.seconds_left)} left")
+            parts.append(f"{duration_text(progress.seconds_left)} left")
         parts.append(f"return {self._return} (last 100 episodes)")
         parts.append(f"epsilon {progress.epsilon:.3f}")  # outputs without a terminal may have no Greek letters
         parts.append(f"loss {self._loss}" if progress.updates else "no updates yet")
@@ -107,9 +127,24 @@ class ProgressLine:
             warnings.warn(line, stacklevel=2)
 
 
-def _duration(seconds: float) -> str:
-    """Return seconds in the unit that suits them."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+class NotebookCell:
+    """The output of a notebook's cell, in which something that rich prints is replaced.
+
+    Rich itself needs ipywidgets for this, and draws from a thread of its own.
+
+    Args:
+        shown: What is printed.
+    """
+
+    def __init__(self, shown: JupyterMixin) -> None:
+        self._shown = shown
+        self._handle: Any = None
+
+    def show(self) -> None:
+        """Print it, or replace what was printed of it."""
+        if self._handle is None:
+            from IPython.display import display  # which is there in a notebook
+
+            self._handle = display(self._shown, display_id=True)
+        else:
+            self._handle.update(self._shown)

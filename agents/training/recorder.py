@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from statistics import fmean
 from typing import Any, NoReturn
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.schedules import crossed
 from pixelq.agents.config.seeds import derived_seed
-from pixelq.agents.errors import RunUnwritable, TrainingDiverged
+from pixelq.agents.errors import CallbackFailed, RunFailed, RunUnwritable, TrainingDiverged
 from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.learning.staleness import q_discrepancy_of_row
@@ -23,6 +23,7 @@ from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.storage.validation import number
 from pixelq.agents.training.collector import Collector
+from pixelq.agents.training.hooks import Hooks
 from pixelq.agents.training.interval import Interval, State
 from pixelq.agents.training.options import LearnOptions
 from pixelq.agents.training.progress import ProgressReporter, Stopwatch
@@ -72,6 +73,7 @@ class Recorder:
         line: Progress line.
         progress: Progress file.
         stopwatch: Time of the run.
+        hooks: Told of what is written.
 
     Attributes:
         evaluation_due: Whether an evaluation is due at the current step.
@@ -89,27 +91,37 @@ class Recorder:
         line: ProgressLine,
         progress: ProgressReporter,
         stopwatch: Stopwatch,
+        hooks: Hooks,
     ) -> None:
         self.agent, self.collector, self.interval, self.options = agent, collector, interval, options
         self.last_step, self.writer, self.line = last_step, writer, line
-        self.progress, self.stopwatch = progress, stopwatch
+        self.progress, self.stopwatch, self.hooks = progress, stopwatch, hooks
         self.frames_per_step = frames_per_step(collector.envs)
         self.evaluation_due = False
+        self.checkpointed: int | None = None  # step of the last checkpoint
 
     def start(self) -> None:
         """Start the clocks and the progress line: what opening and restoring a run took is no training."""
         self.stopwatch.start()
         self.progress.start()
         agent = self.agent
-        self.line.progress.start()
+        self.line.start()
         place = self.options.out or "no folder"
         rules = f"protocol {agent.protocol} · " if is_atari(agent.env_id or "") else ""
         envs = f"{self.collector.envs.num_envs} environments"
         self.line.say(f"{agent.env_id} · {rules}{envs} · {agent.device} · {place}")
 
-    def finish_evaluation(self) -> None:
-        """Play an evaluation that a signal had cut off before the run was resumed."""
-        if self.evaluation_due:
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the training ends at the current step: at its last one, or because a callback stopped it."""
+        return self.agent.step >= self.last_step or self.hooks.training.why is not None
+
+    def finish_step(self) -> None:
+        """Do what is left of the step at which a resumed run goes on: an evaluation, and telling the callbacks."""
+        checkpoints, step = self.writer.checkpoints, self.agent.step
+        if checkpoints is not None and self.options.resume and step > 0:
+            self.hooks.checkpoint(checkpoints.path(step))
+        if self.evaluation_due or (step > 0 and self.hooks.training.why is not None):
             self._evaluate()
 
     def record(self, before: int, stopping: bool, run_state: Callable[[], State]) -> None:
@@ -123,15 +135,21 @@ class Recorder:
         Raises:
             TrainingDiverged: If a loss or a weight is not finite.
             RunUnwritable: If the run folder cannot be written.
+            CallbackFailed: If a callback raises an error.
             EnvironmentFailed: If the evaluation environments fail; see `Restarts.restart`.
         """
         options, step = self.options, self.agent.step
-        self.evaluation_due = step >= self.last_step or crossed(options.evaluate_every, before, step)
+        self.evaluation_due = self.is_at_end or crossed(options.evaluate_every, before, step)
+        if self.hooks.on_step is not None:
+            self.hooks.on_step()
+            self.evaluation_due |= self.is_at_end  # callbacks may stop the training at any event
         # A run that is stopped by a signal goes on with its interval when it is resumed.
-        if step >= self.last_step or crossed(options.log_every, before, step):
+        if self.is_at_end or crossed(options.log_every, before, step):
             self._log_interval()
+        self.evaluation_due |= self.is_at_end
         if stopping or self.evaluation_due or crossed(options.checkpoint_every, before, step):
             self.checkpoint(run_state)
+        self.evaluation_due |= self.is_at_end
         if self.evaluation_due:
             self._evaluate()
         self.progress.tick()
@@ -159,6 +177,7 @@ class Recorder:
                 self.writer.folder.add_metrics(row)
         self.line.update(row)
         self.interval.begin(agent.step, seconds)
+        self.hooks.metrics(row)
 
     def checkpoint(self, run_state: Callable[[], State]) -> None:
         """Write the agent and all that the run needs to go on as the latest checkpoint."""
@@ -172,6 +191,18 @@ class Recorder:
             folder.sync()
             folder.note_settings(self.agent.config.to_dict(), self.agent.step)
             checkpoints.write(self.agent.step, self.agent.checkpoint(), *run_state())
+        self.checkpointed = self.agent.step
+        self.hooks.checkpoint(checkpoints.path(self.agent.step))
+
+    def save_after_failure(self, error: BaseException, run_state: Callable[[], State]) -> None:
+        """Write a checkpoint if a callback failed, which the training itself is not to blame for."""
+        if self.hooks.has_failed and self.agent.step > 0:
+            self.hooks.is_silent = True
+            with suppress(OSError, RunFailed):
+                if self.checkpointed != self.agent.step:
+                    self.checkpoint(run_state)
+        if isinstance(error, CallbackFailed):
+            error.kept = self.writer.kept()
 
     def _check_losses(self) -> None:
         """Check that the updates since the last row have finite losses."""
@@ -189,11 +220,13 @@ class Recorder:
             return
         step, started = self.agent.step, time.monotonic()
         # Play
-        if folder is None or not folder.has_evaluation(step):
+        is_new, result = folder is None or not folder.has_evaluation(step), None
+        if is_new or self.hooks.wants_evaluations:
             with self.progress.evaluation():
                 result = self._play(envs)
             if result is None:
                 return
+        if is_new and result is not None:
             self.line.say_evaluation(step, result)
             if folder is not None:
                 with self.writer.writing():
@@ -204,6 +237,8 @@ class Recorder:
                 best = folder.best()
                 if best is not None and best[0] == step:
                     checkpoints.point("best", step)
+        if result is not None:
+            self.hooks.evaluation(result)
         self.interval.started += time.monotonic() - started  # the speed is that of training
 
     def _play(self, envs: VectorEnv) -> Evaluation | None:
@@ -226,20 +261,32 @@ class Recorder:
                 self.collector.restarts.restart(envs, error)
 
     def end(self) -> None:
-        """Report that the training has ended."""
+        """Report that the training has ended, and in config.json whether a callback stopped it."""
+        training, folder = self.hooks.training, self.writer.folder
+        if training.why is not None and not self.progress.received:
+            by, step = self.hooks.stopped_by, self.agent.step
+            if folder is not None:
+                with self.writer.writing():
+                    folder.describe(stopped={"step": step, "callback": by, "why": training.why})
+            self.progress.last_step = step
+            self.line.say(f"stopped at step {step:,}{(by and f' by the callback {by}') or ''}: {training.why}")
         self.progress.end()
 
     def close(self) -> None:
-        """Stop the progress line, and close the records."""
-        self.line.progress.stop()
+        """Stop the progress line, and close the records; a new run that did not begin leaves none."""
+        self.line.stop()
         self.progress.close()
-        if self.writer.folder is not None:
-            self.writer.folder.close()
+        folder = self.writer.folder
+        if folder is not None:
+            folder.close()
+            if not self.hooks.has_begun and not self.options.resume:
+                folder.discard()
 
     def state(self) -> State:
         """Return what `load_state` restores."""
         values, arrays = self.interval.state()
-        return values | {"evaluation_due": self.evaluation_due, "wall_seconds": self.stopwatch.seconds}, arrays
+        own = {"evaluation_due": self.evaluation_due, "wall_seconds": self.stopwatch.seconds}
+        return values | own | self.hooks.state(), arrays
 
     def load_state(self, values: dict[str, Any], arrays: dict[str, Tensor]) -> None:
         """Restore what `state` returned.
@@ -250,3 +297,4 @@ class Recorder:
         self.evaluation_due = bool(values["evaluation_due"])
         self.stopwatch.before = number(values, "wall_seconds")
         self.interval.load_state(values, arrays, self.agent.device)
+        self.hooks.load_state(values)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelq.agents.errors import InvalidCheckpoint
+from pixelq.agents.errors import InvalidCheckpoint, one_line
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.runs.machine import arithmetic, changes_of_arithmetic
-from pixelq.agents.storage.checkpoint import one_line
 from pixelq.agents.training.collector import Collector
 from pixelq.agents.training.interval import State
 from pixelq.agents.training.recorder import Recorder
@@ -45,8 +45,15 @@ def restore_run(
     updater: Updater,
     recorder: Recorder,
     say: Callable[[str], None],
+    standing: NDArray[Any] | None = None,
 ) -> dict[str, Any]:
     """Restore the parts as they were when the run's checkpoint at the agent's step was written.
+
+    Args:
+        checkpoints: The run's checkpoints.
+        collector, updater, recorder: The parts.
+        say: Called with sentences about what is restored.
+        standing: Observations that the environments show if this process has left them at that step; else None.
 
     Returns:
         An entry of `resumed` in config.json: the step, whether the run goes on exactly, and what has changed.
@@ -74,11 +81,12 @@ def restore_run(
         updater.refill()
         collector.restart_episodes(cut=False)
     else:
-        lost = collector.restore_envs()
+        lost = collector.restore_envs(standing)
         if lost is not None:
             collector.restart_episodes(cut=True)
     # Report
-    lost = lost or "; ".join(changes_of_arithmetic(before, agent.device)) or None
+    changes = [lost] if lost else changes_of_arithmetic(before, agent.device)
+    lost = "; ".join([*changes, *recorder.hooks.changes]) or None
     how = "exactly" if lost is None else f"but not exactly ({lost})"
     say(f"resumed at step {agent.step:,}, {how}")
     return {"step": agent.step, "exact": lost is None, "why_not": lost}

@@ -16,7 +16,7 @@ from pixelq.agents.agent import Agent
 from pixelq.agents.config.machine_limits import usable_cores
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.runs.tables import read_config
-from pixelq.agents.storage.validation import is_count
+from pixelq.agents.storage.json_values import is_count
 
 SMALL = 64e6
 """Multiplications of a forward pass over a batch below which threads wait for each other longer than they compute.

@@ -59,11 +59,13 @@ class Updater:
                 update = make_update(agent.learner, self.replay)()  # the captured one, unless something has dropped it
                 agent.updates += 1
                 agent.learner.drop_subnormals(agent.updates)
+                if config.target_tau is not None:
+                    agent.learner.move_target(config.target_tau)
                 self.interval.losses.append((agent.step, update.loss, update.q_mean))
                 if config.reset_every is not None and agent.updates % config.reset_every == 0:
                     agent.reset_network()
         # Target network
-        if crossed(config.target_update_every, before, agent.step):
+        if config.target_tau is None and crossed(config.target_update_every, before, agent.step):
             agent.learner.sync_target()
 
     def state(self) -> State:

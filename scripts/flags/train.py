@@ -9,7 +9,9 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, cast, get_args, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
+
+import tyro
 
 from pixelq.agents import AgentConfig, InvalidRun, UserError, preset
 from pixelq.agents.config.presets import PRESET_PROTOCOLS
@@ -19,6 +21,7 @@ from pixelq.agents.storage.files import read_regular, user_path
 from pixelq.agents.storage.json_values import MOST_JSON, check_types
 from pixelq.agents.storage.rules import rules_of, split_rules
 from pixelq.scripts.command_line import (
+    Callbacks,
     EnvKwargs,
     Modules,
     Names,
@@ -37,8 +40,8 @@ class TrainArgs:
     """Train an agent, and keep everything in a folder that evaluate, report, TensorBoard and --resume read."""
 
     env: str = "ALE/Pong-v5"
-    """Gymnasium ID of the environment: ALE/*-v5, or any with Discrete actions and a Box observation; MODULE:ID imports
-    the module that registers it; or MODULE:NAME, a class or function of the module that makes it."""
+    """Gymnasium ID of the environment: ALE/*-v5, or any with Discrete actions and observations that are numbers;
+    MODULE:ID imports the module that registers it; or MODULE:NAME, a class or function of the module that makes it."""
     preset: str = "quick"
     """Preset from which the agent's settings start, by default quick for images and classic for vectors; `pixelq
     presets` lists them."""
@@ -73,10 +76,18 @@ class TrainArgs:
     """Number of episodes in the evaluation at the end."""
     log_every: int = 1_000
     """Steps between rows of metrics.csv."""
+    progress: Literal["auto", "bar", "line", "none"] = "auto"
+    """How to show progress on stderr: bar, line (one every half minute and at every evaluation) or none; auto is the
+    bar on a terminal and lines elsewhere."""
     full_action_space: bool = False
     """Use all 18 joystick actions on every Atari game."""
     flicker: float = 0.0
     """Probability, in [0, 1), that a frame of an Atari game is black (Hausknecht & Stone 2015)."""
+    frame_size: int | None = None
+    """Height and width in pixels to which pictures are resized; None for 84 on Atari, and elsewhere for their own. With
+    this or --grayscale, pictures of any environment are stacked, --agent.frame-stack at a time."""
+    grayscale: bool = False
+    """Show pictures in grey; those of Atari games always are."""
     max_episode_steps: int | None = None
     """Steps after which an episode is cut off; None for the environment's own limit."""
     env_kwargs: EnvKwargs = field(default_factory=dict)
@@ -84,6 +95,14 @@ class TrainArgs:
     wrappers: Names = ()
     """Wrappers around each environment, the innermost first: classes or functions MODULE:NAME, or
     MODULE:NAME(key=value), with commas between them."""
+    callbacks: Callbacks = ()
+    """Callback of the training: StopAtScore(score=18), StopAfter(hours=2), StopWithoutProgress(evaluations=10), or your
+    own as MODULE:NAME or MODULE:NAME(key=value); may be repeated. A resumed run has those that are given again."""
+    track: Annotated[tuple[Literal["wandb", "mlflow", "trackio"], ...], tyro.conf.UseAppendAction] = ()
+    """Service that keeps a record of the run, by the service's own settings: wandb, mlflow or trackio; may be repeated.
+    With --resume, the run goes on in its record."""
+    track_project: str | None = None
+    """Project of the record; None for the one that the service's settings name, or else pixelq."""
     modules: Modules = ()
     """Module that registers or holds environments, wrappers, encoders, heads or target rules, to import first; with
     --resume, the run alone imports none."""
@@ -92,8 +111,13 @@ class TrainArgs:
 
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
-CHANGEABLE = frozenset({*COUNTS, "name", "device", "deterministic", "out", "resume", "modules", "agent.cuda_graph"})
+CHANGEABLE = frozenset(
+    {*COUNTS, "name", "device", "deterministic", "out", "progress", "resume", "callbacks", "track", "track_project"}
+    | {"modules", "agent.cuda_graph"}
+)
 """Flags that may change when a run is resumed."""
+NOT_SAVED = frozenset({"callbacks", "device", "modules", "progress", "track", "track_project"})
+"""Flags that a run's folder does not choose."""
 
 
 def read(arguments: Sequence[str]) -> TrainArgs:
@@ -109,7 +133,9 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     if args.out is not None:
         args = replace(args, out=user_path(args.out))
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
-    check_least(("--max-episode-steps", args.max_episode_steps, 1))
+    check_least(("--max-episode-steps", args.max_episode_steps, 1), ("--frame-size", args.frame_size, 1))
+    if args.track_project is not None and not args.track:
+        raise UserError("--track-project names a project of --track; give that too, or leave it out")
     if args.resume:
         _check_unchanged(args, defaults)
         return _with_modules(args, defaults, {argument.partition("=")[0] for argument in arguments})
@@ -190,7 +216,7 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
         check_types(own, {"env_kwargs": dict, "wrappers": list})
         if not all(isinstance(name, str) for name in own["wrappers"]):
             raise ValueError("wrappers must be names")
-        names = kinds.keys() & (saved | made).keys() - {"agent", "device", "protocol", "flicker", "modules", *own}
+        names = kinds.keys() & (saved | made).keys() - NOT_SAVED - {"agent", "protocol", "flicker", *own}
         flags = {name: (saved | made)[name] for name in names}
         # A choice among names is text.
         check_types(flags, {name: kinds[name] if isinstance(kinds[name], type | UnionType) else str for name in names})
@@ -245,7 +271,7 @@ def _observes_vectors(chosen: argparse.Namespace, env_kwargs: dict[str, Any]) ->
         env_kwargs: Its keyword arguments.
     """
     if chosen.env.rpartition(":")[2].startswith("ALE/"):
-        return False
+        return bool(env_kwargs.get("obs_type") == "ram")
     envs = importlib.import_module("pixelq.envs")  # by name, since it imports Gymnasium
     named = importlib.import_module("pixelq.envs.named")
     try:

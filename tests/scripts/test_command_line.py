@@ -83,8 +83,11 @@ def test_flags_are_read_without_pytorch(tmp_path: Path) -> None:
     """Nor are the environments loaded: help and mistakes are answered at once."""
     help_of_all = [[verb, "--help"] for verb in VERBS]
     mistakes = [["trian"], ["train", "--stepz", "5"], ["train", "--steps", "many"], ["train", "--preset", "quikc"]]
-    mistakes += [["train", "--agent.gamma", "2"], ["evaluate"], ["report"], ["watch"], ["benchmark", "--turns", "0"]]
-    others = [[], ["--help"], ["--version"], ["presets"], ["--tyro-print-completion", "zsh"]]
+    mistakes += [["train", "--agent.gamma", "2"], ["evaluate"], ["report"], ["watch"], ["status"]]
+    mistakes += [["benchmark", "--turns", "0"]]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text('{"env": null, "protocol": null, "agent": {}}')
+    others = [["status", "run"], [], ["--help"], ["--version"], ["presets"], ["--tyro-print-completion", "zsh"]]
     program = f"""
 import sys
 from pixelq.scripts.main import main

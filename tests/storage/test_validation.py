@@ -5,15 +5,8 @@ from typing import Any
 
 import pytest
 
-from pixelq.agents.storage.json_values import check_types
-from pixelq.agents.storage.validation import (
-    count,
-    count_in,
-    is_count,
-    is_number,
-    number,
-    number_in,
-)
+from pixelq.agents.storage.json_values import check_types, count_in, is_count, is_number, number_in
+from pixelq.agents.storage.validation import count, number
 
 NEITHER: tuple[Any, ...] = (True, False, None, "1", [1], {}, math.nan, math.inf, -math.inf, -(10**400), 10**400)
 

@@ -2,15 +2,17 @@
 
 import io
 import sys
+import types
 from typing import Any
 
 import pytest
 
-from pixelq.agents import DQN, AgentConfig
+from pixelq.agents import DQN, AgentConfig, InvalidConfig
 from pixelq.agents.evaluation.evaluate import Evaluation
-from pixelq.agents.runs.progress import EVALUATING, FINISHED, TRAINING, Progress, ProgressFile
+from pixelq.agents.runs.progress import EVALUATING, FINISHED, TRAINING, Progress, ProgressFile, duration_text
 from pixelq.agents.training import progress_line
 from pixelq.agents.training.interval import Episodes
+from pixelq.agents.training.options import LearnOptions
 from pixelq.agents.training.progress import ProgressReporter, Stopwatch
 from pixelq.agents.training.progress_line import EVERY, FIRST, ProgressLine
 from tests.support.small_agents import ACTIONS, PIXELS, small
@@ -57,7 +59,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_without_a_terminal_lines_come_regularly(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    line = ProgressLine(0, 100_000, enabled=True)
+    line = ProgressLine(0, 100_000, "auto")
     due = []
     for second in range(100):
         clock[0] = float(second)
@@ -70,7 +72,7 @@ def test_without_a_terminal_lines_come_regularly(clock: list[float], capsys: pyt
 
 
 def test_a_line_is_ascii_and_says_what_is_known(capsys: pytest.CaptureFixture[str]) -> None:
-    line = ProgressLine(0, 100, enabled=True)
+    line = ProgressLine(0, 100, "auto")
     values = vars(NOW) | {"step": 1, "steps": 100, "frames": 1, "updates": 0, "steps_per_second": None}
     line.report(Progress(**values | {"seconds_left": None, "phase": EVALUATING}))
     found = capsys.readouterr().err
@@ -80,11 +82,93 @@ def test_a_line_is_ascii_and_says_what_is_known(capsys: pytest.CaptureFixture[st
 
 def test_a_terminal_has_one_line_that_is_redrawn(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
-    line = ProgressLine(0, 100_000, enabled=True)
+    line = ProgressLine(0, 100_000, "auto")
     clock[0] = 1000.0
     assert not line.is_due
     line.update(ROW)
     assert "return -20.5 (last 100)" in line.progress.tasks[0].fields["text"]
+
+
+class Cell:
+    """What a notebook's cell shows: IPython's `display` and the handle that it returns."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def display(self, shown: Any, *, display_id: bool) -> "Cell":
+        assert display_id
+        self.update(shown)
+        return self
+
+    def update(self, shown: Any) -> None:
+        self.shown.append(shown._repr_mimebundle_(include=None, exclude=None)["text/html"])
+
+
+@pytest.fixture
+def cell(monkeypatch: pytest.MonkeyPatch) -> Cell:
+    """A notebook, as rich recognises one."""
+    found = Cell()
+    shell = type("ZMQInteractiveShell", (), {})()
+    monkeypatch.setattr("builtins.get_ipython", lambda: shell, raising=False)
+    module = types.ModuleType("IPython.display")
+    module.__dict__.update(display=found.display, HTML=lambda html: html)
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    return found
+
+
+@pytest.mark.parametrize("style", ["auto", "bar"])
+def test_a_notebook_has_a_bar_that_is_replaced(style: Any, cell: Cell, clock: list[float]) -> None:
+    line = ProgressLine(0, 100_000, style)
+    line.start()
+    line.update(ROW)
+    clock[0] = 1000.0
+    assert not line.is_due
+    line.stop()
+    assert ["25,000/100,000 steps" in html for html in cell.shown] == [False, True]
+    assert " 0/100,000 steps" in cell.shown[0]
+    assert "return -20.5 (last 100)" in " ".join(cell.shown[1].split())
+
+
+@pytest.mark.parametrize(
+    ("style", "terminal", "lines", "bar"),
+    [
+        ("auto", True, False, True),
+        ("auto", False, True, False),
+        ("line", True, True, False),
+        ("bar", False, False, True),
+        ("none", True, False, False),
+    ],
+)
+def test_the_style_decides_what_is_shown(
+    style: Any, terminal: bool, lines: bool, bar: bool, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stderr = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # which makes no file a terminal
+    line = ProgressLine(0, 100_000, style)
+    clock[0] = 1000.0
+    assert line.is_due == lines
+    line.start()
+    line.update(ROW)
+    line.stop()
+    assert ("25,000/100,000 steps" in stderr.getvalue()) == bar
+    line.say("something")
+    assert ("something" in stderr.getvalue()) == (style != "none")
+
+
+def test_a_dumb_terminal_has_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "dumb")
+    assert ProgressLine(0, 100_000, "auto").is_plain
+
+
+def test_progress_is_a_truth_value_or_a_style() -> None:
+    styles = [LearnOptions(progress=progress).progress_style for progress in (True, False, "auto", "bar", "line")]
+    assert styles == ["auto", "none", "auto", "bar", "line"]
+    wrong: Any = "loud"
+    with pytest.raises(InvalidConfig, match="progress must be True, False or one of auto, bar, line, none, got 'loud'"):
+        LearnOptions(progress=wrong)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +176,7 @@ def test_a_terminal_has_one_line_that_is_redrawn(clock: list[float], monkeypatch
     [(5, "5 s"), (99.4, "99 s"), (100, "2 min"), (3560, "59 min"), (7170, "2 h 0 min"), (90_000, "25 h 0 min")],
 )
 def test_times_have_the_unit_that_suits_them(seconds: tuple[float, str]) -> None:
-    assert progress_line._duration(seconds[0]) == seconds[1]
+    assert duration_text(seconds[0]) == seconds[1]
 
 
 def reporter(line: ProgressLine) -> ProgressReporter:
@@ -110,7 +194,7 @@ def reporter(line: ProgressLine) -> ProgressReporter:
 
 
 def test_a_run_and_its_evaluations_print_what_is_due(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    progress = reporter(ProgressLine(0, 10, enabled=True))
+    progress = reporter(ProgressLine(0, 10, "auto"))
     progress.tick()
     assert capsys.readouterr().err == ""
     clock[0] = FIRST
@@ -126,7 +210,7 @@ def test_a_run_and_its_evaluations_print_what_is_due(clock: list[float], capsys:
 
 @pytest.mark.parametrize("evaluated", [False, True])
 def test_the_last_step_is_told_of_once(evaluated: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    progress = reporter(ProgressLine(0, 10, enabled=True))
+    progress = reporter(ProgressLine(0, 10, "auto"))
     progress.agent.step = 10
     if evaluated:
         progress.line.say_evaluation(10, Evaluation("x", (1.0, 2.0), (3, 4)))
@@ -138,7 +222,7 @@ def test_the_last_step_is_told_of_once(evaluated: bool, capsys: pytest.CaptureFi
 
 
 def test_nothing_is_printed_unless_it_is_asked_for(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    progress: Any = reporter(ProgressLine(0, 10, enabled=False))
+    progress: Any = reporter(ProgressLine(0, 10, "none"))
     clock[0] = 1000.0
     progress.tick()
     progress.line.say("nothing")

@@ -1,0 +1,207 @@
+"""Between the loop and the callbacks: who is told what, who asked to stop, and what is said of errors."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pixelq.agents.errors import CallbackFailed, InvalidConfig, RunFailed, UserError, one_line, printable
+from pixelq.agents.evaluation.evaluate import Evaluation
+from pixelq.agents.runs.progress import FAILED, FINISHED, STOPPED
+from pixelq.agents.training.callbacks import Callback, Training
+from pixelq.envs.named import name_of
+
+MOST_STATE = 2**20
+"""Most characters of a callback's state as JSON, since a checkpoint's file has a limit."""
+
+
+class Hooks:
+    """Tells callbacks of a training's events.
+
+    Args:
+        callbacks: The callbacks, in the order in which they are told.
+        training: What they see of it.
+        received: Signals that ask the run to stop.
+
+    Attributes:
+        on_step: Tells of a step; None if no callback wants to know.
+        stopped_by: Name of the callback that stopped the training; None if none has.
+        changes: What keeps a resumed run from going on exactly, after `load_state`.
+        has_begun: Whether all callbacks have been told of the start.
+        is_silent: Whether callbacks are not told of checkpoints, because one of them failed.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback], training: Training, received: list[int]) -> None:
+        self.training, self.received = training, received
+        self.callbacks: dict[str, Callback] = {}
+        for callback in callbacks:
+            name = kind = type(callback).__name__
+            while name in self.callbacks:
+                name = f"{kind} {int(name.removeprefix(kind) or 1) + 1}"
+            self.callbacks[name] = callback
+        self._steppers = self._wanted("on_step")
+        self.on_step: Callable[[], None] | None = self._step if self._steppers else None
+        self.stopped_by: str | None = None
+        self.changes: list[str] = []
+        self.has_begun = self.is_silent = False
+        self._failed: set[str] = set()
+
+    def _wanted(self, event: str) -> list[str]:
+        """Return the names of the callbacks that define the method of an event."""
+        own = getattr(Callback, event)
+        return [name for name, each in self.callbacks.items() if getattr(type(each), event) is not own]
+
+    def _step(self) -> None:
+        for name in self._steppers:
+            if self._call(name, "on_step", self.training) is False:
+                self._stopped(name, "on_step returned False")
+
+    def metrics(self, row: dict[str, Any]) -> None:
+        """Tell of a row of metrics, of which each callback gets its own copy."""
+        for name in self.callbacks:
+            self._call(name, "on_metrics", self.training, dict(row))
+
+    def checkpoint(self, path: Path) -> None:
+        """Tell of a checkpoint."""
+        for name in () if self.is_silent else self.callbacks:
+            self._call(name, "on_checkpoint", self.training, path)
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        """Tell of an evaluation."""
+        for name in self.callbacks:
+            self._call(name, "on_evaluation", self.training, evaluation)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a callback has raised an error."""
+        return bool(self._failed)
+
+    @property
+    def wants_evaluations(self) -> bool:
+        """Whether a callback that may change the training wants to know of evaluations, also of those told before."""
+        return any(not self.callbacks[name].watches_only for name in self._wanted("on_evaluation"))
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Tell of the start, and, however the context is left, of the end."""
+        started: list[str] = []
+        try:
+            for name in self.callbacks:
+                self._call(name, "on_training_start", self.training)
+                started.append(name)
+            self.has_begun = True
+            yield
+        except BaseException:
+            self.training.phase = STOPPED if self.received else FAILED
+            for error in self._end(started):
+                warnings.warn(str(error), stacklevel=2)  # the first error is the one to know of
+            raise
+        self.training.phase = STOPPED if self.received else FINISHED
+        for error in self._end(started):
+            raise error
+
+    def _end(self, started: Sequence[str]) -> list[Exception]:
+        """Tell of the end, and return the errors that callbacks raised."""
+        errors: list[Exception] = []
+        for name in started:
+            try:
+                self._call(name, "on_training_end", self.training)
+            except Exception as error:
+                errors.append(error)
+        return errors
+
+    def _call(self, name: str, method: str, *arguments: Any) -> Any:
+        """Return what a callback's method returns.
+
+        Raises:
+            CallbackFailed: If it raises an error that is not one of ours, which have sentences of their own.
+        """
+        try:
+            result = getattr(self.callbacks[name], method)(*arguments)
+        except (UserError, RunFailed):
+            self._failed.add(name)
+            raise
+        except Exception as error:
+            self._failed.add(name)
+            what = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
+            step = self.training.step
+            raise CallbackFailed(f"the callback {name} failed in {method} at step {step:,}: {what}") from error
+        if self.training.why is not None:
+            self._stopped(name, self.training.why)
+        return result
+
+    def _stopped(self, name: str, why: str) -> None:
+        self.training.stop(why)
+        self.stopped_by = self.stopped_by or name
+
+    def description(self) -> dict[str, Any]:
+        """Return what config.json says of callbacks that may change the training: names to import them by, if any."""
+        kinds = [type(each) for each in self.callbacks.values() if not each.watches_only]
+        return {"callbacks": [name_of(kind) or kind.__name__ for kind in kinds]} if kinds else {}
+
+    def compare(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        """Note whether a resumed run has callbacks with the names that it had, given both times' config.json."""
+        were, are = (_names(config.get("callbacks")) for config in (before, now))
+        if before and were != are:
+            self.changes.append(printable(f"callbacks: {were} before, {are} now"))
+
+    def state(self) -> dict[str, Any]:
+        """Return the JSON values that `load_state` restores."""
+        return {"callbacks": {name: self._state_of(name) for name in self.callbacks}} if self.callbacks else {}
+
+    def _state_of(self, name: str) -> Any:
+        """Return the state of a callback; None if it keeps none, or failed."""
+        if name in self._failed:
+            return None
+        values = self._call(name, "state")
+        try:
+            text = json.dumps(values)
+            if not isinstance(values, dict | None):
+                raise TypeError(f"got {values!r:.80}")
+            if len(text) > MOST_STATE:
+                raise ValueError(f"got {len(text):,} characters")
+        except (TypeError, ValueError, RecursionError) as error:
+            self._failed.add(name)
+            raise CallbackFailed(
+                f"the state of the callback {name} must be a dict of JSON values of at most {MOST_STATE:,} characters "
+                f"or None: {one_line(error)}"
+            ) from error
+        return values
+
+    def load_state(self, values: dict[str, Any]) -> None:
+        """Restore what `state` returned of the callbacks that are still there.
+
+        Raises:
+            ValueError: If it is not the state of callbacks.
+            CallbackFailed: If a callback cannot restore its state.
+        """
+        states: dict[str, Any] = values.get("callbacks", {})
+        if not isinstance(states, dict) or not all(isinstance(each, dict | None) for each in states.values()):
+            raise ValueError("callbacks must be their states by name")
+        for name, callback in self.callbacks.items():
+            if states.get(name) is not None:
+                self._call(name, "load_state", states[name])
+            elif name in states and not callback.watches_only:
+                self.changes.append(f"the callback {name} kept no state")
+
+
+def _names(values: object) -> str:
+    return ", ".join(map(str, values)) if isinstance(values, list) and values else "none"
+
+
+def check_callbacks(callbacks: object) -> None:
+    """Check that callbacks are a sequence of instances of `Callback`.
+
+    Raises:
+        InvalidConfig: If they are something else.
+    """
+    if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
+        raise InvalidConfig(f"callbacks must be a list of pixelq.agents.Callback, got {callbacks!r:.80}")
+    for each in callbacks:
+        if not isinstance(each, Callback):
+            hint = "; make one by calling the class" if isinstance(each, type) and issubclass(each, Callback) else ""
+            raise InvalidConfig(f"callbacks must be instances of pixelq.agents.Callback, got {each!r:.80}{hint}")

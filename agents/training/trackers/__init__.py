@@ -1,0 +1,1 @@
+"""Trackers: callbacks that keep a run in Weights & Biases, MLflow or Trackio."""

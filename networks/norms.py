@@ -1,0 +1,53 @@
+"""Layer normalisation over channels, as PQN has it."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LayerNorm = bool | Literal["channels"]
+"""Layer normalisation before an activation: none, over channels and pixels together, or over channels only."""
+CHANNEL_EPSILON = 1e-6
+"""ε of the normalisation over channels, which is Flax's; PyTorch's default is 1e-5."""
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation of images [B, C, H, W] over their channels: each pixel has its own mean and variance.
+
+    y = (x − mean) / √(variance + ε) · scale + shift, with a scale and a shift for each channel. It is Flax's
+    `LayerNorm` of channels-last images, which PQN's authors use (Gallici et al. 2025).
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, CHANNEL_EPSILON)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images [B, C, H, W] to images of the same shape, channels-last if they were."""
+        norm = self.norm
+        last = F.layer_norm(x.movedim(1, -1), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        return last.movedim(-1, 1)
+
+
+def image_norm(channels: int, layer_norm: LayerNorm) -> list[nn.Module]:
+    """Return the layer that normalises images [B, channels, H, W] (Ba et al. 2016), in a list; [] for none.
+
+    `True` gives each image one mean and one variance, over channels and pixels together, and each channel its own
+    scale and shift; "channels" is `ChannelNorm`.
+    """
+    if layer_norm == "channels":
+        return [ChannelNorm(channels)]
+    return [nn.GroupNorm(1, channels)] if layer_norm else []
+
+
+def vector_norm(features: int, layer_norm: LayerNorm) -> list[nn.Module]:
+    """Return the layer that normalises vectors [..., features] (Ba et al. 2016), in a list; [] for none.
+
+    Both kinds normalise over the features; only their ε differs.
+    """
+    if layer_norm == "channels":
+        return [nn.LayerNorm(features, CHANNEL_EPSILON)]
+    return [nn.LayerNorm(features)] if layer_norm else []

@@ -1,0 +1,68 @@
+"""Callbacks that a command line names."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import pixelq.agents
+from pixelq.agents import Callback, RunFailed, UserError
+from pixelq.agents.errors import printable
+from pixelq.envs import import_module
+from pixelq.envs.named import Named, parse_named, resolve, split_named
+from pixelq.scripts.command_line import allow_working_folder
+
+READY = ("StopAfter", "StopAtScore", "StopWithoutProgress")
+"""Callbacks of `pixelq.agents`, which are named without a module."""
+
+
+def parse_callbacks(texts: Sequence[str]) -> list[Named]:
+    """Return the callbacks that texts name, several in a text with commas between them.
+
+    Raises:
+        UserError: If a text names none.
+    """
+    names = [name for text in texts for name in split_named(text)]
+    return [parse_named(name if ":" in name.partition("(")[0] else _in_agents(name), "callback") for name in names]
+
+
+def _in_agents(name: str) -> str:
+    kind = name.partition("(")[0].strip()
+    if kind not in READY:
+        raise UserError(
+            f"--callback must be MODULE:NAME, MODULE:NAME(key=value) or one of {', '.join(READY)}, got {name!r:.80}"
+        )
+    return f"{pixelq.agents.__name__}:{name}"
+
+
+def make_callbacks(names: Sequence[Named]) -> list[Callback]:
+    """Import and make callbacks, also from modules in the working folder.
+
+    Raises:
+        UserError: If a module cannot be imported, has no such callback, or the callback takes other arguments.
+    """
+    return [_made(name) for name in names]
+
+
+def _made(name: Named) -> Callback:
+    factory: Any
+    if name.module == pixelq.agents.__name__:
+        factory = getattr(pixelq.agents, name.name, None)
+    else:
+        allow_working_folder()
+        import_module(name.module)
+        factory = resolve(str(Named(name.module, name.name)), "callback")
+    if inspect.isclass(factory) and not issubclass(factory, Callback):
+        factory = None
+    try:
+        made = None if factory is None else factory(**name.arguments)
+    except (UserError, RunFailed):
+        raise
+    except Exception as error:
+        raise UserError(
+            f"the callback {name} cannot be made: {type(error).__name__}: {printable(str(error), 300)}"
+        ) from error
+    if not isinstance(made, Callback):
+        raise UserError(f"--callback must name a subclass of pixelq.agents.Callback, got {name}")
+    return made
