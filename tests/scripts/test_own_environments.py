@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import pytest
 
 from pixelq.agents import DQN, InvalidRun
+from pixelq.agents.evaluation.episode import make_arguments
 from pixelq.agents.evaluation.evaluate import evaluate
 from pixelq.agents.report.insight import insight_sections
 from pixelq.agents.results.records import agent_of
 from pixelq.envs import import_module, make_vec, named
 from pixelq.scripts.command_line import take_env_kwargs
+from pixelq.scripts.flags.train import read as read_train
+from pixelq.scripts.pack import command_of
 from tests.support.own_envs import Line, Times
 from tests.support.runs import TINY, assert_same, run_here, words
 
@@ -99,6 +103,36 @@ def test_a_run_of_python_is_resumed_by_the_command_line(tmp_path: Path) -> None:
         again.learn(make_vec(Line, 2, **(options | {"wrappers": []})), 10, tmp_path, resume=True)
     made = make_vec(str(again.env_id), 2, 0, str(again.protocol), **again.env_arguments)
     assert evaluate(again, made, 2).episodes == 2
+
+
+def test_an_older_run_of_a_class_had_no_name_for_it(tmp_path: Path) -> None:
+    envs = make_vec(Line, 2)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, "classic", device="cpu")
+    agent.learn(envs, 40, tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"env": None}))
+    DQN.load(tmp_path, "cpu").learn(make_vec(Line, 2), 20, tmp_path, resume=True)
+    config = json.loads(path.read_text())
+    assert (config["env"], config["resumed"][0]["exact"]) == (f"{OWN}:Line", True)
+
+
+def test_checkpoints_of_older_versions_tell_by_their_network_and_run(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"max_episode_steps": 7}')
+    assert make_arguments(tmp_path, "ALE/Pong-v5", {}, 18, (2, 84, 84)) == {
+        "full_action_space": True,
+        "frame_stack": 2,
+        "max_episode_steps": 7,
+    }
+    assert make_arguments(tmp_path, "CartPole-v1", {}, 18, (2, 84, 84)) == {"max_episode_steps": 7}
+    assert make_arguments(tmp_path, "ALE/Pong-v5", {"frame_stack": 3}, 18, (3, 84, 84)) == {"frame_stack": 3}
+    assert make_arguments(tmp_path / "a" / "b" / "c", "ALE/Pong-v5", {}, 6, (4, 84, 84)) == {}
+
+
+def test_a_command_line_makes_the_run_again(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    told = shlex.split(command_of(config))
+    assert read_train(told[2:]).env_kwargs == ARGUMENTS["env_kwargs"]
+    assert list(read_train(told[2:]).wrappers) == ARGUMENTS["wrappers"]
 
 
 def test_evaluate_plays_the_same_environment(run: Path, tmp_path: Path) -> None:
