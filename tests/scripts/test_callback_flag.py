@@ -114,7 +114,7 @@ def test_a_folder_that_names_callbacks_runs_none() -> None:
     """Nor does it stop a run that its list is no list of names."""
     assert train("StopWithoutProgress(evaluations=50)").code == 0
     for names in (["hooked:Broken", 3], {"hooked:Broken": 1}):
-        values = config() | {"callbacks": names, "steps": config()["steps"] + 10, "changed_settings": names}
+        values = config() | {"callbacks": names, "steps": config()["steps"] + 10}
         Path("run/config.json").write_text(json.dumps(values))
         ended = run_here(["train", "--resume", "--out", "run", "--device", "cpu"])
         assert ended.code == 0, ended.err

@@ -216,7 +216,7 @@ def test_a_run_with_callbacks_that_keep_their_state_goes_on_exactly(tmp_path: Pa
     assert killed.counts == whole.counts
     last = config_of(tmp_path / "killed")["resumed"][-1]
     assert (last["exact"], last["why_not"]) == (True, None)
-    assert config_of(tmp_path / "killed")["changed_settings"] == ["learning_rate"]
+    assert config_of(tmp_path / "killed")["changes"] == [{"step": 120, "before": {"learning_rate": 2.5e-4}}]
     agent = DQN.load(tmp_path / "killed" / "checkpoints" / "latest", "cpu")
     assert agent.config.learning_rate == 0.01
     for run in ("whole", "killed"):  # entries of the middle, in which the callback that kills took part
