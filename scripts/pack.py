@@ -17,8 +17,7 @@ from pixelq.agents.results.formatting import format_duration, format_interval, f
 from pixelq.agents.results.records import differences
 from pixelq.agents.runs.tables import read_run
 from pixelq.agents.storage.checkpoint import agent_files
-from pixelq.agents.storage.environments import ARGUMENTS
-from pixelq.agents.storage.environments import env_arguments
+from pixelq.agents.storage.environments import ARGUMENTS, env_arguments
 from pixelq.agents.storage.files import replace_folder
 from pixelq.agents.storage.pretrained import ALIASES, CARD, CONFIG, EVALUATION
 from pixelq.agents.storage.rules import rules_of
