@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from pixelq.agents import AgentConfig, Constant, Exponential, InvalidConfig, Linear, Replay
 from pixelq.agents.experience.replay import make_replay
 from pixelq.agents.experience.returns import Returns, n_step_return
+from tests.support.cases import examples
 
 SEQUENCES = {"length": 4, "period": 2, "burn_in": 1, "state_size": 3, "stores": True}
 
@@ -52,7 +53,7 @@ def drawable(replay: Replay) -> list[int]:
     return rows
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     st.lists(st.one_of(st.just("observe"), st.just("complete"), st.integers(1, 6)), max_size=90),
     st.booleans(),

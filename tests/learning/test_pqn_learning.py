@@ -49,7 +49,10 @@ def values_of_the_chain(td_lambda: float) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"td_lambda": 0.65}, HL_GAUSS | {"td_lambda": 0.5, "atoms": 21, "v_min": -0.5, "v_max": 1.5, "optimizer": "adam"}],
+    [
+        pytest.param({"td_lambda": 0.65}, marks=pytest.mark.slow),
+        HL_GAUSS | {"td_lambda": 0.5, "atoms": 21, "v_min": -0.5, "v_max": 1.5, "optimizer": "adam"},
+    ],
     ids=["scalar", "hl_gauss"],
 )
 def test_pqn_finds_the_values_of_the_chain(fields: dict[str, Any]) -> None:

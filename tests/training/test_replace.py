@@ -29,6 +29,7 @@ from pixelq.agents.learning.cuda_graph import CapturedUpdate, make_update
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.training.recorder import Recorder
 from pixelq.envs import PROTOCOLS, make_vec
+from tests.support.cases import representative
 
 BASE: dict[str, Any] = {
     "hidden": 8,
@@ -154,7 +155,14 @@ def test_the_table_names_all_that_may_be_changed() -> None:
     assert set(CHANGES) | {"cuda_graph"} == CHANGEABLE
 
 
-@pytest.mark.parametrize("name", CHANGES)
+SIMILAR = frozenset(
+    "tau_samples_target tau_samples_policy fraction_learning_rate fraction_epsilon rmsprop_epsilon munchausen_clip "
+    "munchausen_alpha priority_beta_end learning_rate_end evaluation_noise".split()
+)
+"""Changes that go the way of others in the table."""
+
+
+@pytest.mark.parametrize("name", representative(CHANGES, keep=CHANGES.keys() - SIMILAR))
 def test_a_change_takes_effect_as_in_an_agent_made_by_hand(name: str) -> None:
     value, besides = CHANGES[name]
     base = trained(tuple(besides.items()))
