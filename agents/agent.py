@@ -21,6 +21,7 @@ from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.replay import Replay, change_replay, make_replay
 from pixelq.agents.experience.rollout import Rollout, make_rollout, ring_length
 from pixelq.agents.learning.learner import Learner
+from pixelq.agents.learning.own_targets import own_rule
 from pixelq.agents.learning.rollout_learner import RolloutLearner
 from pixelq.agents.storage.checkpoint import Checkpoint, write_checkpoint
 from pixelq.agents.storage.environments import ARGUMENTS
@@ -75,12 +76,15 @@ class Agent(Policy):
         """See `Policy.configure`; the learner and the replay follow, from the next update on.
 
         Raises:
-            InvalidConfig: If the replay is too small for it, or there is not enough memory; then nothing has changed.
+            InvalidConfig: If the replay is too small for it, there is not enough memory, or its target rule does not
+                work; then nothing has changed.
         """
         old = self.config
         config.check_given()
         if (old.batch_size, old.tau_samples) != (config.batch_size, config.tau_samples):
             check_memory(self.observation_space.shape, self.num_actions, config, self.device, learns=True)
+        if config.target != old.target:
+            own_rule(config, self.network)  # which tries it
         rates = learning_rate_at(config, self.step), priority_beta_at(config, self.step)
         if isinstance(self.replay, Replay):
             change_replay(self.replay, old, config)

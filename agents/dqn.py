@@ -56,8 +56,7 @@ class Trainable(Agent):
             checkpoint_every: Steps between checkpoints; each evaluation and the last step write one too.
             keep: Number of newest checkpoints to keep, besides the best.
             log_every: Steps between rows of metrics.csv.
-            progress: How to show progress on stderr: `bar`, `line` for a plain line every half minute, `none`, or
-                `auto`, as True, for a bar on a terminal and in a notebook and lines elsewhere. False is `none`.
+            progress: `bar`, `line` or `none` (False) on stderr; `auto` (True) is a bar where it can be or lines.
             resume: Whether to go on exactly with the run in `out`, from whose checkpoint the agent was loaded.
             callbacks: What is told of the training's events, and may stop it; see `Callback`.
             description: Further entries of config.json.

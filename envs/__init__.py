@@ -1,6 +1,7 @@
 """Vector environments as NumPy arrays: Atari on ale_py's native vector environment, and other Gymnasium ids."""
 
 from pixelq.envs.atari import AtariVec
+from pixelq.envs.atari_single import AtariGames
 from pixelq.envs.catch import Catch
 from pixelq.envs.errors import EnvironmentFailed, InvalidEnv
 from pixelq.envs.film import FilmedAtari
@@ -23,6 +24,7 @@ from pixelq.envs.make import make_filmed, make_vec
 from pixelq.envs.masking import MaskObservation
 from pixelq.envs.memory_tasks import RepeatPrevious, TMaze
 from pixelq.envs.named import import_module
+from pixelq.envs.observed import Preparation
 from pixelq.envs.protocols import GYMNASIUM, PROTOCOLS, Protocol, resolve_protocol, split_rules, with_flicker
 from pixelq.envs.published import (
     PUBLISHED_AGENTS,
@@ -41,6 +43,7 @@ __all__ = [
     "PUBLISHED_AGENTS",
     "PUBLISHED_SOURCE",
     "REFERENCE_SCORES",
+    "AtariGames",
     "AtariVec",
     "BackgroundStepping",
     "Catch",
@@ -49,6 +52,7 @@ __all__ = [
     "GymnasiumVec",
     "InvalidEnv",
     "MaskObservation",
+    "Preparation",
     "Protocol",
     "PublishedCurve",
     "RepeatPrevious",

@@ -25,7 +25,7 @@ from pixelq.envs.checks import (
 )
 from pixelq.envs.errors import EnvironmentFailed, InvalidEnv, printable, quoted, reason
 from pixelq.envs.failures import Failures
-from pixelq.envs.observed import UNPREPARED, Preparation, range_notes
+from pixelq.envs.observed import UNPREPARED, Preparation, range_notes, unscaled_parts
 from pixelq.envs.protocols import GYMNASIUM, Protocol
 from pixelq.envs.recipe import Recipe, Wrappers
 
@@ -61,6 +61,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         arguments: Arguments of `make_vec` that make the same environments again, as JSON values.
         frame_stack: Number of pictures in an observation, 1 where they are not stacked.
         notes: Sentences about observations that networks may read on another scale than they are meant.
+        unscaled: Keys of observations that may be colours and are not scaled as such; see `unscaled_parts`.
 
     Raises:
         InvalidEnv: If an argument is out of range, a dependency is missing, the actions are not Discrete, or the
@@ -107,7 +108,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self.frame_stack = preparation.frame_stack if preparation.stacks(self._shown) else 1
         if self.env_id is not None:
             self.arguments = self.arguments | preparation.arguments(self._shown)
-        self.notes = range_notes(self._shown)
+        self.notes, self.unscaled = range_notes(self._shown), unscaled_parts(self._shown)
         self._num_actions, self._first_action = int(actions.n), int(actions.start)
         self._action_type = actions.dtype
         if self._first_action != 0:  # agents count actions from 0

@@ -108,21 +108,13 @@ def range_notes(space: Space[Any]) -> tuple[str, ...]:
         space: The observations of an environment before they are prepared.
     """
     if not isinstance(space, Box):
-        size, parts = gymnasium.spaces.flatdim(space), list(_parts(space))
-        raw = [path for path, part in parts if isinstance(part, Box) and _goes_to_255(part)]
-        only_bytes = all(isinstance(part, Box) and part.dtype == np.uint8 for _, part in parts)
-        notes = []
-        if size > MANY_NUMBERS:
-            notes.append(
-                f"the observations are laid out as {size:,} numbers for a network without convolutions, which does not "
-                "know which pixels are neighbours; to see a picture, keep it alone by a wrapper"
-            )
-        if raw and not only_bytes:
-            notes.append(
-                f"the values of {_quoted(raw)} may go up to 255 and are not scaled beside other observations; if they "
-                "are colours, divide them by 255 in a wrapper"
-            )
-        return tuple(notes)
+        size = gymnasium.spaces.flatdim(space)
+        if size <= MANY_NUMBERS:
+            return ()
+        return (
+            f"the observations are laid out as {size:,} numbers for a network without convolutions, which does not "
+            "know which pixels are neighbours; to see a picture, keep it alone by a wrapper",
+        )
     low, high = space.low, space.high
     if space.dtype == np.uint8 and high.max(initial=0) < 255:
         return (
@@ -137,8 +129,21 @@ def range_notes(space: Space[Any]) -> tuple[str, ...]:
     return ()
 
 
-def value_notes(observations: NDArray[Any]) -> tuple[str, ...]:
-    """Return sentences, as `range_notes` does, about the first observations [N, *shape] of a training."""
+def unscaled_parts(space: Space[Any]) -> tuple[str, ...]:
+    """Return the keys of what may be colours in a Dict or Tuple, and becomes part of a vector that is not uint8."""
+    parts = () if isinstance(space, Box) else tuple(_parts(space))
+    if all(isinstance(part, Box) and part.dtype == np.uint8 for _, part in parts):
+        return ()
+    return tuple(path for path, part in parts if isinstance(part, Box) and _goes_to_255(part))
+
+
+def value_notes(observations: NDArray[Any], unscaled: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return sentences, as `range_notes` does, about the first observations of a training.
+
+    Args:
+        observations: The observations [N, *shape].
+        unscaled: What `unscaled_parts` returned of their space.
+    """
     if not observations.size:
         return ()
     low, high = observations.min(), observations.max()
@@ -146,6 +151,12 @@ def value_notes(observations: NDArray[Any]) -> tuple[str, ...]:
         return (
             f"the first observations are uint8 of at most {high}, and networks divide uint8 by 255; if they are no "
             "colours, show them as float32, for instance by gymnasium.wrappers.DtypeObservation",
+        )
+    if unscaled and high > FARTHEST:
+        names = " and ".join(map(repr, unscaled))
+        return (
+            f"the observations in {names} may be colours of up to 255, and are not scaled beside others; if they are, "
+            "divide them by 255 in a wrapper",
         )
     if observations.dtype.kind == "f" and observations.ndim > 2 and max(-low, high) > FARTHEST:
         return (
@@ -189,7 +200,3 @@ def _is_image(space: Space[Any]) -> bool:
 def _goes_to_255(space: Box) -> bool:
     """Return whether the bounds of a space are those of colours that are not scaled."""
     return bool(space.high.max(initial=0) == 255)
-
-
-def _quoted(names: list[str]) -> str:
-    return " and ".join(map(repr, names))

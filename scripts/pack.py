@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from pixelq.agents.results.formatting import format_duration, format_interval, f
 from pixelq.agents.results.records import differences
 from pixelq.agents.runs.tables import read_run
 from pixelq.agents.storage.checkpoint import agent_files
-from pixelq.agents.storage.environments import ARGUMENTS
+from pixelq.agents.storage.environments import ARGUMENTS, env_arguments
 from pixelq.agents.storage.files import replace_folder
 from pixelq.agents.storage.pretrained import ALIASES, CARD, CONFIG, EVALUATION
 from pixelq.agents.storage.rules import rules_of
@@ -68,10 +69,14 @@ def command_of(config: Mapping[str, Any]) -> str:
     values = {name: value for name, value in config.items() if name not in ("protocol", "flicker")}
     values |= {name: config[ARGUMENTS][name] for name in ENV_FLAGS if name in config.get(ARGUMENTS, {})}
     values |= protocol_flags(rules_of(config))
+    made = env_arguments(config)
+    kwargs, wrappers = made.get("env_kwargs", {}), ",".join(map(str, made.get("wrappers", [])))
     changed = {name: values[name] for name in FLAGS if values.get(name, defaults[name]) != defaults[name]}
     changed = {"env": config["env"], "preset": config["preset"], "steps": config["steps"]} | changed
     of_agent = preset(config["preset"]).to_dict()
     changed |= {f"agent.{name}": value for name, value in config["agent"].items() if value != of_agent[name]}
+    changed |= {f"env-kwargs.{name}": shlex.quote(json.dumps(value)) for name, value in kwargs.items()}
+    changed |= {"wrappers": shlex.quote(wrappers)} if wrappers else {}
     return " ".join(["pixelq train", *(_flag(name.replace("_", "-"), value) for name, value in changed.items())])
 
 

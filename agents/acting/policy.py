@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import warnings
 from collections.abc import Iterator
@@ -100,7 +99,7 @@ class Policy:
         if encoder is not None:
             if not isinstance(encoder, nn.Module):
                 raise InvalidConfig(f"encoder must be an nn.Module or None, got {encoder!r:.80}")
-            self._config = dataclasses.replace(self._config, encoder=handed_over(encoder))
+            self._config = replaced(self._config, {"encoder": handed_over(encoder)})
         self.device = resolve_device(device)
         self.seed = seed
         self.seeds = agent_seeds(seed)

@@ -49,7 +49,7 @@ READ_AT_EACH_STEP = frozenset(
 
 CHANGEABLE = READ_AT_EACH_STEP | frozenset(
     "gamma n_step batch_size reward_clip double munchausen munchausen_alpha munchausen_temperature "
-    "munchausen_clip loss kappa tau_samples tau_samples_target tau_samples_policy fraction_entropy "
+    "munchausen_clip target loss kappa tau_samples tau_samples_target tau_samples_policy fraction_entropy "
     "fraction_learning_rate fraction_epsilon clip_weighted max_grad_norm adam_epsilon rmsprop_decay "
     "rmsprop_epsilon weight_decay priority_alpha priority_epsilon priority_uniform priority_eta precision "
     "cuda_graph".split()

@@ -29,7 +29,8 @@ def register_encoder(name: str, factory: Callable[..., Any] | None = None) -> An
     [B, *observation_shape] to features float32 [B, D]. Pixels arrive as uint8, everything else as float32;
     `pixelq.networks.pixels_to_float` scales pixels to [0, 1]. D is its `out_features`, or what it returns for zeros.
     Fields of the configuration such as `hidden` and `encoder_width` are at the factory's disposal; further settings
-    belong into the factory, for example by `functools.partial`.
+    belong into the factory, for example by `functools.partial`. What a factory has read from the configuration stays,
+    also where a field is changed in an agent that exists.
 
     While a factory runs, PyTorch's initialisers and `torch.randn`, `rand`, `randint`, `randperm` and `normal` draw from
     the agent's own generator, so that the agent's seed determines the weights.

@@ -101,13 +101,12 @@ def make_arguments(
         InvalidCheckpoint: If config.json says something else than a number of steps.
         InvalidEnv: If this version has no such argument, or a name leads to code that the user has not named.
     """
-    arguments = dict(own)
+    arguments, limit = dict(own), _time_limit_of(folder)
     if not arguments:
         if is_atari(env_id) and num_actions == 18:
             arguments["full_action_space"] = True
         if is_atari(env_id) and len(shape) == 3 and shape[0] != ATARI_STACK:
             arguments["frame_stack"] = shape[0]
-        limit = _time_limit_of(folder)
         if limit is not None:
             arguments["max_episode_steps"] = limit
     check_arguments(arguments)

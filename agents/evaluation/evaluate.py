@@ -193,8 +193,8 @@ class _Games:
         playing, masks = self.playing, self._masks
         noise = self.noise.draw(self.envs.num_envs, playing)
         greedy = np.zeros(self.envs.num_envs, np.int64) if masks is None else masks.argmax(1)  # where nobody plays
-        allowed = None if masks is None else masks[playing]
-        greedy[playing] = self.policy.act(self._obs[playing], 0.0, self._memory, noise, allowed)
+        allowed = () if masks is None else (masks[playing],)  # a policy of one's own need not know of masks
+        greedy[playing] = self.policy.act(self._obs[playing], 0.0, self._memory, noise, *allowed)
         actions = epsilon_greedy(greedy, self.policy.num_actions, self.epsilon, self.rng, masks)
         self._obs, reward, terminated, truncated, info = self.envs.step(actions.astype(self._action_type, copy=False))
         self._lengths += ~self._done  # the step after an episode's end only resets

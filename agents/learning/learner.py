@@ -33,6 +33,13 @@ class Learner(GradientLearner):
         self.target_network = copy.deepcopy(network).requires_grad_(False).to(self.device)
         self.rule: TargetRule | None = own_rule(config, network)
 
+    def configure(self, config: AgentConfig) -> None:
+        """Learn by a configuration that differs in changeable fields from the next update on; all state is kept."""
+        is_other_rule = config.target != self.config.target
+        super().configure(config)
+        if is_other_rule:
+            self.rule = own_rule(config, self.network)
+
     def update(self, batch: Batch | Sequences) -> Update:
         """Take one gradient step on the head's loss between Z(s, a) and r + discount · Σₐ π(a|s′) Z_target(s′, a)."""
         network, target_network, config = self.network, self.target_network, self.config
@@ -73,6 +80,8 @@ class Learner(GradientLearner):
             batch.reward,
             batch.discount,
             next_q,
+            batch.mask,
+            batch.next_mask,
             self.config,
             self.generator,
             values(self.network, features.after, batch.next_mask),

@@ -22,6 +22,7 @@ ROWS = 2
 class TargetInputs:
     """What a target rule can look at: B transitions, A actions, and no gradients.
 
+    With action masks, the values of forbidden actions are −∞, so that neither a maximum nor a softmax chooses them.
     Values that not every rule needs are computed when they are first asked for. With an LSTM, B counts the steps of all
     sequences.
     """
@@ -34,6 +35,10 @@ class TargetInputs:
     """[B], γⁿ·(1 − terminated)."""
     next_q: Tensor
     """[B, A], the target network's values n steps later."""
+    mask: Tensor | None
+    """bool [B, A], the actions that were allowed; None if all were."""
+    next_mask: Tensor | None
+    """bool [B, A], the actions that are allowed n steps later; None if all are."""
     config: AgentConfig
     """The agent's configuration."""
     generator: torch.Generator
@@ -83,8 +88,9 @@ def own_rule(config: AgentConfig, network: QNetwork) -> TargetRule | None:
     q = torch.linspace(-1, 1, q.numel(), device=device).view_as(q)
     reward, discount = (torch.tensor(values, device=device) for values in ((1.0, -0.5), (0.9, 0.0)))
     action = torch.zeros(ROWS, dtype=torch.int64, device=device)
+    generator = torch.Generator(device)
     inputs = TargetInputs(
-        action, reward, discount, q, config, torch.Generator(device), lambda: q.flip(1), lambda: q, lambda: q.flip(1)
+        action, reward, discount, q, None, None, config, generator, lambda: q.flip(1), lambda: q, lambda: q.flip(1)
     )
     state = torch.get_rng_state()
     try:

@@ -38,7 +38,7 @@ def settings_section(groups: Sequence[Group]) -> Section:
                 "env": group.env,
                 "preset": group.preset if group.preset in PRESETS else "the defaults",
                 "rows": [
-                    {"name": name, "preset": _value(preset[name]), "run": _value(value)}
+                    {"name": name, "preset": _value(preset.get(name)), "run": _value(value)}
                     for name, value in differences(config, settings, protocol).items()
                 ],
                 "runs": [{"path": shortened(run.name), "config": _whole(run.config)} for run in group.runs],

@@ -22,6 +22,7 @@ from pixelq.agents.errors import InvalidConfig, InvalidRun, one_line
 from pixelq.agents.results.formatting import shortened
 from pixelq.agents.runs.columns import GREATEST, Columns, read_columns
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
+from pixelq.agents.storage.environments import env_arguments
 from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.json_values import MOST_JSON
 from pixelq.agents.storage.rules import with_rules
@@ -248,7 +249,8 @@ def preset_name(config: Mapping[str, Any]) -> str:
 def differences(config: Mapping[str, Any], settings: AgentConfig, protocol: str = "sticky") -> dict[str, Any]:
     """Return the entries of a run's config.json that differ from an agent's settings under given rules.
 
-    These are a protocol (`gymnasium` outside Atari), the game's minimal action set and no flicker.
+    These are a protocol (`gymnasium` outside Atari), the game's minimal action set, no flicker, and environments
+    without arguments of their own.
 
     Args:
         config: Contents of config.json.
@@ -260,12 +262,19 @@ def differences(config: Mapping[str, Any], settings: AgentConfig, protocol: str 
     own_protocol, flicker = split_rules(str(config["protocol"]))
     if own_protocol not in (protocol, GYMNASIUM.name):
         different["protocol"] = own_protocol
-    if config.get("full_action_space"):
+    made = env_arguments(config)
+    if made.pop("full_action_space", False):
         different["full_action_space"] = True
     if flicker:
         different["flicker"] = flicker
-    if config.get("max_episode_steps"):
-        different["max_episode_steps"] = config["max_episode_steps"]
+    if made.get("max_episode_steps"):
+        different["max_episode_steps"] = made.pop("max_episode_steps")
+    made.pop("frame_stack", None)  # a setting of the agent too
+    for name, value in made.items():
+        if isinstance(value, dict):
+            different |= {f"{name}.{key}": each for key, each in value.items()}
+        else:
+            different[name] = ",".join(map(str, value)) if isinstance(value, list) else value
     return different
 
 

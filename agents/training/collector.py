@@ -195,7 +195,8 @@ class Collector:
             shown = self._reset()
             check_masks(self.agent, self.masks)
             is_told = self.agent.step > 0 or notes_of(self.envs)
-            for sentence in () if is_told else value_notes(shown):
+            unscaled = getattr(self.envs.unwrapped, "unscaled", ())
+            for sentence in () if is_told else value_notes(shown, unscaled):
                 self.restarts.warn(sentence)
         if self.masks is not None:
             self.replay.keep_masks(self.agent.num_actions)
@@ -212,7 +213,8 @@ class Collector:
         """Write the observations, choose actions and send them."""
         assert self.obs is not None
         self.replay.observe(self.obs, None if self.memory is None else self.memory.state, self.masks)
-        actions = self.agent.explore(self.replay.latest(), self.memory, self.masks)
+        given = () if self.masks is None else (self.masks,)  # an agent of one's own need not know of masks
+        actions = self.agent.explore(self.replay.latest(), self.memory, *given)
         if self.background is not None:
             self.background.send(actions)
         self._actions = actions

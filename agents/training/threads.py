@@ -75,7 +75,7 @@ def batch_multiplications(agent: Agent) -> int:
         nonlocal total
         if isinstance(module, nn.LSTM):
             total += sum(weight.numel() for weight in module.parameters() if weight.dim() > 1)
-        else:
+        elif isinstance(out, torch.Tensor):  # a layer of an own encoder may return anything
             weight = module.weight
             assert isinstance(weight, torch.Tensor)
             total += weight.numel() * (out.numel() // len(weight))

@@ -82,7 +82,8 @@ class Updater:
             ValueError: If it is the state of another updater.
         """
         self.learn_from = count(values, "learn_from")
-        self.steps_owed = count(values, "steps_owed", most=self.agent.config.train_every - 1)
+        # As many as a period has; more if it was shortened afterwards, but no more than were taken.
+        self.steps_owed = count(values, "steps_owed", most=max(self.agent.config.train_every - 1, self.agent.step))
 
     def refill(self) -> None:
         """Learn only when an empty replay has been filled again."""

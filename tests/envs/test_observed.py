@@ -183,7 +183,7 @@ def test_stacked_pictures_are_restored_exactly() -> None:
         (Box(0, 9, (4,), np.uint8), ["the observations are uint8 of at most 9, and networks divide uint8 by 255"]),
         (Box(0, 255, (4,), np.uint8), []),
         (Dict(a=PIXELS), []),
-        (Dict(a=PIXELS, b=Discrete(2)), ["the values of 'a' may go up to 255 and are not scaled beside other"]),
+        (Dict(a=PIXELS, b=Discrete(2)), []),
         (
             Dict(a=Box(0, 255, (100, 100, 3), np.uint8)),
             ["the observations are laid out as 30,000 numbers for a network"],
@@ -212,6 +212,17 @@ def test_suspicious_values_get_a_sentence(shown: Any, note: str | None) -> None:
     found = value_notes(shown)
     assert len(found) == (note is not None)
     assert all(one.startswith(str(note)) for one in found)
+
+
+def test_colours_beside_other_observations_get_a_sentence() -> None:
+    space = Dict(a=PIXELS, b=Discrete(2), c=Tuple([PIXELS]))
+    unscaled = make_vec(showing(space), 1).unscaled  # type: ignore[union-attr]
+    assert unscaled == ("a", "c.0")
+    assert make_vec(showing(Dict(a=PIXELS)), 1).unscaled == ()  # type: ignore[union-attr]
+    assert make_vec(showing(PIXELS), 1).unscaled == ()  # type: ignore[union-attr]
+    (note,) = value_notes(np.array([[11, 1]]), unscaled)
+    assert note.startswith("the observations in 'a' and 'c.0' may be colours of up to 255, and are not scaled")
+    assert value_notes(np.array([[10, 1]]), unscaled) == value_notes(np.array([[11, 1]])) == ()
 
 
 def test_wrappers_with_statistics_are_found_wherever_they_are() -> None:

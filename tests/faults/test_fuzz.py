@@ -588,7 +588,7 @@ def of_rows(change: Callable[[dict[str, Tensor]], Any]) -> Callable[[Path], None
 UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
     "updates for a year": (
         of_json("run.json", steps_owed=10**15),
-        "steps_owed must be at most 1, got 1000",
+        "steps_owed must be at most ",
     ),
     "seconds beyond floats": (
         of_json("run.json", wall_seconds=10**400),

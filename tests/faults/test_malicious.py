@@ -24,6 +24,7 @@ from pixelq.agents import DQN, InvalidCheckpoint
 from pixelq.agents.report.insight import insight_sections
 from pixelq.agents.storage.files import CHECKSUMS, read_checksums
 from pixelq.agents.storage.pointers import checkpoint_folder
+from pixelq.envs import InvalidEnv, make_vec, named
 from pixelq.scripts.main import main
 from tests.support.cases import representative
 from tests.support.small_agents import seal
@@ -210,6 +211,62 @@ def test_a_folder_alone_has_no_module_imported(
 def test_the_user_names_the_module(run_of_a_stranger: Path, trap: Path, flags: list[str]) -> None:
     assert main(flags) == 0
     assert trap.is_dir()
+
+
+def explode(env: Any) -> Any:
+    """A wrapper in a module that is loaded, and that the user has not named."""
+    os.mkdir("ran")
+    return env
+
+
+@pytest.mark.parametrize(
+    ("entries", "module"),
+    [
+        ({"env": "subprocess:run(args=['mkdir', 'ran'])"}, "subprocess"),
+        ({"env": "os:system"}, "os"),
+        ({"env": f"{__name__}:explode"}, __name__),
+        ({"env": f"{MODULE}:Trap"}, MODULE),
+        ({"env": "no_such_module:Game(size=3)"}, "no_such_module"),
+        ({"env": "__main__:Game"}, "MODULE"),
+        ({"wrappers": ["os:mkdir(path='ran')"]}, "os"),
+        ({"wrappers": ["gymnasium.wrappers:FlattenObservation", f"{__name__}:explode"]}, __name__),
+        ({"wrappers": [f"{MODULE}:wrap"]}, MODULE),
+        ({"wrappers": ["gymnasium.wrappers:RecordVideo(video_folder='ran')"]}, "gymnasium.wrappers"),
+        ({"wrappers": ["pixelq.agents.storage.files:replace_file(path='ran', data=b'')"]}, "pixelq.agents"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_names_in_a_folder_are_not_followed(
+    run_of_a_stranger: Path,
+    trap: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    entries: dict[str, Any],
+    module: str,
+) -> None:
+    monkeypatch.setattr(named, "_trusted", set())
+    run = str(run_of_a_stranger)
+    values = {"env": entries.get("env", "pixelq/Catch-v0"), "env_arguments": {"wrappers": entries.get("wrappers", [])}}
+    for path in [run_of_a_stranger / "config.json", *run_of_a_stranger.glob("checkpoints/step_*/agent.json")]:
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+        if path.name == "agent.json":
+            seal(path.parent)
+    loaded = set(sys.modules)
+    for command in (
+        ["evaluate", run, "--episodes", "1"],
+        ["evaluate", run, "--episodes", "1", "--video", "films"],
+        ["train", "--resume", "--out", run, "--steps", "80"],
+    ):
+        capfd.readouterr()
+        assert main(command) == 2, command
+        assert f"--import {module}".removesuffix(" MODULE") in capfd.readouterr().err
+    sections = insight_sections(run, episodes=1, device="cpu")
+    assert [f"--import {module}".removesuffix(" MODULE") in str(section.values) for section in sections] == [True]
+    agent = DQN.load(run, "cpu")
+    with pytest.raises(InvalidEnv, match=r"only you can say|move it into a module"):
+        make_vec(agent.env_id, 1, **agent.env_arguments)  # type: ignore[arg-type]
+    assert not trap.exists()
+    assert not {MODULE, "no_such_module"} & (set(sys.modules) - loaded)
 
 
 def test_no_other_environment_is_imported_by_naming_it(run_of_a_stranger: Path, trap: Path) -> None:

@@ -27,7 +27,7 @@ from pixelq.agents.config import parts
 from pixelq.agents.insight.activations import feature_maps, last_hidden
 from pixelq.agents.learning import cuda_graph
 from pixelq.envs import make_vec
-from pixelq.networks import HeadLoss, pixels_to_float
+from pixelq.networks import HeadLoss, among_allowed, pixels_to_float
 from tests.support.own_parts import EQUAL, OWN, FlatEncoder, PlainHead, register_all
 from tests.support.small_agents import ACTIONS, PIXELS, filled, small
 
@@ -75,7 +75,8 @@ def test_a_target_rule_draws_the_noise_that_double_dqn_draws() -> None:
     assert_same(learned(noisy=True, target="twin"), learned(noisy=True, double=True))
 
 
-def test_a_target_rule_is_given_the_values_of_both_networks_at_both_states() -> None:
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_target_rule_is_given_the_values_of_both_networks_at_both_states(masked: bool) -> None:
     seen: list[Any] = []
 
     @register_target("spy")
@@ -89,14 +90,38 @@ def test_a_target_rule_is_given_the_values_of_both_networks_at_both_states() -> 
             weight.add_(0.01)
     assert agent.replay is not None
     batch = agent.replay.sample(8)
+    if masked:
+        masks = (torch.rand(2, 8, 3, generator=torch.Generator().manual_seed(0)) < 0.5).index_fill(
+            2, torch.tensor(1), 1
+        )
+        batch = batch._replace(mask=masks[0], next_mask=masks[1])
     online, target = agent.network, agent.learner.target_network
     with torch.no_grad():
         expected = [target.q(batch.next_obs), online.q(batch.next_obs), target.q(batch.obs), online.q(batch.obs)]
+        masks_of = [batch.next_mask, batch.next_mask, batch.mask, batch.mask]
+        expected = [among_allowed(q, mask) for q, mask in zip(expected, masks_of, strict=True)]
     agent.learner.update(batch)
+    assert masked == any(q.isinf().any() for q in expected)
     inputs, *values = seen[-1]
     assert [torch.equal(value, q) for value, q in zip(values, expected, strict=True)] == [True] * 4
-    assert all(torch.equal(getattr(inputs, name), getattr(batch, name)) for name in ("action", "reward", "discount"))
+    assert all(getattr(inputs, name) is getattr(batch, name) for name in ("action", "reward", "discount"))
+    assert (inputs.mask is batch.mask, inputs.next_mask is batch.next_mask) == (True, True)
     assert (inputs.config, inputs.generator) == (agent.config, agent.learner.generator)
+
+
+def test_the_target_rule_of_a_living_agent_can_be_changed() -> None:
+    register_target("broken", lambda inputs: inputs.nothing)
+    one, other = (filled(small(TINY, **fields)) for fields in ({"double": True}, {}))
+    with pytest.raises(InvalidConfig, match="the target rule broken cannot be computed"):
+        other.replace(target="broken")
+    assert (other.config.target, other.learner.rule) == (None, None)
+    other.replace(target="twin")
+    for agent in (one, other):
+        assert agent.replay is not None
+        for _ in range(3):
+            agent.learner.update(agent.replay.sample(8))
+            agent.updates += 1
+    assert_same(one, other)
 
 
 def frozen_then_linear() -> nn.Module:

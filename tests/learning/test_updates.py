@@ -12,7 +12,7 @@ from gymnasium.vector import VectorWrapper
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from pixelq.agents import DQN, PRESETS, AgentConfig, TrainingDiverged, preset
+from pixelq.agents import DQN, PRESETS, AgentConfig, Exponential, Linear, TrainingDiverged, preset
 from pixelq.agents.acting.network import make_network
 from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate, make_update, update_from_replay
 from pixelq.envs import make_vec
@@ -84,6 +84,23 @@ def test_an_update_is_the_same_sequence_of_operations_at_any_time(name: str, mon
     first, second = (tape.operations for tape in tapes)
     assert len(first) > 50
     assert first == second
+
+
+@pytest.mark.parametrize("name", representative(["rainbow", "r2d2"], keep=["rainbow"]))
+def test_an_update_with_scheduled_returns_is_the_same_sequence_of_operations(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixelq.networks.lstm.is_capturing", lambda x: True)
+    config = small(preset(name), n_step=Exponential(5, 2, 100), gamma=Linear(0.9, 0.99, 100))
+    agent = filled(config)
+    assert agent.replay is not None
+    tapes = []
+    for step in range(EAGER_UPDATES + 2):
+        agent.replay.set_returns(5 - step // 2, 0.9 + step / 100)
+        with Tape() as tape:
+            update_from_replay(agent.learner, agent.replay)
+        tapes.append(tape.operations)
+    assert tapes[-2] == tapes[-1]
 
 
 def test_the_tape_hears_a_value_asked_for() -> None:

@@ -14,7 +14,7 @@ from typing import get_args
 
 import pytest
 
-from pixelq.agents import AgentConfig, InvalidConfig, preset
+from pixelq.agents import AgentConfig, Exponential, InvalidConfig, Linear, preset
 from pixelq.agents.errors import InvalidRun, RunFailed, UserError
 from pixelq.agents.runs.folder import RunFolder
 from pixelq.envs import PROTOCOLS
@@ -69,6 +69,21 @@ def test_flags_set_their_fields_and_leave_the_others() -> None:
     expected = dataclasses.replace(start, gamma=0.5, batch_size=7, prioritized=False, reward_clip=None)
     assert parse(Args, "train", words, Args(start)).agent == expected
     assert parse(Args, "train", []).agent == preset("quick")
+
+
+def test_schedules_are_read_as_they_are_shown() -> None:
+    words = [
+        "--agent.learning-rate",
+        "linear(1e-3, 1e-5, 100000)",
+        "--agent.n-step",
+        "exponential(10, end=3, steps=1e4)",
+    ]
+    agent = parse(Args, "train", [*words, "--agent.epsilon", "0.1", "--agent.learning-rate-end", "0"]).agent
+    assert agent.learning_rate == Linear(1e-3, 1e-5, 100_000)
+    assert (agent.n_step, agent.epsilon) == (Exponential(10, 3, 10_000), 0.1)
+    assert parse(Args, "train", ["--agent.epsilon", "None"], Args(agent)).agent.epsilon is None
+    again = parse(Args, "train", ["--agent.learning-rate", str(agent.learning_rate)]).agent
+    assert again.learning_rate == agent.learning_rate
 
 
 def test_the_errors_are_those_of_the_configuration() -> None:
@@ -127,7 +142,7 @@ def test_what_is_no_integer(text: str) -> None:
         ("--learning_rate", "--agent.learning-rate"),
         ("--agent.bs", "--agent.batch-size"),
         ("--gamma=0.9", "--agent.gamma"),
-        ("--agent.epsilon", "--agent.epsilon-start"),
+        ("--agent.munch", "--agent.munchausen"),
         ("--agent.seed", "--seed"),
         ("--stepz", "--steps"),
         ("--num_env", "--num-envs"),

@@ -49,7 +49,7 @@ def test_a_run_goes_through_all_doors(tmp_path: Path, monkeypatch: pytest.Monkey
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     ended = run_here(["train", *words(FLAGS | PARTS, out=whole), *IMPORT])
     assert ended.code == 0, ended.err
-    assert f"pixelq evaluate {whole} --import {MODULE} --video" in ended.out
+    assert f"pixelq evaluate {whole} --video {whole / 'video'} --import {MODULE}\n" in ended.out
     agent = json.loads((whole / "config.json").read_text())["agent"]
     assert [agent[kind] for kind in ("encoder", "head", "target")] == ["flat", "plain", "twin"]
     # Resumed, to the byte

@@ -90,6 +90,7 @@ def test_evaluations_obey_masks_also_of_agents_without_them_and_of_random_action
         assert not agent.action_masks
         result = evaluate(agent, envs, 7, epsilon=0.5)  # a forbidden action would raise an error
         assert result.episodes == 7
+        assert evaluate(agent, envs, 1).episodes == 1  # two environments play no episode, and are stepped all the same
         assert -30 <= result.mean <= Corridor.BEST
 
 
@@ -139,7 +140,7 @@ class FailsOnce(Corridor):
     has_failed = False
 
     def step(self, action: int) -> Any:
-        if self.steps == 7 and not FailsOnce.has_failed:
+        if self.place == 2 and not FailsOnce.has_failed:  # what is allowed here is forbidden at the first place
             FailsOnce.has_failed = True
             raise OSError("the device was busy")
         return super().step(action)

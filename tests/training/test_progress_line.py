@@ -145,7 +145,8 @@ def test_the_style_decides_what_is_shown(
 ) -> None:
     stderr = Terminal() if terminal else io.StringIO()
     monkeypatch.setattr(sys, "stderr", stderr)
-    monkeypatch.setenv("FORCE_COLOR", "1")  # which makes no file a terminal
+    if style == "auto":
+        monkeypatch.setenv("FORCE_COLOR", "1")  # which makes no file a terminal
     line = ProgressLine(0, 100_000, style)
     clock[0] = 1000.0
     assert line.is_due == lines
@@ -153,6 +154,7 @@ def test_the_style_decides_what_is_shown(
     line.update(ROW)
     line.stop()
     assert ("25,000/100,000 steps" in stderr.getvalue()) == bar
+    assert ("\x1b[2K" in stderr.getvalue()) == bar  # lines are erased to be redrawn
     line.say("something")
     assert ("something" in stderr.getvalue()) == (style != "none")
 

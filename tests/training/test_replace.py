@@ -9,8 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from pixelq.agents import DQN, AgentConfig, InvalidConfig, InvalidRun, Linear, Policy
+from pixelq.agents import (
+    DQN,
+    AgentConfig,
+    InvalidConfig,
+    InvalidRun,
+    Linear,
+    Policy,
+    TargetInputs,
+    register_target,
+)
 from pixelq.agents.acting.noise import EvaluationNoise
 from pixelq.agents.config.agent_config import CHANGEABLE
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
@@ -19,6 +29,7 @@ from pixelq.agents.learning.cuda_graph import CapturedUpdate, make_update
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.training.recorder import Recorder
 from pixelq.envs import PROTOCOLS, make_vec
+from tests.support.cases import representative
 
 BASE: dict[str, Any] = {
     "hidden": 8,
@@ -36,6 +47,13 @@ IMPLICIT: dict[str, Any] = {"head": "implicit", "tau_samples": 4, "tau_samples_t
 FQF: dict[str, Any] = {"head": "fqf", "quantiles": 5}
 RMSPROP: dict[str, Any] = {"optimizer": "rmsprop"}
 MEMORY: dict[str, Any] = {"lstm": 4, "sequence_length": 6, "sequence_period": 3, "burn_in": 1}
+
+
+@register_target("even")
+def even(inputs: TargetInputs) -> tuple[Tensor, Tensor]:
+    """All next actions are equally likely."""
+    return inputs.reward, torch.full_like(inputs.next_q, 1 / inputs.next_q.shape[1])
+
 
 CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "learning_rate": (0.05, {}),
@@ -66,6 +84,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "munchausen_alpha": (0.5, {"munchausen": True}),
     "munchausen_temperature": (0.5, {"munchausen": True}),
     "munchausen_clip": (-0.01, {"munchausen": True}),
+    "target": ("even", {}),
     "loss": ("squared", {}),
     "kappa": (0.01, {"head": "quantile", "quantiles": 5}),
     "tau_samples": (7, IMPLICIT),
@@ -136,7 +155,14 @@ def test_the_table_names_all_that_may_be_changed() -> None:
     assert set(CHANGES) | {"cuda_graph"} == CHANGEABLE
 
 
-@pytest.mark.parametrize("name", CHANGES)
+SIMILAR = frozenset(
+    "tau_samples_target tau_samples_policy fraction_learning_rate fraction_epsilon rmsprop_epsilon munchausen_clip "
+    "munchausen_alpha priority_beta_end learning_rate_end evaluation_noise".split()
+)
+"""Changes that go the way of others in the table."""
+
+
+@pytest.mark.parametrize("name", representative(CHANGES, keep=CHANGES.keys() - SIMILAR))
 def test_a_change_takes_effect_as_in_an_agent_made_by_hand(name: str) -> None:
     value, besides = CHANGES[name]
     base = trained(tuple(besides.items()))

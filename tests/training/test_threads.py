@@ -60,6 +60,23 @@ def test_work_is_counted_in_multiplications() -> None:
     assert batch_multiplications(lstm) == 32 * 10 * (4 * 16 + 4 * 8 * (16 + 8) + 8 * 16 + 16 * 6)
 
 
+def test_a_layer_of_an_own_encoder_may_return_anything() -> None:
+    class Pair(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:  # type: ignore[override]
+            return super().forward(x), x
+
+    class First(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pair = Pair(4, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.pair(x)[0]
+
+    agent = DQN(SPACES["CartPole"], gymnasium.spaces.Discrete(6), preset("quick"), device="cpu", encoder=First())
+    assert batch_multiplications(agent) == 32 * (5 * 512 + 512 * 6)
+
+
 def test_small_networks_compute_with_one_thread() -> None:
     assert [threads_of(agent_of(work)) for work in SPACES] == [1, 1, 3]
 

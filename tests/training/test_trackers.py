@@ -165,13 +165,13 @@ def test_no_step_is_sent_twice_or_left_out(service: Service, tmp_path: Path, rec
     (older / TRACKING).write_bytes((out / TRACKING).read_bytes())  # the record is at step 20, the checkpoint at 10
     learn(older, 30, WandbTracker(film=False))
     service.broken = {"init"}
-    learn(older, 40, WandbTracker(film=False))
+    learn(older, 50, WandbTracker(film=False))
     assert [str(each.message).endswith("(init: no route to host)") for each in recwarn] == [True]
     service.broken = set()
-    learn(older, 50, WandbTracker(film=False))
+    learn(older, 60, WandbTracker(film=False))
     (kept,) = service.runs.values()
     for name in ("time/fps", "eval/mean_reward"):
-        assert kept.steps(name) == [10, 20, 30, 40, 50]
+        assert kept.steps(name) == [10, 20, 30, 40, 50, 60]
     assert [step for step, _ in kept.rows] == sorted(step for step, _ in kept.rows)
 
 

@@ -1,0 +1,395 @@
+"""Callbacks: what they are told and when, how they stop a training, what they keep, and what their errors do."""
+
+import dataclasses
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pixelq.agents import (
+    DQN,
+    Callback,
+    InvalidConfig,
+    StopAfter,
+    StopAtScore,
+    StopWithoutProgress,
+    Training,
+    UserError,
+)
+from pixelq.agents.errors import CallbackFailed
+from pixelq.agents.training import stopping
+from pixelq.agents.training.hooks import Hooks
+from pixelq.envs import make_vec
+from tests.support.cases import representative
+from tests.support.runs import assert_same, column
+from tests.training.test_again import TINY
+
+OPTIONS: dict[str, Any] = {"evaluate_every": 60, "evaluation_episodes": 2, "checkpoint_every": 40, "log_every": 50}
+
+
+def new(config: Any = TINY) -> tuple[DQN, Any]:
+    envs = make_vec("pixelq/Catch-v0", 2, 0)
+    return DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu", seed=2), envs
+
+
+def train(steps: int, out: Path | None, *callbacks: Callback, **options: Any) -> DQN:
+    """Train a new agent, or the one of the run that is there."""
+    agent, envs = new()
+    resume = out is not None and (out / "checkpoints").exists()
+    if resume:
+        agent = DQN.load(out / "checkpoints" / "latest", "cpu")  # type: ignore[operator]
+    evaluation_envs = make_vec("pixelq/Catch-v0", 2, 9)
+    options = {"evaluation_envs": evaluation_envs} | OPTIONS | options
+    return agent.learn(envs, steps - agent.step, out, resume=resume, callbacks=callbacks, **options)
+
+
+def config_of(run: Path) -> Any:
+    return json.loads((run / "config.json").read_text())
+
+
+class Log(Callback):
+    """Notes what it is told, and does what it is asked to at an event of a step."""
+
+    def __init__(self, event: str = "", step: int = -1, act: Any = None) -> None:
+        self.told: list[tuple[str, int]] = []
+        self.event, self.step, self.act = event, step, act
+        self.answer: bool | None = None
+
+    def note(self, event: str, training: Training) -> Any:
+        self.told.append((event, training.step))
+        if event == self.event and training.step >= self.step:
+            return self.act(training)
+        return None
+
+    def on_training_start(self, training: Training) -> None:
+        self.note("start", training)
+
+    def on_step(self, training: Training) -> Any:
+        return self.note("step", training)
+
+    def on_metrics(self, training: Training, row: dict[str, Any]) -> None:
+        assert (row["step"], row["updates"]) == (training.step, training.agent.updates)
+        if training.out is not None:
+            assert column(training.out / "metrics.csv", "step")[-1] == training.step
+        self.note("metrics", training)
+
+    def on_checkpoint(self, training: Training, path: Path) -> None:
+        assert DQN.load(path, "cpu").step == training.step
+        self.note("checkpoint", training)
+
+    def on_evaluation(self, training: Training, evaluation: Any) -> None:
+        assert training.out is not None
+        assert column(training.out / "evaluations.csv", "mean")[-1] == pytest.approx(evaluation.mean)
+        self.note("evaluation", training)
+
+    def on_training_end(self, training: Training) -> None:
+        self.note(f"end: {training.phase}", training)
+
+    def rare(self) -> list[tuple[str, int]]:
+        return [each for each in self.told if each[0] != "step"]
+
+
+def test_events_come_in_order_and_change_nothing(tmp_path: Path) -> None:
+    log, second = Log(), Log()
+    train(100, tmp_path / "run", log, second)
+    assert log.told == second.told
+    assert log.rare() == [
+        ("start", 0),
+        ("checkpoint", 40),
+        ("metrics", 50),
+        ("checkpoint", 60),
+        ("evaluation", 60),
+        ("checkpoint", 80),
+        ("metrics", 100),
+        ("checkpoint", 100),
+        ("evaluation", 100),
+        ("end: finished", 100),
+    ]
+    steps = [step for event, step in log.told if event == "step"]
+    assert sorted(set(steps)) == list(range(2, 101, 2))
+    assert len(steps) == 50 + 5  # five only reset
+    assert log.told.index(("step", 40)) == log.told.index(("checkpoint", 40)) - 1  # so that its state is in it
+    assert config_of(tmp_path / "run")["callbacks"] == ["tests.training.test_callbacks:Log"] * 2
+    train(100, tmp_path / "without")
+    for file in ("network.safetensors", "learner.safetensors", "rows.zst"):
+        name = f"checkpoints/step_0000000100/{file}"
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "without" / name).read_bytes()
+
+
+def test_steps_are_told_of_where_somebody_listens() -> None:
+    class Deaf(Callback):
+        def on_metrics(self, training: Training, row: dict[str, Any]) -> None:
+            pass
+
+    training: Any = None
+    assert Hooks([Deaf(), Deaf()], training, []).on_step is None
+    assert Hooks([Deaf(), Log()], training, [])._steppers == ["Log"]
+    assert list(Hooks([Deaf(), Deaf(), Log(), Deaf()], training, []).callbacks) == ["Deaf", "Deaf 2", "Log", "Deaf 3"]
+
+
+@pytest.mark.parametrize(
+    ("event", "step", "at"),
+    representative(
+        [("step", 46, 46), ("metrics", 50, 50), ("checkpoint", 40, 40), ("evaluation", 60, 60), ("start", 0, 2)],
+        keep={("metrics", 50, 50), ("start", 0, 2)},
+    ),
+)
+def test_a_stopped_training_ends_as_at_its_last_step_and_can_go_on(
+    tmp_path: Path, event: str, step: int, at: int
+) -> None:
+    def stop(training: Training) -> bool | None:
+        return False if event == "step" else training.stop("enough")  # type: ignore[func-returns-value]
+
+    log, run = Log(event, step, stop), tmp_path / "run"
+    agent = train(200, run, log)
+    assert agent.step == at
+    assert log.rare()[-3:] == [("checkpoint", at), ("evaluation", at), ("end: finished", at)]
+    why = "on_step returned False" if event == "step" else "enough"
+    assert config_of(run)["stopped"] == {"step": at, "callback": "Log", "why": why}
+    assert config_of(run)["steps"] == 200
+    progress = json.loads((run / "progress.json").read_text())
+    assert (progress["phase"], progress["step"], progress["steps"]) == ("finished", at, at)
+    train(200, run)
+    assert column(run / "evaluations.csv", "step")[-1] == 200
+    assert "stopped" not in config_of(run)
+    (entry,) = config_of(run)["resumed"]
+    assert entry["why_not"] == "callbacks: tests.training.test_callbacks:Log before, none now"
+
+
+class Counter(Callback):
+    """Counts events, and stops when it has counted enough."""
+
+    def __init__(self, most: int = 10**6) -> None:
+        self.most = most
+        self.counts: dict[str, int] = {}
+
+    def count(self, event: str) -> None:
+        self.counts[event] = self.counts.get(event, 0) + 1
+
+    def on_step(self, training: Training) -> bool:
+        self.count("step")
+        if self.counts["step"] == 50:  # from a state, a change of the agent's settings
+            training.agent.config = dataclasses.replace(training.agent.config, learning_rate=0.01)
+        return self.counts["step"] < self.most
+
+    def on_checkpoint(self, training: Training, path: Path) -> None:
+        self.count("checkpoint")
+
+    def on_evaluation(self, training: Training, evaluation: Any) -> None:
+        self.count(f"evaluation of {training.step}: {evaluation.mean}")
+
+    def state(self) -> dict[str, Any]:
+        return self.counts
+
+    def load_state(self, values: dict[str, Any]) -> None:
+        self.counts = values
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_run_with_callbacks_that_keep_their_state_goes_on_exactly(tmp_path: Path) -> None:
+    """Killed between two checkpoints, and between an evaluation's row and the callback that is told of it."""
+
+    def kill(training: Training) -> None:
+        raise Killed
+
+    whole, killed = Counter(), Counter()
+    train(200, tmp_path / "whole", whole)
+    for event, step in (("step", 70), ("evaluation", 120), ("step", 150)):
+        killed = Counter()
+        with pytest.raises(Killed):
+            train(200, tmp_path / "killed", Log(event, step, kill), killed)
+        changed = config_of(tmp_path / "killed")
+        changed["callbacks"] = ["tests.training.test_callbacks:Counter"]  # the one that kills is no part of the run
+        (tmp_path / "killed" / "config.json").write_text(json.dumps(changed))
+    killed = Counter()
+    train(200, tmp_path / "killed", killed)
+    assert whole.counts["step"] == 111  # eleven only reset
+    assert sum(name.startswith("evaluation") for name in whole.counts) == 4
+    assert killed.counts == whole.counts
+    last = config_of(tmp_path / "killed")["resumed"][-1]
+    assert (last["exact"], last["why_not"]) == (True, None)
+    assert config_of(tmp_path / "killed")["changes"] == [{"step": 120, "before": {"learning_rate": 2.5e-4}}]
+    agent = DQN.load(tmp_path / "killed" / "checkpoints" / "latest", "cpu")
+    assert agent.config.learning_rate == 0.01
+    for run in ("whole", "killed"):  # entries of the middle, in which the callback that kills took part
+        (tmp_path / run / "config.json").unlink()
+        for path in (tmp_path / run / "checkpoints").glob("step_*"):
+            if path.name != "step_0000000200":
+                for file in path.iterdir():
+                    file.unlink()
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+class Stateless(Callback):
+    def on_step(self, training: Training) -> None:
+        pass
+
+
+class Watcher(Log):
+    watches_only = True
+
+
+def test_a_resumed_run_says_what_its_callbacks_changed(tmp_path: Path) -> None:
+    for callbacks in ((Stateless(),), (Stateless(), Watcher()), (Log(),), (Log(),), (StopAfter(hours=1),)):
+        steps = 40 + 40 * len(config_of(tmp_path / "run")["resumed"]) + 40 if (tmp_path / "run").exists() else 40
+        train(steps, tmp_path / "run", *callbacks)
+    here = "tests.training.test_callbacks"
+    assert [entry["why_not"] for entry in config_of(tmp_path / "run")["resumed"]] == [
+        None,  # a callback without attributes needs no state, and one that watches changes nothing
+        f"callbacks: {here}:Stateless before, {here}:Log now",
+        "the callback Log kept no state",
+        f"callbacks: {here}:Log before, pixelq.agents:StopAfter now",
+    ]
+
+
+def fail(training: Training) -> None:
+    raise KeyError("lost")
+
+
+@pytest.mark.parametrize(
+    ("event", "step", "kept"),
+    representative(
+        [("step", 46, 46), ("metrics", 50, 50), ("checkpoint", 40, 40), ("evaluation", 60, 60)],
+        keep={("step", 46, 46), ("evaluation", 60, 60)},
+    ),
+)
+def test_an_error_keeps_what_was_learned(tmp_path: Path, event: str, step: int, kept: int) -> None:
+    log, other = Log(event, step, fail), Log()
+    with pytest.raises(CallbackFailed) as failed:
+        train(200, tmp_path / "run", other, log)
+    latest = tmp_path / "run" / "checkpoints" / "latest"
+    assert str(failed.value) == (
+        f"the callback Log 2 failed in on_{event} at step {step}: KeyError: 'lost'; "
+        f"the last good checkpoint is {latest}"
+    )
+    assert isinstance(failed.value.__cause__, KeyError)
+    assert DQN.load(latest, "cpu").step == kept
+    assert (log.told[-1], other.told[-1]) == (("end: failed", step),) * 2
+    assert json.loads((tmp_path / "run" / "progress.json").read_text())["phase"] == "failed"
+    train(100, tmp_path / "run")
+    assert column(tmp_path / "run" / "evaluations.csv", "step") == [60, 100]
+
+
+def test_a_callback_that_cannot_start_leaves_no_folder(tmp_path: Path) -> None:
+    first = Log()
+    with pytest.raises(CallbackFailed, match="the callback Log 2 failed in on_training_start at step 0: KeyError"):
+        train(40, tmp_path / "a" / "b", first, Log("start", 0, fail))
+    assert list(tmp_path.iterdir()) == []
+    assert first.rare() == [("start", 0), ("end: failed", 0)]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("")
+
+    def refuse(training: Training) -> None:
+        raise UserError("not so")  # which has a sentence of its own
+
+    with pytest.raises(UserError, match=r"^not so$"):
+        train(40, tmp_path / "mine", Log("start", 0, refuse))
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    train(40, tmp_path / "mine")
+
+
+def test_the_end_is_told_after_a_signal_and_to_all(tmp_path: Path) -> None:
+    log = Log("step", 46, lambda training: (training.step == 46 and os.kill(os.getpid(), signal.SIGTERM)) or None)
+    with pytest.raises(SystemExit):
+        train(200, tmp_path / "run", log)
+    assert log.rare()[-2:] == [("checkpoint", 48), ("end: stopped", 48)]
+    first, last = Log("end: finished", 0, fail), Log()
+    with pytest.raises(CallbackFailed, match="the callback Log failed in on_training_end at step 60"):
+        train(60, tmp_path / "other", first, last)
+    assert last.told[-1] == ("end: finished", 60)
+    assert DQN.load(tmp_path / "other", "cpu").step == 60
+
+
+@pytest.mark.parametrize("values", [{"set": {1}}, [1], {"much": "x" * 2**20}])
+def test_a_state_that_no_file_holds_is_refused(tmp_path: Path, values: Any) -> None:
+    class Odd(Callback):
+        def state(self) -> Any:
+            return values
+
+    with pytest.raises(CallbackFailed, match="the state of the callback Odd must be a dict of JSON values"):
+        train(60, tmp_path / "run", Odd())
+    assert DQN.load(tmp_path / "run", "cpu").step == 40  # without the state
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "sentence"),
+    [
+        (Stateless(), "callbacks must be a list of pixelq.agents.Callback, got <"),
+        ([Stateless], "callbacks must be instances of pixelq.agents.Callback, got <.*; make one by calling the class"),
+        ([print], "callbacks must be instances of pixelq.agents.Callback, got <built-in function print>$"),
+    ],
+)
+def test_what_is_no_callback_is_refused(tmp_path: Path, callbacks: Any, sentence: str) -> None:
+    agent, envs = new()
+    with pytest.raises(InvalidConfig, match=sentence):
+        agent.learn(envs, 20, tmp_path / "run", callbacks=callbacks)
+    assert not (tmp_path / "run").exists()
+
+
+# --- those that stop --------------------------------------------------------------------------------------------------
+
+
+def test_a_training_stops_at_a_score(tmp_path: Path) -> None:
+    assert train(200, tmp_path / "run", StopAtScore(score=-1.0)).step == 60  # every score of Catch is at least −1
+    assert config_of(tmp_path / "run")["stopped"]["callback"] == "StopAtScore"
+    assert train(200, None, StopAtScore(score=1.1)).step == 200
+    agent, envs = new(dataclasses.replace(TINY, train_every=50))
+    agent.learn(envs, 1_200, log_every=50, callbacks=[StopAtScore(score=-1.0, of="training")])
+    assert agent.step % 50 == 0
+    assert 100 <= agent.episodes < 106  # the first row after a hundred episodes
+    with pytest.raises(InvalidConfig, match=r"StopAtScore needs evaluations; give learn `evaluation_envs`, or of='"):
+        agent.learn(envs, 100, tmp_path / "other", callbacks=[StopAtScore(score=1.0)])
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_training_stops_after_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, begun = time.monotonic(), []
+
+    def monotonic() -> float:
+        begun.append(0)
+        return now + 60 * len(begun)  # a minute between two looks at the clock
+
+    monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=monotonic))
+    agent, envs = new()
+    callback = StopAfter(hours=0.1, minutes=1.0, seconds=1.0)
+    agent.learn(envs, 100, callbacks=[callback])
+    assert agent.step == 2 * 8  # seven minutes and a second
+
+
+def test_a_training_stops_without_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    means = iter([0.0, -1.0, 0.5, 0.5, 0.2, 0.4, 9.0])
+
+    class Patience(StopWithoutProgress):
+        def on_evaluation(self, training: Training, evaluation: Any) -> None:
+            super().on_evaluation(training, dataclasses.replace(evaluation, returns=(next(means),)))
+
+    options = {"evaluate_every": 10, "checkpoint_every": 10}
+    assert train(200, tmp_path / "run", Patience(evaluations=3), **options).step == 60
+    assert config_of(tmp_path / "run")["stopped"]["why"] == "3 evaluations did not surpass 0.5"
+    means = iter([0.0] * 20)
+    assert train(200, None, Patience(evaluations=3, after=55), **options).step == 90
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: StopAtScore(score=float("nan")), "score must be a number, got nan"),
+        (lambda: StopAtScore(score="18"), "score must be a number, got '18'"),  # type: ignore[arg-type]
+        (lambda: StopAtScore(score=1, of="games"), "of must be 'evaluation' or 'training', got 'games'"),
+        (StopAfter, "the time must be positive; give hours, minutes or seconds"),
+        (lambda: StopAfter(hours=-1), "hours must be a positive number, got -1"),
+        (lambda: StopWithoutProgress(evaluations=0), "evaluations must be at least 1, got 0"),
+    ],
+)
+def test_impossible_ends_are_refused(make: Any, sentence: str) -> None:
+    with pytest.raises(InvalidConfig) as refused:
+        make()
+    assert str(refused.value) == sentence
