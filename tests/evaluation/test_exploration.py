@@ -25,9 +25,9 @@ def test_films_have_the_epsilon_of_the_preset(name: str, epsilon: float) -> None
     envs = make_vec("pixelq/Catch-v0", 1, 0)
     config = dataclasses.replace(preset(name), encoder="mlp", hidden=8)
     agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
-    assert evaluation_game(agent, "ALE/Pong-v5", "sticky", None, 0).epsilon == epsilon
-    assert evaluation_game(agent, "pixelq/Catch-v0", "gymnasium", None, 0).epsilon == 0.0
-    assert evaluation_game(agent, "ALE/Pong-v5", "sticky", 0.5, 0).epsilon == 0.5
+    assert evaluation_game(agent, "ALE/Pong-v5", "sticky", None, 0, {}).epsilon == epsilon
+    assert evaluation_game(agent, "pixelq/Catch-v0", "gymnasium", None, 0, {}).epsilon == 0.0
+    assert evaluation_game(agent, "ALE/Pong-v5", "sticky", 0.5, 0, {}).epsilon == 0.5
 
 
 def test_noise_is_drawn_at_every_step_and_leaves_the_training_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

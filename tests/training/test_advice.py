@@ -95,7 +95,7 @@ def test_games_by_other_rules_than_the_presets_are_named(
     config: AgentConfig, recorded: str | None, rules: str | None, own: str | None
 ) -> None:
     agent, _ = agent_of(AgentConfig(**TINY))
-    agent.configure(config)
+    agent._config = config  # of images, while the agent is one for vectors
     agent.protocol = rules
     sentences = advice(agent, 10**6, recorded)
     assert len(sentences) == (own is not None)
