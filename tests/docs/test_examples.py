@@ -2,25 +2,36 @@
 
 import importlib.util
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.runs import Harness
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "docs" / "examples").glob("*.py"))
 MOST_LINES = 40
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_is_short_and_runs(example: Path, tmp_path: Path) -> None:
-    text = example.read_text()
-    assert len(text.splitlines()) <= MOST_LINES
-    for module in re.findall(r"^# needs (\w+)", text, re.MULTILINE):  # a package that is no part of every installation
+def run(harness: Harness, example: Path, folder: Path) -> None:
+    for module in re.findall(r"^# needs (\w+)", example.read_text(), re.MULTILINE):  # no part of every installation
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
-    done = subprocess.run(
-        [sys.executable, example], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    done = harness.start(["script", str(example), str(folder)]).wait(120.0)
+    assert done.code == 0, done.err
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_short_and_runs(example: Path, tmp_path: Path, harness: Harness) -> None:
+    text = example.read_text()
+    assert len(text.splitlines()) <= MOST_LINES
+    shorter = tmp_path / "examples" / example.name
+    shorter.parent.mkdir()
+    shorter.write_text(re.sub(r"(?<=steps=)\d_\d{3}\b", "800", text))  # some updates, in place of all that it learns
+    run(harness, shorter, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs_in_full(example: Path, tmp_path: Path, harness: Harness) -> None:
+    run(harness, example, tmp_path)

@@ -1,4 +1,4 @@
-"""A process that has imported everything, and forks a child for each command that a test wants run, and killed.
+"""A process that has imported everything, and forks a child for each command or script that a test runs, or kills.
 
 It reads JSON lines from stdin and answers each with one on stdout; ``tests/runs.py`` has the other end.
 """
@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import resource
+import runpy
 import signal
 import sys
 import tempfile
@@ -173,8 +174,16 @@ PIPES: dict[int, tuple[int, int]] = {}
 """Where the children's stdout and stderr can be read; they print less than a pipe holds."""
 
 
+def run_script(path: str, folder: str) -> int:
+    """Runs a Python script in a folder."""
+    os.chdir(folder)
+    sys.argv, sys.path[0] = [path], str(Path(path).parent)
+    runpy.run_path(path, run_name="__main__")
+    return 0
+
+
 def start(arguments: list[str], patches: dict[str, Any], fault: list[Any]) -> int:
-    """Forks a child that runs ``pixelq`` with these arguments, and returns its id."""
+    """Forks a child that runs ``pixelq`` with these arguments, or ``script PATH FOLDER``, and returns its id."""
     pipes = [os.pipe(), os.pipe()]
     child = os.fork()
     if child:
@@ -193,7 +202,7 @@ def start(arguments: list[str], patches: dict[str, Any], fault: list[Any]) -> in
             setattr(importlib.import_module(module), attribute, value)
         if fault:
             FAULTS[fault[0]](**fault[1])
-        code = program.main(arguments)
+        code = run_script(*arguments[1:]) if arguments[0] == "script" else program.main(arguments)
     except SystemExit as error:
         code = error.code
     except KeyboardInterrupt:
