@@ -69,7 +69,7 @@ class Request:
     episodes: int
     seed: int = 0
     device: str = "auto"
-    env_arguments: Mapping[str, Any] = field(default_factory=dict)
+    env_arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def max_episode_steps(self) -> int | None:

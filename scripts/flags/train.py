@@ -85,7 +85,7 @@ class TrainArgs:
     """Probability, in [0, 1), that a frame of an Atari game is black (Hausknecht & Stone 2015)."""
     frame_size: int | None = None
     """Height and width in pixels to which pictures are resized; None for 84 on Atari, and elsewhere for their own. With
-    this or --grayscale, pictures of any environment are stacked, --agent.frame-stack at a time."""
+    this or a grey picture, those of any environment are stacked, as many as the agent's frame_stack."""
     grayscale: bool = False
     """Show pictures in grey; those of Atari games always are."""
     max_episode_steps: int | None = None
@@ -104,8 +104,8 @@ class TrainArgs:
     track_project: str | None = None
     """Project of the record; None for the one that the service's settings name, or else pixelq."""
     modules: Modules = ()
-    """Module that registers or holds environments, wrappers, encoders, heads or target rules, to import first; with
-    --resume, the run alone imports none."""
+    """Module that registers or holds environments, wrappers, encoders, heads or target rules, to import first; a
+    run that is resumed imports none by itself."""
     agent: AgentConfig = field(default_factory=lambda: preset("quick"))
     """The agent's settings; they start from the preset's."""
 

@@ -274,3 +274,12 @@ def test_a_moving_target_network_is_a_mean_of_the_online_ones(tau: float) -> Non
     assert moved == agent.updates == 10
     for mean, target in zip(expected, agent.learner.target_network.parameters(), strict=True):
         torch.testing.assert_close(target.double(), mean, atol=1e-6, rtol=0)
+
+
+def test_settings_of_rollouts_can_be_changed() -> None:
+    envs = make_vec("CartPole-v1", 4, 0)
+    agent = PQN(envs.single_observation_space, envs.single_action_space, AgentConfig(**SMALL), device="cpu")
+    agent.learn(envs, 4 * 6 * 3)
+    before = agent.updates
+    agent.replace(epochs=3, minibatches=2, td_lambda=0.0).learn(envs, 4 * 6 * 2)
+    assert (before, agent.updates - before) == (3 * 2 * 4, 2 * 3 * 2)

@@ -51,7 +51,7 @@ def test_help_shows_the_fields_by_group() -> None:
     for line in help_of(TrainArgs).splitlines():
         if heading := re.search(r"agent: (.+) options", line):
             found[heading[1]] = []
-        elif flag := re.match(r"\W*--agent\.([a-z-]+)", line):
+        elif found and (flag := re.match(r"\W*--agent\.([a-z-]+)", line)):
             list(found.values())[-1].append(flag[1].replace("-", "_"))
     assert found == expected
 

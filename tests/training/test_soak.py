@@ -65,7 +65,8 @@ def soak(out: Path, seconds: float) -> Samples:
         environ = {**os.environ, "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=errors)
         try:
-            while not (out / "evaluations.csv").exists():
+            metrics = out / "metrics.csv"
+            while not metrics.exists() or metrics.read_text().count("\n") < 2:  # until the first row
                 assert process.poll() is None, (out.parent / "stderr").read_text()
                 time.sleep(0.1)
             end = time.monotonic() + seconds
