@@ -208,7 +208,7 @@ def test_the_working_folder_is_searched_for_modules_of_the_command_line(
         ({"wrappers": f"{OWN}:Times(by=)"}, "the arguments of the wrapper must be key=value"),
         ({"wrappers": f"{OWN}:Times,"}, "names must be MODULE:NAME"),
         ({"env": f"{OWN}:Circle"}, "has no class or function 'Circle'"),
-        ({"env": "ALE/Pong-v5", "env_kwargs.size": "3"}, "'ALE/Pong-v5' takes no env_kwargs"),
+        ({"env": "ALE/Pong-v5", "env_kwargs.size": "3"}, "must be among mode, difficulty and obs_type"),
         ({"env-kwargs": "3"}, "must name an argument, as --env-kwargs.size 5 does"),
     ],
 )
