@@ -170,7 +170,7 @@ class TestTrust:
     def test_the_use_of_one_of_them_opens_no_other(self, tmp_path: Path) -> None:
         """Two files in one process, the first of which is harmless."""
         make_vec(FromFile("pixelq.envs:Catch"), 1, wrappers=[FromFile("gymnasium.wrappers:FlattenObservation")]).close()
-        make_vec(Catch, 1, wrappers=[FlattenObservation, "gymnasium.wrappers:ClipReward"]).close()
+        make_vec(Catch, 1, wrappers=[FlattenObservation, "gymnasium.wrappers:RecordEpisodeStatistics"]).close()
         make_vec("pixelq.envs:Catch(rows=5)", 1).close()
         call = f"os:mkdir(path={str(tmp_path / 'ran')!r})"
         for env in (f"pixelq.envs:make_vec(id={call!r},num_envs=1)", call, "pixelq.envs:import_module(module='wave')"):
