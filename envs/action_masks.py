@@ -54,42 +54,51 @@ class ActionMasks:
             if found is not None:
                 raise self._invalid(f"gave info[{KEY!r}], but not at the first reset; it must give it always or never")
             return None
-        count = self.shape[0]
-        given, has = found or ([], np.zeros(count, np.bool_))
-        needless = np.zeros(count, np.bool_) if needless is None else needless
-        if not (has | needless).all():
-            missing = np.flatnonzero(~(has | needless))[0]
-            raise self._invalid(f"gave no info[{KEY!r}] in environment {missing}; it must give it always or never")
-        masks = np.ones(self.shape, np.bool_)
-        if isinstance(given, np.ndarray) and given.dtype != object and has.all():
-            masks[:] = self._checked(given, self.shape)
+        if isinstance(found, np.ndarray):
+            masks = self._checked(found, self.shape)
         else:
-            for k in np.flatnonzero(has):
-                masks[k] = self._checked(np.asarray(given[k]), self.shape[1:])
-        masks[~masks.any(1) & needless] = True
-        if not masks.any(1).all():
-            raise self._invalid(f"allows no action in environment {np.flatnonzero(~masks.any(1))[0]}")
+            masks = np.ones(self.shape, np.bool_)
+            for k, mask in enumerate(found or [None] * self.shape[0]):
+                if mask is not None:
+                    masks[k] = self._checked(np.asarray(mask), self.shape[1:])
+                elif needless is None or not needless[k]:
+                    raise self._invalid(f"gave no info[{KEY!r}] in environment {k}; it must give it always or never")
+        is_empty = ~masks.any(1)
+        if is_empty.any():
+            if needless is not None:
+                masks[is_empty & needless] = True
+                is_empty &= ~needless
+            for k in np.flatnonzero(is_empty)[:1]:
+                raise self._invalid(f"must give an action mask that allows an action, got none in environment {k}")
         return masks
 
-    def _found(self, info: Any, needless: NDArray[np.bool_] | None) -> tuple[Any, NDArray[np.bool_]] | None:
-        """Return the masks by environment as they were given, and which environments gave one, [N]; None for none."""
-        given: Any
+    def _found(self, info: Any, needless: NDArray[np.bool_] | None) -> NDArray[Any] | list[Any] | None:
+        """Return the masks that were given: all in one array, or by environment with None for those that gave none.
+
+        Returns None if no environment gave one.
+        """
+        given: Any = None
+        has: Any = None
         if not isinstance(info, Mapping):
             given = [each.get(KEY) for each in info]
-            if self._method is not None and all(mask is None for mask in given):
-                given = self._method(needless)
-        elif KEY in info:
-            has = info.get(f"_{KEY}")
-            return info[KEY], np.ones(self.shape[0], np.bool_) if has is None else np.asarray(has, np.bool_)
+            is_given = any(mask is not None for mask in given)
         else:
-            given = None if self._method is None else self._method(needless)
-        if given is None or all(mask is None for mask in given):
+            given, has, is_given = info.get(KEY), info.get(f"_{KEY}"), KEY in info
+        if not is_given and self._method is not None:
+            given = self._method(needless)
+        if isinstance(given, np.ndarray) and given.dtype != object and (has is None or np.all(has)):
+            return given
+        masks = [] if given is None else list(given)
+        if has is not None:
+            masks = [mask if is_there else None for mask, is_there in zip(masks, has, strict=True)]
+        if all(mask is None for mask in masks):
             return None
-        if len(given) != self.shape[0]:
-            raise self._invalid(f"must give {self.shape[0]} action masks, got {len(given)}")
-        return given, np.array([mask is not None for mask in given], np.bool_)
+        if len(masks) != self.shape[0]:
+            raise self._invalid(f"must give {self.shape[0]} action masks, got {len(masks)}")
+        return masks
 
     def _checked(self, mask: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """Return a copy of masks as bool; errors are worded as in `Policy.predict`, which no room of both can hold."""
         if mask.shape != shape:
             raise self._invalid(f"must give an action mask of shape {shape}, got {mask.shape}")
         if mask.dtype.kind not in "biuf" or not ((mask == 0) | (mask == 1)).all():

@@ -6,7 +6,7 @@ import numpy as np
 from gymnasium.vector import VectorWrapper
 from numpy.typing import NDArray
 
-from pixelq.envs.atari import AtariVec, Observations, Step
+from pixelq.envs.atari import ATARI_SIZE, ATARI_STACK, AtariVec, Observations, Step
 from pixelq.envs.protocols import Protocol
 
 
@@ -36,8 +36,8 @@ class FilmedAtari(VectorWrapper[Observations, NDArray[np.int64], Observations, N
         protocol: Protocol,
         *,
         full_action_space: bool = False,
-        frame_stack: int = 4,
-        frame_size: int = 84,
+        frame_stack: int = ATARI_STACK,
+        frame_size: int = ATARI_SIZE,
     ) -> None:
         self._grey, self._colour = (
             AtariVec(

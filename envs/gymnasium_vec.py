@@ -54,7 +54,6 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         env_kwargs: Keyword arguments of the environment.
         wrappers: Classes or functions, or their names, that take an environment and return one; the first is the
             innermost.
-        preparation: What is done to the observations.
 
     Attributes:
         env_id: Id or name of the environment; None if it, a wrapper or an argument has no name.

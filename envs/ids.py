@@ -42,7 +42,7 @@ def check_id(env_id: str) -> str:
     if is_from_file(env_id):
         check_imported(env_id)
     if not isinstance(named_env(env_id), str):
-        return str(parse_named(env_id, "environment"))
+        return type(env_id)(parse_named(env_id, "environment"))  # which says whether it comes from a file
     module, name = _split(env_id)
     if module is not None:
         imported(module)

@@ -25,7 +25,7 @@ LONGEST_NAME = 1000
 """Most characters of a name with its arguments."""
 
 _OPEN = ("gymnasium.wrappers", "pixelq.envs")
-"""Packages whose public environments and wrappers need no trust."""
+"""Packages whose public environments and wrappers need no trust, and from which files may name nothing else."""
 _WRITES_FILES = frozenset({"RecordVideo"})
 """Those of them that do."""
 _NAMED = re.compile(r"\s*([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*(\(.*\))?\s*", re.DOTALL)
@@ -139,9 +139,16 @@ def trust(module: str) -> None:
     """Let names from files lead to the classes and functions of a module, and of the modules in it.
 
     This is called for modules that the user names: by `import_module`, by `--import`, in a text that comes from no
-    file, or with a class or function that is handed over.
+    file, or with a class or function that is handed over. The last two say nothing about the rest of a package whose
+    environments and wrappers need no trust.
     """
     _trusted.add(module)
+
+
+def _trust_use(module: str) -> None:
+    """Trust a module of which the user named or handed over something."""
+    if not _is_in_open(module):
+        trust(module)
 
 
 def import_module(module: str) -> None:
@@ -172,7 +179,7 @@ def is_from_file(text: str) -> bool:
 def resolve(text: str, what: str) -> Callable[..., Any]:
     """Return the class or function that a name stands for; one with arguments as a `functools.partial`.
 
-    A text that the user wrote is followed, and its module trusted from then on.
+    A text that the user wrote is followed, and its module trusted from then on; see `trust`.
 
     Args:
         text: `MODULE:NAME` or `MODULE:NAME(key=value, …)`.
@@ -190,9 +197,11 @@ def resolve(text: str, what: str) -> Callable[..., Any]:
         raise InvalidEnv(f"the module {quoted(named.module)} has no class or function {quoted(named.name)}")
     defined = _module_of(found)
     if not is_from_file(text):
-        trust(named.module)
-        trust(defined)
-    elif not (_is_open(named, found) or _is_trusted(defined) or _is_same_package(defined, named)):
+        _trust_use(named.module)
+        _trust_use(defined)
+    elif _is_in_open(defined):
+        _check_open(text, what, found)
+    elif not (_is_trusted(defined) or _is_same_package(defined, named)):
         raise _untrusted(text, what, defined)
     return functools.partial(found, **named.arguments) if named.arguments else found
 
@@ -207,7 +216,9 @@ def check_trusted(text: str, what: str) -> None:
         InvalidEnv: If the user has not, or the text is no name.
     """
     named = parse_named(text, what)
-    if not _is_trusted(named.module) and not (named.module in _OPEN and named.name not in _WRITES_FILES):
+    if named.module in _OPEN and named.module in sys.modules:
+        _check_open(text, what, _found(sys.modules[named.module], named.name))
+    elif not _is_trusted(named.module):
         raise _untrusted(text, what, named.module)
 
 
@@ -249,8 +260,8 @@ def trust_object(value: object) -> None:
     """Trust the module of a class or function that the user handed over, also inside a `functools.partial`."""
     text = name_of(value)
     if text is not None:
-        trust(parse_named(text, "object").module)
-        trust(_module_of(value))
+        _trust_use(parse_named(text, "object").module)
+        _trust_use(_module_of(value))
 
 
 def _found(module: ModuleType, name: str) -> Any:
@@ -259,7 +270,8 @@ def _found(module: ModuleType, name: str) -> Any:
     for part in name.split("."):
         if found is not module and not inspect.isclass(found):
             return None
-        found = getattr(found, part, None)
+        with Failures(lambda error: InvalidEnv(f"{quoted(name)} cannot be imported: {reason(error)}")):
+            found = getattr(found, part, None)  # which imports further modules in some packages
     return found
 
 
@@ -285,10 +297,24 @@ def _is_same_package(module: str, named: Named) -> bool:
     return _is_trusted(named.module) and module.partition(".")[0] == named.module.partition(".")[0]
 
 
-def _is_open(named: Named, found: object) -> bool:
-    """Return whether a name stands for a public environment or wrapper of a package that needs no trust."""
-    is_env = inspect.isclass(found) and issubclass(found, gymnasium.Env)
-    return named.module in _OPEN and named.name not in _WRITES_FILES and is_env
+def _is_in_open(module: str) -> bool:
+    """Return whether a module is or lies in a package whose environments and wrappers need no trust."""
+    return not set(_OPEN).isdisjoint(_parents(module))
+
+
+def _check_open(text: str, what: str, found: object) -> None:
+    """Check that a name from a file stands for an environment or wrapper that needs no trust.
+
+    Others, such as `pixelq.envs:make_vec`, would follow names in their arguments.
+
+    Raises:
+        InvalidEnv: If it stands for something else, or for what writes files and the user has not named the package.
+    """
+    module, defined = parse_named(text, what).module, _module_of(found)
+    if not (inspect.isclass(found) and issubclass(found, gymnasium.Env)):
+        raise InvalidEnv(f"the {what} must be a class of environments or wrappers, got {quoted(text)}")
+    if found.__name__ in _WRITES_FILES and not _is_trusted(defined):
+        raise _untrusted(text, what, module if _is_in_open(module) else defined)
 
 
 def _untrusted(text: str, what: str, module: str) -> InvalidEnv:

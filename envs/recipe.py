@@ -63,7 +63,7 @@ class Recipe:
         kwargs = _checked_kwargs(env_kwargs, is_id=isinstance(made, str))
         if not isinstance(env, str):
             trust_object(env)
-        own = str(parse_named(env, "environment")) if isinstance(env, str) and not isinstance(made, str) else env
+        own = type(env)(parse_named(env, "environment")) if isinstance(env, str) and not isinstance(made, str) else env
         found = [_wrapper(each) for each in _checked_list(wrappers)]
         names: dict[str, Any] = {"env": own if isinstance(own, str) else name_of(own)}
         names["wrappers"] = [name for name, _, _ in found]
@@ -122,7 +122,7 @@ def _wrapper(wrapper: str | Callable[[Env], Env]) -> tuple[str | None, str, Call
     """
     if isinstance(wrapper, str):
         found = resolve(wrapper, "wrapper")
-        return str(parse_named(wrapper, "wrapper")), "", found
+        return type(wrapper)(parse_named(wrapper, "wrapper")), "", found
     if not callable(wrapper):
         raise InvalidEnv(f"a wrapper must be a class or function, or the name of one, got {quoted(wrapper)}")
     trust_object(wrapper)

@@ -9,7 +9,6 @@ from typing import Any
 import pixelq.agents
 from pixelq.agents import Callback, RunFailed, UserError
 from pixelq.agents.errors import printable
-from pixelq.envs import import_module
 from pixelq.envs.named import Named, parse_named, resolve, split_named
 from pixelq.scripts.command_line import allow_working_folder
 
@@ -51,7 +50,6 @@ def _made(name: Named) -> Callback:
         factory = getattr(pixelq.agents, name.name, None)
     else:
         allow_working_folder()
-        import_module(name.module)
         factory = resolve(str(Named(name.module, name.name)), "callback")
     if inspect.isclass(factory) and not issubclass(factory, Callback):
         factory = None
@@ -65,4 +63,5 @@ def _made(name: Named) -> Callback:
         ) from error
     if not isinstance(made, Callback):
         raise UserError(f"--callback must name a subclass of pixelq.agents.Callback, got {name}")
+    made.made_by = str(name)
     return made

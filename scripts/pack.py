@@ -25,6 +25,7 @@ from pixelq.scripts.evaluate import describe
 from pixelq.scripts.flags.pack import PackArgs
 from pixelq.scripts.flags.train import COUNTS, defaults_of, protocol_flags
 from pixelq.scripts.main import run
+from pixelq.scripts.modules import import_modules
 
 ENV_FLAGS = ("max_episode_steps", "frame_size", "grayscale")
 FLAGS = ("env", "preset", "num_envs", "seed", "protocol", "full_action_space", "flicker", *ENV_FLAGS, *COUNTS)
@@ -33,6 +34,7 @@ FLAGS = ("env", "preset", "num_envs", "seed", "protocol", "full_action_space", "
 
 def main(args: PackArgs) -> None:
     """Play the episodes, write the folder, and print its path."""
+    import_modules(args.modules)
     config, metrics, _ = read_run(args.run)
     if "preset" not in config:
         raise UserError(f"{args.run} was not trained by pixelq train, so it has no command line; give another run")

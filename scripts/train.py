@@ -37,7 +37,6 @@ from pixelq.scripts.callbacks import make_callbacks, parse_callbacks
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.flags.train import TrainArgs
 from pixelq.scripts.main import run as run_verb
-from pixelq.scripts.modules import import_modules
 from pixelq.scripts.tracking import make_trackers, say_untracked
 
 RUNS = Path("runs")
@@ -50,10 +49,10 @@ def main(args: TrainArgs) -> None:
         warnings.showwarning = lambda message, *_, **__: print(f"pixelq train: {message}", file=sys.stderr)
         if args.deterministic:
             _use_deterministic_algorithms(args)
-        import_modules(args.modules)
-        names = parse_callbacks(args.callbacks)
-        args = dataclasses.replace(args, callbacks=tuple(map(str, names)))
-        callbacks = [*make_callbacks(names), *make_trackers(args.track, args.track_project)]  # before a folder is made
+        callbacks = [
+            *make_callbacks(parse_callbacks(args.callbacks)),
+            *make_trackers(args.track, args.track_project),
+        ]  # before a folder is made
         if args.resume:
             check_imported(args.env, {"wrappers": args.wrappers})
             _resume(args, callbacks)
@@ -206,7 +205,6 @@ def _learn(agent: DQN | PQN, envs: Any, args: TrainArgs, callbacks: Sequence[Cal
         description={
             "preset": args.preset,
             **({} if args.name is None else {"name": args.name}),
-            **({"callbacks": list(args.callbacks)} if args.callbacks else {}),
             "full_action_space": args.full_action_space,
             "final_episodes": args.final_episodes,
             **({} if args.max_episode_steps is None else {"max_episode_steps": args.max_episode_steps}),

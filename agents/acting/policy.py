@@ -310,17 +310,18 @@ class Policy:
         return (actions[0] if is_single else actions), (state if memory is None else state_of(memory, actions))
 
     def _checked_masks(self, masks: NDArray[Any] | None, batch: int) -> NDArray[np.bool_] | None:
-        """Return action masks, [B, A] or of one observation [A], as bool [B, A]."""
+        """Return action masks, [B, A] or of one observation [A], as bool [B, A]; errors as of `envs.ActionMasks`."""
         if masks is None:
             return None
         given, shape = np.asarray(masks), (batch, self.num_actions)
         if given.shape not in (shape, shape[1:] if batch == 1 else shape):
-            raise ValueError(f"action_masks must have shape {shape}, got {given.shape}")
+            raise ValueError(f"action_masks must be of shape {shape}, got {given.shape}")
         if given.dtype.kind not in "biuf" or not ((given == 0) | (given == 1)).all():
-            raise ValueError(f"action_masks must hold 0 and 1, got {given.tolist()!r:.80}")
+            raise ValueError(f"action_masks must be of 0 and 1, got {given.tolist()!r:.80}")
         allowed = given.reshape(shape).astype(np.bool_)
         if not allowed.any(1).all():
-            raise ValueError("action_masks must allow at least one action for each observation")
+            first = np.flatnonzero(~allowed.any(1))[0]
+            raise ValueError(f"action_masks must allow an action, got none for observation {first}")
         return allowed
 
     def _batched(self, obs: NDArray[Any]) -> tuple[NDArray[Any], bool]:

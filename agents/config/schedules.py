@@ -257,7 +257,10 @@ def name_of_kind(schedule: NamedSchedule) -> str:
 
 
 def name_of_function(function: object) -> str | None:
-    """Return `MODULE:NAME` of a function that can be imported by it; None for lambdas and the like."""
+    """Return `MODULE:NAME` of a function that can be imported by it; None for lambdas and the like.
+
+    It is `pixelq.envs.named.name_of` for functions alone: configurations are read without importing Gymnasium.
+    """
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     found = sys.modules.get(str(module))
     for part in str(name).split("."):

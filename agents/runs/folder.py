@@ -33,12 +33,10 @@ from pixelq.agents.storage.json_values import is_count
 from pixelq.agents.storage.pointers import CHECKPOINTS, best_evaluation
 
 LOCK = ".lock"
-FREE_SETTINGS = {"cuda_graph", "frame_size", "frame_stack"}
-"""Fields of the agent's configuration that may change when a run is resumed; the environments fix what is seen."""
-
-
 CHANGES = "changes"
 """Entry of config.json that says how the agent's settings were before they were changed in the middle of the run."""
+FREE_SETTINGS = {"cuda_graph", "frame_size", "frame_stack"}
+"""Fields of the agent's configuration that may change when a run is resumed; the environments fix what is seen."""
 
 
 def changes_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -165,10 +163,10 @@ class RunFolder:
             InvalidRun: If one of them is different.
         """
         of_agent = description["agent"].keys() - FREE_SETTINGS
-        made, now = (config.get(ARGUMENTS, {}) for config in (self.config, description))
-        if not are_same_arguments(made, now):
+        if not are_same_arguments(self.config, description[ARGUMENTS]):
+            own, new = self.config.get(ARGUMENTS, {}), description[ARGUMENTS]
             raise InvalidRun(
-                f"the arguments of the environments must be {made!r:.200} as in the run in {self.out}, got {now!r:.200}"
+                f"the arguments of the environments must be {own!r:.200} as in the run in {self.out}, got {new!r:.200}"
             )
         is_same = is_same_environment(self.config.get("env", description["env"]), description["env"])
         for own, new, names in (

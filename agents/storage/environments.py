@@ -9,7 +9,7 @@ from pixelq.agents.storage.json_values import check_types
 from pixelq.agents.storage.rules import time_limit
 
 ARGUMENTS = "env_arguments"
-"""Entry for the arguments of `pixelq.envs.make_vec`, which is left out if there are none."""
+"""Entry for the arguments of `pixelq.envs.make_vec`, which only older runs and agents without any leave out."""
 OLDER = frozenset({"full_action_space", "frame_stack", "max_episode_steps"})
 """Arguments that runs and checkpoints without that entry may have had too."""
 
@@ -41,14 +41,14 @@ def env_arguments(values: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def are_same_arguments(own: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+def are_same_arguments(config: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Return whether a run goes on in its own environments, as far as is known of an older run.
 
     Args:
-        own: Arguments of the run; empty also for an older run.
+        config: Contents of the run's config.json; empty if there is none.
         new: Arguments with which it goes on.
     """
-    return own == new or (not own and new.keys() <= OLDER)
+    return bool(config[ARGUMENTS] == new) if ARGUMENTS in config else not config or new.keys() <= OLDER
 
 
 def is_same_environment(own: object, new: object) -> bool:

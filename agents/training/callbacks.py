@@ -62,9 +62,11 @@ class Callback:
 
     Attributes:
         watches_only: Whether the callback never changes the training, so that a run goes on exactly without it too.
+        made_by: What made the callback, as `MODULE:NAME(key=value)`, for the run's config.json; None for its class.
     """
 
     watches_only: ClassVar[bool] = False
+    made_by: str | None = None
 
     def on_training_start(self, training: Training) -> None:
         """Do something before the first step; the run's folder is open, and a resumed run is restored."""

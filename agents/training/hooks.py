@@ -140,8 +140,9 @@ class Hooks:
 
     def description(self) -> dict[str, Any]:
         """Return what config.json says of callbacks that may change the training: names to import them by, if any."""
-        kinds = [type(each) for each in self.callbacks.values() if not each.watches_only]
-        return {"callbacks": [name_of(kind) or kind.__name__ for kind in kinds]} if kinds else {}
+        changing = [each for each in self.callbacks.values() if not each.watches_only]
+        names = [each.made_by or name_of(type(each)) or type(each).__name__ for each in changing]
+        return {"callbacks": names} if names else {}
 
     def compare(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         """Note whether a resumed run has callbacks with the names that it had, given both times' config.json."""

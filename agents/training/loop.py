@@ -288,7 +288,7 @@ def describe(
         "version": version("pixelq"),
         "env": agent.env_id,
         "protocol": agent.protocol,
-        **({ARGUMENTS: agent.env_arguments} if agent.env_arguments else {}),
+        ARGUMENTS: agent.env_arguments,
         "num_envs": envs.num_envs,
         "seed": agent.seed,
         "steps": last_step,

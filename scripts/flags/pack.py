@@ -12,7 +12,7 @@ import tyro
 
 from pixelq.agents.errors import UserError
 from pixelq.agents.storage.pretrained import ALIASES, FOLDER
-from pixelq.scripts.command_line import check_least, parse
+from pixelq.scripts.command_line import Modules, check_least, parse
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class PackArgs:
     """Seed of the games and of the random actions."""
     into: Path = FOLDER
     """Folder of the pretrained policies."""
+    modules: Modules = ()
+    """Module that registers or holds environments, wrappers, encoders, heads or target rules, to import first."""
 
 
 def read(arguments: Sequence[str]) -> PackArgs:

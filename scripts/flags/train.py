@@ -223,7 +223,8 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
         flags["agent"] = AgentConfig.from_dict(saved["agent"])
         flags |= protocol_flags(rules_of(saved))
         flags |= {"env": FromFile(saved["env"]), "env_kwargs": own["env_kwargs"], "wrappers": tuple(own["wrappers"])}
-        return _with_kwargs(TrainArgs(**flags), env_kwargs)
+        _check_kwargs(env_kwargs, own["env_kwargs"])
+        return TrainArgs(**flags)
     except UnregisteredPart as error:
         raise InvalidRun(f"{chosen.out} cannot be resumed: {error}") from error
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -250,24 +251,23 @@ def defaults_of(name: str) -> TrainArgs:
     return TrainArgs(preset=name, agent=preset(name), protocol=cast(ProtocolName, PRESET_PROTOCOLS[name]))
 
 
-def _with_kwargs(args: TrainArgs, env_kwargs: dict[str, Any]) -> TrainArgs:
-    """Return the settings of a run that is resumed, after a check that the command line changes no `env_kwargs`.
+def _check_kwargs(env_kwargs: dict[str, Any], own: dict[str, Any]) -> None:
+    """Check that the `env_kwargs` of the command line are those of the run that it resumes.
 
     Raises:
-        InvalidRun: If it does.
+        InvalidRun: If one is not.
     """
     for name, value in env_kwargs.items():
-        if name not in args.env_kwargs or args.env_kwargs[name] != value:
-            own = json.dumps(args.env_kwargs[name]) if name in args.env_kwargs else "left out"
-            raise InvalidRun(f"--env-kwargs.{name} must be {own:.200} as in the run, got {json.dumps(value):.200}")
-    return args
+        if name not in own or own[name] != value:
+            was = json.dumps(own[name]) if name in own else "left out"
+            raise InvalidRun(f"--env-kwargs.{name} must be {was:.200} as in the run, got {json.dumps(value):.200}")
 
 
 def _observes_vectors(chosen: argparse.Namespace, env_kwargs: dict[str, Any]) -> bool:
     """Return whether an environment's observations are vectors; False if it cannot be made, which is told later.
 
     Args:
-        chosen: Its ID, wrappers, and modules that register environments.
+        chosen: Its ID and wrappers; the modules that register environments are imported already.
         env_kwargs: Its keyword arguments.
     """
     if chosen.env.rpartition(":")[2].startswith("ALE/"):
@@ -275,8 +275,6 @@ def _observes_vectors(chosen: argparse.Namespace, env_kwargs: dict[str, Any]) ->
     envs = importlib.import_module("pixelq.envs")  # by name, since it imports Gymnasium
     named = importlib.import_module("pixelq.envs.named")
     try:
-        for module in chosen.modules:
-            envs.import_module(module)
         wrappers = named.split_named(chosen.wrappers) if chosen.wrappers else []
         made = envs.make_vec(chosen.env, 1, env_kwargs=env_kwargs, wrappers=wrappers)
     except (envs.InvalidEnv, envs.EnvironmentFailed):

@@ -80,10 +80,10 @@ def test_greedy_actions_are_the_best_allowed_ones() -> None:
 def test_masks_that_do_not_fit_are_refused() -> None:
     agent, obs = agent_of(), np.zeros((4, 3), np.float32)
     for masks, sentence in (
-        (MASKS[:3], r"action_masks must have shape \(4, 5\), got \(3, 5\)"),
-        (MASKS[0], r"action_masks must have shape \(4, 5\), got \(5,\)"),
-        (3 * MASKS, "action_masks must hold 0 and 1"),
-        (np.zeros((4, 5)), "action_masks must allow at least one action for each observation"),
+        (MASKS[:3], r"action_masks must be of shape \(4, 5\), got \(3, 5\)"),
+        (MASKS[0], r"action_masks must be of shape \(4, 5\), got \(5,\)"),
+        (3 * MASKS, "action_masks must be of 0 and 1"),
+        (np.zeros((4, 5)), "action_masks must allow an action, got none for observation 0"),
     ):
         for method in (agent.predict, agent.q_values):
             with pytest.raises(ValueError, match=sentence):

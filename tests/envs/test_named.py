@@ -4,15 +4,17 @@ import functools
 import string
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import pytest
+from gymnasium.wrappers import FlattenObservation
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelq.agents.storage.environments import FromFile
-from pixelq.envs import InvalidEnv, import_module, named
+from pixelq.envs import Catch, InvalidEnv, import_module, make_vec, named
 from pixelq.envs.named import Named, is_named, name_of, parse_named, resolve, split_named
 from tests.support.own_envs import Line, Times
 
@@ -117,7 +119,7 @@ class TestTrust:
             ("no_such_module:Times", "no_such_module"),
             ("gymnasium.wrappers:RecordVideo(video_folder='x')", "gymnasium.wrappers"),
             ("gymnasium.wrappers.vector:RecordVideo", "gymnasium.wrappers.vector"),
-            ("pixelq.envs:make_vec", "pixelq.envs.make"),
+            ("pixelq.envs.make:make_vec", "pixelq.envs.make"),
             ("pixelq.agents.storage.files:replace_file", "pixelq.agents.storage.files"),
             ("builtins:exec", "builtins"),
         ],
@@ -149,7 +151,7 @@ class TestTrust:
         import_module(__name__)  # which holds `name_of` and others of other packages
         assert subprocess.run is not None
         for name in ("name_of", "functools.partial", "subprocess.run", "Path"):
-            with pytest.raises(InvalidEnv, match=r"only you can say|has no class or function"):
+            with pytest.raises(InvalidEnv, match=r"must be a class of|only you can say|has no class"):
                 resolve(FromFile(f"{__name__}:{name}"), "wrapper")
         assert resolve(FromFile(f"{__name__}:Line"), "environment") is Line  # of a module beside it
 
@@ -157,6 +159,33 @@ class TestTrust:
         found = resolve(FromFile("gymnasium.wrappers:TimeLimit(max_episode_steps=5)"), "wrapper")
         assert found.keywords == {"max_episode_steps": 5}  # type: ignore[attr-defined]
         assert resolve(FromFile("pixelq.envs:Catch"), "environment")().observation_space.shape == (1, 10, 5)
+
+    @pytest.mark.parametrize("name", ["make_vec(id='os:getpid()')", "import_module(module='wave')", "Catch.mro"])
+    def test_nothing_else_of_their_packages_is_called_even_if_they_are_trusted(self, name: str) -> None:
+        import_module("pixelq.envs")
+        for text in (f"pixelq.envs:{name}", f"pixelq.envs:GymnasiumVec.{name}"):
+            with pytest.raises(InvalidEnv, match="must be a class of environments or wrappers"):
+                resolve(FromFile(text), "environment")
+
+    def test_the_use_of_one_of_them_opens_no_other(self, tmp_path: Path) -> None:
+        """Two files in one process, the first of which is harmless."""
+        make_vec(FromFile("pixelq.envs:Catch"), 1, wrappers=[FromFile("gymnasium.wrappers:FlattenObservation")]).close()
+        make_vec(Catch, 1, wrappers=[FlattenObservation, "gymnasium.wrappers:RecordEpisodeStatistics"]).close()
+        make_vec("pixelq.envs:Catch(rows=5)", 1).close()
+        call = f"os:mkdir(path={str(tmp_path / 'ran')!r})"
+        for env in (f"pixelq.envs:make_vec(id={call!r},num_envs=1)", call, "pixelq.envs:import_module(module='wave')"):
+            with pytest.raises(InvalidEnv, match=r"must be a class of|only you can say"):
+                make_vec(FromFile(env), 1)
+        film = FromFile(f"gymnasium.wrappers:RecordVideo(video_folder={str(tmp_path / 'ran')!r})")
+        with pytest.raises(InvalidEnv, match="only you can say"):
+            make_vec("pixelq/Catch-v0", 1, wrappers=[film])
+        assert not any(tmp_path.iterdir())
+
+    def test_a_name_from_a_file_stays_one(self) -> None:
+        import_module(OWN)
+        envs = make_vec(FromFile(f"{OWN}:Line()"), 1, wrappers=[FromFile(f"{OWN}:Times(by=3.0)")])
+        assert [envs.env_id, *envs.arguments["wrappers"]] == [f"{OWN}:Line", f"{OWN}:Times(by=3.0)"]
+        assert all(isinstance(name, FromFile) for name in (envs.env_id, *envs.arguments["wrappers"]))
 
     def test_a_script_is_found_in_its_own_process_alone(self) -> None:
         with pytest.raises(InvalidEnv, match="defined in the script or notebook that trained; move it into a module"):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, OneOf, Sequence, Space, Text, Tuple
 
-from pixelq.envs import InvalidEnv, make_vec
+from pixelq.agents.storage import validation
+from pixelq.envs import InvalidEnv, make_vec, observed
 from pixelq.envs.interface import notes_of, wrapper_with_statistics
 from pixelq.envs.observed import value_notes
 
@@ -233,3 +234,8 @@ def test_wrappers_with_statistics_are_found_wherever_they_are() -> None:
         inside = make_vec(lambda wrap=wrap: wrappers.TimeAwareObservation(wrap(cartpole())), 1)  # type: ignore[misc]
         assert wrapper_with_statistics(inside) == wrap.__name__
     assert wrapper_with_statistics(vector.NormalizeObservation(make_vec("CartPole-v1", 1))) == "NormalizeObservation"
+
+
+def test_the_largest_observations_are_those_that_a_saved_agent_may_have() -> None:
+    """Rooms forbid the two modules to share the number."""
+    assert observed.MOST_NUMBERS == validation.MOST_NUMBERS

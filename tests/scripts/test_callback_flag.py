@@ -82,6 +82,12 @@ def test_callbacks_of_the_command_line_stop_a_run_that_can_go_on() -> None:
     assert [(entry["step"], entry["exact"]) for entry in config()["resumed"]] == [(30, False), (44, False)]
 
 
+def test_a_callback_that_only_watches_is_no_part_of_the_run() -> None:
+    Path("hooked.py").write_text(f"{MODULE}\nclass Watching(Callback):\n    watches_only = True\n")
+    assert train("hooked:Watching, StopAfter(hours=9)").code == 0
+    assert config()["callbacks"] == ["pixelq.agents:StopAfter(hours=9)"]
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

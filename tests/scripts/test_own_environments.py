@@ -116,6 +116,22 @@ def test_an_older_run_of_a_class_had_no_name_for_it(tmp_path: Path) -> None:
     assert (config["env"], config["resumed"][0]["exact"]) == (f"{OWN}:Line", True)
 
 
+def test_a_run_without_arguments_goes_on_without_any(tmp_path: Path) -> None:
+    envs = make_vec(Line, 2)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, "classic", device="cpu")
+    agent.learn(envs, 20, tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    assert config["env_arguments"] == {}
+    limited = make_vec(Line, 2, max_episode_steps=3)
+    with pytest.raises(InvalidRun, match=r"the arguments of the environments must be \{\} as in the run"):
+        agent.learn(limited, 20, tmp_path, resume=True)
+    del config["env_arguments"]  # an older run, of which nobody knows
+    path.write_text(json.dumps(config))
+    DQN.load(tmp_path, "cpu").learn(limited, 20, tmp_path, resume=True)
+    assert json.loads(path.read_text())["env_arguments"] == {"max_episode_steps": 3}
+
+
 def test_checkpoints_of_older_versions_tell_by_their_network_and_run(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"max_episode_steps": 7}')
     assert make_arguments(tmp_path, "ALE/Pong-v5", {}, 18, (2, 84, 84)) == {
@@ -208,10 +224,7 @@ def test_the_working_folder_is_searched_for_modules_of_the_command_line(
         ({"wrappers": f"{OWN}:Times(by=)"}, "the arguments of the wrapper must be key=value"),
         ({"wrappers": f"{OWN}:Times,"}, "names must be MODULE:NAME"),
         ({"env": f"{OWN}:Circle"}, "has no class or function 'Circle'"),
-        (
-            {"env": "ALE/Pong-v5", "env_kwargs.size": "3"},
-            "env_kwargs of an Atari game must be among",
-        ),
+        ({"env": "ALE/Pong-v5", "env_kwargs.size": "3"}, "must be among mode, difficulty and obs_type"),
         ({"env-kwargs": "3"}, "must name an argument, as --env-kwargs.size 5 does"),
     ],
 )
