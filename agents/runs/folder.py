@@ -33,12 +33,10 @@ from pixelq.agents.storage.json_values import is_count
 from pixelq.agents.storage.pointers import CHECKPOINTS, best_evaluation
 
 LOCK = ".lock"
-FREE_SETTINGS = {"cuda_graph", "frame_size", "frame_stack"}
-"""Fields of the agent's configuration that may change when a run is resumed; the environments fix what is seen."""
-
-
 CHANGES = "changes"
 """Entry of config.json that says how the agent's settings were before they were changed in the middle of the run."""
+FREE_SETTINGS = {"cuda_graph", "frame_size", "frame_stack"}
+"""Fields of the agent's configuration that may change when a run is resumed; the environments fix what is seen."""
 
 
 def changes_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
