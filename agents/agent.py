@@ -19,7 +19,7 @@ from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.at_step import learning_rate_at, priority_beta_at
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.replay import Replay, change_replay, make_replay
-from pixelq.agents.experience.rollout import Rollout, make_rollout, ring_length
+from pixelq.agents.experience.rollout import Rollout, check_minibatches, make_rollout, ring_length
 from pixelq.agents.learning.learner import Learner
 from pixelq.agents.learning.own_targets import own_rule
 from pixelq.agents.learning.rollout_learner import RolloutLearner
@@ -76,8 +76,8 @@ class Agent(Policy):
         """See `Policy.configure`; the learner and the replay follow, from the next update on.
 
         Raises:
-            InvalidConfig: If the replay is too small for it, there is not enough memory, or its target rule does not
-                work; then nothing has changed.
+            InvalidConfig: If the replay or rollout is too small for it, there is not enough memory, or its target rule
+                does not work; then nothing has changed.
         """
         old = self.config
         config.check_given()
@@ -89,6 +89,8 @@ class Agent(Policy):
         if isinstance(self.replay, Replay):
             change_replay(self.replay, old, config)
             self.replay.set_beta(rates[1])
+        elif self.replay is not None:
+            check_minibatches(config, self.replay.num_envs)
         super().configure(config)
         if isinstance(self.learner, Learner):
             set_options(self.learner.target_network.head, config)

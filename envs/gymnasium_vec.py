@@ -441,6 +441,7 @@ class _ReplayableEnv(gymnasium.Wrapper[Any, np.int64, Any, np.int64]):
         self._observation: Any = None
         self._mask_method = mask_method(env)
         self._mask: dict[str, Any] = {}  # the latest action mask, by its key
+        self._gives_masks = self._mask_method is not None  # or the first reset has a mask
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset with `next_seed`; the arguments are ignored. One that rests returns its latest results again."""
@@ -448,7 +449,8 @@ class _ReplayableEnv(gymnasium.Wrapper[Any, np.int64, Any, np.int64]):
         if self.rests:
             return self._observation, self._mask
         self._observation, info = self.env.reset(seed=seed)
-        return self._observation, self._with_mask(info)
+        self._gives_masks |= KEY in info
+        return self._observation, self._with_mask(info) if self._gives_masks else info
 
     def step(self, action: np.int64) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step the environment; one that is idle or rests returns its last observation again."""
@@ -456,8 +458,9 @@ class _ReplayableEnv(gymnasium.Wrapper[Any, np.int64, Any, np.int64]):
             return self._observation, 0.0, False, False, self._mask
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._observation = observation
-        # At an episode's end an environment need not know which actions it would allow.
-        return observation, reward, terminated, truncated, info if terminated else self._with_mask(info)
+        if self._gives_masks and not terminated:  # then it need not know which actions it would allow
+            info = self._with_mask(info)
+        return observation, reward, terminated, truncated, info
 
     def _with_mask(self, info: dict[str, Any]) -> dict[str, Any]:
         """Return `info` with what the environment's method `action_masks` says, unless it has a mask."""

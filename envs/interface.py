@@ -6,7 +6,7 @@ wrapper's own `step`. A wrapper has an ability only if its class defines the met
 """
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import gymnasium
@@ -76,24 +76,24 @@ def resting(envs: object) -> Resting | None:
     return cast(Resting, envs) if issubclass(type(envs), Resting) else None
 
 
-def share_environments(one: VectorEnv[Any, Any, Any], other: VectorEnv[Any, Any, Any]) -> bool:
-    """Return whether two vector environments step the same environment, also behind wrappers of any class."""
-    return not {id(each) for each in _all_inside(one)}.isdisjoint(id(each) for each in _all_inside(other))
+def share_environments(one: Iterable[object], other: Iterable[object]) -> bool:
+    """Return whether an environment is in both of two results of `all_inside`."""
+    return not {id(each) for each in one}.isdisjoint(id(each) for each in other)
 
 
-def wrapper_with_statistics(envs: VectorEnv[Any, Any, Any]) -> str | None:
-    """Return the class of a wrapper, of single environments or of all, with running statistics; None without one.
+def wrapper_with_statistics(inside: Iterable[object]) -> str | None:
+    """Return the class of a wrapper with running statistics in a result of `all_inside`; None without one.
 
     Such are Gymnasium's `NormalizeObservation` and `NormalizeReward`.
     """
-    for each in _all_inside(envs):
+    for each in inside:
         if any(type(value).__name__ == "RunningMeanStd" for value in vars(each).values()):
             return type(each).__name__
     return None
 
 
-def _all_inside(envs: object) -> list[object]:
-    """Return environments and all environments that they hold."""
+def all_inside(envs: object) -> list[object]:
+    """Return environments and all environments that they hold, also behind wrappers of any class."""
     found, seen, waiting = list[object](), set[int](), [envs]
     while waiting:
         each = waiting.pop()

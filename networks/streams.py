@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pixelq.networks.activations import Activation, activation_of
+from pixelq.networks.activations import Activation, activation_function
 from pixelq.networks.base import Init, initialize, initialize_output
 from pixelq.networks.noisy import LayerNoise, NoisyLinear
 from pixelq.networks.norms import LayerNorm, vector_norm
@@ -41,7 +41,7 @@ class Stream(nn.Module):
         self.hidden = _linear(in_features, hidden, noisy_sigma) if hidden else None
         norm = vector_norm(hidden, layer_norm) if hidden else []
         self.norm = norm[0] if norm else None
-        self.activation = activation_of(activation)
+        self.activation = activation_function(activation)
         self.out = _linear(hidden or in_features, out_features, noisy_sigma)
 
     def forward(self, x: Tensor, noise: StreamNoise | None = None) -> Tensor:

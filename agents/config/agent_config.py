@@ -320,13 +320,16 @@ class AgentConfig:
             self._require(name, not is_count, "an integer or a named schedule, whose greatest value is known")
             self._called(name, 0)
             return
-        # An end may lie on a bound that a number may not, such as a learning rate of 0.
+        # An end may lie on a bound that a number may not, such as a learning rate of 0; but not all values.
         limits = {**field.metadata, "above": None}
-        if field.metadata["above"] is not None:
-            limits["least"] = field.metadata["above"]
+        above = field.metadata["above"]
+        if above is not None:
+            limits["least"] = above
         for value in schedule.extremes():
             requirement = _violated(round(value) if is_count else value, int if is_count else float, limits)
             self._require(name, requirement is None, f"{requirement} at every step")
+        if above is not None:
+            self._require(name, schedule.extremes()[1] > above, f"greater than {above:g} at some step")
 
     def _called(self, name: str, steps: int) -> float:
         """Return the value of a function of the user's own, after a number of steps, and check it."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+
+from pixelq.agents.errors import InvalidConfig
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
@@ -46,6 +48,26 @@ def free_memory(device: torch.device) -> int | None:
                 cache = _number([statistics.get("total_inactive_file", statistics.get("inactive_file", ""))]) or 0
                 limits.append(max(0, most - taken + cache))
     return min(limits, default=None)
+
+
+def require_memory(what: str, size: float, device: torch.device, advice: Callable[[int], str], taken: int = 0) -> None:
+    """Check that there is memory for something on a device, before any is taken.
+
+    Args:
+        what: What the error calls it.
+        size: Its bytes.
+        device: The device.
+        advice: Returns the end of the error's sentence, given the bytes that are free.
+        taken: Those of its bytes that it has taken already.
+
+    Raises:
+        InvalidConfig: If there is not.
+    """
+    free = free_memory(device)
+    if free is not None and size > free + taken:
+        free += taken
+        found = f"{size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        raise InvalidConfig(f"no memory for a {what} of {found}; {advice(free)}")
 
 
 def _groups(controller: str) -> Iterator[Path]:

@@ -8,7 +8,6 @@ truncation, the next observation needs no special care.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,19 +18,19 @@ from torch import Tensor
 
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.at_step import gamma_at, has_scheduled_returns, longest_return, priority_beta_at
-from pixelq.agents.config.machine_limits import free_memory
+from pixelq.agents.config.machine_limits import require_memory
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.batches import Batch, Sequences
 from pixelq.agents.experience.returns import Returns, returns_of
-from pixelq.agents.experience.ring import Ring
+from pixelq.agents.experience.ring import Ring, row_bytes
 from pixelq.agents.experience.samplers import PrioritizedSampler, Sampler, UniformSampler
 from pixelq.agents.experience.sum_tree import SumTree
 from pixelq.agents.experience.windows import SequenceWindow, TransitionWindow, Window
 from pixelq.agents.storage.validation import fitting, part
 from pixelq.networks import LSTMState
 
-BESIDE_FRAME = 2 + 4 + 1 + 1 + 1 + 1 + 4
-"""Bytes of a row beside its frame: action, reward, two ends, age, whether it is a start, and its place in the queue."""
+IN_QUEUE = 4
+"""Bytes of a row's place in the queue."""
 IN_TREE = 8 * SumTree.BRANCHES / (SumTree.BRANCHES - 1)
 """Bytes of a row's priority and of the sums above it."""
 SHARE = 0.8
@@ -90,9 +89,8 @@ class Replay:
         self.length = _time_steps(capacity, num_envs, frame_stack, n_step, sequences)
         self.num_envs, self.frame_stack = num_envs, frame_stack
         self.device = torch.device(device)
-        frame = math.prod(observation_shape[1:] if frame_stack > 1 else observation_shape)
-        frame *= 1 if observation_dtype == np.uint8 else 4
-        self._row_bytes = frame + BESIDE_FRAME + prioritized * IN_TREE + (num_actions or 0)
+        in_ring = row_bytes(observation_shape, observation_dtype, frame_stack) + (num_actions or 0)
+        self._row_bytes = in_ring + IN_QUEUE + prioritized * IN_TREE
         self._state_bytes = _state_bytes(sequences)
         _check_memory(self.length * num_envs, self._row_bytes, self._state_bytes, self.device)
         self.ring = Ring(
@@ -350,29 +348,26 @@ def _state_bytes(sequences: Mapping[str, Any] | None) -> float:
     return float(2 * 4 * sequences["state_size"] / sequences["period"])  # h and c, float32
 
 
-def _check_memory(rows: int, row_bytes: float, state_bytes: float, device: torch.device, taken: int = 0) -> None:
+def _check_memory(rows: int, row_size: float, state_size: float, device: torch.device, taken: int = 0) -> None:
     """Check that there is memory for rows, before any is taken.
 
     Args:
         rows: Number of rows.
-        row_bytes: Bytes of a row without LSTM states.
-        state_bytes: Bytes of the LSTM states in a row.
+        row_size: Bytes of a row without LSTM states.
+        state_size: Bytes of the LSTM states in a row.
         device: Device of the rows.
         taken: Bytes that they have taken already.
 
     Raises:
         InvalidConfig: If there is not.
     """
-    free, size = free_memory(device), rows * (row_bytes + state_bytes)
-    if free is None or size <= free + taken:
-        return
-    free += taken
-    fit = int(SHARE * free / (row_bytes + state_bytes))
-    memory = " or lstm, or raise sequence_period" if state_bytes > row_bytes else ""
-    raise InvalidConfig(
-        f"no memory for a replay of {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
-        f"lower replay_capacity{memory}; {fit - fit % 1000 if fit >= 1000 else fit:,} rows would fit"
-    )
+
+    def advice(free: int) -> str:
+        fit = int(SHARE * free / (row_size + state_size))
+        memory = " or lstm, or raise sequence_period" if state_size > row_size else ""
+        return f"lower replay_capacity{memory}; {fit - fit % 1000 if fit >= 1000 else fit:,} rows would fit"
+
+    require_memory("replay", rows * (row_size + state_size), device, advice, taken)
 
 
 def _time_steps(

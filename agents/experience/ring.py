@@ -6,6 +6,7 @@ the outcome of that step. Stacks are rebuilt from the frames. Rows lie time-majo
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,16 @@ from torch import Tensor
 
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.storage.validation import fitting
+
+
+def row_bytes(observation_shape: tuple[int, ...], observation_dtype: np.dtype[Any], frame_stack: int) -> int:
+    """Return the bytes of a row without a mask: frame, action, reward, two ends, age, and whether it is a start.
+
+    Args:
+        observation_shape, observation_dtype, frame_stack: See `Ring`.
+    """
+    frame = math.prod(observation_shape[1:] if frame_stack > 1 else observation_shape)
+    return frame * (1 if observation_dtype == np.uint8 else 4) + 2 + 4 + 1 + 1 + 1 + 1
 
 
 class Ring:

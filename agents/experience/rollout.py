@@ -6,7 +6,6 @@ one frame, and a row without a step for the observation that ends an episode.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,13 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelq.agents.config.agent_config import AgentConfig
-from pixelq.agents.config.machine_limits import free_memory
+from pixelq.agents.config.machine_limits import require_memory
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.batches import Stretch
 from pixelq.agents.experience.returns import lambda_returns
-from pixelq.agents.experience.ring import Ring
+from pixelq.agents.experience.ring import Ring, row_bytes
 from pixelq.agents.storage.validation import fitting, restore_generator
 from pixelq.networks import LastStep, LSTMState, QNetwork
+
+VALUE = 4
+"""Bytes of a row's value."""
 
 
 class Minibatch(NamedTuple):
@@ -83,8 +85,9 @@ class Rollout:
         self.steps, self.num_envs, self.frame_stack = steps, num_envs, frame_stack
         self.device = torch.device(device)
         length = ring_length(steps, frame_stack)
-        frame = math.prod(observation_shape[1:] if frame_stack > 1 else observation_shape)
-        _check_memory(length * num_envs * frame * (1 if observation_dtype == np.uint8 else 4), self.device)
+        size = length * num_envs * (row_bytes(observation_shape, observation_dtype, frame_stack) + VALUE)
+        advice = "lower rollout_length, or use fewer environments"
+        require_memory("rollout", size, self.device, lambda free: advice)
         self.ring = Ring(
             observation_shape,
             observation_dtype,
@@ -206,13 +209,12 @@ class Rollout:
             order = torch.randperm(drawn, generator=self.generator, device=self.device)
             for chosen in order.tensor_split(count):
                 if self._lstm_states is None:
-                    rows, places = row.flatten()[chosen], (target.flatten()[chosen], is_step.flatten()[chosen])
+                    rows, returns, mask = (each.flatten()[chosen] for each in (row, target, is_step))
                     obs: Tensor | Stretch = ring.observations(rows)
                 else:
-                    columns = row[:, chosen]
-                    rows, places = columns.flatten(), (target[:, chosen].flatten(), is_step[:, chosen].flatten())
-                    obs = self._stretch(columns, chosen)
-                yield Minibatch(obs, ring.action[rows].long(), *places)
+                    rows, returns, mask = (each[:, chosen].flatten() for each in (row, target, is_step))
+                    obs = self._stretch(row[:, chosen], chosen)
+                yield Minibatch(obs, action=ring.action[rows].long(), target=returns, is_step=mask)
 
     def _slots(self, steps: int) -> Tensor:
         """Return the slots of the ring in which the first time steps lie, [steps]."""
@@ -274,13 +276,16 @@ def ring_length(steps: int, frame_stack: int) -> int:
     return steps + 1 + max(frame_stack - 1, 1)
 
 
-def _check_memory(size: int, device: torch.device) -> None:
-    free = free_memory(device)
-    if free is not None and size > free:
-        raise InvalidConfig(
-            f"no memory for a rollout of {size / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
-            "lower rollout_length, or use fewer environments"
-        )
+def check_minibatches(config: AgentConfig, num_envs: int) -> None:
+    """Check that every minibatch of a rollout of N environments has a row.
+
+    Raises:
+        InvalidConfig: If there are fewer steps, or with an LSTM environments, than minibatches.
+    """
+    drawn = config.rollout_length * num_envs if config.lstm is None else num_envs
+    if config.minibatches > drawn:
+        whose = "steps of a rollout" if config.lstm is None else "environments, whose sequences an LSTM reads whole"
+        raise InvalidConfig(f"minibatches must be at most the {drawn:,} {whose}, got {config.minibatches:,}")
 
 
 def make_rollout(
@@ -304,10 +309,7 @@ def make_rollout(
     Raises:
         InvalidConfig: If there are fewer steps, or with an LSTM environments, than minibatches, or not enough memory.
     """
-    drawn = config.rollout_length * num_envs if config.lstm is None else num_envs
-    if config.minibatches > drawn:
-        whose = "steps of a rollout" if config.lstm is None else "environments, whose sequences an LSTM reads whole"
-        raise InvalidConfig(f"minibatches must be at most the {drawn:,} {whose}, got {config.minibatches:,}")
+    check_minibatches(config, num_envs)
     return Rollout(
         observation_shape,
         observation_dtype,

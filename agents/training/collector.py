@@ -27,6 +27,7 @@ from pixelq.envs.action_masks import ActionMasks
 from pixelq.envs.checks import check_finite
 from pixelq.envs.errors import InvalidMask, NotFinite
 from pixelq.envs.interface import (
+    all_inside,
     background_stepping,
     env_arguments_of,
     env_id,
@@ -51,8 +52,9 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
     """
     check_resets(envs)
     check_fits(agent, envs)
-    for each in (envs, *(() if evaluation_envs is None else (evaluation_envs,))):
-        wrapper = wrapper_with_statistics(each)
+    inside = [all_inside(each) for each in (envs, evaluation_envs) if each is not None]
+    for found in inside:
+        wrapper = wrapper_with_statistics(found)
         if wrapper is not None:
             raise InvalidConfig(
                 f"the environments have the wrapper {wrapper}, whose running statistics are not kept with the agent; "
@@ -60,7 +62,7 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
             )
     if evaluation_envs is not None:
         check_resets(evaluation_envs)
-        if share_environments(envs, evaluation_envs):
+        if share_environments(*inside):
             raise InvalidConfig(
                 "evaluation_envs must be other environments than those of the training, which an evaluation would "
                 "reset; make them with a second call of make_vec"
@@ -296,8 +298,6 @@ class Collector:
         obs, space = arrays["obs"].numpy(), self.agent.observation_space
         if (obs.shape, obs.dtype) != ((self.envs.num_envs, *space.shape), space.dtype):
             raise ValueError(f"obs is {obs.dtype} {[*obs.shape]}")
-        if not ((self.replay.ring.action >= 0) & (self.replay.ring.action < self.agent.num_actions)).all():
-            raise ValueError("the replay holds actions that the environments do not have")
         self.obs = obs
         if self.agent.action_masks:
             like = torch.empty((self.envs.num_envs, self.agent.num_actions), dtype=torch.bool)
@@ -306,6 +306,16 @@ class Collector:
                 raise ValueError("masks allow no action")
         self.action_masks.given = self.agent.action_masks
         self._games = {name: tensor.numpy() for name, tensor in part(arrays, "games").items()}
+
+    def check_actions(self) -> None:
+        """Check that the environments have the actions in a replay that was read from files.
+
+        Raises:
+            ValueError: If they do not.
+        """
+        action = self.replay.ring.action
+        if not ((action >= 0) & (action < self.agent.num_actions)).all():
+            raise ValueError("the replay holds actions that the environments do not have")
 
     def restore_envs(self, standing: NDArray[Any] | None = None) -> str | None:
         """Restore the environments after `load_state`; return why that cannot be done, or None.

@@ -31,7 +31,6 @@ class Hooks:
         on_step: Tells of a step; None if no callback wants to know.
         stopped_by: Name of the callback that stopped the training; None if none has.
         changes: What keeps a resumed run from going on exactly, after `load_state`.
-        has_begun: Whether all callbacks have been told of the start.
         is_silent: Whether callbacks are not told of checkpoints, because one of them failed.
     """
 
@@ -47,7 +46,7 @@ class Hooks:
         self.on_step: Callable[[], None] | None = self._step if self._steppers else None
         self.stopped_by: str | None = None
         self.changes: list[str] = []
-        self.has_begun = self.is_silent = False
+        self.is_silent = False
         self._failed: set[str] = set()
 
     def _wanted(self, event: str) -> list[str]:
@@ -56,14 +55,21 @@ class Hooks:
         return [name for name, each in self.callbacks.items() if getattr(type(each), event) is not own]
 
     def _step(self) -> None:
-        for name in self._steppers:
-            if self._call(name, "on_step", self.training) is False:
-                self._stopped(name, "on_step returned False")
+        self._tell(self._steppers, self._tell_of_step)
+
+    def _tell_of_step(self, name: str) -> None:
+        if self._call(name, "on_step", self.training) is False:
+            self._stopped(name, "on_step returned False")
 
     def metrics(self, row: dict[str, Any]) -> None:
-        """Tell of a row of metrics, of which each callback gets its own copy."""
-        for name in self.callbacks:
-            self._call(name, "on_metrics", self.training, dict(row))
+        """Tell of a row of metrics, of which each callback gets its own copy; none that has failed is told."""
+        names = [name for name in self.callbacks if name not in self._failed]
+        self._tell(names, lambda name: self._call(name, "on_metrics", self.training, dict(row)))
+
+    def _tell(self, names: Sequence[str], tell: Callable[[str], Any]) -> None:
+        """Tell all callbacks of what a resumed run does not tell them again, and raise the first error after that."""
+        for error in _errors(names, tell):
+            raise error
 
     def checkpoint(self, path: Path) -> None:
         """Tell of a checkpoint."""
@@ -93,7 +99,6 @@ class Hooks:
             for name in self.callbacks:
                 self._call(name, "on_training_start", self.training)
                 started.append(name)
-            self.has_begun = True
             yield
         except BaseException:
             self.training.phase = STOPPED if self.received else FAILED
@@ -106,13 +111,7 @@ class Hooks:
 
     def _end(self, started: Sequence[str]) -> list[Exception]:
         """Tell of the end, and return the errors that callbacks raised."""
-        errors: list[Exception] = []
-        for name in started:
-            try:
-                self._call(name, "on_training_end", self.training)
-            except Exception as error:
-                errors.append(error)
-        return errors
+        return _errors(started, lambda name: self._call(name, "on_training_end", self.training))
 
     def _call(self, name: str, method: str, *arguments: Any) -> Any:
         """Return what a callback's method returns.
@@ -188,6 +187,17 @@ class Hooks:
                 self._call(name, "load_state", states[name])
             elif name in states and not callback.watches_only:
                 self.changes.append(f"the callback {name} kept no state")
+
+
+def _errors(names: Sequence[str], tell: Callable[[str], Any]) -> list[Exception]:
+    """Tell all callbacks with these names, and return the errors."""
+    errors: list[Exception] = []
+    for name in names:
+        try:
+            tell(name)
+        except Exception as error:
+            errors.append(error)
+    return errors
 
 
 def _names(values: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import warnings
 from collections.abc import Sequence
@@ -66,9 +67,12 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions, call
     if kept is None:  # or else they were said at the first call
         sentences = advice(agent, steps, options.description.get("preset"), resume=options.resume)
         sentences = (*sentences, *(() if options.resume else notes_of(envs)))
-    beyond = 0 if kept is None else min(kept.beyond, steps - 1)  # one step at least, so that loops around learn end
+    credit = 0 if kept is None else kept.beyond
+    used = min(credit, steps - 1) if steps else credit  # one step at least, so that loops around learn end
     with suitable_threads(agent, options.out if options.resume else None):
-        _train(agent, envs, agent.step + steps - max(0, beyond), options, callbacks, sentences)
+        _train(agent, envs, agent.step + steps - used, options, callbacks, sentences)
+    if isinstance(agent.ongoing, Ongoing):
+        agent.ongoing = dataclasses.replace(agent.ongoing, beyond=agent.ongoing.beyond + credit - used)
 
 
 def _train(
@@ -83,10 +87,10 @@ def _train(
     received: list[int] = []
     # A signal ends this at once: nothing is lost
     parts = open_run(agent, envs, options, last_step, received, callbacks)
-    for sentence in sentences:
-        warnings.warn(sentence, stacklevel=4)  # the caller of learn
     recorder = parts.recorder
     try:
+        for sentence in sentences:
+            warnings.warn(sentence, stacklevel=4)  # the caller of learn
         with stop_signals(received), recorder.hooks.told():
             run(parts, received)
     finally:
@@ -106,11 +110,12 @@ def run(parts: Parts, received: list[int]) -> None:
     agent = collector.agent
     state_of_all = partial(run_state, parts, agent.device)
     agent.ongoing = None  # until this has ended well
-    recorder.start()
-    collector.start()
-    if agent.action_masks and recorder.options.evaluation_envs is not None:
-        check_gives_masks(agent, recorder.options.evaluation_envs)
     try:
+        recorder.start()
+        collector.start()
+        if agent.action_masks and recorder.options.evaluation_envs is not None:
+            check_gives_masks(agent, recorder.options.evaluation_envs)
+        recorder.has_begun = True
         if agent.step > 0 and not recorder.options.resume:
             recorder.checkpoint(state_of_all)  # the seed alone does not begin this run again: the agent has learned
         recorder.finish_step()
@@ -163,6 +168,8 @@ def open_run(
         _begin(parts, folder)
     except BaseException:
         folder.close()
+        if not options.resume:
+            folder.discard()
         raise
     return parts
 

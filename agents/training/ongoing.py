@@ -32,7 +32,7 @@ class Ongoing:
     step: int
     """Agent step."""
     beyond: int
-    """Steps that several environments took beyond the last step."""
+    """Steps that several environments took beyond the last step, by which the next calls are shorter."""
     values: dict[str, Any]
     """JSON values of the parts' states."""
     arrays: dict[str, Tensor]

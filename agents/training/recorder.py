@@ -15,7 +15,7 @@ from torch import Tensor
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.schedules import crossed
 from pixelq.agents.config.seeds import derived_seed
-from pixelq.agents.errors import CallbackFailed, RunFailed, RunUnwritable, TrainingDiverged
+from pixelq.agents.errors import CallbackFailed, RunFailed, RunUnwritable, TrainingDiverged, UserError
 from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.learning.staleness import q_discrepancy_of_row
@@ -76,7 +76,9 @@ class Recorder:
         hooks: Told of what is written.
 
     Attributes:
+        row_due: Whether a row of metrics is due at the current step and not written.
         evaluation_due: Whether an evaluation is due at the current step.
+        has_begun: Whether the environments were reset or restored, so that a new run is worth its folder.
     """
 
     def __init__(
@@ -97,7 +99,7 @@ class Recorder:
         self.last_step, self.writer, self.line = last_step, writer, line
         self.progress, self.stopwatch, self.hooks = progress, stopwatch, hooks
         self.frames_per_step = frames_per_step(collector.envs)
-        self.evaluation_due = False
+        self.row_due = self.evaluation_due = self.has_begun = False
         self.checkpointed: int | None = None  # step of the last checkpoint
 
     def start(self) -> None:
@@ -139,20 +141,25 @@ class Recorder:
             EnvironmentFailed: If the evaluation environments fail; see `Restarts.restart`.
         """
         options, step = self.options, self.agent.step
-        self.evaluation_due = self.is_at_end or crossed(options.evaluate_every, before, step)
+        is_last = step >= self.last_step
+        # A run that is stopped by a signal goes on with its interval when it is resumed.
+        self.row_due = is_last or crossed(options.log_every, before, step)
+        self.evaluation_due = is_last or crossed(options.evaluate_every, before, step)
         if self.hooks.on_step is not None:
             self.hooks.on_step()
-            self.evaluation_due |= self.is_at_end  # callbacks may stop the training at any event
-        # A run that is stopped by a signal goes on with its interval when it is resumed.
-        if self.is_at_end or crossed(options.log_every, before, step):
+            if self.is_at_end:
+                self.row_due = self.evaluation_due = True
+        if self.row_due:
             self._log_interval()
-        self.evaluation_due |= self.is_at_end
         if stopping or self.evaluation_due or crossed(options.checkpoint_every, before, step):
             self.checkpoint(run_state)
-        self.evaluation_due |= self.is_at_end
         if self.evaluation_due:
             self._evaluate()
         self.progress.tick()
+
+    def _note_end(self) -> None:
+        """Let the training end with an evaluation if a callback has just stopped it, as it may at any event."""
+        self.evaluation_due |= self.is_at_end
 
     def _log_interval(self) -> None:
         """Write a row of metrics, and begin the next interval."""
@@ -177,7 +184,9 @@ class Recorder:
                 self.writer.folder.add_metrics(row)
         self.line.update(row)
         self.interval.begin(agent.step, seconds)
+        self.row_due = False
         self.hooks.metrics(row)
+        self._note_end()
 
     def checkpoint(self, run_state: Callable[[], State]) -> None:
         """Write the agent and all that the run needs to go on as the latest checkpoint."""
@@ -193,12 +202,15 @@ class Recorder:
             checkpoints.write(self.agent.step, self.agent.checkpoint(), *run_state())
         self.checkpointed = self.agent.step
         self.hooks.checkpoint(checkpoints.path(self.agent.step))
+        self._note_end()
 
     def save_after_failure(self, error: BaseException, run_state: Callable[[], State]) -> None:
-        """Write a checkpoint if a callback failed, which the training itself is not to blame for."""
+        """Write what is due, and a checkpoint, if a callback failed, which the training itself is not to blame for."""
         if self.hooks.has_failed and self.agent.step > 0:
             self.hooks.is_silent = True
-            with suppress(OSError, RunFailed):
+            with suppress(OSError, RunFailed, UserError):
+                if self.row_due:  # or else the run would go on without it
+                    self._log_interval()
                 if self.checkpointed != self.agent.step:
                     self.checkpoint(run_state)
         if isinstance(error, CallbackFailed):
@@ -269,7 +281,8 @@ class Recorder:
                 with self.writer.writing():
                     folder.describe(stopped={"step": step, "callback": by, "why": training.why})
             self.progress.last_step = step
-            self.line.say(f"stopped at step {step:,}{(by and f' by the callback {by}') or ''}: {training.why}")
+            whose = f" by the callback {by}" if by else ""
+            self.line.say(f"stopped at step {step:,}{whose}: {training.why}")
         self.progress.end()
 
     def close(self) -> None:
@@ -279,7 +292,7 @@ class Recorder:
         folder = self.writer.folder
         if folder is not None:
             folder.close()
-            if not self.hooks.has_begun and not self.options.resume:
+            if not self.has_begun and not self.options.resume:
                 folder.discard()
 
     def state(self) -> State:

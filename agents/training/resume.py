@@ -71,6 +71,7 @@ def restore_run(
     try:
         for part in (collector, updater, recorder):
             part.load_state(values, arrays)
+        collector.check_actions()
         before = values["arithmetic"]
         if not isinstance(before, dict) or "device" not in before:
             raise ValueError("arithmetic does not name the device")

@@ -220,3 +220,6 @@ def test_a_rate_may_end_at_zero_but_not_be_zero() -> None:
     assert learning_rate_at(AgentConfig(learning_rate=Linear(1e-3, 0, 10), learning_starts=5), 15) == 0
     with pytest.raises(InvalidConfig, match="learning_rate must be greater than 0, got 0"):
         AgentConfig(learning_rate=0)
+    with pytest.raises(InvalidConfig, match=r"learning_rate must be greater than 0 at some step, got linear"):
+        AgentConfig(learning_rate=Linear(0, 0, 10))
+    AgentConfig(learning_rate=Linear(0, 1e-3, 10))

@@ -9,7 +9,7 @@ from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscr
 
 from pixelq.agents.storage import validation
 from pixelq.envs import InvalidEnv, make_vec, observed
-from pixelq.envs.interface import notes_of, wrapper_with_statistics
+from pixelq.envs.interface import all_inside, notes_of, wrapper_with_statistics
 from pixelq.envs.observed import value_notes
 
 PIXELS = Box(0, 255, (2, 3, 3), np.uint8)
@@ -229,11 +229,12 @@ def test_colours_beside_other_observations_get_a_sentence() -> None:
 def test_wrappers_with_statistics_are_found_wherever_they_are() -> None:
     wrappers, vector = gymnasium.wrappers, gymnasium.wrappers.vector
     cartpole = lambda: gymnasium.make("CartPole-v1")  # noqa: E731
-    assert wrapper_with_statistics(make_vec(cartpole, 1)) is None
+    assert wrapper_with_statistics(all_inside(make_vec(cartpole, 1))) is None
     for wrap in (wrappers.NormalizeObservation, wrappers.NormalizeReward):
         inside = make_vec(lambda wrap=wrap: wrappers.TimeAwareObservation(wrap(cartpole())), 1)  # type: ignore[misc]
-        assert wrapper_with_statistics(inside) == wrap.__name__
-    assert wrapper_with_statistics(vector.NormalizeObservation(make_vec("CartPole-v1", 1))) == "NormalizeObservation"
+        assert wrapper_with_statistics(all_inside(inside)) == wrap.__name__
+    normalized = vector.NormalizeObservation(make_vec("CartPole-v1", 1))
+    assert wrapper_with_statistics(all_inside(normalized)) == "NormalizeObservation"
 
 
 def test_the_largest_observations_are_those_that_a_saved_agent_may_have() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelq.agents import InvalidConfig, Replay
-from pixelq.agents.experience import replay as replay_module
+from pixelq.agents.config import machine_limits
 from tests.support.cases import examples
 
 A = 5
@@ -123,8 +123,8 @@ def test_all_rows_have_a_mask_or_none_has() -> None:
 def test_the_memory_of_masks_is_reckoned(monkeypatch: pytest.MonkeyPatch) -> None:
     assert make(num_actions=1000).nbytes - make().nbytes == 1000 * (400 + 2)  # a byte an action; and the buffer
     for keeps_later in (False, True):
-        monkeypatch.setattr(replay_module, "free_memory", lambda _: 10**6)
+        monkeypatch.setattr(machine_limits, "free_memory", lambda _: 10**6)
         replay = make()
-        monkeypatch.setattr(replay_module, "free_memory", lambda _: 400 * 1000)
+        monkeypatch.setattr(machine_limits, "free_memory", lambda _: 400 * 1000)
         with pytest.raises(InvalidConfig, match=r"^no memory for a replay of 0\.0 GB.*lower replay_capacity; 292 rows"):
             replay.keep_masks(1000) if keeps_later else make(num_actions=1000)

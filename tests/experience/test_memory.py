@@ -13,8 +13,9 @@ import torch
 from pixelq.agents import DQN, AgentConfig, InvalidConfig, InvalidRun, Policy, preset
 from pixelq.agents.acting import network
 from pixelq.agents.acting.network import _count_loss, _count_weights, make_network
-from pixelq.agents.experience import replay
+from pixelq.agents.config import machine_limits
 from pixelq.agents.experience.replay import Replay
+from pixelq.agents.experience.rollout import Rollout
 from pixelq.envs import make_vec
 from tests.support.runs import copied
 
@@ -26,7 +27,7 @@ ACTIONS = gymnasium.spaces.Discrete(6)
 def free(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The bytes that are free: two billion, or what a test puts there."""
     found = [2_000_000_000]
-    monkeypatch.setattr(replay, "free_memory", lambda _: found[0])
+    monkeypatch.setattr(machine_limits, "free_memory", lambda _: found[0])
     monkeypatch.setattr(network, "free_memory", lambda _: found[0])
     return found
 
@@ -56,6 +57,21 @@ def test_what_is_reckoned_is_what_is_taken(free: list[int], prioritized: bool, d
         Replay((9, 9), np.dtype(dtype), **arguments)
     free[0] = int(1.01 * taken)
     assert Replay((9, 9), np.dtype(dtype), **arguments).nbytes == taken
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_what_is_reckoned_of_a_rollout_is_what_is_taken(free: list[int], dtype: Any) -> None:
+    arguments: dict[str, Any] = {"steps": 4_000, "num_envs": 2}
+    rollout = Rollout((3,), np.dtype(dtype), **arguments)
+    taken = rollout.ring.nbytes + rollout.values.nbytes
+    free[0] = int(0.99 * taken)
+    sentence = (
+        r"^no memory for a rollout of 0\.0 GB, 0\.0 GB are free; lower rollout_length, or use fewer environments$"
+    )
+    with pytest.raises(InvalidConfig, match=sentence):
+        Rollout((3,), np.dtype(dtype), **arguments)
+    free[0] = int(1.01 * taken)
+    Rollout((3,), np.dtype(dtype), **arguments)
 
 
 @pytest.mark.parametrize("name", ["nature", "dqn", "rainbow", "iqn", "fqf", "btr", "r2d2", "qrdqn"])

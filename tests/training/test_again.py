@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelq.agents import DQN, AgentConfig, evaluate
+from pixelq.agents import DQN, PQN, AgentConfig, InvalidConfig, evaluate
+from pixelq.agents.experience.rollout import Rollout
 from pixelq.agents.training.ongoing import Ongoing
 from pixelq.envs import PROTOCOLS, make_vec
 from tests.support.cases import examples, representative
+from tests.support.masked_envs import Corridor, UnmaskedCorridor
 
 TINY = AgentConfig(
     hidden=8,
@@ -87,12 +89,14 @@ def test_twelve_calls_are_one(parts: str) -> None:
 
 
 @settings(max_examples=examples(25), deadline=None)
-@given(st.lists(st.integers(ENVS, 60), min_size=1, max_size=6))
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=6))
 def test_any_pieces_are_one(pieces: list[int]) -> None:
+    """Also pieces of less than a step of all environments, after which the next calls are the shorter."""
     whole, divided = new(catch()), new(catch())
-    whole.learn(catch(), sum(pieces))
+    last = ENVS * len(pieces)  # as much as the others can go beyond
+    whole.learn(catch(), sum(pieces) + last)
     envs = catch()
-    for steps in pieces:
+    for steps in (*pieces, last):
         divided.learn(envs, steps)
     assert_same(whole, divided)
 
@@ -249,3 +253,24 @@ def test_an_error_ends_the_games() -> None:
     del agent.explore
     agent.learn(envs, 30)
     assert agent.ongoing is not None
+
+
+@pytest.mark.parametrize("kind", ["dqn", "pqn"])
+def test_an_error_before_the_first_step_ends_the_games(kind: str) -> None:
+    envs, unmasked = make_vec(Corridor, 2), make_vec(UnmaskedCorridor, 2)
+    fields = {"algorithm": "pqn", "hidden": 8, "rollout_length": 50, "minibatches": 1} if kind == "pqn" else {}
+    config = AgentConfig(**fields) if fields else TINY
+    agent = (PQN if fields else DQN)(envs.single_observation_space, envs.single_action_space, config, device="cpu")
+    agent.learn(envs, 20)
+    replay = agent.replay
+    assert replay is not None
+    time = replay.time
+    with pytest.raises(InvalidConfig, match="the environments must give action masks"):
+        agent.learn(envs, 20, evaluation_envs=unmasked)
+    agent.learn(envs, 2)
+    if isinstance(replay, Rollout):
+        assert (replay.start, replay.time) == (time, time + 1)  # the steps of before are forgotten
+    else:
+        rows = replay.ring.read(time - 1, time + 1)
+        assert rows["truncated"].tolist() == [[True] * 2, [False] * 2]
+        assert not replay.ring.is_start[time].any()

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,10 +23,12 @@ from pixelq.agents import (
     UserError,
 )
 from pixelq.agents.errors import CallbackFailed
+from pixelq.agents.experience.ring import Ring
 from pixelq.agents.training import stopping
 from pixelq.agents.training.hooks import Hooks
-from pixelq.envs import make_vec
+from pixelq.envs import EnvironmentFailed, make_vec
 from tests.support.cases import representative
+from tests.support.masked_envs import Corridor
 from tests.support.runs import assert_same, column
 from tests.training.test_again import TINY
 
@@ -177,6 +180,9 @@ class Counter(Callback):
             training.agent.config = dataclasses.replace(training.agent.config, learning_rate=0.01)
         return self.counts["step"] < self.most
 
+    def on_metrics(self, training: Training, row: dict[str, Any]) -> None:
+        self.count("row")
+
     def on_checkpoint(self, training: Training, path: Path) -> None:
         self.count("checkpoint")
 
@@ -276,6 +282,56 @@ def test_an_error_keeps_what_was_learned(tmp_path: Path, event: str, step: int, 
     assert json.loads((tmp_path / "run" / "progress.json").read_text())["phase"] == "failed"
     train(100, tmp_path / "run")
     assert column(tmp_path / "run" / "evaluations.csv", "step") == [60, 100]
+
+
+def test_a_run_goes_on_exactly_after_an_error_of_a_callback_that_only_watches(tmp_path: Path) -> None:
+    """It fails at a step with a row of metrics, before the row is written and another callback is told."""
+    whole, failed = Counter(), Counter()
+    train(100, tmp_path / "whole", whole)
+    with pytest.raises(CallbackFailed):
+        train(100, tmp_path / "failed", Watcher("step", 50, fail), failed)
+    assert failed.counts["row"] == 1
+    failed = Counter()
+    train(100, tmp_path / "failed", failed)
+    (entry,) = config_of(tmp_path / "failed")["resumed"]
+    assert (entry["step"], entry["exact"]) == (50, True)
+    assert column(tmp_path / "failed" / "metrics.csv", "step") == [50, 100]
+    for name in ("updates", "episodes", "return_mean", "loss", "q_discrepancy"):
+        assert column(tmp_path / "failed" / "metrics.csv", name) == column(tmp_path / "whole" / "metrics.csv", name)
+    assert failed.counts.pop("checkpoint") == whole.counts.pop("checkpoint") + 1  # that of step 50
+    assert failed.counts == whole.counts
+
+
+def test_a_training_that_cannot_begin_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def error_of(envs: Any) -> str:
+        agent = DQN(envs.single_observation_space, envs.single_action_space, TINY, device="cpu")
+        with pytest.raises((EnvironmentFailed, InvalidConfig)) as error:
+            agent.learn(envs, 40, tmp_path / "a" / "b", callbacks=[Log()])
+        assert list(tmp_path.iterdir()) == []
+        return str(error.value)
+
+    masked = Corridor.allowed
+    with monkeypatch.context() as patched:
+        patched.setattr(Corridor, "allowed", lambda env: 0 * masked(env))
+        assert error_of(make_vec(Corridor, 2)).endswith("allows no action in environment 0")
+    with monkeypatch.context() as patched:
+        patched.setattr(Corridor, "reset", lambda env, **_: 1 / 0)
+        assert "ZeroDivisionError" in error_of(make_vec(Corridor, 2))
+    with monkeypatch.context() as patched:
+        patched.setattr(Ring, "keep_masks", lambda ring, num_actions: fail_of_memory())
+        assert error_of(make_vec(Corridor, 2)) == "no memory for masks"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        envs = make_vec(Corridor, 2)
+        agent = DQN(envs.single_observation_space, envs.single_action_space, TINY, device="cpu")
+        with pytest.raises(UserWarning, match="nothing is learned up to step 20"):
+            agent.learn(envs, 20, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+    agent.learn(envs, 40, tmp_path / "run")
+
+
+def fail_of_memory() -> None:
+    raise InvalidConfig("no memory for masks")
 
 
 def test_a_callback_that_cannot_start_leaves_no_folder(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pixelq.agents import (
     DQN,
+    PQN,
     AgentConfig,
     InvalidConfig,
     InvalidRun,
@@ -293,6 +294,20 @@ def test_what_cannot_be_changed_changes_nothing() -> None:
         assert agent.config == before
         assert agent.replay is not None
         assert (agent.replay.window.ahead, agent.replay.window.returns.gamma) == (1, 0.99)
+
+
+@pytest.mark.parametrize(("lstm", "most"), [(None, "16 steps of a rollout"), (4, "2 environments")])
+def test_minibatches_cannot_become_more_than_a_rollout_has(lstm: int | None, most: str) -> None:
+    envs = make_vec("pixelq/Catch-v0", 2)
+    config = AgentConfig(algorithm="pqn", rollout_length=8, minibatches=2, hidden=8, lstm=lstm)
+    agent = PQN(envs.single_observation_space, envs.single_action_space, config, device="cpu").learn(envs, 20)
+    for count in (2, 16) if lstm is None else (2, 1):
+        agent.replace(minibatches=count)
+        agent.learn(envs, 20)
+    before = agent.config
+    with pytest.raises(InvalidConfig, match=f"^minibatches must be at most the {most}.*, got 17$"):
+        agent.replace(minibatches=17, learning_rate=1.0)
+    assert agent.config == before
 
 
 def test_settings_are_changed_when_an_agent_is_loaded(tmp_path: Path) -> None:

@@ -165,7 +165,8 @@ class Tracker(Callback):
         if self._is_lost:
             with suppress(Exception):
                 self.close(training.phase)
-        self._try(lambda: self.close(training.phase))
+        else:
+            self._try(lambda: self.close(training.phase))
         self._is_lost = True
 
     def _send_policies(self, training: Training) -> None:
