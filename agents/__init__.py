@@ -13,9 +13,11 @@ from pixelq.agents.config.parts import register_encoder, register_head, register
 from pixelq.agents.config.presets import PRESETS, preset
 from pixelq.agents.config.schedules import Constant, Cosine, Exponential, Linear, Piecewise
 from pixelq.agents.errors import (
+    CallbackFailed,
     InvalidCheckpoint,
     InvalidConfig,
     InvalidRun,
+    MissingExtra,
     RunFailed,
     RunUnwritable,
     TrainingDiverged,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from pixelq.agents.training.callbacks import Callback, Training
     from pixelq.agents.training.stopping import StopAfter, StopAtScore, StopWithoutProgress
     from pixelq.agents.training.trackers.mlflow_tracker import MlflowTracker
+    from pixelq.agents.training.trackers.tracker import Tracker
     from pixelq.agents.training.trackers.trackio_tracker import TrackioTracker
     from pixelq.agents.training.trackers.wandb_tracker import WandbTracker
 
@@ -46,6 +49,7 @@ __all__ = [
     "AgentConfig",
     "Batch",
     "Callback",
+    "CallbackFailed",
     "Constant",
     "Cosine",
     "Evaluation",
@@ -54,6 +58,7 @@ __all__ = [
     "InvalidConfig",
     "InvalidRun",
     "Linear",
+    "MissingExtra",
     "MlflowTracker",
     "Piecewise",
     "Policy",
@@ -64,6 +69,7 @@ __all__ = [
     "StopAtScore",
     "StopWithoutProgress",
     "TargetInputs",
+    "Tracker",
     "TrackioTracker",
     "Training",
     "TrainingDiverged",
@@ -93,10 +99,11 @@ _IMPORTED_LATE = {
     "StopAfter": "training.stopping",
     "StopAtScore": "training.stopping",
     "StopWithoutProgress": "training.stopping",
-    "Training": "training.callbacks",
-    "TrackioTracker": "training.trackers.trackio_tracker",
-    "WandbTracker": "training.trackers.wandb_tracker",
     "TargetInputs": "learning.own_targets",
+    "Tracker": "training.trackers.tracker",
+    "TrackioTracker": "training.trackers.trackio_tracker",
+    "Training": "training.callbacks",
+    "WandbTracker": "training.trackers.wandb_tracker",
     "evaluate": "evaluation.evaluate",
     "load": "kinds",
 }
