@@ -104,6 +104,10 @@ _IMPORTED_LATE = {
     "TrackioTracker": "training.trackers.trackio_tracker",
     "WandbTracker": "training.trackers.wandb_tracker",
     "TargetInputs": "learning.own_targets",
+    "Tracker": "training.trackers.tracker",
+    "TrackioTracker": "training.trackers.trackio_tracker",
+    "Training": "training.callbacks",
+    "WandbTracker": "training.trackers.wandb_tracker",
     "evaluate": "evaluation.evaluate",
     "load": "kinds",
 }

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
+from torch import nn
 
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.dqn import DQN
-from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig, one_line
 from pixelq.agents.pqn import PQN
 from pixelq.agents.storage.checkpoint import read_description
 from pixelq.agents.storage.pretrained import find_policy
+from pixelq.agents.storage.validation import describing
 
 
 def kind_of(config: AgentConfig) -> type[DQN] | type[PQN]:
@@ -19,20 +21,22 @@ def kind_of(config: AgentConfig) -> type[DQN] | type[PQN]:
     return PQN if config.algorithm == "pqn" else DQN
 
 
-def load(path: str | os.PathLike[str], device: str | torch.device = "auto") -> DQN | PQN:
+def load(
+    path: str | os.PathLike[str],
+    device: str | torch.device = "auto",
+    *,
+    encoder: nn.Module | None = None,
+    **changes: Any,
+) -> DQN | PQN:
     """Load a checkpoint, the best (or else the latest) checkpoint of a run, or a pretrained policy, of either class.
 
     Args:
-        path: The folder, or the name of a pretrained policy such as `demo`.
-        device: `auto` for a GPU if there is one, or the name of a PyTorch device.
+        path, device, encoder, changes: See `DQN.load`.
 
     Raises:
-        InvalidCheckpoint: If it is missing or damaged, or its weights belong to another network.
-        InvalidConfig: If there is no such device.
+        InvalidCheckpoint, InvalidConfig: See `DQN.load`.
     """
     state, _ = read_description(find_policy(path))
-    try:
+    with describing(path):
         kind = kind_of(AgentConfig.from_dict(state["config"]))
-    except (LookupError, TypeError, InvalidConfig) as error:
-        raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error
-    return kind.load(path, device)
+    return kind.load(path, device, encoder=encoder, **changes)

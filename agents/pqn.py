@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pixelq.agents.dqn import Trainable
 from pixelq.agents.experience.rollout import Rollout
 from pixelq.agents.learning.rollout_learner import RolloutLearner
+from pixelq.agents.trainable import Trainable
 
 
 class PQN(Trainable):

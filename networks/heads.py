@@ -99,6 +99,19 @@ class ScalarTargetHead(ValueHead, Protocol):
         """
 
 
+def draw_noise(head: ValueHead, rows: int, generator: torch.Generator | None = None) -> Noise | None:
+    """Draw noise for one forward pass of a head, or return None if no layer is noisy; see `QNetwork.draw_noise`."""
+    layers: Any = streams_of(head) or head
+    noise: Noise | None = layers.draw_noise(rows, generator) if hasattr(layers, "draw_noise") else None
+    return noise
+
+
+def streams_of(head: ValueHead) -> ActionStreams | None:
+    """Return the dense layers of a head; None for a head from elsewhere that has others."""
+    streams = getattr(head, "streams", None)
+    return streams if isinstance(streams, ActionStreams) else None
+
+
 def of_action(values: Tensor, action: Tensor) -> Tensor:
     """Return the values [B] or [B, K] of the actions [B] among [B, A] or [B, A, K]."""
     dim = action.dim()  # the actions' dimension of the values

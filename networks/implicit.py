@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pixelq.networks.activations import Activation, activation_of
 from pixelq.networks.base import Init, initialize
 from pixelq.networks.heads import HeadLoss, Target, check_outputs, of_action
 from pixelq.networks.quantile import absolute_error, midpoints, quantile_huber_loss, target_quantiles
@@ -12,7 +13,7 @@ from pixelq.networks.streams import ActionStreams, Noise
 
 
 class CosineEmbedding(nn.Module):
-    """φ(τ) = ReLU(linear(cos πiτ)) with i = 1 … C (Dabney et al. 2018b, equation 4).
+    """φ(τ) = activation(linear(cos πiτ)) with i = 1 … C (Dabney et al. 2018b, equation 4, where it is ReLU).
 
     The paper counts from 0, whose cosine is constant as the bias is; Dopamine's program and others count from 1.
 
@@ -20,6 +21,7 @@ class CosineEmbedding(nn.Module):
         features: D, width of the features that the embedding multiplies.
         cosines: C.
         init: See `pixelq.networks.base.initialize`.
+        activation: See `ActionStreams`.
 
     Raises:
         ValueError: If `cosines` is below 1.
@@ -27,17 +29,19 @@ class CosineEmbedding(nn.Module):
 
     order: Tensor
 
-    def __init__(self, features: int, cosines: int = 64, init: Init = "torch") -> None:
+    def __init__(self, features: int, cosines: int = 64, init: Init = "torch", activation: Activation = "relu") -> None:
         super().__init__()
         if cosines < 1:
             raise ValueError(f"cosines must be at least 1, got {cosines}")
         self.register_buffer("order", torch.pi * torch.arange(1, cosines + 1), persistent=False)  # [C]
         self.linear = nn.Linear(cosines, features)
+        self.activation = activation_of(activation)
         initialize(self, init)
 
     def forward(self, tau: Tensor) -> Tensor:
         """Map fractions [B, N] to their embeddings [B, N, D]."""
-        return torch.relu(self.linear(torch.cos(tau.unsqueeze(-1) * self.order)))
+        embedding: Tensor = self.activation(self.linear(torch.cos(tau.unsqueeze(-1) * self.order)))
+        return embedding
 
 
 class QuantileFunction(NamedTuple):
@@ -94,7 +98,7 @@ class ImplicitHead(nn.Module):
         self.samples, self.target_samples, self.policy_samples = samples, target_samples, policy_samples
         self.kappa = kappa
         self.streams = streams
-        self.embedding = CosineEmbedding(streams.in_features, cosines, streams.init)
+        self.embedding = CosineEmbedding(streams.in_features, cosines, streams.init, streams.activation)
 
     def forward(self, features: Tensor, noise: Noise | None = None) -> QuantileFunction:
         """Return the quantile function at features [B, D]; nothing is computed before its `at` is called."""
@@ -168,7 +172,7 @@ class FractionHead(nn.Module):
             raise ValueError(f"fractions must be at least 1, got {fractions}")
         self.entropy, self.kappa = entropy, kappa
         self.streams = streams
-        self.embedding = CosineEmbedding(streams.in_features, cosines, streams.init)
+        self.embedding = CosineEmbedding(streams.in_features, cosines, streams.init, streams.activation)
         self.proposal = nn.Linear(streams.in_features, fractions)
         nn.init.xavier_uniform_(self.proposal.weight, gain=0.01)  # nearly even fractions at first
         nn.init.zeros_(self.proposal.bias)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelq.networks.base import Encoder
-from pixelq.networks.heads import ValueHead
+from pixelq.networks.heads import ValueHead, draw_noise, streams_of
 from pixelq.networks.lstm import LSTM, LSTMState
 from pixelq.networks.streams import Noise
 
@@ -48,7 +48,7 @@ class QNetwork(nn.Module):
         super().__init__()
         if lstm is None and (last_action or last_reward):
             raise ValueError("last_action and last_reward need an LSTM; give one or leave them out")
-        streams = getattr(head, "streams", None)  # those of a head from elsewhere are unknown
+        streams = streams_of(head)
         # Inputs of the LSTM that are the last action's
         self._last_actions = 0 if lstm is None else lstm.cell.input_size - encoder.out_features - last_reward
         given = encoder.out_features
@@ -89,8 +89,7 @@ class QNetwork(nn.Module):
             rows: 1 for noise that the whole batch shares, or the batch size for different noise in each row.
             generator: Source of random numbers; None for PyTorch's global generator.
         """
-        layers = getattr(self.head, "streams", self.head)
-        return layers.draw_noise(rows, generator) if hasattr(layers, "draw_noise") else None
+        return draw_noise(self.head, rows, generator)
 
     def initial_state(self, batch: int) -> LSTMState:
         """Return the LSTM's state of zeros for `batch` rows: (h [batch, H], c [batch, H])."""

@@ -102,7 +102,7 @@ class ActionStreams(nn.Module):
                 f"{in_features}, {num_actions}, {outputs} and {hidden}"
             )
         self.in_features, self.num_actions, self.outputs = in_features, num_actions, outputs
-        self.init = init  # for the layers that a head adds
+        self.init, self.activation = init, activation  # for the layers that a head adds
         # Without dueling, the advantages are the values themselves.
         layers = (hidden, noisy_sigma, layer_norm, activation)
         self.advantage = Stream(in_features, num_actions * outputs, *layers)

@@ -31,9 +31,10 @@ TABLE = {
     "runs": "errors storage experience",
     "evaluation": "errors config storage acting envs",
     "training": "errors config storage agent experience learning evaluation runs envs",
-    "dqn": "agent experience learning training",
-    "pqn": "dqn experience learning",
-    "kinds": "errors config storage dqn pqn",
+    "trainable": "agent training",
+    "dqn": "experience learning trainable",
+    "pqn": "experience learning trainable",
+    "kinds": "config storage dqn pqn",
     "insight": "errors acting evaluation networks envs",
     "results": "errors config storage runs evaluation envs",
     "report": "errors config storage acting runs evaluation insight results networks envs",
@@ -106,7 +107,7 @@ def test_the_reader_reads_everything() -> None:
     assert {room(module) for module in FILES} == set(TABLE)
     assert len(FILES) > 100
     assert sum(map(len, arrows().values())) > 300
-    assert "pixelq.agents.training.loop" in arrows()["pixelq.agents.dqn"]
+    assert "pixelq.agents.training.loop" in arrows()["pixelq.agents.trainable"]
 
 
 def test_imports_follow_the_table() -> None:

@@ -2,10 +2,12 @@
 
 import inspect
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 
+from pixelq import agents, envs
 from pixelq.agents import errors
 from pixelq.envs import errors as env_errors
 
@@ -15,6 +17,14 @@ ALL = [
     for _, kind in inspect.getmembers(module, inspect.isclass)
     if issubclass(kind, Exception) and kind.__module__ == module.__name__
 ]
+
+
+def test_errors_that_learning_and_loading_name_are_public() -> None:
+    public = {*agents.__all__, *envs.__all__}
+    for function in (agents.DQN.learn, agents.DQN.load, agents.load, agents.Tracker, agents.PQN.replace):
+        named = re.findall(r"\b[A-Z][a-z]+[A-Z]\w+(?=[:,])", str(inspect.getdoc(function)).split("Raises:")[1])
+        assert named
+        assert set(named) <= public
 
 
 def example(kind: type[Exception]) -> Exception:

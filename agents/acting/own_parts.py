@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,11 +11,11 @@ from torch import Tensor, nn
 
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.parts import is_own, registered
-from pixelq.agents.errors import InvalidConfig, printable
+from pixelq.agents.config.trials import ROWS, own_generator, sentence
+from pixelq.agents.errors import InvalidConfig
 from pixelq.networks import Encoder, QNetwork, Target, ValueHead
+from pixelq.networks.heads import draw_noise
 
-ROWS = 2
-"""Observations in a trial."""
 SAVED = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
 SAVED |= {torch.float16, torch.float32, torch.float64}
 """Types of tensors that a checkpoint holds of a module."""
@@ -37,23 +36,23 @@ def make_own_encoder(
         InvalidConfig: If it cannot be made, or does not return features [B, D].
     """
     what, factory = f"the encoder {config.encoder}", registered("encoder", config.encoder)
-    if module is not None:
-        with _sentence(f"{what} cannot be copied"):
-            module = copy.deepcopy(module)
-    elif factory is None:
+    if module is None and factory is None:
         raise InvalidConfig(f"{what} must be given as a module, DQN(..., encoder=module), or be a registered name")
-    else:
-        with _sentence(f"{what} cannot be made for observations {[*observation_shape]}"):
+    if module is None and factory is not None:
+        with sentence(f"{what} cannot be made for observations {[*observation_shape]}"):
             module = factory(observation_shape, config)
-    encoder: Any = _checked_module(what, module)
+    encoder: Any = _own_copy(what, module)
     obs = _observations(observation_shape, is_pixels)
-    with _sentence(f"{what} cannot read observations {_described(obs)}"), torch.no_grad():
+    with sentence(f"{what} cannot read observations {_described(obs)}"), torch.no_grad():
         features = encoder(obs)  # this makes the weights of lazy layers
     _check_tensor(f"features of {what}", features, (ROWS, None), torch.float32)
     width = features.shape[1]
-    if getattr(encoder, "out_features", width) != width:
-        raise InvalidConfig(f"out_features of {what} must be {width}, as its features are, got {encoder.out_features}")
-    encoder.out_features = width
+    with sentence(f"out_features of {what} cannot be set to {width}, as its features are"):
+        given = getattr(encoder, "out_features", None)
+        if given not in (None, width):
+            raise InvalidConfig(f"out_features of {what} must be {width}, as its features are, got {given!r:.80}")
+        if not isinstance(given, int):
+            encoder.out_features = width
     return encoder  # type: ignore[no-any-return]
 
 
@@ -65,14 +64,14 @@ def make_own_head(in_features: int, num_actions: int, config: AgentConfig) -> Va
     """
     what, factory = f"the head {config.head}", registered("head", config.head)
     assert factory is not None  # the configuration has checked the name
-    with _sentence(f"{what} cannot be made for {in_features} features and {num_actions} actions"):
+    with sentence(f"{what} cannot be made for {in_features} features and {num_actions} actions"):
         module = factory(in_features, num_actions, config)
-    head: Any = _checked_module(what, module)
+    head: Any = _own_copy(what, module)
     for method in ("q", "loss"):
         if not callable(getattr(head, method, None)):
             raise InvalidConfig(f"{what} must have the method {method}, as pixelq.networks.ValueHead describes it")
     features = _ramp((ROWS, in_features), torch.float32)
-    with _sentence(f"{what} cannot read features {_described(features)}"), torch.no_grad():
+    with sentence(f"{what} cannot read features {_described(features)}"), torch.no_grad():
         q = head.q(head(features, None))
     _check_tensor(f"q-values of {what}", q, (ROWS, num_actions), torch.float32)
     return head  # type: ignore[no-any-return]
@@ -105,10 +104,9 @@ def check_own_parts(
 
 def _check_loss(what: str, head: Any, features: Tensor, num_actions: int) -> None:
     """Check that a head's loss is [B] with a gradient, and that its priorities and q-values are [B] without one."""
-    generator, state = torch.Generator(), torch.get_rng_state()
-    layers = getattr(head, "streams", head)
-    with _sentence(f"the loss of {what} cannot be computed"):
-        noise = layers.draw_noise(1, generator) if hasattr(layers, "draw_noise") else None
+    generator, name = torch.Generator(), f"the loss of {what}"
+    with own_generator(name, "the generator that it is given"), sentence(f"{name} cannot be computed"):
+        noise = draw_noise(head, 1, generator)
         value = head(features.requires_grad_(), noise)
         with torch.no_grad():
             next_value = head(features, noise)
@@ -116,10 +114,6 @@ def _check_loss(what: str, head: Any, features: Tensor, num_actions: int) -> Non
         policy = torch.full((ROWS, num_actions), 1 / num_actions)
         target = Target(action, torch.tensor([1.0, -0.5]), torch.tensor([0.9, 0.0]), next_value, policy)
         losses, priority, q = head.loss(value, target, generator)
-    if not torch.equal(state, torch.get_rng_state()):
-        raise InvalidConfig(
-            f"the loss of {what} must draw from the generator that it is given, got PyTorch's global one"
-        )
     for name, found in (("losses", losses), ("priorities", priority), ("q-values in the loss", q)):
         _check_tensor(f"{name} of {what}", found, (ROWS,))
     for name, found in (("priorities", priority), ("q-values in the loss", q)):
@@ -128,11 +122,12 @@ def _check_loss(what: str, head: Any, features: Tensor, num_actions: int) -> Non
     _check_gradient(f"losses of {what}", losses)
 
 
-def _checked_module(what: str, module: Any) -> nn.Module:
-    """Return a module on the CPU, or refuse anything else."""
+def _own_copy(what: str, module: Any) -> nn.Module:
+    """Return a copy of a module on the CPU, as a factory may return one module twice, or refuse anything else."""
     if not isinstance(module, nn.Module):
         raise InvalidConfig(f"{what} must be an nn.Module, got {type(module).__name__:.80}")
-    return module.cpu()
+    with sentence(f"{what} cannot be copied"):
+        return copy.deepcopy(module).cpu()
 
 
 def _check_tensor(what: str, found: Any, shape: tuple[int | None, ...], dtype: torch.dtype | None = None) -> None:
@@ -154,7 +149,7 @@ def _check_repeatable(what: str, module: nn.Module, run: Callable[[], Tensor]) -
 
     Acting and evaluations would otherwise change the training, and a resumed run would differ.
     """
-    with _sentence(f"{what} fails where it is called again"), torch.no_grad():
+    with sentence(f"{what} fails where it is called again"), torch.no_grad():
         first = run()
         state, buffers = torch.get_rng_state(), [buffer.clone() for buffer in module.buffers()]
         second = run()
@@ -181,25 +176,14 @@ def _check_gradient(what: str, found: Tensor) -> None:
         raise InvalidConfig(
             f"{what} must have a gradient; if no weight is to learn, freeze all by requires_grad_(False)"
         )
-    with _sentence(f"no gradient of {what} can be computed"):
+    with sentence(f"no gradient of {what} can be computed"):
         found.sum().backward()  # type: ignore[no-untyped-call]
 
 
 def _copied(what: str, module: nn.Module) -> Any:
     """Return a copy, as the target network is one."""
-    with _sentence(f"{what} cannot be copied for the target network"):
+    with sentence(f"{what} cannot be copied for the target network"):
         return copy.deepcopy(module)
-
-
-@contextmanager
-def _sentence(problem: str) -> Iterator[None]:
-    """Turn whatever the user's code raises into one sentence while the context lasts."""
-    try:
-        yield
-    except InvalidConfig:
-        raise
-    except Exception as error:
-        raise InvalidConfig(f"{problem}: {type(error).__name__}: {printable(str(error), 200)}") from error
 
 
 def _observations(shape: tuple[int, ...], is_pixels: bool) -> Tensor:

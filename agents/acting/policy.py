@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import gymnasium
@@ -26,13 +24,13 @@ from pixelq.agents.config.integers import MOST_SEED, checked_integer
 from pixelq.agents.config.parts import handed_over, is_handed_over
 from pixelq.agents.config.presets import config_of
 from pixelq.agents.config.seeds import agent_seeds
-from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig, UnregisteredPart, one_line
+from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig
 from pixelq.agents.storage.checkpoint import Checkpoint, read_checkpoint, read_description
 from pixelq.agents.storage.environments import ARGUMENTS, FromFile, env_arguments
 from pixelq.agents.storage.json_values import check_types
 from pixelq.agents.storage.pretrained import find_policy
 from pixelq.agents.storage.rules import rules_of
-from pixelq.agents.storage.validation import count, observations, unbounded_box
+from pixelq.agents.storage.validation import count, describing, observations, unbounded_box
 from pixelq.networks import Noise, among_allowed
 
 MOST_ACTIONS = 2**15 - 1
@@ -368,7 +366,7 @@ class Policy:
         device = resolve_device(device)
         folder = find_policy(path)
         state, weights = read_description(folder)
-        with _describing(path):
+        with describing(path):
             shape, dtype = observations(state["observation_space"])
             num_actions, saved = count(state, "num_actions"), AgentConfig.from_dict(state["config"])
             if cls.algorithm not in (None, saved.algorithm):
@@ -379,7 +377,7 @@ class Policy:
         check_changeable(saved, config, cls.__name__)
         if cls.reads_learner:
             config.check_given()
-        with _describing(path):
+        with describing(path):
             check_weights(weights, shape, num_actions, config)  # before memory is allocated for them
             checkpoint = read_checkpoint(folder, learner=cls.reads_learner)
             box, actions = unbounded_box(shape, dtype), gymnasium.spaces.Discrete(num_actions)
@@ -404,19 +402,6 @@ class Policy:
         self.protocol = rules_of(state)
         check_types(state, {ACTION_MASKS: bool})
         self.action_masks = bool(state.get(ACTION_MASKS, False))
-
-
-@contextmanager
-def _describing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn errors about what a checkpoint says of its agent into InvalidCheckpoint while the context lasts."""
-    try:
-        yield
-    except InvalidCheckpoint:
-        raise
-    except UnregisteredPart as error:
-        raise InvalidCheckpoint(f"{path} cannot be loaded: {error}") from error
-    except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
-        raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error
 
 
 def _check_handed_over(path: str | os.PathLike[str], config: AgentConfig, encoder: nn.Module | None) -> None:

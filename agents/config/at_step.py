@@ -10,7 +10,10 @@ from pixelq.agents.config.schedules import NamedSchedule
 
 
 def linear(step: int, first: int, steps: int, start: float, end: float) -> float:
-    """Return a value that is `start` up to the step `first`, then goes linearly to `end` within `steps`."""
+    """Return a value that is `start` up to the step `first`, then goes linearly to `end` within `steps`.
+
+    The schedule `Linear` ends exactly at `end`. This may miss it by rounding, as it always has: old runs go on exactly.
+    """
     fraction = min(max((step - first) / steps, 0.0), 1.0)
     return start + fraction * (end - start)
 

@@ -98,11 +98,6 @@ def is_own(kind: Kind, name: str | None) -> bool:
     return name is not None and name not in BUILT_IN[kind]
 
 
-def has_own_parts(config: Any) -> bool:
-    """Return whether an `AgentConfig` names a part of the user's own."""
-    return any(is_own(kind, getattr(config, kind)) for kind in BUILT_IN)
-
-
 def check_name(kind: Kind, name: Any) -> None:
     """Check that a part of that name is built in, registered or was handed over.
 

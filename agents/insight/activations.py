@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from pixelq.agents.acting.memory import Memory, joined
 from pixelq.agents.acting.policy import Policy
-from pixelq.networks import ActionStreams, FractionHead
+from pixelq.networks import FractionHead
+from pixelq.networks.heads import streams_of
 
 BATCH = 64
 """Observations in one forward pass; an implicit head makes 64 · K rows of them."""
@@ -107,8 +108,8 @@ def feature_maps(policy: Policy, obs: NDArray[Any]) -> tuple[FeatureMaps, ...]:
 def _last_hidden(policy: Policy, obs: NDArray[Any], memory: Memory | None) -> NDArray[np.float32]:
     """Return the activations of one batch; see `last_hidden`."""
     head = policy.network.get_submodule("head")
-    streams = getattr(head, "streams", None)
-    if not isinstance(streams, ActionStreams):
+    streams = streams_of(policy.network.head)
+    if streams is None:
         with _hooked([head]) as calls:
             policy.q_values(obs, memory)
         return _array(calls[head].input)

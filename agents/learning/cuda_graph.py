@@ -7,7 +7,6 @@ from functools import partial
 
 import torch
 
-from pixelq.agents.config.parts import has_own_parts
 from pixelq.agents.experience.replay import Replay
 from pixelq.agents.learning.gradient import Update
 from pixelq.agents.learning.learner import Learner
@@ -32,7 +31,7 @@ def make_update(learner: Learner, replay: Replay) -> Callable[[], Update]:
     """
     update = partial(update_from_replay, learner, replay)
     # What own parts do cannot be known, and a graph would silently repeat the branches that its capture took.
-    if learner.device.type != "cuda" or not learner.config.cuda_graph or has_own_parts(learner.config):
+    if learner.device.type != "cuda" or not learner.config.cuda_graph or learner.config.has_own_parts:
         return update
     if learner.captured is not None and learner.captured[0] is replay:
         captured: CapturedUpdate = learner.captured[1]

@@ -76,17 +76,17 @@ class Learner(GradientLearner):
             return lambda: among_allowed(network.head.q(self._value(network, features_of(network))), mask)
 
         return TargetInputs(
-            batch.action,
-            batch.reward,
-            batch.discount,
-            next_q,
-            batch.mask,
-            batch.next_mask,
-            self.config,
-            self.generator,
-            values(self.network, features.after, batch.next_mask),
-            values(self.target_network, features.now, batch.mask),
-            values(self.network, features.now, batch.mask),
+            action=batch.action,
+            reward=batch.reward,
+            discount=batch.discount,
+            next_q=next_q,
+            mask=batch.mask,
+            next_mask=batch.next_mask,
+            config=self.config,
+            generator=self.generator,
+            _next_q_online=values(self.network, features.after, batch.next_mask),
+            _q=values(self.target_network, features.now, batch.mask),
+            _q_online=values(self.network, features.now, batch.mask),
         )
 
     def _munchausen(self, batch: Batch | Sequences, q: Tensor, next_q: Tensor) -> tuple[Tensor, Tensor]:

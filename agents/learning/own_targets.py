@@ -11,11 +11,9 @@ from torch import Tensor
 
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.parts import registered
-from pixelq.agents.errors import InvalidConfig, printable
+from pixelq.agents.config.trials import ROWS, own_generator, sentence
+from pixelq.agents.errors import InvalidConfig
 from pixelq.networks import QNetwork
-
-ROWS = 2
-"""Transitions in a trial."""
 
 
 @dataclass(frozen=True)
@@ -90,21 +88,35 @@ def own_rule(config: AgentConfig, network: QNetwork) -> TargetRule | None:
     action = torch.zeros(ROWS, dtype=torch.int64, device=device)
     generator = torch.Generator(device)
     inputs = TargetInputs(
-        action, reward, discount, q, None, None, config, generator, lambda: q.flip(1), lambda: q, lambda: q.flip(1)
+        action=action,
+        reward=reward,
+        discount=discount,
+        next_q=q,
+        mask=None,
+        next_mask=None,
+        config=config,
+        generator=generator,
+        _next_q_online=lambda: q.flip(1),
+        _q=lambda: q,
+        _q_online=lambda: q.flip(1),
     )
-    state = torch.get_rng_state()
-    try:
-        with torch.no_grad():
-            given = rule(inputs)
-    except Exception as error:
-        problem = f"{type(error).__name__}: {printable(str(error), 200)}"
-        raise InvalidConfig(f"{what} cannot be computed: {problem}") from error
-    if not torch.equal(state, torch.get_rng_state()):
-        raise InvalidConfig(f"{what} must draw from inputs.generator, got PyTorch's global generator")
-    if not isinstance(given, tuple) or [getattr(part, "shape", None) for part in given] != [reward.shape, q.shape]:
-        found = [list(part.shape) for part in given if isinstance(part, Tensor)] if isinstance(given, tuple) else given
+    with own_generator(what, "inputs.generator"), sentence(f"{what} cannot be computed"), torch.no_grad():
+        given = rule(inputs)
+    wanted = [(reward.shape, device), (q.shape, device)]
+    parts = given if isinstance(given, tuple) else ()
+    tensors = [part for part in parts if isinstance(part, Tensor) and part.is_floating_point()]
+    if len(tensors) != len(parts) or [(part.shape, part.device) for part in tensors] != wanted:
         raise InvalidConfig(
             f"{what} must return a reward [{ROWS}] and a policy {[*q.shape]} for {ROWS} transitions and {q.shape[1]} "
-            f"actions, got {found!r:.80}"
+            f"actions, as tensors of floating-point numbers on {device}, got {_described(given)}"
         )
     return rule
+
+
+def _described(given: object) -> str:
+    """Return what a rule has returned, in short."""
+    if isinstance(given, Tensor):
+        return f"{str(given.dtype).removeprefix('torch.')} {[*given.shape]} on {given.device}"
+    if isinstance(given, tuple):
+        return f"({', '.join(map(_described, given[:3]))})"
+    return f"{type(given).__name__:.80}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
@@ -12,11 +14,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pixelq.agents.errors import InvalidCheckpoint, UnregisteredPart, one_line
 from pixelq.agents.storage.json_values import MOST_COUNT, is_count, is_number, requirement_message
 
 MOST_NUMBERS = 2**24
 """Most numbers in an observation that is read from a checkpoint."""
 _DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+
+
+@contextmanager
+def describing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn errors about what a checkpoint says of its agent into InvalidCheckpoint while the context lasts."""
+    try:
+        yield
+    except InvalidCheckpoint:
+        raise
+    except UnregisteredPart as error:
+        raise InvalidCheckpoint(f"{path} cannot be loaded: {error}") from error
+    except (LookupError, TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+        raise InvalidCheckpoint(f"{path} does not describe an agent of this version: {one_line(error)}") from error
 
 
 def count(values: Mapping[str, Any], name: str, most: int = MOST_COUNT) -> int:

@@ -174,6 +174,10 @@ def test_a_mistyped_schedule_gets_a_sentence(text: str, sentence: str) -> None:
             "n_step must be an integer or a named schedule, whose greatest value is",
         ),
         ({"learning_rate": Linear(1, -1, 9)}, "learning_rate must be at least 0 at every step, got linear(1, -1, 9)"),
+        (
+            {"learning_rate": Linear(0, 0, 9)},
+            "learning_rate must be greater than 0 at some step, got linear(0, 0, 9)",
+        ),
         ({"batch_size": Linear(1, 2, 9)}, "batch_size must be an integer, got linear(1, 2, 9)"),
         (
             {"learning_rate": Linear(1, 0, 9), "learning_rate_steps": 5},

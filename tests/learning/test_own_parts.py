@@ -18,6 +18,7 @@ from pixelq.agents import (
     InvalidCheckpoint,
     InvalidConfig,
     Policy,
+    load,
     register_encoder,
     register_head,
     register_target,
@@ -168,8 +169,10 @@ def test_an_agent_with_a_module_handed_over_is_saved_and_loaded_with_one(tmp_pat
     agent = learned(module=FlatEncoder((1, 10, 5), TINY))
     assert agent.config.encoder == "<FlatEncoder>"
     agent.save(tmp_path / "agent")
-    again = DQN.load(tmp_path / "agent", "cpu", encoder=FlatEncoder((1, 10, 5), TINY))
+    again = load(tmp_path / "agent", "cpu", encoder=FlatEncoder((1, 10, 5), TINY), learning_rate=0.125)
+    assert isinstance(again, DQN)
     assert_same(agent, again)
+    assert (again.config.learning_rate, again.learner.learning_rate) == (0.125, 0.125)
     policy = Policy.load(tmp_path / "agent", "cpu", encoder=FlatEncoder((1, 10, 5), TINY))
     obs = np.random.default_rng(0).integers(256, size=(5, 1, 10, 5), dtype=np.uint8)
     assert torch.equal(policy.q_values(obs), agent.q_values(obs))
@@ -178,8 +181,9 @@ def test_an_agent_with_a_module_handed_over_is_saved_and_loaded_with_one(tmp_pat
         (nn.Flatten(), r"trained with the encoder <FlatEncoder>, got encoder=<Flatten>"),
         (FlatEncoder((1, 10, 5), dataclasses.replace(TINY, hidden=9)), r"size mismatch for encoder\.layers\.0\.weight"),
     ):
-        with pytest.raises(InvalidCheckpoint, match=said):
-            DQN.load(tmp_path / "agent", "cpu", encoder=given)
+        for door in (DQN.load, load):
+            with pytest.raises(InvalidCheckpoint, match=said):
+                door(tmp_path / "agent", "cpu", encoder=given)
     learned(22).save(tmp_path / "built_in")
     with pytest.raises(InvalidCheckpoint, match="trained with the encoder mlp, got encoder=<Flatten>"):
         DQN.load(tmp_path / "built_in", "cpu", encoder=nn.Flatten())
@@ -209,8 +213,9 @@ def test_an_agent_with_registered_parts_is_loaded_where_they_are_registered(
     agent.save(tmp_path)
     assert_same(agent, DQN.load(tmp_path, "cpu"))
     monkeypatch.setitem(parts._REGISTERED, "head", {})
-    with pytest.raises(InvalidCheckpoint, match=r"cannot be loaded: head must be .*, got 'plain'; import the module"):
-        DQN.load(tmp_path, "cpu")
+    for door in (DQN.load, load):
+        with pytest.raises(InvalidCheckpoint, match=r"cannot be loaded: head must be .*, got 'plain'; import the mod"):
+            door(tmp_path, "cpu")
 
 
 def test_a_module_is_shared_by_nobody() -> None:
@@ -221,6 +226,19 @@ def test_a_module_is_shared_by_nobody() -> None:
         next(one.network.parameters()).zero_()
     assert next(other.network.parameters()).abs().min() > 0
     assert next(module.parameters()).abs().min() > 0
+
+
+def test_a_factory_that_returns_one_module_twice_gives_each_agent_its_own() -> None:
+    encoder, head = FlatEncoder((6,), TINY), PlainHead(8, 3, TINY)
+    register_encoder("only", lambda *_: encoder)
+    register_head("only", lambda *_: head)
+    config = dataclasses.replace(TINY, encoder="only", head="only")
+    one, other = (DQN(VECTORS, ACTIONS, config, device="cpu") for _ in range(2))
+    with torch.no_grad():
+        for weight in one.network.parameters():
+            weight.zero_()
+    for weight in (*other.network.parameters(), *encoder.parameters(), *head.parameters()):
+        assert weight.abs().max() > 0
 
 
 def test_the_agent_s_seed_draws_the_weights_of_a_factory() -> None:
@@ -254,6 +272,8 @@ def test_a_head_has_noise_of_its_own() -> None:
         def forward(self, features: Tensor, noise: Any = None) -> Tensor:
             given.append(None if noise is None else tuple(noise.shape))
             return super().forward(features) + (0 if noise is None else noise)
+
+        streams = property(lambda self: ["of another kind"])
 
     agent = filled(small(TINY, head="shaken"))
     assert agent.replay is not None
@@ -321,6 +341,18 @@ class Reading(nn.Module):
         return self.read(self, obs)
 
 
+class Measured(Reading):
+    """An encoder whose width cannot be set."""
+
+    def __init__(self, width: int | None) -> None:
+        super().__init__(plain)
+        self.width = width
+
+    @property
+    def out_features(self) -> int | None:
+        return self.width
+
+
 def counted(encoder: Any, obs: Tensor) -> Tensor:
     encoder.count += 1
     return encoder.layer(obs) + encoder.count  # type: ignore[no-any-return]
@@ -349,6 +381,9 @@ def plain(encoder: Any, obs: Tensor) -> Any:
         (Reading(lambda s, x: s.layer(x).exp().add_(1)), "no gradient of features of .* can be computed: RuntimeError"),
         (Reading(lambda s, x: s.b(x.bfloat16()).float(), b=nn.Linear(6, 5).bfloat16()), r"^b\.weight of .* NumPy has"),
         (Reading(plain, made=torch.ones(1, requires_grad=True) * 2), "cannot be copied: RuntimeError"),
+        (Measured(7), r"^out_features of the encoder <Measured> must be 5, .* got 7$"),
+        (Measured(None), r"^out_features of the encoder <Measured> cannot be set to 5, .*: AttributeError: "),
+        (Measured(5), None),
         (Reading(lambda s, x: s.norm(s.layer(x)), norm=nn.BatchNorm1d(5).eval()), None),
         (nn.LazyLinear(5), None),
         (Reading, "^encoder must be an nn.Module or None, got <class"),
@@ -391,7 +426,18 @@ def changed(**changes: Any) -> Any:
         ("head", changed(priority=lambda loss: loss.priority.long()), r"floating-point numbers \[2\] .* got int64"),
         ("head", changed(loss=lambda loss: loss.loss + torch.rand(2)), "must draw from the generator that it is given"),
         ("target", lambda inputs: inputs.reward, r"must return a reward \[2\] and a policy \[2, 3\]"),
-        ("target", lambda inputs: (inputs.next_q, inputs.reward), r"actions, got \[\[2, 3\], \[2\]\]"),
+        (
+            "target",
+            lambda inputs: (inputs.next_q, inputs.reward),
+            r"got \(float32 \[2, 3\] on cpu, float32 \[2\] on cpu",
+        ),
+        ("target", lambda inputs: (inputs.reward.numpy(), inputs.next_q), r"numbers on cpu, got \(ndarray, float32"),
+        (
+            "target",
+            lambda inputs: (inputs.reward, inputs.next_q.long()),
+            r"numbers on cpu, got .* int64 \[2, 3\] on cpu",
+        ),
+        ("target", lambda inputs: (inputs.reward, inputs.next_q.to("meta")), r"on cpu, got .* \[2, 3\] on meta"),
         ("target", lambda inputs: (inputs.reward, inputs.next_p), "cannot be computed: AttributeError"),
         ("target", lambda inputs: (torch.rand(2), inputs.next_q), r"must draw from inputs\.generator"),
     ],

@@ -54,6 +54,17 @@ def test_gelu_is_the_form_with_tanh() -> None:
     np.testing.assert_allclose(activation_of("gelu")(torch.from_numpy(x)).numpy(), gelu(x), atol=1e-12)
 
 
+@pytest.mark.parametrize("head", ["implicit", "fqf"])
+def test_fractions_are_embedded_with_the_activation(head: Any) -> None:
+    config = AgentConfig(encoder="mlp", hidden=8, head=head, activation="gelu")
+    embedding: Any = make_network((4,), 3, config, seed=0).get_submodule("head.embedding")
+    tau = torch.rand(2, 5)
+    linear = embedding.linear(torch.cos(tau[..., None] * embedding.order)).double()
+    expected = gelu(linear.detach().numpy())
+    np.testing.assert_allclose(embedding(tau).detach().numpy(), expected, atol=1e-6)
+    assert expected.min() < -0.1
+
+
 @pytest.mark.parametrize(("channel_norm", "groups"), [(False, 1), (True, 0)])
 def test_each_kind_of_norm_is_before_each_activation(channel_norm: bool, groups: int) -> None:
     config = AgentConfig(channel_norm=channel_norm, layer_norm=not channel_norm, hidden=16, activation="gelu")
