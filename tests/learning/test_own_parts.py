@@ -173,10 +173,11 @@ def test_an_agent_with_a_module_handed_over_is_saved_and_loaded_with_one(tmp_pat
     policy = Policy.load(tmp_path / "agent", "cpu", encoder=FlatEncoder((1, 10, 5), TINY))
     obs = np.random.default_rng(0).integers(256, size=(5, 1, 10, 5), dtype=np.uint8)
     assert torch.equal(policy.q_values(obs), agent.q_values(obs))
+    wider = r"the encoder given here, got encoder\.layers\.0\.weight of shape \[8, 50\] in the file and \[9, 50\]"
     for given, said in (
         (None, r"trained with an encoder that was handed over, <FlatEncoder>; in Python, load it with encoder=module"),
         (nn.Flatten(), r"trained with the encoder <FlatEncoder>, got encoder=<Flatten>"),
-        (FlatEncoder((1, 10, 5), dataclasses.replace(TINY, hidden=9)), r"size mismatch for encoder\.layers\.0\.weight"),
+        (FlatEncoder((1, 10, 5), dataclasses.replace(TINY, hidden=9)), wider),
     ):
         with pytest.raises(InvalidCheckpoint, match=said):
             DQN.load(tmp_path / "agent", "cpu", encoder=given)
@@ -392,6 +393,9 @@ def changed(**changes: Any) -> Any:
         ("head", changed(loss=lambda loss: loss.loss + torch.rand(2)), "must draw from the generator that it is given"),
         ("target", lambda inputs: inputs.reward, r"must return a reward \[2\] and a policy \[2, 3\]"),
         ("target", lambda inputs: (inputs.next_q, inputs.reward), r"actions, got \[\[2, 3\], \[2\]\]"),
+        ("target", lambda inputs: (inputs.reward, inputs.next_q.softmax(1) * 1.01), r"sum 1 in each row, got \["),
+        ("target", lambda inputs: (inputs.reward, 4 * inputs.next_q.softmax(1) - 1), "probabilities, at least 0"),
+        ("target", lambda inputs: (inputs.reward, inputs.next_q / 0), "a policy of probabilities"),
         ("target", lambda inputs: (inputs.reward, inputs.next_p), "cannot be computed: AttributeError"),
         ("target", lambda inputs: (torch.rand(2), inputs.next_q), r"must draw from inputs\.generator"),
     ],
