@@ -411,9 +411,21 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
     def _failed(self, error: BaseException) -> EnvironmentFailed:
         if isinstance(error, EnvironmentFailed):
             return error
+        if isinstance(error, ValueError) and (misfit := self._misfit()):
+            return EnvironmentFailed(f"{quoted(self._name)} failed: {misfit}")
         kind = type(error).__name__
         said = f": {reason(error)}" if str(error).strip() and isinstance(error, Exception) else ""
         return EnvironmentFailed(f"{quoted(self._name)} failed: {kind}{said}")
+
+    def _misfit(self) -> str | None:
+        """Return which latest observation has not the shape of the observation space, or None if all have it."""
+        needed = self.single_observation_space.shape or ()
+        for k, env in enumerate(self._singles):
+            with suppress(Exception):  # an observation can be anything, also something without a shape
+                shape = np.shape(env.observation)
+                if env.observation is not None and shape != needed:
+                    return f"environment {k} gave an observation of shape {[*shape]}, not {[*needed]}"
+        return None
 
     def _require_open(self) -> None:
         if self.closed:
@@ -432,13 +444,14 @@ class _ReplayableEnv(gymnasium.Wrapper[Any, np.int64, Any, np.int64]):
         next_seed: Seed of the next reset alone, or None.
         is_idle: Whether steps are skipped.
         rests: Whether steps and resets are skipped.
+        observation: The latest observation; None before the first reset.
     """
 
     def __init__(self, env: Env) -> None:
         super().__init__(env)
         self.next_seed: int | None = None
         self.is_idle = self.rests = False
-        self._observation: Any = None
+        self.observation: Any = None
         self._mask_method = mask_method(env)
         self._mask: dict[str, Any] = {}  # the latest action mask, by its key
         self._gives_masks = self._mask_method is not None  # or the first reset has a mask
@@ -447,17 +460,17 @@ class _ReplayableEnv(gymnasium.Wrapper[Any, np.int64, Any, np.int64]):
         """Reset with `next_seed`; the arguments are ignored. One that rests returns its latest results again."""
         seed, self.next_seed = self.next_seed, None
         if self.rests:
-            return self._observation, self._mask
-        self._observation, info = self.env.reset(seed=seed)
+            return self.observation, self._mask
+        self.observation, info = self.env.reset(seed=seed)
         self._gives_masks |= KEY in info
-        return self._observation, self._with_mask(info) if self._gives_masks else info
+        return self.observation, self._with_mask(info) if self._gives_masks else info
 
     def step(self, action: np.int64) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step the environment; one that is idle or rests returns its last observation again."""
         if self.is_idle or self.rests:
-            return self._observation, 0.0, False, False, self._mask
+            return self.observation, 0.0, False, False, self._mask
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self._observation = observation
+        self.observation = observation
         if self._gives_masks and not terminated:  # then it need not know which actions it would allow
             info = self._with_mask(info)
         return observation, reward, terminated, truncated, info

@@ -20,7 +20,7 @@ Env = gymnasium.Env[Any, Any]
 MOST_NUMBERS = 2**24
 """Most numbers in an observation of which an agent can be saved."""
 MANY_NUMBERS = 20_000
-"""Numbers of a flat observation from which on it probably holds a picture."""
+"""Numbers of an observation that was laid out as one vector, above which a training begins with a warning."""
 
 DARKEST = 16
 """Brightness below which no picture in colours of uint8 stays, so that smaller numbers are something else."""
@@ -108,13 +108,7 @@ def range_notes(space: Space[Any]) -> tuple[str, ...]:
         space: The observations of an environment before they are prepared.
     """
     if not isinstance(space, Box):
-        size = gymnasium.spaces.flatdim(space)
-        if size <= MANY_NUMBERS:
-            return ()
-        return (
-            f"the observations are laid out as {size:,} numbers for a network without convolutions, which does not "
-            "know which pixels are neighbours; to see a picture, keep it alone by a wrapper",
-        )
+        return _size_notes(space)
     low, high = space.low, space.high
     if space.dtype == np.uint8 and high.max(initial=0) < 255:
         return (
@@ -126,7 +120,29 @@ def range_notes(space: Space[Any]) -> tuple[str, ...]:
             f"the observations are pictures of {space.dtype} in [{low.min():g}, {high.max():g}], and networks read "
             "these as they are; show them as uint8, which networks divide by 255",
         )
+    if not _is_image(space) and space.dtype != np.uint8 and space.shape and (low == 0).all() and (high == 255).all():
+        return (
+            f"the observations are {space.dtype} in [0, 255], and networks do not scale these; divide them by 255 in a "
+            "wrapper, or show whole numbers as uint8, which networks divide by 255",
+        )
     return ()
+
+
+def _size_notes(space: Space[Any]) -> tuple[str, ...]:
+    """Return a sentence about observations that become a very long vector."""
+    size, parts = gymnasium.spaces.flatdim(space), [part for _, part in _parts(space)]
+    if size <= MANY_NUMBERS:
+        return ()
+    if any(_is_image(part) for part in parts):
+        return (
+            f"the observations are laid out as {size:,} numbers for a network without convolutions, which does not "
+            "know which pixels are neighbours; to see a picture, keep it alone by a wrapper",
+        )
+    vector = "one-hot vectors" if all(isinstance(part, Discrete) for part in parts) else "vectors"
+    return (
+        f"the observations become {vector} of {size:,} numbers, for which the network and the replay need much memory; "
+        "show them as fewer numbers in a wrapper",
+    )
 
 
 def unscaled_parts(space: Space[Any]) -> tuple[str, ...]:

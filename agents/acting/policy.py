@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import gymnasium
@@ -383,6 +384,8 @@ class Policy:
             box, actions = unbounded_box(shape, dtype), gymnasium.spaces.Discrete(num_actions)
             seed = count(state, "seed", most=MOST_SEED)
             policy = cls(box, actions, config, device=device, seed=seed, encoder=encoder)
+            if config.has_own_parts:
+                _check_own_parts(path, weights, policy.network, "registered parts" if encoder is None else "encoder")
             policy.restore(checkpoint)
         return policy
 
@@ -418,6 +421,22 @@ def _check_handed_over(path: str | os.PathLike[str], config: AgentConfig, encode
         )
     if given is not None and given != config.encoder:
         raise InvalidCheckpoint(f"{path} was trained with the encoder {config.encoder}, got encoder={given}")
+
+
+def _check_own_parts(path: str | os.PathLike[str], saved: Mapping[str, Tensor], network: nn.Module, what: str) -> None:
+    """Check that a network with parts of the user's own has the names and shapes of the saved weights.
+
+    Raises:
+        InvalidCheckpoint: If it has others.
+    """
+    shapes = {name: [*tensor.shape] for name, tensor in network.state_dict().items()}
+    for name in [*shapes, *saved]:
+        theirs, ours = [*saved[name].shape] if name in saved else "none", shapes.get(name, "none")
+        if theirs != ours:
+            raise InvalidCheckpoint(
+                f"{path} cannot be loaded: the saved weights must fit the {what} given here, got {name} of shape "
+                f"{theirs} in the file and {ours} in the network"
+            )
 
 
 def _pixels(obs: NDArray[Any]) -> NDArray[np.uint8]:

@@ -15,6 +15,9 @@ from pixelq.agents.config.trials import ROWS, own_generator, sentence
 from pixelq.agents.errors import InvalidConfig
 from pixelq.networks import QNetwork
 
+TOLERANCE = 1e-3
+"""Greatest distance from 1 of the sum of a policy's probabilities."""
+
 
 @dataclass(frozen=True)
 class TargetInputs:
@@ -73,7 +76,8 @@ def own_rule(config: AgentConfig, network: QNetwork) -> TargetRule | None:
         network: Network of whose values the rule will be asked.
 
     Raises:
-        InvalidConfig: If the rule fails, or returns something else than a reward [B] and a policy [B, A].
+        InvalidConfig: If the rule fails, or returns something else than a reward [B] and a policy [B, A] whose rows are
+            probabilities.
     """
     rule: TargetRule | None = registered("target", config.target)
     if rule is None:
@@ -109,6 +113,12 @@ def own_rule(config: AgentConfig, network: QNetwork) -> TargetRule | None:
         raise InvalidConfig(
             f"{what} must return a reward [{ROWS}] and a policy {[*q.shape]} for {ROWS} transitions and {q.shape[1]} "
             f"actions, as tensors of floating-point numbers on {device}, got {_described(given)}"
+        )
+    policy = given[1].float()
+    if not ((policy >= 0).all() and (policy.sum(1) - 1).abs().max() <= TOLERANCE):
+        raise InvalidConfig(
+            f"{what} must return a policy of probabilities, at least 0 and with the sum 1 in each row, got "
+            f"{[round(value, 3) for value in policy[0].tolist()]!s:.80} in the first of {ROWS} rows"
         )
     return rule
 

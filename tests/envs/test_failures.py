@@ -142,6 +142,23 @@ def test_what_is_no_number_is_the_environments_failure(attributes: dict[str, Any
     assert str(caught.value) == f"'Faulty' failed: {why}"
 
 
+@pytest.mark.parametrize(("shape", "number"), [((3,), 0), ((1, 2), 0), ((), 0), ((3,), 1)])
+def test_an_observation_of_another_shape_is_named(shape: tuple[int, ...], number: int) -> None:
+    class Misshapen(faulty()):  # type: ignore[misc]
+        def step(self, action: Any) -> Any:
+            return np.zeros(shape if action == number else 2, np.float32), 0.0, False, False, {}
+
+    with pytest.raises(EnvironmentFailed) as caught:
+        play(Misshapen)
+    said = f"environment {number} gave an observation of shape {[*shape]}, not [2]"
+    assert str(caught.value) == f"'Misshapen' failed: {said}"
+
+
+def test_an_error_of_the_environment_itself_is_not_taken_for_a_wrong_shape() -> None:
+    with pytest.raises(EnvironmentFailed, match=r"^'Faulty' failed: ValueError: no$"):
+        play(faulty(where="step", fault=raising(ValueError("no"))))
+
+
 def test_a_class_or_a_function_makes_environments() -> None:
     for make, name in ((Faulty, f"{__name__}:Faulty"), (lambda: Faulty(), None)):
         envs = make_vec(make, 3, seed=1)

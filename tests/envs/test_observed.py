@@ -180,7 +180,8 @@ def test_stacked_pictures_are_restored_exactly() -> None:
         (Box(0, 255, (8, 8, 3), np.float32), ["the observations are pictures of float32 in [0, 255], and networks"]),
         (Box(0, 255, (8, 8), np.int64), ["the observations are pictures of int64 in [0, 255], and networks"]),
         (Box(0, 1, (8, 8), np.float32), []),
-        (Box(0, 255, (8,), np.float32), []),
+        (Box(0, 255, (8,), np.float32), ["the observations are float32 in [0, 255], and networks do not scale these"]),
+        (Box(np.float32([0, 0]), np.float32([1, 255]), dtype=np.float32), []),
         (Box(0, 9, (4,), np.uint8), ["the observations are uint8 of at most 9, and networks divide uint8 by 255"]),
         (Box(0, 255, (4,), np.uint8), []),
         (Dict(a=PIXELS), []),
@@ -190,6 +191,8 @@ def test_stacked_pictures_are_restored_exactly() -> None:
             ["the observations are laid out as 30,000 numbers for a network"],
         ),
         (Discrete(20_000), []),
+        (Discrete(200_000), ["the observations become one-hot vectors of 200,000 numbers, for which"]),
+        (MultiBinary(20_001), ["the observations become vectors of 20,001 numbers, for which"]),
     ],
 )
 def test_suspicious_spaces_get_a_sentence(space: Any, notes: list[str]) -> None:

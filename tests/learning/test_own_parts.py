@@ -176,10 +176,11 @@ def test_an_agent_with_a_module_handed_over_is_saved_and_loaded_with_one(tmp_pat
     policy = Policy.load(tmp_path / "agent", "cpu", encoder=FlatEncoder((1, 10, 5), TINY))
     obs = np.random.default_rng(0).integers(256, size=(5, 1, 10, 5), dtype=np.uint8)
     assert torch.equal(policy.q_values(obs), agent.q_values(obs))
+    wider = r"the encoder given here, got encoder\.layers\.0\.weight of shape \[8, 50\] in the file and \[9, 50\]"
     for given, said in (
         (None, r"trained with an encoder that was handed over, <FlatEncoder>; in Python, load it with encoder=module"),
         (nn.Flatten(), r"trained with the encoder <FlatEncoder>, got encoder=<Flatten>"),
-        (FlatEncoder((1, 10, 5), dataclasses.replace(TINY, hidden=9)), r"size mismatch for encoder\.layers\.0\.weight"),
+        (FlatEncoder((1, 10, 5), dataclasses.replace(TINY, hidden=9)), wider),
     ):
         for door in (DQN.load, load):
             with pytest.raises(InvalidCheckpoint, match=said):
@@ -438,6 +439,9 @@ def changed(**changes: Any) -> Any:
             r"numbers on cpu, got .* int64 \[2, 3\] on cpu",
         ),
         ("target", lambda inputs: (inputs.reward, inputs.next_q.to("meta")), r"on cpu, got .* \[2, 3\] on meta"),
+        ("target", lambda inputs: (inputs.reward, inputs.next_q.softmax(1) * 1.01), r"sum 1 in each row, got \["),
+        ("target", lambda inputs: (inputs.reward, 4 * inputs.next_q.softmax(1) - 1), "probabilities, at least 0"),
+        ("target", lambda inputs: (inputs.reward, inputs.next_q / 0), "a policy of probabilities"),
         ("target", lambda inputs: (inputs.reward, inputs.next_p), "cannot be computed: AttributeError"),
         ("target", lambda inputs: (torch.rand(2), inputs.next_q), r"must draw from inputs\.generator"),
     ],
