@@ -3,7 +3,8 @@
 Games are named after their ROM, as in `ms_pacman`; `pixelq.envs.id_of` returns the environment id.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import gymnasium
 
@@ -115,6 +116,22 @@ ATARI26: tuple[str, ...] = (
 
 ATARI5: tuple[str, ...] = ("battle_zone", "double_dunk", "name_this_game", "phoenix", "qbert")
 """Games whose scores predict the median over all 57 (Aitchison et al. 2023, "Atari-5")."""
+
+
+_CHANGING = frozenset({"env_kwargs", "frame_size", "wrappers"})
+"""Arguments of `make_vec` with which scores are not comparable with published ones."""
+
+
+def published_id(env_id: str, arguments: Mapping[str, Any]) -> str:
+    """Return the id by which published numbers are found; empty if environments are made in another way than theirs.
+
+    Another mode, difficulty, kind or size of observation, or a wrapper, makes a game of its own.
+
+    Args:
+        env_id: Id of the environments.
+        arguments: Arguments of `make_vec` that differ from their defaults.
+    """
+    return "" if _CHANGING & arguments.keys() else env_id
 
 
 def game_of(env_id_or_game: str) -> str:

@@ -182,7 +182,7 @@ def describe(score: Score) -> str:
         )
     if result.human_normalized is not None:
         lines.append(f"  human-normalised {100 * result.human_normalized:.0f}% (0% is random play, 100% a person)")
-    rows = baselines(result.env, result.mean, score.frames, score.protocol)
+    rows = baselines(result.published_env, result.mean, score.frames, score.protocol)
     lines += [_baseline_line(row, score.frames) for row in rows if row.std is None]
     return "\n".join([*lines, *_published_lines(score, [row for row in rows if row.std is not None])])
 
@@ -208,7 +208,7 @@ def _published_lines(score: Score, own: Sequence[Baseline]) -> list[str]:
     under = "" if rules == score.protocol else f", under {describe_rules(rules)}"
     lines = [f"  last evaluation of the run (step {run.last.step:,}){under}: {run.last.mean:.1f}"]
     if run.config.get("max_episode_steps") is None and math.isfinite(run.last.mean):
-        rows = baselines(score.evaluation.env, run.last.mean, frames, rules)
+        rows = baselines(score.evaluation.published_env, run.last.mean, frames, rules)
         lines += [_baseline_line(row, frames) for row in rows if row.std is not None]
     return lines
 

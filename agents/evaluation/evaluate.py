@@ -17,7 +17,8 @@ from pixelq.agents.acting.policy import Policy
 from pixelq.agents.errors import InvalidConfig
 from pixelq.envs import human_normalized_score
 from pixelq.envs.action_masks import ActionMasks
-from pixelq.envs.interface import env_id, has_time_limit, resting
+from pixelq.envs.games import published_id
+from pixelq.envs.interface import env_arguments_of, env_id, has_time_limit, resting
 from pixelq.envs.plays import note_play
 
 LIMIT = 27_000
@@ -36,6 +37,8 @@ class Evaluation:
     """[episodes], agent steps."""
     cut: int = 0
     """Number of episodes that were cut off after `LIMIT` steps, because their environment has no time limit."""
+    is_changed: bool = False
+    """Whether arguments of the environment, or wrappers, make its scores incomparable with published ones."""
 
     @property
     def episodes(self) -> int:
@@ -67,9 +70,14 @@ class Evaluation:
         return float(low), float(high)
 
     @property
+    def published_env(self) -> str:
+        """ID by which published scores are found; empty if `is_changed`."""
+        return "" if self.is_changed else self.env
+
+    @property
     def human_normalized(self) -> float | None:
-        """(mean − random) / (human − random); None outside the 57 Atari games."""
-        return human_normalized_score(self.env, self.mean)
+        """(mean − random) / (human − random); None outside the 57 Atari games, and for changed ones."""
+        return human_normalized_score(self.published_env, self.mean)
 
     def _statistic(self, statistic: Callable[[Sequence[float]], Any]) -> float:
         """Return a statistic of the returns; of infinite ones, that may be NaN."""
@@ -237,7 +245,8 @@ class _Games:
         """Return the episodes, environment by environment."""
         episodes = [episode for of_env in self._finished for episode in of_env]
         returns, lengths = (tuple(column) for column in zip(*episodes, strict=True))
-        return Evaluation(env_id(self.envs) or "", returns, lengths, self._cut)
+        env, arguments = env_id(self.envs) or "", env_arguments_of(self.envs)
+        return Evaluation(env, returns, lengths, self._cut, published_id(env, arguments) != env)
 
 
 def check_resets(envs: object) -> None:

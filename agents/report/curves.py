@@ -47,7 +47,7 @@ def curves_section(groups: Sequence[Group]) -> Section:
 
 def _chart(env: str, groups: Sequence[Group], colours: dict[str, int], measures: Iterable[str]) -> dict[str, Any]:
     """Return what the script draws for one environment, as JSON values."""
-    reference = reference_score(env)
+    reference = reference_score(next(filter(None, (group.published_env for group in groups)), ""))
     is_atari = any(run.frames_per_step > 1 for group in groups for run in group.runs)
     axes = ["frames", "hours"] if is_atari else ["step", "hours"]
     return {

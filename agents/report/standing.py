@@ -31,7 +31,8 @@ def summary_section(groups: Sequence[Group]) -> Section:
     tables = []
     for env in envs:
         rows = [_row(group) for group in groups if group.env == env]
-        reference = reference_score(env)
+        is_published = any(group.published_env for group in groups if group.env == env)
+        reference = reference_score(env) if is_published else None
         if reference is not None:
             rows += [
                 {
@@ -55,7 +56,7 @@ def _row(group: Group) -> dict[str, Any]:
         return format_interval(*mean_over_seeds(found)) if len(found) == len(runs) else "–"
 
     score = score_of_group(group)
-    normalized = None if score is None else human_normalized_score(group.env, score.mean)
+    normalized = None if score is None else human_normalized_score(group.published_env, score.mean)
     return {
         "agent": group.label,
         "seeds": f"{len(runs)} (seed{'s' if len(runs) > 1 else ''} {', '.join(run.seed for run in runs)})",
@@ -81,7 +82,7 @@ def standing_section(groups: Sequence[Group]) -> Section | None:
     tables = []
     for group in groups:
         score = score_of_group(group)
-        if score is None or reference_score(group.env) is None:
+        if score is None or reference_score(group.published_env) is None:
             continue
         tables.append(
             {
@@ -91,7 +92,7 @@ def standing_section(groups: Sequence[Group]) -> Section | None:
                 "score": format_interval(score.mean, score.low, score.high),
                 "what": LAST,
                 "frames": format_count(score.frames),
-                "normalized": format_percent(human_normalized_score(group.env, score.mean)),
+                "normalized": format_percent(human_normalized_score(group.published_env, score.mean)),
                 "rows": _baseline_rows(group, score),
                 "has_published": group.has_published_rules and score.frames >= MILLION / 2,
                 "protocol": describe_rules(group.protocol),
@@ -114,7 +115,7 @@ def _training_beside_published(group: Group) -> str | None:
     if len(found) < len(means):
         return None
     mean = float(np.mean(found))
-    for row in baselines(group.env, mean, frames - MILLION // 2, group.protocol):
+    for row in baselines(group.published_env, mean, frames - MILLION // 2, group.protocol):
         if row.name == agent and row.deviations is not None:
             where = "inside" if row.is_inside else "above" if row.deviations > 0 else "below"
             return (
@@ -145,5 +146,5 @@ def _baseline_rows(group: Group, score: GroupScore) -> list[dict[str, str]]:
             "normalized": format_percent(row.human_normalized),
             "ratio": "–" if row.ratio is None else f"{row.ratio:.2f}".replace("-", "−"),
         }
-        for row in baselines(group.env, score.mean, score.frames, group.protocol)
+        for row in baselines(group.published_env, score.mean, score.frames, group.protocol)
     ]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pixelq.agents.config.presets import PRESETS
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.results.records import differences, preset_name
+from pixelq.agents.results.records import differences, preset_name, published_env
 from pixelq.agents.runs.tables import read_run
 from pixelq.envs import PUBLISHED_SOURCE, PublishedCurve, has_published_rules, published_curve
 
@@ -106,7 +106,7 @@ def compare_run(run: str | os.PathLike[str]) -> Comparison:
     config, metrics, _ = read_run(run)
     name = preset_name(config)
     published_preset = name if name in PUBLISHED_AS else "dqn"
-    curve = published_curve(str(config["env"]), PUBLISHED_AS[published_preset])
+    curve = published_curve(published_env(config), PUBLISHED_AS[published_preset])
     if curve is None:
         raise InvalidRun(f"no curve is published for {config['env']}, the environment of {run}; give Atari runs")
     published = {int(end): row for end, *row in zip(curve.frames_millions, curve.mean, curve.std, strict=True)}
@@ -126,7 +126,7 @@ def compare_run(run: str | os.PathLike[str]) -> Comparison:
 def published_beside(config: Mapping[str, Any]) -> PublishedCurve | None:
     """Return the published curve of a run's preset, or of DQN for other presets.
 
-    Returns None if no curve is published for the game, or the run's rules or time limit differ from the published
+    Returns None if no curve is published for the game, or the run's rules, time limit or game differ from the published
     agents'.
 
     Args:
@@ -134,7 +134,7 @@ def published_beside(config: Mapping[str, Any]) -> PublishedCurve | None:
     """
     if not has_published_rules(config["protocol"]) or config.get("max_episode_steps"):
         return None
-    return published_curve(str(config["env"]), PUBLISHED_AS.get(preset_name(config), "DQN"))
+    return published_curve(published_env(config), PUBLISHED_AS.get(preset_name(config), "DQN"))
 
 
 def returns_by_million(metrics: Iterable[Mapping[str, str]]) -> list[tuple[int, int, float]]:

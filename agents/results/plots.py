@@ -14,7 +14,7 @@ import numpy as np
 from pixelq.agents.results.comparison import MILLION, SPREAD, Comparison, published_beside
 from pixelq.agents.results.curves import curves_by_env
 from pixelq.agents.results.formatting import describe_rules, pluralize, shortened
-from pixelq.agents.results.records import preset_name
+from pixelq.agents.results.records import preset_name, published_env
 from pixelq.agents.results.style import literal, plain_style
 from pixelq.agents.runs.columns import drawable, read_columns
 from pixelq.agents.runs.tables import read_config
@@ -64,7 +64,7 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
     env, preset = shortened(config["env"]), shortened(preset_name(config))
     metrics, evaluations = (read_columns(run, table) for table in ("metrics", "evaluations"))
     is_played = np.isfinite(metrics["return_mean"])
-    reference = reference_score(env)
+    reference = reference_score(published_env(config))
     frames_per_step = max(1, round(float(metrics["frames"][0] / max(1.0, metrics["step"][0])))) if len(is_played) else 1
     unit, scale = ("thousand steps", 1e-3) if frames_per_step == 1 else ("million frames", frames_per_step / MILLION)
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")

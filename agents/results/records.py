@@ -27,6 +27,7 @@ from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.json_values import MOST_JSON
 from pixelq.agents.storage.rules import with_rules
 from pixelq.envs import GYMNASIUM, has_published_rules, split_rules
+from pixelq.envs.games import published_id
 
 SPEED_ONLY = frozenset({"cuda_graph"})
 """Settings that change the speed of training but not its scores."""
@@ -151,7 +152,13 @@ class Group:
     def has_published_rules(self) -> bool:
         """Whether the published agents were trained under the same rules."""
         limits = [run.config.get("max_episode_steps") for run in self.runs]
-        return has_published_rules(self.protocol) and not any(limits)
+        return has_published_rules(self.protocol) and not any(limits) and bool(self.published_env)
+
+    @property
+    def published_env(self) -> str:
+        """Environment id by which published numbers are found; empty if they are not comparable."""
+        ids = {published_env(run.config) for run in self.runs}
+        return self.env if ids == {self.env} else ""
 
 
 def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
@@ -244,6 +251,15 @@ def preset_name(config: Mapping[str, Any]) -> str:
         return preset_of(AgentConfig.from_dict(config.get("agent", {}))) or recorded
     except (InvalidConfig, TypeError):  # of another version
         return recorded
+
+
+def published_env(config: Mapping[str, Any]) -> str:
+    """Return the environment id by which published numbers are found; empty if they are not comparable.
+
+    Args:
+        config: Contents of a run's config.json.
+    """
+    return published_id(str(config["env"]), env_arguments(config))
 
 
 def differences(config: Mapping[str, Any], settings: AgentConfig, protocol: str = "sticky") -> dict[str, Any]:

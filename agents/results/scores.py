@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.results.records import Group, MeanReturn, Run, agent_of, load_run, read_evaluation
+from pixelq.agents.results.records import Group, MeanReturn, Run, agent_of, load_run, published_env, read_evaluation
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.envs import ATARI57, human_normalized_score
 from pixelq.envs.atari import FRAMES_PER_STEP
@@ -111,7 +111,7 @@ def mean_over_seeds(scores: Sequence[MeanReturn]) -> tuple[float, float, float]:
 def run_scores(group: Group) -> list[RunScore]:
     """Return the score of each run of a group, as in `score_of_group`; none outside the 57 Atari games."""
     of_group = score_of_group(group)
-    if of_group is None or human_normalized_score(group.env, of_group.mean) is None:
+    if of_group is None or human_normalized_score(group.published_env, of_group.mean) is None:
         return []
     pairs = zip(group.runs, of_group.scores, strict=True)
     return [_score_of_run(run, score, group.agent) for run, score in pairs]
@@ -144,8 +144,8 @@ def read_score(path: str | os.PathLike[str]) -> RunScore:
         raise InvalidRun(f"{path} has no evaluation after its last step; let the run finish")
     if not math.isfinite(run.last.mean):
         raise InvalidRun(f"the last mean return of {path} is not finite or too large; leave out that run")
-    if human_normalized_score(run.config["env"], run.last.mean) is None:
-        raise InvalidRun(f"{path} is of {run.config['env']}, which has no human score; give Atari runs")
+    if human_normalized_score(published_env(run.config), run.last.mean) is None:
+        raise _no_human_score(path, run.config)
     return _score_of_run(run, run.last, agent_of(run.config))
 
 
@@ -168,9 +168,9 @@ def score_of(path: Path, evaluation: Mapping[str, Any]) -> RunScore:
     _check_config(path, config)
     if evaluation["mean"] is None:
         raise InvalidRun(f"{path} has a mean return that is not finite; leave out that evaluation")
-    score = human_normalized_score(evaluation["env"], evaluation["mean"])
+    score = human_normalized_score(published_env(config), evaluation["mean"])
     if score is None:
-        raise InvalidRun(f"{path} is of {evaluation['env']}, which has no human score; give Atari runs")
+        raise _no_human_score(path, config)
     agent = agent_of(config)
     if evaluation["protocol"] != config["protocol"]:
         agent += f", evaluated as {evaluation['protocol']}"
@@ -240,6 +240,11 @@ def _score_of_run(run: Run, score: MeanReturn, agent: str) -> RunScore:
     seed, steps = int(run.config.get("seed") or 0), int(run.config.get("steps") or run.steps)
     frames = round(score.step * run.frames_per_step)
     return RunScore(run.path, agent, game_of(run.config["env"]), seed, steps, frames, score.mean, normalized)
+
+
+def _no_human_score(path: Path, config: Mapping[str, Any]) -> InvalidRun:
+    changed = "" if published_env(config) else " with other arguments or wrappers"
+    return InvalidRun(f"{path} is of {config['env']}{changed}, which has no human score; give Atari runs")
 
 
 def _check_config(path: Path, config: Mapping[str, Any]) -> None:

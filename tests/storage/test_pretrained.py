@@ -17,7 +17,7 @@ from pixelq.agents.results.scores import read_score
 from pixelq.agents.storage import pretrained
 from pixelq.agents.storage.checkpoint import FOR_ACTING, read_checkpoint
 from pixelq.agents.storage.files import CHECKSUMS, digest_of_file, read_checksums
-from pixelq.envs import make_vec
+from pixelq.envs import InvalidEnv, make_vec
 from pixelq.scripts import pack
 from pixelq.scripts.flags import pack as pack_flags
 from pixelq.scripts.flags import train as train_flags
@@ -361,3 +361,9 @@ def test_a_request_keeps_the_name() -> None:
     request = request_of(Path("demo"), 1, device="cpu")
     assert (str(request.checkpoint), request.env) == ("demo", "ALE/Pong-v5")
     assert request.weights == digest_of_file(pretrained.pretrained_folder("demo") / "network.safetensors")
+
+
+def test_packing_imports_the_modules_that_it_is_given(tmp_path: Path) -> None:
+    args = pack_flags.read([str(tmp_path), "--import", "no_such_module"])
+    with pytest.raises(InvalidEnv, match="the module 'no_such_module' cannot be imported"):
+        pack.main(args)
