@@ -10,10 +10,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pixelq.agents import DQN, PQN, AgentConfig, InvalidConfig, evaluate
+from pixelq.agents import DQN, PQN, AgentConfig, InvalidCheckpoint, InvalidConfig, evaluate
 from pixelq.agents.experience.rollout import Rollout
 from pixelq.agents.training.ongoing import Ongoing
 from pixelq.envs import PROTOCOLS, make_vec
@@ -90,6 +90,7 @@ def test_twelve_calls_are_one(parts: str) -> None:
 
 @settings(max_examples=examples(25), deadline=None)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=6))
+@example([1, 1])
 def test_any_pieces_are_one(pieces: list[int]) -> None:
     """Also pieces of less than a step of all environments, after which the next calls are the shorter."""
     whole, divided = new(catch()), new(catch())
@@ -117,6 +118,17 @@ def test_calls_of_one_run_and_its_evaluations_are_one(tmp_path: Path) -> None:
     loaded.learn(catch(5), 200 - loaded.step, tmp_path / "run", resume=True)
     pieces.learn(envs, 40)
     assert_same(loaded, pieces)
+
+
+def test_a_run_whose_replay_has_actions_of_other_environments_is_refused(tmp_path: Path) -> None:
+    agent = new(catch())
+    agent.make_replay(ENVS, 1).ring.action[-1] = 3  # of the actions 0 to 2; no step of this run comes there
+    agent.replay.ring.time = agent.replay.length  # type: ignore[union-attr]  # so that all rows are saved
+    agent.learn(catch(), 20, tmp_path / "run")
+    with pytest.raises(
+        InvalidCheckpoint, match="does not fit this run: the replay holds actions that the environments"
+    ):
+        DQN.load(tmp_path / "run", "cpu").learn(catch(), 20, tmp_path / "run", resume=True)
 
 
 def test_environments_that_keep_no_state_go_on_too(tmp_path: Path) -> None:
