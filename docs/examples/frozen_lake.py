@@ -1,4 +1,4 @@
-"""FrozenLake: a discrete observation becomes one-hot, and a small network learns the shortest way in seconds."""
+"""FrozenLake: discrete observations become one-hot vectors, and a small network learns the shortest path in seconds."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from pixelq.envs import make_vec
 
 lake = {"id": "FrozenLake-v1", "env_kwargs": {"is_slippery": False}, "max_episode_steps": 30}
 envs = make_vec(num_envs=8, seed=0, **lake)
-print(envs.single_observation_space)  # Box(0, 1, (16,), int64): one entry for each field of the lake
+print(envs.single_observation_space)  # Box(0, 1, (16,), int64): one number for each of the lake's 4 × 4 fields
 
 config = dataclasses.replace(
     preset("classic"), hidden=64, gamma=0.9, learning_starts=500, epsilon_steps=2_000, epsilon_end=0.1

@@ -1,4 +1,4 @@
-"""A search for settings with Optuna, which prunes trials whose evaluations fall behind."""
+"""Search for a learning rate with Optuna, and stop trials early whose evaluations fall behind those of others."""
 
 # needs optuna
 
@@ -11,7 +11,7 @@ from pixelq.envs import make_vec
 
 
 class Pruning(Callback):
-    """Reports every evaluation to a trial, and stops a training that the study gives up."""
+    """Reports every evaluation to an Optuna trial, and stops the training if Optuna prunes the trial."""
 
     def __init__(self, trial: optuna.Trial) -> None:
         self.trial, self.score = trial, 0.0
@@ -29,7 +29,7 @@ def objective(trial: optuna.Trial) -> float:
     envs, others = (make_vec("CartPole-v1", 4, seed) for seed in (0, 1))
     agent, pruning = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu"), Pruning(trial)
     agent.learn(envs, 800, evaluation_envs=others, evaluate_every=200, evaluation_episodes=4, callbacks=[pruning])
-    if agent.step < 800:
+    if agent.step < 800:  # stopped by the callback
         raise optuna.TrialPruned
     return pruning.score
 

@@ -1,4 +1,4 @@
-"""A callback of one's own: it lowers the learning rate where evaluations no longer improve, and keeps its state.
+"""A callback of your own: lower the learning rate when evaluations stop improving.
 
 On the command line, with this file in the working folder:
     pixelq train --env CartPole-v1 --callback 'own_callback:LowerRate(patience=2)' --callback 'StopAtScore(score=475)'
@@ -12,7 +12,7 @@ from pixelq.envs import make_vec
 
 
 class LowerRate(Callback):
-    """Halves the learning rate after evaluations without a better mean."""
+    """Halves the learning rate after `patience` evaluations in a row without a better mean."""
 
     def __init__(self, patience: int = 2) -> None:
         self.patience, self.best, self.waited = patience, float("-inf"), 0
@@ -25,7 +25,7 @@ class LowerRate(Callback):
             training.agent.config = dataclasses.replace(config, learning_rate=config.learning_rate / 2)
             print(f"step {training.step}: the learning rate is {training.agent.config.learning_rate:g}")
 
-    def state(self) -> dict[str, Any]:  # in every checkpoint, so that a resumed run goes on exactly
+    def state(self) -> dict[str, Any]:  # saved in every checkpoint, so that a resumed run continues exactly
         return {"best": self.best, "waited": self.waited}
 
     def load_state(self, values: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""An encoder of your own, registered under a name or handed over as a module."""
+"""An encoder of your own, registered under a name or passed as a module."""
 
 from torch import Tensor, nn
 
@@ -9,7 +9,7 @@ from pixelq.networks import pixels_to_float
 
 @register_encoder("shallow")
 class Shallow(nn.Module):
-    """One convolution; settings come from the configuration, such as `encoder_width`."""
+    """One convolution, whose width is a setting of the configuration."""
 
     def __init__(self, observation_shape: tuple[int, ...], config: AgentConfig) -> None:
         super().__init__()
@@ -23,13 +23,13 @@ envs = make_vec("pixelq/Catch-v0", num_envs=4, seed=0)
 spaces = envs.single_observation_space, envs.single_action_space
 small = {"hidden": 32, "replay_capacity": 1_000, "learning_starts": 100}
 
-# Registered: the name is saved, and whoever loads the agent registers the encoder before. With the class above in
-# my_parts.py, `pixelq train --import my_parts --agent.encoder shallow` does the same.
+# Registered: the agent's files contain only the name, so register the encoder again before you load the agent.
+# With the class above in my_parts.py, use `pixelq train --import my_parts --agent.encoder shallow`.
 agent = DQN(*spaces, AgentConfig(encoder="shallow", encoder_width=2, **small), device="cpu")
 agent.learn(envs, steps=200).save("registered")
 print(DQN.load("registered", device="cpu").network.encoder)
 
-# Handed over: the agent learns with a copy. Frozen layers stay as they are, for example pretrained ones.
+# Passed as a module, of which the agent trains a copy. Frozen layers, for example pretrained ones, are not trained.
 module = nn.Sequential(Shallow((1, 10, 5), AgentConfig()).requires_grad_(False), nn.LazyLinear(64), nn.ReLU())
 agent = DQN(*spaces, AgentConfig(**small), device="cpu", encoder=module)
 agent.learn(envs, steps=200).save("handed-over")

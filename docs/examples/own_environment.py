@@ -1,7 +1,8 @@
 """An environment of your own, with arguments.
 
-On the command line, in this folder: pixelq train --env own_environment:Corridor --env-kwargs.length 6
-Afterwards: pixelq evaluate RUN --import own_environment
+On the command line, in the folder of this file:
+  pixelq train --env own_environment:Corridor --env-kwargs.length 6 --out corridor
+  pixelq evaluate corridor --import own_environment
 """
 
 import gymnasium
@@ -13,14 +14,14 @@ from pixelq.envs import make_vec
 
 
 class Corridor(gymnasium.Env):
-    """Walk to the right end of a corridor; the observation is the place as a one-hot vector."""
+    """Walk to the right end of a corridor. The observation is the position as a one-hot vector."""
 
     def __init__(self, length=10, step_cost=0.01):
         self.length, self.step_cost = length, step_cost
         self.observation_space, self.action_space = Box(0.0, 1.0, (length,), np.float32), Discrete(2)
 
     def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)  # draws from self.np_random, so that the seed determines the games
+        super().reset(seed=seed)  # seeds self.np_random, from which all random numbers must come
         self.place = int(self.np_random.integers(self.length // 2))
         return np.eye(self.length, dtype=np.float32)[self.place], {}
 
@@ -35,4 +36,4 @@ if __name__ == "__main__":
     config = AgentConfig(encoder="mlp", hidden=32, learning_starts=100, epsilon_steps=500, replay_capacity=1000)
     agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
     agent.learn(envs, steps=500)
-    print(agent.env_id, agent.env_arguments)  # what a saved agent says of its environments
+    print(agent.env_id, agent.env_arguments)  # saved with the agent, to make the same environments again

@@ -1,4 +1,4 @@
-"""A value head of your own: the mean of several scalar heads, each of which learns from its own target."""
+"""A value head of your own: the mean of several scalar heads, each trained on its own target."""
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ class Ensemble(nn.Module):
 
     def __init__(self, in_features: int, num_actions: int, config: AgentConfig, members: int = 4) -> None:
         super().__init__()
-        # Dense layers as the heads of this package have them; `noisy_sigma` would make them noisy
+        # The dense layers that pixelq's own heads use.
         options = {"hidden": config.hidden, "dueling": config.dueling, "layer_norm": config.layer_norm}
         self.streams = ActionStreams(in_features, num_actions, members, **options)
 

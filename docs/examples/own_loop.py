@@ -1,4 +1,4 @@
-"""A loop of one's own around `learn`: each call goes on where the games stand, as one longer call would."""
+"""A loop of your own around `learn`: several calls learn exactly the same as one long call."""
 
 import dataclasses
 
@@ -7,10 +7,10 @@ from pixelq.envs import make_vec
 
 config = dataclasses.replace(preset("classic"), learning_starts=200, train_every=16)
 envs, again = (make_vec("CartPole-v1", num_envs=4, seed=0) for _ in range(2))
-others = make_vec("CartPole-v1", num_envs=4, seed=1)  # an evaluation in envs would end the episodes under way
+others = make_vec("CartPole-v1", num_envs=4, seed=1)  # evaluating in `envs` would end its training episodes
 agent, whole = (DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu") for _ in range(2))
 for _ in range(4):
-    agent.learn(envs, steps=300)
+    agent.learn(envs, steps=300)  # continues the episodes of the call before
     score = evaluate(agent, others, episodes=4)
     print(f"step {agent.step:,}: {agent.episodes} training episodes, mean return {score.mean:.1f}")
 

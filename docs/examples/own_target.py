@@ -1,4 +1,4 @@
-"""A target rule of your own: the softmax of the next values, and advantage learning (Bellemare et al. 2016)."""
+"""Two target rules of your own: a softmax policy, and advantage learning (Bellemare et al. 2016)."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def advantage(inputs: TargetInputs, alpha: float = 0.5) -> tuple[Tensor, Tensor]
 
 
 envs = make_vec("CartPole-v1", num_envs=4, seed=0)
-for head in ("scalar", "categorical"):  # a rule serves every head
+for head in ("scalar", "categorical"):  # a target rule works with every head
     for target in ("soft", "advantage"):
         config = replace(preset("classic"), head=head, target=target, hidden=32, learning_starts=100)
         agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")

@@ -1,7 +1,7 @@
 """Wrappers of your own around any Gymnasium environment.
 
-On the command line, in this folder, and afterwards pixelq evaluate RUN --import own_wrapper:
-pixelq train --env CartPole-v1 --wrappers 'own_wrapper:jitter(scale=0.01),own_wrapper:RepeatAction(times=2)'
+On the command line, in the folder of this file; `pixelq evaluate RUN --import own_wrapper` evaluates the run:
+  pixelq train --env CartPole-v1 --wrappers 'own_wrapper:jitter(scale=0.01),own_wrapper:RepeatAction(times=2)'
 """
 
 from functools import partial
@@ -27,8 +27,8 @@ class RepeatAction(gymnasium.Wrapper):
         return observation, total, terminated, truncated, info
 
 
-def jitter(env, scale=0.1):  # a function serves as well; noise from np_random follows the seed
-    def noisy(obs):
+def jitter(env, scale=0.1):  # a function works, too
+    def noisy(obs):  # draws from np_random, so that the seed determines the noise
         return (obs + env.unwrapped.np_random.normal(0, scale, obs.shape)).astype(obs.dtype)
 
     return gymnasium.wrappers.TransformObservation(env, noisy, None)
