@@ -194,7 +194,9 @@ def test_errors_say_what_is_wrong() -> None:
         scalar(3, 2, hidden=-1)
     with pytest.raises(ValueError, match="num_actions and outputs must be at least 1"):
         scalar(3, 0)
-    with pytest.raises(ValueError, match="init must be one of torch, xavier, fan_in, got 'normal'"):
+    with pytest.raises(
+        ValueError, match="init must be one of torch, xavier, fan_in, he, xavier_normal, orthogonal, got 'normal'"
+    ):
         scalar(3, 2, init="normal")  # type: ignore[arg-type]
 
 
