@@ -14,6 +14,7 @@ from pixelq.agents import DQN, PQN, AgentConfig, InvalidCheckpoint, Policy, load
 from pixelq.agents.experience.rollout import Rollout
 from pixelq.agents.storage.pointers import checkpoint_folder, step_of
 from pixelq.envs import make_vec
+from tests.support.cases import representative
 from tests.support.masked_envs import Corridor
 from tests.support.runs import Ended, Harness, assert_same, run_here
 
@@ -54,7 +55,7 @@ def test_a_run_that_was_killed_goes_on_to_the_byte(run: Path, harness: Harness, 
 
 
 def test_it_is_evaluated_and_filmed(run: Path, tmp_path: Path) -> None:
-    ended = run_here(["evaluate", str(run), "--episodes", "2", "--device", "cpu", "--video", str(tmp_path)])
+    ended = run_here(["evaluate", str(run), "--episodes", "1", "--device", "cpu", "--video", str(tmp_path)])
     assert ended.code == 0, ended
     assert len(list(tmp_path.glob("*.mp4"))) == 1
 
@@ -124,10 +125,13 @@ def test_learning_goes_on_where_the_games_stand() -> None:
         assert torch.equal(one, two)
 
 
-def test_the_presets_build_their_networks() -> None:
-    for name, features in (("pqn", 3136), ("pqn_hadamax", 7744), ("pqn_hl_gauss", 3136), ("pqn_lstm", 3136)):
-        config = preset(name)
-        pixels = Box(0, 255, (config.frame_stack, 84, 84), np.uint8)
-        agent = PQN(pixels, Discrete(6), config, device="cpu")
-        assert agent.network.encoder.out_features == features
-        assert agent.q_values(pixels.sample()[None]).shape == (1, 6)
+FEATURES = {"pqn": 3136, "pqn_hadamax": 7744, "pqn_hl_gauss": 3136, "pqn_lstm": 3136}
+
+
+@pytest.mark.parametrize("name", representative(FEATURES, ("pqn_hadamax", "pqn_lstm")))
+def test_the_presets_build_their_networks(name: str) -> None:
+    config = preset(name)
+    pixels = Box(0, 255, (config.frame_stack, 84, 84), np.uint8)
+    agent = PQN(pixels, Discrete(6), config, device="cpu")
+    assert agent.network.encoder.out_features == FEATURES[name]
+    assert agent.q_values(pixels.sample()[None]).shape == (1, 6)

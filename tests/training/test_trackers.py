@@ -211,6 +211,7 @@ def test_the_command_line_keeps_and_goes_on_with_a_record_if_it_is_told_to(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # without which there is no film, and no word of it
+    monkeypatch.setattr("pixelq.scripts.train.plot_run", lambda run: run / "curve.png")
     out = tmp_path / "run"
     more = ["--track", "wandb", "--track-project", "games", "--progress", "none"]
     ended = run_here(["train", *words(TINY, out=out, steps=100), *more])
