@@ -40,7 +40,7 @@ def make_callbacks(names: Sequence[Named]) -> list[Callback]:
     """Import and make callbacks, also from modules in the working folder.
 
     Raises:
-        UserError: If a module cannot be imported, has no such callback, or the callback takes other arguments.
+        UserError: If a module cannot be imported, has no such subclass of `Callback`, or that takes other arguments.
     """
     return [_made(name) for name in names]
 
@@ -53,16 +53,14 @@ def _made(name: Named) -> Callback:
         allow_working_folder()
         import_module(name.module)
         factory = resolve(str(Named(name.module, name.name)), "callback")
-    if inspect.isclass(factory) and not issubclass(factory, Callback):
-        factory = None
+    # Checked before it is called, since a function may do anything.
+    if not inspect.isclass(factory) or not issubclass(factory, Callback) or factory is Callback:
+        raise UserError(f"--callback must name a subclass of pixelq.agents.Callback, got {name}")
     try:
-        made = None if factory is None else factory(**name.arguments)
+        return factory(**name.arguments)
     except (UserError, RunFailed):
         raise
     except Exception as error:
         raise UserError(
             f"the callback {name} cannot be made: {type(error).__name__}: {printable(str(error), 300)}"
         ) from error
-    if not isinstance(made, Callback):
-        raise UserError(f"--callback must name a subclass of pixelq.agents.Callback, got {name}")
-    return made
