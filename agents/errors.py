@@ -25,7 +25,7 @@ def printable(text: str, most: int = LONGEST_SENTENCE) -> str:
     return _shortened("".join(each if each.isprintable() else repr(each)[1:-1] for each in text), most)
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Return the message of an error in one line, to be part of a sentence."""
     return printable(str(error), 300)
 

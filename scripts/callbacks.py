@@ -39,7 +39,7 @@ def make_callbacks(names: Sequence[Named]) -> list[Callback]:
     """Import and make callbacks, also from modules in the working folder.
 
     Raises:
-        UserError: If a module cannot be imported, has no such callback, or the callback takes other arguments.
+        UserError: If a module cannot be imported, has no such subclass of `Callback`, or that takes other arguments.
     """
     return [_made(name) for name in names]
 
@@ -51,17 +51,16 @@ def _made(name: Named) -> Callback:
     else:
         allow_working_folder()
         factory = resolve(str(Named(name.module, name.name)), "callback")
-    if inspect.isclass(factory) and not issubclass(factory, Callback):
-        factory = None
+    # Checked before it is called, since a function may do anything.
+    if not inspect.isclass(factory) or not issubclass(factory, Callback) or factory is Callback:
+        raise UserError(f"--callback must name a subclass of pixelq.agents.Callback, got {name}")
     try:
-        made = None if factory is None else factory(**name.arguments)
+        made: Callback = factory(**name.arguments)
     except (UserError, RunFailed):
         raise
     except Exception as error:
         raise UserError(
             f"the callback {name} cannot be made: {type(error).__name__}: {printable(str(error), 300)}"
         ) from error
-    if not isinstance(made, Callback):
-        raise UserError(f"--callback must name a subclass of pixelq.agents.Callback, got {name}")
     made.made_by = str(name)
     return made

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
@@ -76,8 +76,10 @@ Names = Annotated[
     ),
 ]
 """Type of a field for classes and functions by name, as `pixelq.envs.named` has them."""
-Modules = Annotated[tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE"), tyro.conf.UseAppendAction]
-"""Type of a field for `--import MODULE`, whose values `import_modules` takes."""
+Modules = Annotated[
+    tuple[str, ...], tyro.conf.arg(name="import", metavar="MODULE[,MODULE...]"), tyro.conf.UseAppendAction
+]
+"""Type of a field for `--import`, whose values `split_modules` splits."""
 Callbacks = Annotated[
     tuple[str, ...], tyro.conf.arg(name="callback", metavar="NAME[,NAME...]"), tyro.conf.UseAppendAction
 ]
@@ -179,6 +181,18 @@ def _split_names(text: str) -> tuple[str, ...]:
     """
     named = importlib.import_module("pixelq.envs.named")  # by name, since its package imports Gymnasium
     return tuple(str(named.parse_named(name, "wrapper")) for name in named.split_named(text))
+
+
+def split_modules(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of modules in the values of `--import`, several in a text with commas between them.
+
+    Raises:
+        UserError: If a name is missing.
+    """
+    names = tuple(name.strip() for text in texts for name in text.split(","))
+    if not all(names):
+        raise UserError(f"--import must be MODULE or MODULE,MODULE, got {printable(','.join(texts), 80)!r}")
+    return names
 
 
 def allow_working_folder() -> None:

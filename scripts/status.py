@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from pixelq.agents.errors import InvalidRun, printable
-from pixelq.agents.runs.progress import EVALUATING, TRAINING, duration_text
+from pixelq.agents.runs.progress import EVALUATING, FINISHED, TRAINING, duration_text
 from pixelq.agents.runs.status import MeanAt, Status, read_status, runs_in
 from pixelq.scripts.command_line import STDOUT, check_writable, write_json
 from pixelq.scripts.flags.status import StatusArgs
@@ -51,7 +51,7 @@ def _cells(status: Status) -> tuple[str, ...]:
     speed, left = status.steps_per_second, status.seconds_left if is_running else None
     return (
         printable(status.run, 80),
-        status.state,
+        _state(status),
         f"{status.step:,}",
         "-" if status.steps is None else f"{status.steps:,}",
         f"{status.step / status.steps:.0%}" if status.steps else "-",
@@ -61,6 +61,13 @@ def _cells(status: Status) -> tuple[str, ...]:
         _evaluation(status.last_evaluation),
         _evaluation(status.best_evaluation),
     )
+
+
+def _state(status: Status) -> str:
+    stop = status.stopped
+    if stop is None or status.state != FINISHED:
+        return status.state
+    return "stopped" if stop.callback is None else f"stopped by {printable(stop.callback, 40)}"
 
 
 def _score(value: float | None) -> str:

@@ -19,12 +19,11 @@ import torch
 from pixelq.agents import DQN, PQN, AgentConfig, Callback, InvalidCheckpoint, InvalidRun, RunUnwritable
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.seeds import derived_seed
-from pixelq.agents.errors import RunFailed, UserError, how_to_install
+from pixelq.agents.errors import RunFailed, UserError
 from pixelq.agents.evaluation.scoring import Score, checkpoints_of, request_of, score
 from pixelq.agents.kinds import kind_of, load
 from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_checkpoint
-from pixelq.agents.runs.event_file import has_tensorboard
 from pixelq.agents.runs.folder import settings_at
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.checkpoint import read_run_state
@@ -32,11 +31,11 @@ from pixelq.agents.storage.files import replace_file
 from pixelq.agents.storage.pointers import CHECKPOINTS
 from pixelq.envs import check_imported, is_atari, make_vec, with_flicker
 from pixelq.envs.ids import check_id, short_name
-from pixelq.envs.named import modules_to_trust
 from pixelq.scripts.callbacks import make_callbacks, parse_callbacks
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.flags.train import TrainArgs
 from pixelq.scripts.main import run as run_verb
+from pixelq.scripts.summary import summary
 from pixelq.scripts.tracking import make_trackers, say_untracked
 
 RUNS = Path("runs")
@@ -116,10 +115,10 @@ def _new_folder(name: str) -> Iterator[Path]:
 def _resume(args: TrainArgs, callbacks: Sequence[Callback]) -> None:
     """Go on from the newest checkpoint of a run; a run that was stopped before its first checkpoint starts again."""
     assert args.out is not None
-    say_untracked(args.out, args.track)
     newest = newest_checkpoint(args.out / CHECKPOINTS, lambda line: print(f"pixelq train: {line}", file=sys.stderr))
     if newest is None:
         check_has_no_checkpoint_yet(args.out)
+        say_untracked(args.out, args.track)
         return _start(args, callbacks)
     agent = load(newest, args.device)
     protocol = with_flicker(args.protocol, args.flicker).rules if is_atari(args.env) else agent.protocol
@@ -148,6 +147,7 @@ def _resume(args: TrainArgs, callbacks: Sequence[Callback]) -> None:
         raise InvalidRun(
             f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps, or evaluate it"
         )
+    say_untracked(args.out, args.track)
     envs = _make_envs(args, args.num_envs, derived_seed(args.seed, "resumed training", agent.step))
     _learn(agent, envs, args, callbacks)
 
@@ -220,18 +220,7 @@ def _learn(agent: DQN | PQN, envs: Any, args: TrainArgs, callbacks: Sequence[Cal
     except (InvalidCheckpoint, InvalidRun) as error:  # whoever gave the command is not to blame
         raise RunFailed(f"the run has taken its last step, but what it saved cannot be read: {error}") from error
     print(describe(result))
-    all_curves = f"tensorboard --logdir {args.out} for all of them"
-    if not has_tensorboard():
-        all_curves = f"TensorBoard would have all of them: {how_to_install('tensorboard')}"
-    needed = dict.fromkeys([*args.modules, *modules_to_trust([args.env, *args.wrappers])])
-    imports = "".join(f" --import {module}" for module in needed)
-    print(
-        f"\n  run       {args.out}\n"
-        f"  policy    {result.request.checkpoint}   (figures in {args.out / FINAL_EVALUATION})\n"
-        f"  curve     {curve}   ({all_curves})\n"
-        f"  evaluate  pixelq evaluate {args.out} --video {args.out / 'video'}{imports}\n"
-        f"  go on     pixelq train --resume --out {args.out} --steps {2 * args.steps}{imports}"
-    )
+    print("\n" + summary(args, result, curve))
 
 
 def evaluate_saved(args: TrainArgs) -> Score:

@@ -152,6 +152,10 @@ class Policy:
     @config.setter
     def config(self, config: AgentConfig) -> None:
         """Replace the configuration."""
+        if not isinstance(config, AgentConfig):
+            raise InvalidConfig(
+                f"config must be an AgentConfig, got {config!r:.80}; agent.replace(...) changes single settings"
+            )
         check_changeable(self._config, config, type(self).__name__)
         self.configure(config)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -470,9 +471,6 @@ class AgentConfig:
         return cls(**{name: from_json(value) if name in SCHEDULED else value for name, value in values.items()})
 
 
-show_fields(AgentConfig)
-
-
 def _check_known(names: Iterable[str]) -> None:
     """Check that all names are fields of the configuration."""
     known = [field.name for field in fields(AgentConfig)]
@@ -481,6 +479,22 @@ def _check_known(names: Iterable[str]) -> None:
         near = difflib.get_close_matches(str(unknown[0]), known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise InvalidConfig(f"unknown field {unknown[0]!r:.80} of the agent's configuration{hint}")
+
+
+def _refuse_unknown(kind: type[AgentConfig]) -> None:
+    """Let the configuration say which unknown field it is given, in place of Python's own error."""
+    init = kind.__init__
+
+    @functools.wraps(init)
+    def checked(self: AgentConfig, *values: Any, **named: Any) -> None:
+        _check_known(named)
+        init(self, *values, **named)
+
+    kind.__init__ = checked  # type: ignore[method-assign]
+
+
+_refuse_unknown(AgentConfig)
+show_fields(AgentConfig)
 
 
 def replaced(config: AgentConfig, changes: Mapping[str, Any]) -> AgentConfig:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.runs.progress import PROGRESS, read_progress, state_by_steps
@@ -24,6 +26,18 @@ class MeanAt:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """How a callback ended a run before its last step, or at it."""
+
+    step: int
+    """Agent step."""
+    callback: str | None
+    """Name of the callback; None if something else asked for the end."""
+    why: str
+    """What it said of the end."""
+
+
+@dataclass(frozen=True)
 class Status:
     """How a run stands."""
 
@@ -32,11 +46,12 @@ class Status:
     env: str | None
     """ID of its environment; None if it has none."""
     state: str
-    """A phase of progress.json, `silent` or `unknown`; see `pixelq.agents.runs.progress`."""
+    """A phase of progress.json, `silent` or `unknown`; see `pixelq.agents.runs.progress`. Where a callback stopped the
+    run, that is `finished`."""
     step: int
     """Agent steps taken."""
     steps: int | None
-    """Agent steps at its end; None if that is not known."""
+    """Agent steps at its end, also if a callback stopped it before; None if that is not known."""
     steps_per_second: float | None
     """Agent steps per second of training; None if that is not known."""
     seconds_left: float | None
@@ -51,6 +66,8 @@ class Status:
     """Its last evaluation; None before the first."""
     best_evaluation: MeanAt | None
     """Its best evaluation, the first of equals; None before the first."""
+    stopped: Stop | None = None
+    """How a callback stopped it; None if none has."""
     problem: str | None = None
     """What is wrong with its files, if what is said comes from others."""
 
@@ -64,14 +81,14 @@ def read_status(run: Path) -> Status:
     config, progress, row = read_config(run), read_progress(run), last_row(run / "metrics.csv")
     env, own_steps = config["env"], config.get("steps")
     step, steps = count_in(row.get("step", "")) or 0, own_steps if is_count(own_steps) else None
-    evaluations = list(evaluations_of(run))
+    evaluations, stop = list(evaluations_of(run)), stop_of(config)
     is_damaged = progress is None and os.path.lexists(run / PROGRESS)
     return Status(
         run=str(run),
         env=env if isinstance(env, str) else None,
         state=state_by_steps(step, steps) if progress is None else progress.state,
         step=step if progress is None else progress.step,
-        steps=steps if progress is None else progress.steps,
+        steps=steps if progress is None or stop is not None else progress.steps,
         steps_per_second=_number(row, "steps_per_second") if progress is None else progress.steps_per_second,
         seconds_left=None if progress is None else progress.seconds_left,
         wall_seconds=_number(row, "wall_seconds") if progress is None else progress.wall_seconds,
@@ -79,8 +96,18 @@ def read_status(run: Path) -> Status:
         last_return=_number(row, "return_mean_100" if row.get("return_mean_100") else "return_mean"),
         last_evaluation=_mean_at(evaluations[-1] if evaluations else None),
         best_evaluation=_mean_at(best_evaluation(evaluations)),
+        stopped=stop,
         problem=f"{run / PROGRESS} is damaged; what is said of the run is from its tables" if is_damaged else None,
     )
+
+
+def stop_of(config: Mapping[str, Any]) -> Stop | None:
+    """Return how a callback stopped a run, of which config.json says this; None if none has."""
+    found = config.get("stopped")
+    if not isinstance(found, dict) or not is_count(found.get("step")):
+        return None
+    callback, why = found.get("callback"), found.get("why")
+    return Stop(found["step"], callback if isinstance(callback, str) else None, str(why))
 
 
 def runs_in(folder: Path) -> list[Path]:

@@ -54,11 +54,13 @@ class Training:
 class Callback:
     """Base class of callbacks, whose methods are called at the events of a training.
 
-    All do nothing, so a subclass defines those that it needs. A callback may stop the training, and change settings by
-    `training.agent.config = …`. It must leave the rest of the training as it is: the environments, the weights and the
-    replay. What it draws from generators of its own changes nothing.
+    All do nothing, so a subclass defines those that it needs. A callback may stop the training, by returning False from
+    any of them or by `training.stop()`, and change settings by `training.agent.config = …`. It must leave the rest of
+    the training as it is: the environments, the weights and the replay. What it draws from generators of its own
+    changes nothing.
 
-    An error in a callback ends the training, with a checkpoint of what was learned.
+    An error in a callback ends the training, with a checkpoint of what was learned; so do `sys.exit()` and a value
+    returned that is neither a bool nor None.
 
     Attributes:
         watches_only: Whether the callback never changes the training, so that a run goes on exactly without it too.
@@ -68,25 +70,25 @@ class Callback:
     watches_only: ClassVar[bool] = False
     made_by: str | None = None
 
-    def on_training_start(self, training: Training) -> None:
+    def on_training_start(self, training: Training) -> bool | None:
         """Do something before the first step; the run's folder is open, and a resumed run is restored."""
 
     def on_step(self, training: Training) -> bool | None:
-        """Do something after a step of all environments, before anything is written; return False to end the training.
+        """Do something after a step of all environments, before anything is written.
 
         This is called for callbacks that define it, and costs nothing for others.
         """
 
-    def on_metrics(self, training: Training, row: dict[str, Any]) -> None:
+    def on_metrics(self, training: Training, row: dict[str, Any]) -> bool | None:
         """Do something with a row of metrics, by column, after it is written."""
 
-    def on_checkpoint(self, training: Training, path: Path) -> None:
+    def on_checkpoint(self, training: Training, path: Path) -> bool | None:
         """Do something with a checkpoint's folder, after it is complete.
 
         A run that goes on from a checkpoint tells of it once more, because the checkpoint was written before.
         """
 
-    def on_evaluation(self, training: Training, evaluation: Evaluation) -> None:
+    def on_evaluation(self, training: Training, evaluation: Evaluation) -> bool | None:
         """Do something with an evaluation, after it is written.
 
         A run that goes on from an evaluated checkpoint tells of its evaluation once more, because the checkpoint was
@@ -100,7 +102,7 @@ class Callback:
         """
 
     def state(self) -> dict[str, Any] | None:
-        """Return JSON values that `load_state` restores, which every checkpoint holds.
+        """Return JSON values that `load_state` restores, which every checkpoint holds; also called once at the start.
 
         None says that the callback keeps no state although it may need one; a run that is resumed then says that it
         does not go on exactly. By default that is so if the callback has attributes.

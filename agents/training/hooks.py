@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pixelq.agents.errors import CallbackFailed, InvalidConfig, RunFailed, UserError, one_line, printable
 from pixelq.agents.evaluation.evaluate import Evaluation
@@ -15,6 +19,8 @@ from pixelq.agents.runs.progress import FAILED, FINISHED, STOPPED
 from pixelq.agents.training.callbacks import Callback, Training
 from pixelq.envs.named import name_of
 
+EVENTS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+"""Names of the methods that callbacks may define."""
 MOST_STATE = 2**20
 """Most characters of a callback's state as JSON, since a checkpoint's file has a limit."""
 
@@ -32,6 +38,7 @@ class Hooks:
         stopped_by: Name of the callback that stopped the training; None if none has.
         changes: What keeps a resumed run from going on exactly, after `load_state`.
         is_silent: Whether callbacks are not told of checkpoints, because one of them failed.
+        is_under_way: Whether all callbacks have been told of the start.
     """
 
     def __init__(self, callbacks: Sequence[Callback], training: Training, received: list[int]) -> None:
@@ -46,7 +53,7 @@ class Hooks:
         self.on_step: Callable[[], None] | None = self._step if self._steppers else None
         self.stopped_by: str | None = None
         self.changes: list[str] = []
-        self.is_silent = False
+        self.is_silent = self.is_under_way = False
         self._failed: set[str] = set()
 
     def _wanted(self, event: str) -> list[str]:
@@ -55,11 +62,7 @@ class Hooks:
         return [name for name, each in self.callbacks.items() if getattr(type(each), event) is not own]
 
     def _step(self) -> None:
-        self._tell(self._steppers, self._tell_of_step)
-
-    def _tell_of_step(self, name: str) -> None:
-        if self._call(name, "on_step", self.training) is False:
-            self._stopped(name, "on_step returned False")
+        self._tell(self._steppers, lambda name: self._call(name, "on_step", self.training))
 
     def metrics(self, row: dict[str, Any]) -> None:
         """Tell of a row of metrics, of which each callback gets its own copy; none that has failed is told."""
@@ -99,6 +102,9 @@ class Hooks:
             for name in self.callbacks:
                 self._call(name, "on_training_start", self.training)
                 started.append(name)
+            if self.training.out is not None:
+                self.state()  # so that a state that no file holds is not found after hours
+            self.is_under_way = True
             yield
         except BaseException:
             self.training.phase = STOPPED if self.received else FAILED
@@ -114,24 +120,41 @@ class Hooks:
         return _errors(started, lambda name: self._call(name, "on_training_end", self.training))
 
     def _call(self, name: str, method: str, *arguments: Any) -> Any:
-        """Return what a callback's method returns.
+        """Return what a callback's method returns, and stop the training if it is False.
 
         Raises:
-            CallbackFailed: If it raises an error that is not one of ours, which have sentences of their own.
+            CallbackFailed: If it raises an error that is not one of ours, which have sentences of their own, leaves the
+                process, or returns from an event something that says nothing.
         """
+        is_event = method in EVENTS and method != "on_training_end"
         try:
             result = getattr(self.callbacks[name], method)(*arguments)
         except (UserError, RunFailed):
             self._failed.add(name)
             raise
-        except Exception as error:
-            self._failed.add(name)
+        except KeyboardInterrupt:
+            if self.received or not self.is_under_way or not is_event:
+                raise
+            self.received.append(signal.SIGINT)  # ends the run in good order, as the signal itself does
+            return None
+        except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit) and self.received:  # of a second signal
+                raise
             what = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
-            step = self.training.step
-            raise CallbackFailed(f"the callback {name} failed in {method} at step {step:,}: {what}") from error
+            raise self._failure(name, method, what) from error
         if self.training.why is not None:
             self._stopped(name, self.training.why)
+        if is_event and result is not None:
+            if not isinstance(result, bool | np.bool_):
+                raise self._failure(name, method, f"it must return True, False or None, got {result!r:.80}")
+            if not result:
+                self._stopped(name, f"{method} returned False")
         return result
+
+    def _failure(self, name: str, method: str, what: str) -> CallbackFailed:
+        """Return the error of a callback, which counts as failed from now on."""
+        self._failed.add(name)
+        return CallbackFailed(f"the callback {name} failed in {method} at step {self.training.step:,}: {what}")
 
     def _stopped(self, name: str, why: str) -> None:
         self.training.stop(why)
@@ -205,7 +228,7 @@ def _names(values: object) -> str:
 
 
 def check_callbacks(callbacks: object) -> None:
-    """Check that callbacks are a sequence of instances of `Callback`.
+    """Check that callbacks are a sequence of instances of subclasses of `Callback`, whose events exist.
 
     Raises:
         InvalidConfig: If they are something else.
@@ -216,3 +239,19 @@ def check_callbacks(callbacks: object) -> None:
         if not isinstance(each, Callback):
             hint = "; make one by calling the class" if isinstance(each, type) and issubclass(each, Callback) else ""
             raise InvalidConfig(f"callbacks must be instances of pixelq.agents.Callback, got {each!r:.80}{hint}")
+        if type(each) is Callback:
+            raise InvalidConfig("callbacks must be of subclasses of pixelq.agents.Callback, which itself does nothing")
+        _check_events(type(each))
+
+
+def _check_events(kind: type[Callback]) -> None:
+    """Check that all public methods `on_…` of a callback are events, since others would never be called.
+
+    Raises:
+        InvalidConfig: If one is not.
+    """
+    for name in dir(kind):
+        if name.startswith("on_") and name not in EVENTS and callable(getattr(kind, name)):
+            near = difflib.get_close_matches(name, EVENTS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(EVENTS)}"
+            raise InvalidConfig(f"the callback {kind.__name__} has {name}, which is no event; {hint}")

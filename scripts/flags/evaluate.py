@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from pixelq.agents.errors import UserError
-from pixelq.scripts.command_line import Modules, check_least, optional_value, parse
+from pixelq.scripts.command_line import Modules, check_least, optional_value, parse, split_modules
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class EvaluateArgs:
     video: Path | None = None
     """Folder for an mp4 of one more episode, which is played first; None films none."""
     modules: Modules = ()
-    """Module that registers environments, to import first; a run's folder alone imports none."""
+    """Modules that register environments, to import first, with commas between them; a run's folder alone imports
+    none."""
 
     @property
     def is_single(self) -> bool:
@@ -69,6 +70,7 @@ def read(arguments: Sequence[str]) -> EvaluateArgs:
         UserError: If they do not fit.
     """
     args = parse(EvaluateArgs, "evaluate", optional_value(arguments, "--json"))
+    args = replace(args, modules=split_modules(args.modules))
     if args.list:
         if replace(args, list=False, json=None) != EvaluateArgs(()):
             raise UserError("--list plays nothing; give no other flag with it than --json")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from pixelq.agents.errors import UserError
-from pixelq.scripts.command_line import Modules, check_least, check_runs, parse
+from pixelq.scripts.command_line import Modules, check_least, check_runs, parse, split_modules
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class ReportArgs:
     device: str = "auto"
     """Device to play on: auto (a GPU if there is one), cpu or cuda."""
     modules: Modules = ()
-    """Module that registers environments, to import first; a run's folder alone imports none."""
+    """Modules that register environments, to import first, with commas between them; a run's folder alone imports
+    none."""
     price_per_hour: float | None = None
     """Price of the machine in any currency, for the cost of a million frames; None leaves the cost out."""
     name: str | None = None
@@ -49,6 +50,7 @@ def read(arguments: Sequence[str]) -> ReportArgs:
         UserError: If they do not fit.
     """
     args = parse(ReportArgs, "report", arguments)
+    args = replace(args, modules=split_modules(args.modules))
     check_runs(args.runs)
     check_least(("--episodes", args.episodes, 0), ("--seed", args.seed, 0))
     price = args.price_per_hour

@@ -28,6 +28,7 @@ from pixelq.scripts.command_line import (
     allow_working_folder,
     check_least,
     parse,
+    split_modules,
     take_env_kwargs,
 )
 
@@ -97,15 +98,16 @@ class TrainArgs:
     MODULE:NAME(key=value), with commas between them."""
     callbacks: Callbacks = ()
     """Callback of the training: StopAtScore(score=18), StopAfter(hours=2), StopWithoutProgress(evaluations=10), or your
-    own as MODULE:NAME or MODULE:NAME(key=value); may be repeated. A resumed run has those that are given again."""
+    own subclass of pixelq.agents.Callback as MODULE:NAME or MODULE:NAME(key=value); with commas between them, or
+    repeated. A resumed run has those that are given again."""
     track: Annotated[tuple[Literal["wandb", "mlflow", "trackio"], ...], tyro.conf.UseAppendAction] = ()
     """Service that keeps a record of the run, by the service's own settings: wandb, mlflow or trackio; may be repeated.
     With --resume, the run goes on in its record."""
     track_project: str | None = None
     """Project of the record; None for the one that the service's settings name, or else pixelq."""
     modules: Modules = ()
-    """Module that registers or holds environments, wrappers, encoders, heads or target rules, to import first; a
-    run that is resumed imports none by itself."""
+    """Modules that register or hold environments, wrappers, encoders, heads or target rules, to import first, with
+    commas between them; with --resume, the run alone imports none."""
     agent: AgentConfig = field(default_factory=lambda: preset("quick"))
     """The agent's settings; they start from the preset's."""
 
@@ -132,6 +134,7 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     args = parse(TrainArgs, "train", arguments, defaults)
     if args.out is not None:
         args = replace(args, out=user_path(args.out))
+    args = replace(args, modules=split_modules(args.modules))
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
     check_least(("--max-episode-steps", args.max_episode_steps, 1), ("--frame-size", args.frame_size, 1))
     if args.track_project is not None and not args.track:
@@ -193,6 +196,7 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
         raise UserError(str(error)) from None
     if chosen.modules or chosen.wrappers or ":" in chosen.env:
         allow_working_folder()
+    chosen.modules = split_modules(chosen.modules)
     for module in chosen.modules:  # it may register parts, which the agent's settings name
         importlib.import_module("pixelq.envs").import_module(module)  # by name, since it imports Gymnasium
     if not chosen.resume:

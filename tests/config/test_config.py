@@ -1,7 +1,10 @@
 """The configuration's ranges and round trips, and the presets against the numbers of their sources."""
 
+import copy
 import dataclasses
+import inspect
 import json
+import pickle
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -543,6 +546,15 @@ def test_a_configuration_can_be_given_by_the_name_of_a_preset() -> None:
         config_of("clasic")
     with pytest.raises(InvalidConfig, match=r"^config must be an AgentConfig, the name of a preset or None, got dict$"):
         config_of({"gamma": 0.9})  # type: ignore[arg-type]
+
+
+def test_a_field_that_is_unknown_gets_a_sentence() -> None:
+    sentence = r"^unknown field 'learning_rat' of the agent's configuration; did you mean 'learning_rate'\?$"
+    for make in (AgentConfig, lambda **values: dataclasses.replace(CHANGED, **values)):
+        with pytest.raises(InvalidConfig, match=sentence):
+            make(learning_rat=1)
+    assert str(inspect.signature(AgentConfig)) == "(**settings)"
+    assert copy.deepcopy(CHANGED) == pickle.loads(pickle.dumps(CHANGED)) == CHANGED
 
 
 @pytest.mark.parametrize(("wrong", "near"), [("natur", "nature"), ("dqm", "dqn"), ("quik", "quick")])

@@ -9,7 +9,7 @@ import gymnasium
 import pytest
 
 import pixelq.agents
-from pixelq.agents import DQN, AgentConfig, Policy, preset
+from pixelq.agents import DQN, AgentConfig, InvalidConfig, Policy, preset
 from pixelq.agents.config.described import described
 from pixelq.agents.config.field_texts import field_texts
 
@@ -24,7 +24,7 @@ def test_help_says_what_each_field_means() -> None:
         assert meaning in text, name
     assert max(map(len, shown.splitlines())) < 130
     assert str(inspect.signature(AgentConfig)) == "(**settings)"
-    with pytest.raises(TypeError, match="unexpected keyword argument 'gama'"):
+    with pytest.raises(InvalidConfig, match=r"unknown field 'gama' .*; did you mean 'gamma'\?"):
         AgentConfig(gama=0.9)  # type: ignore[call-arg]
 
 

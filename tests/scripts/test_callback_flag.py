@@ -29,6 +29,10 @@ class Broken(Callback):
 
 class Thing:
     pass
+
+def made(at=10):
+    pathlib.Path("called").write_text("")
+    return Short(at)
 """
 FEW = TINY | {"--steps": "60", "--evaluation-episodes": "1", "--final-episodes": "1"}
 
@@ -57,6 +61,13 @@ def test_callbacks_of_the_command_line_stop_a_run_that_can_go_on() -> None:
     assert ended.code == 0, ended.err
     assert "stopped at step 30 by the callback Short: on_step returned False" in ended.err
     assert "checkpoint (step 30)" in ended.out  # it is evaluated
+    assert "  stopped   at step 30 of 60 by the callback Short: on_step returned False\n" in ended.out
+    assert (
+        "  go on     pixelq train --resume --out run --steps 60 --callback 'hooked:Short(at=30)' "
+        "--callback 'pixelq.agents:StopAtScore(score=2)' --callback 'pixelq.agents:StopAfter(hours=1.5)'\n"
+    ) in ended.out
+    line = run_here(["status", "run"]).out.splitlines()[1]
+    assert line.split()[1:7] == ["stopped", "by", "Short", "30", "60", "50%"]
     agents = "pixelq.agents"
     assert config()["callbacks"] == [
         "hooked:Short(at=30)",
@@ -94,6 +105,8 @@ def test_a_callback_that_only_watches_is_no_part_of_the_run() -> None:
         ("nowhere:Short", "the module 'nowhere' cannot be imported: No module named 'nowhere'"),
         ("hooked:Long", "the module 'hooked' has no class or function 'Long'"),
         ("hooked:Thing", "--callback must name a subclass of pixelq.agents.Callback, got hooked:Thing"),
+        ("hooked:Callback", "--callback must name a subclass of pixelq.agents.Callback, got hooked:Callback"),
+        ("hooked:made(at=3)", "--callback must name a subclass of pixelq.agents.Callback, got hooked:made(at=3)"),
         ("hooked:Short(to=3)", "the callback hooked:Short(to=3) cannot be made: TypeError: Short.__init__() got an"),
         ("hooked:Short(3)", "the arguments of the callback must be key=value with Python literals as values, got"),
         ("hooked:Short(at=f())", "the arguments of the callback must be key=value with Python literals as values, got"),
@@ -104,7 +117,7 @@ def test_a_callback_that_only_watches_is_no_part_of_the_run() -> None:
 )
 def test_a_wrong_callback_gets_a_sentence_and_no_folder(text: str, sentence: str) -> None:
     ended = train(text)
-    assert (ended.code, ended.out, Path("run").exists()) == (2, "", False)
+    assert (ended.code, ended.out, Path("run").exists(), Path("called").exists()) == (2, "", False, False)
     assert ended.err.startswith(f"pixelq train: {sentence}")
     assert ended.err.count("\n") == 1
 

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -20,6 +20,8 @@ from pixelq.agents.runs.folder import RunFolder
 from pixelq.envs import PROTOCOLS
 from pixelq.scripts.command_line import closest_flag, integer, parse
 from pixelq.scripts.flags.evaluate import EvaluateArgs
+from pixelq.scripts.flags.evaluate import read as read_evaluate
+from pixelq.scripts.flags.report import read as read_report
 from pixelq.scripts.flags.train import ProtocolName, TrainArgs
 from pixelq.scripts.flags.train import read as read_train
 from pixelq.scripts.main import VERBS
@@ -241,4 +243,14 @@ def test_the_preset_suits_an_environment_that_a_module_registers(
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert read_train(["--env", "tests/Vectors-v0"]).preset == "quick"
-    assert read_train(["--import", "registers_vectors", "--env", "tests/Vectors-v0"]).preset == "classic"
+    for names in ("registers_vectors", "csv, registers_vectors"):
+        assert read_train(["--import", names, "--env", "tests/Vectors-v0"]).preset == "classic"
+
+
+@pytest.mark.parametrize(("read", "takes_runs"), [(read_train, False), (read_evaluate, True), (read_report, True)])
+def test_modules_to_import_stand_with_commas_between_them(read: Any, takes_runs: bool, tmp_path: Path) -> None:
+    folder = [str(tmp_path)] if takes_runs else []
+    (tmp_path / "config.json").write_text("{}")
+    assert read([*folder, "--import", "csv,json", "--import", "os"]).modules == ("csv", "json", "os")
+    with pytest.raises(UserError, match=r"^--import must be MODULE or MODULE,MODULE, got 'csv,'$"):
+        read([*folder, "--import", "csv,"])

@@ -53,19 +53,35 @@ def test_a_line_says_how_far_a_run_is(run: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "state", "left"),
     [
-        ({"written": -SILENT_SECONDS / 2}, "training", "93 min"),
+        ({"age": SILENT_SECONDS / 2}, "training", "93 min"),
         ({"phase": "evaluating", "seconds_left": 30.0}, "evaluating", "30 s"),
-        ({"written": -SILENT_SECONDS - 1}, "silent", "-"),
-        ({"phase": "stopped", "written": 0.0}, "stopped", "-"),
+        ({"age": SILENT_SECONDS + 1}, "silent", "-"),
+        ({"phase": "stopped", "age": 1e9}, "stopped", "-"),
         ({"phase": "failed"}, "failed", "-"),
         ({"phase": "finished", "step": 1_000_000, "seconds_left": 0.0}, "finished", "-"),
     ],
 )
 def test_time_is_left_while_it_runs(run: Path, changes: dict[str, Any], state: str, left: str) -> None:
-    age = changes.get("written", 0.0)
-    cells = line_of(say(run, **(changes | {"written": time.time() + age} if age < 0 else changes)))
+    cells = line_of(say(run, written=time.time() - changes.get("age", 0.0), **changes))
     assert cells[1] == state
     assert " ".join(cells[6:-7]) == {"93 min": "1 h 33 min"}.get(left, left)
+
+
+@pytest.mark.parametrize(
+    ("stopped", "state", "of"),
+    [
+        ({"step": 300, "callback": "StopAtScore", "why": "enough"}, "stopped by StopAtScore", "500,000 60%"),
+        ({"step": 300, "callback": None, "why": "enough"}, "stopped", "500,000 60%"),
+        ({"step": "300", "callback": "StopAtScore"}, "finished", "300,000 100%"),  # damaged
+    ],
+)
+def test_a_run_that_a_callback_stopped_says_so(run: Path, stopped: dict[str, Any], state: str, of: str) -> None:
+    path = say(run, phase="finished", step=300_000, steps=300_000) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"stopped": stopped}))
+    assert " ".join(line_of(run)[1:]).startswith(f"{state} 300,000 {of} ")
+    (found,) = json.loads(run_here(["status", str(run), "--json"]).out)
+    assert found["state"] == "finished"
+    assert found["stopped"] == (None if state == "finished" else stopped)
 
 
 def test_json_has_every_figure(run: Path, tmp_path: Path) -> None:
@@ -85,6 +101,7 @@ def test_json_has_every_figure(run: Path, tmp_path: Path) -> None:
         "last_return": -3.25,
         "last_evaluation": {"step": STEPS, "mean": level(10.0, STEPS)},
         "best_evaluation": {"step": 3 * EVERY, "mean": 99.5},
+        "stopped": None,
         "problem": None,
     }
     assert run_here(["status", str(run), "--json", str(tmp_path / "status.json")]) == (0, "", "")

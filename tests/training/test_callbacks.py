@@ -4,12 +4,14 @@ import dataclasses
 import json
 import os
 import signal
+import sys
 import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pixelq.agents import (
@@ -69,26 +71,26 @@ class Log(Callback):
             return self.act(training)
         return None
 
-    def on_training_start(self, training: Training) -> None:
-        self.note("start", training)
+    def on_training_start(self, training: Training) -> Any:
+        return self.note("start", training)
 
     def on_step(self, training: Training) -> Any:
         return self.note("step", training)
 
-    def on_metrics(self, training: Training, row: dict[str, Any]) -> None:
+    def on_metrics(self, training: Training, row: dict[str, Any]) -> Any:
         assert (row["step"], row["updates"]) == (training.step, training.agent.updates)
         if training.out is not None:
             assert column(training.out / "metrics.csv", "step")[-1] == training.step
-        self.note("metrics", training)
+        return self.note("metrics", training)
 
-    def on_checkpoint(self, training: Training, path: Path) -> None:
+    def on_checkpoint(self, training: Training, path: Path) -> Any:
         assert DQN.load(path, "cpu").step == training.step
-        self.note("checkpoint", training)
+        return self.note("checkpoint", training)
 
-    def on_evaluation(self, training: Training, evaluation: Any) -> None:
+    def on_evaluation(self, training: Training, evaluation: Any) -> Any:
         assert training.out is not None
         assert column(training.out / "evaluations.csv", "mean")[-1] == pytest.approx(evaluation.mean)
-        self.note("evaluation", training)
+        return self.note("evaluation", training)
 
     def on_training_end(self, training: Training) -> None:
         self.note(f"end: {training.phase}", training)
@@ -145,14 +147,14 @@ def test_steps_are_told_of_where_somebody_listens() -> None:
 def test_a_stopped_training_ends_as_at_its_last_step_and_can_go_on(
     tmp_path: Path, event: str, step: int, at: int
 ) -> None:
-    def stop(training: Training) -> bool | None:
-        return False if event == "step" else training.stop("enough")  # type: ignore[func-returns-value]
+    def stop(training: Training) -> Any:
+        return np.bool_(False) if event in ("step", "start") else training.stop("enough")  # type: ignore[func-returns-value]
 
     log, run = Log(event, step, stop), tmp_path / "run"
     agent = train(200, run, log)
     assert agent.step == at
     assert log.rare()[-3:] == [("checkpoint", at), ("evaluation", at), ("end: finished", at)]
-    why = "on_step returned False" if event == "step" else "enough"
+    why = {"step": "on_step returned False", "start": "on_training_start returned False"}.get(event, "enough")
     assert config_of(run)["stopped"] == {"step": at, "callback": "Log", "why": why}
     assert config_of(run)["steps"] == 200
     progress = json.loads((run / "progress.json").read_text())
@@ -364,15 +366,70 @@ def test_the_end_is_told_after_a_signal_and_to_all(tmp_path: Path) -> None:
     assert DQN.load(tmp_path / "other", "cpu").step == 60
 
 
-@pytest.mark.parametrize("values", [{"set": {1}}, [1], {"much": "x" * 2**20}])
-def test_a_state_that_no_file_holds_is_refused(tmp_path: Path, values: Any) -> None:
+@pytest.mark.parametrize("answer", ["no", 0, np.zeros(2)])
+def test_an_event_answers_with_a_bool_or_nothing(tmp_path: Path, answer: Any) -> None:
+    with pytest.raises(CallbackFailed) as failed:
+        train(200, tmp_path / "run", Log("metrics", 50, lambda training: answer))
+    assert str(failed.value).startswith(
+        f"the callback Log failed in on_metrics at step 50: it must return True, False or None, got {answer!r}; "
+    )
+    assert DQN.load(tmp_path / "run", "cpu").step == 50
+
+
+def leave(training: Training) -> None:
+    sys.exit(3)
+
+
+def interrupt(training: Training) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_callback_that_leaves_the_process_loses_nothing(tmp_path: Path) -> None:
+    with pytest.raises(CallbackFailed, match="the callback Log failed in on_step at step 46: SystemExit: 3; the last"):
+        train(200, tmp_path / "left", Log("step", 46, leave))
+    assert DQN.load(tmp_path / "left", "cpu").step == 46
+    log = Log("step", 46, lambda training: interrupt(training) if training.step == 46 else None)
+    with pytest.raises(KeyboardInterrupt):
+        train(200, tmp_path / "cut", log)
+    assert log.rare()[-2:] == [("checkpoint", 48), ("end: stopped", 48)]
+    assert DQN.load(tmp_path / "cut", "cpu").step == 48
+
+    def end_twice(training: Training) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        sys.exit(7)  # as the second signal would
+
+    with pytest.raises(SystemExit) as left:
+        train(200, tmp_path / "twice", Log("step", 46, end_twice))
+    assert left.value.code == 7
+
+
+@pytest.mark.parametrize(("values", "since"), [({"set": {1}}, 0), ([1], 50), ({"much": "x" * 2**20}, 0)])
+def test_a_state_that_no_file_holds_is_refused(tmp_path: Path, values: Any, since: int) -> None:
     class Odd(Callback):
+        step = 0
+
+        def on_step(self, training: Training) -> None:
+            self.step = training.step
+
         def state(self) -> Any:
-            return values
+            return values if self.step >= since else {}
 
     with pytest.raises(CallbackFailed, match="the state of the callback Odd must be a dict of JSON values"):
         train(60, tmp_path / "run", Odd())
-    assert DQN.load(tmp_path / "run", "cpu").step == 40  # without the state
+    if since:
+        assert DQN.load(tmp_path / "run", "cpu").step == 60  # without the state
+    else:
+        assert list(tmp_path.iterdir()) == []  # found before the first step
+
+
+class Misspelt(Callback):
+    def on_stepp(self, training: Training) -> None:
+        pass
+
+
+class Unknown(Callback):
+    def on_lunch(self, training: Training) -> None:
+        pass
 
 
 @pytest.mark.parametrize(
@@ -381,6 +438,9 @@ def test_a_state_that_no_file_holds_is_refused(tmp_path: Path, values: Any) -> N
         (Stateless(), "callbacks must be a list of pixelq.agents.Callback, got <"),
         ([Stateless], "callbacks must be instances of pixelq.agents.Callback, got <.*; make one by calling the class"),
         ([print], "callbacks must be instances of pixelq.agents.Callback, got <built-in function print>$"),
+        ([Callback()], "callbacks must be of subclasses of pixelq.agents.Callback, which itself does nothing$"),
+        ([Misspelt()], "the callback Misspelt has on_stepp, which is no event; did you mean on_step?"),
+        ([Unknown()], "the callback Unknown has on_lunch, which is no event; there are on_training_start, on_step, "),
     ],
 )
 def test_what_is_no_callback_is_refused(tmp_path: Path, callbacks: Any, sentence: str) -> None:

@@ -294,6 +294,9 @@ def test_what_cannot_be_changed_changes_nothing() -> None:
         assert agent.config == before
         assert agent.replay is not None
         assert (agent.replay.window.ahead, agent.replay.window.returns.gamma) == (1, 0.99)
+    with pytest.raises(InvalidConfig, match=r"^config must be an AgentConfig, got 3; agent\.replace\(\.\.\.\) changes"):
+        agent.config = 3  # type: ignore[assignment]
+    assert agent.config is before
 
 
 @pytest.mark.parametrize(("lstm", "most"), [(None, "16 steps of a rollout"), (4, "2 environments")])

@@ -216,6 +216,7 @@ def test_the_command_line_keeps_and_goes_on_with_a_record_if_it_is_told_to(
     more = ["--track", "wandb", "--track-project", "games", "--progress", "none"]
     ended = run_here(["train", *words(TINY, out=out, steps=100), *more])
     assert (ended.code, ended.err) == (0, "")
+    assert ended.out.endswith(f"  go on     pixelq train --resume --out {out} --steps 200 --track wandb\n")
     config = json.loads((out / "config.json").read_text())
     assert "track" not in str(config)
     # A stranger's folder sends nothing anywhere.
@@ -224,6 +225,9 @@ def test_the_command_line_keeps_and_goes_on_with_a_record_if_it_is_told_to(
     ended = run_here([*again, "120"])
     assert (ended.code, service.runs.keys(), len(service.runs["run0"].options)) == (0, {"run0"}, 1)
     assert "pixelq train: the record of this run in wandb goes on only with --track wandb\n" in ended.err
+    ended = run_here([*again, "120"])
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "has taken 120 of 120 steps already" in ended.err
     assert run_here([*again, "140", "--track", "wandb"]).code == 0
     assert [options["project"] for options in service.runs["run0"].options] == ["games", "games"]
     assert service.runs["run0"].steps("eval/mean_reward") == [100, 120, 140]

@@ -1,0 +1,56 @@
+"""The last lines of `pixelq train`: where everything is, and the commands that go on from there."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from pixelq.agents.errors import how_to_install, printable
+from pixelq.agents.evaluation.scoring import Score
+from pixelq.agents.runs.event_file import has_tensorboard
+from pixelq.agents.runs.status import Stop, stop_of
+from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
+from pixelq.envs.named import modules_to_trust
+from pixelq.scripts.flags.train import TrainArgs
+
+
+def summary(args: TrainArgs, result: Score, curve: Path) -> str:
+    """Return the lines about a run that has ended.
+
+    Args:
+        args: Its flags.
+        result: The evaluation of its policy.
+        curve: The picture of its curve.
+    """
+    assert args.out is not None
+    out, stop = args.out, stop_of(read_config(args.out))
+    all_curves = f"{_command('tensorboard', '--logdir', out)} for all of them"
+    if not has_tensorboard():
+        all_curves = f"TensorBoard would have all of them: {how_to_install('tensorboard')}"
+    needed = dict.fromkeys([*args.modules, *modules_to_trust([args.env, *args.wrappers])])
+    imports = [word for module in needed for word in ("--import", module)]
+    lines = {
+        "run": out,
+        "policy": f"{result.request.checkpoint}   (figures in {out / FINAL_EVALUATION})",
+        "curve": f"{curve}   ({all_curves})",
+        "evaluate": _command("pixelq", "evaluate", out, "--video", out / "video", *imports),
+        "go on": _command("pixelq", "train", "--resume", "--out", out, *_again(args, stop), *imports),
+    }
+    if stop is not None:
+        by = "" if stop.callback is None else f" by the callback {stop.callback}"
+        lines = {"stopped": printable(f"at step {stop.step:,} of {args.steps:,}{by}: {stop.why}")} | lines
+    return "\n".join(f"  {name:<8}  {text}" for name, text in lines.items())
+
+
+def _again(args: TrainArgs, stop: Stop | None) -> list[str]:
+    """Return the flags that let the run go on, which its folder does not choose: to its end, or twice as far."""
+    has_steps_left = stop is not None and stop.step < args.steps
+    words = ["--steps", str(args.steps if has_steps_left else 2 * args.steps)]
+    for flag, values in (("--callback", args.callbacks), ("--track", args.track)):
+        words += [word for value in values for word in (flag, value)]
+    return words
+
+
+def _command(*words: object) -> str:
+    """Return a command as a shell reads it."""
+    return shlex.join(map(str, words))
