@@ -35,6 +35,7 @@ from pixelq.scripts.callbacks import make_callbacks, parse_callbacks
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.flags.train import TrainArgs
 from pixelq.scripts.main import run as run_verb
+from pixelq.scripts.modules import import_modules
 from pixelq.scripts.summary import summary
 from pixelq.scripts.tracking import make_trackers, say_untracked
 
@@ -48,10 +49,10 @@ def main(args: TrainArgs) -> None:
         warnings.showwarning = lambda message, *_, **__: print(f"pixelq train: {message}", file=sys.stderr)
         if args.deterministic:
             _use_deterministic_algorithms(args)
-        callbacks = [
-            *make_callbacks(parse_callbacks(args.callbacks)),
-            *make_trackers(args.track, args.track_project),
-        ]  # before a folder is made
+        import_modules(args.modules)  # --env and --wrappers name some too
+        names = parse_callbacks(args.callbacks)
+        args = dataclasses.replace(args, callbacks=tuple(map(str, names)))
+        callbacks = [*make_callbacks(names), *make_trackers(args.track, args.track_project)]  # before a folder is made
         if args.resume:
             check_imported(args.env, {"wrappers": args.wrappers})
             _resume(args, callbacks)

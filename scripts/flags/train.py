@@ -183,20 +183,9 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
 
     The environment's keyword arguments are those of the command line, and for the others those of the run.
     """
-    chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    chooser.add_argument("--env", default=TrainArgs.env)
-    chooser.add_argument("--import", dest="modules", action="append", default=[])
-    chooser.add_argument("--preset")
-    chooser.add_argument("--resume", action="store_true")
-    chooser.add_argument("--out", type=user_path)
-    chooser.add_argument("--wrappers", default="")
-    try:
-        chosen = chooser.parse_known_args(list(arguments))[0]
-    except argparse.ArgumentError as error:
-        raise UserError(str(error)) from None
+    chosen = _choices(arguments)
     if chosen.modules or chosen.wrappers or ":" in chosen.env:
         allow_working_folder()
-    chosen.modules = split_modules(chosen.modules)
     for module in chosen.modules:  # it may register parts, which the agent's settings name
         importlib.import_module("pixelq.envs").import_module(module)  # by name, since it imports Gymnasium
     if not chosen.resume:
@@ -244,6 +233,27 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
             f"{chosen.out / 'config.json'} is damaged ({printable(str(error), 300)}); restore the file, or start "
             "another run"
         ) from error
+
+
+def _choices(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the flags that the defaults of the others depend on.
+
+    Raises:
+        UserError: If one lacks its value.
+    """
+    chooser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    chooser.add_argument("--env", default=TrainArgs.env)
+    chooser.add_argument("--import", dest="modules", action="append", default=[])
+    chooser.add_argument("--preset")
+    chooser.add_argument("--resume", action="store_true")
+    chooser.add_argument("--out", type=user_path)
+    chooser.add_argument("--wrappers", default="")
+    try:
+        chosen = chooser.parse_known_args(list(arguments))[0]
+    except argparse.ArgumentError as error:
+        raise UserError(str(error)) from None
+    chosen.modules = split_modules(chosen.modules)
+    return chosen
 
 
 def defaults_of(name: str) -> TrainArgs:

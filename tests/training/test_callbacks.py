@@ -315,7 +315,7 @@ def test_a_training_that_cannot_begin_leaves_no_folder(tmp_path: Path, monkeypat
     masked = Corridor.allowed
     with monkeypatch.context() as patched:
         patched.setattr(Corridor, "allowed", lambda env: 0 * masked(env))
-        assert error_of(make_vec(Corridor, 2)).endswith("allows no action in environment 0")
+        assert error_of(make_vec(Corridor, 2)).endswith("allows an action, got none in environment 0")
     with monkeypatch.context() as patched:
         patched.setattr(Corridor, "reset", lambda env, **_: 1 / 0)
         assert "ZeroDivisionError" in error_of(make_vec(Corridor, 2))
