@@ -296,6 +296,7 @@ def test_wrapped_environments_are_known_for_what_they_are() -> None:
     assert (frame_stack_of(changed), env_id(changed)) == (1, "ALE/Pong-v5")
 
 
+@pytest.mark.slow
 def test_the_replay_ratio_does_not_depend_on_the_number_of_environments() -> None:
     for num_envs in (1, 3, 8):
         envs = make_vec("CartPole-v1", num_envs, seed=0)

@@ -27,7 +27,7 @@ def test_an_example_is_short_and_runs(example: Path, tmp_path: Path, harness: Ha
     assert len(text.splitlines()) <= MOST_LINES
     shorter = tmp_path / "examples" / example.name
     shorter.parent.mkdir()
-    shorter.write_text(re.sub(r"(?<=steps=)[3-9]_000\b", "800", text))  # some updates, in place of all that it learns
+    shorter.write_text(re.sub(r"(?<=steps=)[3-9]_000\b", "600", text))  # some updates, in place of all that it learns
     run(harness, shorter, tmp_path)
 
 

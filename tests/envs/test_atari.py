@@ -155,7 +155,11 @@ def test_no_ops_are_drawn_from_1_to_30_evenly():
     assert ((counts[1:] - expected) ** 2 / expected).sum() < 59
 
 
-@pytest.mark.parametrize(("max_frames", "steps"), [(40, 60), (108_000, 350)], ids=["truncated", "terminated"])
+@pytest.mark.parametrize(
+    ("max_frames", "steps"),
+    [pytest.param(40, 60, marks=pytest.mark.slow), (108_000, 350)],
+    ids=["truncated", "terminated"],
+)
 def test_no_episode_starts_without_a_no_op_however_the_last_one_ended(max_frames, steps):
     """Of one or two no-ops the emulator draws 0 in a third of all cases, in each kind of restart."""
     protocol = dataclasses.replace(PROTOCOLS["nature"], noop_max=2, max_frames=max_frames)

@@ -188,11 +188,11 @@ def litter(run: Path) -> None:
     [
         ("RunCheckpoints.write", 4, 42),  # there are some to be removed, and new blocks to be written
         ("RunCheckpoints.point", 2, 4),
-        ("RunCheckpoints.forget_after", 1, 30),
+        pytest.param("RunCheckpoints.forget_after", 1, 30, marks=pytest.mark.slow),
         ("RunFolder.begin", 1, 10),
         ("RunCheckpoints.write", 18, 35),  # the last, at the last step
         ("train.plot_run", 1, 1),  # what is written after it
-        ("train.replace_file", 1, 4),
+        pytest.param("train.replace_file", 1, 4, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("stride", representative([1, 20], keep=[20]))

@@ -98,7 +98,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("kind", "is_sealed"),
     representative(
         itertools.product(KINDS, (False, True)),
-        keep=[("pickle", False), ("torch", True), ("numpy", True), ("python", False)],
+        keep=[("pickle", False), ("torch", True)],
     ),
 )
 def test_nothing_runs(

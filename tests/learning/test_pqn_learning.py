@@ -51,7 +51,10 @@ def values_of_the_chain(td_lambda: float) -> np.ndarray:
     "fields",
     [
         pytest.param({"td_lambda": 0.65}, marks=pytest.mark.slow),
-        HL_GAUSS | {"td_lambda": 0.5, "atoms": 21, "v_min": -0.5, "v_max": 1.5, "optimizer": "adam"},
+        pytest.param(
+            HL_GAUSS | {"td_lambda": 0.5, "atoms": 21, "v_min": -0.5, "v_max": 1.5, "optimizer": "adam"},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["scalar", "hl_gauss"],
 )

@@ -525,7 +525,7 @@ def test_a_refused_train_can_be_corrected_in_the_same_folder(capfd: pytest.Captu
     ("command", "words"),
     [
         (["-m", "pixelq.scripts.main", "train", "--env", "ALE/Pnog-v5"], "did you mean 'ALE/Pong-v5'?"),
-        (["SCRIPTS/evaluate.py", "nowhere"], "nowhere does not exist"),
+        pytest.param(["SCRIPTS/evaluate.py", "nowhere"], "nowhere does not exist", marks=pytest.mark.slow),
     ],
 )
 def test_wrong_input_in_a_process_of_its_own(tmp_path: Path, command: list[str], words: str) -> None:

@@ -201,6 +201,7 @@ def test_checkpoints_are_timed_and_weighed(
     assert "on disk" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_networks_and_replays_are_of_one_size() -> None:
     work = Work(num_envs=2, replay_capacity=300)
     ours, sb3 = (ENTRIES[name].make(work, "cpu") for name in ("pixelq", "sb3"))

@@ -152,7 +152,7 @@ def test_every_part_of_pqn_goes_on_exactly(tmp_path: Path, parts: str) -> None:
     assert [entry["exact"] for entry in resumed] == [True, True]
 
 
-@pytest.mark.parametrize("parts", representative(PARTS, keep={"schedules and resets", "memory"}))
+@pytest.mark.parametrize("parts", representative(PARTS, keep={"memory"}))
 def test_every_part_goes_on_exactly(tmp_path: Path, parts: str) -> None:
     """Killed at three moments, one of them before the first checkpoint."""
     trained = Trained(config=dataclasses.replace(TINY, **PARTS[parts]))

@@ -99,6 +99,7 @@ def assert_flat(samples: Samples, seconds: float) -> None:
     assert 0.75 < speeds[-1] / speeds[0] < 1.35
 
 
+@pytest.mark.slow
 @pytest.mark.linux
 def test_five_seconds(tmp_path: Path) -> None:
     """The handles alone, as memory and speed settle more slowly."""
