@@ -19,7 +19,9 @@ SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 train: $(VENV)/installed
 	$(BIN)/pixelq train --env $(ENV) --steps $(STEPS) $(if $(PRESET),--preset $(PRESET)) $(ARGS)
 
-test: lint types unit
+# Types are checked on what the tests leave idle of the cores.
+test: lint
+	+$(MAKE) --no-print-directory --jobs=2 types unit
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -43,7 +45,7 @@ coverage: $(VENV)/installed
 # of links to the packages that is on the path: here, and in any project that uses this environment.
 $(VENV)/installed: pyproject.toml constraints.txt | $(LINKS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	echo '$(CURDIR)/build/types' > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pixelq.pth"
 	touch $@
 

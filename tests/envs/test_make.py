@@ -204,7 +204,10 @@ def grey(picture):
     return cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (84, 84), interpolation=cv2.INTER_AREA)
 
 
-@pytest.mark.parametrize(("env_id", "protocol"), [("ALE/Pong-v5", "sticky"), ("ALE/Breakout-v5", "nature")])
+@pytest.mark.parametrize(
+    ("env_id", "protocol"),
+    [pytest.param("ALE/Pong-v5", "sticky", marks=pytest.mark.slow), ("ALE/Breakout-v5", "nature")],
+)
 def test_film_shows_the_very_game_that_is_played(env_id, protocol):
     film, envs = make_filmed(env_id, 4, protocol), make_vec(env_id, 1, 4, protocol)
     np.testing.assert_array_equal(film.reset()[0], envs.reset()[0])

@@ -149,6 +149,7 @@ def test_processes_change_nothing(run: Path, tmp_path: Path, monkeypatch: pytest
     assert (len(list(tmp_path.glob("*.imported"))), (tmp_path / "trap").exists()) == (2, False)
 
 
+@pytest.mark.slow
 def test_what_fails_in_a_process_is_told_of(run: Path, tmp_path: Path) -> None:
     broken = Path(shutil.copytree(checkpoints_of(run, "last")[0], tmp_path / "broken"))
     requests = [*requests_of(run), request_of(broken, 3, device="cpu")]

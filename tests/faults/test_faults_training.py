@@ -153,6 +153,7 @@ def test_a_second_failure_ends_the_run_also_when_it_was_resumed(tmp_path: Path) 
     assert [entry["exact"] for entry in resumed] == [True, True]
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_fails_is_played_again(tmp_path: Path) -> None:
     """Its games have a seed of their own, so it ends as if nothing had happened; so does the training beside it."""
     flags: dict[str, Any] = {"env": "tests/Failing-v0", "steps": 200, "evaluate_every": 100, "log_every": 10}

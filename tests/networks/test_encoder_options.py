@@ -196,6 +196,7 @@ def test_every_parameter_gets_a_gradient(name: str, layer_norm: bool) -> None:
         assert parameter.grad.abs().max() > 1e-6, key
 
 
+@pytest.mark.slow
 def test_options_do_not_break_a_compiled_graph() -> None:
     encoder = make_encoder("impala", (2, 24, 24), spectral_norm=True, adaptive_pool=2, layer_norm=True)
     network = QNetwork(encoder, ScalarHead(ActionStreams(encoder.out_features, 3, hidden=8)))

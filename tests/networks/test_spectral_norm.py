@@ -74,6 +74,7 @@ def test_spectral_norm_is_on_the_residual_convolutions_and_leaves_their_seeded_w
         assert torch.equal(weight, spectral[raw])
 
 
+@pytest.mark.slow
 def test_the_largest_singular_value_is_one() -> None:
     network = btr_encoder()
     layers = normalised(network).values()

@@ -272,6 +272,7 @@ def test_the_line_in_the_chart_follows_and_a_press_goes_there(page: Page) -> Non
     assert after["x"] - cursor["x"] == pytest.approx((box["width"] - 75) / LENGTH, abs=1)
 
 
+@pytest.mark.slow
 def test_without_its_film_the_episode_still_plays(browser: Browser, sections: list[Section], tmp_path: Path) -> None:
     data = {**sections[0].data, "film": base64.b64encode(b"no film").decode()}
     path = tmp_path / "report.html"
@@ -350,6 +351,7 @@ def test_states_of_the_map_are_chosen(page: Page, sections: list[Section]) -> No
     assert chosen() == other
 
 
+@pytest.mark.slow
 def test_names_of_actions_are_no_links(browser: Browser, sections: list[Section], tmp_path: Path) -> None:
     evil = '<a href="https://evil.example/">%{x}</a>'
     episode = dataclasses.replace(sections[0], data={**sections[0].data, "names": [evil, "LEFT", "RIGHT"]})

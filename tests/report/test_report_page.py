@@ -116,6 +116,7 @@ def test_text_of_runs_is_no_markup(opened: Opened) -> None:
 EVIL = '<a href="https://evil.example/">%{x}</a>'
 
 
+@pytest.mark.slow
 def test_no_label_of_a_run_is_a_link(browser: Browser, tmp_path: Path) -> None:
     runs = write_suite(tmp_path / "runs", GAMES, {"dqn": [[10.0, 7.0]]})
     runs.append(write_run(tmp_path / "runs" / EVIL.replace("/", "_"), "classic", EVIL))

@@ -185,6 +185,7 @@ def test_the_start_is_timed_up_to_the_first_step(tmp_path: Path, capfd: pytest.C
         startup_seconds("ALE/NoSuchGame-v5", 1, "cpu")
 
 
+@pytest.mark.slow
 def test_checkpoints_are_timed_and_weighed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -815,6 +815,7 @@ def pong_weights(folder: Path, seed: int) -> tuple[bytes, bytes]:
     return tensors(folder)
 
 
+@pytest.mark.slow
 def test_the_same_seed_ends_with_the_same_weights(tmp_path: Path) -> None:
     first, again, other = (pong_weights(tmp_path / name, seed) for name, seed in (("a", 7), ("b", 7), ("c", 8)))
     assert first == again
