@@ -45,7 +45,7 @@ coverage: $(VENV)/installed
 # of links to the packages that is on the path: here, and in any project that uses this environment.
 $(VENV)/installed: pyproject.toml constraints.txt | $(LINKS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	echo '$(CURDIR)/build/types' > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pixelq.pth"
 	touch $@
 

@@ -49,7 +49,7 @@ from pixelq.scripts.flags import train as train_flags
 from tests.support.fuzzing import JUNK, any_json, damaged
 from tests.support.small_agents import seal
 
-INPUTS = int(os.environ.get("PIXELQ_FUZZ", "600"))
+INPUTS = int(os.environ.get("PIXELQ_FUZZ", "400"))
 SEED = int(os.environ.get("PIXELQ_FUZZ_SEED", "0"))
 ONLY = os.environ.get("PIXELQ_FUZZ_ONLY", "")
 SHARES = {"agent": 0.37, "run": 0.35, "config": 0.08, "settings": 0.05, "tables": 0.12, "folder": 0.03}

@@ -367,6 +367,7 @@ def test_names_of_actions_are_no_links(browser: Browser, sections: list[Section]
     opened.close()
 
 
+@pytest.mark.slow
 def test_the_film_opens_where_the_choice_is_clearest(browser: Browser, sections: list[Section], url: str) -> None:
     best = np.sort(q_values_of(sections)[: LENGTH // 2], 1)
     opened = open_page(browser, url)

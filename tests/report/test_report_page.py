@@ -177,6 +177,7 @@ def test_names_of_agents_break_between_words_alone(browser: Browser, tmp_path: P
     opened.close()
 
 
+@pytest.mark.slow
 def test_a_phone_scrolls_one_way(browser: Browser, report: str) -> None:
     opened = open_page(browser, report, width=390, height=800)
     opened.page.wait_for_selector("#curves .main-svg")

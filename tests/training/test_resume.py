@@ -204,6 +204,7 @@ SHORT = dataclasses.replace(PROTOCOLS["sticky"], max_frames=400)
         pytest.param("ALE/Qbert-v5", SHORT, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_an_atari_run_goes_on_exactly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: str, protocol: Protocol | str
 ) -> None:
