@@ -198,10 +198,10 @@ SHORT = dataclasses.replace(PROTOCOLS["sticky"], max_frames=400)
 @pytest.mark.parametrize(
     ("env", "protocol"),
     [
-        pytest.param("ALE/Pong-v5", SHORT, marks=pytest.mark.slow),
+        ("ALE/Pong-v5", SHORT),
         ("ALE/Breakout-v5", dataclasses.replace(PROTOCOLS["nature"], max_frames=600)),
-        pytest.param("ALE/Breakout-v5", "nature", marks=pytest.mark.slow),
-        pytest.param("ALE/Qbert-v5", SHORT, marks=pytest.mark.slow),
+        ("ALE/Breakout-v5", "nature"),
+        ("ALE/Qbert-v5", SHORT),
     ],
 )
 @pytest.mark.slow
