@@ -115,6 +115,11 @@ def notes_of(envs: VectorEnv[Any, Any, Any]) -> tuple[str, ...]:
     return range_notes(envs.single_observation_space) if notes is None else tuple(notes)
 
 
+def unscaled_of(envs: VectorEnv[Any, Any, Any]) -> tuple[str, ...]:
+    """Return the keys of observations that may be colours and are not scaled as such; see `unscaled_parts`."""
+    return tuple(getattr(envs.unwrapped, "unscaled", ()))
+
+
 def has_time_limit(envs: VectorEnv[Any, Any, Any]) -> bool:
     """Return whether episodes are known to be truncated after some number of steps."""
     inner = envs.unwrapped

@@ -37,6 +37,7 @@ from pixelq.envs.interface import (
     restartable,
     restorable,
     share_environments,
+    unscaled_of,
     wrapper_with_statistics,
 )
 from pixelq.envs.observed import value_notes
@@ -197,8 +198,7 @@ class Collector:
             shown = self._reset()
             check_masks(self.agent, self.masks)
             is_told = self.agent.step > 0 or notes_of(self.envs)
-            unscaled = getattr(self.envs.unwrapped, "unscaled", ())
-            for sentence in () if is_told else value_notes(shown, unscaled):
+            for sentence in () if is_told else value_notes(shown, unscaled_of(self.envs)):
                 self.restarts.warn(sentence)
         if self.masks is not None:
             self.replay.keep_masks(self.agent.num_actions)
