@@ -12,6 +12,8 @@ PRESET ?=
 ARGS ?=
 PACKAGES := agents envs networks scripts
 LINKS := build/types/pixelq
+# Python compiles what is imported, once: an installation that compiles all of its packages takes a minute longer.
+export PYTHONDONTWRITEBYTECODE :=
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .PHONY: train test test-slow coverage lint types unit clean
@@ -45,7 +47,7 @@ coverage: $(VENV)/installed
 # of links to the packages that is on the path: here, and in any project that uses this environment.
 $(VENV)/installed: pyproject.toml constraints.txt | $(LINKS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	echo '$(CURDIR)/build/types' > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pixelq.pth"
 	touch $@
 
