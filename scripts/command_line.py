@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 import errno
+import functools
 import importlib
 import io
 import itertools
@@ -469,12 +470,14 @@ def _group_rule(kind: Any, prefix: str, text: str) -> Callable[[StructTypeInfo],
         text: Help text of that field, which is shown above its first group.
     """
 
+    parts_of = functools.lru_cache(maxsize=1)(_parts)  # tyro asks more than once for the same
+
     def rule(info: StructTypeInfo) -> StructConstructorSpec | None:
         if info.type is not kind:
             return None
         parts = [
             StructFieldSpec(f"part{i}", Annotated[part, _title(prefix, group, "" if i else text)], part())  # type: ignore[arg-type]
-            for i, (group, part) in enumerate(_parts(kind, prefix, info.default).items())
+            for i, (group, part) in enumerate(parts_of(kind, prefix, info.default).items())
         ]
         return StructConstructorSpec(join, tuple(parts))
 
