@@ -296,7 +296,7 @@ class AgentConfig:
     """On a GPU, launch an update as one captured graph (no effect on a CPU, and with parts of your own)."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
+        hints = _hints(type(self))
         for field in fields(self):
             value = plain(getattr(self, field.name))
             object.__setattr__(self, field.name, value)
@@ -469,6 +469,12 @@ class AgentConfig:
         """
         _check_known(values)
         return cls(**{name: from_json(value) if name in SCHEDULED else value for name, value in values.items()})
+
+
+@functools.cache
+def _hints(kind: type[AgentConfig]) -> Mapping[str, Any]:
+    """Return the types of a configuration's fields, which are found for most of the time that a check takes."""
+    return get_type_hints(kind)
 
 
 def _check_known(names: Iterable[str]) -> None:
