@@ -14,6 +14,7 @@ PACKAGES := agents envs networks scripts
 LINKS := build/types/pixelq
 # Python compiles what is imported, once: an installation that compiles all of its packages takes a minute longer.
 export PYTHONDONTWRITEBYTECODE :=
+INSTALL = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .PHONY: train test test-slow coverage lint types unit clean
@@ -38,6 +39,7 @@ unit: $(VENV)/installed
 
 # One test at a time, as some of them measure memory and speed.
 test-slow: $(VENV)/installed
+	$(INSTALL) '.[slow]'
 	PIXELQ_FULL=1 PIXELQ_FUZZ=100000 $(BIN)/pytest -m 'not gpu' --durations=20
 
 coverage: $(VENV)/installed
@@ -47,7 +49,7 @@ coverage: $(VENV)/installed
 # of links to the packages that is on the path: here, and in any project that uses this environment.
 $(VENV)/installed: pyproject.toml constraints.txt | $(LINKS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) '.[dev]'
 	echo '$(CURDIR)/build/types' > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pixelq.pth"
 	touch $@
 
