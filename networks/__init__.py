@@ -4,7 +4,7 @@ from pixelq.networks.action_masks import among_allowed
 from pixelq.networks.activations import Activation
 from pixelq.networks.base import DrawnFrom, Encoder, Init, pixels_to_float
 from pixelq.networks.categorical import CategoricalHead, CategoricalLoss
-from pixelq.networks.cnn import DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
+from pixelq.networks.cnn import CompactCNN, DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
 from pixelq.networks.encoders import make_encoder
 from pixelq.networks.hadamax import HadamaxCNN
 from pixelq.networks.heads import HeadLoss, ScalarHead, ScalarTargetHead, Target, ValueHead
@@ -25,6 +25,7 @@ __all__ = [
     "CategoricalHead",
     "CategoricalLoss",
     "ChannelNorm",
+    "CompactCNN",
     "DataEfficientCNN",
     "DrawnFrom",
     "Encoder",

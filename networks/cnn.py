@@ -1,4 +1,4 @@
-"""Convolutional encoders: Nature DQN's, data-efficient Rainbow's, IMPALA's and MinAtar's.
+"""Convolutional encoders: Nature DQN's, data-efficient Rainbow's, a compact one, IMPALA's and MinAtar's.
 
 All take images [B, C, H, W], scale uint8 by 1/255 and cast other types to float32 without scaling. With
 `features=None` the dense layer is left out and the features are the flattened convolution: a value head has its own
@@ -142,6 +142,37 @@ class DataEfficientCNN(Encoder):
     def forward(self, x: Tensor) -> Tensor:
         """Encode images [B, C, H, W] as features [B, out_features]."""
         maps = self.convolutions(pixels_to_float(x))  # [B, 64, H', W']
+        features: Tensor = self.dense(maps.flatten(1))
+        return features
+
+
+class CompactCNN(Encoder):
+    """A small network for small images, such as Atari's frames at 42×42, for CPUs.
+
+    Convolutions 16×6×6 stride 3 and 32×3×3 stride 2, then a dense layer; a ReLU after each. It is our own: at
+    42×42 Nature DQN's convolutions leave a single pixel, and so lose all positions, while these leave 6×6.
+    Input [B, C, H, W], output [B, out_features]; 42×42 images flatten to 1,152 features.
+
+    Args:
+        input_shape: [C, H, W] of one observation.
+        features: Width of the dense layer; None leaves it out.
+        layer_norm: Whether to normalise before each ReLU.
+
+    Raises:
+        ValueError: If `input_shape` is not an image's, or below 12×12.
+    """
+
+    def __init__(
+        self, input_shape: Sequence[int], features: int | None = 256, *, layer_norm: LayerNorm = False
+    ) -> None:
+        super().__init__()
+        shape = image_shape(input_shape, "CompactCNN", smallest=12)
+        self.convolutions, flat = _convolutions(shape, ((16, 6, 3), (32, 3, 2)), padding="valid", layer_norm=layer_norm)
+        self.dense, self.out_features = _dense(flat, features, layer_norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode images [B, C, H, W] as features [B, out_features]."""
+        maps = self.convolutions(pixels_to_float(x))  # [B, 32, H', W']
         features: Tensor = self.dense(maps.flatten(1))
         return features
 

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from pixelq.networks.activations import Activation, replace_relu
 from pixelq.networks.base import Encoder, Init, initialize
-from pixelq.networks.cnn import DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
+from pixelq.networks.cnn import CompactCNN, DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
 from pixelq.networks.hadamax import HadamaxCNN
 from pixelq.networks.mlp import MLP
 from pixelq.networks.norms import LayerNorm
 
-ENCODERS = ("auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "hadamax", "hadamax_deep")
+ENCODERS = ("auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "compact", "hadamax", "hadamax_deep")
 Layout = Literal["CHW", "HWC", "HW"]
 
 
@@ -82,9 +82,9 @@ def make_encoder(
     Args:
         name: "mlp"; "nature" (Mnih et al. 2015); "dopamine" (the same with SAME padding and Xavier initialisation,
             Castro et al. 2018); "impala" (Espeholt et al. 2018); "minatar" (Young & Tian 2019); "der", data-efficient
-            Rainbow's (van Hasselt et al. 2019); "hadamax" (Kooi et al. 2025) and its deeper variant "hadamax_deep"; or
-            "auto": "nature" for images of at least 36×36, "minatar" for smaller ones (not of stacks), "mlp" for vectors
-            and anything else.
+            Rainbow's (van Hasselt et al. 2019); "compact", for frames of about 42×42; "hadamax" (Kooi et al. 2025) and
+            its deeper variant "hadamax_deep"; or "auto": "nature" for images of at least 36×36, "minatar" for smaller
+            ones (not of stacks), "mlp" for vectors and anything else.
         shape: Shape of one observation, without the batch: a vector, [C, H, W], [H, W, C] or [H, W], or a stack of
             images, [S, C, H, W] or [S, H, W, C], which counts as one image of S · C channels; `image_layout` tells
             the images apart.
@@ -167,4 +167,6 @@ def _make_cnn(
         return NatureCNN(shape, features, padding="same", init=init or "xavier", layer_norm=layer_norm)
     if name == "der":
         return DataEfficientCNN(shape, features, layer_norm=layer_norm)
+    if name == "compact":
+        return CompactCNN(shape, features, layer_norm=layer_norm)
     return MinAtarCNN(shape, features, layer_norm=layer_norm)

@@ -270,7 +270,8 @@ class AgentConfig:
     reset_shrink: float = setting(0.5, "resets", least=0.0, most=1.0)
     """Share of the encoder's weights that a reset keeps (BBF 0.5, SR-SPR 0.8); the rest comes from a new encoder."""
     encoder: (
-        Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "hadamax", "hadamax_deep"] | str
+        Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "compact", "hadamax", "hadamax_deep"]
+        | str
     ) = setting("auto", "encoder")
     """Network from observation to features, built in or registered; auto takes mlp for vectors, nature for images,
     minatar for small ones."""

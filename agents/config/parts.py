@@ -10,7 +10,7 @@ from pixelq.agents.errors import InvalidConfig, UnregisteredPart
 
 Kind = Literal["encoder", "head", "target"]
 BUILT_IN: dict[Kind, tuple[str, ...]] = {
-    "encoder": ("auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "hadamax", "hadamax_deep"),
+    "encoder": ("auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "compact", "hadamax", "hadamax_deep"),
     "head": ("scalar", "categorical", "quantile", "implicit", "fqf"),
     "target": (),
 }

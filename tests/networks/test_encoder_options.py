@@ -139,7 +139,8 @@ def test_parameter_counts() -> None:
 
 # ReLUs: Nature's and Dopamine's convolutions, IMPALA's 2 in each of 6 blocks and its last; then the dense layer's.
 @pytest.mark.parametrize(
-    ("name", "count"), [("nature", 4), ("dopamine", 4), ("impala", 14), ("minatar", 2), ("der", 3), ("mlp", 2)]
+    ("name", "count"),
+    [("nature", 4), ("dopamine", 4), ("impala", 14), ("minatar", 2), ("der", 3), ("compact", 3), ("mlp", 2)],
 )
 def test_layer_norm_gives_each_relu_mean_zero_and_variance_one(name: str, count: int) -> None:
     network = make_encoder(name, (2, 40, 44), hidden=(64, 32), features=64, layer_norm=True)

@@ -15,6 +15,7 @@ from torch import nn
 from pixelq.networks import (
     MLP,
     ActionStreams,
+    CompactCNN,
     ImpalaCNN,
     ImplicitHead,
     MinAtarCNN,
@@ -175,6 +176,22 @@ def test_impala_equals_numpy() -> None:
     np.testing.assert_allclose(network(x).detach().numpy(), relu(h).reshape(2, -1), rtol=1e-4, atol=1e-5)
 
 
+def test_compact_cnn_equals_numpy() -> None:
+    network = CompactCNN((4, 42, 42))
+    x = images(3, 4, 42, 42)
+    h = np.maximum(numpy_conv(x.numpy() / 255, network.convolutions[0], 3), 0)  # type: ignore[arg-type]
+    assert h.shape == (3, 16, 13, 13)
+    h = np.maximum(numpy_conv(h, network.convolutions[2], 2), 0)  # type: ignore[arg-type]
+    assert h.shape == (3, 32, 6, 6)
+    weight, bias = weights(network.dense[0])
+    expected = np.maximum(h.reshape(3, -1) @ weight.T + bias, 0)
+    np.testing.assert_allclose(network(x).detach().numpy(), expected, atol=1e-5)
+    assert num_parameters(network) == (4 * 36 * 16 + 16) + (16 * 9 * 32 + 32) + (1_152 * 256 + 256)
+    assert CompactCNN((1, 12, 12), None).out_features == 32
+    with pytest.raises(ValueError, match="images for CompactCNN must be at least 12×12, got 11×42"):
+        make_encoder("compact", (4, 11, 42))
+
+
 def test_minatar_cnn_equals_numpy() -> None:
     network = MinAtarCNN((4, 10, 10))
     x = images(3, 4, 10, 10)
@@ -196,7 +213,7 @@ def test_mlp_equals_numpy() -> None:
     assert len(network.layers) == 4
 
 
-@pytest.mark.parametrize("name", ["nature", "dopamine", "impala", "minatar", "der", "mlp"])
+@pytest.mark.parametrize("name", ["nature", "dopamine", "impala", "minatar", "der", "compact", "mlp"])
 def test_uint8_is_scaled_once_and_float_not(name: str) -> None:
     network = make_encoder(name, (2, 40, 40), hidden=16, features=16)
     x = images(3, 2, 40, 40)
@@ -249,7 +266,7 @@ def test_image_layout(shape: tuple[int, ...], layout: str) -> None:
     assert image_layout(shape) == layout
 
 
-@pytest.mark.parametrize("name", ["auto", "nature", "dopamine", "impala", "minatar", "der"])
+@pytest.mark.parametrize("name", ["auto", "nature", "dopamine", "impala", "minatar", "der", "compact"])
 def test_channels_last_and_grey_images_give_the_features_of_channels_first(name: str) -> None:
     first = make_encoder(name, (3, 40, 44))
     last = make_encoder(name, (40, 44, 3))
@@ -279,7 +296,8 @@ def test_make_encoder_names() -> None:
 
 def test_errors_say_what_is_wrong() -> None:
     with pytest.raises(
-        ValueError, match=r"auto, mlp, nature, dopamine, impala, minatar, der, hadamax, hadamax_deep, got 'resnet'"
+        ValueError,
+        match=r"auto, mlp, nature, dopamine, impala, minatar, der, compact, hadamax, hadamax_deep, got 'resnet'",
     ):
         make_encoder("resnet", (4, 84, 84))
     for name in set(ENCODERS) - {"auto", "mlp"}:
