@@ -1,9 +1,13 @@
-"""`pixelq benchmark`: our training speed and memory beside those of other libraries, at the same work, in turns."""
+"""`pixelq benchmark`: our training speed beside those of other libraries at the same work, and races to a score."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
+import torch
 from rich.console import Console
 
 from pixelq.agents.config.device import resolve_device
@@ -11,6 +15,8 @@ from pixelq.agents.errors import RunFailed, UserError
 from pixelq.envs.ids import check_id, is_atari
 from pixelq.scripts.benchmarks.checkpoint_cost import checkpoint_costs, show_checkpoints
 from pixelq.scripts.benchmarks.peers import OURS
+from pixelq.scripts.benchmarks.race import Raced, conditions_of, entries_of, figures_of, race
+from pixelq.scripts.benchmarks.race_shown import draw_race, show_race
 from pixelq.scripts.benchmarks.sampling_cost import sampling_costs, show_sampling
 from pixelq.scripts.benchmarks.speed import check_entries, show, summarize, take_turns, title
 from pixelq.scripts.benchmarks.startup_cost import show_startup, startup_costs
@@ -27,32 +33,60 @@ def main(args: BenchmarkArgs) -> None:
     _check(args)
     device = resolve_device(args.device)
     console = Console(stderr=args.json == STDOUT, markup=False)
-    seconds = args.seconds / args.turns
-    if args.updates is not None:
+    num_envs, seconds = args.envs_of_each, args.seconds / args.turns
+    if args.to_score is not None:
+        figures = _race(args, args.to_score, device, console)
+    elif args.updates is not None:
         figures = update_costs(presets_of(args.updates), device, args.turns, seconds)
         show_costs(figures, console)
     elif args.sampling is not None:
-        figures = sampling_costs(args.sampling, args.num_envs, device, args.turns, seconds)
+        figures = sampling_costs(args.sampling, num_envs, device, args.turns, seconds)
         show_sampling(figures, console)
     elif args.checkpoints is not None:
-        figures = checkpoint_costs(args.env, args.checkpoints, args.num_envs, device)
+        figures = checkpoint_costs(args.env, args.checkpoints, num_envs, device)
         show_checkpoints(figures, console)
     elif args.startup:
-        figures = startup_costs(args.env, args.num_envs, device, args.turns)
+        figures = startup_costs(args.env, num_envs, device, args.turns)
         show_startup(figures, console)
     else:
-        work = Work(args.env, args.num_envs, args.replay_capacity)
+        work = Work(args.env, num_envs, args.replay_capacity)
         measured = take_turns([OURS, *check_entries(args.against, device)], work, device, args.turns, seconds)
         figures = summarize(measured, work, device)
         show(figures, console)
-        if args.picture is not None:
-            try:
-                draw_steps(figures["milliseconds_per_step"], title(figures), args.picture)
-            except OSError as error:
-                raise RunFailed(f"the picture cannot be written to {args.picture} ({error.strerror})") from error
-            console.print(f"picture in {args.picture}", markup=False)
+        _draw(args, lambda path: draw_steps(figures["milliseconds_per_step"], title(figures), path), console)
     if args.json is not None:
         write_json(figures, args.json, indent=2)
+
+
+def _race(args: BenchmarkArgs, to_score: float, device: torch.device, console: Console) -> dict[str, Any]:
+    """Race, and show how it ended, also if it was stopped; return the figures."""
+    entries = entries_of(args.presets, args.against, args.num_envs)
+    conditions = conditions_of(entries, args.env, to_score, device)
+    figures = figures_of([], conditions, args.seconds)
+
+    def keep(raced: Sequence[Raced]) -> None:
+        figures.update(figures_of(raced, conditions, args.seconds))
+        if args.json not in (None, STDOUT):
+            write_json(figures, args.json, indent=2)
+
+    try:
+        race(entries, conditions, args.seeds_to_race, args.seconds, keep)
+    finally:
+        if figures["runs"]:
+            show_race(figures, console)
+            _draw(args, lambda path: draw_race(figures, path), console)
+    return figures
+
+
+def _draw(args: BenchmarkArgs, draw: Callable[[Path], None], console: Console) -> None:
+    """Draw the picture, if one is wanted."""
+    if args.picture is None:
+        return
+    try:
+        draw(args.picture)
+    except OSError as error:
+        raise RunFailed(f"the picture cannot be written to {args.picture} ({error.strerror})") from error
+    console.print(f"picture in {args.picture}", markup=False)
 
 
 def _check(args: BenchmarkArgs) -> None:

@@ -15,6 +15,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from torch import nn
 from torch.nn import functional as F
 
+from pixelq.envs.protocols import PROTOCOLS, Protocol
 from pixelq.scripts.benchmarks.work import Work, update_ratio
 
 
@@ -128,14 +129,22 @@ def q_network(actions: int) -> nn.Module:
     )
 
 
-def game(env_id: str) -> gymnasium.Env[Any, Any]:
-    """Return one game in the script's wrappers, which play by the protocol `nature`."""
-    env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, frameskip=1, repeat_action_probability=0.0)
+def game(env_id: str, rules: Protocol = PROTOCOLS["nature"]) -> gymnasium.Env[Any, Any]:
+    """Return one game in the script's wrappers, which play by the protocol `nature`.
+
+    Args:
+        env_id: ID of an Atari environment.
+        rules: Other rules; wrappers that they have no need of are left out.
+    """
+    sticky = rules.repeat_action_probability
+    env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, frameskip=1, repeat_action_probability=sticky)
     meanings = env.unwrapped.get_action_meanings()  # type: ignore[attr-defined]
     env = wrappers.RecordEpisodeStatistics(env)
-    env = atari_wrappers.NoopResetEnv(env, noop_max=30)
+    if rules.noop_max:
+        env = atari_wrappers.NoopResetEnv(env, noop_max=rules.noop_max)
     env = atari_wrappers.MaxAndSkipEnv(env, skip=4)
-    env = atari_wrappers.EpisodicLifeEnv(env)
+    if rules.life_loss_ends_return:
+        env = atari_wrappers.EpisodicLifeEnv(env)
     if "FIRE" in meanings:
         env = atari_wrappers.FireResetEnv(env)
     env = atari_wrappers.ClipRewardEnv(env)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
-from multiprocessing.connection import Connection
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -16,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pixelq.agents.errors import UserError
-from pixelq.agents.evaluation.players import safe_path
 from pixelq.agents.learning.gradient import has_bfloat16
 from pixelq.agents.runs.machine import hardware
 from pixelq.scripts.benchmarks.peers import ENTRIES, OURS_BFLOAT16, OWN, PEERS, Turn, serve
+from pixelq.scripts.benchmarks.processes import process, receive
 from pixelq.scripts.benchmarks.roofline import measure_peaks, update_cost
 from pixelq.scripts.benchmarks.work import Work
 
@@ -52,12 +50,21 @@ def check_entries(against: str, device: torch.device) -> list[str]:
             raise UserError(f"--against must be names among {', '.join(known)}, got {name!r}")
         if name == OURS_BFLOAT16 and not has_bfloat16(device):
             raise UserError(f"--against has {name}, but this {device.type} does not compute in bfloat16; leave it out")
-        for module, requirement in ENTRIES[name].needs.items():
-            try:
-                importlib.import_module(module)
-            except ImportError:
-                raise UserError(f"{name} needs {module}: pip install {requirement}") from None
+        check_installed(name)
     return peers
+
+
+def check_installed(name: str) -> None:
+    """Check that what an entry needs is installed.
+
+    Raises:
+        UserError: If a module is not.
+    """
+    for module, requirement in ENTRIES[name].needs.items():
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            raise UserError(f"{name} needs {module}: pip install {requirement}") from None
 
 
 def take_turns(names: Sequence[str], work: Work, device: torch.device, turns: int, seconds: float) -> Measured:
@@ -75,45 +82,20 @@ def take_turns(names: Sequence[str], work: Work, device: torch.device, turns: in
         connections = {}
         for name in names:
             status.update(f"{name} fills its replay with {work.replay_capacity:,} steps")
-            connections[name] = stack.enter_context(_process(name, work, device.type))
-            _receive(name, connections[name])
+            connections[name] = stack.enter_context(process(serve, name, work, device.type))
+            receive(name, connections[name])
         for turn in range(turns):
             for name, connection in connections.items():
                 status.update(f"turn {turn + 1} of {turns}: {name}, {seconds:.0f} s")
                 connection.send(seconds)
-                measured.runs[name].append(_receive(name, connection))
+                measured.runs[name].append(receive(name, connection))
             for name, peak in measure_peaks(device).items():
                 measured.peaks[name] = max(peak, measured.peaks.get(name, 0.0))
         for name in (name for name in names if name in OWN):
             status.update(f"{name}, part by part, {seconds:.0f} s")
             connections[name].send(None)
-            measured.parts[name] = _receive(name, connections[name])
+            measured.parts[name] = receive(name, connections[name])
     return measured
-
-
-@contextmanager
-def _process(name: str, work: Work, device: str) -> Iterator[Connection]:
-    """Run a process that serves an entry while the context lasts, and yield the connection to it."""
-    context = multiprocessing.get_context("spawn")
-    connection, far_end = context.Pipe()
-    # Not a daemon, because daemons may have no children
-    process = context.Process(target=serve, args=(far_end, name, work, device))
-    with safe_path():
-        process.start()
-    far_end.close()  # so that the end of the process is noticed here
-    try:
-        yield connection
-    finally:
-        connection.close()
-        process.kill()  # it has nothing to save
-        process.join()
-
-
-def _receive(name: str, connection: Connection) -> Any:
-    try:
-        return connection.recv()
-    except EOFError:
-        raise RuntimeError(f"the process that measures {name} ended; the reason is printed above") from None
 
 
 def summarize(measured: Measured, work: Work, device: torch.device) -> dict[str, Any]:
