@@ -1,4 +1,4 @@
-# make train       trains on Pong for about five minutes; ENV=, STEPS=, PRESET= and ARGS= pass through
+# make train       trains on Pong for about five minutes, evaluates and films; ENV=, STEPS=, PRESET= and ARGS= pass through
 # make test        lint, types and tests, as CI runs them
 # make test-slow   the full forms of the tests that CI runs in short: hours
 # make coverage    which lines and branches the tests run; the pages are in build/coverage
@@ -17,7 +17,7 @@ SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 .PHONY: train test test-slow coverage lint types unit clean
 
 train: $(VENV)/installed
-	$(BIN)/pixelq train --env $(ENV) --steps $(STEPS) $(if $(PRESET),--preset $(PRESET)) $(ARGS)
+	$(BIN)/pixelq train --env $(ENV) --steps $(STEPS) --film $(if $(PRESET),--preset $(PRESET)) $(ARGS)
 
 # Types are checked on what the tests leave idle of the cores.
 test: lint

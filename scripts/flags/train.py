@@ -75,6 +75,8 @@ class TrainArgs:
     """Number of episodes in each evaluation during training."""
     final_episodes: int = 30
     """Number of episodes in the evaluation at the end."""
+    film: bool = False
+    """Film a game of the policy at the end, of a long one the first three minutes, as film.mp4 in the run's folder."""
     log_every: int = 1_000
     """Steps between rows of metrics.csv."""
     progress: Literal["auto", "bar", "line", "none"] = "auto"
@@ -114,11 +116,11 @@ class TrainArgs:
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 CHANGEABLE = frozenset(
-    {*COUNTS, "name", "device", "deterministic", "out", "progress", "resume", "callbacks", "track", "track_project"}
+    {*COUNTS, "name", "device", "deterministic", "film", "out", "progress", "resume", "callbacks", "track", "track_project"}
     | {"modules", "agent.cuda_graph"}
 )
 """Flags that may change when a run is resumed."""
-NOT_SAVED = frozenset({"callbacks", "device", "modules", "progress", "track", "track_project"})
+NOT_SAVED = frozenset({"callbacks", "device", "film", "modules", "progress", "track", "track_project"})
 """Flags that a run's folder does not choose."""
 
 

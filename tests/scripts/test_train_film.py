@@ -1,0 +1,42 @@
+"""The film at the end of a training: whole for a short game, cut for a long one, and none where nothing is drawn."""
+
+from pathlib import Path
+
+import imageio.v2 as imageio
+import pytest
+
+from pixelq.scripts import train
+from tests.support.runs import TINY, run_here, words
+
+
+def pictures_in(film: Path) -> int:
+    with imageio.get_reader(film) as reader:
+        return reader.count_frames()
+
+
+def test_a_training_ends_with_a_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "run"
+    flags = words(TINY, steps=20, evaluation_episodes=1, final_episodes=1, out=out)
+    ended = run_here(["train", *flags, "--film"])
+    assert ended.code == 0, ended
+    assert f"film      {out / 'film.mp4'}" in ended.out
+    assert pictures_in(out / "film.mp4") == 10  # Catch has nine steps
+    # Without the flag, a run that goes on leaves the film; with it, there is another, here of 0.8 s at 5 Hz
+    ended = run_here(["train", "--resume", "--out", str(out), "--steps", "40"])
+    assert ended.code == 0, ended
+    assert "film.mp4" not in ended.out
+    assert pictures_in(out / "film.mp4") == 10
+    monkeypatch.setattr(train, "FILM_SECONDS", 0.8)
+    ended = run_here(["train", "--resume", "--out", str(out), "--steps", "60", "--film"])
+    assert ended.code == 0, ended
+    assert pictures_in(out / "film.mp4") == 5
+
+
+def test_an_environment_without_pictures_ends_with_a_sentence(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    flags = ["--env", "pixelq/TMaze-v0", "--num-envs", "2", "--steps", "20", "--evaluation-episodes", "1"]
+    ended = run_here(["train", *flags, "--final-episodes", "1", "--out", str(out), "--device", "cpu", "--film"])
+    assert ended.code == 0, ended
+    assert ended.err.count("pixelq train: there is no film: ") == 1
+    assert (out / "final_evaluation.json").exists()
+    assert not (out / "film.mp4").exists()
