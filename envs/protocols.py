@@ -73,7 +73,7 @@ PROTOCOLS: dict[str, Protocol] = {
     # (BBF); settings as in Dopamine's labs/atari_100k.
     "100k": Protocol("100k", 0.0, 30, True, 0.001, 108_000),
     # Gallici et al. 2025, "Simplifying Deep Temporal Difference Learning" (PQN): EnvPool (Weng et al. 2022) as
-    # purejaxql's pqn_atari.yaml sets it, greedy test games included. Left out is what EnvPool's `episodic_life` does at a
+    # purejaxql's pqn_atari.yaml sets it, with greedy test games. Left out is what EnvPool's `episodic_life` does at a
     # lost life besides ending the return: it plays no-ops again and presses FIRE, in test games too. Its
     # `info["terminated"]` does not tell of the time limit, so programs that rely on it add games together; ours do not.
     # Where EnvPool presses FIRE, it plays one no-op less.

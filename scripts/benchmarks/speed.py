@@ -19,7 +19,19 @@ from pixelq.agents.errors import UserError
 from pixelq.agents.evaluation.players import safe_path
 from pixelq.agents.learning.gradient import has_bfloat16
 from pixelq.agents.runs.machine import hardware
-from pixelq.scripts.benchmarks.peers import ENTRIES, OURS_BFLOAT16, OWN, PEERS, Turn, serve
+from pixelq.scripts.benchmarks.peers import (
+    ENTRIES,
+    OURS,
+    OURS_BFLOAT16,
+    OWN,
+    PEERS,
+    PQN_ENTRIES,
+    Turn,
+    entries_of,
+    serve,
+)
+from pixelq.scripts.benchmarks.pqn_cost import pqn_cost
+from pixelq.scripts.benchmarks.pqn_work import PQNWork
 from pixelq.scripts.benchmarks.roofline import measure_peaks, update_cost
 from pixelq.scripts.benchmarks.work import Work
 
@@ -35,24 +47,27 @@ class Measured(NamedTuple):
     """Limits of the machine; see `measure_peaks`."""
 
 
-def check_entries(against: str, device: torch.device) -> list[str]:
+def check_entries(against: str, device: torch.device, algorithm: str = "dqn") -> list[str]:
     """Return the entries that a text names, if each of these libraries is installed.
 
     Args:
         against: Names with commas between them.
         device: Device of the benchmark.
+        algorithm: `dqn` or `pqn`.
 
     Raises:
         UserError: If one is unknown or not installed, or the device does not compute in its precision.
     """
     peers = list(dict.fromkeys(name.strip() for name in against.split(",")))
-    known = [*PEERS, OURS_BFLOAT16]
+    entries = PQN_ENTRIES if algorithm == "pqn" else ENTRIES
+    known = [name for name in PQN_ENTRIES if name != OURS] if algorithm == "pqn" else [*PEERS, OURS_BFLOAT16]
     for name in peers:
         if name not in known:
-            raise UserError(f"--against must be names among {', '.join(known)}, got {name!r}")
+            among = known[0] if len(known) == 1 else f"names among {', '.join(known)}"
+            raise UserError(f"--against must be {among}, got {name!r}")
         if name == OURS_BFLOAT16 and not has_bfloat16(device):
             raise UserError(f"--against has {name}, but this {device.type} does not compute in bfloat16; leave it out")
-        for module, requirement in ENTRIES[name].needs.items():
+        for module, requirement in entries[name].needs.items():
             try:
                 importlib.import_module(module)
             except ImportError:
@@ -60,7 +75,9 @@ def check_entries(against: str, device: torch.device) -> list[str]:
     return peers
 
 
-def take_turns(names: Sequence[str], work: Work, device: torch.device, turns: int, seconds: float) -> Measured:
+def take_turns(
+    names: Sequence[str], work: Work | PQNWork, device: torch.device, turns: int, seconds: float
+) -> Measured:
     """Measure entries in turn; while one is measured, the others wait.
 
     Args:
@@ -74,7 +91,7 @@ def take_turns(names: Sequence[str], work: Work, device: torch.device, turns: in
     with ExitStack() as stack, Console(stderr=True).status("") as status:
         connections = {}
         for name in names:
-            status.update(f"{name} fills its replay with {work.replay_capacity:,} steps")
+            status.update(f"{name} warms up with {work.replay_capacity:,} steps")
             connections[name] = stack.enter_context(_process(name, work, device.type))
             _receive(name, connections[name])
         for turn in range(turns):
@@ -92,7 +109,7 @@ def take_turns(names: Sequence[str], work: Work, device: torch.device, turns: in
 
 
 @contextmanager
-def _process(name: str, work: Work, device: str) -> Iterator[Connection]:
+def _process(name: str, work: Work | PQNWork, device: str) -> Iterator[Connection]:
     """Run a process that serves an entry while the context lasts, and yield the connection to it."""
     context = multiprocessing.get_context("spawn")
     connection, far_end = context.Pipe()
@@ -116,7 +133,7 @@ def _receive(name: str, connection: Connection) -> Any:
         raise RuntimeError(f"the process that measures {name} ended; the reason is printed above") from None
 
 
-def summarize(measured: Measured, work: Work, device: torch.device) -> dict[str, Any]:
+def summarize(measured: Measured, work: Work | PQNWork, device: torch.device) -> dict[str, Any]:
     """Return the figures as JSON values; a ratio is our median of steps per second over the peer's.
 
     Args:
@@ -130,7 +147,7 @@ def summarize(measured: Measured, work: Work, device: torch.device) -> dict[str,
         speeds = [turn.steps / turn.seconds for turn in turns]
         result: dict[str, Any] = {
             "name": name,
-            "version": ENTRIES[name].version(),
+            "version": entries_of(work)[name].version(),
             "steps_per_second": median(speeds),
             "updates_per_second": median(turn.updates / turn.seconds for turn in turns),
             "peak_memory_mib": max(turn.peak_memory_mib for turn in turns),
@@ -143,7 +160,7 @@ def summarize(measured: Measured, work: Work, device: torch.device) -> dict[str,
             result["peak_device_memory_mib"] = max(turn.peak_device_memory_mib or 0.0 for turn in turns)
         results.append(result)
     # Bounds of our own entries
-    cost = update_cost(work, device)
+    cost = pqn_cost(work, device) if isinstance(work, PQNWork) else update_cost(work, device)
     own = [result for result in results if result["name"] in OWN]
     for result in own:
         precision = "bfloat16" if result["name"] == OURS_BFLOAT16 else "float32"
@@ -186,7 +203,7 @@ def show(figures: dict[str, Any], console: Console) -> None:
     table = Table(
         title=title(figures),
         caption="steps/s: median (min–max) over turns; a step is four frames. Peak MiB: memory of the process with "
-        f"{figures['work']['replay_capacity']:,} rows of replay.",
+        f"{figures['work']['replay_capacity']:,} rows of {'a rollout' if 'rollout_length' in figures['work'] else 'replay'}.",
     )
     table.add_column("name")
     for heading in ("version", "steps/s", "updates/s", "peak MiB"):

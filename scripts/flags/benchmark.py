@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pixelq.agents.errors import UserError
+from pixelq.scripts.benchmarks.pqn_work import PQN_ENVS
 from pixelq.scripts.benchmarks.work import LEAST_ROWS, least_capacity
 from pixelq.scripts.command_line import check_least, optional_value, parse
 
@@ -24,6 +25,9 @@ class BenchmarkArgs:
     replay is full before the first turn.
     """
 
+    algorithm: Literal["dqn", "pqn"] = "dqn"
+    """What to train: dqn, or pqn with 128 environments by default, 32 steps of each in a rollout, and two epochs of 32
+    minibatches, against cleanrl (our own version of the loop in its pqn_atari_envpool.py) on our environments."""
     against: str = "sb3"
     """Entries to compare with, with commas between them: sb3 (stable-baselines3), tianshou, cleanrl (no package; our
     own version of the loop in its dqn_atari.py), pixelq-bfloat16 (our agent with the products of an update in
@@ -61,7 +65,10 @@ def read(arguments: Sequence[str]) -> BenchmarkArgs:
     Raises:
         UserError: If they do not fit.
     """
-    args = parse(BenchmarkArgs, "benchmark", optional_value(arguments, "--json"))
+    arguments = optional_value(arguments, "--json")
+    args = parse(BenchmarkArgs, "benchmark", arguments)
+    if args.algorithm == "pqn":
+        args = parse(BenchmarkArgs, "benchmark", arguments, BenchmarkArgs(against="cleanrl", num_envs=PQN_ENVS))
     if not 0 < args.seconds < math.inf:
         raise UserError(f"--seconds must be a positive number, got {args.seconds}")
     modes = {
@@ -73,6 +80,8 @@ def read(arguments: Sequence[str]) -> BenchmarkArgs:
     chosen = [flag for flag, is_given in modes.items() if is_given]
     if len(chosen) > 1:
         raise UserError(f"{chosen[0]} and {chosen[1]} measure different things; give only one of them")
+    if args.algorithm != "dqn" and chosen:
+        raise UserError(f"{chosen[0]} measures DQN alone; leave out --algorithm {args.algorithm}")
     if args.picture is not None and chosen:
         raise UserError(f"--picture draws the parts of a step, which {chosen[0]} does not measure; leave it out")
     if args.picture is not None and args.picture.suffix not in PICTURES:

@@ -116,7 +116,19 @@ class TrainArgs:
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 CHANGEABLE = frozenset(
-    {*COUNTS, "name", "device", "deterministic", "film", "out", "progress", "resume", "callbacks", "track", "track_project"}
+    {
+        *COUNTS,
+        "name",
+        "device",
+        "deterministic",
+        "film",
+        "out",
+        "progress",
+        "resume",
+        "callbacks",
+        "track",
+        "track_project",
+    }
     | {"modules", "agent.cuda_graph"}
 )
 """Flags that may change when a run is resumed."""

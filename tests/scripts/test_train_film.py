@@ -5,6 +5,7 @@ from pathlib import Path
 import imageio.v2 as imageio
 import pytest
 
+from pixelq.envs import InvalidEnv
 from pixelq.scripts import train
 from tests.support.runs import TINY, run_here, words
 
@@ -32,11 +33,15 @@ def test_a_training_ends_with_a_film(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert pictures_in(out / "film.mp4") == 5
 
 
-def test_an_environment_without_pictures_ends_with_a_sentence(tmp_path: Path) -> None:
+def test_an_environment_without_pictures_ends_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def film(*_: object, **__: object) -> float:
+        raise InvalidEnv("it draws no pictures")
+
+    monkeypatch.setattr(train, "film", film)
     out = tmp_path / "run"
-    flags = ["--env", "pixelq/TMaze-v0", "--num-envs", "2", "--steps", "20", "--evaluation-episodes", "1"]
-    ended = run_here(["train", *flags, "--final-episodes", "1", "--out", str(out), "--device", "cpu", "--film"])
+    flags = words(TINY, steps=20, evaluation_episodes=1, final_episodes=1, out=out)
+    ended = run_here(["train", *flags, "--film"])
     assert ended.code == 0, ended
-    assert ended.err.count("pixelq train: there is no film: ") == 1
+    assert ended.err.count("pixelq train: there is no film: it draws no pictures\n") == 1
+    assert "film" not in ended.out
     assert (out / "final_evaluation.json").exists()
-    assert not (out / "film.mp4").exists()
