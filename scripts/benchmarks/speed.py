@@ -200,10 +200,11 @@ def title(figures: dict[str, Any]) -> str:
 
 def show(figures: dict[str, Any], console: Console) -> None:
     """Print the figures of `summarize`: a table, the bounds, and the parts of a step."""
+    stored = "a rollout" if "rollout_length" in figures["work"] else "replay"
     table = Table(
         title=title(figures),
         caption="steps/s: median (min–max) over turns; a step is four frames. Peak MiB: memory of the process with "
-        f"{figures['work']['replay_capacity']:,} rows of {'a rollout' if 'rollout_length' in figures['work'] else 'replay'}.",
+        f"{figures['work']['replay_capacity']:,} rows of {stored}.",
     )
     table.add_column("name")
     for heading in ("version", "steps/s", "updates/s", "peak MiB"):

@@ -55,8 +55,8 @@ class TrainArgs:
     seed: int = 0
     """Seed of the weights, the games and every random choice."""
     protocol: ProtocolName = "sticky"
-    """Rules of Atari games: Machado et al. 2018, Mnih et al. 2015, the 100k benchmark (van Hasselt et al. 2019), or PQN's
-    (Gallici et al. 2025); by default the preset's own."""
+    """Rules of Atari games: Machado et al. 2018, Mnih et al. 2015, the 100k benchmark (van Hasselt et al. 2019), or
+    PQN's (Gallici et al. 2025); by default the preset's own."""
     device: str = "auto"
     """Device to learn on: auto (a GPU if there is one), cpu or cuda."""
     deterministic: bool = False
