@@ -10,6 +10,8 @@ ENV ?= ALE/Pong-v5
 STEPS ?= 40000
 PRESET ?=
 ARGS ?=
+# At most a minute for the end: games of up to five minutes of play, and a film of one.
+END := --film --final-episode-steps 4500
 PACKAGES := agents envs networks scripts
 LINKS := build/types/pixelq
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
@@ -17,7 +19,7 @@ SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 .PHONY: train test test-slow coverage lint types unit clean
 
 train: $(VENV)/installed
-	$(BIN)/pixelq train --env $(ENV) --steps $(STEPS) --film $(if $(PRESET),--preset $(PRESET)) $(ARGS)
+	$(BIN)/pixelq train --env $(ENV) --steps $(STEPS) $(END) $(if $(PRESET),--preset $(PRESET)) $(ARGS)
 
 # Types are checked on what the tests leave idle of the cores.
 test: lint

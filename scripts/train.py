@@ -20,6 +20,7 @@ from pixelq.agents import DQN, PQN, AgentConfig, Callback, InvalidCheckpoint, In
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import RunFailed, UserError
+from pixelq.agents.evaluation.evaluate import LIMIT
 from pixelq.agents.evaluation.film import check_films
 from pixelq.agents.evaluation.scoring import Request, Score, checkpoints_of, film, request_of, score
 from pixelq.agents.kinds import kind_of, load
@@ -236,7 +237,10 @@ def evaluate_saved(args: TrainArgs) -> Score:
     """Play the best policy of the run in games that neither the training nor the choice of the best has seen."""
     assert args.out is not None
     (best,) = checkpoints_of(args.out, None)
-    return score(request_of(best, args.final_episodes, device=args.device))[1]
+    limit, own = args.final_episode_steps, args.max_episode_steps or LIMIT
+    if not is_atari(args.env) or (limit is not None and limit >= own):
+        limit = None
+    return score(request_of(best, args.final_episodes, device=args.device, max_episode_steps=limit))[1]
 
 
 def _film(request: Request, path: Path) -> Path | None:

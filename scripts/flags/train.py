@@ -75,6 +75,9 @@ class TrainArgs:
     """Number of episodes in each evaluation during training."""
     final_episodes: int = 30
     """Number of episodes in the evaluation at the end."""
+    final_episode_steps: int | None = None
+    """Steps after which an Atari game of the evaluation at the end is cut off, if its own limit is not lower; None for
+    that limit."""
     film: bool = False
     """Film a game of the policy at the end, of a long one the first three minutes, as film.mp4 in the run's folder."""
     log_every: int = 1_000
@@ -116,23 +119,13 @@ class TrainArgs:
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 CHANGEABLE = frozenset(
-    {
-        *COUNTS,
-        "name",
-        "device",
-        "deterministic",
-        "film",
-        "out",
-        "progress",
-        "resume",
-        "callbacks",
-        "track",
-        "track_project",
-    }
-    | {"modules", "agent.cuda_graph"}
+    {*COUNTS, "name", "device", "deterministic", "out", "progress", "resume", "callbacks", "track", "track_project"}
+    | {"film", "final_episode_steps", "modules", "agent.cuda_graph"}
 )
 """Flags that may change when a run is resumed."""
-NOT_SAVED = frozenset({"callbacks", "device", "film", "modules", "progress", "track", "track_project"})
+NOT_SAVED = frozenset(
+    {"callbacks", "device", "film", "final_episode_steps", "modules", "progress", "track", "track_project"}
+)
 """Flags that a run's folder does not choose."""
 
 
@@ -150,6 +143,7 @@ def read(arguments: Sequence[str]) -> TrainArgs:
         args = replace(args, out=user_path(args.out))
     args = replace(args, modules=split_modules(args.modules))
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
+    check_least(("--final-episode-steps", args.final_episode_steps, 1))
     check_least(("--max-episode-steps", args.max_episode_steps, 1), ("--frame-size", args.frame_size, 1))
     if args.track_project is not None and not args.track:
         raise UserError("--track-project names a project of --track; give that too, or leave it out")
