@@ -7,6 +7,7 @@ import pytest
 
 from pixelq.envs import InvalidEnv
 from pixelq.scripts import train
+from pixelq.scripts.flags.train import TrainArgs
 from tests.support.runs import TINY, run_here, words
 
 
@@ -45,3 +46,25 @@ def test_an_environment_without_pictures_ends_with_a_sentence(tmp_path: Path, mo
     assert ended.err.count("pixelq train: there is no film: it draws no pictures\n") == 1
     assert "film" not in ended.out
     assert (out / "final_evaluation.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("env", "own", "given", "played"),
+    [
+        ("ALE/Pong-v5", None, 4_500, 4_500),
+        ("ALE/Pong-v5", 300, 4_500, None),
+        ("ALE/Pong-v5", None, 27_000, None),
+        ("ALE/Pong-v5", None, None, None),
+        ("CartPole-v1", None, 4_500, None),
+    ],
+)
+def test_games_of_the_last_evaluation_are_cut_off_unless_their_own_limit_is_lower(
+    monkeypatch: pytest.MonkeyPatch, env: str, own: int | None, given: int | None, played: int | None
+) -> None:
+    asked: list[int | None] = []
+    monkeypatch.setattr(train, "checkpoints_of", lambda *_: [Path("best")])
+    monkeypatch.setattr(train, "request_of", lambda *_, max_episode_steps, **__: asked.append(max_episode_steps))
+    monkeypatch.setattr(train, "score", lambda _: (None, None))
+    args = TrainArgs(env=env, out=Path("run"), max_episode_steps=own, final_episode_steps=given)
+    train.evaluate_saved(args)
+    assert asked == [played]
