@@ -1,4 +1,4 @@
-# make train       trains on Pong for about five minutes; ENV=, STEPS=, PRESET= and ARGS= pass through
+# make train       trains on Pong for about five minutes, evaluates and films; ENV=, STEPS=, PRESET= and ARGS= pass through
 # make test        lint, types and tests, as CI runs them
 # make test-slow   the full forms of the tests that CI runs in short: hours
 # make coverage    which lines and branches the tests run; the pages are in build/coverage
@@ -10,6 +10,8 @@ ENV ?= ALE/Pong-v5
 STEPS ?= 40000
 PRESET ?=
 ARGS ?=
+# At most a minute for the end: games of up to five minutes of play, and a film of one.
+END := --film --final-episode-steps 4500
 PACKAGES := agents envs networks scripts
 LINKS := build/types/pixelq
 # Python compiles what is imported, once: an installation that compiles all of its packages takes a minute longer.
@@ -20,7 +22,7 @@ SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 .PHONY: train test test-slow coverage lint types unit clean
 
 train: $(VENV)/installed
-	$(BIN)/pixelq train --env $(ENV) --steps $(STEPS) $(if $(PRESET),--preset $(PRESET)) $(ARGS)
+	$(BIN)/pixelq train --env $(ENV) --steps $(STEPS) $(END) $(if $(PRESET),--preset $(PRESET)) $(ARGS)
 
 # Types are checked on what the tests leave idle of the cores.
 test: lint

@@ -119,6 +119,7 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         self.action_space = native.action_space
         self.action_meanings = tuple(action.name for action in native.ale.get_action_set())
         self._num_actions = len(self.action_meanings)
+        self._fires = protocol.fire_at_start and "FIRE" in self.action_meanings  # at the start of an episode
         self._game = _game_text(self.env_id, protocol, self.action_meanings, self._flicker.options)
         self._log = ActionLog(bases, self._num_actions)
         self.plays = 0  # resets and steps so far; see `plays.py`
@@ -307,12 +308,13 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
             stack_num=self.frame_stack,
             frameskip=FRAMES_PER_STEP,
             maxpool=True,
-            # The emulator draws a number below the greatest, 0 included; `_redraw_no_ops` draws again where it is 0.
-            noop_max=self.protocol.noop_max + 1 if self.protocol.noop_max else 0,
+            # The emulator draws a number below the greatest, 0 included, and plays one no-op less if FIRE follows;
+            # `_redraw_no_ops` draws again where that is none, or too many because the game has no FIRE.
+            noop_max=self.protocol.noop_max + 1 + self.protocol.fire_at_start if self.protocol.noop_max else 0,
             episodic_life=False,  # it would restart the whole game at each lost life
             life_loss_info=False,
             reward_clipping=False,
-            use_fire_reset=False,
+            use_fire_reset=self.protocol.fire_at_start,
         )
 
     def _wake(self, native: Native) -> None:
@@ -333,9 +335,10 @@ class AtariVec(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]]):
         return observations, info
 
     def _redraw_no_ops(self, native: Native, began: Flags, observations: Observations, info: dict[str, Any]) -> None:
-        """Reset those of the environments in `began` [N] again, in place, whose new episode started without a no-op."""
+        """Reset those of the environments in `began` [N] again, in place, that started with no no-op or too many."""
         while self.protocol.noop_max:
-            mask = began & (info["episode_frame_number"] == 0)
+            no_ops = info["episode_frame_number"] - self._fires
+            mask = began & ((no_ops < 1) | (no_ops > self.protocol.noop_max))
             if not mask.any():
                 break
             again, info_again = native.reset(options={"reset_mask": mask})
@@ -456,5 +459,6 @@ def _game_text(
     )
     rules = ", ".join(f"{name}={getattr(protocol, name)!r}" for name in names)
     rules += ", noop_min=1" if protocol.noop_max else ""
+    rules += ", fire_at_start=True" if protocol.fire_at_start else ""
     ending = "".join(f", {option!r}" for option in options)
     return f"({env_id!r}, Protocol({rules}), {action_meanings!r}{ending})"

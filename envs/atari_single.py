@@ -129,6 +129,8 @@ class AtariGame(gymnasium.Env[NDArray[np.uint8], np.int64]):
             self._ale.act(ale_py.Action.NOOP)
             if self._ale.game_over():
                 self._ale.reset_game()
+        if self.protocol.fire_at_start and ale_py.Action.FIRE in self._actions:
+            self._ale.act(ale_py.Action.FIRE)
         self._screens[1] = self._colours[1] = 0
         self._look(0)
         self._frames, self._lives = 0, self._ale.lives()

@@ -51,8 +51,8 @@ def make_vec(
             `Preparation`.
         num_envs: Number of copies N.
         seed: Non-negative seed; two different seeds share no environment.
-        protocol: `sticky`, `nature`, `100k`, one of them with flicker as in `sticky+flicker=0.5`, or a `Protocol`.
-            Only Atari games depend on it.
+        protocol: `sticky`, `nature`, `100k`, `envpool`, one of them with flicker as in `sticky+flicker=0.5`, or a
+            `Protocol`. Only Atari games depend on it.
         full_action_space: Atari only: whether to use all 18 joystick actions instead of the game's own.
         num_threads: Atari only: number of emulation threads, 0 for one per core of the machine.
         frame_stack: Number of pictures in an observation, 1 to 16, those from before the episode black; None for 4 on

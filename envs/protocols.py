@@ -39,6 +39,8 @@ class Protocol:
     These are the flickering games of Hausknecht and Stone 2015, "Deep Recurrent Q-Learning for Partially Observable
     MDPs".
     """
+    fire_at_start: bool = False
+    """Whether FIRE is pressed for one frame after the no-ops, in games that have it among their actions."""
 
     def __post_init__(self) -> None:
         if "+flicker=" in self.name:
@@ -70,6 +72,12 @@ PROTOCOLS: dict[str, Protocol] = {
     # 100,000 agent steps, then 100 episodes of the last policy: van Hasselt et al. 2019 (DER) and Schwarzer et al. 2023
     # (BBF); settings as in Dopamine's labs/atari_100k.
     "100k": Protocol("100k", 0.0, 30, True, 0.001, 108_000),
+    # Gallici et al. 2025, "Simplifying Deep Temporal Difference Learning" (PQN): EnvPool (Weng et al. 2022) as
+    # purejaxql's pqn_atari.yaml sets it, with greedy test games. Left out is what EnvPool's `episodic_life` does at a
+    # lost life besides ending the return: it plays no-ops again and presses FIRE, in test games too. Its
+    # `info["terminated"]` does not tell of the time limit, so programs that rely on it add games together; ours do not.
+    # Where EnvPool presses FIRE, it plays one no-op less.
+    "envpool": Protocol("envpool", 0.0, 30, True, 0.0, 108_000, fire_at_start=True),
 }
 """Protocols by name."""
 

@@ -15,6 +15,7 @@ from pixelq.agents.errors import RunFailed, UserError
 from pixelq.envs.ids import check_id, is_atari
 from pixelq.scripts.benchmarks.checkpoint_cost import checkpoint_costs, show_checkpoints
 from pixelq.scripts.benchmarks.peers import OURS
+from pixelq.scripts.benchmarks.pqn_work import PQNWork
 from pixelq.scripts.benchmarks.race import Raced, conditions_of, entries_of, figures_of, race
 from pixelq.scripts.benchmarks.race_shown import draw_race, show_race
 from pixelq.scripts.benchmarks.sampling_cost import sampling_costs, show_sampling
@@ -49,8 +50,10 @@ def main(args: BenchmarkArgs) -> None:
         figures = startup_costs(args.env, num_envs, device, args.turns)
         show_startup(figures, console)
     else:
-        work = Work(args.env, num_envs, args.replay_capacity)
-        measured = take_turns([OURS, *check_entries(args.against, device)], work, device, args.turns, seconds)
+        is_pqn = args.algorithm == "pqn"
+        work = PQNWork(args.env, num_envs) if is_pqn else Work(args.env, num_envs, args.replay_capacity)
+        names = [OURS, *check_entries(args.against, device, args.algorithm)]
+        measured = take_turns(names, work, device, args.turns, seconds)
         figures = summarize(measured, work, device)
         show(figures, console)
         _draw(args, lambda path: draw_steps(figures["milliseconds_per_step"], title(figures), path), console)

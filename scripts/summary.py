@@ -14,13 +14,14 @@ from pixelq.envs.named import modules_to_trust
 from pixelq.scripts.flags.train import TrainArgs
 
 
-def summary(args: TrainArgs, result: Score, curve: Path) -> str:
+def summary(args: TrainArgs, result: Score, curve: Path, film: Path | None = None) -> str:
     """Return the lines about a run that has ended.
 
     Args:
         args: Its flags.
         result: The evaluation of its policy.
         curve: The picture of its curve.
+        film: The film of a game, if there is one.
     """
     assert args.out is not None
     out, stop = args.out, stop_of(read_config(args.out))
@@ -33,6 +34,7 @@ def summary(args: TrainArgs, result: Score, curve: Path) -> str:
         "run": out,
         "policy": f"{result.request.checkpoint}   (figures in {out / FINAL_EVALUATION})",
         "curve": f"{curve}   ({all_curves})",
+        **({} if film is None else {"film": f"{film}   (open it in a browser or a player to watch the policy)"}),
         "evaluate": _command("pixelq", "evaluate", out, "--video", out / "video", *imports),
         "go on": _command("pixelq", "train", "--resume", "--out", out, *_again(args, stop), *imports),
     }

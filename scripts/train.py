@@ -20,7 +20,9 @@ from pixelq.agents import DQN, PQN, AgentConfig, Callback, InvalidCheckpoint, In
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import RunFailed, UserError
-from pixelq.agents.evaluation.scoring import Score, checkpoints_of, request_of, score
+from pixelq.agents.evaluation.evaluate import LIMIT
+from pixelq.agents.evaluation.film import check_films
+from pixelq.agents.evaluation.scoring import Request, Score, checkpoints_of, film, request_of, score
 from pixelq.agents.kinds import kind_of, load
 from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_checkpoint
@@ -29,7 +31,7 @@ from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.checkpoint import read_run_state
 from pixelq.agents.storage.files import replace_file
 from pixelq.agents.storage.pointers import CHECKPOINTS
-from pixelq.envs import check_imported, is_atari, make_vec, with_flicker
+from pixelq.envs import EnvironmentFailed, InvalidEnv, check_imported, is_atari, make_vec, with_flicker
 from pixelq.envs.ids import check_id, short_name
 from pixelq.scripts.callbacks import make_callbacks, parse_callbacks
 from pixelq.scripts.evaluate import describe
@@ -41,6 +43,10 @@ from pixelq.scripts.tracking import make_trackers, say_untracked
 
 RUNS = Path("runs")
 """Folder of the runs that are given no other."""
+FILM = "film.mp4"
+"""Name of the film in a run's folder."""
+FILM_SECONDS = 180.0
+"""Most seconds of play in it: a game may last half an hour."""
 
 
 def main(args: TrainArgs) -> None:
@@ -49,6 +55,8 @@ def main(args: TrainArgs) -> None:
         warnings.showwarning = lambda message, *_, **__: print(f"pixelq train: {message}", file=sys.stderr)
         if args.deterministic:
             _use_deterministic_algorithms(args)
+        if args.film:
+            check_films()
         import_modules(args.modules)  # --env and --wrappers name some too
         names = parse_callbacks(args.callbacks)
         args = dataclasses.replace(args, callbacks=tuple(map(str, names)))
@@ -221,14 +229,28 @@ def _learn(agent: DQN | PQN, envs: Any, args: TrainArgs, callbacks: Sequence[Cal
     except (InvalidCheckpoint, InvalidRun) as error:  # whoever gave the command is not to blame
         raise RunFailed(f"the run has taken its last step, but what it saved cannot be read: {error}") from error
     print(describe(result))
-    print("\n" + summary(args, result, curve))
+    film_path = _film(result.request, args.out / FILM) if args.film else None
+    print("\n" + summary(args, result, curve, film_path))
 
 
 def evaluate_saved(args: TrainArgs) -> Score:
     """Play the best policy of the run in games that neither the training nor the choice of the best has seen."""
     assert args.out is not None
     (best,) = checkpoints_of(args.out, None)
-    return score(request_of(best, args.final_episodes, device=args.device))[1]
+    limit, own = args.final_episode_steps, args.max_episode_steps or LIMIT
+    if not is_atari(args.env) or (limit is not None and limit >= own):
+        limit = None
+    return score(request_of(best, args.final_episodes, device=args.device, max_episode_steps=limit))[1]
+
+
+def _film(request: Request, path: Path) -> Path | None:
+    """Film a game that the evaluation did not play, and return the film; None, and a line on stderr, without one."""
+    try:
+        film(request, path, most_seconds=FILM_SECONDS)
+    except (InvalidEnv, InvalidRun, RunFailed, EnvironmentFailed) as error:
+        print(f"pixelq train: there is no film: {error}", file=sys.stderr)
+        return None
+    return path
 
 
 if __name__ == "__main__":

@@ -460,7 +460,7 @@ def quick_recurrent() -> AgentConfig:
     )
 
 
-@_preset("nature")
+@_preset("envpool")
 def pqn() -> AgentConfig:
     """PQN, Gallici et al. 2025 (arXiv:2407.04811): λ-returns of rollouts, no replay; run it with 128 environments.
 
@@ -469,8 +469,8 @@ def pqn() -> AgentConfig:
 
     Differences from the program: a truncated episode bootstraps from its last observation, where the program counts it
     as terminated; the step that only resets an environment is not learned from; the first step of a rollout is taken
-    with the weights before the updates, which run while it is played; and the games are played by our `nature`, where
-    EnvPool plays no-ops after each lost life.
+    with the weights before the updates, which run while it is played; and the protocol `envpool` leaves out the no-ops
+    and the press of FIRE that EnvPool plays after each lost life.
     """
     program_to_ours = 2  # ratio of the losses, and so of the gradients
     return AgentConfig(
@@ -495,7 +495,7 @@ def pqn() -> AgentConfig:
     )
 
 
-@_preset("nature")
+@_preset("envpool")
 def pqn_hadamax() -> AgentConfig:
     """PQN with the Hadamax encoder, Kooi et al. 2025 (arXiv:2505.15345); run it with 128 environments.
 
@@ -505,7 +505,7 @@ def pqn_hadamax() -> AgentConfig:
     return replace(pqn(), encoder="hadamax", activation="gelu", initialization="auto")
 
 
-@_preset("nature")
+@_preset("envpool")
 def pqn_hl_gauss() -> AgentConfig:
     """PQN with a deeper Hadamax, HL-Gauss (Farebrother et al. 2024) and dueling; run it with 128 environments.
 
@@ -529,7 +529,7 @@ def pqn_hl_gauss() -> AgentConfig:
     )
 
 
-@_preset("nature")
+@_preset("envpool")
 def pqn_lstm() -> AgentConfig:
     """PQN with an LSTM that reads the last action and one frame, after Gallici et al. 2025; 128 environments.
 

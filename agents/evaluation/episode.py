@@ -165,7 +165,13 @@ class PlayedStep(NamedTuple):
     memory: Memory | None  # LSTM state before the observation was read; None without an LSTM
 
 
-def film_episode(policy: Policy, game: Game, path: Path, stepped: Callable[[int], None] = lambda steps: None) -> float:
+def film_episode(
+    policy: Policy,
+    game: Game,
+    path: Path,
+    stepped: Callable[[int], None] = lambda steps: None,
+    most_seconds: float = math.inf,
+) -> float:
     """Play one episode, write it as an mp4 in real time with one picture per agent step, and return its return.
 
     Args:
@@ -173,6 +179,7 @@ def film_episode(policy: Policy, game: Game, path: Path, stepped: Callable[[int]
         game: What to play.
         path: Path of the mp4.
         stepped: Called after each step with 1.
+        most_seconds: Seconds of play after which the episode is left, and the return is that of these.
 
     Raises:
         InvalidCheckpoint: If the environment has other observations or actions than the policy.
@@ -184,8 +191,8 @@ def film_episode(policy: Policy, game: Game, path: Path, stepped: Callable[[int]
     try:
         if not policy.fits(envs):
             raise InvalidCheckpoint(f"the policy is of other observations or actions than {game.env_id} has here")
-        total = 0.0
-        for step in play_episode(policy, envs, path, epsilon=game.epsilon, seed=game.seed):
+        total, most = 0.0, most_seconds * frames_per_second(envs)
+        for step in play_episode(policy, envs, path, epsilon=game.epsilon, seed=game.seed, most_steps=most):
             stepped(1)
             total += step.reward
         return total
@@ -194,7 +201,13 @@ def film_episode(policy: Policy, game: Game, path: Path, stepped: Callable[[int]
 
 
 def play_episode(
-    policy: Policy, envs: FilmedAtari | GymnasiumVec, path: Path | None, *, epsilon: float = 0.0, seed: int = 0
+    policy: Policy,
+    envs: FilmedAtari | GymnasiumVec,
+    path: Path | None,
+    *,
+    epsilon: float = 0.0,
+    seed: int = 0,
+    most_steps: float = math.inf,
 ) -> Iterator[PlayedStep]:
     """Play one episode and yield its steps; with a path, film it there as the T + 1 pictures of T steps.
 
@@ -207,6 +220,7 @@ def play_episode(
         path: Path of the mp4; None films nothing.
         epsilon: Probability of a random action.
         seed: Seed of the random actions and of the noise.
+        most_steps: Number of steps after which the episode is left.
 
     Raises:
         InvalidConfig: If the environments have no action masks and the policy was trained with them.
@@ -214,7 +228,7 @@ def play_episode(
         RunFailed: If it can no longer be written.
     """
     rng, noise = np.random.default_rng(seed), EvaluationNoise(policy, seed)
-    limit = math.inf if has_time_limit(envs) else LIMIT
+    limit = min(most_steps, math.inf if has_time_limit(envs) else LIMIT)
     with nullcontext() if path is None else Film(path, frames_per_second(envs)) as film:
         action_masks = ActionMasks(envs, policy.num_actions)
         obs, info = envs.reset()

@@ -268,11 +268,16 @@ def score(
     return policy, Score(request, mark_of(request.checkpoint), frames, envs.protocol.rules, result, epsilon)
 
 
-def film(request: Request, path: Path, stepped: Callable[[int], None] = lambda steps: None) -> float:
+def film(
+    request: Request,
+    path: Path,
+    stepped: Callable[[int], None] = lambda steps: None,
+    most_seconds: float = math.inf,
+) -> float:
     """Film an episode of a checkpoint that `score` does not play, and return its return; see `film_episode`."""
     policy = Policy.load(request.checkpoint, request.device)
     game = evaluation_game(policy, request.env, request.protocol, None, request.seed, request.env_arguments)
-    return film_episode(policy, game, path, stepped)
+    return film_episode(policy, game, path, stepped, most_seconds)
 
 
 class ScoreFile:

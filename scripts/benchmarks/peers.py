@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import torch
 
+from pixelq.scripts.benchmarks.pqn_work import PQNWork
 from pixelq.scripts.benchmarks.work import Trainer, Work
 
 WARM_UP_STEPS = 64
@@ -44,7 +45,7 @@ class Entry(NamedTuple):
         """Return the installed version, or the label."""
         return self.label if self.distribution is None else version(self.distribution)
 
-    def make(self, work: Work, device: str) -> Trainer:
+    def make(self, work: Work | PQNWork, device: str) -> Trainer:
         """Return the library's agent with its environments.
 
         Args:
@@ -65,6 +66,11 @@ PEERS = {
 OWN = {OURS: Entry("peer_pixelq", "Pixelq", "pixelq"), OURS_BFLOAT16: Entry("peer_pixelq", "PixelqBfloat16", "pixelq")}
 """Our own entries, by name."""
 ENTRIES = {**OWN, **PEERS}
+PQN_ENTRIES = {
+    OURS: Entry("peer_pixelq_pqn", "PixelqPQN", "pixelq"),
+    "cleanrl": Entry("peer_cleanrl_pqn", "CleanRLPQN", None, {}, "our writing"),
+}
+"""Entries that do the work of PQN, by name."""
 
 
 class Turn(NamedTuple):
@@ -82,7 +88,12 @@ class Turn(NamedTuple):
     """Peak memory that PyTorch has reserved on the GPU; None without a GPU."""
 
 
-def serve(connection: Connection, name: str, work: Work, device: str) -> None:
+def entries_of(work: Work | PQNWork) -> Mapping[str, Entry]:
+    """Return the entries that do a work, by name."""
+    return PQN_ENTRIES if isinstance(work, PQNWork) else ENTRIES
+
+
+def serve(connection: Connection, name: str, work: Work | PQNWork, device: str) -> None:
     """Warm an entry up, say so, then take a turn for each number of seconds received; the main function of a process.
 
     When None is received, one of our own entries answers with the milliseconds per step in each part of the loop.
@@ -95,7 +106,7 @@ def serve(connection: Connection, name: str, work: Work, device: str) -> None:
     """
     os.dup2(2, 1)  # stdout belongs to the parent
     try:
-        trainer = ENTRIES[name].make(work, device)
+        trainer = entries_of(work)[name].make(work, device)
         trainer.learn(work.replay_capacity + WARM_UP_STEPS)
         turn = _measure(trainer, WARM_UP_STEPS, device)
         connection.send(turn)
@@ -111,7 +122,7 @@ def serve(connection: Connection, name: str, work: Work, device: str) -> None:
         pass  # the parent has ended
 
 
-def _steps_in(seconds: float, last: Turn, work: Work) -> int:
+def _steps_in(seconds: float, last: Turn, work: Work | PQNWork) -> int:
     """Return how many steps fit into a time at the last turn's speed, such that the number of updates is whole."""
     block = work.num_envs * work.train_every
     return block * max(1, round(seconds * last.steps / last.seconds / block))

@@ -19,6 +19,7 @@ from pixelq.agents.config.presets import PRESET_PROTOCOLS, preset
 from pixelq.agents.errors import UserError
 from pixelq.agents.runs.machine import hardware
 from pixelq.envs import reference_score
+from pixelq.scripts.benchmarks.peers import ENTRIES
 from pixelq.scripts.benchmarks.processes import process, receive
 from pixelq.scripts.benchmarks.racing import GAMES, Conditions, Described, Entry, Refused, Report, race_on
 from pixelq.scripts.benchmarks.speed import check_installed
@@ -99,7 +100,7 @@ def entries_of(presets: str, against: str, num_envs: int | None) -> list[Entry]:
     for name in peers:
         if name not in RACERS:
             raise UserError(f"--against must be names among {', '.join(RACERS)}, or {NOBODY}, in a race, got {name!r}")
-        check_installed(name)
+        check_installed(name, ENTRIES[name])
     return [*ours, *(RACERS[name] for name in peers)]
 
 

@@ -39,7 +39,7 @@ class Cost:
     """Gigabytes that its operations read and write, each operand once, even if it stays in a cache."""
 
 
-class _Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A counter of the bytes of operands and results of all operations that compute."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ def update_cost(work: Work, device: torch.device) -> Cost:
     learner.update(batch)  # the optimiser creates its state
     with FlopCounterMode(display=False) as counter:
         learner.update(batch)
-    with _Traffic() as traffic:
+    with Traffic() as traffic:
         learner.update(batch)
     return Cost(counter.get_total_flops() / 1e9, traffic.bytes / 1e9)
 

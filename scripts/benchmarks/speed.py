@@ -16,7 +16,20 @@ from rich.table import Table
 from pixelq.agents.errors import UserError
 from pixelq.agents.learning.gradient import has_bfloat16
 from pixelq.agents.runs.machine import hardware
-from pixelq.scripts.benchmarks.peers import ENTRIES, OURS_BFLOAT16, OWN, PEERS, Turn, serve
+from pixelq.scripts.benchmarks.peers import (
+    ENTRIES,
+    OURS,
+    OURS_BFLOAT16,
+    OWN,
+    PEERS,
+    PQN_ENTRIES,
+    Entry,
+    Turn,
+    entries_of,
+    serve,
+)
+from pixelq.scripts.benchmarks.pqn_cost import pqn_cost
+from pixelq.scripts.benchmarks.pqn_work import PQNWork
 from pixelq.scripts.benchmarks.processes import process, receive
 from pixelq.scripts.benchmarks.roofline import measure_peaks, update_cost
 from pixelq.scripts.benchmarks.work import Work
@@ -33,41 +46,46 @@ class Measured(NamedTuple):
     """Limits of the machine; see `measure_peaks`."""
 
 
-def check_entries(against: str, device: torch.device) -> list[str]:
+def check_entries(against: str, device: torch.device, algorithm: str = "dqn") -> list[str]:
     """Return the entries that a text names, if each of these libraries is installed.
 
     Args:
         against: Names with commas between them.
         device: Device of the benchmark.
+        algorithm: `dqn` or `pqn`.
 
     Raises:
         UserError: If one is unknown or not installed, or the device does not compute in its precision.
     """
     peers = list(dict.fromkeys(name.strip() for name in against.split(",")))
-    known = [*PEERS, OURS_BFLOAT16]
+    entries = PQN_ENTRIES if algorithm == "pqn" else ENTRIES
+    known = [name for name in PQN_ENTRIES if name != OURS] if algorithm == "pqn" else [*PEERS, OURS_BFLOAT16]
     for name in peers:
         if name not in known:
-            raise UserError(f"--against must be names among {', '.join(known)}, got {name!r}")
+            among = known[0] if len(known) == 1 else f"names among {', '.join(known)}"
+            raise UserError(f"--against must be {among}, got {name!r}")
         if name == OURS_BFLOAT16 and not has_bfloat16(device):
             raise UserError(f"--against has {name}, but this {device.type} does not compute in bfloat16; leave it out")
-        check_installed(name)
+        check_installed(name, entries[name])
     return peers
 
 
-def check_installed(name: str) -> None:
+def check_installed(name: str, entry: Entry) -> None:
     """Check that what an entry needs is installed.
 
     Raises:
         UserError: If a module is not.
     """
-    for module, requirement in ENTRIES[name].needs.items():
+    for module, requirement in entry.needs.items():
         try:
             importlib.import_module(module)
         except ImportError:
             raise UserError(f"{name} needs {module}: pip install {requirement}") from None
 
 
-def take_turns(names: Sequence[str], work: Work, device: torch.device, turns: int, seconds: float) -> Measured:
+def take_turns(
+    names: Sequence[str], work: Work | PQNWork, device: torch.device, turns: int, seconds: float
+) -> Measured:
     """Measure entries in turn; while one is measured, the others wait.
 
     Args:
@@ -81,7 +99,7 @@ def take_turns(names: Sequence[str], work: Work, device: torch.device, turns: in
     with ExitStack() as stack, Console(stderr=True).status("") as status:
         connections = {}
         for name in names:
-            status.update(f"{name} fills its replay with {work.replay_capacity:,} steps")
+            status.update(f"{name} warms up with {work.replay_capacity:,} steps")
             connections[name] = stack.enter_context(process(serve, name, work, device.type))
             receive(name, connections[name])
         for turn in range(turns):
@@ -98,7 +116,7 @@ def take_turns(names: Sequence[str], work: Work, device: torch.device, turns: in
     return measured
 
 
-def summarize(measured: Measured, work: Work, device: torch.device) -> dict[str, Any]:
+def summarize(measured: Measured, work: Work | PQNWork, device: torch.device) -> dict[str, Any]:
     """Return the figures as JSON values; a ratio is our median of steps per second over the peer's.
 
     Args:
@@ -112,7 +130,7 @@ def summarize(measured: Measured, work: Work, device: torch.device) -> dict[str,
         speeds = [turn.steps / turn.seconds for turn in turns]
         result: dict[str, Any] = {
             "name": name,
-            "version": ENTRIES[name].version(),
+            "version": entries_of(work)[name].version(),
             "steps_per_second": median(speeds),
             "updates_per_second": median(turn.updates / turn.seconds for turn in turns),
             "peak_memory_mib": max(turn.peak_memory_mib for turn in turns),
@@ -125,7 +143,7 @@ def summarize(measured: Measured, work: Work, device: torch.device) -> dict[str,
             result["peak_device_memory_mib"] = max(turn.peak_device_memory_mib or 0.0 for turn in turns)
         results.append(result)
     # Bounds of our own entries
-    cost = update_cost(work, device)
+    cost = pqn_cost(work, device) if isinstance(work, PQNWork) else update_cost(work, device)
     own = [result for result in results if result["name"] in OWN]
     for result in own:
         precision = "bfloat16" if result["name"] == OURS_BFLOAT16 else "float32"
@@ -165,10 +183,11 @@ def title(figures: dict[str, Any]) -> str:
 
 def show(figures: dict[str, Any], console: Console) -> None:
     """Print the figures of `summarize`: a table, the bounds, and the parts of a step."""
+    stored = "a rollout" if "rollout_length" in figures["work"] else "replay"
     table = Table(
         title=title(figures),
         caption="steps/s: median (min–max) over turns; a step is four frames. Peak MiB: memory of the process with "
-        f"{figures['work']['replay_capacity']:,} rows of replay.",
+        f"{figures['work']['replay_capacity']:,} rows of {stored}.",
     )
     table.add_column("name")
     for heading in ("version", "steps/s", "updates/s", "peak MiB"):

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from pixelq.agents import Policy, Replay
+from pixelq.agents.experience.rollout import Rollout
 from pixelq.agents.learning.cuda_graph import CapturedUpdate
 from pixelq.agents.learning.learner import Learner
+from pixelq.agents.learning.rollout_learner import RolloutLearner
 from pixelq.agents.results.style import plain_style
 from pixelq.envs import AtariVec
 
@@ -21,8 +23,11 @@ PARTS: dict[str, tuple[tuple[type, str], ...]] = {
     "emulation, started": ((AtariVec, "send"),),
     "emulation, waited for": ((AtariVec, "recv"),),
     "inference": ((Policy, "explore"),),
-    "replay": tuple((Replay, name) for name in ("observe", "latest", "complete", "sample", "update_priorities")),
-    "update": ((Learner, "update"), (CapturedUpdate, "__call__")),
+    "replay": (
+        *((Replay, name) for name in ("observe", "latest", "complete", "sample", "update_priorities")),
+        *((Rollout, name) for name in ("observe", "latest", "complete", "targets")),
+    ),
+    "update": ((Learner, "update"), (RolloutLearner, "update"), (CapturedUpdate, "__call__")),
 }
 """Methods whose time belongs to a part; calls of another part's methods inside them belong to that part."""
 REST = "rest"

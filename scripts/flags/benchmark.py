@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pixelq.agents.errors import UserError
+from pixelq.scripts.benchmarks.pqn_work import PQN_ENVS
 from pixelq.scripts.benchmarks.work import LEAST_ROWS, least_capacity
 from pixelq.scripts.command_line import check_least, integer, optional_value, parse
 
@@ -31,6 +32,9 @@ class BenchmarkArgs:
     source, up to a score.
     """
 
+    algorithm: Literal["dqn", "pqn"] = "dqn"
+    """What to train: dqn, or pqn with 128 environments by default, 32 steps of each in a rollout, and two epochs of 32
+    minibatches, against cleanrl (our own version of the loop in its pqn_atari_envpool.py) on our environments."""
     against: str = "sb3"
     """Entries to compare with, with commas between them: sb3 (stable-baselines3), tianshou, cleanrl (no package; our
     own version of the loop in its dqn_atari.py), pixelq-bfloat16 (our agent with the products of an update in
@@ -101,7 +105,10 @@ def read(arguments: Sequence[str]) -> BenchmarkArgs:
     given = {argument.partition("=")[0].replace("_", "-") for argument in arguments}
     is_race = "--to-score" in given
     defaults = BenchmarkArgs(seconds=RACE_SECONDS) if is_race else None
-    args = parse(BenchmarkArgs, "benchmark", optional_value(arguments, "--json"), defaults)
+    arguments = optional_value(arguments, "--json")
+    args = parse(BenchmarkArgs, "benchmark", arguments, defaults)
+    if args.algorithm == "pqn" and not is_race:
+        args = parse(BenchmarkArgs, "benchmark", arguments, BenchmarkArgs(against="cleanrl", num_envs=PQN_ENVS))
     if not 0 < args.seconds < math.inf:
         raise UserError(f"--seconds must be a positive number, got {args.seconds}")
     modes = {
@@ -121,6 +128,8 @@ def read(arguments: Sequence[str]) -> BenchmarkArgs:
     if args.to_score is not None and not math.isfinite(args.to_score):
         raise UserError(f"--to-score must be a finite number, got {args.to_score}")
     _ = args.seeds_to_race  # which are checked
+    if args.algorithm != "dqn" and chosen:
+        raise UserError(f"{chosen[0]} measures DQN alone; leave out --algorithm {args.algorithm}")
     if args.picture is not None and chosen not in ([], ["--to-score"]):
         raise UserError(f"--picture draws the parts of a step, which {chosen[0]} does not measure; leave it out")
     if args.picture is not None and args.picture.suffix not in PICTURES:

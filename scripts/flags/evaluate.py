@@ -29,10 +29,10 @@ class EvaluateArgs:
     """Checkpoint of a run to play; None for the best, or else the latest, and with --suite for the last."""
     episodes: int = 30
     """Number of full episodes to play with each policy."""
-    protocol: Literal["sticky", "nature", "100k"] | None = None
-    """Rules of Atari games: sticky (Machado et al. 2018), nature (Mnih et al. 2015) or 100k (van Hasselt et al. 2019;
-    meant for 100 episodes of the last checkpoint); None for those of the training. ε is that of the agent's
-    configuration, or else the protocol's: 0.001, 0.05 or 0.001."""
+    protocol: Literal["sticky", "nature", "100k", "envpool"] | None = None
+    """Rules of Atari games: sticky (Machado et al. 2018), nature (Mnih et al. 2015), 100k (van Hasselt et al. 2019;
+    meant for 100 episodes of the last checkpoint) or envpool (PQN, Gallici et al. 2025); None for those of the
+    training. ε is that of the agent's configuration, or else the protocol's: 0.001, 0.05, 0.001 or 0."""
     flicker: float | None = None
     """Probability, in [0, 1), that a frame of an Atari game is black; None for that of the training."""
     max_episode_steps: int | None = None

@@ -27,7 +27,7 @@ class PackArgs:
     """Checkpoint of the run to take."""
     episodes: int = 100
     """Number of full episodes to play, in games that neither the training nor the choice of the best has seen."""
-    protocol: Literal["sticky", "nature", "100k"] = "sticky"
+    protocol: Literal["sticky", "nature", "100k", "envpool"] = "sticky"
     """Protocol of the evaluation."""
     seed: int = 0
     """Seed of the games and of the random actions."""

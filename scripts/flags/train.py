@@ -32,7 +32,7 @@ from pixelq.scripts.command_line import (
     take_env_kwargs,
 )
 
-ProtocolName = Literal["sticky", "nature", "100k"]
+ProtocolName = Literal["sticky", "nature", "100k", "envpool"]
 """Names in `pixelq.envs.PROTOCOLS`."""
 
 
@@ -55,8 +55,8 @@ class TrainArgs:
     seed: int = 0
     """Seed of the weights, the games and every random choice."""
     protocol: ProtocolName = "sticky"
-    """Rules of Atari games: Machado et al. 2018, Mnih et al. 2015, or the 100k benchmark (van Hasselt et al. 2019); by
-    default the preset's own."""
+    """Rules of Atari games: Machado et al. 2018, Mnih et al. 2015, the 100k benchmark (van Hasselt et al. 2019), or
+    PQN's (Gallici et al. 2025); by default the preset's own."""
     device: str = "auto"
     """Device to learn on: auto (a GPU if there is one), cpu or cuda."""
     deterministic: bool = False
@@ -75,6 +75,11 @@ class TrainArgs:
     """Number of episodes in each evaluation during training."""
     final_episodes: int = 30
     """Number of episodes in the evaluation at the end."""
+    final_episode_steps: int | None = None
+    """Steps after which an Atari game of the evaluation at the end is cut off, if its own limit is not lower; None for
+    that limit."""
+    film: bool = False
+    """Film a game of the policy at the end, of a long one the first three minutes, as film.mp4 in the run's folder."""
     log_every: int = 1_000
     """Steps between rows of metrics.csv."""
     progress: Literal["auto", "bar", "line", "none"] = "auto"
@@ -115,10 +120,12 @@ class TrainArgs:
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 CHANGEABLE = frozenset(
     {*COUNTS, "name", "device", "deterministic", "out", "progress", "resume", "callbacks", "track", "track_project"}
-    | {"modules", "agent.cuda_graph"}
+    | {"film", "final_episode_steps", "modules", "agent.cuda_graph"}
 )
 """Flags that may change when a run is resumed."""
-NOT_SAVED = frozenset({"callbacks", "device", "modules", "progress", "track", "track_project"})
+NOT_SAVED = frozenset(
+    {"callbacks", "device", "film", "final_episode_steps", "modules", "progress", "track", "track_project"}
+)
 """Flags that a run's folder does not choose."""
 
 
@@ -136,6 +143,7 @@ def read(arguments: Sequence[str]) -> TrainArgs:
         args = replace(args, out=user_path(args.out))
     args = replace(args, modules=split_modules(args.modules))
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
+    check_least(("--final-episode-steps", args.final_episode_steps, 1))
     check_least(("--max-episode-steps", args.max_episode_steps, 1), ("--frame-size", args.frame_size, 1))
     if args.track_project is not None and not args.track:
         raise UserError("--track-project names a project of --track; give that too, or leave it out")

@@ -496,7 +496,8 @@ def test_every_preset_is_named_after_its_function_and_cites_what_it_is() -> None
 
 
 PROTOCOL_OF = {
-    "nature": "nature double dueling per fqf rainbow drqn pqn pqn_hadamax pqn_hl_gauss pqn_lstm",
+    "nature": "nature double dueling per fqf rainbow drqn",
+    "envpool": "pqn pqn_hadamax pqn_hl_gauss pqn_lstm",
     "100k": "der",
     "sticky": "dqn c51 qrdqn iqn munchausen munchausen_iqn rainbow_dopamine btr r2d2 quick classic quick_recurrent",
 }

@@ -334,7 +334,7 @@ def test_spaces_types_and_attributes():
 
 
 def test_protocols_are_the_papers():
-    assert dataclasses.astuple(PROTOCOLS["sticky"]) == ("sticky", 0.25, 0, False, 0.001, 108_000, 0.0)
-    assert dataclasses.astuple(PROTOCOLS["nature"]) == ("nature", 0.0, 30, True, 0.05, 108_000, 0.0)
-    assert dataclasses.astuple(PROTOCOLS["100k"]) == ("100k", 0.0, 30, True, 0.001, 108_000, 0.0)
-    assert list(PROTOCOLS) == ["sticky", "nature", "100k"]
+    assert dataclasses.astuple(PROTOCOLS["sticky"]) == ("sticky", 0.25, 0, False, 0.001, 108_000, 0.0, False)
+    assert dataclasses.astuple(PROTOCOLS["nature"]) == ("nature", 0.0, 30, True, 0.05, 108_000, 0.0, False)
+    assert dataclasses.astuple(PROTOCOLS["100k"]) == ("100k", 0.0, 30, True, 0.001, 108_000, 0.0, False)
+    assert list(PROTOCOLS) == ["sticky", "nature", "100k", "envpool"]

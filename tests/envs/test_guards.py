@@ -60,7 +60,9 @@ INVALID = {
     "make_vec('ALE/MazeCraze-v5')": "'ALE/MazeCraze-v5' has no single-player mode; choose another game",
     "make_vec('ALE/Warlords-v5')": "'ALE/Warlords-v5' has no single-player mode; choose another game",
     "make_vec('ALE/Pnog-v5')": "unknown environment 'ALE/Pnog-v5'; did you mean 'ALE/Pong-v5'?",
-    "make_vec('ALE/Pong-v5', protocol='stikcy')": "unknown protocol 'stikcy'; the protocols are sticky, nature, 100k",
+    "make_vec('ALE/Pong-v5', protocol='stikcy')": (
+        "unknown protocol 'stikcy'; the protocols are sticky, nature, 100k, envpool"
+    ),
     "dataclasses.replace(STICKY, repeat_action_probability=2)": "repeat_action_probability must be in [0, 1), got 2",
     "dataclasses.replace(STICKY, noop_max=-1)": "noop_max must be at least 0, got -1",
     "dataclasses.replace(STICKY, max_frames=0)": "max_frames must be in [1, 1000000000], got 0",

@@ -118,7 +118,7 @@ def test_anything_else_after_the_name_is_refused(rules):
     [
         ("sticky+flicker=1", "flicker must be a probability in [0, 1), got 1.0"),
         ("sticky+flicker=9e999", "flicker must be a probability in [0, 1), got inf"),
-        ("stikcy+flicker=0.5", "unknown protocol 'stikcy'; the protocols are sticky, nature, 100k"),
+        ("stikcy+flicker=0.5", "unknown protocol 'stikcy'; the protocols are sticky, nature, 100k, envpool"),
         ("gymnasium+flicker=0.5", "unknown protocol 'gymnasium'"),
         ("+flicker=0.5", "unknown protocol ''"),
         ("", "unknown protocol ''"),

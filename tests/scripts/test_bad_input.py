@@ -102,7 +102,7 @@ def run(finished_run: Path, tmp_path: Path) -> Path:
         ({"env": "tests/DictObservations-v0"}, ["'ear', which cannot be laid out as numbers", "FilterObservation"]),
         ({"preset": "quikc"}, ["unknown preset 'quikc'", "did you mean 'quick'?"]),
         ({"preset": "zzzz"}, ["unknown preset 'zzzz'", f"there are {', '.join(PRESETS)}"]),
-        ({"protocol": "natur"}, ["--protocol must be one of sticky, nature, 100k, got 'natur'"]),
+        ({"protocol": "natur"}, ["--protocol must be one of sticky, nature, 100k, envpool, got 'natur'"]),
         ({"device": "tpu"}, ["unknown device 'tpu'", "auto, cpu or cuda"]),
         ({"device": "meta"}, ["device 'meta'", "auto, cpu or cuda"]),
         ({"device": "mps"}, ["device 'mps'", "auto, cpu or cuda"]),

@@ -1,0 +1,70 @@
+"""The film at the end of a training: whole for a short game, cut for a long one, and none where nothing is drawn."""
+
+from pathlib import Path
+
+import imageio.v2 as imageio
+import pytest
+
+from pixelq.envs import InvalidEnv
+from pixelq.scripts import train
+from pixelq.scripts.flags.train import TrainArgs
+from tests.support.runs import TINY, run_here, words
+
+
+def pictures_in(film: Path) -> int:
+    with imageio.get_reader(film) as reader:
+        return reader.count_frames()
+
+
+def test_a_training_ends_with_a_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "run"
+    flags = words(TINY, steps=20, evaluation_episodes=1, final_episodes=1, out=out)
+    ended = run_here(["train", *flags, "--film"])
+    assert ended.code == 0, ended
+    assert f"film      {out / 'film.mp4'}" in ended.out
+    assert pictures_in(out / "film.mp4") == 10  # Catch has nine steps
+    # Without the flag, a run that goes on leaves the film; with it, there is another, here of 0.8 s at 5 Hz
+    ended = run_here(["train", "--resume", "--out", str(out), "--steps", "40"])
+    assert ended.code == 0, ended
+    assert "film.mp4" not in ended.out
+    assert pictures_in(out / "film.mp4") == 10
+    monkeypatch.setattr(train, "FILM_SECONDS", 0.8)
+    ended = run_here(["train", "--resume", "--out", str(out), "--steps", "60", "--film"])
+    assert ended.code == 0, ended
+    assert pictures_in(out / "film.mp4") == 5
+
+
+def test_an_environment_without_pictures_ends_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def film(*_: object, **__: object) -> float:
+        raise InvalidEnv("it draws no pictures")
+
+    monkeypatch.setattr(train, "film", film)
+    out = tmp_path / "run"
+    flags = words(TINY, steps=20, evaluation_episodes=1, final_episodes=1, out=out)
+    ended = run_here(["train", *flags, "--film"])
+    assert ended.code == 0, ended
+    assert ended.err.count("pixelq train: there is no film: it draws no pictures\n") == 1
+    assert "film" not in ended.out
+    assert (out / "final_evaluation.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("env", "own", "given", "played"),
+    [
+        ("ALE/Pong-v5", None, 4_500, 4_500),
+        ("ALE/Pong-v5", 300, 4_500, None),
+        ("ALE/Pong-v5", None, 27_000, None),
+        ("ALE/Pong-v5", None, None, None),
+        ("CartPole-v1", None, 4_500, None),
+    ],
+)
+def test_games_of_the_last_evaluation_are_cut_off_unless_their_own_limit_is_lower(
+    monkeypatch: pytest.MonkeyPatch, env: str, own: int | None, given: int | None, played: int | None
+) -> None:
+    asked: list[int | None] = []
+    monkeypatch.setattr(train, "checkpoints_of", lambda *_: [Path("best")])
+    monkeypatch.setattr(train, "request_of", lambda *_, max_episode_steps, **__: asked.append(max_episode_steps))
+    monkeypatch.setattr(train, "score", lambda _: (None, None))
+    args = TrainArgs(env=env, out=Path("run"), max_episode_steps=own, final_episode_steps=given)
+    train.evaluate_saved(args)
+    assert asked == [played]
