@@ -10,6 +10,7 @@ import ale_py
 import gymnasium
 
 from pixelq.envs.errors import InvalidEnv, quoted
+from pixelq.envs.minatar import is_minatar, register_minatar
 from pixelq.envs.named import check_trusted, imported, is_from_file, is_named, parse_named, resolve
 
 gymnasium.register_envs(ale_py)
@@ -48,6 +49,9 @@ def check_id(env_id: str) -> str:
         imported(module)
         if module.partition(".")[0] == "ale_py":
             return check_id(name)
+    if is_minatar(name):
+        register_minatar(name)
+        env_id, module = name, None
     spec = gymnasium.registry.get(name)
     if is_atari(name) and _plain(name) in NOT_SINGLE_PLAYER:
         raise InvalidEnv(f"{quoted(env_id)} has no single-player mode; choose another game")

@@ -13,6 +13,7 @@ from gymnasium.wrappers import TimeLimit
 from pixelq.envs.errors import InvalidEnv, quoted, reason
 from pixelq.envs.failures import Failures
 from pixelq.envs.ids import named_env
+from pixelq.envs.minatar import MinAtarGame, is_minatar
 from pixelq.envs.named import name_of, parse_named, resolve, trust_object
 
 Env = gymnasium.Env[Any, Any]
@@ -86,6 +87,8 @@ class Recipe:
         Raises:
             InvalidEnv: If a wrapper raises an error or returns something else than an environment.
         """
+        if isinstance(self.env, str) and is_minatar(self.env):
+            env = MinAtarGame(env)
         for name, wrapper in self.wrappers:
             env = _wrapped(env, name, wrapper)
         return env

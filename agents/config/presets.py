@@ -540,6 +540,76 @@ def pqn_lstm() -> AgentConfig:
     return replace(pqn(), lstm=512, lstm_last_action=True, frame_stack=1, minibatches=4)
 
 
+@_preset("sticky")
+def minatar_dqn() -> AgentConfig:
+    """DQN for MinAtar's 10×10 games, Young & Tian 2019 (arXiv:1903.03176), with an update each step.
+
+    The settings are those of the authors' program, examples/dqn.py of kenjyoung/MinAtar. It adds 0.01 to the root in
+    RMSProp; ours is 0.01² under the root, so that the longest step is the same.
+    """
+    return AgentConfig(
+        optimizer="rmsprop",
+        learning_rate=2.5e-4,
+        rmsprop_decay=0.95,
+        rmsprop_epsilon=0.01**2,
+        loss="huber",
+        reward_clip=None,
+        replay_capacity=100_000,
+        learning_starts=5_000,
+        train_every=1,
+        target_update_every=1_000,
+        epsilon_end=0.1,
+        epsilon_steps=100_000,
+        encoder="minatar",
+        hidden=128,
+    )
+
+
+@_preset("sticky")
+def minatar_rainbow() -> AgentConfig:
+    """Rainbow for MinAtar's games, after Obando-Ceron & Castro 2021 (arXiv:2011.14826), with MinAtar's network.
+
+    The settings are those of their program, revisiting_rainbow, the parts those of `rainbow`. Differences: it has no
+    hidden layer, decays an ε besides the noise, clips rewards, and takes priorities and weights as Dopamine does.
+    """
+    return replace(
+        rainbow(),
+        v_min=-100.0,
+        v_max=100.0,
+        learning_rate=1e-4,
+        adam_epsilon=0.01 / 32,
+        reward_clip=None,
+        replay_capacity=100_000,
+        learning_starts=1_000,
+        train_every=4,
+        target_update_every=1_000,
+        priority_beta_steps=10_000_000 - 1_000,
+        encoder="minatar",
+        hidden=128,
+    )
+
+
+@_preset("sticky")
+def minatar_pqn() -> AgentConfig:
+    """PQN for MinAtar's games, Gallici et al. 2025 (arXiv:2407.04811); run it with 128 environments.
+
+    The settings are those of the authors' program, config/alg/pqn_minatar.yaml of purejaxql, for ten million steps:
+    for fewer, shorten `learning_rate_steps`, and `epsilon_steps` to a tenth. It divides MinAtar's zeros and ones by
+    255, and ours are zeros and ones. All else, and what differs, is that of `pqn`.
+    """
+    return replace(
+        pqn(),
+        learning_rate=5e-4,
+        learning_rate_end=0.0,
+        learning_rate_steps=10_000_000,
+        epsilon_end=0.05,
+        epsilon_steps=1_000_000,
+        reward_clip=None,
+        encoder="minatar",
+        hidden=128,
+    )
+
+
 def preset(name: str) -> AgentConfig:
     """Return the configuration of the preset with a name.
 

@@ -366,6 +366,7 @@ PQN = {  # Gallici et al. 2025; the loss is twice theirs
     "initialization": "he",
     "encoder": "auto",
 }
+MINATAR = {"replay_capacity": 100_000, "reward_clip": None, "encoder": "minatar", "hidden": 128}
 HADAMAX = {"encoder": "hadamax", "activation": "gelu", "initialization": "auto"}
 NUMBERS: dict[str, dict[str, Any]] = {
     "nature": NATURE,
@@ -428,6 +429,18 @@ NUMBERS: dict[str, dict[str, Any]] = {
     | {"loss": "huber", "adam_epsilon": 1e-8, "max_grad_norm": 10.0},
     "pqn_lstm": PQN
     | {"lstm": 512, "lstm_last_action": True, "lstm_last_reward": False, "frame_stack": 1, "minibatches": 4},
+    "minatar_dqn": NATURE
+    | MINATAR
+    | {"rmsprop_epsilon": 1e-4, "learning_starts": 5_000, "train_every": 1, "epsilon_steps": 100_000}
+    | {"target_update_every": 1_000, "evaluation_epsilon": None},
+    "minatar_rainbow": RAINBOW
+    | MINATAR
+    | {"v_min": -100.0, "v_max": 100.0, "learning_rate": 1e-4, "adam_epsilon": 3.125e-4}
+    | {"learning_starts": 1_000, "target_update_every": 1_000, "priority_beta_steps": 9_999_000},
+    "minatar_pqn": PQN
+    | MINATAR
+    | {"learning_rate": 5e-4, "learning_rate_end": 0.0, "learning_rate_steps": 10_000_000}
+    | {"epsilon_end": 0.05, "epsilon_steps": 1_000_000},
 }
 
 
@@ -499,7 +512,8 @@ PROTOCOL_OF = {
     "nature": "nature double dueling per fqf rainbow drqn",
     "envpool": "pqn pqn_hadamax pqn_hl_gauss pqn_lstm",
     "100k": "der",
-    "sticky": "dqn c51 qrdqn iqn munchausen munchausen_iqn rainbow_dopamine btr r2d2 quick classic quick_recurrent",
+    "sticky": "dqn c51 qrdqn iqn munchausen munchausen_iqn rainbow_dopamine btr r2d2 quick classic quick_recurrent "
+    "minatar_dqn minatar_rainbow minatar_pqn",
 }
 
 
@@ -521,8 +535,8 @@ def test_the_readme_has_the_protocol_and_the_evaluation_epsilon_of_every_preset(
     for name, protocol in PRESET_PROTOCOLS.items():
         own = preset(name).evaluation_epsilon
         expected[name] = protocol, PROTOCOLS[protocol].evaluation_epsilon if own is None else own
-    vectors = {"classic": ("", 0.0), "quick_recurrent": ("", 0.0)}
-    assert found == expected | vectors
+    others = "classic quick_recurrent minatar_dqn minatar_rainbow minatar_pqn".split()  # for no Atari games
+    assert found == expected | dict.fromkeys(others, ("", 0.0))
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -1,0 +1,88 @@
+"""A table of runs on MinAtar's games, with an interval over seeds and games.
+
+`python -m pixelq.scripts.benchmarks.minatar RUN …` prints it in Markdown: the last evaluation of each agent on each
+game, and the interquartile mean over all, with the interval of Agarwal et al. 2021. It needs the same seeds of each
+agent on each of the games that were played. docs/results tells how to make the runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelq.agents.errors import InvalidRun, UserError
+from pixelq.agents.results.aggregates import Aggregates, aggregates
+from pixelq.agents.results.records import Group, read_groups
+
+RANDOM = {"Asterix": 0.0, "Breakout": 0.0, "Freeway": 0.0, "Seaquest": 0.0, "SpaceInvaders": 0.0}
+"""Mean return of random play of the actions that matter (`v1`), by game, as we measured it."""
+Scores = dict[str, NDArray[np.float64]]
+"""Mean raw returns [seeds, games] by agent."""
+
+
+def last_scores(groups: Sequence[Group]) -> tuple[list[str], Scores]:
+    """Return the games, and the last evaluations of each agent's seeds on them.
+
+    Raises:
+        InvalidRun: If a run is of another environment, unfinished, or an agent lacks seeds on a game.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for group in groups:
+        game = group.env.removeprefix("MinAtar/").removesuffix("-v1")
+        if game not in RANDOM:
+            raise InvalidRun(f"{group.runs[0].path} must be a run on MinAtar/*-v1, got one on {group.env}")
+        for run in group.runs:
+            if run.last is None or run.last.step < run.config["steps"]:
+                raise InvalidRun(f"{run.path} has no evaluation after its last step; let the run finish")
+            found.setdefault(group.label, {}).setdefault(game, {})[run.seed] = run.last.mean
+    games = sorted({game for of_agent in found.values() for game in of_agent})
+    for label, of_agent in found.items():
+        seeds = {tuple(of_agent.get(game, ())) for game in games}
+        if len(seeds) > 1:
+            raise InvalidRun(f"the runs of {label} must have the same seeds on each of {', '.join(games)}")
+    return games, {
+        label: np.array([list(of_agent[game].values()) for game in games]).T for label, of_agent in found.items()
+    }
+
+
+def normalized(games: Sequence[str], scores: Scores) -> dict[str, Aggregates]:
+    """Return the aggregates of scores on which 0 is random play, and 1 the best agent's mean on that game."""
+    low = np.array([RANDOM[game] for game in games])
+    best = np.max([of_agent.mean(0) for of_agent in scores.values()], axis=0)
+    if (best <= low).any():
+        raise InvalidRun("an agent must be better than random play on each game; train longer")
+    return aggregates({label: (of_agent - low) / (best - low) for label, of_agent in scores.items()})
+
+
+def table(games: Sequence[str], scores: Scores, over_games: Mapping[str, Aggregates]) -> str:
+    """Return the table in Markdown: means and the lowest and highest seed, and interquartile means with intervals."""
+    lines = [f"| agent | seeds | {' | '.join(games)} | interquartile mean |", "| --- " * (len(games) + 3) + "|"]
+    for label, of_agent in scores.items():
+        cells = [
+            f"{each.mean():.1f}" + (f" ({each.min():.1f} to {each.max():.1f})" if len(each) > 1 else "")
+            for each in of_agent.T
+        ]
+        value, low, high = over_games[label].iqm
+        interval = "" if low is None else f" ({low:.2f} to {high:.2f})"
+        lines.append(f"| {label} | {len(of_agent)} | {' | '.join(cells)} | {value:.2f}{interval} |")
+    random = " | ".join(f"{RANDOM[game]:.1f}" for game in games)
+    return "\n".join([*lines, f"| random play | | {random} | 0 |"])
+
+
+def main(paths: Sequence[str]) -> int:
+    """Print the table of the runs in folders; return the exit code."""
+    try:
+        games, scores = last_scores(read_groups(map(Path, paths)))
+        print(table(games, scores, normalized(games, scores)))
+    except UserError as error:
+        print(f"minatar: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
