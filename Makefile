@@ -10,7 +10,7 @@ ENV ?= ALE/Pong-v5
 STEPS ?= 40000
 PRESET ?=
 ARGS ?=
-# At most a minute for the end: games of up to five minutes of play, and a film of one.
+# The end is kept short: games of up to five minutes of play, and up to three of one in a film.
 END := --film --final-episode-steps 4500
 PACKAGES := agents envs networks scripts
 LINKS := build/types/pixelq
