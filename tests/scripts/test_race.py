@@ -1,6 +1,7 @@
 """`pixelq benchmark --to-score`: turns of equal time, figures of a race, and entries that train as their sources do."""
 
-import importlib.util
+import dataclasses
+import importlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from pixelq.agents import preset
-from pixelq.scripts.benchmarks import race, race_cleanrl, racing
+from pixelq.scripts.benchmarks import race, race_cleanrl, race_pixelq, racing
 from pixelq.scripts.benchmarks.race import Raced, entries_of, figures_of, medians, score_after
 from pixelq.scripts.benchmarks.race_shown import draw_race, median_curve
 from pixelq.scripts.benchmarks.racing import GAMES, Clock, Conditions, Described, Entry, Refused, Report
@@ -237,12 +238,15 @@ def racer(name: str, protocol: str = "nature", **options: Any) -> Any:
     return getattr(module, entry.racer)(CONDITIONS._replace(protocol=protocol), 0, **entry.options, **options)
 
 
-def test_ours_trains_a_preset_on_whole_games() -> None:
+def test_ours_trains_a_preset_on_whole_games(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(preset("dqn"), replay_capacity=8_000, learning_starts=8_000, frame_size=42)
+    defaults = dataclasses.replace(race_pixelq.defaults_of("dqn"), agent=config)
+    monkeypatch.setattr(race_pixelq, "defaults_of", {"quick": defaults}.get)
     made = racer("none", "sticky")
-    assert made.settings()["agent"] == preset("quick").to_dict()
-    assert made.settings()["num_envs"] == 8
+    assert made.settings()["agent"] == config.to_dict()
+    assert made.settings()["num_envs"] == defaults.num_envs == 8
     assert made.envs.protocol.name == "sticky"
-    rewards = np.zeros(8)
+    assert made.envs.single_observation_space.shape == (4, 42, 42)
     play, sums, ended = made.envs.recv, np.zeros(8), list[float]()
 
     def played() -> Any:
@@ -262,7 +266,6 @@ def test_ours_trains_a_preset_on_whole_games() -> None:
     assert clock.returns == ended
     assert len(ended) >= 1
     assert max(ended) < -15
-    assert not rewards.any()
 
 
 @pytest.mark.parametrize("protocol", ["nature", "sticky"])
