@@ -211,7 +211,7 @@ def test_a_score_at_a_time_is_that_of_the_first_point_from_it_on() -> None:
 
 def test_the_median_is_of_moments_that_all_seeds_have() -> None:
     one = np.array([[0.0, 0.0], [10.0, 10.0]])
-    two, three = one + [2.0, 100.0], one + [4.0, -100.0]
+    two, three = one + np.array([2.0, 100.0]), one + np.array([4.0, -100.0])
     middle = median_curve([one, two, three])
     assert (middle[0, 0], middle[-1, 0]) == (4.0, 10.0)
     np.testing.assert_allclose(middle[:, 1], middle[:, 0])  # one lies between the others
@@ -229,7 +229,10 @@ def test_the_picture_has_a_line_for_each_entry_and_seed(ending: str, tmp_path: P
     beginning = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[ending]
     assert path.read_bytes().startswith(beginning)
     if ending == "svg":
-        assert path.read_text().count("line2d") > 10
+        text = path.read_text()
+        assert text.count("stroke-width: 0.7") == 4  # thin lines of two seeds of two entries
+        for name in ("ours 1.0", "peer 1.0", "random -20.7", "human 14.6", "to reach 15"):
+            assert f"<!-- {name} -->" in text
 
 
 def racer(name: str, protocol: str = "nature", **options: Any) -> Any:
