@@ -69,7 +69,7 @@ def _race(args: BenchmarkArgs, to_score: float, device: torch.device, console: C
 
     def keep(raced: Sequence[Raced]) -> None:
         figures.update(figures_of(raced, conditions, args.seconds))
-        if args.json not in (None, STDOUT):
+        if args.json is not None and args.json != STDOUT:
             write_json(figures, args.json, indent=2)
 
     try:
