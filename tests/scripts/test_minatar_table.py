@@ -21,10 +21,10 @@ def write_runs(folder: Path, scores: dict[str, list[list[float]]]) -> list[str]:
     ]
 
 
-def test_table_has_means_seeds_and_the_interquartile_mean(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runs = write_runs(tmp_path, {"minatar_dqn": [[6.0, 40.0], [8.0, 50.0]], "minatar_pqn": [[12.0, 30.0], [14.0, 20.0]]})
+def test_table_has_means_seeds_and_the_interquartile_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = write_runs(
+        tmp_path, {"minatar_dqn": [[6.0, 40.0], [8.0, 50.0]], "minatar_pqn": [[12.0, 30.0], [14.0, 20.0]]}
+    )
     assert main(runs) == 0
     header, _, dqn, pqn, random = capsys.readouterr().out.splitlines()
     assert header == "| agent | seeds | Breakout | Freeway | interquartile mean |"
