@@ -60,7 +60,8 @@ class MinAtarGame(gymnasium.Wrapper[NDArray[np.uint8], Any, Any, Any]):
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
-        height, width, channels = env.observation_space.shape or ()
+        shape: tuple[int, ...] = env.observation_space.shape or ()
+        height, width, channels = shape
         self.observation_space = Box(0, 255, (channels, height, width), np.uint8)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
         self._shown = np.zeros((height, width, channels), np.bool_)
@@ -79,7 +80,7 @@ class MinAtarGame(gymnasium.Wrapper[NDArray[np.uint8], Any, Any, Any]):
         self._shown, reward, terminated, truncated, info = self.env.step(action)
         return self._picture(), reward, terminated, truncated, info
 
-    def render(self) -> NDArray[np.uint8]:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8]:
         """Return the picture in colour, uint8 [160, 160, 3]."""
         channels = self._shown.shape[-1]
         cells = (self._shown * np.arange(1, channels + 1)).max(-1)  # the last of several objects, as MinAtar shows it

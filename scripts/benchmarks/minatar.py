@@ -18,7 +18,7 @@ from pixelq.agents.errors import InvalidRun, UserError
 from pixelq.agents.results.aggregates import Aggregates, aggregates
 from pixelq.agents.results.records import Group, read_groups
 
-RANDOM = {"Asterix": 0.0, "Breakout": 0.0, "Freeway": 0.0, "Seaquest": 0.0, "SpaceInvaders": 0.0}
+RANDOM = {"Asterix": 0.51, "Breakout": 0.38, "Freeway": 0.30, "Seaquest": 0.09, "SpaceInvaders": 4.05}
 """Mean return of random play of the actions that matter (`v1`), by game, as we measured it."""
 Scores = dict[str, NDArray[np.float64]]
 """Mean raw returns [seeds, games] by agent."""

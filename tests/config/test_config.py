@@ -366,7 +366,7 @@ PQN = {  # Gallici et al. 2025; the loss is twice theirs
     "initialization": "he",
     "encoder": "auto",
 }
-MINATAR = {"replay_capacity": 100_000, "reward_clip": None, "encoder": "minatar", "hidden": 128}
+MINATAR = {"reward_clip": None, "encoder": "minatar", "hidden": 128}
 HADAMAX = {"encoder": "hadamax", "activation": "gelu", "initialization": "auto"}
 NUMBERS: dict[str, dict[str, Any]] = {
     "nature": NATURE,
@@ -431,12 +431,19 @@ NUMBERS: dict[str, dict[str, Any]] = {
     | {"lstm": 512, "lstm_last_action": True, "lstm_last_reward": False, "frame_stack": 1, "minibatches": 4},
     "minatar_dqn": NATURE
     | MINATAR
-    | {"rmsprop_epsilon": 1e-4, "learning_starts": 5_000, "train_every": 1, "epsilon_steps": 100_000}
+    | {
+        "replay_capacity": 100_000,
+        "rmsprop_epsilon": 1e-4,
+        "learning_starts": 5_000,
+        "train_every": 1,
+        "epsilon_steps": 100_000,
+    }
     | {"target_update_every": 1_000, "evaluation_epsilon": None},
     "minatar_rainbow": RAINBOW
     | MINATAR
     | {"v_min": -100.0, "v_max": 100.0, "learning_rate": 1e-4, "adam_epsilon": 3.125e-4}
-    | {"learning_starts": 1_000, "target_update_every": 1_000, "priority_beta_steps": 9_999_000},
+    | {"replay_capacity": 100_000, "priority_beta_steps": 9_999_000}
+    | {"learning_starts": 1_000, "target_update_every": 1_000},
     "minatar_pqn": PQN
     | MINATAR
     | {"learning_rate": 5e-4, "learning_rate_end": 0.0, "learning_rate_steps": 10_000_000}
