@@ -64,7 +64,7 @@ class MinAtarGame(gymnasium.Wrapper[NDArray[np.uint8], Any, Any, Any]):
         height, width, channels = shape
         self.observation_space = Box(0, 255, (channels, height, width), np.uint8)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
-        self._shown = np.zeros((height, width, channels), np.bool_)
+        self._shown: NDArray[Any] = np.zeros((height, width, channels), np.bool_)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -87,4 +87,6 @@ class MinAtarGame(gymnasium.Wrapper[NDArray[np.uint8], Any, Any, Any]):
         return _COLOURS[cells].repeat(_CELL, 0).repeat(_CELL, 1)
 
     def _picture(self) -> NDArray[np.uint8]:
-        return np.ascontiguousarray(self._shown.transpose(2, 0, 1), np.uint8) * np.uint8(255)
+        cells: NDArray[np.uint8] = np.ascontiguousarray(self._shown.transpose(2, 0, 1), np.uint8)
+        picture: NDArray[np.uint8] = cells * np.uint8(255)
+        return picture

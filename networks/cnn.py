@@ -162,11 +162,13 @@ class CompactCNN(Encoder):
         ValueError: If `input_shape` is not an image's, or below 12×12.
     """
 
+    smallest = 12
+
     def __init__(
         self, input_shape: Sequence[int], features: int | None = 256, *, layer_norm: LayerNorm = False
     ) -> None:
         super().__init__()
-        shape = image_shape(input_shape, "CompactCNN", smallest=12)
+        shape = image_shape(input_shape, "CompactCNN", smallest=self.smallest)
         self.convolutions, flat = _convolutions(shape, ((16, 6, 3), (32, 3, 2)), padding="valid", layer_norm=layer_norm)
         self.dense, self.out_features = _dense(flat, features, layer_norm)
 

@@ -84,7 +84,8 @@ def make_encoder(
             Castro et al. 2018); "impala" (Espeholt et al. 2018); "minatar" (Young & Tian 2019); "der", data-efficient
             Rainbow's (van Hasselt et al. 2019); "compact", for frames of about 42×42; "hadamax" (Kooi et al. 2025) and
             its deeper variant "hadamax_deep"; or "auto": "nature" for images of at least 36×36, "minatar" for smaller
-            ones (not of stacks), "mlp" for vectors and anything else.
+            ones (not of stacks), "mlp" for vectors and anything else. What is no image of at least 12×12 is too small
+            for "compact" and has the encoder of "auto".
         shape: Shape of one observation, without the batch: a vector, [C, H, W], [H, W, C] or [H, W], or a stack of
             images, [S, C, H, W] or [S, H, W, C], which counts as one image of S · C channels; `image_layout` tells
             the images apart.
@@ -105,7 +106,7 @@ def make_encoder(
     if name not in ENCODERS:
         raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, got {name!r}")
     shape = tuple(int(size) for size in shape)
-    if name == "auto":
+    if name == "auto" or (name == "compact" and not _is_image(shape, CompactCNN.smallest)):
         name = _automatic(shape)
     options = {"width": width != 1, "spectral_norm": spectral_norm, "adaptive_pool": adaptive_pool is not None}
     given = [option for option, is_given in options.items() if is_given]
@@ -147,14 +148,16 @@ def _for_images(
     return encoder if is_plain else _InLayout(encoder, layout)
 
 
+def _is_image(shape: tuple[int, ...], smallest: int) -> bool:
+    """Return whether a shape is that of an image, or a stack of images, of at least `smallest` pixels on each side."""
+    return len(shape) in (2, 3, 4) and min(_channels_first(shape)[1:]) >= smallest
+
+
 def _automatic(shape: tuple[int, ...]) -> str:
     """Return the name of the encoder for a shape: a CNN if it is an image large enough for the kernels, else "mlp"."""
-    if len(shape) not in (2, 3, 4):
-        return "mlp"
-    _, *sides = _channels_first(shape)
-    if min(sides) >= 36:
+    if _is_image(shape, 36):
         return "nature"
-    return "minatar" if min(sides) >= 3 and len(shape) < 4 else "mlp"
+    return "minatar" if _is_image(shape, 3) and len(shape) < 4 else "mlp"
 
 
 def _make_cnn(

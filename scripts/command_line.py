@@ -477,7 +477,7 @@ def _group_rule(kind: Any, prefix: str, text: str) -> Callable[[StructTypeInfo],
             return None
         parts = [
             StructFieldSpec(f"part{i}", Annotated[part, _title(prefix, group, "" if i else text)], part())  # type: ignore[arg-type]
-            for i, (group, part) in enumerate(parts_of(kind, prefix, info.default).items())
+            for i, (group, part) in enumerate(parts_of(kind, prefix, info.default).items())  # type: ignore[arg-type]
         ]
         return StructConstructorSpec(join, tuple(parts))
 

@@ -297,7 +297,7 @@ class AgentConfig:
     """On a GPU, launch an update as one captured graph (no effect on a CPU, and with parts of your own)."""
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))
+        hints = _hints()
         for field in fields(self):
             value = plain(getattr(self, field.name))
             object.__setattr__(self, field.name, value)
@@ -473,9 +473,9 @@ class AgentConfig:
 
 
 @functools.cache
-def _hints(kind: type[AgentConfig]) -> Mapping[str, Any]:
-    """Return the types of a configuration's fields, which are found for most of the time that a check takes."""
-    return get_type_hints(kind)
+def _hints() -> Mapping[str, Any]:
+    """Return the types of the fields. To find them takes most of the time of a check."""
+    return get_type_hints(AgentConfig)
 
 
 def _check_known(names: Iterable[str]) -> None:

@@ -124,5 +124,6 @@ def q_network(actions: int) -> nn.Module:
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.orthogonal_(layer.weight, 2**0.5)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     return nn.Sequential(_Scaled(), *layers)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
 import tyro
 
 from pixelq.agents import AgentConfig, InvalidRun, UserError, preset
-from pixelq.agents.config.presets import PRESET_PROTOCOLS
+from pixelq.agents.config.presets import PRESET_NUM_ENVS, PRESET_PROTOCOLS
 from pixelq.agents.errors import UnregisteredPart, printable
 from pixelq.agents.storage.environments import FromFile, env_arguments
 from pixelq.agents.storage.files import read_regular, user_path
@@ -50,8 +50,8 @@ class TrainArgs:
     """Name of the agent in reports; None for the preset and the settings that differ from it."""
     steps: int = 1_000_000
     """Agent steps of the whole run, summed over environments; an Atari step is four frames."""
-    num_envs: int = 8
-    """Number of environments played at once."""
+    num_envs: int = 16
+    """Number of environments played at once, by default the preset's own."""
     seed: int = 0
     """Seed of the weights, the games and every random choice."""
     protocol: ProtocolName = "sticky"
@@ -270,7 +270,8 @@ def defaults_of(name: str) -> TrainArgs:
     Raises:
         InvalidConfig: If there is no such preset.
     """
-    return TrainArgs(preset=name, agent=preset(name), protocol=cast(ProtocolName, PRESET_PROTOCOLS[name]))
+    settings, protocol = preset(name), cast(ProtocolName, PRESET_PROTOCOLS[name])
+    return TrainArgs(preset=name, agent=settings, protocol=protocol, num_envs=PRESET_NUM_ENVS[name])
 
 
 def _check_kwargs(env_kwargs: dict[str, Any], own: dict[str, Any]) -> None:

@@ -189,7 +189,16 @@ def test_compact_cnn_equals_numpy() -> None:
     assert num_parameters(network) == (4 * 36 * 16 + 16) + (16 * 9 * 32 + 32) + (1_152 * 256 + 256)
     assert CompactCNN((1, 12, 12), None).out_features == 32
     with pytest.raises(ValueError, match="images for CompactCNN must be at least 12×12, got 11×42"):
-        make_encoder("compact", (4, 11, 42))
+        CompactCNN((4, 11, 42))
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((4, 12, 12), CompactCNN), ((4, 11, 42), MinAtarCNN), ((8,), MLP), ((2, 3, 2, 2), MLP)]
+)
+def test_what_is_too_small_for_the_compact_encoder_has_that_of_auto(
+    shape: tuple[int, ...], expected: type[nn.Module]
+) -> None:
+    assert isinstance(make_encoder("compact", shape), expected)
 
 
 def test_minatar_cnn_equals_numpy() -> None:
@@ -300,7 +309,7 @@ def test_errors_say_what_is_wrong() -> None:
         match=r"auto, mlp, nature, dopamine, impala, minatar, der, compact, hadamax, hadamax_deep, got 'resnet'",
     ):
         make_encoder("resnet", (4, 84, 84))
-    for name in set(ENCODERS) - {"auto", "mlp"}:
+    for name in set(ENCODERS) - {"auto", "compact", "mlp"}:
         with pytest.raises(ValueError, match=rf"'{name}' needs images .* \[4\]"):
             make_encoder(name, (4,))
     with pytest.raises(ValueError, match="at least 36×36, got 35×84"):
