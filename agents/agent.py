@@ -153,7 +153,7 @@ class Agent(Policy):
         """Return the least number of rows that `make_replay` gives a store for N environments and S stacked frames."""
         config = self.config
         if config.algorithm == "pqn":
-            return ring_length(config.rollout_length, frame_stack) * num_envs
+            return ring_length(config.rollout_length, frame_stack, config.overlap) * num_envs
         period = 1 if config.lstm is None else config.sequence_period
         return (config.replay_capacity // num_envs - period + 1) * num_envs
 

@@ -60,7 +60,7 @@ CHANGEABLE = READ_AT_EACH_STEP | frozenset(
 SCHEDULED = ("learning_rate", "gamma", "n_step", "epsilon", "priority_beta")
 """Fields that may be schedules."""
 
-OF_ROLLOUTS = ("rollout_length", "minibatches", "epochs", "td_lambda")
+OF_ROLLOUTS = ("rollout_length", "minibatches", "epochs", "td_lambda", "overlap")
 """Fields that only the algorithm pqn reads."""
 OF_REPLAY = (
     "n_step batch_size replay_capacity train_every gradient_steps target_update_every target_tau double prioritized "
@@ -134,6 +134,8 @@ class AgentConfig:
     """Times that each step of a rollout is learned from."""
     td_lambda: float = setting(0.65, "rollouts", least=0.0, most=1.0)
     """λ of the λ-returns: 0 for one-step targets, 1 for whole returns up to the rollout's end."""
+    overlap: bool = setting(False, "rollouts")
+    """Spread a rollout's updates over the steps of the next one, so that games and learning each have a CPU core."""
     target_update_every: int = setting(10_000, "returns and targets", "steps", least=1)
     """Steps between two copies of the online network to the target network (no effect with `target_tau`)."""
     target_tau: float | None = setting(None, "returns and targets", above=0.0, most=1.0)
@@ -446,6 +448,7 @@ class AgentConfig:
                 is_default = getattr(self, field.name) == field.default
                 self._require(field.name, is_default, f"{shown(field.default)} {where}")
         if is_pqn:
+            self._require("overlap", self.lstm is None or not self.overlap, "False with an lstm")
             learns_numbers = self.head in ("scalar", "categorical")
             self._require("head", learns_numbers, "scalar or categorical with the algorithm pqn")
 

@@ -62,6 +62,7 @@ class Rollout:
         state_size: Units of the LSTM; None without one.
         device: Device of the rows.
         seed: Seed of the order in which rows are drawn.
+        is_kept: Whether a rollout can be learned from until the next one is complete.
 
     Attributes:
         start: Time step of the first step.
@@ -81,10 +82,11 @@ class Rollout:
         state_size: int | None = None,
         device: torch.device | str = "cpu",
         seed: int = 0,
+        is_kept: bool = False,
     ) -> None:
         self.steps, self.num_envs, self.frame_stack = steps, num_envs, frame_stack
         self.device = torch.device(device)
-        length = ring_length(steps, frame_stack)
+        length = ring_length(steps, frame_stack, is_kept)
         size = length * num_envs * (row_bytes(observation_shape, observation_dtype, frame_stack) + VALUE)
         advice = "lower rollout_length, or use fewer environments"
         require_memory("rollout", size, self.device, lambda free: advice)
@@ -180,7 +182,7 @@ class Rollout:
     # Reading
     def targets(self, gamma: float, td_lambda: float, reward_clip: float | None) -> Tensor:
         """Return the λ-returns [T, N]; see `lambda_returns`. They count only where a step was taken."""
-        ring, slots = self.ring, self._slots(self.steps + 1)
+        ring, slots = self.ring, self._slots(self.steps + 1, self.start)
         reward, terminated, truncated = (
             field.view(ring.length, self.num_envs)[slots[:-1]]
             for field in (ring.reward, ring.terminated, ring.truncated)
@@ -190,7 +192,9 @@ class Rollout:
         values = self.values[slots[1:]]
         return lambda_returns(reward, terminated, truncated, values, gamma, td_lambda)
 
-    def minibatches(self, target: Tensor, count: int, epochs: int) -> Iterator[Minibatch]:
+    def minibatches(
+        self, target: Tensor, count: int, epochs: int, *, start: int | None = None, skipped: int = 0
+    ) -> Iterator[Minibatch]:
         """Yield each step `epochs` times, in new orders, in minibatches of equal size up to one row.
 
         With an LSTM a minibatch is all steps of some environments: the LSTM reads them from the state that acting had
@@ -200,14 +204,19 @@ class Rollout:
             target: λ-returns [T, N].
             count: Number of minibatches in an epoch.
             epochs: Number of epochs.
+            start: Time step of the first step; None for that of the newest rollout.
+            skipped: Number of minibatches at the beginning to leave out, which have been learned from.
         """
-        ring = self.ring
-        row = self._slots(self.steps)[:, None] * self.num_envs + torch.arange(self.num_envs, device=self.device)
-        is_step = self._is_step()
+        ring, start, position = self.ring, self.start if start is None else start, 0
+        row = self._slots(self.steps, start)[:, None] * self.num_envs + torch.arange(self.num_envs, device=self.device)
+        is_step = self._is_step(start)
         drawn = row.numel() if self._lstm_states is None else self.num_envs
         for _ in range(epochs):
             order = torch.randperm(drawn, generator=self.generator, device=self.device)
             for chosen in order.tensor_split(count):
+                position += 1
+                if position <= skipped:
+                    continue
                 if self._lstm_states is None:
                     rows, returns, mask = (each.flatten()[chosen] for each in (row, target, is_step))
                     obs: Tensor | Stretch = ring.observations(rows)
@@ -216,13 +225,13 @@ class Rollout:
                     obs = self._stretch(row[:, chosen], chosen)
                 yield Minibatch(obs, action=ring.action[rows].long(), target=returns, is_step=mask)
 
-    def _slots(self, steps: int) -> Tensor:
-        """Return the slots of the ring in which the first time steps lie, [steps]."""
-        return torch.arange(self.start, self.start + steps, device=self.device) % self.ring.length
+    def _slots(self, steps: int, start: int) -> Tensor:
+        """Return the slots of the ring in which the time steps from `start` on lie, [steps]."""
+        return torch.arange(start, start + steps, device=self.device) % self.ring.length
 
-    def _is_step(self) -> Tensor:
-        """Return whether a step was taken in each row, bool [T, N]."""
-        slots = np.arange(self.start, self.start + self.steps) % self.ring.length
+    def _is_step(self, start: int) -> Tensor:
+        """Return whether a step was taken in each row from the time step `start` on, bool [T, N]."""
+        slots = np.arange(start, start + self.steps) % self.ring.length
         return torch.from_numpy(self.ring.is_start[slots]).to(self.device)
 
     def _stretch(self, row: Tensor, env: Tensor) -> Stretch:
@@ -268,12 +277,13 @@ class Rollout:
         self._shown = None
 
 
-def ring_length(steps: int, frame_stack: int) -> int:
+def ring_length(steps: int, frame_stack: int, is_kept: bool) -> int:
     """Return the time steps that a rollout holds: its own, the one after them, and those that its first row reads.
 
-    The first row reads the other frames of its stack, and the last action and reward for an LSTM.
+    The first row reads the other frames of its stack, and the last action and reward for an LSTM. If a rollout is kept
+    until the next one is complete, there are the steps of both.
     """
-    return steps + 1 + max(frame_stack - 1, 1)
+    return (2 if is_kept else 1) * steps + 1 + max(frame_stack - 1, 1)
 
 
 def check_minibatches(config: AgentConfig, num_envs: int) -> None:
@@ -319,4 +329,5 @@ def make_rollout(
         state_size=config.lstm,
         device=device,
         seed=seed,
+        is_kept=config.overlap,
     )

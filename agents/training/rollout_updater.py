@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.at_step import gamma_at, learning_rate_at
-from pixelq.agents.experience.rollout import Rollout
+from pixelq.agents.experience.rollout import Minibatch, Rollout
 from pixelq.agents.learning.rollout_learner import RolloutLearner
+from pixelq.agents.storage.validation import count, fitting, part, restore_generator
 from pixelq.agents.training.interval import Interval, State
+
+
+@dataclass
+class Lesson:
+    """What is learned from one rollout: its minibatches for all epochs."""
+
+    start: int
+    """Time step of the rollout's first step."""
+    target: Tensor
+    """λ-returns [T, N]."""
+    minibatches: int
+    """Minibatches in an epoch."""
+    epochs: int
+    """Number of epochs."""
+    generator: Tensor
+    """State of the rollout's generator before the first order was drawn."""
+    batches: Iterator[Minibatch]
+    """The minibatches that have not been learned from."""
+    done: int = 0
+    """Number of those that have."""
+
+    @property
+    def total(self) -> int:
+        """Number of minibatches in all epochs."""
+        return self.minibatches * self.epochs
 
 
 class RolloutUpdater:
@@ -18,6 +47,10 @@ class RolloutUpdater:
 
     The values of the observation after the last step are those that acting has there, so the updates run while the
     environments play the first step of the next rollout. Its action is that of the weights before the updates.
+
+    With `config.overlap` the updates are spread evenly over the steps of the next rollout instead, the last of them
+    while its last step is played. So the environments have something to play all the time, and most actions come from
+    weights that have learned from a part of the rollout before.
 
     Args:
         agent: The agent that learns.
@@ -29,30 +62,75 @@ class RolloutUpdater:
         assert isinstance(agent.learner, RolloutLearner)
         self.agent, self.rollout, self.interval = agent, rollout, interval
         self.learner = agent.learner
+        self._lesson: Lesson | None = None
 
     def learn(self, before: int) -> None:
-        """Run the updates of a rollout that is complete; `before` is the step before the last one."""
-        if self.rollout.is_complete:
-            if self.agent.step >= self.agent.config.learning_starts:
-                self._learn()
-            self.rollout.begin()
+        """Run the updates that are due; `before` is the step before the last one."""
+        rollout, config = self.rollout, self.agent.config
+        if rollout.is_complete:
+            if self.agent.step >= config.learning_starts:
+                target = rollout.targets(gamma_at(config, self.agent.step), config.td_lambda, config.reward_clip)
+                self._begin(rollout.start, target, config.minibatches, config.epochs)
+            if self._lesson is not None and not config.overlap:
+                self._learn(self._lesson, self._lesson.total)
+            rollout.begin()
+        if self._lesson is not None:
+            steps = rollout.time - self._lesson.start - rollout.steps + 1  # of the next rollout, with this one
+            due = -(-self._lesson.total * steps // rollout.steps)
+            self._learn(self._lesson, min(due, self._lesson.total))
 
-    def _learn(self) -> None:
-        agent, config, rollout = self.agent, self.agent.config, self.rollout
-        self.learner.set_learning_rate(learning_rate_at(config, agent.step))
-        target = rollout.targets(gamma_at(config, agent.step), config.td_lambda, config.reward_clip)
-        for batch in rollout.minibatches(target, config.minibatches, config.epochs):
-            update = self.learner.update(batch)
+    def _begin(self, start: int, target: Tensor, minibatches: int, epochs: int, done: int = 0) -> None:
+        """Begin the lesson of a rollout, of which some minibatches may have been learned from."""
+        generator = self.rollout.generator.get_state()
+        batches = self.rollout.minibatches(target, minibatches, epochs, start=start, skipped=done)
+        self._lesson = Lesson(start, target, minibatches, epochs, generator, batches, done)
+
+    def _learn(self, lesson: Lesson, due: int) -> None:
+        """Learn from minibatches until so many are done."""
+        agent = self.agent
+        self.learner.set_learning_rate(learning_rate_at(agent.config, agent.step))
+        while lesson.done < due:
+            update = self.learner.update(next(lesson.batches))
+            lesson.done += 1
             agent.updates += 1
             self.learner.drop_subnormals(agent.updates)
             self.interval.losses.append((agent.step, update.loss, update.q_mean))
+        if lesson.done == lesson.total:
+            self._lesson = None
 
     def state(self) -> State:
-        """Return what `load_state` restores: nothing, since all of it is the rollout's."""
-        return {}, {}
+        """Return what `load_state` restores: the lesson under way, if there is one."""
+        lesson = self._lesson
+        if lesson is None:
+            return {}, {}
+        values = {name: getattr(lesson, name) for name in ("start", "minibatches", "epochs", "done")}
+        arrays = {"lesson.target": lesson.target.cpu(), "lesson.generator": lesson.generator}
+        return {"lesson": values}, arrays
 
     def load_state(self, values: dict[str, Any], arrays: dict[str, Tensor]) -> None:
-        """Restore what `state` returned."""
+        """Restore what `state` returned.
+
+        Raises:
+            ValueError: If it is the state of another updater.
+        """
+        self._lesson = None
+        lesson = values.get("lesson")
+        if lesson is None:
+            return
+        if not isinstance(lesson, dict):
+            raise ValueError(f"lesson must be an object, got {lesson!r:.80}")
+        rollout, tensors = self.rollout, part(arrays, "lesson")
+        target = fitting(tensors, "target", torch.empty((rollout.steps, rollout.num_envs)))
+        start, minibatches, epochs, done = (count(lesson, name) for name in ("start", "minibatches", "epochs", "done"))
+        steps = rollout.time - start - rollout.steps
+        rows = rollout.num_envs * rollout.steps
+        if not (self.agent.config.overlap and 0 <= steps < rollout.steps and 0 < minibatches <= rows):
+            raise ValueError(f"no rollout of {rollout.steps} steps from {start:,} on is learned from")
+        if not (done < minibatches * epochs and torch.isfinite(target).all()):
+            raise ValueError(f"{done:,} minibatches of a rollout cannot have been learned from")
+        restore_generator(rollout.generator, tensors, "generator")
+        self._begin(start, target.to(rollout.device), minibatches, epochs, done)
 
     def refill(self) -> None:
         """Go on with an empty rollout, which needs no more than to be filled."""
+        self._lesson = None
