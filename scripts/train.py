@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from pixelq.agents import DQN, PQN, AgentConfig, Callback, InvalidCheckpoint, InvalidRun, RunUnwritable
+from pixelq.agents import DQN, PQN, PRESETS, AgentConfig, Callback, InvalidCheckpoint, InvalidRun, RunUnwritable
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import RunFailed, UserError
@@ -183,11 +183,11 @@ def _pictures(args: TrainArgs) -> tuple[int | None, int | None]:
     """Return how many pictures are stacked, and their size, None for the environment's own.
 
     Outside Atari both are for those who ask: by `--frame-size`, by `--grayscale`, or by a setting of the agent that is
-    not its default.
+    neither its default nor, for the size, the preset's.
     """
-    usual, is_game = AgentConfig(), is_atari(args.env)
+    usual, of_preset, is_game = AgentConfig(), PRESETS.get(args.preset, AgentConfig)(), is_atari(args.env)
     size = args.frame_size
-    if size is None and (is_game or args.agent.frame_size != usual.frame_size):
+    if size is None and (is_game or args.agent.frame_size not in (usual.frame_size, of_preset.frame_size)):
         size = args.agent.frame_size
     stack = args.agent.frame_stack
     is_asked_for = is_game or size is not None or args.grayscale or stack != usual.frame_stack

@@ -129,7 +129,7 @@ def test_bfloat16_stays_near_float32(head: str) -> None:
     assert 0 < apart < 0.1 * moved
 
 
-@pytest.mark.parametrize("name", ["quick", "rainbow", "quick_recurrent"])
+@pytest.mark.parametrize("name", ["quick_dqn", "rainbow", "quick_recurrent"])
 def test_trains_saves_and_goes_on(name: str, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"replay_capacity": 5000, "learning_starts": 500, "target_update_every": 200}
     if preset(name).lstm is not None:
@@ -152,7 +152,7 @@ def test_trains_saves_and_goes_on(name: str, tmp_path: Path) -> None:
 
 
 def test_a_reset_network_is_captured_anew() -> None:
-    config = dataclasses.replace(preset("quick"), replay_capacity=2000, learning_starts=200, reset_every=50)
+    config = dataclasses.replace(preset("quick_dqn"), replay_capacity=2000, learning_starts=200, reset_every=50)
     envs = make_vec("ALE/Pong-v5", num_envs=8, seed=0)
     agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cuda", seed=0)
     agent.learn(envs, 200 + 4 * 70)  # 20 updates after the reset

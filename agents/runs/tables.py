@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pixelq.agents.errors import InvalidRun, one_line
 from pixelq.agents.storage.environments import ARGUMENTS
 from pixelq.agents.storage.files import open_regular, open_to_append, read_regular, replace_file
+from pixelq.agents.storage.former_names import current_preset
 from pixelq.agents.storage.json_values import MOST_JSON, check_types, count_in, number_in
 from pixelq.agents.storage.rules import time_limit, with_rules
 
@@ -69,7 +70,9 @@ def read_run(run: str | os.PathLike[str]) -> RunFiles:
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """Read a run's config.json; `protocol` holds flicker too, which older runs have as an entry of its own.
+    """Read a run's config.json, with today's name of its preset.
+
+    `protocol` holds flicker too, which older runs have as an entry of its own.
 
     Raises:
         InvalidRun: If it is missing or damaged.
@@ -85,6 +88,8 @@ def read_config(run: Path) -> dict[str, Any]:
             raise ValueError("env, protocol or agent is missing")
         check_types(config, {"agent": dict, "resumed": list, ARGUMENTS: dict})
         time_limit(config)
+        if isinstance(config.get("preset"), str):
+            config["preset"] = current_preset(config["preset"], config["agent"])
         return with_rules(config)
     except ValueError as error:
         raise InvalidRun(

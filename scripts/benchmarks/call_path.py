@@ -123,7 +123,7 @@ def _collect(call: Call, is_below: bool, found: set[Function]) -> bool:
 def observation_path() -> list[Function]:
     """Train on Pong, and return the functions of one iteration that observations pass through, sorted."""
     with closing(make_vec("ALE/Pong-v5", NUM_ENVS, seed=0)) as envs:
-        config = dataclasses.replace(preset("quick"), replay_capacity=400, learning_starts=40, train_every=NUM_ENVS)
+        config = dataclasses.replace(preset("quick_dqn"), replay_capacity=400, learning_starts=40, train_every=NUM_ENVS)
         agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
         signals: list[int] = []
         parts = open_run(agent, envs, LearnOptions(), 10 * ITERATION * NUM_ENVS, signals)

@@ -24,10 +24,11 @@ LIMIT = 1.3
 """Greatest time of k runs at once, in times of k runs one after the other."""
 CHOICES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Environment variables that would choose in place of the runs."""
+REPLAYING = ["--preset", "quick_dqn"]
 WORK = {
     "CartPole": ["--env", "CartPole-v1", "--preset", "classic", "--steps", "10000"],
-    "MinAtar-sized": ["--env", "pixelq/Catch-v0", "--agent.encoder", "minatar", "--steps", "8000"],
-    "Pong": ["--env", "ALE/Pong-v5", "--steps", "2000"],
+    "MinAtar-sized": [*REPLAYING, "--env", "pixelq/Catch-v0", "--agent.encoder", "minatar", "--steps", "8000"],
+    "Pong": [*REPLAYING, "--env", "ALE/Pong-v5", "--steps", "2000"],
 }
 """Flags of `pixelq train` for each work; the first half of the steps only fills the replay."""
 

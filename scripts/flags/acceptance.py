@@ -34,7 +34,7 @@ class AcceptanceArgs:
     """Rows of the replay (7.1 kB each) from which drawing batches is measured."""
     updates: str = "nature,rainbow,btr"
     """Presets whose update is measured, with commas between them, or all."""
-    preset: str = "quick"
+    preset: str = "quick_dqn"
     """Preset of the Pong run."""
     target: float = 18.0
     """Mean return over ten evaluation episodes at which the Pong run ends."""

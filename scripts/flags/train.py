@@ -18,6 +18,7 @@ from pixelq.agents.config.presets import PRESET_NUM_ENVS, PRESET_PROTOCOLS
 from pixelq.agents.errors import UnregisteredPart, printable
 from pixelq.agents.storage.environments import FromFile, env_arguments
 from pixelq.agents.storage.files import read_regular, user_path
+from pixelq.agents.storage.former_names import current_preset
 from pixelq.agents.storage.json_values import MOST_JSON, check_types
 from pixelq.agents.storage.rules import rules_of, split_rules
 from pixelq.scripts.command_line import (
@@ -142,6 +143,8 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     if args.out is not None:
         args = replace(args, out=user_path(args.out))
     args = replace(args, modules=split_modules(args.modules))
+    if args.resume:
+        args = replace(args, preset=current_preset(args.preset, vars(defaults.agent)))
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
     check_least(("--final-episode-steps", args.final_episode_steps, 1))
     check_least(("--max-episode-steps", args.max_episode_steps, 1), ("--frame-size", args.frame_size, 1))
@@ -222,6 +225,8 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
         # A choice among names is text.
         check_types(flags, {name: kinds[name] if isinstance(kinds[name], type | UnionType) else str for name in names})
         flags["agent"] = AgentConfig.from_dict(saved["agent"])
+        if "preset" in flags:
+            flags["preset"] = current_preset(flags["preset"], saved["agent"])
         flags |= protocol_flags(rules_of(saved))
         flags |= {"env": FromFile(saved["env"]), "env_kwargs": own["env_kwargs"], "wrappers": tuple(own["wrappers"])}
         _check_kwargs(env_kwargs, own["env_kwargs"])

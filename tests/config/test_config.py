@@ -504,7 +504,7 @@ PART_FIELDS = {
 
 
 def test_every_published_preset_is_checked() -> None:
-    assert set(PRESETS) - set(NUMBERS) == {"quick", "classic", "quick_recurrent"}
+    assert set(PRESETS) - set(NUMBERS) == {"quick", "quick_dqn", "classic", "quick_recurrent"}
 
 
 def test_every_preset_is_named_after_its_function_and_cites_what_it_is() -> None:
@@ -517,10 +517,10 @@ def test_every_preset_is_named_after_its_function_and_cites_what_it_is() -> None
 
 PROTOCOL_OF = {
     "nature": "nature double dueling per fqf rainbow drqn",
-    "envpool": "pqn pqn_hadamax pqn_hl_gauss pqn_lstm",
+    "envpool": "pqn pqn_hadamax pqn_hl_gauss pqn_lstm quick",
     "100k": "der",
-    "sticky": "dqn c51 qrdqn iqn munchausen munchausen_iqn rainbow_dopamine btr r2d2 quick classic quick_recurrent "
-    "minatar_dqn minatar_rainbow minatar_pqn",
+    "sticky": "dqn c51 qrdqn iqn munchausen munchausen_iqn rainbow_dopamine btr r2d2 quick_dqn classic "
+    "quick_recurrent minatar_dqn minatar_rainbow minatar_pqn",
 }
 
 

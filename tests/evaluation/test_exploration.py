@@ -20,7 +20,7 @@ def test_the_agents_own_epsilon_comes_before_the_protocols() -> None:
         assert evaluation_epsilon(own, outside) == 0.0
 
 
-@pytest.mark.parametrize(("name", "epsilon"), [("nature", 0.05), ("per", 0.01), ("rainbow", 0.0), ("quick", 0.001)])
+@pytest.mark.parametrize(("name", "epsilon"), [("nature", 0.05), ("per", 0.01), ("rainbow", 0.0), ("quick_dqn", 0.001)])
 def test_films_have_the_epsilon_of_the_preset(name: str, epsilon: float) -> None:
     envs = make_vec("pixelq/Catch-v0", 1, 0)
     config = dataclasses.replace(preset(name), encoder="mlp", hidden=8)

@@ -132,7 +132,7 @@ class Foreground(VectorWrapper):  # type: ignore[type-arg]
         return getattr(self.env, name)
 
 
-@pytest.mark.parametrize("name", representative(["quick", "rainbow"], keep=["quick"]))
+@pytest.mark.parametrize("name", representative(["quick_dqn", "rainbow"], keep=["quick_dqn"]))
 def test_games_in_the_background_are_the_same_training(name: str) -> None:
     config = dataclasses.replace(
         preset(name), replay_capacity=2000, learning_starts=100, batch_size=8, hidden=16, target_update_every=50

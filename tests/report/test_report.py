@@ -131,7 +131,7 @@ class TestStanding:
         assert section.values["tables"][0]["training"] in make_report([run])
 
     @pytest.mark.parametrize(
-        "changes", [{"name": "quick"}, {"n_step": 3}, {"protocol": "nature"}, {"env": "ALE/Defender-v5"}]
+        "changes", [{"name": "quick_dqn"}, {"n_step": 3}, {"protocol": "nature"}, {"env": "ALE/Defender-v5"}]
     )
     def test_no_verdict_where_settings_differ(self, tmp_path: Path, changes: dict[str, Any]) -> None:
         section = standing_section(read_groups([write_run(tmp_path / "run", **changes)]))

@@ -167,13 +167,14 @@ def test_colours_follow_the_scheme(browser: Browser, report: str) -> None:
 
 @pytest.mark.slow
 def test_names_of_agents_break_between_words_alone(browser: Browser, tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", "quick", learning_rate_end=2e-5, learning_rate_steps=700_000, adam_epsilon=3e-4)
+    changes = {"learning_rate_end": 2e-5, "learning_rate_steps": 700_000, "adam_epsilon": 3e-4}
+    run = write_run(tmp_path / "run", "quick_dqn", **changes)
     write_report([run], tmp_path / "report.html")
     opened = open_page(browser, (tmp_path / "report.html").as_uri())
     opened.page.wait_for_selector("#curves .main-svg")
     cell = opened.page.locator("#summary tbody th").first
     lines = cell.evaluate("(th) => th.clientHeight / parseFloat(getComputedStyle(th).lineHeight)")
-    assert lines < 8  # of words: quick, and three settings with their values
+    assert lines < 8  # of words: quick_dqn, and three settings with their values
     opened.close()
 
 

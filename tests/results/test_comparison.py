@@ -125,7 +125,7 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_draws_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = [write_run(tmp_path / "a", "dqn", MILLIONS), write_run(tmp_path / "b", "quick", MILLIONS, "ALE/Pong-v5")]
+    runs = [write_run(tmp_path / "a", "dqn", MILLIONS), write_run(tmp_path / "b", "quick_dqn", MILLIONS, "ALE/Pong-v5")]
     files = ["--out", str(tmp_path / "new" / "curves.png"), "--json", str(tmp_path / "figures.json")]
     assert main(["compare", *map(str, runs), *files]) == 0
     out = capsys.readouterr().out

@@ -27,9 +27,9 @@ def test_a_runs_curve_shows_the_published_one(tmp_path: Path, monkeypatch: pytes
     )
     for folder in (
         write_run(tmp_path / "a", "qrdqn"),
-        write_run(tmp_path / "b", "quick"),
+        write_run(tmp_path / "b", "quick_dqn"),
         write_run(tmp_path / "c", "classic", "CartPole-v1"),
-        write_run(tmp_path / "d", "quick", flicker=0.5),
+        write_run(tmp_path / "d", "quick_dqn", flicker=0.5),
     ):
         assert plot_run(folder) == folder / "curve.png"
         assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")

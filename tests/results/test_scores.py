@@ -68,12 +68,13 @@ def change(file: Path, **values: Any) -> None:
 
 def test_a_run_that_was_made_long_ago_is_read() -> None:
     score = read_score(RESULTS / "pong-quick")
-    assert (score.agent, score.game, score.seed, score.steps, score.frames) == ("quick", "pong", 0, 10**6, 4_000_012)
+    assert (score.agent, score.game, score.seed) == ("quick_dqn", "pong", 0)  # the preset was called quick then
+    assert (score.steps, score.frames) == (10**6, 4_000_012)
     assert score.mean == 16.9
     assert score.human_normalized == pytest.approx((16.9 + 20.7) / 35.3)
     best = read_score(RESULTS / "pong-quick" / FINAL_EVALUATION)  # whose checkpoint is no longer where the file says
-    assert (best.agent, best.mean) == ("quick, best checkpoint", pytest.approx(15.2667, abs=1e-4))
-    assert gather_scores([RESULTS / "pong-quick"]).scores["quick"].shape == (1, 1)
+    assert (best.agent, best.mean) == ("quick_dqn, best checkpoint", pytest.approx(15.2667, abs=1e-4))
+    assert gather_scores([RESULTS / "pong-quick"]).scores["quick_dqn"].shape == (1, 1)
 
 
 def test_runs_are_grouped_by_agent_game_and_seed(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from pixelq.scripts.command_line import closest_flag, integer, parse
 from pixelq.scripts.flags.evaluate import EvaluateArgs
 from pixelq.scripts.flags.evaluate import read as read_evaluate
 from pixelq.scripts.flags.report import read as read_report
-from pixelq.scripts.flags.train import ProtocolName, TrainArgs
+from pixelq.scripts.flags.train import ProtocolName, TrainArgs, defaults_of
 from pixelq.scripts.flags.train import read as read_train
 from pixelq.scripts.main import VERBS
 from tests.support.runs import run_here
@@ -32,7 +32,7 @@ from tests.support.runs import run_here
 class Args:
     """Do something."""
 
-    agent: AgentConfig = field(default_factory=lambda: preset("quick"))
+    agent: AgentConfig = field(default_factory=lambda: preset("quick_dqn"))
     """The settings of
     the agent."""
 
@@ -70,7 +70,7 @@ def test_flags_set_their_fields_and_leave_the_others() -> None:
     start = preset("rainbow")
     expected = dataclasses.replace(start, gamma=0.5, batch_size=7, prioritized=False, reward_clip=None)
     assert parse(Args, "train", words, Args(start)).agent == expected
-    assert parse(Args, "train", []).agent == preset("quick")
+    assert parse(Args, "train", []).agent == preset("quick_dqn")
 
 
 def test_schedules_are_read_as_they_are_shown() -> None:
@@ -126,7 +126,7 @@ def test_version() -> None:
 )
 def test_integers(text: str, value: int) -> None:
     assert integer(text) == value
-    args = parse(TrainArgs, "train", ["--steps", text, "--agent.reset-every", text])
+    args = parse(TrainArgs, "train", ["--steps", text, "--agent.reset-every", text], defaults_of("quick_dqn"))
     assert (args.steps, args.agent.reset_every) == (value, value)
 
 
@@ -219,15 +219,16 @@ def test_a_folder_in_use_is_refused_in_the_callers_words(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "name", "protocol"),
     [
-        ("", "quick", "sticky"),
+        ("", "quick", "envpool"),
+        ("--preset quick_dqn", "quick_dqn", "sticky"),
         ("--preset nature", "nature", "nature"),
         ("--preset der", "der", "100k"),
         ("--preset nature --protocol sticky", "nature", "sticky"),
         ("--env CartPole-v1", "classic", "sticky"),
         ("--env=CartPole-v1", "classic", "sticky"),
         ("--env CartPole-v1 --preset dqn", "dqn", "sticky"),
-        ("--env pixelq/Catch-v0", "quick", "sticky"),
-        ("--env Nothing-v0", "quick", "sticky"),
+        ("--env pixelq/Catch-v0", "quick", "envpool"),
+        ("--env Nothing-v0", "quick", "envpool"),
     ],
 )
 def test_the_preset_suits_the_observation_and_the_protocol_the_preset(words: str, name: str, protocol: str) -> None:

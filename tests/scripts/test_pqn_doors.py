@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from pixelq.agents import DQN, PQN, AgentConfig, InvalidCheckpoint, Policy, load
 from pixelq.agents.experience.rollout import Rollout
 from pixelq.agents.storage.pointers import checkpoint_folder, step_of
 from pixelq.envs import make_vec
+from pixelq.scripts.flags.train import read as read_train
+from pixelq.scripts.train import _pictures
 from tests.support.cases import representative
 from tests.support.masked_envs import Corridor
 from tests.support.runs import Ended, Harness, assert_same, run_here
@@ -136,3 +139,13 @@ def test_the_presets_build_their_networks(name: str) -> None:
     agent = PQN(pixels, Discrete(6), config, device="cpu")
     assert agent.network.encoder.out_features == FEATURES[name]
     assert agent.q_values(pixels.sample()[None]).shape == (1, 6)
+
+
+def test_the_size_of_the_default_preset_is_for_atari_games_alone() -> None:
+    """Catch has pictures of 10×5 with the channels first, which cannot be resized."""
+    catch = read_train(["--env", "pixelq/Catch-v0"])
+    assert (catch.preset, catch.agent.frame_size, _pictures(catch)) == ("quick", 42, (None, None))
+    kept = replace(catch, resume=True, agent=replace(catch.agent, frame_size=84))  # as its config.json has it
+    assert _pictures(kept) == (None, None)
+    assert _pictures(replace(catch, agent=replace(catch.agent, frame_size=30))) == (4, 30)
+    assert _pictures(read_train(["--env", "ALE/Pong-v5"])) == (4, 42)

@@ -374,7 +374,7 @@ def test_a_real_race(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         assert run["threads"] >= 1
         seconds = [at for at, _, _ in run["curve"]]
         assert seconds == sorted(seconds)
-    assert figures["protocol"] == "sticky"
+    assert figures["protocol"] == "envpool"
     assert figures["entries"]["sb3"]["version"][0].isdigit()
     assert picture.exists()
     assert "not reached" in capfd.readouterr().out

@@ -67,7 +67,7 @@ def test_a_run_that_goes_on_learns_from_its_own_replay(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "env_id", "is_named"),
-    [("quick", "CartPole-v1", True), ("classic", "CartPole-v1", False), ("quick", "pixelq/Catch-v0", False)],
+    [("quick_dqn", "CartPole-v1", True), ("classic", "CartPole-v1", False), ("quick_dqn", "pixelq/Catch-v0", False)],
 )
 def test_the_preset_for_vectors_is_named(name: str, env_id: str, is_named: bool) -> None:
     agent, _ = agent_of(name, env_id)
@@ -88,7 +88,8 @@ def test_the_preset_for_vectors_is_named(name: str, env_id: str, is_named: bool)
         (preset("nature"), None, "nature+flicker=0.5", None),
         (preset("nature"), None, "gymnasium", None),
         (preset("nature"), None, None, None),
-        (preset("quick"), None, "sticky", None),
+        (preset("quick_dqn"), None, "sticky", None),
+        (preset("quick"), None, "envpool", None),
     ],
 )
 def test_games_by_other_rules_than_the_presets_are_named(

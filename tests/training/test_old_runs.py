@@ -15,15 +15,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixelq.agents import DQN, Policy
-from pixelq.agents.results.records import load_run
+from pixelq.agents import DQN, Policy, preset
+from pixelq.agents.results.records import agent_of, load_run
 from pixelq.agents.runs.tables import read_config
 from pixelq.agents.storage.pointers import checkpoint_folder
 from pixelq.agents.storage.rules import rules_of, with_rules
 from pixelq.envs import split_rules, with_flicker
+from pixelq.scripts.flags.train import read as read_train
 from tests.support.runs import copied, run_here
 
 DATA = Path(__file__).parents[1] / "data"
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 WEIGHTS = DATA / "run-0.1.0-at-200.safetensors"
 
 
@@ -84,3 +86,15 @@ def test_rules_are_joined_once() -> None:
     assert with_rules(joined | {"flicker": 0.5}) == joined
     assert split_rules(joined["protocol"]) == ("nature", 0.5)
     assert split_rules("a+protocol") == ("a+protocol", 0.0)
+
+
+def test_a_run_of_the_former_quick_is_one_of_quick_dqn(tmp_path: Path) -> None:
+    """Also where its settings are no preset's, as in docs/results/pong-quick-bfloat16."""
+    run = copied(RESULTS / "pong-quick-bfloat16", tmp_path / "run")
+    assert read_config(run)["preset"] == "quick_dqn"
+    assert agent_of(read_config(run)) == "quick_dqn, precision bfloat16"
+    for given in ([], ["--preset", "quick"], ["--preset", "quick_dqn"]):
+        assert read_train(["--resume", "--out", str(run), "--steps", "2000000", *given]).preset == "quick_dqn"
+    path = run / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"agent": preset("quick").to_dict() | {"gamma": 0.5}}))
+    assert read_config(run)["preset"] == "quick"

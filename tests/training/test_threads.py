@@ -28,7 +28,7 @@ SPACES = {
 
 
 def agent_of(work: str, **settings: object) -> DQN:
-    config = replace(preset("quick"), **settings)
+    config = replace(preset("quick_dqn"), **settings)
     return DQN(SPACES[work], gymnasium.spaces.Discrete(6), config, device="cpu")
 
 
@@ -73,7 +73,7 @@ def test_a_layer_of_an_own_encoder_may_return_anything() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.pair(x)[0]
 
-    agent = DQN(SPACES["CartPole"], gymnasium.spaces.Discrete(6), preset("quick"), device="cpu", encoder=First())
+    agent = DQN(SPACES["CartPole"], gymnasium.spaces.Discrete(6), preset("quick_dqn"), device="cpu", encoder=First())
     assert batch_multiplications(agent) == 32 * (5 * 512 + 512 * 6)
 
 
