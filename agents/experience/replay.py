@@ -135,6 +135,11 @@ class Replay:
         return self.ring.time
 
     @property
+    def bytes_per_row(self) -> float:
+        """Bytes of a row, with its place in the queue, its priority and its share of the stored LSTM states."""
+        return self._row_bytes + self._state_bytes
+
+    @property
     def most_state_bytes(self) -> int:
         """Greatest number of bytes of what `state` returns."""
         return self.sampler.nbytes + self.window.nbytes

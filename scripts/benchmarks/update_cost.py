@@ -50,21 +50,29 @@ def presets_of(names: str) -> list[str]:
     return chosen
 
 
-def random_batch(config: AgentConfig, device: torch.device) -> Batch | Sequences:
-    """Return a batch of transitions, or sequences, of random pixels, as a replay draws it.
+def random_batch(
+    config: AgentConfig,
+    device: torch.device,
+    space: gymnasium.spaces.Box | None = None,
+    num_actions: int = int(ACTIONS.n),
+) -> Batch | Sequences:
+    """Return a batch of transitions, or sequences, of random observations, as a replay draws it.
 
     Args:
         config: Configuration of the agent.
         device: Device of the batch.
+        space: Space of the observations, with `config.frame_stack` frames; None for pixels 84×84.
+        num_actions: Number of actions.
     """
     stack, num_envs = config.frame_stack, config.batch_size
+    shape, dtype = ((stack, 84, 84), np.dtype(np.uint8)) if space is None else (space.shape, space.dtype)
     steps = stack + longest_return(config) + 1
     if config.lstm is not None:
         steps = config.sequence_length + longest_return(config) + 2 * config.sequence_period + 2
     small = dataclasses.replace(config, replay_capacity=(steps + config.sequence_period) * num_envs)
     replay = make_replay(
-        (stack, 84, 84) if stack > 1 else (1, 84, 84),
-        np.dtype(np.uint8),
+        shape,
+        dtype,
         small,
         num_envs=num_envs,
         frame_stack=stack,
@@ -73,8 +81,8 @@ def random_batch(config: AgentConfig, device: torch.device) -> Batch | Sequences
     )
     rng, never = np.random.default_rng(0), np.zeros(num_envs, dtype=bool)
     for _ in range(steps):
-        obs = rng.integers(256, size=(num_envs, stack, 84, 84), dtype=np.uint8)
-        replay.add(obs, rng.integers(int(ACTIONS.n), size=num_envs), rng.normal(size=num_envs), never, never)
+        obs = rng.integers(256, size=(num_envs, *shape)).astype(dtype)
+        replay.add(obs, rng.integers(num_actions, size=num_envs), rng.normal(size=num_envs), never, never)
     return replay.sample(config.batch_size)
 
 
