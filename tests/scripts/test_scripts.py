@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -645,11 +646,11 @@ def test_every_verb_is_listed() -> None:
 
 def test_every_field_of_the_configuration_is_a_flag() -> None:
     texts = helped("train")
-    config = preset("quick").to_dict()
+    config = vars(preset("quick"))
     assert {f"agent.{name.replace('_', '-')}" for name in config} == {flag for flag in texts if "agent." in flag}
     for name, value in config.items():
         text = texts[f"agent.{name.replace('_', '-')}"]
-        assert re.sub(r"\s+", " ", text).rstrip().endswith(f"(default: {value})"), text
+        assert re.sub(r"\s+", " ", text).rstrip().endswith(f"(default: {shlex.quote(str(value))})"), text
 
 
 def test_flags_have_either_dash() -> None:
