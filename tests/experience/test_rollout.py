@@ -1,5 +1,6 @@
 """Rollouts: what is written, which rows are learned from, and what an LSTM reads."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,10 @@ from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.batches import Stretch
 from pixelq.agents.experience.returns import lambda_returns
 from pixelq.agents.experience.rollout import Minibatch, Rollout, make_rollout
+from pixelq.agents.learning.gradient import Update
+from pixelq.agents.learning.rollout_learner import RolloutLearner
+from pixelq.agents.training.interval import Interval
+from pixelq.agents.training.rollout_updater import RolloutUpdater
 from tests.support.cases import examples
 
 ACTIONS = 3
@@ -104,6 +109,63 @@ def test_each_step_is_learned_from_once_an_epoch(steps: int, envs: int, stack: i
             assert {key: value for part in found for key, value in part.items()} == expected
         rollout.begin()
         game.outcome(rollout)
+
+
+class Recording(RolloutLearner):
+    """A learner that only keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.given: list[dict[tuple[float, ...], tuple[int, float]]] = []
+
+    def update(self, batch: Minibatch) -> Update:
+        self.given.append(learned(batch))
+        return Update(torch.zeros(()), torch.zeros(()), torch.zeros(()))
+
+    def set_learning_rate(self, rate: float) -> None:
+        pass
+
+    def drop_subnormals(self, updates: int) -> None:
+        pass
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(
+    *(st.integers(1, 6), st.integers(1, 3), st.integers(1, 4), st.integers(1, 5), st.integers(1, 3), st.booleans()),
+    seed=st.integers(0, 2**32),
+)
+def test_updates_are_spread_evenly_over_the_next_rollout_or_come_at_once(
+    steps: int, envs: int, stack: int, count: int, epochs: int, overlap: bool, *, seed: int
+) -> None:
+    count = min(count, steps * envs)
+    rollout = Rollout((stack, 2) if stack > 1 else (2,), np.dtype(np.float32), steps=steps, num_envs=envs,
+                      frame_stack=stack, seed=seed, is_kept=overlap)  # fmt: skip
+    config = AgentConfig(algorithm="pqn", overlap=overlap, minibatches=count, epochs=epochs, learning_starts=1)
+    learner, game = Recording(), Game(envs, stack, seed)
+    agent: Any = SimpleNamespace(config=config, step=1, updates=0, learner=learner)
+    updater = RolloutUpdater(agent, rollout, Interval(0))
+    expected: list[dict[tuple[float, ...], tuple[int, float]]] = []
+    for step in range(4 * steps + 1):  # at the step 4T, the fourth rollout is complete
+        game.play(rollout)
+        if rollout.is_complete:
+            target, rows = rollout.targets(config.gamma, config.td_lambda, 1.0), game.rows[step - steps : step]
+            expected.append(
+                {
+                    tuple(row["obs"][env].flatten().tolist()): (row["action"][env], target[t, env].item())
+                    for t, row in enumerate(rows)
+                    for env in range(envs)
+                    if row["is_step"][env]
+                }
+            )
+        updater.learn(step)
+        whole, part = divmod(step, steps)
+        done = -(-count * epochs * (part + 1) // steps) if overlap else count * epochs
+        assert agent.updates == len(learner.given) == (0 if whole == 0 else (whole - 1) * count * epochs + done)
+        game.outcome(rollout)
+    for number, rows in enumerate(expected[:3]):
+        for epoch in range(epochs):
+            first = (number * epochs + epoch) * count
+            found = learner.given[first : first + count]
+            assert {key: value for each in found for key, value in each.items()} == rows
 
 
 def learned(batch: Minibatch) -> dict[tuple[float, ...], tuple[int, float]]:

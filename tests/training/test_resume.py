@@ -134,10 +134,11 @@ PARTS_OF_PQN: dict[str, dict[str, Any]] = {
     "scalar": {"learning_rate_steps": 400},
     "memory": {"lstm": 6, "lstm_last_action": True, "lstm_last_reward": True},
     "noisy": {"head": "categorical", "categorical_loss": "hl_gauss", "noisy": True, "dueling": True},
+    "overlap": {"overlap": True, "minibatches": 3, "epochs": 3},
 }
 
 
-@pytest.mark.parametrize("parts", representative(PARTS_OF_PQN, keep={"memory"}))
+@pytest.mark.parametrize("parts", representative(PARTS_OF_PQN, keep={"memory", "overlap"}))
 def test_every_part_of_pqn_goes_on_exactly(tmp_path: Path, parts: str) -> None:
     """Killed within rollouts, the first time before the first checkpoint."""
     trained = Trained(config=dataclasses.replace(TINY_PQN, **PARTS_OF_PQN[parts]))
