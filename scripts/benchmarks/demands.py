@@ -76,7 +76,7 @@ def demands_of(name: str) -> Demands:
     Raises:
         InvalidConfig: If there is no such preset.
     """
-    config, observations, actions = made_for(name)
+    config, observations, _ = made_for(name)
     num_envs = PRESET_NUM_ENVS[name]
     if config.algorithm == "pqn":
         rollout = _rollout(config, observations, num_envs)
