@@ -319,7 +319,6 @@ def quick() -> AgentConfig:
         td_lambda=0.95,
         overlap=True,
         learning_rate=5e-4,
-        adam_epsilon=1e-5,
         max_grad_norm=10.0,
         loss="squared",
         learning_starts=1,
