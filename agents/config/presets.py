@@ -318,6 +318,7 @@ def quick() -> AgentConfig:
         epochs=4,
         td_lambda=0.95,
         overlap=True,
+        optimizer="radam",
         learning_rate=5e-4,
         max_grad_norm=10.0,
         loss="squared",
