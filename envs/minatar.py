@@ -84,7 +84,8 @@ class MinAtarGame(gymnasium.Wrapper[NDArray[np.uint8], Any, Any, Any]):
         """Return the picture in colour, uint8 [160, 160, 3]."""
         channels = self._shown.shape[-1]
         cells = (self._shown * np.arange(1, channels + 1)).max(-1)  # the last of several objects, as MinAtar shows it
-        return _COLOURS[cells].repeat(_CELL, 0).repeat(_CELL, 1)
+        picture: NDArray[np.uint8] = _COLOURS[cells].repeat(_CELL, 0).repeat(_CELL, 1)
+        return picture
 
     def _picture(self) -> NDArray[np.uint8]:
         cells: NDArray[np.uint8] = np.ascontiguousarray(self._shown.transpose(2, 0, 1), np.uint8)

@@ -12,8 +12,9 @@ import pytest
 
 from pixelq.agents import PRESETS, AgentConfig, InvalidConfig, preset
 from pixelq.agents.config.agent_config import OF_REPLAY, OF_ROLLOUTS, Group
-from pixelq.agents.config.presets import PRESET_PROTOCOLS, config_of, preset_of
+from pixelq.agents.config.presets import PRESET_NUM_ENVS, PRESET_PROTOCOLS, config_of, preset_of
 from pixelq.envs import PROTOCOLS
+from pixelq.scripts.flags.train import defaults_of
 
 README = Path(__file__).parents[2] / "README.md"
 NAN, INFINITY = float("nan"), float("inf")
@@ -529,6 +530,13 @@ def test_every_preset_names_the_protocol_of_its_source() -> None:
     assert expected == PRESET_PROTOCOLS
     assert set(PRESET_PROTOCOLS) == set(PRESETS)
     assert set(PRESET_PROTOCOLS.values()) <= set(PROTOCOLS)
+
+
+def test_a_training_has_the_number_of_environments_of_its_preset() -> None:
+    others = {"btr": 64, "quick": 16, "quick_recurrent": 16}
+    expected = dict.fromkeys(PRESETS, 8) | dict.fromkeys([name for name in PRESETS if "pqn" in name], 128) | others
+    assert expected == PRESET_NUM_ENVS
+    assert {name: defaults_of(name).num_envs for name in PRESETS} == expected
 
 
 def test_the_readme_has_the_protocol_and_the_evaluation_epsilon_of_every_preset() -> None:
