@@ -444,7 +444,7 @@ class AgentConfig:
         for field in fields(self):
             if field.name in (OF_REPLAY if is_pqn else OF_ROLLOUTS):
                 where = "with the algorithm pqn, which has neither" if is_pqn else "unless the algorithm is pqn"
-                where += " a replay nor a target network" if is_pqn else ""
+                where += " a replay nor a target network (the preset quick_dqn has both)" if is_pqn else ""
                 is_default = getattr(self, field.name) == field.default
                 self._require(field.name, is_default, f"{shown(field.default)} {where}")
         if is_pqn:

@@ -130,12 +130,16 @@ class Recording(RolloutLearner):
 
 @settings(max_examples=examples(40), deadline=None)
 @given(
-    *(st.integers(1, 6), st.integers(1, 3), st.integers(1, 4), st.integers(1, 5), st.integers(1, 3), st.booleans()),
-    seed=st.integers(0, 2**32),
+    st.tuples(st.integers(1, 6), st.integers(1, 3)),
+    st.tuples(st.integers(1, 5), st.integers(1, 3)),
+    st.integers(1, 4),
+    st.booleans(),
+    st.integers(0, 2**32),
 )
 def test_updates_are_spread_evenly_over_the_next_rollout_or_come_at_once(
-    steps: int, envs: int, stack: int, count: int, epochs: int, overlap: bool, *, seed: int
+    size: tuple[int, int], drawn: tuple[int, int], stack: int, overlap: bool, seed: int
 ) -> None:
+    (steps, envs), (count, epochs) = size, drawn
     count = min(count, steps * envs)
     rollout = Rollout((stack, 2) if stack > 1 else (2,), np.dtype(np.float32), steps=steps, num_envs=envs,
                       frame_stack=stack, seed=seed, is_kept=overlap)  # fmt: skip

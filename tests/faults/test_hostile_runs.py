@@ -95,7 +95,8 @@ WRITTEN = ("final_evaluation.json", "curve.png", "scores.json", "checkpoints/lat
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     """Neither the files that a run replaces nor those that it writes first under another name."""
     out, outside = tmp_path / "run", tmp_path / "outside"
-    command = ["--env", ID, "--num-envs", "2", "--device", "cpu", "--evaluation-episodes", "1", "--final-episodes", "1"]
+    command = ["--env", ID, "--preset", "quick_dqn", "--num-envs", "2", "--device", "cpu"]
+    command += ["--evaluation-episodes", "1", "--final-episodes", "1"]
     command += ["--checkpoint-every", "50", "--agent.hidden", "8", "--agent.replay-capacity", "200", "--out", str(out)]
     assert run_here(["train", *command, "--steps", "100"]).code == 0
     outside.mkdir()

@@ -24,7 +24,7 @@ def test_the_work_is_that_of_purejaxql():
     args = read(["--algorithm", "pqn"])
     assert (args.num_envs, args.against) == (128, "cleanrl")
     assert read(["--algorithm", "pqn", "--num-envs", "8"]).num_envs == 8
-    assert (read([]).num_envs, read([]).against) == (8, "sb3")
+    assert (read([]).envs_of_each, read([]).against) == (8, "sb3")
     config = config_of(work)
     assert (config.channel_norm, config.reward_clip, config.td_lambda, config.encoder) == (True, 1.0, 0.65, "nature")
 
