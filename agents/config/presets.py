@@ -309,8 +309,8 @@ def quick() -> AgentConfig:
     """PQN for a first result in minutes on two CPU cores: small frames and network, long λ-returns; 16 environments.
 
     The settings are our own, found on Pong by trying. λ 0.95 over 64 steps carries a point back to the strokes that
-    won it. ε stays near 0.1 for long: without a replay, a greedy policy soon sees nothing but its own mistakes. Adam and
-    greater learning rates learned more slowly.
+    won it. ε stays near 0.1 for long: without a replay, a greedy policy soon sees nothing but its own mistakes.
+    Adam and greater learning rates learned more slowly.
     """
     return AgentConfig(
         algorithm="pqn",
