@@ -7,7 +7,7 @@ precedes every ReLU, including that of the dense layer; see `pixelq.networks.nor
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -114,7 +114,39 @@ class NatureCNN(Encoder):
         return features
 
 
-class DataEfficientCNN(Encoder):
+class _PlainCNN(Encoder):
+    """Convolutions without padding, then a dense layer; a ReLU after each. A subclass has the sizes.
+
+    Args:
+        input_shape: [C, H, W] of one observation.
+        features: Width of the dense layer; None leaves it out.
+        layer_norm: Whether to normalise before each ReLU.
+
+    Raises:
+        ValueError: If `input_shape` is not an image's, or too small.
+    """
+
+    table: ClassVar[tuple[tuple[int, int, int], ...]]
+    """Filters, kernel and stride of each convolution."""
+    smallest: ClassVar[int]
+    """Fewest pixels on a side of an image."""
+
+    def __init__(
+        self, input_shape: Sequence[int], features: int | None = 256, *, layer_norm: LayerNorm = False
+    ) -> None:
+        super().__init__()
+        shape = image_shape(input_shape, type(self).__name__, smallest=self.smallest)
+        self.convolutions, flat = _convolutions(shape, self.table, padding="valid", layer_norm=layer_norm)
+        self.dense, self.out_features = _dense(flat, features, layer_norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode images [B, C, H, W] as features [B, out_features]."""
+        maps = self.convolutions(pixels_to_float(x))  # [B, filters, H', W']
+        features: Tensor = self.dense(maps.flatten(1))
+        return features
+
+
+class DataEfficientCNN(_PlainCNN):
     """The network of data-efficient Rainbow (van Hasselt et al. 2019, "When to use parametric models in RL?").
 
     Convolutions 32×5×5 stride 5 and 64×5×5 stride 5, then a dense layer; a ReLU after each. There is no padding, as in
@@ -130,23 +162,11 @@ class DataEfficientCNN(Encoder):
         ValueError: If `input_shape` is not an image's, or below 25×25.
     """
 
-    def __init__(
-        self, input_shape: Sequence[int], features: int | None = 256, *, layer_norm: LayerNorm = False
-    ) -> None:
-        super().__init__()
-        shape = image_shape(input_shape, "DataEfficientCNN", smallest=25)
-        table = ((32, 5, 5), (64, 5, 5))
-        self.convolutions, flat = _convolutions(shape, table, padding="valid", layer_norm=layer_norm)
-        self.dense, self.out_features = _dense(flat, features, layer_norm)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Encode images [B, C, H, W] as features [B, out_features]."""
-        maps = self.convolutions(pixels_to_float(x))  # [B, 64, H', W']
-        features: Tensor = self.dense(maps.flatten(1))
-        return features
+    table = ((32, 5, 5), (64, 5, 5))
+    smallest = 25
 
 
-class CompactCNN(Encoder):
+class CompactCNN(_PlainCNN):
     """A small network for small images, such as Atari's frames at 42×42, for CPUs.
 
     Convolutions 16×6×6 stride 3 and 32×3×3 stride 2, then a dense layer; a ReLU after each. It is our own: at
@@ -162,21 +182,8 @@ class CompactCNN(Encoder):
         ValueError: If `input_shape` is not an image's, or below 12×12.
     """
 
+    table = ((16, 6, 3), (32, 3, 2))
     smallest = 12
-
-    def __init__(
-        self, input_shape: Sequence[int], features: int | None = 256, *, layer_norm: LayerNorm = False
-    ) -> None:
-        super().__init__()
-        shape = image_shape(input_shape, "CompactCNN", smallest=self.smallest)
-        self.convolutions, flat = _convolutions(shape, ((16, 6, 3), (32, 3, 2)), padding="valid", layer_norm=layer_norm)
-        self.dense, self.out_features = _dense(flat, features, layer_norm)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Encode images [B, C, H, W] as features [B, out_features]."""
-        maps = self.convolutions(pixels_to_float(x))  # [B, 32, H', W']
-        features: Tensor = self.dense(maps.flatten(1))
-        return features
 
 
 class _ResidualBlock(nn.Module):
@@ -259,7 +266,7 @@ class ImpalaCNN(Encoder):
         return features
 
 
-class MinAtarCNN(Encoder):
+class MinAtarCNN(_PlainCNN):
     """The network of Young & Tian (2019), "MinAtar": one convolution of 16 3×3 filters and a dense layer, with ReLUs.
 
     For images too small for the Nature kernels. Input [B, C, H, W], output [B, out_features]; 10×10 images flatten
@@ -274,16 +281,10 @@ class MinAtarCNN(Encoder):
         ValueError: If `input_shape` is not an image's, or below 3×3.
     """
 
+    table = ((16, 3, 1),)
+    smallest = 3
+
     def __init__(
         self, input_shape: Sequence[int], features: int | None = 128, *, layer_norm: LayerNorm = False
     ) -> None:
-        super().__init__()
-        shape = image_shape(input_shape, "MinAtarCNN", smallest=3)
-        self.convolutions, flat = _convolutions(shape, ((16, 3, 1),), padding="valid", layer_norm=layer_norm)
-        self.dense, self.out_features = _dense(flat, features, layer_norm)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Encode images [B, C, H, W] as features [B, out_features]."""
-        maps = self.convolutions(pixels_to_float(x))  # [B, 16, H - 2, W - 2]
-        features: Tensor = self.dense(maps.flatten(1))
-        return features
+        super().__init__(input_shape, features, layer_norm=layer_norm)

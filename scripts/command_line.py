@@ -184,6 +184,11 @@ def _split_names(text: str) -> tuple[str, ...]:
     return tuple(str(named.parse_named(name, "wrapper")) for name in named.split_named(text))
 
 
+def split_names(text: str) -> list[str]:
+    """Return the names in a text with commas between them, each once."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
 def split_modules(texts: Iterable[str]) -> tuple[str, ...]:
     """Return the names of modules in the values of `--import`, several in a text with commas between them.
 

@@ -27,8 +27,6 @@ from pixelq.agents.experience.rollout import Minibatch, Rollout, make_rollout
 from pixelq.scripts.benchmarks.update_cost import ACTIONS, random_batch
 
 CPU = torch.device("cpu")
-ATARI_SIZE = 84
-"""Pixels on a side of a frame, unless a preset has another size."""
 FEW_ROWS = 10_000
 """Rows of the replay that tells what a row takes: the preset's own may be more than the machine has memory for."""
 OF_VECTORS = ("classic", "quick_recurrent")
@@ -66,8 +64,8 @@ def made_for(name: str) -> tuple[AgentConfig, gymnasium.spaces.Box, gymnasium.sp
     if name.startswith(OF_MINATAR):
         whole = dataclasses.replace(config, frame_stack=1)
         return whole, gymnasium.spaces.Box(0, 255, (4, 10, 10), np.uint8), gymnasium.spaces.Discrete(3)
-    size = config.frame_size or ATARI_SIZE
-    return config, gymnasium.spaces.Box(0, 255, (config.frame_stack, size, size), np.uint8), ACTIONS
+    shape = (config.frame_stack, config.frame_size, config.frame_size)
+    return config, gymnasium.spaces.Box(0, 255, shape, np.uint8), ACTIONS
 
 
 def demands_of(name: str) -> Demands:

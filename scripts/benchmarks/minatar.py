@@ -2,7 +2,7 @@
 
 `python -m pixelq.scripts.benchmarks.minatar RUN …` prints it in Markdown: the last evaluation of each agent on each
 game, and the interquartile mean over all, with the interval of Agarwal et al. 2021. It needs the same seeds of each
-agent on each of the games that were played. docs/results tells how to make the runs.
+agent on each of the games that were played. docs/minatar.md tells how to make the runs.
 """
 
 from __future__ import annotations

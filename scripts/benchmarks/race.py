@@ -23,6 +23,7 @@ from pixelq.scripts.benchmarks.peers import ENTRIES
 from pixelq.scripts.benchmarks.processes import process, receive
 from pixelq.scripts.benchmarks.racing import GAMES, Conditions, Described, Entry, Refused, Report, race_on
 from pixelq.scripts.benchmarks.speed import check_installed
+from pixelq.scripts.command_line import split_names
 
 SLICE = 10.0
 """Seconds of an entry's turn."""
@@ -80,7 +81,7 @@ def entries_of(presets: str, against: str, num_envs: int | None) -> list[Entry]:
     Raises:
         UserError: If a name is unknown, or an entry is not installed.
     """
-    chosen = _split(presets)
+    chosen = split_names(presets)
     for name in chosen:
         preset(name)  # which refuses an unknown one
     ours = [
@@ -94,7 +95,7 @@ def entries_of(presets: str, against: str, num_envs: int | None) -> list[Entry]:
         )
         for name in chosen
     ]
-    peers = _split(against)
+    peers = split_names(against)
     if peers == [NOBODY]:
         return ours
     for name in peers:
@@ -102,10 +103,6 @@ def entries_of(presets: str, against: str, num_envs: int | None) -> list[Entry]:
             raise UserError(f"--against must be names among {', '.join(RACERS)}, or {NOBODY}, in a race, got {name!r}")
         check_installed(name, ENTRIES[name])
     return [*ours, *(RACERS[name] for name in peers)]
-
-
-def _split(names: str) -> list[str]:
-    return list(dict.fromkeys(name.strip() for name in names.split(",")))
 
 
 def conditions_of(entries: Sequence[Entry], env: str, to_score: float, device: torch.device) -> Conditions:

@@ -33,6 +33,7 @@ from pixelq.scripts.benchmarks.pqn_work import PQNWork
 from pixelq.scripts.benchmarks.processes import process, receive
 from pixelq.scripts.benchmarks.roofline import measure_peaks, update_cost
 from pixelq.scripts.benchmarks.work import Work
+from pixelq.scripts.command_line import split_names
 
 
 class Measured(NamedTuple):
@@ -57,7 +58,7 @@ def check_entries(against: str, device: torch.device, algorithm: str = "dqn") ->
     Raises:
         UserError: If one is unknown or not installed, or the device does not compute in its precision.
     """
-    peers = list(dict.fromkeys(name.strip() for name in against.split(",")))
+    peers = split_names(against)
     entries = PQN_ENTRIES if algorithm == "pqn" else ENTRIES
     known = [name for name in PQN_ENTRIES if name != OURS] if algorithm == "pqn" else [*PEERS, OURS_BFLOAT16]
     for name in peers:

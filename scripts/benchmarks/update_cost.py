@@ -26,6 +26,7 @@ from pixelq.agents.results.formatting import format_percent
 from pixelq.agents.runs.machine import hardware
 from pixelq.networks import QNetwork
 from pixelq.scripts.benchmarks.timing import seconds_in_turns
+from pixelq.scripts.command_line import split_names
 
 OBSERVATIONS = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
 ACTIONS = gymnasium.spaces.Discrete(6)  # Pong's
@@ -43,7 +44,7 @@ def presets_of(names: str) -> list[str]:
     """
     if names == "all":
         return [name for name in PRESETS if name != "classic" and preset(name).algorithm == "dqn"]
-    chosen = list(dict.fromkeys(name.strip() for name in names.split(",")))
+    chosen = split_names(names)
     for name in chosen:
         if preset(name).algorithm != "dqn":
             raise InvalidConfig(f"the presets must learn from a replay, got {name!r}")
