@@ -7,14 +7,29 @@ from typing import Any, Literal
 from torch import Tensor
 
 from pixelq.networks.activations import Activation, replace_relu
-from pixelq.networks.base import Encoder, Init, initialize
+from pixelq.networks.base import Encoder, Init, initialize, pixels_to_float
 from pixelq.networks.cnn import CompactCNN, DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
 from pixelq.networks.hadamax import HadamaxCNN
 from pixelq.networks.mlp import MLP
-from pixelq.networks.norms import LayerNorm
+from pixelq.networks.norms import ContrastNorm, LayerNorm
 
 ENCODERS = ("auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "compact", "hadamax", "hadamax_deep")
 Layout = Literal["CHW", "HWC", "HW"]
+
+
+class _Normalized(Encoder):
+    """Encoder of images whose contrast is normalised first; see `pixelq.networks.norms.ContrastNorm`."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.contrast = ContrastNorm()
+        self.encoder = encoder
+        self.out_features = encoder.out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode images [B, C, H, W] as features [B, out_features]."""
+        features: Tensor = self.encoder(self.contrast(pixels_to_float(x)))
+        return features
 
 
 class _InLayout(Encoder):
@@ -74,6 +89,7 @@ def make_encoder(
     spectral_norm: bool = False,
     adaptive_pool: int | None = None,
     layer_norm: LayerNorm = False,
+    contrast_norm: bool = False,
     activation: Activation = "relu",
     init: Init | None = None,
 ) -> Encoder:
@@ -95,6 +111,7 @@ def make_encoder(
         width, spectral_norm, adaptive_pool: Options of "impala" only; see `ImpalaCNN`.
         layer_norm: Whether to normalise before each activation of the encoder, and how; see `image_norm`. Both
             "hadamax" have their own normalisation and activation, and ignore this and the next.
+        contrast_norm: Whether to normalise the contrast of each image first; see `ContrastNorm`. The MLP ignores it.
         activation: "relu", or "gelu" in the form with tanh.
         init: Initialisation, see `pixelq.networks.base.initialize`; None for the encoder's own: "xavier" of "dopamine",
             "xavier_normal" of both "hadamax", "torch" of all others.
@@ -117,7 +134,7 @@ def make_encoder(
         encoder: Encoder = MLP(math.prod(shape), widths, layer_norm=layer_norm)
     else:
         impala = {"width": width, "spectral_norm": spectral_norm, "adaptive_pool": adaptive_pool}
-        encoder = _for_images(name, shape, features, layer_norm, init, impala)
+        encoder = _for_images(name, shape, features, layer_norm, contrast_norm, init, impala)
     if not name.startswith("hadamax"):
         replace_relu(encoder, activation)
     if init is not None and name not in ("nature", "dopamine"):
@@ -130,6 +147,7 @@ def _for_images(
     shape: tuple[int, ...],
     features: int | None,
     layer_norm: LayerNorm,
+    contrast_norm: bool,
     init: Init | None,
     impala: dict[str, Any],
 ) -> Encoder:
@@ -145,6 +163,8 @@ def _for_images(
         encoder = HadamaxCNN(shape, features, deep=name == "hadamax_deep")
     else:
         encoder = _make_cnn(name, shape, features, layer_norm, init)
+    if contrast_norm:
+        encoder = _Normalized(encoder)
     return encoder if is_plain else _InLayout(encoder, layout)
 
 

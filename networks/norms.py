@@ -1,4 +1,4 @@
-"""Layer normalisation over channels, as PQN has it."""
+"""Normalisation over channels, as PQN has it, and of the contrast of images."""
 
 from typing import Literal
 
@@ -9,6 +9,24 @@ LayerNorm = bool | Literal["channels"]
 """Layer normalisation before an activation: none, over channels and pixels together, or over channels only."""
 CHANNEL_EPSILON = 1e-6
 """ε of the normalisation over channels, which is Flax's; PyTorch's default is 1e-5."""
+
+
+CONTRAST_EPSILON = 1e-3
+"""ε of the contrast's normalisation, so that an image without contrast is not divided by zero: 8 of 255 levels, squared.
+"""
+
+
+class ContrastNorm(nn.Module):
+    """Global contrast normalisation of images [B, C, H, W] (Goodfellow et al. 2016, "Deep Learning", 12.2.1.1).
+
+    y = (x − mean) / √(variance + ε), with the mean and the variance of each image over its channels and pixels. So a
+    background of one grey becomes zero, and objects that are small or faint stand out. It has no weights.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images [B, C, H, W] to images of the same shape, channels-last if they were."""
+        last = x.movedim(1, -1)  # in the order of memory, if the images are channels-last
+        return F.layer_norm(last, last.shape[1:], eps=CONTRAST_EPSILON).movedim(-1, 1)
 
 
 class ChannelNorm(nn.Module):

@@ -201,6 +201,7 @@ def _make_encoder(observation_shape: tuple[int, ...], config: AgentConfig) -> En
         spectral_norm=config.spectral_norm,
         adaptive_pool=config.adaptive_pool,
         layer_norm=_layer_norm(config),
+        contrast_norm=config.contrast_norm,
         activation=config.activation,
         init=_encoder_init(config),
     )

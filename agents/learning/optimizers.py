@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ class CentredRMSProp(torch.optim.Optimizer):
             torch._foreach_sub_(params, steps)
 
 
-class RAdam(torch.optim.RAdam):
+class CapturableRAdam(torch.optim.RAdam):
     """PyTorch's RAdam (Liu et al. 2020), which divides the gradients first, as its fused optimisers can."""
 
     grad_scale: Tensor | None = None
@@ -69,14 +70,67 @@ class RAdam(torch.optim.RAdam):
         return super().step(closure)
 
 
+class FusedRAdam(torch.optim.AdamW):
+    """RAdam (Liu et al. 2020, algorithm 2) on PyTorch's fused Adam, for a CPU: one pass over the weights.
+
+    PyTorch's own RAdam takes some sixty operations for each parameter, which is a third of the update of a small
+    network. But RAdam's step is Adam's: r α √(1 − β₂ᵗ) m̂ / (√v + ε) with another rate, r α, and another ε,
+    ε / √(1 − β₂ᵗ). Before the variance of the second moment can be rectified, which is so in the first five steps, it
+    is α m̂: Adam's step with an ε beside which √v̂ vanishes, and a rate that is larger by the same power of two.
+
+    Args:
+        params: Parameters to change. All must have gradients at the same steps.
+        lr: Step size α, a tensor [] on the CPU.
+        eps: ε.
+        weight_decay: Decoupled weight decay.
+    """
+
+    SHORTEST = 5.0
+    """Length of the approximated moving average, ρ in the paper, up to which nothing is divided by √v."""
+    UNDIVIDED = 2.0**64
+    """ε beside which no √v̂ below 10¹¹ changes a bit."""
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: Tensor, eps: float, weight_decay: float) -> None:
+        super().__init__(params, lr=lr, eps=eps, weight_decay=weight_decay, fused=True)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Take one step along the gradients in `.grad`."""
+        kept = [dict(group) for group in self.param_groups]
+        for group in self.param_groups:
+            taken = next((int(self.state[p]["step"]) for p in group["params"] if self.state[p]), 0)
+            factor, eps = self._as_adam(taken + 1, group["betas"][1], group["eps"])
+            # Adam's decay is the product of its rate and `weight_decay`, so the factor is taken out again.
+            group |= {"lr": group["lr"] * factor, "eps": eps, "weight_decay": group["weight_decay"] / factor}
+        try:
+            super().step(closure)
+        finally:
+            for group, before in zip(self.param_groups, kept, strict=True):
+                group |= before
+
+    @classmethod
+    def _as_adam(cls, step: int, beta: float, eps: float) -> tuple[float, float]:
+        """Return the factor of the rate and the ε with which Adam's step is RAdam's; `step` counts from 1."""
+        correction = 1 - beta**step
+        longest = 2 / (1 - beta) - 1
+        length = longest - 2 * step * beta**step / correction
+        if length <= cls.SHORTEST:
+            return cls.UNDIVIDED, cls.UNDIVIDED
+        upper = (length - 4) * (length - 2) * longest
+        rectified = math.sqrt(upper / ((longest - 4) * (longest - 2) * length))
+        return rectified, eps / math.sqrt(correction)
+
+
 def make_optimizer(config: AgentConfig, params: Sequence[nn.Parameter], rate: float) -> torch.optim.Optimizer:
     """Return the configuration's optimiser over parameters; its step size is a tensor on their device, first `rate`."""
     device = params[0].device
     learning_rate = torch.tensor(rate, device=device, dtype=torch.float32)
     if config.optimizer == "rmsprop":
         return CentredRMSProp(params, learning_rate, config.rmsprop_decay, config.rmsprop_epsilon)
+    if config.optimizer == "radam" and device.type == "cpu":
+        return FusedRAdam(params, learning_rate, config.adam_epsilon, config.weight_decay)
     if config.optimizer == "radam":
-        return RAdam(
+        return CapturableRAdam(
             params,
             lr=learning_rate,
             eps=config.adam_epsilon,

@@ -107,6 +107,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "categorical_loss": ("cross-entropy", None),
     "hl_gauss_sigma": (0, -1.0, NAN, None),
     "channel_norm": (0, "true"),
+    "contrast_norm": (0, "true"),
     "activation": ("tanh", None),
     "initialization": ("zeros", None),
 }
@@ -255,6 +256,7 @@ PLAIN = {  # no parts
     "algorithm": "dqn",
     "target_tau": None,
     "channel_norm": False,
+    "contrast_norm": False,
     "activation": "relu",
     "initialization": "auto",
     "categorical_loss": "projection",
