@@ -148,12 +148,23 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
     check_least(("--final-episode-steps", args.final_episode_steps, 1))
     check_least(("--max-episode-steps", args.max_episode_steps, 1), ("--frame-size", args.frame_size, 1))
+    _check_epsilon(args.agent, defaults.agent)
     if args.track_project is not None and not args.track:
         raise UserError("--track-project names a project of --track; give that too, or leave it out")
     if args.resume:
         _check_unchanged(args, defaults)
         return _with_modules(args, defaults, {argument.partition("=")[0] for argument in arguments})
     return args
+
+
+def _check_epsilon(given: AgentConfig, defaults: AgentConfig) -> None:
+    """Check that no flag changes a part of a linear ε where the agent has a schedule of ε, which it would not change."""
+    for name in ("epsilon_start", "epsilon_end", "epsilon_steps"):
+        if given.epsilon is not None and getattr(given, name) != getattr(defaults, name):
+            raise UserError(
+                f"--agent.{name.replace('_', '-')} has no effect with the schedule of --agent.epsilon; "
+                "give another schedule there, or --agent.epsilon None as well"
+            )
 
 
 def _with_modules(args: TrainArgs, saved: TrainArgs, given: Set[str]) -> TrainArgs:

@@ -181,6 +181,7 @@ def test_train_refuses_counts_below_one(refused: Callable[[list[str]], str], fla
         (train_arguments("--agent.double", "True"), ["True", "pixelq train --help"]),
         (train_arguments("--checkpoint-every"), ["--checkpoint-every needs a value"]),
         (["train", "--preset"], ["--preset", "expected one argument"]),
+        (["train", "--preset", "quick", "--agent.epsilon-end", "0.2"], ["--agent.epsilon-end has no effect", "None"]),
         (train_arguments("--resume"), ["--resume needs --out"]),
         (train_arguments("--resume", out="nowhere"), ["no run in nowhere", "leave out --resume"]),
         (train_arguments("--resume", out="file"), ["no run in file", "leave out --resume"]),
