@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ENV ?= ALE/Pong-v5
-STEPS ?= 200000
+STEPS ?= 250000
 PRESET ?=
 ARGS ?=
 # The end is kept short: games of up to five minutes of play, and up to three of one in a film.
