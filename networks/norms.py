@@ -12,8 +12,7 @@ CHANNEL_EPSILON = 1e-6
 
 
 CONTRAST_EPSILON = 1e-3
-"""ε of the contrast's normalisation, so that an image without contrast is not divided by zero: 8 of 255 levels, squared.
-"""
+"""ε of the contrast's normalisation, for images almost without contrast: the square of 8 of 255 levels of grey."""
 
 
 class ContrastNorm(nn.Module):

@@ -288,8 +288,7 @@ class AgentConfig:
     channel_norm: bool = setting(False, "encoder")
     """The same over channels only, with ε 1e-6 (Gallici et al. 2025); both hadamax encoders always have it."""
     contrast_norm: bool = setting(False, "encoder")
-    """Each image minus its mean, and divided by its standard deviation, before a built-in encoder reads it; no effect on
-    vectors."""
+    """Each image less its mean and over its standard deviation, before a built-in encoder; no effect on vectors."""
     activation: Literal["relu", "gelu"] = setting("relu", "encoder")
     """Activation of encoder and head; gelu is the form with tanh, which both hadamax encoders always have."""
     initialization: Literal["auto", "torch", "he", "orthogonal"] = setting("auto", "encoder")
