@@ -240,7 +240,7 @@ def growth(
         keep: Called with the figures so far after each round of turns.
     """
     figures: dict[str, Any] = {"hardware": hardware(device), "device": device.type, "env": env}
-    figures |= {"turns": turns, "seconds": seconds, "series": []}
+    figures |= {"turns": turns, "seconds_of_turn": seconds, "series": []}
     done: list[dict[str, Any]] = figures["series"]
     for place, series in enumerate(each for name in names for each in series_of(name, usable_cores())):
         for measured in rounds(series, env, device, turns, seconds):

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from matplotlib.axes import Axes
 
-from pixelq.agents import DQN, PQN
+from pixelq.agents import DQN, PQN, InvalidConfig
 from pixelq.scripts import benchmark
 from pixelq.scripts.benchmarks import growth, growth_points, growth_shown
 from pixelq.scripts.benchmarks.growth import (
@@ -120,7 +121,7 @@ def test_work_is_what_the_training_does(algorithm: str) -> None:
 
 
 def test_the_work_of_an_update_by_hand() -> None:
-    """Multiplications of 42×84-like Nature pixels as in the test of `--updates`; both observations are gathered."""
+    """Multiplications as in the test of `--updates`; a batch has both observations."""
     config = config_at(replace(usual("dqn"), batch_size=8))
     cost = update_cost(DQN(OBSERVATIONS, ACTIONS, config, device=CPU), 8)
     first, others = 20 * 20 * 32 * 256, 9 * 9 * 64 * 512 + 7 * 7 * 64 * 576 + 3_136 * 512 + 512 * 6
@@ -170,6 +171,21 @@ def test_a_point_that_was_not_measured_is_left_out(capfd: pytest.CaptureFixture[
     out = capfd.readouterr().out
     assert "batch 32 is left out: no memory" in out
     assert "nothing grows faster than its work" in out
+
+
+def test_a_process_binds_itself_and_says_why_it_cannot_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object) -> None:
+        raise InvalidConfig("no memory for a replay")
+
+    bound, sent = [], []
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5, 3, 7}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *arguments: bound.append(arguments), raising=False)
+    monkeypatch.setattr(growth, "Grown", no_memory)
+    connection = SimpleNamespace(send=sent.append)
+    growth.serve(connection, replace(usual("dqn"), cores=2), "ALE/Pong-v5", "cpu")
+    growth.serve(connection, usual("dqn"), "ALE/Pong-v5", "cpu")
+    assert (bound, sent) == ([(0, [3, 5])], ["no memory for a replay"] * 2)
 
 
 class OneProcess:
