@@ -29,6 +29,8 @@ CAPTION = (
     "store and the environments, over the bytes that an update and a choice of actions touch, relative to the first "
     "line. * grows faster than the work since an earlier line, by more than 5% and in every turn."
 )
+LEAST_RANGE = 4.0
+"""Least ratio of the ends of a vertical axis."""
 PER_ROW = 3
 """Series in a row of the picture."""
 ALLOWED: dict[str, Any] = {"ls": "--", "lw": 1}
@@ -120,7 +122,7 @@ def draw_growth(figures: Mapping[str, Any], path: Path) -> None:
             axes.set(ylabel=label)
         panels[0].set_title(name, fontsize=10)
         panels[1].set(xlabel=TITLES[name])
-        panels[1].set_ylim(bottom=1)
+        panels[1].set_ylim(bottom=max(1.0, panels[1].get_ylim()[0]))  # the rollout of one environment is smaller
     hardware = figures["hardware"]
     machine = f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['device']}"
     figure.suptitle(literal(f"{figures['env']} · {machine}"), fontsize=10)
@@ -184,6 +186,9 @@ def _scale(axes: Any, ticks: Sequence[int]) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
+    bottom, top = axes.get_ylim()
+    wider = max(1.0, LEAST_RANGE * bottom / top) ** 0.5  # so that noise does not look like growth
+    axes.set_ylim(bottom / wider, top * wider)
 
 
 def _short(size: int) -> str:
