@@ -14,6 +14,9 @@ from pixelq.agents.config.device import resolve_device
 from pixelq.agents.errors import RunFailed, UserError
 from pixelq.envs.ids import check_id, is_atari
 from pixelq.scripts.benchmarks.checkpoint_cost import checkpoint_costs, show_checkpoints
+from pixelq.scripts.benchmarks.growth import growth
+from pixelq.scripts.benchmarks.growth_points import ALL, why_no_cores
+from pixelq.scripts.benchmarks.growth_shown import draw_growth, show_growth
 from pixelq.scripts.benchmarks.peers import OURS
 from pixelq.scripts.benchmarks.pqn_work import PQNWork
 from pixelq.scripts.benchmarks.race import Raced, conditions_of, entries_of, figures_of, race
@@ -37,6 +40,8 @@ def main(args: BenchmarkArgs) -> None:
     num_envs, seconds = args.envs_of_each, args.seconds / args.turns
     if args.to_score is not None:
         figures = _race(args, args.to_score, device, console)
+    elif args.growth is not None:
+        figures = _growth(args, device, console)
     elif args.updates is not None:
         figures = update_costs(presets_of(args.updates), device, args.turns, seconds)
         show_costs(figures, console)
@@ -78,6 +83,27 @@ def _race(args: BenchmarkArgs, to_score: float, device: torch.device, console: C
         if figures["runs"]:
             show_race(figures, console)
             _draw(args, lambda path: draw_race(figures, path), console)
+    return figures
+
+
+def _growth(args: BenchmarkArgs, device: torch.device, console: Console) -> dict[str, Any]:
+    """Measure how speed and memory grow, and show it, also if it was stopped; return the figures."""
+    why = why_no_cores()
+    if args.growth == ALL and why is not None:
+        console.print(f"cores are left out: {why}")
+    figures: dict[str, Any] = {}
+
+    def keep(found: dict[str, Any]) -> None:
+        figures.update(found)
+        if args.json is not None and args.json != STDOUT:
+            write_json(figures, args.json, indent=2)
+
+    try:
+        growth(args.series_to_measure, args.env, device, args.turns, args.seconds / args.turns, keep)
+    finally:
+        if figures:
+            show_growth(figures, console)
+            _draw(args, lambda path: draw_growth(figures, path), console)
     return figures
 
 

@@ -69,7 +69,7 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions, call
         sentences = (*sentences, *(() if options.resume else notes_of(envs)))
     credit = 0 if kept is None else kept.beyond
     used = min(credit, steps - 1) if steps else credit  # one step at least, so that loops around learn end
-    with suitable_threads(agent, options.out if options.resume else None):
+    with suitable_threads(agent, envs.num_envs, options.out if options.resume else None):
         _train(agent, envs, agent.step + steps - used, options, callbacks, sentences)
     if isinstance(agent.ongoing, Ongoing):
         agent.ongoing = dataclasses.replace(agent.ongoing, beyond=agent.ongoing.beyond + credit - used)

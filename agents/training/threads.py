@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from pixelq.agents.agent import Agent
+from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.machine_limits import usable_cores
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.runs.tables import read_config
@@ -34,14 +35,16 @@ def is_chosen_by_user() -> bool:
 
 
 @contextmanager
-def suitable_threads(agent: Agent, run: Path | None) -> Iterator[None]:
+def suitable_threads(agent: Agent, num_envs: int, run: Path | None) -> Iterator[None]:
     """Let PyTorch use as many threads as the agent's network is worth, while the context lasts.
 
-    The number depends on nothing but the network and the cores that the process may use, because sums are rounded
-    otherwise with another one. A run that is resumed keeps its number, and a number that the user has chosen stays.
+    The number depends on nothing but the network, the rows of an update and the cores that the process may use, because
+    sums are rounded otherwise with another one. A run that is resumed keeps its number, and a number that the user has
+    chosen stays.
 
     Args:
         agent: The agent.
+        num_envs: Number of environments that it learns in.
         run: Folder of the run that is resumed; None for a new one.
     """
     if agent.device.type != "cpu" or is_chosen_by_user():
@@ -50,7 +53,7 @@ def suitable_threads(agent: Agent, run: Path | None) -> Iterator[None]:
     before, cores = torch.get_num_threads(), usable_cores()
     threads = None if run is None else _threads_of(run)
     if threads is None or threads > cores:
-        threads = 1 if batch_multiplications(agent) < SMALL else min(before, cores)
+        threads = 1 if batch_multiplications(agent, num_envs) < SMALL else min(before, cores)
     torch.set_num_threads(threads)
     try:
         yield
@@ -67,8 +70,13 @@ def _threads_of(run: Path) -> int | None:
     return threads if is_count(threads) and threads > 0 else None
 
 
-def batch_multiplications(agent: Agent) -> int:
-    """Return the multiplications of one forward pass of the agent's network over a batch."""
+def batch_multiplications(agent: Agent, num_envs: int) -> int:
+    """Return the multiplications of one forward pass of the agent's network over a batch, or its largest minibatch.
+
+    Args:
+        agent: The agent.
+        num_envs: Number of environments that it learns in, on which the size of a minibatch depends.
+    """
     total = 0
 
     def add(module: nn.Module, _inputs: Any, out: Any) -> None:
@@ -88,8 +96,16 @@ def batch_multiplications(agent: Agent) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    config = agent.config
-    return total * config.batch_size * (1 if config.lstm is None else config.sequence_length)
+    return total * _rows(agent.config, num_envs)
+
+
+def _rows(config: AgentConfig, num_envs: int) -> int:
+    """Return the observations of an update; with an LSTM those of whole sequences."""
+    if config.algorithm == "dqn":
+        return config.batch_size * (1 if config.lstm is None else config.sequence_length)
+    if config.lstm is None:
+        return -(-config.rollout_length * num_envs // config.minibatches)
+    return config.rollout_length * -(-num_envs // config.minibatches)
 
 
 def _multiplies(layer: nn.Module) -> bool:

@@ -27,16 +27,8 @@ class Pixelq:
     def __init__(self, work: Work, device: str) -> None:
         work = replace(work, precision=self.precision or work.precision)
         self.envs = make_vec(work.env, work.num_envs, work.seed, work.protocol)
-        own = ("env", "num_envs", "protocol", "network", "epsilon", "seed")  # the other fields have the agent's names
-        config = {name: value for name, value in vars(work).items() if name not in own} | {
-            "encoder": work.network,
-            "learning_starts": work.replay_capacity,
-            "epsilon_start": 1.0,
-            "epsilon_end": work.epsilon,
-            "epsilon_steps": 1,
-        }
         spaces = self.envs.single_observation_space, self.envs.single_action_space
-        self.agent = DQN(*spaces, AgentConfig.from_dict(config), device=device, seed=work.seed)
+        self.agent = DQN(*spaces, config_of(work), device=device, seed=work.seed)
 
     def learn(self, steps: int) -> None:
         """Train without a run folder, so that nothing is written; every call starts new episodes."""
@@ -55,3 +47,16 @@ class PixelqBfloat16(Pixelq):
     """Our agent, with the products of an update in bfloat16."""
 
     precision = "bfloat16"
+
+
+def config_of(work: Work) -> AgentConfig:
+    """Return the configuration of an agent that does the work."""
+    own = ("env", "num_envs", "protocol", "network", "epsilon", "seed")  # the other fields have the agent's names
+    config = {name: value for name, value in vars(work).items() if name not in own} | {
+        "encoder": work.network,
+        "learning_starts": work.replay_capacity,
+        "epsilon_start": 1.0,
+        "epsilon_end": work.epsilon,
+        "epsilon_steps": 1,
+    }
+    return AgentConfig.from_dict(config)

@@ -108,7 +108,7 @@ def serve(connection: Connection, name: str, work: Work | PQNWork, device: str) 
     try:
         trainer = entries_of(work)[name].make(work, device)
         trainer.learn(work.replay_capacity + WARM_UP_STEPS)
-        turn = _measure(trainer, WARM_UP_STEPS, device)
+        turn = measure(trainer, WARM_UP_STEPS, device)
         connection.send(turn)
         while True:
             seconds: float | None = connection.recv()
@@ -116,7 +116,7 @@ def serve(connection: Connection, name: str, work: Work | PQNWork, device: str) 
                 connection.send(trainer.milliseconds_per_step(turn.steps))  # type: ignore[attr-defined]
                 continue
             for share in (WARM_UP_SHARE, 1.0):
-                turn = _measure(trainer, _steps_in(share * seconds, turn, work), device)
+                turn = measure(trainer, _steps_in(share * seconds, turn, work), device)
             connection.send(turn)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         pass  # the parent has ended
@@ -128,7 +128,8 @@ def _steps_in(seconds: float, last: Turn, work: Work | PQNWork) -> int:
     return block * max(1, round(seconds * last.steps / last.seconds / block))
 
 
-def _measure(trainer: Trainer, steps: int, device: str) -> Turn:
+def measure(trainer: Trainer, steps: int, device: str) -> Turn:
+    """Return the measurements of a training of `steps` more steps."""
     steps_before, updates_before = trainer.counts()
     start = time.perf_counter()
     trainer.learn(steps)
@@ -137,10 +138,10 @@ def _measure(trainer: Trainer, steps: int, device: str) -> Turn:
     seconds = time.perf_counter() - start
     steps_after, updates_after = trainer.counts()
     on_device = torch.cuda.max_memory_reserved() / 2**20 if device == "cuda" else None
-    return Turn(steps_after - steps_before, updates_after - updates_before, seconds, _peak_memory_mib(), on_device)
+    return Turn(steps_after - steps_before, updates_after - updates_before, seconds, peak_memory_mib(), on_device)
 
 
-def _peak_memory_mib() -> float:
+def peak_memory_mib() -> float:
     """Return the largest resident memory of this process."""
     if sys.platform == "linux":  # where ru_maxrss would start from that of the parent, which spawned this process
         lines = Path("/proc/self/status").read_text().splitlines()

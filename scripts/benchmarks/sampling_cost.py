@@ -6,6 +6,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from rich.console import Console
@@ -43,14 +44,24 @@ def filled_replay(rows: int, num_envs: int, device: torch.device) -> Replay:
         prioritized=True,
         device=device,
     )
-    rng = np.random.default_rng(0)
-    obs = rng.integers(256, size=(num_envs, *OBSERVATIONS.shape), dtype=np.uint8)
-    action, reward, never = np.zeros(num_envs, np.int64), np.ones(num_envs, np.float32), np.zeros(num_envs, bool)
-    for _ in range(replay.length):
-        replay.add(obs, action, reward, rng.random(num_envs) < 1 / EPISODE, never)
+    fill(replay, OBSERVATIONS)
     everything = torch.arange(replay.rows, device=device)
     replay.sampler.update(everything, torch.rand(replay.rows, device=device))
     return replay
+
+
+def fill(replay: Replay, space: gymnasium.spaces.Box) -> None:
+    """Write all rows of a replay, with random pixels, one action, rewards of 1 and episodes of random lengths.
+
+    Args:
+        replay: The replay.
+        space: Space of the observations.
+    """
+    rng, num_envs = np.random.default_rng(0), replay.num_envs
+    obs = rng.integers(256, size=(num_envs, *space.shape), dtype=np.uint8)
+    action, reward, never = np.zeros(num_envs, np.int64), np.ones(num_envs, np.float32), np.zeros(num_envs, bool)
+    for _ in range(replay.length):
+        replay.add(obs, action, reward, rng.random(num_envs) < 1 / EPISODE, never)
 
 
 def sampling_costs(rows: int, num_envs: int, device: torch.device, turns: int, seconds: float) -> dict[str, Any]:

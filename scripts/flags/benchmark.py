@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pixelq.agents.errors import UserError
+from pixelq.scripts.benchmarks.growth_points import ALL, names_of
 from pixelq.scripts.benchmarks.pqn_work import PQN_ENVS
 from pixelq.scripts.benchmarks.work import LEAST_ROWS, least_capacity
 from pixelq.scripts.command_line import check_least, integer, optional_value, parse
@@ -21,6 +22,10 @@ RACE_SECONDS = 1200.0
 """Most seconds of each entry of a race."""
 RACE_ALONE, EQUAL_ALONE = ("--presets", "--seeds"), ("--turns", "--replay-capacity")
 """Flags of a race alone, and those that a race has no use for."""
+GROWTH_SECONDS, GROWTH_TURNS = 8.0, 3
+"""Seconds and turns of each point of `--growth`, with which all of them take about ten minutes on two cores."""
+NOT_FOR_GROWTH = ("--algorithm", "--against", "--num-envs", "--replay-capacity")
+"""Flags whose place the points of `--growth` take."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,9 @@ class BenchmarkArgs:
     """Device to compute on: auto (a GPU if there is one), cpu or cuda."""
     seconds: float = 60.0
     """Seconds for which each library or preset is measured over all turns; with --sampling, all ways together. In a
-    race the most seconds of each entry, by default 1200."""
+    race the most seconds of each entry, by default 1200; with --growth those of each point, by default 8."""
     turns: int = 5
-    """Number of turns of each library; medians are over these."""
+    """Number of turns of each library; medians are over these. With --growth those of each point, by default 3."""
     updates: str | None = None
     """Measure an update of these presets instead, with commas between them, or of all."""
     sampling: int | None = None
@@ -69,11 +74,15 @@ class BenchmarkArgs:
     """Measure writing and reading the checkpoints of a run instead, with a replay of this many rows."""
     startup: bool = False
     """Measure the seconds from the start of `pixelq train` to its first environment step instead."""
+    growth: str | None = None
+    """Measure how speed and memory grow instead, of the preset quick and of DQN with the settings of the comparison:
+    with the number of environments (envs), rows of the replay (replay, up to 7.1 GB), batch, cores, frame stack
+    (stack) or frame size (frame). Names with commas between them; without a value all of them."""
     picture: Path | None = None
-    """File (png, pdf or svg) for a picture of where a step's time goes, or of a race; None draws none."""
+    """File (png, pdf or svg) for a picture of where a step's time goes, of a race, or of growth; None draws none."""
     json: Path | None = None
-    """File for the figures as JSON; without a value they go to stdout, and None writes none. That of a race is written
-    after every round of turns."""
+    """File for the figures as JSON; without a value they go to stdout, and None writes none. Those of a race and of
+    growth are written after every round of turns."""
 
     @property
     def envs_of_each(self) -> int:
@@ -95,6 +104,15 @@ class BenchmarkArgs:
             raise UserError(f"--seeds must be integers from 0 on, with commas between them, got {self.seeds}")
         return seeds
 
+    @property
+    def series_to_measure(self) -> list[str]:
+        """Series of `--growth`.
+
+        Raises:
+            UserError: If there is no such series, or it cannot be measured here.
+        """
+        return names_of(ALL if self.growth is None else self.growth)
+
 
 def read(arguments: Sequence[str]) -> BenchmarkArgs:
     """Return the flags of a command line.
@@ -105,7 +123,9 @@ def read(arguments: Sequence[str]) -> BenchmarkArgs:
     given = {argument.partition("=")[0].replace("_", "-") for argument in arguments}
     is_race = "--to-score" in given
     defaults = BenchmarkArgs(seconds=RACE_SECONDS) if is_race else None
-    arguments = optional_value(arguments, "--json")
+    if "--growth" in given:
+        defaults = BenchmarkArgs(seconds=GROWTH_SECONDS, turns=GROWTH_TURNS)
+    arguments = optional_value(optional_value(arguments, "--json"), "--growth", ALL)
     args = parse(BenchmarkArgs, "benchmark", arguments, defaults)
     if args.algorithm == "pqn" and not is_race:
         args = parse(BenchmarkArgs, "benchmark", arguments, BenchmarkArgs(against="cleanrl", num_envs=PQN_ENVS))
@@ -117,6 +137,7 @@ def read(arguments: Sequence[str]) -> BenchmarkArgs:
         "--sampling": args.sampling is not None,
         "--checkpoints": args.checkpoints is not None,
         "--startup": args.startup,
+        "--growth": args.growth is not None,
     }
     chosen = [flag for flag, is_given in modes.items() if is_given]
     if len(chosen) > 1:
@@ -128,9 +149,14 @@ def read(arguments: Sequence[str]) -> BenchmarkArgs:
     if args.to_score is not None and not math.isfinite(args.to_score):
         raise UserError(f"--to-score must be a finite number, got {args.to_score}")
     _ = args.seeds_to_race  # which are checked
+    if args.growth is not None:
+        _ = args.series_to_measure  # which are checked
+        for flag in NOT_FOR_GROWTH:
+            if flag in given:
+                raise UserError(f"{flag} is not for --growth, which has its own points; leave it out")
     if args.algorithm != "dqn" and chosen:
         raise UserError(f"{chosen[0]} measures DQN alone; leave out --algorithm {args.algorithm}")
-    if args.picture is not None and chosen not in ([], ["--to-score"]):
+    if args.picture is not None and chosen not in ([], ["--to-score"], ["--growth"]):
         raise UserError(f"--picture draws the parts of a step, which {chosen[0]} does not measure; leave it out")
     if args.picture is not None and args.picture.suffix not in PICTURES:
         raise UserError(f"--picture must be a file that ends in {', '.join(PICTURES)}, got {args.picture}")

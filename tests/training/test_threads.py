@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from pixelq.agents import DQN, AgentConfig, preset
+from pixelq.agents import DQN, PQN, AgentConfig, preset
 from pixelq.agents.training import threads
 from pixelq.agents.training.threads import batch_multiplications, suitable_threads
 from pixelq.envs import make_vec
@@ -46,18 +46,30 @@ def four_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def threads_of(agent: DQN, run: Path | None = None) -> int:
-    with suitable_threads(agent, run):
+    with suitable_threads(agent, 8, run):
         chosen = torch.get_num_threads()
     assert torch.get_num_threads() in (4, 2)  # as before
     return chosen
 
 
 def test_work_is_counted_in_multiplications() -> None:
-    assert batch_multiplications(agent_of("CartPole")) == 32 * (4 * 512 + 512 * 512 + 512 * 6)
+    assert batch_multiplications(agent_of("CartPole"), 8) == 32 * (4 * 512 + 512 * 512 + 512 * 6)
     convolutions = 4 * 64 * 32 * 20**2 + 32 * 16 * 64 * 9**2 + 64 * 9 * 64 * 7**2
-    assert batch_multiplications(agent_of("Pong")) == 32 * (convolutions + 3136 * 512 + 512 * 6)
+    assert batch_multiplications(agent_of("Pong"), 8) == 32 * (convolutions + 3136 * 512 + 512 * 6)
     lstm = agent_of("CartPole", lstm=8, sequence_length=10, sequence_period=5, burn_in=0, hidden=16)
-    assert batch_multiplications(lstm) == 32 * 10 * (4 * 16 + 4 * 8 * (16 + 8) + 8 * 16 + 16 * 6)
+    assert batch_multiplications(lstm, 8) == 32 * 10 * (4 * 16 + 4 * 8 * (16 + 8) + 8 * 16 + 16 * 6)
+
+
+def test_the_rows_of_a_rollout_s_minibatch_count() -> None:
+    """`batch_size` plays no part: 10 steps of N environments are learned from in 4 minibatches."""
+    spaces = SPACES["CartPole"], gymnasium.spaces.Discrete(6)
+    settings = {"algorithm": "pqn", "rollout_length": 10, "minibatches": 4, "learning_starts": 1, "hidden": 16}
+    agent = PQN(*spaces, AgentConfig(**settings), device="cpu")
+    row = 4 * 16 + 16 * 16 + 16 * 6
+    assert [batch_multiplications(agent, num_envs) / row for num_envs in (1, 2, 8, 9, 128)] == [3, 5, 20, 23, 320]
+    lstm = PQN(*spaces, AgentConfig(lstm=8, **settings), device="cpu")
+    row = 4 * 16 + 4 * 8 * (16 + 8) + 8 * 16 + 16 * 6
+    assert [batch_multiplications(lstm, num_envs) / row for num_envs in (4, 5, 128)] == [10, 20, 320]
 
 
 def test_a_layer_of_an_own_encoder_may_return_anything() -> None:
@@ -74,11 +86,18 @@ def test_a_layer_of_an_own_encoder_may_return_anything() -> None:
             return self.pair(x)[0]
 
     agent = DQN(SPACES["CartPole"], gymnasium.spaces.Discrete(6), preset("quick_dqn"), device="cpu", encoder=First())
-    assert batch_multiplications(agent) == 32 * (5 * 512 + 512 * 6)
+    assert batch_multiplications(agent, 8) == 32 * (5 * 512 + 512 * 6)
 
 
 def test_small_networks_compute_with_one_thread() -> None:
     assert [threads_of(agent_of(work)) for work in SPACES] == [1, 1, 3]
+
+
+def test_more_environments_give_larger_minibatches_and_so_threads() -> None:
+    agent = PQN(SPACES["Pong"], gymnasium.spaces.Discrete(6), "pqn", device="cpu")  # 9.3 million in a row
+    for num_envs, expected in ((2, 1), (4, 1), (8, 3)):
+        with suitable_threads(agent, num_envs, None):
+            assert torch.get_num_threads() == expected
 
 
 def test_the_user_s_number_wins(monkeypatch: pytest.MonkeyPatch) -> None:
