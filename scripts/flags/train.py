@@ -158,7 +158,7 @@ def read(arguments: Sequence[str]) -> TrainArgs:
 
 
 def _check_epsilon(given: AgentConfig, defaults: AgentConfig) -> None:
-    """Check that no flag changes a part of a linear ε where the agent has a schedule of ε, which it would not change."""
+    """Check that no flag changes a linear ε where the agent has a schedule of ε, which it would not change."""
     for name in ("epsilon_start", "epsilon_end", "epsilon_steps"):
         if given.epsilon is not None and getattr(given, name) != getattr(defaults, name):
             raise UserError(
