@@ -10,7 +10,7 @@ from typing import Literal
 
 from pixelq.agents.errors import UserError
 from pixelq.scripts.benchmarks.pqn_work import PQN_ENVS
-from pixelq.scripts.benchmarks.work import LEAST_ROWS, least_capacity
+from pixelq.scripts.benchmarks.work import LEAST_ROWS, SMALL, least_capacity
 from pixelq.scripts.command_line import check_least, integer, optional_value, parse
 
 PICTURES = (".png", ".pdf", ".svg")
@@ -21,6 +21,8 @@ RACE_SECONDS = 1200.0
 """Most seconds of each entry of a race."""
 RACE_ALONE, EQUAL_ALONE = ("--presets", "--seeds"), ("--turns", "--replay-capacity")
 """Flags of a race alone, and those that a race has no use for."""
+OWN_GAME = {"--small": SMALL.env, "--evaluation": "Pong"}
+"""Measurements that do not play the game of --env, and what they play."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,12 @@ class BenchmarkArgs:
     """Measure writing and reading the checkpoints of a run instead, with a replay of this many rows."""
     startup: bool = False
     """Measure the seconds from the start of `pixelq train` to its first environment step instead."""
+    small: bool = False
+    """Measure a small network instead: the work of our preset classic on CartPole, with one environment, one-step
+    returns and clipped gradients, against sb3."""
+    evaluation: bool = False
+    """Measure greedy evaluation instead: the policy that comes with pixelq in one episode of Pong and in eight at once,
+    or in --num-envs, against the same games with fixed actions."""
     picture: Path | None = None
     """File (png, pdf or svg) for a picture of where a step's time goes, or of a race; None draws none."""
     json: Path | None = None
@@ -78,7 +86,8 @@ class BenchmarkArgs:
     @property
     def envs_of_each(self) -> int:
         """Number of environments of each library where they do equal work."""
-        return EQUAL_ENVS if self.num_envs is None else self.num_envs
+        usual = SMALL.num_envs if self.small else EQUAL_ENVS
+        return usual if self.num_envs is None else self.num_envs
 
     @property
     def seeds_to_race(self) -> list[int]:
@@ -117,6 +126,8 @@ def read(arguments: Sequence[str]) -> BenchmarkArgs:
         "--sampling": args.sampling is not None,
         "--checkpoints": args.checkpoints is not None,
         "--startup": args.startup,
+        "--small": args.small,
+        "--evaluation": args.evaluation,
     }
     chosen = [flag for flag, is_given in modes.items() if is_given]
     if len(chosen) > 1:
@@ -130,6 +141,9 @@ def read(arguments: Sequence[str]) -> BenchmarkArgs:
     _ = args.seeds_to_race  # which are checked
     if args.algorithm != "dqn" and chosen:
         raise UserError(f"{chosen[0]} measures DQN alone; leave out --algorithm {args.algorithm}")
+    for flag in chosen:
+        if flag in OWN_GAME and "--env" in given:
+            raise UserError(f"{flag} always plays {OWN_GAME[flag]}; leave out --env")
     if args.picture is not None and chosen not in ([], ["--to-score"]):
         raise UserError(f"--picture draws the parts of a step, which {chosen[0]} does not measure; leave it out")
     if args.picture is not None and args.picture.suffix not in PICTURES:
