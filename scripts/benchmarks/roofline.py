@@ -71,7 +71,8 @@ def update_cost(work: Work, device: torch.device) -> Cost:
             "precision": work.precision,
         }
     )
-    space, actions = OBSERVATIONS, ACTIONS
+    space: Any = OBSERVATIONS
+    actions: Any = ACTIONS
     if not is_atari(work.env):
         envs = make_vec(work.env, 1)
         space, actions = envs.single_observation_space, envs.single_action_space
