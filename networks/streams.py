@@ -51,8 +51,10 @@ class Stream(nn.Module):
             x = self.activation(x if self.norm is None else self.norm(x))
         # bfloat16 has eight significant bits, and would round values by more than they differ between actions. This
         # layer is small.
-        with torch.autocast(x.device.type, enabled=False):
-            return _apply(self.out, x.to(self.out.weight.dtype), noise and noise.out)
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return _apply(self.out, x.to(self.out.weight.dtype), noise and noise.out)
+        return _apply(self.out, x.to(self.out.weight.dtype), noise and noise.out)
 
     def draw_noise(self, rows: int, generator: torch.Generator | None) -> StreamNoise | None:
         """Draw noise for `rows` rows, or return None if the layers are not noisy."""

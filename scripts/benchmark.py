@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pixelq.agents.config.device import resolve_device
 from pixelq.agents.errors import RunFailed, UserError
 from pixelq.envs.ids import check_id, is_atari
 from pixelq.scripts.benchmarks.checkpoint_cost import checkpoint_costs, show_checkpoints
+from pixelq.scripts.benchmarks.evaluation_cost import PARALLEL, evaluation_costs, show_evaluation
 from pixelq.scripts.benchmarks.growth import growth
 from pixelq.scripts.benchmarks.growth_points import ALL, why_no_cores
 from pixelq.scripts.benchmarks.growth_shown import draw_growth, show_growth
@@ -26,7 +28,7 @@ from pixelq.scripts.benchmarks.speed import check_entries, show, summarize, take
 from pixelq.scripts.benchmarks.startup_cost import show_startup, startup_costs
 from pixelq.scripts.benchmarks.step_cost import draw_steps
 from pixelq.scripts.benchmarks.update_cost import presets_of, show_costs, update_costs
-from pixelq.scripts.benchmarks.work import Work
+from pixelq.scripts.benchmarks.work import SMALL, Work
 from pixelq.scripts.command_line import STDOUT, check_writable, write_json
 from pixelq.scripts.flags.benchmark import BenchmarkArgs
 from pixelq.scripts.main import run
@@ -51,19 +53,31 @@ def main(args: BenchmarkArgs) -> None:
     elif args.checkpoints is not None:
         figures = checkpoint_costs(args.env, args.checkpoints, num_envs, device)
         show_checkpoints(figures, console)
+    elif args.evaluation:
+        parallel = PARALLEL if args.num_envs is None else (args.num_envs,)
+        figures = evaluation_costs(parallel, device, args.turns, seconds / (2 * len(parallel)))
+        show_evaluation(figures, console)
     elif args.startup:
         figures = startup_costs(args.env, num_envs, device, args.turns)
         show_startup(figures, console)
     else:
-        is_pqn = args.algorithm == "pqn"
-        work = PQNWork(args.env, num_envs) if is_pqn else Work(args.env, num_envs, args.replay_capacity)
-        names = [OURS, *check_entries(args.against, device, args.algorithm)]
+        work = _work(args)
+        names = [OURS, *check_entries(args.against, device, work)]
         measured = take_turns(names, work, device, args.turns, seconds)
         figures = summarize(measured, work, device)
         show(figures, console)
         _draw(args, lambda path: draw_steps(figures["milliseconds_per_step"], title(figures), path), console)
     if args.json is not None:
         write_json(figures, args.json, indent=2)
+
+
+def _work(args: BenchmarkArgs) -> Work | PQNWork:
+    """Return the work of all entries."""
+    if args.algorithm == "pqn":
+        return PQNWork(args.env, args.envs_of_each)
+    if args.small:
+        return replace(SMALL, num_envs=args.envs_of_each, replay_capacity=args.replay_capacity)
+    return Work(args.env, args.envs_of_each, args.replay_capacity)
 
 
 def _race(args: BenchmarkArgs, to_score: float, device: torch.device, console: Console) -> dict[str, Any]:

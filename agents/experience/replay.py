@@ -203,8 +203,7 @@ class Replay:
         """
         if not self._is_observed:
             raise RuntimeError("latest was called before observe")
-        rows = self.ring.newest()
-        return self.ring.observations(torch.arange(rows.start, rows.stop, device=self.device))
+        return self.ring.shown()
 
     def complete(
         self,

@@ -133,10 +133,16 @@ class Ring:
         """
         if (mask is None) != (self.mask is None):
             raise ValueError("a ring must be given the action masks of all its rows, or of none")
-        rows = self.newest()
+        rows, newest = self.newest(), obs[:, -1] if self.frame_stack > 1 else obs
+        if self.device.type == "cpu":  # written where they stay
+            np.copyto(self.frames.numpy()[rows], newest, casting="same_kind")
+            self.age.numpy()[rows] = age
+            if self.mask is not None:
+                self.mask.numpy()[rows] = mask
+            return
         if self._has_crossed is not None:  # wait until the last step's transfers have read the buffers
             self._has_crossed.synchronize()
-        np.copyto(self._frames_out.numpy(), obs[:, -1] if self.frame_stack > 1 else obs, casting="same_kind")
+        np.copyto(self._frames_out.numpy(), newest, casting="same_kind")
         self.frames[rows].copy_(self._frames_out, non_blocking=True)
         self._age_out.numpy()[:] = age
         self.age[rows].copy_(self._age_out, non_blocking=True)
@@ -153,13 +159,18 @@ class Ring:
         is_start: NDArray[np.bool_],
     ) -> None:
         """Write the outcome of the step, all [N], and go on to the next time step."""
-        for out, values in zip(self._outcome_out.numpy(), (action, reward, terminated, truncated), strict=True):
-            out[:] = values
-        rows, outcome = self.newest(), self._outcome_out.to(self.device, non_blocking=True)
-        for kept, values in zip((self.action, self.reward, self.terminated, self.truncated), outcome, strict=True):
-            kept[rows] = values  # cast to the ring's type
-        if self._has_crossed is not None:
-            self._has_crossed.record(torch.cuda.current_stream(self.device))
+        rows, outcome = self.newest(), (action, reward, terminated, truncated)
+        fields = (self.action, self.reward, self.terminated, self.truncated)
+        if self.device.type == "cpu":
+            for field, values in zip(fields, outcome, strict=True):
+                field.numpy()[rows] = values  # cast to the ring's type
+        else:
+            for out, values in zip(self._outcome_out.numpy(), outcome, strict=True):
+                out[:] = values
+            for field, sent in zip(fields, self._outcome_out.to(self.device, non_blocking=True), strict=True):
+                field[rows] = sent
+            if self._has_crossed is not None:
+                self._has_crossed.record(torch.cuda.current_stream(self.device))
         self.is_start[self.time % self.length] = is_start
         self.time += 1
 
@@ -172,6 +183,13 @@ class Ring:
     def is_first(self, row: Tensor) -> Tensor:
         """Return whether rows, of any shape, are the first of their episodes."""
         return self.age[row] == 0
+
+    def shown(self) -> Tensor:
+        """Return the observations [N, ...] of the time step that has begun."""
+        rows = self.newest()
+        if self.frame_stack == 1:
+            return self.frames[rows].clone()
+        return self.observations(torch.arange(rows.start, rows.stop, device=self.device))
 
     def observations(self, row: Tensor) -> Tensor:
         """Return the observations [B, ...] at rows [B]; frames from before the episode's start are black."""

@@ -139,8 +139,7 @@ class Rollout:
 
     def latest(self) -> Tensor:
         """See `Store`."""
-        rows = self.ring.newest()
-        self._shown = self.ring.observations(torch.arange(rows.start, rows.stop, device=self.device))
+        self._shown = self.ring.shown()
         return self._shown
 
     def keep_values(self, obs: NDArray[Any] | Tensor, q: Tensor) -> None:

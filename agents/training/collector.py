@@ -26,6 +26,7 @@ from pixelq.envs import EnvironmentFailed, InvalidEnv, is_atari
 from pixelq.envs.action_masks import ActionMasks
 from pixelq.envs.checks import check_finite
 from pixelq.envs.errors import InvalidMask, NotFinite
+from pixelq.envs.gymnasium_vec import GymnasiumVec
 from pixelq.envs.interface import (
     all_inside,
     background_stepping,
@@ -181,6 +182,7 @@ class Collector:
         self.masks: NDArray[np.bool_] | None = None
         self.action_masks = ActionMasks(envs, agent.num_actions)
         self._actions: NDArray[np.int64] | None = None  # sent and not received
+        self._checks_itself = isinstance(envs, GymnasiumVec)  # that what it gives is finite
         self._action_type = getattr(envs.single_action_space, "dtype", np.int64)
         self._name = env_id(envs) or type(envs.unwrapped).__name__
         self._games: dict[str, NDArray[Any]] = {}  # state of the environments to go on from
@@ -233,7 +235,8 @@ class Collector:
         actions, self._actions = self._actions, None
         try:
             outcome = self._step(actions) if self.background is None else self.background.recv()
-            check_finite(self._name, *outcome[:2])
+            if not self._checks_itself:
+                check_finite(self._name, *outcome[:2])
             masks = self.action_masks.read(outcome[4], outcome[2])  # of a terminated episode no mask is needed
         except EnvironmentFailed as error:
             # The episodes under way end, truncated, with the last observations.

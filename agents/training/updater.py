@@ -52,7 +52,8 @@ class Updater:
         # Schedules
         if config.learning_rate_steps is not None or callable(config.learning_rate):
             agent.learner.set_learning_rate(learning_rate_at(config, agent.step))
-        self.replay.set_beta(priority_beta_at(config, agent.step))
+        if config.prioritized:
+            self.replay.set_beta(priority_beta_at(config, agent.step))
         if has_scheduled_returns(config):
             self.replay.set_returns(n_step_at(config, agent.step), gamma_at(config, agent.step))
         # Updates

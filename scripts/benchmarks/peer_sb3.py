@@ -1,14 +1,16 @@
-"""stable-baselines3's DQN on its own Atari environments."""
+"""stable-baselines3's DQN on its own environments."""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import ale_py  # noqa: F401  # registers the games
 from stable_baselines3 import DQN
-from stable_baselines3.common.env_util import make_atari_env
-from stable_baselines3.common.vec_env import VecFrameStack
+from stable_baselines3.common.env_util import make_atari_env, make_vec_env
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 
+from pixelq.envs import is_atari
 from pixelq.scripts.benchmarks.work import Work, update_ratio
 
 
@@ -23,11 +25,18 @@ class StableBaselines3:
     def __init__(self, work: Work, device: str) -> None:
         # AtariWrapper skips frames itself, and by default plays by the protocol "nature".
         rules = {"frameskip": 1, "repeat_action_probability": 0.0}
-        envs = make_atari_env(work.env, work.num_envs, seed=work.seed, env_kwargs=rules)
+        policy: tuple[str, dict[str, Any]] = ("CnnPolicy", {})
+        envs: VecEnv
+        if is_atari(work.env):
+            envs = VecFrameStack(make_atari_env(work.env, work.num_envs, seed=work.seed, env_kwargs=rules), 4)
+        else:
+            envs = make_vec_env(work.env, work.num_envs, seed=work.seed)
+            policy = ("MlpPolicy", {"net_arch": [work.hidden, work.hidden]})
         train_freq, gradient_steps = update_ratio(work.num_envs, work.train_every)
-        self.model = DQN(  # network, n_step, loss, optimiser with its ε, and precision are its defaults
-            "CnnPolicy",
-            VecFrameStack(envs, 4),
+        self.model = DQN(  # convolutions, n_step, loss, optimiser with its ε, and precision are its defaults
+            policy[0],
+            envs,
+            policy_kwargs=policy[1],
             learning_rate=work.learning_rate,
             buffer_size=work.replay_capacity,
             learning_starts=work.replay_capacity,

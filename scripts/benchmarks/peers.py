@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import torch
 
+from pixelq.envs import is_atari
 from pixelq.scripts.benchmarks.pqn_work import PQNWork
 from pixelq.scripts.benchmarks.work import Trainer, Work
 
@@ -65,7 +66,9 @@ PEERS = {
 """Entries of other libraries, by name."""
 OWN = {OURS: Entry("peer_pixelq", "Pixelq", "pixelq"), OURS_BFLOAT16: Entry("peer_pixelq", "PixelqBfloat16", "pixelq")}
 """Our own entries, by name."""
-ENTRIES = {**OWN, **PEERS}
+ENTRIES = {OURS: OWN[OURS], **PEERS, OURS_BFLOAT16: OWN[OURS_BFLOAT16]}
+SMALL_ENTRIES = {OURS: OWN[OURS], "sb3": PEERS["sb3"]}
+"""Entries that do work outside Atari, by name."""
 PQN_ENTRIES = {
     OURS: Entry("peer_pixelq_pqn", "PixelqPQN", "pixelq"),
     "cleanrl": Entry("peer_cleanrl_pqn", "CleanRLPQN", None, {}, "our writing"),
@@ -90,7 +93,9 @@ class Turn(NamedTuple):
 
 def entries_of(work: Work | PQNWork) -> Mapping[str, Entry]:
     """Return the entries that do a work, by name."""
-    return PQN_ENTRIES if isinstance(work, PQNWork) else ENTRIES
+    if isinstance(work, PQNWork):
+        return PQN_ENTRIES
+    return ENTRIES if is_atari(work.env) else SMALL_ENTRIES
 
 
 def serve(connection: Connection, name: str, work: Work | PQNWork, device: str) -> None:

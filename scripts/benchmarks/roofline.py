@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pixelq.agents import DQN, AgentConfig
 from pixelq.agents.learning.gradient import has_bfloat16
+from pixelq.envs import is_atari, make_vec
 from pixelq.scripts.benchmarks.timing import wait_for
 from pixelq.scripts.benchmarks.update_cost import ACTIONS, OBSERVATIONS, random_batch
 from pixelq.scripts.benchmarks.work import Work
@@ -70,7 +71,14 @@ def update_cost(work: Work, device: torch.device) -> Cost:
             "precision": work.precision,
         }
     )
-    learner, batch = DQN(OBSERVATIONS, ACTIONS, config, device=device).learner, random_batch(config, device)
+    space: Any = OBSERVATIONS
+    actions: Any = ACTIONS
+    if not is_atari(work.env):
+        envs = make_vec(work.env, 1)
+        space, actions = envs.single_observation_space, envs.single_action_space
+        config = replace(config, frame_stack=1)
+    learner = DQN(space, actions, config, device=device).learner
+    batch = random_batch(config, device, space, int(actions.n))
     learner.update(batch)  # the optimiser creates its state
     with FlopCounterMode(display=False) as counter:
         learner.update(batch)

@@ -16,23 +16,13 @@ from rich.table import Table
 from pixelq.agents.errors import UserError
 from pixelq.agents.learning.gradient import has_bfloat16
 from pixelq.agents.runs.machine import hardware
-from pixelq.scripts.benchmarks.peers import (
-    ENTRIES,
-    OURS,
-    OURS_BFLOAT16,
-    OWN,
-    PEERS,
-    PQN_ENTRIES,
-    Entry,
-    Turn,
-    entries_of,
-    serve,
-)
+from pixelq.envs import is_atari
+from pixelq.scripts.benchmarks.peers import OURS, OURS_BFLOAT16, OWN, Entry, Turn, entries_of, serve
 from pixelq.scripts.benchmarks.pqn_cost import pqn_cost
 from pixelq.scripts.benchmarks.pqn_work import PQNWork
 from pixelq.scripts.benchmarks.processes import process, receive
 from pixelq.scripts.benchmarks.roofline import measure_peaks, update_cost
-from pixelq.scripts.benchmarks.work import Work
+from pixelq.scripts.benchmarks.work import ATARI, Work
 from pixelq.scripts.command_line import split_names
 
 
@@ -47,20 +37,20 @@ class Measured(NamedTuple):
     """Limits of the machine; see `measure_peaks`."""
 
 
-def check_entries(against: str, device: torch.device, algorithm: str = "dqn") -> list[str]:
+def check_entries(against: str, device: torch.device, work: Work | PQNWork = ATARI) -> list[str]:
     """Return the entries that a text names, if each of these libraries is installed.
 
     Args:
         against: Names with commas between them.
         device: Device of the benchmark.
-        algorithm: `dqn` or `pqn`.
+        work: The work of each entry.
 
     Raises:
         UserError: If one is unknown or not installed, or the device does not compute in its precision.
     """
     peers = split_names(against)
-    entries = PQN_ENTRIES if algorithm == "pqn" else ENTRIES
-    known = [name for name in PQN_ENTRIES if name != OURS] if algorithm == "pqn" else [*PEERS, OURS_BFLOAT16]
+    entries = entries_of(work)
+    known = [name for name in entries if name != OURS]
     for name in peers:
         if name not in known:
             among = known[0] if len(known) == 1 else f"names among {', '.join(known)}"
@@ -185,9 +175,10 @@ def title(figures: dict[str, Any]) -> str:
 def show(figures: dict[str, Any], console: Console) -> None:
     """Print the figures of `summarize`: a table, the bounds, and the parts of a step."""
     stored = "a rollout" if "rollout_length" in figures["work"] else "replay"
+    frames = "; a step is four frames" if is_atari(figures["work"]["env"]) else ""
     table = Table(
         title=title(figures),
-        caption="steps/s: median (min–max) over turns; a step is four frames. Peak MiB: memory of the process with "
+        caption=f"steps/s: median (min–max) over turns{frames}. Peak MiB: memory of the process with "
         f"{figures['work']['replay_capacity']:,} rows of {stored}.",
     )
     table.add_column("name")

@@ -18,10 +18,11 @@ from pixelq.agents.learning.learner import Learner
 from pixelq.agents.learning.rollout_learner import RolloutLearner
 from pixelq.agents.results.style import plain_style
 from pixelq.envs import AtariVec
+from pixelq.envs.gymnasium_vec import GymnasiumVec
 
 PARTS: dict[str, tuple[tuple[type, str], ...]] = {
-    "emulation, started": ((AtariVec, "send"),),
-    "emulation, waited for": ((AtariVec, "recv"),),
+    "emulation, started": ((AtariVec, "send"), (GymnasiumVec, "send")),
+    "emulation, waited for": ((AtariVec, "recv"), (GymnasiumVec, "recv")),
     "inference": ((Policy, "explore"),),
     "replay": (
         *((Replay, name) for name in ("observe", "latest", "complete", "sample", "update_priorities")),

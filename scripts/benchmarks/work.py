@@ -15,7 +15,7 @@ class Work:
     """The work of every entry; counts are agent steps, summed over environments."""
 
     env: str = "ALE/Pong-v5"
-    """ID of an Atari environment."""
+    """ID of an Atari environment, or of one whose observations are vectors."""
     num_envs: int = 8
     """Number of environments played at once."""
     replay_capacity: int = 20_000
@@ -23,9 +23,9 @@ class Work:
     protocol: str = "nature"
     """Rules of the game: no sticky actions, up to 30 no-ops at the start, a lost life ends the return."""
     network: str = "nature"
-    """Convolutions of Mnih et al. 2015, without padding."""
+    """Convolutions of Mnih et al. 2015, without padding; or `mlp`, one layer of `hidden` units."""
     hidden: int = 512
-    """Units in the layer between the convolutions and the values."""
+    """Units in the layer between the encoder and the values."""
     precision: str = "float32"
     """Precision of an update's products."""
     batch_size: int = 32
@@ -38,6 +38,8 @@ class Work:
     """Steps of the return."""
     gamma: float = 0.99
     """Discount of one step."""
+    reward_clip: float | None = 1.0
+    """Limit to which rewards are clipped on either side, here or in the environments; None for raw rewards."""
     loss: str = "huber"
     """Loss of the value; cleanrl's is the squared error."""
     optimizer: str = "adam"
@@ -52,6 +54,22 @@ class Work:
     """Probability of a random action, so that nearly all actions come from the network."""
     seed: int = 0
     """Seed of the weights, the games and every random choice."""
+
+
+ATARI = Work()
+"""The work on Atari."""
+SMALL = Work(
+    env="CartPole-v1",
+    num_envs=1,
+    network="mlp",
+    hidden=256,
+    batch_size=64,
+    train_every=2,
+    target_update_every=256,
+    reward_clip=None,
+    learning_rate=1e-3,
+)
+"""The work of our preset `classic` on CartPole, with one-step returns and clipped gradients, as sb3 has them."""
 
 
 class Trainer(Protocol):

@@ -11,7 +11,7 @@ from typing import Literal
 from pixelq.agents.errors import UserError
 from pixelq.scripts.benchmarks.growth_points import ALL, names_of
 from pixelq.scripts.benchmarks.pqn_work import PQN_ENVS
-from pixelq.scripts.benchmarks.work import LEAST_ROWS, least_capacity
+from pixelq.scripts.benchmarks.work import LEAST_ROWS, SMALL, least_capacity
 from pixelq.scripts.command_line import check_least, integer, optional_value, parse
 
 PICTURES = (".png", ".pdf", ".svg")
@@ -26,6 +26,8 @@ GROWTH_SECONDS, GROWTH_TURNS = 8.0, 3
 """Seconds and turns of each point of `--growth`, with which all of them take about ten minutes on two cores."""
 NOT_FOR_GROWTH = ("--algorithm", "--against", "--num-envs", "--replay-capacity")
 """Flags whose place the points of `--growth` take."""
+OWN_GAME = {"--small": SMALL.env, "--evaluation": "Pong"}
+"""Measurements that do not play the game of --env, and what they play."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,12 @@ class BenchmarkArgs:
     """Measure how speed and memory grow instead, of the preset quick and of DQN with the settings of the comparison:
     with the number of environments (envs), rows of the replay (replay, up to 7.1 GB), batch, cores, frame stack
     (stack) or frame size (frame). Names with commas between them; without a value all of them."""
+    small: bool = False
+    """Measure a small network instead: the work of our preset classic on CartPole, with one environment, one-step
+    returns and clipped gradients, against sb3."""
+    evaluation: bool = False
+    """Measure greedy evaluation instead: the policy that comes with pixelq in one episode of Pong and in eight at once,
+    or in --num-envs, against the same games with fixed actions."""
     picture: Path | None = None
     """File (png, pdf or svg) for a picture of where a step's time goes, of a race, or of growth; None draws none."""
     json: Path | None = None
@@ -87,7 +95,8 @@ class BenchmarkArgs:
     @property
     def envs_of_each(self) -> int:
         """Number of environments of each library where they do equal work."""
-        return EQUAL_ENVS if self.num_envs is None else self.num_envs
+        usual = SMALL.num_envs if self.small else EQUAL_ENVS
+        return usual if self.num_envs is None else self.num_envs
 
     @property
     def seeds_to_race(self) -> list[int]:
@@ -138,6 +147,8 @@ def read(arguments: Sequence[str]) -> BenchmarkArgs:
         "--checkpoints": args.checkpoints is not None,
         "--startup": args.startup,
         "--growth": args.growth is not None,
+        "--small": args.small,
+        "--evaluation": args.evaluation,
     }
     chosen = [flag for flag, is_given in modes.items() if is_given]
     if len(chosen) > 1:
@@ -156,6 +167,9 @@ def read(arguments: Sequence[str]) -> BenchmarkArgs:
                 raise UserError(f"{flag} is not for --growth, which has its own points; leave it out")
     if args.algorithm != "dqn" and chosen:
         raise UserError(f"{chosen[0]} measures DQN alone; leave out --algorithm {args.algorithm}")
+    for flag in chosen:
+        if flag in OWN_GAME and "--env" in given:
+            raise UserError(f"{flag} always plays {OWN_GAME[flag]}; leave out --env")
     if args.picture is not None and chosen not in ([], ["--to-score"], ["--growth"]):
         raise UserError(f"--picture draws the parts of a step, which {chosen[0]} does not measure; leave it out")
     if args.picture is not None and args.picture.suffix not in PICTURES:
