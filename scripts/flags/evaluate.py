@@ -58,6 +58,11 @@ class EvaluateArgs:
     none."""
 
     @property
+    def script(self) -> str:
+        """Name of the module in `pixelq.scripts` that does what is asked."""
+        return "pretrained" if self.list else "evaluate"
+
+    @property
     def is_single(self) -> bool:
         """Whether a single policy is evaluated, whose figures are printed in full."""
         return len(self.checkpoints) == 1 and self.which != "both" and self.results is None
