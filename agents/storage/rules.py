@@ -49,6 +49,6 @@ def time_limit(values: Mapping[str, Any]) -> int | None:
 
 
 def split_rules(rules: str) -> tuple[str, float]:
-    """Return the name and the flicker of what `rules_of` returned; `pixelq.envs.split_rules` without the environments."""
+    """Return the name and the flicker of what `rules_of` returned, as `pixelq.envs.split_rules` does."""
     found = _RULES.fullmatch(rules)
     return (rules, 0.0) if found is None else (found[1], float(found[2]))

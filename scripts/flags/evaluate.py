@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from pixelq.agents.errors import UserError
+from pixelq.agents.storage.pretrained import find_policy
 from pixelq.scripts.command_line import Modules, check_least, optional_value, parse, split_modules
 
 
@@ -72,7 +73,7 @@ def read(arguments: Sequence[str]) -> EvaluateArgs:
     """Return the flags of a command line.
 
     Raises:
-        UserError: If they do not fit.
+        UserError: If they do not fit, or a checkpoint does not exist.
     """
     args = parse(EvaluateArgs, "evaluate", optional_value(arguments, "--json"))
     args = replace(args, modules=split_modules(args.modules))
@@ -94,4 +95,6 @@ def read(arguments: Sequence[str]) -> EvaluateArgs:
         raise UserError("--video films one policy; name one checkpoint, without --results and --which both")
     if args.json is not None and args.json == args.results:
         raise UserError(f"--json and --results must be two files, got {args.json} for both")
+    for path in args.checkpoints:
+        find_policy(path)
     return args
