@@ -68,7 +68,8 @@ class BenchmarkArgs:
     checkpoints: int | None = None
     """Measure writing and reading the checkpoints of a run instead, with a replay of this many rows."""
     startup: bool = False
-    """Measure the seconds from the start of `pixelq train` to its first environment step instead."""
+    """Measure the seconds from the start of `pixelq train` to its first environment step instead, and those of other
+    commands and of imports."""
     picture: Path | None = None
     """File (png, pdf or svg) for a picture of where a step's time goes, or of a race; None draws none."""
     json: Path | None = None
