@@ -175,6 +175,7 @@ def test_parts_add_up_and_the_methods_are_as_before(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_start_is_timed_up_to_the_first_step(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "startup.json"
     flags = ["--startup", "--turns", "1", "--num-envs", "1", "--device", "cpu"]
