@@ -95,6 +95,6 @@ def read(arguments: Sequence[str]) -> EvaluateArgs:
         raise UserError("--video films one policy; name one checkpoint, without --results and --which both")
     if args.json is not None and args.json == args.results:
         raise UserError(f"--json and --results must be two files, got {args.json} for both")
-    for path in args.checkpoints:
+    for path in () if args.modules else args.checkpoints:  # modules are imported before anything is read
         find_policy(path)
     return args
