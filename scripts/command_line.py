@@ -34,6 +34,7 @@ from pixelq.agents.config.field_texts import field_texts
 from pixelq.agents.config.schedule_texts import EXAMPLE, parse_schedule
 from pixelq.agents.config.schedules import Schedule, shown_setting
 from pixelq.agents.errors import InvalidConfig, RunFailed, UserError, printable
+from pixelq.agents.runs.tables import read_config
 from pixelq.agents.storage.files import is_stream, replace_file
 
 STDOUT = Path("-")
@@ -247,13 +248,15 @@ def optional_value(arguments: Sequence[str], flag: str, missing: str = str(STDOU
 
 
 def check_runs(runs: Sequence[Path]) -> None:
-    """Check that a run is given.
+    """Check that runs are given, and that each folder holds one, before PyTorch is imported to read them.
 
     Raises:
         UserError: If there is none.
     """
     if not runs:
         raise UserError("no run is given; give the folder of one or more")
+    for run in runs:
+        read_config(run)
 
 
 def check_least(*counts: tuple[str, int | None, int]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import sys
@@ -29,9 +28,9 @@ from pixelq.agents.results.baselines import Baseline, baselines
 from pixelq.agents.results.formatting import describe_rules, pluralize
 from pixelq.agents.results.records import load_run
 from pixelq.agents.results.suites import check_suite, describe_aggregates, over_games
-from pixelq.agents.storage.checkpoint import AGENT
+from pixelq.agents.storage.checkpoint_files import AGENT
 from pixelq.agents.storage.pointers import CHECKPOINTS
-from pixelq.agents.storage.pretrained import CONFIG, PretrainedPolicy, is_pretrained, pretrained_policies
+from pixelq.agents.storage.pretrained import CONFIG, is_pretrained
 from pixelq.envs import InvalidEnv, make_filmed
 from pixelq.envs.ids import short_name
 from pixelq.scripts.command_line import STDOUT, check_writable, make_folder, write_json
@@ -43,8 +42,6 @@ from pixelq.scripts.play_progress import PlayProgress
 
 def main(args: EvaluateArgs) -> None:
     """Evaluate, and print the figures."""
-    if args.list:
-        return _list(args)
     import_modules(args.modules)
     requests = _requests(args)
     if args.video is not None:
@@ -62,41 +59,6 @@ def main(args: EvaluateArgs) -> None:
             print(describe_aggregates(figures["aggregates"]))
     if args.json is not None:
         write_json(figures, args.json)
-
-
-def _list(args: EvaluateArgs) -> None:
-    """Print the pretrained policies."""
-    found = pretrained_policies()
-    if args.json is not None:
-        if args.json != STDOUT:
-            check_writable(args.json, "--json")
-        write_json([dataclasses.asdict(each) for each in found], args.json)
-    if args.json != STDOUT:
-        print(describe_pretrained(found))
-
-
-def describe_pretrained(found: Sequence[PretrainedPolicy]) -> str:
-    """Return the pretrained policies as a table, with a line on how to use one."""
-    rows = [("name", "environment", "steps", "frames", "mean return (95% interval)", "played", "size")]
-    for each in found:
-        low, high = each.ci95
-        rows.append(
-            (
-                ", ".join((each.name, *each.aliases)),
-                each.env,
-                f"{each.steps:,}",
-                f"{each.frames:,}",
-                f"{each.mean:.1f} ({low:.1f} to {high:.1f})",
-                f"{pluralize(each.episodes, 'episode')}, {describe_rules(each.protocol)}",
-                f"{each.size / 1e6:.1f} MB",
-            )
-        )
-    if not found:
-        return "no policy comes with this pixelq"
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    name = (*found[0].aliases, found[0].name)[0]
-    return "\n".join([*table, "", f'pixelq evaluate {name} --video out   or, in Python, DQN.load("{name}")'])
 
 
 def _requests(args: EvaluateArgs) -> list[Request]:

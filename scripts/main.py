@@ -112,7 +112,7 @@ def _run(verb: str, arguments: Sequence[str]) -> int:
     # signal meanwhile finds its handler; and a process that the benchmark starts from this one does not load our
     # libraries beside those it measures.
     args = importlib.import_module(f"pixelq.scripts.flags.{verb}").read(arguments)
-    importlib.import_module(f"pixelq.scripts.{verb}").main(args)
+    importlib.import_module(f"pixelq.scripts.{getattr(args, 'script', verb)}").main(args)
     return 0
 
 

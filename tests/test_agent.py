@@ -16,7 +16,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, InvalidConfig, InvalidRun, TrainingDiverged
 from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.checkpoints import RunCheckpoints
-from pixelq.agents.storage.checkpoint import find_checkpoint
+from pixelq.agents.storage.checkpoint_files import find_checkpoint
 from pixelq.agents.storage.files import CHECKSUMS
 from pixelq.agents.storage.pointers import checkpoint_folder
 from pixelq.envs import make_vec

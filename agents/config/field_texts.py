@@ -7,20 +7,21 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import sys
 import textwrap
 from collections.abc import Mapping
 from types import MappingProxyType
 
 
-@functools.cache  # the source is read for a fifth of the time that a command line takes
+@functools.cache  # the source is read for a tenth of the time that a command line takes
 def field_texts(kind: type) -> Mapping[str, str]:
-    """Return the string literals below the fields of a dataclass, by field; none where the source is missing."""
-    try:
-        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    """Return the string literals below the fields of a dataclass of a module; none where the source is missing."""
+    try:  # not `inspect.getsource(kind)`, which takes three times as long: it splits the class into tokens, too
+        module = ast.parse(inspect.getsource(sys.modules[kind.__module__]))
     except (OSError, TypeError):
         return MappingProxyType({})
-    assert isinstance(definition, ast.ClassDef)
     texts = {}
+    definition = next(each for each in module.body if isinstance(each, ast.ClassDef) and each.name == kind.__name__)
     for field, below in itertools.pairwise(definition.body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
             texts[field.target.id] = " ".join(str(ast.literal_eval(below.value)).split())

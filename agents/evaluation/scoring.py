@@ -17,7 +17,8 @@ from pixelq.agents.errors import InvalidCheckpoint, RunFailed, UserError
 from pixelq.agents.evaluation.episode import evaluation_game, evaluation_rules, film_episode, make_arguments
 from pixelq.agents.evaluation.evaluate import LIMIT, Evaluation, evaluate
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
-from pixelq.agents.storage.checkpoint import NETWORK, find_checkpoint, read_description
+from pixelq.agents.storage.checkpoint import read_description
+from pixelq.agents.storage.checkpoint_files import NETWORK, find_checkpoint
 from pixelq.agents.storage.environments import ARGUMENTS, FromFile, env_arguments
 from pixelq.agents.storage.files import digest_of_file, open_to_append, read_regular, replace_file
 from pixelq.agents.storage.json_values import check_types, is_number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pixelq.envs import split_rules
+from pixelq.agents.storage.rules import split_rules
 
 
 def format_score(value: float | None) -> str:

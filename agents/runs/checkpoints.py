@@ -15,12 +15,6 @@ from pixelq.agents.experience.store import Store
 from pixelq.agents.runs.replay_files import ReplayFiles
 from pixelq.agents.runs.tables import TABLES, read_run
 from pixelq.agents.storage.checkpoint import (
-    AGENT,
-    ARRAYS,
-    LEARNER,
-    NETWORK,
-    ROWS,
-    RUN,
     Checkpoint,
     RunState,
     pack_tensors,
@@ -30,6 +24,7 @@ from pixelq.agents.storage.checkpoint import (
     read_shapes,
     write_checkpoint,
 )
+from pixelq.agents.storage.checkpoint_files import AGENT, ARRAYS, LEARNER, NETWORK, ROWS, RUN
 from pixelq.agents.storage.files import (
     CHECKSUMS,
     digest,

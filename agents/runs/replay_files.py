@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pixelq.agents.errors import InvalidCheckpoint, LostReplay
 from pixelq.agents.experience.ring import Ring
-from pixelq.agents.storage.checkpoint import ROWS, pack_tensors, read_files, unpack_tensors
+from pixelq.agents.storage.checkpoint import pack_tensors, unpack_tensors
+from pixelq.agents.storage.checkpoint_files import ROWS, read_files
 from pixelq.agents.storage.files import digest, read_checksums, replace_file
 
 BLOCK_BYTES = 2**23

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,24 +15,23 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from pixelq.agents.errors import InvalidCheckpoint, one_line
-from pixelq.agents.storage.files import (
-    CHECKSUMS,
-    check_digest,
-    open_regular,
-    read_checked,
-    read_regular,
-    replace_folder,
-    surviving,
-    user_path,
+from pixelq.agents.storage.checkpoint_files import (
+    AGENT,
+    ARRAYS,
+    LEARNER,
+    NETWORK,
+    ROWS,
+    RUN,
+    find_checkpoint,
+    read_files,
+    reading_checkpoint,
+    unpack_json,
 )
+from pixelq.agents.storage.files import CHECKSUMS, check_digest, open_regular, replace_folder
 from pixelq.agents.storage.json_values import MOST_JSON, is_count
-from pixelq.agents.storage.pointers import CHECKPOINTS, MARKS, checkpoint_folder, marked
 
 FORMAT = 3
 """Format that is written; format 2, an agent without checksums and without its run, is read too."""
-AGENT, NETWORK, LEARNER = "agent.json", "network.safetensors", "learner.safetensors"
-RUN, ARRAYS, ROWS = "run.json", "run.safetensors", "rows.zst"
-"""Files of a checkpoint."""
 _DTYPES = {
     "BOOL": torch.bool,
     "U8": torch.uint8,
@@ -122,22 +119,6 @@ def agent_files(checkpoint: Checkpoint) -> dict[str, bytes]:
     return {AGENT: _json(state), **{name: pack_tensors(tensors) for name, tensors in files.items()}}
 
 
-def find_checkpoint(path: str | os.PathLike[str]) -> Path:
-    """Return the checkpoint at a path: the path itself, or a run's best checkpoint, or else its latest.
-
-    Raises:
-        InvalidCheckpoint: If there is none.
-    """
-    path = user_path(path)
-    found = (checkpoint_folder(surviving(path)), *(marked(path / CHECKPOINTS, name) for name in MARKS))
-    for candidate in found:
-        if candidate is not None and os.path.isfile(candidate / AGENT):
-            return candidate
-    if not os.path.exists(path):
-        raise InvalidCheckpoint(f"{path} does not exist; give the folder of a run or a checkpoint")
-    raise InvalidCheckpoint(f"no checkpoint in {path}; give the folder of a run or a checkpoint")
-
-
 def read_checkpoint(path: str | os.PathLike[str], *, learner: bool = True) -> Checkpoint:
     """Read the agent of the checkpoint that `find_checkpoint` finds.
 
@@ -204,35 +185,6 @@ def read_run_arrays(folder: Path, most: int) -> dict[str, Tensor]:
     return unpack_tensors(folder / ARRAYS, data)
 
 
-def read_files(folder: Path, names: Iterable[str], most: int) -> Iterator[tuple[str, bytes]]:
-    """Yield name and contents of a checkpoint's files, one at a time, checked if the checkpoint has checksums.
-
-    Args:
-        folder: The checkpoint.
-        names: Names of the files.
-        most: Greatest size of a file in bytes.
-
-    Raises:
-        InvalidCheckpoint: If a file is missing or not as it was written.
-    """
-    with _reading(folder):
-        if os.path.exists(folder / CHECKSUMS):
-            yield from read_checked(folder, names, most)
-        else:
-            yield from ((name, read_regular(folder / name, most)) for name in names)
-
-
-@contextmanager
-def _reading(folder: Path) -> Iterator[None]:
-    """Turn what reading files raises into InvalidCheckpoint while the context lasts."""
-    try:
-        yield
-    except OSError as error:
-        raise InvalidCheckpoint(f"{folder} cannot be read ({one_line(error)}); use another checkpoint") from error
-    except (ValueError, RuntimeError) as error:
-        raise InvalidCheckpoint(f"{folder} is damaged ({one_line(error)}); use another checkpoint") from error
-
-
 def pack_tensors(tensors: dict[str, Tensor]) -> bytes:
     """Return tensors of any device as the bytes of a safetensors file."""
     # Not safetensors.torch.save, which makes a ctypes type for each new size and never frees it.
@@ -258,35 +210,13 @@ def unpack_tensors(path: Path, data: bytes) -> dict[str, Tensor]:
         raise InvalidCheckpoint(f"{path} is damaged ({one_line(error)}); use another checkpoint") from error
 
 
-def unpack_json(path: Path, data: bytes) -> dict[str, Any]:
-    """Return the values of a JSON file.
-
-    Args:
-        path: Path of the file, for the error.
-        data: Contents of the file.
-
-    Raises:
-        InvalidCheckpoint: If it is no JSON object, or larger than `MOST_JSON`.
-    """
-    try:
-        if len(data) > MOST_JSON:
-            raise ValueError(f"{len(data):,} bytes")
-        state = json.loads(data)
-    # Not UTF-8, not JSON, a number with too many digits, nesting too deep
-    except (ValueError, RecursionError) as error:
-        raise InvalidCheckpoint(f"{path} is damaged ({one_line(error)}); use another checkpoint") from error
-    if not isinstance(state, dict):
-        raise InvalidCheckpoint(f"{path} is not a pixelq checkpoint's description")
-    return state
-
-
 def read_shapes(folder: Path, name: str) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file as meta tensors, which have a type and a shape and take no memory.
 
     Raises:
         InvalidCheckpoint: If it cannot be read, is no safetensors file, or has not the size that it claims.
     """
-    with _reading(folder):
+    with reading_checkpoint(folder):
         if os.path.exists(folder / CHECKSUMS):
             check_digest(folder, name)
         with open_regular(folder / name) as (file, size):
@@ -306,7 +236,7 @@ def read_scalar(folder: Path, name: str, key: str) -> int:
     if like is None or like.dtype != torch.int64 or like.dim() != 0:
         raise InvalidCheckpoint(f"{folder / name} is damaged ({key} is no integer); use another checkpoint")
     # Not safetensors.safe_open, which takes no path that is not UTF-8.
-    with _reading(folder), open_regular(folder / name) as (file, size):
+    with reading_checkpoint(folder), open_regular(folder / name) as (file, size):
         length = int.from_bytes(file.read(min(8, size)), "little")
         try:
             offset, _ = json.loads(file.read(min(length, MOST_HEADER)))[key]["data_offsets"]

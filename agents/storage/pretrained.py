@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelq.agents.errors import InvalidCheckpoint, one_line
-from pixelq.agents.storage.checkpoint import AGENT, find_checkpoint, read_files, unpack_json
+from pixelq.agents.storage.checkpoint_files import AGENT, find_checkpoint, read_files, unpack_json
 from pixelq.agents.storage.files import surviving
 from pixelq.agents.storage.json_values import MOST_JSON
 

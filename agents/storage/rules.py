@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from pixelq.agents.storage.json_values import requirement_message
+
+_RULES = re.compile(r"(.*)\+flicker=([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)")
 
 
 def rules_of(values: Mapping[str, Any]) -> str | None:
@@ -46,10 +49,6 @@ def time_limit(values: Mapping[str, Any]) -> int | None:
 
 
 def split_rules(rules: str) -> tuple[str, float]:
-    """Return the name and the flicker of what `rules_of` returned; `pixelq.envs.split_rules` without the environments.
-
-    Raises:
-        ValueError: If the flicker is no number.
-    """
-    name, _, flicker = rules.partition("+flicker=")
-    return name, float(flicker or 0.0)
+    """Return the name and the flicker of what `rules_of` returned, as `pixelq.envs.split_rules` does."""
+    found = _RULES.fullmatch(rules)
+    return (rules, 0.0) if found is None else (found[1], float(found[2]))

@@ -75,7 +75,8 @@ class BenchmarkArgs:
     checkpoints: int | None = None
     """Measure writing and reading the checkpoints of a run instead, with a replay of this many rows."""
     startup: bool = False
-    """Measure the seconds from the start of `pixelq train` to its first environment step instead."""
+    """Measure the seconds from the start of `pixelq train` to its first environment step instead, and those of other
+    commands and of imports."""
     growth: str | None = None
     """Measure how speed and memory grow instead, of the preset quick and of DQN with the settings of the comparison:
     with the number of environments (envs), rows of the replay (replay, up to 7.1 GB), batch, cores, frame stack

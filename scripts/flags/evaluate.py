@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from pixelq.agents.errors import UserError
+from pixelq.agents.storage.pretrained import find_policy
 from pixelq.scripts.command_line import Modules, check_least, optional_value, parse, split_modules
 
 
@@ -58,6 +59,11 @@ class EvaluateArgs:
     none."""
 
     @property
+    def script(self) -> str:
+        """Name of the module in `pixelq.scripts` that does what is asked."""
+        return "pretrained" if self.list else "evaluate"
+
+    @property
     def is_single(self) -> bool:
         """Whether a single policy is evaluated, whose figures are printed in full."""
         return len(self.checkpoints) == 1 and self.which != "both" and self.results is None
@@ -67,7 +73,7 @@ def read(arguments: Sequence[str]) -> EvaluateArgs:
     """Return the flags of a command line.
 
     Raises:
-        UserError: If they do not fit.
+        UserError: If they do not fit, or a checkpoint does not exist.
     """
     args = parse(EvaluateArgs, "evaluate", optional_value(arguments, "--json"))
     args = replace(args, modules=split_modules(args.modules))
@@ -89,4 +95,6 @@ def read(arguments: Sequence[str]) -> EvaluateArgs:
         raise UserError("--video films one policy; name one checkpoint, without --results and --which both")
     if args.json is not None and args.json == args.results:
         raise UserError(f"--json and --results must be two files, got {args.json} for both")
+    for path in () if args.modules else args.checkpoints:  # modules are imported before anything is read
+        find_policy(path)
     return args

@@ -135,6 +135,7 @@ def read(arguments: Sequence[str]) -> TrainArgs:
 
     Raises:
         UserError: If they do not fit.
+        InvalidEnv: If there is no environment of that ID.
         InvalidRun: If the run to resume cannot be read, or has other settings.
     """
     arguments, env_kwargs = take_env_kwargs(arguments)
@@ -154,6 +155,8 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     if args.resume:
         _check_unchanged(args, defaults)
         return _with_modules(args, defaults, {argument.partition("=")[0] for argument in arguments})
+    if ":" not in args.env:
+        importlib.import_module("pixelq.envs.ids").check_id(args.env)  # by name, since it imports Gymnasium
     return args
 
 

@@ -37,7 +37,8 @@ from pixelq.agents.runs.checkpoints import RunCheckpoints, newest_checkpoint
 from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.runs.replay_files import pack, unpack
 from pixelq.agents.runs.tables import read_run
-from pixelq.agents.storage.checkpoint import find_checkpoint, unpack_json, unpack_tensors
+from pixelq.agents.storage.checkpoint import unpack_tensors
+from pixelq.agents.storage.checkpoint_files import find_checkpoint, unpack_json
 from pixelq.agents.storage.files import CHECKSUMS, read_checksums
 from pixelq.agents.storage.pointers import checkpoint_folder
 from pixelq.agents.training.loop import open_run

@@ -17,7 +17,8 @@ from pixelq.agents.evaluation.scoring import checkpoints_of, mark_of
 from pixelq.agents.runs.checkpoints import RunCheckpoints, newest_checkpoint
 from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.storage import files
-from pixelq.agents.storage.checkpoint import find_checkpoint, read_description, read_run_arrays, unpack_tensors
+from pixelq.agents.storage.checkpoint import read_description, read_run_arrays, unpack_tensors
+from pixelq.agents.storage.checkpoint_files import find_checkpoint
 from pixelq.agents.storage.pointers import checkpoint_folder, step_folders, step_of
 from pixelq.agents.training.recorder import RunWriter
 from pixelq.envs import make_vec

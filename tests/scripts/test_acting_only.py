@@ -15,7 +15,7 @@ from pixelq.agents.insight.saliency import saliency
 from pixelq.agents.insight.state_map import map_states
 from pixelq.agents.learning import gradient
 from pixelq.agents.report import ReportOptions, write_report
-from pixelq.agents.storage.checkpoint import LEARNER
+from pixelq.agents.storage.checkpoint_files import LEARNER
 from tests.support.runs import TINY, run_here, words
 from tests.support.small_agents import seal
 

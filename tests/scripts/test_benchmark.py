@@ -25,7 +25,7 @@ from pixelq.scripts.benchmarks import speed
 from pixelq.scripts.benchmarks.peers import ENTRIES, Turn
 from pixelq.scripts.benchmarks.sampling_cost import filled_replay
 from pixelq.scripts.benchmarks.speed import Measured
-from pixelq.scripts.benchmarks.startup_cost import startup_seconds
+from pixelq.scripts.benchmarks.startup_cost import COMMANDS, IMPORTS, startup_seconds
 from pixelq.scripts.benchmarks.step_cost import PARTS, REST, milliseconds_per_step, timed_parts
 from pixelq.scripts.benchmarks.update_cost import lstm_flop, random_batch
 from pixelq.scripts.benchmarks.work import Work, update_ratio
@@ -175,13 +175,20 @@ def test_parts_add_up_and_the_methods_are_as_before(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_start_is_timed_up_to_the_first_step(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "startup.json"
     flags = ["--startup", "--turns", "1", "--num-envs", "1", "--device", "cpu"]
     assert main(["benchmark", *flags, "--json", str(file)]) == 0
-    assert 0.5 < json.loads(file.read_text())["seconds_to_first_step"] < 60
-    assert "takes its first step after" in capfd.readouterr().out
-    with pytest.raises(RuntimeError, match="did not reach its first step"):
+    figures, shown = json.loads(file.read_text()), capfd.readouterr().out
+    assert 0.5 < figures["seconds_to_first_step"] < 60
+    assert "takes its first step after" in shown
+    seconds = {what: found["seconds"] for what, found in figures["starts"].items()}
+    assert list(seconds) == ["python", *IMPORTS, *(f"pixelq {words}" for words in COMMANDS)]
+    assert all(what in shown for what in seconds)
+    with_torch = {what for what in seconds if seconds[what] > seconds["import torch"] / 2}
+    assert with_torch == {"import torch", "from pixelq.agents import DQN"}
+    with pytest.raises(RuntimeError, match="up to its first step ended with exit code 2 instead of 42"):
         startup_seconds("ALE/NoSuchGame-v5", 1, "cpu")
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pixelq.agents import AgentConfig, InvalidCheckpoint
-from pixelq.agents.storage.checkpoint import LEARNER, NETWORK, read_checkpoint
+from pixelq.agents.storage.checkpoint import read_checkpoint
+from pixelq.agents.storage.checkpoint_files import LEARNER, NETWORK
 from tests.support.small_agents import SMALL, filled, seal
 
 

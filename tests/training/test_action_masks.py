@@ -12,7 +12,8 @@ from pixelq.agents import DQN, AgentConfig, InvalidConfig, evaluate
 from pixelq.agents.evaluation.episode import Game, film_episode, play_episode
 from pixelq.agents.insight.recording import RecordedEpisode
 from pixelq.agents.report.inside import chosen_moments
-from pixelq.agents.storage.checkpoint import RUN, read_description
+from pixelq.agents.storage.checkpoint import read_description
+from pixelq.agents.storage.checkpoint_files import RUN
 from pixelq.agents.storage.files import CHECKSUMS
 from pixelq.agents.storage.pointers import folder_of_step
 from pixelq.envs import EnvironmentFailed, make_filmed, make_vec

@@ -20,6 +20,7 @@ from pixelq.agents.results.records import agent_of, load_run
 from pixelq.agents.runs.tables import read_config
 from pixelq.agents.storage.pointers import checkpoint_folder
 from pixelq.agents.storage.rules import rules_of, with_rules
+from pixelq.agents.storage.rules import split_rules as split_without_envs
 from pixelq.envs import split_rules, with_flicker
 from pixelq.scripts.flags.train import read as read_train
 from tests.support.runs import copied, run_here
@@ -86,6 +87,8 @@ def test_rules_are_joined_once() -> None:
     assert with_rules(joined | {"flicker": 0.5}) == joined
     assert split_rules(joined["protocol"]) == ("nature", 0.5)
     assert split_rules("a+protocol") == ("a+protocol", 0.0)
+    for rules in (joined["protocol"], "a+protocol", "a+flicker=often", "+flicker=.5", "a+flicker=0.1+flicker=1e-3"):
+        assert split_without_envs(rules) == split_rules(rules)
 
 
 def test_a_run_of_the_former_quick_is_one_of_quick_dqn(tmp_path: Path) -> None:

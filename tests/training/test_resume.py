@@ -20,7 +20,7 @@ from pixelq.agents.kinds import kind_of
 from pixelq.agents.runs.checkpoints import newest_checkpoint
 from pixelq.agents.runs.replay_files import ReplayFiles
 from pixelq.agents.runs.tables import read_run
-from pixelq.agents.storage.checkpoint import ROWS
+from pixelq.agents.storage.checkpoint_files import ROWS
 from pixelq.agents.storage.files import replace_folder
 from pixelq.envs import PROTOCOLS, GymnasiumVec, Protocol, make_vec
 from tests.support.cases import examples, representative

@@ -18,7 +18,7 @@ import torch
 from pixelq.agents import DQN, InvalidCheckpoint, InvalidRun
 from pixelq.agents.runs.checkpoints import newest_checkpoint
 from pixelq.agents.runs.machine import arithmetic, changes_of_arithmetic
-from pixelq.agents.storage.checkpoint import find_checkpoint
+from pixelq.agents.storage.checkpoint_files import find_checkpoint
 from pixelq.agents.storage.pointers import checkpoint_folder
 from pixelq.envs import make_vec
 from tests.support.cases import representative
