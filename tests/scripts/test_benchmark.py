@@ -98,6 +98,7 @@ def test_figures_are_medians_and_the_file_holds_them(
         {"pixelq": turns(1, 2, 4), "sb3": turns(8, 4, 16)},
         {"pixelq": parts},
         {"gflop_per_second_float32": 218.0, "gigabytes_per_second": 40.0},
+        [],
     )
     monkeypatch.setattr(benchmark, "take_turns", lambda *_: measured)
     file = tmp_path / "new" / "speed.json"
