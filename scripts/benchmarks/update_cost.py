@@ -19,7 +19,7 @@ from pixelq.agents import DQN, PQN, PRESETS, AgentConfig, Batch, preset
 from pixelq.agents.config.at_step import longest_return
 from pixelq.agents.config.presets import PRESET_NUM_ENVS
 from pixelq.agents.experience.batches import Sequences, Stretch
-from pixelq.agents.experience.replay import make_replay
+from pixelq.agents.experience.replay import Replay, make_replay
 from pixelq.agents.experience.rollout import Minibatch, Rollout, make_rollout
 from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate
 from pixelq.agents.learning.gradient import Update
@@ -58,17 +58,17 @@ def pictures(config: AgentConfig) -> gymnasium.spaces.Box:
     return gymnasium.spaces.Box(0, 255, (config.frame_stack, *((size, size) if size else (84, 84))), np.uint8)
 
 
-def random_batch(
+def random_replay(
     config: AgentConfig,
     device: torch.device,
     space: gymnasium.spaces.Box | None = None,
     num_actions: int = int(ACTIONS.n),
-) -> Batch | Sequences:
-    """Return a batch of transitions, or sequences, of random observations, as a replay draws it.
+) -> Replay:
+    """Return a replay of random observations that is just large enough for a batch.
 
     Args:
         config: Configuration of the agent.
-        device: Device of the batch.
+        device: Device of the replay.
         space: Space of the observations, with `config.frame_stack` frames; None for Atari's.
         num_actions: Number of actions.
     """
@@ -92,7 +92,17 @@ def random_batch(
     for _ in range(steps):
         obs = rng.integers(256, size=(num_envs, *shape)).astype(dtype)
         replay.add(obs, rng.integers(num_actions, size=num_envs), rng.normal(size=num_envs), never, never)
-    return replay.sample(config.batch_size)
+    return replay
+
+
+def random_batch(
+    config: AgentConfig,
+    device: torch.device,
+    space: gymnasium.spaces.Box | None = None,
+    num_actions: int = int(ACTIONS.n),
+) -> Batch | Sequences:
+    """Return a batch of transitions, or sequences, of `random_replay`, whose arguments these are."""
+    return random_replay(config, device, space, num_actions).sample(config.batch_size)
 
 
 def random_rollout(config: AgentConfig, num_envs: int, device: torch.device) -> Rollout:
