@@ -175,6 +175,8 @@ def attempt(part: Part, seconds: float, folder: Path) -> dict[str, Any]:
         noted["file"] = part.file
     try:
         noted["figures"] = part.read()
+    except FileNotFoundError:
+        problems.append("it left no figures")
     except Exception as error:
         problems.append(f"there are no figures ({type(error).__name__}: {one_line(error)})")
     if part.draw is not None and noted["figures"]:

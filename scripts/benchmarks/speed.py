@@ -193,7 +193,7 @@ def summarize(measured: Measured, work: Work | PQNWork, device: torch.device) ->
         "ratios": {peer["name"]: one["steps_per_second"] / peer["steps_per_second"] for one in ours for peer in peers},
         "ratio_runs": {
             one["name"]: {
-                peer["name"]: [a / b for a, b in zip(one["runs"], peer["runs"], strict=True)]
+                peer["name"]: [a / b for a, b in zip(one["runs"], peer["runs"], strict=False)]
                 for peer in peers
                 if peer["name"] not in OWN
             }
