@@ -66,7 +66,7 @@ def _of_replay(config: AgentConfig) -> Count:
     with Operations() as learning:
         agent.learner.update(batch)
     larger = random_replay(dataclasses.replace(config, batch_size=2 * SMALL), CPU)
-    of_row = (larger.nbytes - replay.nbytes) / (larger.rows - replay.rows)
+    of_row = (larger.nbytes - replay.nbytes) / (larger.ring.rows - replay.ring.rows)
     return Count(operations, learning.computing.total(), True, capacity * of_row / 1e9)
 
 
