@@ -18,6 +18,7 @@ from rich.table import Table
 
 from pixelq.agents import DQN, PQN, AgentConfig, preset
 from pixelq.agents.config.presets import PRESET_NUM_ENVS
+from pixelq.agents.experience.ring import row_bytes
 from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, update_from_replay
 from pixelq.agents.learning.optimizers import CapturableRAdam
 from pixelq.scripts.benchmarks.operations import Operations
@@ -38,7 +39,7 @@ class Count(NamedTuple):
     is_captured: bool
     """Whether a GPU launches all of them as one graph."""
     replay_gigabytes: float
-    """Size of the full replay, or of the rollout."""
+    """Size of the full replay without priorities, or of the rollout."""
 
     @property
     def computing(self) -> int:
@@ -65,9 +66,9 @@ def _of_replay(config: AgentConfig) -> Count:
     batch = replay.sample(SMALL)
     with Operations() as learning:
         agent.learner.update(batch)
-    larger = random_replay(dataclasses.replace(config, batch_size=2 * SMALL), CPU)
-    of_row = (larger.nbytes - replay.nbytes) / (larger.ring.rows - replay.ring.rows)
-    return Count(operations, learning.computing.total(), True, capacity * of_row / 1e9)
+    space = pictures(config)
+    size = capacity * row_bytes(space.shape, space.dtype, config.frame_stack)
+    return Count(operations, learning.computing.total(), True, size / 1e9)
 
 
 def _of_rollout(config: AgentConfig, num_envs: int) -> Count:
