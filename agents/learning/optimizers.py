@@ -76,7 +76,8 @@ class CapturableRAdam(torch.optim.Optimizer):
     """Number [] by which the gradients are divided in place; None for no division."""
 
     def __init__(self, params: Iterable[nn.Parameter], lr: Tensor, eps: float, weight_decay: float) -> None:
-        super().__init__(params, {"lr": lr, "betas": self.BETAS, "eps": eps, "weight_decay": weight_decay})
+        values = {"lr": lr, "betas": self.BETAS, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, values | {"capturable": True})  # by which PyTorch loads steps onto the device
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

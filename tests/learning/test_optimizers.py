@@ -156,6 +156,13 @@ def test_radam_of_a_gpu_is_pytorchs(weight_decay: float, scale: float | None) ->
     assert all(torch.equal(tensor, tensors[name]) for name, tensor in optimizer_tensors(again).items())
 
 
+def test_radam_of_a_gpu_loads_its_steps_onto_the_device() -> None:
+    optimizer = CapturableRAdam([nn.Parameter(torch.empty(2, device="meta"))], torch.tensor(0.01), 1e-5, 0.0)
+    tensors = {"0.step": torch.tensor(3.0), "0.exp_avg": torch.zeros(2), "0.exp_avg_sq": torch.zeros(2)}
+    load_optimizer_tensors(optimizer, tensors)
+    assert {tensor.device.type for tensor in optimizer_tensors(optimizer).values()} == {"meta"}
+
+
 def test_rmsprop_step_stays_finite_when_the_variance_rounds_below_zero() -> None:
     gradient = np.linspace(0.5, 1500, 1000)
     params = parameters([np.zeros(1000)], torch.float32)
