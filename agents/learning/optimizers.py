@@ -83,7 +83,7 @@ class CapturableRAdam(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Take one step along the gradients in `.grad`."""
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
+            params: list[Tensor] = [p for p in group["params"] if p.grad is not None]
             for p in params:
                 if not self.state[p]:
                     moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
@@ -91,7 +91,7 @@ class CapturableRAdam(torch.optim.Optimizer):
             if params:
                 self._step(group, params)
 
-    def _step(self, group: dict[str, Any], params: list[nn.Parameter]) -> None:
+    def _step(self, group: dict[str, Any], params: list[Tensor]) -> None:
         rate, (beta1, beta2) = group["lr"], group["betas"]
         grads = [p.grad for p in params if p.grad is not None]
         steps, means, squares = ([self.state[p][name] for p in params] for name in ("step", "exp_avg", "exp_avg_sq"))
