@@ -45,7 +45,7 @@ def main(args: BenchmarkArgs) -> None:
     elif args.growth is not None:
         figures = _growth(args, device, console)
     elif args.updates is not None:
-        figures = update_costs(presets_of(args.updates), device, args.turns, seconds)
+        figures = update_costs(presets_of(args.updates), device, args.turns, seconds, _keeper(args))
         show_costs(figures, console)
     elif args.sampling is not None:
         figures = sampling_costs(args.sampling, num_envs, device, args.turns, seconds)
@@ -63,12 +63,28 @@ def main(args: BenchmarkArgs) -> None:
     else:
         work = _work(args)
         names = [OURS, *check_entries(args.against, device, work)]
-        measured = take_turns(names, work, device, args.turns, seconds)
+        keep = _keeper(args)
+        measured = take_turns(
+            names, work, device, args.turns, seconds, lambda measured: keep(summarize(measured, work, device))
+        )
         figures = summarize(measured, work, device)
         show(figures, console)
-        _draw(args, lambda path: draw_steps(figures["milliseconds_per_step"], title(figures), path), console)
+        if figures["milliseconds_per_step"]:
+            _draw(args, lambda path: draw_steps(figures["milliseconds_per_step"], title(figures), path), console)
     if args.json is not None:
         write_json(figures, args.json, indent=2)
+    if figures.get("failed"):
+        raise RunFailed(f"{' and '.join(figures['failed'])} ended too early; the reason is printed above")
+
+
+def _keeper(args: BenchmarkArgs) -> Callable[[dict[str, Any]], None]:
+    """Return a function that writes figures so far to the file, if there is one."""
+
+    def keep(figures: dict[str, Any]) -> None:
+        if args.json is not None and args.json != STDOUT:
+            write_json(figures, args.json, indent=2)
+
+    return keep
 
 
 def _work(args: BenchmarkArgs) -> Work | PQNWork:
@@ -84,12 +100,11 @@ def _race(args: BenchmarkArgs, to_score: float, device: torch.device, console: C
     """Race, and show how it ended, also if it was stopped; return the figures."""
     entries = entries_of(args.presets, args.against, args.num_envs)
     conditions = conditions_of(entries, args.env, to_score, device)
-    figures = figures_of([], conditions, args.seconds)
+    figures, write = figures_of([], conditions, args.seconds), _keeper(args)
 
     def keep(raced: Sequence[Raced]) -> None:
         figures.update(figures_of(raced, conditions, args.seconds))
-        if args.json is not None and args.json != STDOUT:
-            write_json(figures, args.json, indent=2)
+        write(figures)
 
     try:
         race(entries, conditions, args.seeds_to_race, args.seconds, keep)

@@ -1,4 +1,4 @@
-"""Optimisers: PyTorch's Adam and RAdam, and the centred RMSProp of Mnih et al. 2015, which PyTorch lacks."""
+"""Optimisers: PyTorch's Adam, RAdam in few operations, and the centred RMSProp of Mnih et al. 2015."""
 
 from __future__ import annotations
 
@@ -57,17 +57,69 @@ class CentredRMSProp(torch.optim.Optimizer):
             torch._foreach_sub_(params, steps)
 
 
-class CapturableRAdam(torch.optim.RAdam):
-    """PyTorch's RAdam (Liu et al. 2020), which divides the gradients first, as its fused optimisers can."""
+class CapturableRAdam(torch.optim.Optimizer):
+    """RAdam (Liu et al. 2020, algorithm 2) in few kernels, for a GPU: none for each parameter.
 
+    PyTorch's own computes the rectification anew for each parameter, with seven operations. Here it is computed once,
+    on the device, so that an update can be captured. The state is that of PyTorch's.
+
+    Args:
+        params: Parameters to change. All must have gradients at the same steps.
+        lr: Step size α, a tensor [] on their device.
+        eps: ε.
+        weight_decay: Decoupled weight decay.
+    """
+
+    BETAS = 0.9, 0.999
+    """Decays β₁ and β₂ of the moments."""
     grad_scale: Tensor | None = None
     """Number [] by which the gradients are divided in place; None for no division."""
 
-    def step(self, closure: Callable[[], float] | None = None) -> Any:
+    def __init__(self, params: Iterable[nn.Parameter], lr: Tensor, eps: float, weight_decay: float) -> None:
+        values = {"lr": lr, "betas": self.BETAS, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, values | {"capturable": True})  # by which PyTorch loads steps onto the device
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Take one step along the gradients in `.grad`."""
+        for group in self.param_groups:
+            params: list[Tensor] = [p for p in group["params"] if p.grad is not None]
+            for p in params:
+                if not self.state[p]:
+                    moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+                    self.state[p] = {"step": torch.zeros((), device=p.device)} | moments
+            if params:
+                self._step(group, params)
+
+    def _step(self, group: dict[str, Any], params: list[Tensor]) -> None:
+        rate, (beta1, beta2) = group["lr"], group["betas"]
+        grads = [p.grad for p in params if p.grad is not None]
+        steps, means, squares = ([self.state[p][name] for p in params] for name in ("step", "exp_avg", "exp_avg_sq"))
         if self.grad_scale is not None:
-            torch._foreach_div_(_gradients(self), self.grad_scale)
-        return super().step(closure)
+            torch._foreach_div_(grads, self.grad_scale)
+        torch._foreach_add_(steps, 1)
+        if group["weight_decay"]:
+            torch._foreach_mul_(params, 1 - rate * group["weight_decay"])
+        torch._foreach_lerp_(means, grads, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
+        # A step of α m̂ r √(1 − β₂ᵗ) / (√v + ε), or of α m̂ until the variance of v can be rectified: so the divisor is
+        # `slope` (√v + ε) + `offset`, where one of the two is zero.
+        # In float64, because `length` is a small difference of two numbers near 2000.
+        step = steps[0].double()
+        power, longest = beta2**step, 2 / (1 - beta2) - 1
+        length = longest - 2 * step * power / (1 - power)
+        is_divided = length > FusedRAdam.SHORTEST
+        variance = (length - 4) * (length - 2) * (1 - power) / length * (longest / ((longest - 4) * (longest - 2)))
+        slope = torch.where(is_divided, variance.rsqrt(), 0.0).float()  # 1 / (r √(1 − β₂ᵗ))
+        offset = torch.logical_not(is_divided).float()
+        divisors = torch._foreach_sqrt(squares)
+        torch._foreach_add_(divisors, group["eps"])
+        torch._foreach_mul_(divisors, slope)
+        torch._foreach_add_(divisors, offset, alpha=1)  # without α, PyTorch would ask for the number
+        changes = torch._foreach_div(means, divisors)
+        torch._foreach_mul_(changes, (rate / (beta1**step - 1)).float())
+        torch._foreach_add_(params, changes)
 
 
 class FusedRAdam(torch.optim.AdamW):
@@ -130,14 +182,7 @@ def make_optimizer(config: AgentConfig, params: Sequence[nn.Parameter], rate: fl
     if config.optimizer == "radam" and device.type == "cpu":
         return FusedRAdam(params, learning_rate, config.adam_epsilon, config.weight_decay)
     if config.optimizer == "radam":
-        return CapturableRAdam(
-            params,
-            lr=learning_rate,
-            eps=config.adam_epsilon,
-            weight_decay=config.weight_decay,
-            decoupled_weight_decay=True,
-            capturable=device.type == "cuda",
-        )
+        return CapturableRAdam(params, learning_rate, config.adam_epsilon, config.weight_decay)
     kind = torch.optim.AdamW if config.weight_decay else torch.optim.Adam
     return kind(
         params,

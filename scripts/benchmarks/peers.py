@@ -26,6 +26,8 @@ WARM_UP_STEPS = 64
 WARM_UP_SHARE = 0.1
 """Share of a turn's time that passes unmeasured first: caches and threads wake from the other entry's turn."""
 EXTRA = "'pixelq[benchmark]'"
+NOBODY = "none"
+"""Value of `--against` for a measurement of our own agent alone."""
 
 
 class Entry(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -13,6 +15,7 @@ from pixelq.scripts.benchmarks.roofline import Cost, Traffic
 from pixelq.scripts.benchmarks.update_cost import ACTIONS, OBSERVATIONS
 
 
+@functools.cache
 def pqn_cost(work: PQNWork, device: torch.device) -> Cost:
     """Return the demands of one update of our agent: a minibatch, forward and backward, and acting for its new steps.
 

@@ -19,7 +19,7 @@ from pixelq.agents.config.presets import PRESET_PROTOCOLS, preset
 from pixelq.agents.errors import UserError
 from pixelq.agents.runs.machine import hardware
 from pixelq.envs import reference_score
-from pixelq.scripts.benchmarks.peers import ENTRIES
+from pixelq.scripts.benchmarks.peers import ENTRIES, NOBODY
 from pixelq.scripts.benchmarks.processes import process, receive
 from pixelq.scripts.benchmarks.racing import GAMES, Conditions, Described, Entry, Refused, Report, race_on
 from pixelq.scripts.benchmarks.speed import check_installed
@@ -31,8 +31,6 @@ LEAST_TURNS = 20
 """Fewest turns of an entry; short races have shorter ones."""
 SAID_EVERY = 60.0
 """Seconds of each entry between lines of progress where there is no terminal."""
-NOBODY = "none"
-"""Value of `--against` for a race of presets alone."""
 RACERS = {
     "sb3": Entry("sb3", "race_sb3", "StableBaselines3", "stable-baselines3"),
     "cleanrl": Entry("cleanrl", "race_cleanrl", "CleanRL"),

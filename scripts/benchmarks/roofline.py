@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -55,6 +56,7 @@ class Traffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
+@functools.cache
 def update_cost(work: Work, device: torch.device) -> Cost:
     """Return the demands of one update of our agent.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from multiprocessing.connection import Connection
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from pixelq.agents.errors import UserError
 from pixelq.agents.learning.gradient import has_bfloat16
 from pixelq.agents.runs.machine import hardware
 from pixelq.envs import is_atari
-from pixelq.scripts.benchmarks.peers import OURS, OURS_BFLOAT16, OWN, Entry, Turn, entries_of, serve
+from pixelq.scripts.benchmarks.peers import NOBODY, OURS, OURS_BFLOAT16, OWN, Entry, Turn, entries_of, serve
 from pixelq.scripts.benchmarks.pqn_cost import pqn_cost
 from pixelq.scripts.benchmarks.pqn_work import PQNWork
 from pixelq.scripts.benchmarks.processes import process, receive
@@ -35,20 +36,22 @@ class Measured(NamedTuple):
     """Milliseconds per step in each part of the loop, of our own entries."""
     peaks: dict[str, float]
     """Limits of the machine; see `measure_peaks`."""
+    failed: list[str]
+    """Entries whose processes have ended too early."""
 
 
 def check_entries(against: str, device: torch.device, work: Work | PQNWork = ATARI) -> list[str]:
     """Return the entries that a text names, if each of these libraries is installed.
 
     Args:
-        against: Names with commas between them.
+        against: Names with commas between them, or `none`.
         device: Device of the benchmark.
         work: The work of each entry.
 
     Raises:
         UserError: If one is unknown or not installed, or the device does not compute in its precision.
     """
-    peers = split_names(against)
+    peers = [] if against == NOBODY else split_names(against)
     entries = entries_of(work)
     known = [name for name in entries if name != OURS]
     for name in peers:
@@ -75,9 +78,14 @@ def check_installed(name: str, entry: Entry) -> None:
 
 
 def take_turns(
-    names: Sequence[str], work: Work | PQNWork, device: torch.device, turns: int, seconds: float
+    names: Sequence[str],
+    work: Work | PQNWork,
+    device: torch.device,
+    turns: int,
+    seconds: float,
+    keep: Callable[[Measured], None] = lambda measured: None,
 ) -> Measured:
-    """Measure entries in turn; while one is measured, the others wait.
+    """Measure entries in turn; while one is measured, the others wait. One whose process ends costs the others nothing.
 
     Args:
         names: Names of the entries.
@@ -85,26 +93,46 @@ def take_turns(
         device: Device to compute on.
         turns: Number of turns of each entry.
         seconds: Approximate length of a turn.
+        keep: Told the measurements after each turn of all entries.
     """
-    measured = Measured({name: [] for name in names}, {}, {})
+    measured = Measured({name: [] for name in names}, {}, {}, [])
     with ExitStack() as stack, Console(stderr=True).status("") as status:
         connections = {}
         for name in names:
             status.update(f"{name} warms up with {work.replay_capacity:,} steps")
             connections[name] = stack.enter_context(process(serve, name, work, device.type))
-            receive(name, connections[name])
+            _answer(name, connections, measured)
         for turn in range(turns):
-            for name, connection in connections.items():
+            for name in list(connections):
                 status.update(f"turn {turn + 1} of {turns}: {name}, {seconds:.0f} s")
-                connection.send(seconds)
-                measured.runs[name].append(receive(name, connection))
+                measured.runs[name] += _answer(name, connections, measured, seconds)
             for name, peak in measure_peaks(device).items():
                 measured.peaks[name] = max(peak, measured.peaks.get(name, 0.0))
-        for name in (name for name in names if name in OWN):
+            keep(measured)
+        for name in (name for name in list(connections) if name in OWN):
             status.update(f"{name}, part by part, {seconds:.0f} s")
-            connections[name].send(None)
-            measured.parts[name] = receive(name, connections[name])
+            for parts in _answer(name, connections, measured, None):
+                measured.parts[name] = parts
     return measured
+
+
+def _answer(name: str, connections: dict[str, Connection], measured: Measured, *question: float | None) -> list[Any]:
+    """Return what an entry's process answers; [] if it has ended, which is noted.
+
+    Args:
+        name: Name of the entry.
+        connections: Connections to the processes, from which that of a process that has ended is removed.
+        measured: The measurements.
+        question: What the process is asked, if it does not speak by itself.
+    """
+    try:
+        for each in question:
+            connections[name].send(each)
+        return [receive(name, connections[name])]
+    except (RuntimeError, BrokenPipeError):
+        del connections[name]
+        measured.failed.append(name)
+        return []
 
 
 def summarize(measured: Measured, work: Work | PQNWork, device: torch.device) -> dict[str, Any]:
@@ -118,6 +146,8 @@ def summarize(measured: Measured, work: Work | PQNWork, device: torch.device) ->
     # Speed and memory
     results: list[dict[str, Any]] = []
     for name, turns in measured.runs.items():
+        if not turns:  # its process has ended
+            continue
         speeds = [turn.steps / turn.seconds for turn in turns]
         result: dict[str, Any] = {
             "name": name,
@@ -142,16 +172,17 @@ def summarize(measured: Measured, work: Work | PQNWork, device: torch.device) ->
         result["precision"], result["updates_per_second_bound"] = precision, bound
         result["share_of_bound"] = result["updates_per_second"] / bound
     # Ratios
-    peers = results[1:]
-    return {
+    ours = [result for result in results if result["name"] == OURS]
+    peers = [result for result in results if result["name"] != OURS]
+    figures = {
         "hardware": hardware(device),
         "device": device.type,
         "work": asdict(work),
         "results": results,
-        "ratios": {peer["name"]: results[0]["steps_per_second"] / peer["steps_per_second"] for peer in peers},
+        "ratios": {peer["name"]: one["steps_per_second"] / peer["steps_per_second"] for one in ours for peer in peers},
         "ratio_runs": {
             one["name"]: {
-                peer["name"]: [a / b for a, b in zip(one["runs"], peer["runs"], strict=True)]
+                peer["name"]: [a / b for a, b in zip(one["runs"], peer["runs"], strict=False)]
                 for peer in peers
                 if peer["name"] not in OWN
             }
@@ -161,6 +192,7 @@ def summarize(measured: Measured, work: Work | PQNWork, device: torch.device) ->
         "peaks": measured.peaks,
         "milliseconds_per_step": measured.parts,
     }
+    return figures | {"failed": measured.failed} if measured.failed else figures
 
 
 def title(figures: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -15,13 +15,15 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from pixelq.agents import DQN, PRESETS, AgentConfig, Batch, InvalidConfig, preset
+from pixelq.agents import DQN, PQN, PRESETS, AgentConfig, Batch, preset
 from pixelq.agents.config.at_step import longest_return
-from pixelq.agents.experience.batches import Sequences
-from pixelq.agents.experience.replay import make_replay
+from pixelq.agents.config.presets import PRESET_NUM_ENVS
+from pixelq.agents.experience.batches import Sequences, Stretch
+from pixelq.agents.experience.replay import Replay, make_replay
+from pixelq.agents.experience.rollout import Minibatch, Rollout, make_rollout
 from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate
 from pixelq.agents.learning.gradient import Update
-from pixelq.agents.learning.learner import Learner
+from pixelq.agents.learning.rollout_learner import RolloutLearner
 from pixelq.agents.results.formatting import format_percent
 from pixelq.agents.runs.machine import hardware
 from pixelq.networks import QNetwork
@@ -30,43 +32,49 @@ from pixelq.scripts.command_line import split_names
 
 OBSERVATIONS = gymnasium.spaces.Box(0, 255, (4, 84, 84), np.uint8)
 ACTIONS = gymnasium.spaces.Discrete(6)  # Pong's
+AnyBatch = Batch | Sequences | Minibatch
 
 
 def presets_of(names: str) -> list[str]:
     """Return the presets that a text names.
 
     Args:
-        names: Names with commas between them, or `all`, which leaves out `classic` because it is for vectors, and those
-            that learn from rollouts.
+        names: Names with commas between them, or `all`, which leaves out `classic` because it is for vectors.
 
     Raises:
-        InvalidConfig: If there is no preset with one of the names, or it learns from rollouts.
+        InvalidConfig: If there is no preset with one of the names.
     """
     if names == "all":
-        return [name for name in PRESETS if name != "classic" and preset(name).algorithm == "dqn"]
+        return [name for name in PRESETS if name != "classic"]
     chosen = split_names(names)
     for name in chosen:
-        if preset(name).algorithm != "dqn":
-            raise InvalidConfig(f"the presets must learn from a replay, got {name!r}")
+        preset(name)
     return chosen
 
 
-def random_batch(
+def pictures(config: AgentConfig) -> gymnasium.spaces.Box:
+    """Return the space of an agent's observations on Atari."""
+    size = config.frame_size
+    return gymnasium.spaces.Box(0, 255, (config.frame_stack, *((size, size) if size else (84, 84))), np.uint8)
+
+
+def random_replay(
     config: AgentConfig,
     device: torch.device,
     space: gymnasium.spaces.Box | None = None,
     num_actions: int = int(ACTIONS.n),
-) -> Batch | Sequences:
-    """Return a batch of transitions, or sequences, of random observations, as a replay draws it.
+) -> Replay:
+    """Return a replay of random observations that is just large enough for a batch.
 
     Args:
         config: Configuration of the agent.
-        device: Device of the batch.
-        space: Space of the observations, with `config.frame_stack` frames; None for pixels 84×84.
+        device: Device of the replay.
+        space: Space of the observations, with `config.frame_stack` frames; None for Atari's.
         num_actions: Number of actions.
     """
     stack, num_envs = config.frame_stack, config.batch_size
-    shape, dtype = ((stack, 84, 84), np.dtype(np.uint8)) if space is None else (space.shape, space.dtype)
+    space = space or pictures(config)
+    shape, dtype = space.shape, space.dtype
     steps = stack + longest_return(config) + 1
     if config.lstm is not None:
         steps = config.sequence_length + longest_return(config) + 2 * config.sequence_period + 2
@@ -84,24 +92,71 @@ def random_batch(
     for _ in range(steps):
         obs = rng.integers(256, size=(num_envs, *shape)).astype(dtype)
         replay.add(obs, rng.integers(num_actions, size=num_envs), rng.normal(size=num_envs), never, never)
-    return replay.sample(config.batch_size)
+    return replay
 
 
-def lstm_flop(network: QNetwork, batch: Sequences) -> int:
+def random_batch(
+    config: AgentConfig,
+    device: torch.device,
+    space: gymnasium.spaces.Box | None = None,
+    num_actions: int = int(ACTIONS.n),
+) -> Batch | Sequences:
+    """Return a batch of transitions, or sequences, of `random_replay`, whose arguments these are."""
+    return random_replay(config, device, space, num_actions).sample(config.batch_size)
+
+
+def random_rollout(config: AgentConfig, num_envs: int, device: torch.device) -> Rollout:
+    """Return a rollout of random Atari observations that is complete.
+
+    Args:
+        config: Configuration of the agent.
+        num_envs: Number of environments.
+        device: Device of the rollout.
+    """
+    space = pictures(config)
+    rollout = make_rollout(
+        space.shape, space.dtype, config, num_envs=num_envs, frame_stack=config.frame_stack, device=device, seed=0
+    )
+    rng, never = np.random.default_rng(0), np.zeros(num_envs, dtype=bool)
+    for step in range(config.rollout_length + 1):
+        rollout.observe(rng.integers(256, size=(num_envs, *space.shape)).astype(np.uint8))
+        rollout.keep_values(rollout.latest(), torch.rand((num_envs, 1), device=device))
+        if step < config.rollout_length:
+            rollout.complete(rng.integers(ACTIONS.n, size=num_envs), rng.normal(size=num_envs), never, never)
+    return rollout
+
+
+def random_minibatch(config: AgentConfig, num_envs: int, device: torch.device) -> Minibatch:
+    """Return a minibatch of `random_rollout`."""
+    rollout = random_rollout(config, num_envs, device)
+    target = rollout.targets(0.99, config.td_lambda, config.reward_clip)
+    return next(rollout.minibatches(target, config.minibatches, 1))
+
+
+def lstm_flop(network: QNetwork, batch: Sequences | Minibatch) -> int:
     """Return the multiplications and additions of an LSTM's matrix products in an update.
 
     PyTorch's counter does not see them. A step of one environment takes 2 · 4H · (D + H), and its backward pass as much
     for the inputs and as much for the weights. The target network and the online network go through all W steps, and
-    the backward pass through the steps after the burn-in.
+    the backward pass through the steps after the burn-in. PQN has neither a target network nor a burn-in.
     """
     assert network.lstm is not None
     cell = network.lstm.cell
     forward = 2 * 4 * cell.hidden_size * (cell.input_size + cell.hidden_size)
+    if isinstance(batch, Minibatch):
+        assert isinstance(batch.obs, Stretch)
+        return forward * 3 * batch.obs.episode_start.numel()
     steps, batch_size = batch.stretch.episode_start.shape
     return forward * batch_size * (steps + steps + 2 * (steps - batch.burn_in))
 
 
-def update_costs(names: Sequence[str], device: torch.device, turns: int, seconds: float) -> dict[str, Any]:
+def update_costs(
+    names: Sequence[str],
+    device: torch.device,
+    turns: int,
+    seconds: float,
+    keep: Callable[[dict[str, Any]], None] = lambda figures: None,
+) -> dict[str, Any]:
     """Return the cost of an update of each preset as JSON values; milliseconds are medians over all turns.
 
     Args:
@@ -109,50 +164,76 @@ def update_costs(names: Sequence[str], device: torch.device, turns: int, seconds
         device: Device to compute on.
         turns: Number of turns of each preset.
         seconds: Length of a turn, which has at least one update.
+        keep: Told the figures so far after each turn of all presets.
     """
     agents = {name: _agent(preset(name), device) for name in names}
-    batches = {name: random_batch(agent.config, device) for name, agent in agents.items()}
+    batches: dict[str, AnyBatch] = {name: _batch(name, device) for name in names}
     flop: dict[str, int] = {}
     of_lstm = dict.fromkeys(names, 0)
     for name, agent in agents.items():
         with FlopCounterMode(display=False) as counter:  # the first update, which also warms up
-            agent.learner.update(batches[name])
-        batch = batches[name]
-        if isinstance(batch, Sequences):
-            of_lstm[name] = lstm_flop(agent.network, batch)
+            _update(agent, batches[name])
+        if agent.config.lstm is not None:
+            of_lstm[name] = lstm_flop(agent.network, cast(Sequences | Minibatch, batches[name]))
         flop[name] = counter.get_total_flops() + of_lstm[name]
-    ways = {name: _way(agent.learner, batches[name]) for name, agent in agents.items()}
-    took = seconds_in_turns(ways, device, turns, seconds)
-    results = []
-    for name, agent in agents.items():
-        config, typical = agent.config, median(took[name])
-        results.append(
-            {
-                "preset": name,
-                "head": config.head,
-                "batch_size": config.batch_size,
-                "precision": config.precision,
-                "parameters": sum(p.numel() for p in agent.network.parameters()),
-                "milliseconds_per_update": typical * 1e3,
-                "gflop_per_update": flop[name] / 1e9,
-                "gflop_per_second": flop[name] / 1e9 / typical,
-                "lstm_share_of_gflop": of_lstm[name] / flop[name],
-                "drawn_per_second": config.batch_size / typical,
-                "updates": len(took[name]),
-            }
-        )
-    return {"hardware": hardware(device), "device": device.type, "turns": turns, "updates": results}
+    ways = {name: _way(agent, batches[name]) for name, agent in agents.items()}
+    took: dict[str, list[float]] = {name: [] for name in names}
+    figures: dict[str, Any] = {"hardware": hardware(device), "device": device.type, "turns": turns}
+    for _ in range(turns):
+        for name, new in seconds_in_turns(ways, device, 1, seconds).items():
+            took[name] += new
+        results = []
+        for name, agent in agents.items():
+            config, typical, drawn = agent.config, median(took[name]), _drawn(agent.config, batches[name])
+            results.append(
+                {
+                    "preset": name,
+                    "head": config.head,
+                    "batch_size": drawn,
+                    "precision": config.precision,
+                    "parameters": sum(p.numel() for p in agent.network.parameters()),
+                    "milliseconds_per_update": typical * 1e3,
+                    "gflop_per_update": flop[name] / 1e9,
+                    "gflop_per_second": flop[name] / 1e9 / typical,
+                    "lstm_share_of_gflop": of_lstm[name] / flop[name],
+                    "drawn_per_second": drawn / typical,
+                    "updates": len(took[name]),
+                }
+            )
+        figures["updates"] = results
+        keep(figures)
+    return figures
 
 
-def _agent(config: AgentConfig, device: torch.device) -> DQN:
-    observations = gymnasium.spaces.Box(0, 255, (config.frame_stack, 84, 84), np.uint8)
-    return DQN(observations, ACTIONS, config, device=device, seed=0)
+def _agent(config: AgentConfig, device: torch.device) -> DQN | PQN:
+    kind = DQN if config.algorithm == "dqn" else PQN
+    return kind(pictures(config), ACTIONS, config, device=device, seed=0)
 
 
-def _way(learner: Learner, batch: Batch | Sequences) -> Callable[[], Update]:
-    """Return the update as training runs it: on a GPU a graph, which is captured here."""
-    update = partial(learner.update, batch)
-    if learner.device.type != "cuda":
+def _batch(name: str, device: torch.device) -> AnyBatch:
+    config = preset(name)
+    if config.algorithm == "dqn":
+        return random_batch(config, device)
+    return random_minibatch(config, PRESET_NUM_ENVS[name], device)
+
+
+def _drawn(config: AgentConfig, batch: AnyBatch) -> int:
+    """Return the number of transitions or sequences in a batch, or of steps in a minibatch."""
+    return len(batch.action) if isinstance(batch, Minibatch) else config.batch_size
+
+
+def _update(agent: DQN | PQN, batch: AnyBatch) -> Update:
+    if isinstance(batch, Minibatch):
+        assert isinstance(agent, PQN)
+        return agent.learner.update(batch)
+    assert isinstance(agent, DQN)
+    return agent.learner.update(batch)
+
+
+def _way(agent: DQN | PQN, batch: AnyBatch) -> Callable[[], Update]:
+    """Return the update as training runs it: from a replay on a GPU a graph, which is captured here."""
+    learner, update = agent.learner, partial(_update, agent, batch)
+    if learner.device.type != "cuda" or isinstance(learner, RolloutLearner):
         return update
     captured = CapturedUpdate(update, (learner.generator,), learner.device)
     for _ in range(EAGER_UPDATES + 1):
@@ -163,9 +244,10 @@ def _way(learner: Learner, batch: Batch | Sequences) -> Callable[[], Update]:
 def show_costs(figures: dict[str, Any], console: Console) -> None:
     """Print a table of the figures of `update_costs`."""
     table = Table(
-        title=f"one update of 84×84 pictures and {int(ACTIONS.n)} actions · {figures['device']}",
+        title=f"one update with {int(ACTIONS.n)} actions · {figures['device']}",
         caption="ms: median. GFLOP: multiplications and additions of matrix products and convolutions, as counted by "
-        "PyTorch, and of an LSTM; forward, backward and target passes. drawn: transitions, or sequences, per second.",
+        "PyTorch, and of an LSTM; forward, backward and target passes. drawn: transitions, or sequences, per second. "
+        "Pictures of 84×84, or of the preset's size.",
     )
     table.add_column("preset")
     table.add_column("head")

@@ -11,35 +11,39 @@ from typing import Literal
 from pixelq.agents import preset
 from pixelq.agents.errors import UserError
 from pixelq.scripts.benchmarks.work import LEAST_ROWS, least_capacity
-from pixelq.scripts.command_line import check_least, parse
+from pixelq.scripts.command_line import check_least, parse, split_names
 
 
 @dataclass(frozen=True)
 class AcceptanceArgs:
-    """Run the GPU tests, the benchmark and a Pong run, and leave JSON and plots in a folder. Needs no internet."""
+    """Run the GPU tests, the benchmarks and trainings on Pong, and leave a table, JSON and plots in a folder.
+
+    Needs no internet. A part that fails or hangs costs the others nothing.
+    """
 
     out: Path
     """Folder for the results; it must not hold an earlier acceptance."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on: auto (a GPU if there is one), cpu or cuda."""
     minutes: float = 10.0
-    """Minutes in all; Pong has what the other parts leave."""
+    """Minutes in all; the trainings have what the other parts leave."""
     against: str = "sb3,pixelq-bfloat16"
-    """Entries that the benchmark compares with, as in `pixelq benchmark --against`."""
+    """Entries that the benchmark compares with, as in `pixelq benchmark --against`; those that are not installed are
+    left out."""
     num_envs: int = 128
-    """Number of environments in the benchmark and in training."""
+    """Number of environments in the benchmarks, without PQN's, and in training."""
     replay_capacity: int = 20_000
     """Rows of the replays in the benchmark."""
     rows: int = 1_000_000
     """Rows of the replay (7.1 kB each) from which drawing batches is measured."""
-    updates: str = "nature,rainbow,btr"
+    updates: str = "nature,rainbow,btr,pqn,quick"
     """Presets whose update is measured, with commas between them, or all."""
-    preset: str = "quick_dqn"
-    """Preset of the Pong run."""
+    presets: str = "quick_dqn,pqn"
+    """Presets of the trainings on Pong, with commas between them, which share the time that is left."""
     target: float = 18.0
-    """Mean return over ten evaluation episodes at which the Pong run ends."""
+    """Mean return over ten evaluation episodes at which a training ends; one must reach it."""
     evaluate_every: int = 200_000
-    """Steps between evaluations of the Pong run."""
+    """Steps between evaluations of a training."""
     tests: Path = Path("tests")
     """Folder of the tests."""
 
@@ -61,5 +65,6 @@ def read(arguments: Sequence[str]) -> AcceptanceArgs:
     )
     if not math.isfinite(args.target):
         raise UserError(f"--target must be a finite number, got {args.target}")
-    preset(args.preset)
+    for name in split_names(args.presets):
+        preset(name)
     return args

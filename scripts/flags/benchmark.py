@@ -45,7 +45,8 @@ class BenchmarkArgs:
     against: str = "sb3"
     """Entries to compare with, with commas between them: sb3 (stable-baselines3), tianshou, cleanrl (no package; our
     own version of the loop in its dqn_atari.py), pixelq-bfloat16 (our agent with the products of an update in
-    bfloat16). In a race: sb3 with the settings of rl-baselines3-zoo, cleanrl with those of its script, or none."""
+    bfloat16), or none. In a race: sb3 with the settings of rl-baselines3-zoo, cleanrl with those of its script, or
+    none."""
     to_score: float | None = None
     """Race to this score instead: learning curves over wall-clock time, in turns, up to the moment when our presets
     have it. A score is the mean raw return of the last 30 whole games of the training."""
@@ -90,8 +91,8 @@ class BenchmarkArgs:
     picture: Path | None = None
     """File (png, pdf or svg) for a picture of where a step's time goes, of a race, or of growth; None draws none."""
     json: Path | None = None
-    """File for the figures as JSON; without a value they go to stdout, and None writes none. Those of a race and of
-    growth are written after every round of turns."""
+    """File for the figures as JSON; without a value they go to stdout, and None writes none. Figures of speed, updates,
+    races and growth are written after every round of turns."""
 
     @property
     def envs_of_each(self) -> int:

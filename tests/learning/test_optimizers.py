@@ -12,6 +12,7 @@ from torch import nn
 
 from pixelq.agents import AgentConfig, preset
 from pixelq.agents.learning.optimizers import (
+    CapturableRAdam,
     CentredRMSProp,
     drop_subnormals,
     limit_norm,
@@ -126,6 +127,40 @@ def test_twenty_steps_equal_the_formula(
 
 def test_adam_is_the_fused_one() -> None:
     assert optimizer_of(ADAM, parameters([np.zeros(2)], torch.float32)).defaults["fused"] is True
+
+
+@pytest.mark.parametrize(("weight_decay", "scale"), [(0.0, None), (0.1, 3.0)])
+def test_radam_of_a_gpu_is_pytorchs(weight_decay: float, scale: float | None) -> None:
+    """PyTorch's in float64, since its float32 loses digits in the first steps."""
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=generator) for shape in ((3, 4), (5,), ())]
+    ours, theirs = (
+        [nn.Parameter(each.to(dtype, copy=True)) for each in start] for dtype in (torch.float32, torch.float64)
+    )
+    one = CapturableRAdam(ours, torch.tensor(0.01), 1e-5, weight_decay)
+    other = torch.optim.RAdam(theirs, lr=0.01, eps=1e-5, weight_decay=weight_decay, decoupled_weight_decay=True)
+    one.grad_scale = None if scale is None else torch.tensor(scale)
+    for _ in range(30):
+        for mine, its in zip(ours, theirs, strict=True):
+            mine.grad = torch.randn(mine.shape, generator=generator)
+            its.grad = mine.grad.double() / (scale or 1.0)
+        one.step()
+        other.step()
+        for mine, its in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(mine.double(), its, rtol=0, atol=3e-6)
+    assert all((its - before).abs().max() > 0.01 for its, before in zip(theirs, start, strict=True))
+    tensors = optimizer_tensors(one)
+    assert tensors.keys() == optimizer_tensors(other).keys()
+    again = CapturableRAdam(ours, torch.tensor(0.01), 1e-5, weight_decay)
+    load_optimizer_tensors(again, tensors)
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in optimizer_tensors(again).items())
+
+
+def test_radam_of_a_gpu_loads_its_steps_onto_the_device() -> None:
+    optimizer = CapturableRAdam([nn.Parameter(torch.empty(2, device="meta"))], torch.tensor(0.01), 1e-5, 0.0)
+    tensors = {"0.step": torch.tensor(3.0), "0.exp_avg": torch.zeros(2), "0.exp_avg_sq": torch.zeros(2)}
+    load_optimizer_tensors(optimizer, tensors)
+    assert {tensor.device.type for tensor in optimizer_tensors(optimizer).values()} == {"meta"}
 
 
 def test_rmsprop_step_stays_finite_when_the_variance_rounds_below_zero() -> None:

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -98,6 +99,7 @@ def test_figures_are_medians_and_the_file_holds_them(
         {"pixelq": turns(1, 2, 4), "sb3": turns(8, 4, 16)},
         {"pixelq": parts},
         {"gflop_per_second_float32": 218.0, "gigabytes_per_second": 40.0},
+        [],
     )
     monkeypatch.setattr(benchmark, "take_turns", lambda *_: measured)
     file = tmp_path / "new" / "speed.json"
@@ -118,6 +120,45 @@ def test_figures_are_medians_and_the_file_holds_them(
     assert figures["ratio_runs"] == {"pixelq": {"sb3": [8, 2, 4]}}
     assert ours["share_of_bound"] == pytest.approx(50 / 100, rel=0.01)
     assert figures["milliseconds_per_step"] == {"pixelq": parts}
+
+
+class Wire:
+    """A connection to a process that ends when it has given its answers."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+
+    def send(self, question: float | None) -> None:
+        if not self.answers:
+            raise BrokenPipeError
+
+    def recv(self) -> Any:
+        if not self.answers:
+            raise EOFError
+        return self.answers.pop(0)
+
+
+def test_an_entry_that_ends_too_early_costs_the_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    turns = [Turn(400, 100, seconds, 500.0, None) for seconds in (1.0, 2.0, 4.0)]
+    wires = {"pixelq": Wire(*turns, {"update": 1.0}), "sb3": Wire(*turns[:2]), "cleanrl": Wire()}
+    peaks = {"gflop_per_second_float32": 218.0, "gigabytes_per_second": 40.0}
+    monkeypatch.setattr(speed, "process", lambda target, name, *_: nullcontext(wires[name]))
+    monkeypatch.setattr(speed, "measure_peaks", lambda device: peaks)
+    monkeypatch.setattr(benchmark, "check_entries", lambda *_: ["sb3", "cleanrl"])
+    written: list[dict[str, Any]] = []
+    monkeypatch.setattr(benchmark, "write_json", lambda values, *_, **__: written.append(values))
+    flags = ["--turns", "2", "--json", str(tmp_path / "speed.json"), "--device", "cpu"]
+    assert main(["benchmark", *flags]) == 1
+    assert "cleanrl and sb3 ended too early" in capfd.readouterr().err
+    assert len(written) == 3  # after each turn, and at the end
+    for figures, runs in zip(written, ([400 / 2], [400 / 2, 400 / 4], [400 / 2, 400 / 4]), strict=True):
+        ours, sb3 = figures["results"]
+        assert (ours["runs"], sb3["runs"]) == (runs, [400 / 2])
+        assert figures["ratios"] == {"sb3": pytest.approx(median(runs) / 200)}
+    assert written[-1]["failed"] == ["cleanrl", "sb3"]
+    assert written[-1]["milliseconds_per_step"] == {"pixelq": {"update": 1.0}}
 
 
 @pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="the CPU does not compute in bfloat16")
