@@ -203,7 +203,8 @@ class Replay:
         """
         if not self._is_observed:
             raise RuntimeError("latest was called before observe")
-        return self.ring.shown()
+        rows = self.ring.newest()
+        return self.ring.observations(torch.arange(rows.start, rows.stop, device=self.device))
 
     def complete(
         self,

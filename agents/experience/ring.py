@@ -184,13 +184,6 @@ class Ring:
         """Return whether rows, of any shape, are the first of their episodes."""
         return self.age[row] == 0
 
-    def shown(self) -> Tensor:
-        """Return the observations [N, ...] of the time step that has begun."""
-        rows = self.newest()
-        if self.frame_stack == 1:
-            return self.frames[rows].clone()
-        return self.observations(torch.arange(rows.start, rows.stop, device=self.device))
-
     def observations(self, row: Tensor) -> Tensor:
         """Return the observations [B, ...] at rows [B]; frames from before the episode's start are black."""
         if self.frame_stack == 1:

@@ -139,7 +139,8 @@ class Rollout:
 
     def latest(self) -> Tensor:
         """See `Store`."""
-        self._shown = self.ring.shown()
+        rows = self.ring.newest()
+        self._shown = self.ring.observations(torch.arange(rows.start, rows.stop, device=self.device))
         return self._shown
 
     def keep_values(self, obs: NDArray[Any] | Tensor, q: Tensor) -> None:

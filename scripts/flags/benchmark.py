@@ -66,7 +66,7 @@ class BenchmarkArgs:
     """Device to compute on: auto (a GPU if there is one), cpu or cuda."""
     seconds: float = 60.0
     """Seconds for which each library or preset is measured over all turns; with --sampling, all ways together. In a
-    race the most seconds of each entry, by default 1200; with --growth those of each point, by default 8."""
+    race the most seconds of each entry, by default 1200; of growth those of each point, by default 8."""
     turns: int = 5
     """Number of turns of each library; medians are over these. With --growth those of each point, by default 3."""
     updates: str | None = None

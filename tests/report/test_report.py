@@ -381,7 +381,7 @@ class TestVerb:
     ) -> None:
         monkeypatch.setitem(sys.modules, "sklearn", None)
         monkeypatch.setattr("pixelq.agents.report.read_groups", lambda runs: pytest.fail("something was read"))
-        ended = run_here(["report", str(tmp_path), "--out", str(tmp_path / "report.html")])
+        ended = run_here(["report", str(write_run(tmp_path / "run")), "--out", str(tmp_path / "report.html")])
         assert (ended.code, ended.err) == (
             2,
             "pixelq report: a report needs scikit-learn: pip install 'pixelq[report]', or pip install '.[report]' in a "

@@ -229,13 +229,14 @@ def test_other_arguments_are_refused() -> None:
 
 
 def test_wrong_scores_are_a_sentence_of_the_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(_: Any) -> None:
         aggregates({"a": []})
 
     monkeypatch.setattr(compare, "main", fail)
-    assert main(["compare", "run"]) == 2
+    (tmp_path / "config.json").write_text(json.dumps({"env": "ALE/Pong-v5", "protocol": "sticky", "agent": {}}))
+    assert main(["compare", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("pixelq compare: scores of a must have the shape [runs, games]")
 
 

@@ -184,7 +184,7 @@ def test_what_cannot_be_compared_is_said_in_a_line(tmp_path: Path, capsys: pytes
         ([str(empty)], "damaged"),
         ([str(words)], "metrics.csv is damaged"),
         ([str(agent)], "does not describe a run"),
-        ([str(damaged), "--out", "/proc/curves.png"], "cannot be written"),
+        ([str(columns), "--out", "/proc/curves.png"], "cannot be written"),
     ):
         assert main(["compare", *arguments]) == 2
         out, err = capsys.readouterr()
