@@ -358,12 +358,14 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             self._seed(self._log.renew(renewed))
         theirs = (actions + self._first_action).astype(self._action_type, copy=False)
         observations, rewards, terminated, truncated, info = self._envs.step(theirs)
-        check_finite(self._name, observations, rewards)
+        with np.errstate(over="ignore"):  # what is too large for float32 is reported as infinite
+            given = rewards.astype(np.float32)
+        check_finite(self._name, observations, given)
         truncated &= ~terminated
         self._outcome[:, 0], self._outcome[:, 1], self._outcome[:, 2] = rewards, terminated, truncated
         self._note(observations, self._everywhere)
         self._done = terminated | truncated
-        return observations, rewards.astype(np.float32), terminated, truncated, info
+        return observations, given, terminated, truncated, info
 
     def _seed(self, seeds: Ints) -> None:
         """Set the seeds [N] of the next resets, −1 for none, and start the checksums of those environments again."""

@@ -260,7 +260,7 @@ def _parts(args: AcceptanceArgs, device: str, left_out: dict[str, str]) -> Itera
         yield benchmark(f"update_{name}", figures_of.of_update, SHARES["updates"] / len(presets), flags, 1)
     sampling = ["--sampling", str(args.rows), *num_envs]
     yield benchmark("sampling", figures_of.of_sampling, SHARES["sampling"], sampling, 1)
-    yield benchmark("startup", figures_of.of_startup, SHARES["startup"], ["--startup", "--turns", "2"])
+    yield benchmark("startup", figures_of.of_startup, SHARES["startup"], ["--startup", "--turns", "1"])
     for name in split_names(args.presets):
         run = args.out / f"pong_{name}"
         read, draw = partial(figures_of.of_run, run, args.target), partial(plot_run, run)

@@ -21,8 +21,9 @@ def field_texts(kind: type) -> Mapping[str, str]:
     except (OSError, TypeError):
         return MappingProxyType({})
     texts = {}
-    definition = next(each for each in module.body if isinstance(each, ast.ClassDef) and each.name == kind.__name__)
-    for field, below in itertools.pairwise(definition.body):
+    found = (each for each in module.body if isinstance(each, ast.ClassDef) and each.name == kind.__name__)
+    definition = next(found, None)
+    for field, below in itertools.pairwise(definition.body if definition else ()):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
             texts[field.target.id] = " ".join(str(ast.literal_eval(below.value)).split())
     return MappingProxyType(texts)

@@ -131,7 +131,7 @@ class FusedRAdam(torch.optim.AdamW):
     is α m̂: Adam's step with an ε beside which √v̂ vanishes, and a rate that is larger by the same power of two.
 
     Args:
-        params: Parameters to change. All must have gradients at the same steps.
+        params: Parameters to change.
         lr: Step size α, a tensor [] on the CPU.
         eps: ε.
         weight_decay: Decoupled weight decay.
@@ -148,17 +148,30 @@ class FusedRAdam(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Take one step along the gradients in `.grad`."""
-        kept = [dict(group) for group in self.param_groups]
-        for group in self.param_groups:
-            taken = next((int(self.state[p]["step"]) for p in group["params"] if self.state[p]), 0)
-            factor, eps = self._as_adam(taken + 1, group["betas"][1], group["eps"])
-            # Adam's decay is the product of its rate and `weight_decay`, so the factor is taken out again.
-            group |= {"lr": group["lr"] * factor, "eps": eps, "weight_decay": group["weight_decay"] / factor}
+        kept = self.param_groups
+        self.param_groups = [
+            self._adams_group(group, taken, params) for group in kept for taken, params in self._by_step(group).items()
+        ]
         try:
             super().step(closure)
         finally:
-            for group, before in zip(self.param_groups, kept, strict=True):
-                group |= before
+            self.param_groups = kept
+
+    def _by_step(self, group: dict[str, Any]) -> dict[int, list[nn.Parameter]]:
+        """Return the parameters that have a gradient, by the number of steps that each has taken."""
+        found: dict[int, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                state = self.state.get(parameter)
+                found.setdefault(int(state["step"]) if state else 0, []).append(parameter)
+        return found
+
+    def _adams_group(self, group: dict[str, Any], taken: int, params: list[nn.Parameter]) -> dict[str, Any]:
+        """Return a group of parameters whose step of Adam is the step of RAdam after `taken` ones."""
+        factor, eps = self._as_adam(taken + 1, group["betas"][1], group["eps"])
+        # Adam's decay is the product of its rate and `weight_decay`, so the factor is taken out again.
+        decay = group["weight_decay"] / factor
+        return group | {"params": params, "lr": group["lr"] * factor, "eps": eps, "weight_decay": decay}
 
     @classmethod
     def _as_adam(cls, step: int, beta: float, eps: float) -> tuple[float, float]:

@@ -83,9 +83,9 @@ def of_run(run: Path, target: float) -> Figures:
     figures: Figures = {"steps": int(metrics[-1]["step"])}
     speeds = [float(row["steps_per_second"]) for row in metrics if row["loss"]]
     if speeds:
-        figures["steps/s"] = median(speeds)
+        figures["steps/s"] = _number(median(speeds))
     if evaluations:
-        figures["best mean"] = max(float(row["mean"]) for row in evaluations)
+        figures["best mean"] = _number(max(float(row["mean"]) for row in evaluations))
     reached = [row for row in evaluations if float(row["mean"]) >= target]
     if reached:
         step = int(reached[0]["step"])

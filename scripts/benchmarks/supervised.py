@@ -68,7 +68,7 @@ def supervise(
             time.sleep(POLL)
             now = time.monotonic()
             if now - start >= seconds:
-                why = f"stopped after {seconds:.3g} s"
+                why = f"stopped after {seconds:.3g} s" if seconds < 1e3 else f"stopped after {seconds:.0f} s"
             elif now - asked >= ASKED_EVERY:
                 asked = now
                 if is_done():

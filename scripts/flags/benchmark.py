@@ -172,7 +172,7 @@ def read(arguments: Sequence[str]) -> BenchmarkArgs:
     for flag in chosen:
         if flag in OWN_GAME and "--env" in given:
             raise UserError(f"{flag} always plays {OWN_GAME[flag]}; leave out --env")
-    if args.picture is not None and chosen not in ([], ["--to-score"], ["--growth"]):
+    if args.picture is not None and chosen not in ([], ["--to-score"], ["--growth"], ["--small"]):
         raise UserError(f"--picture draws the parts of a step, which {chosen[0]} does not measure; leave it out")
     if args.picture is not None and args.picture.suffix not in PICTURES:
         raise UserError(f"--picture must be a file that ends in {', '.join(PICTURES)}, got {args.picture}")

@@ -155,7 +155,7 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     if args.resume:
         _check_unchanged(args, defaults)
         return _with_modules(args, defaults, {argument.partition("=")[0] for argument in arguments})
-    if ":" not in args.env:
+    if ":" not in args.env and not args.callbacks:  # whose modules may register it
         importlib.import_module("pixelq.envs.ids").check_id(args.env)  # by name, since it imports Gymnasium
     return args
 

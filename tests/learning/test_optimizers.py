@@ -199,6 +199,38 @@ def test_state_as_tensors_continues_bit_for_bit(config: AgentConfig) -> None:
         assert all(torch.equal(a, b) for a, b in zip(params, again, strict=True))
 
 
+def test_radam_counts_the_steps_of_each_weight() -> None:
+    """A weight that has a gradient only from the eighth step on moves as one that begins then."""
+    start, gradients = start_and_gradients()
+    params = parameters(start, torch.float64)
+    optimizer = optimizer_of(RADAM, params)
+    apply(optimizer, params[1:], [step[1:] for step in gradients[:7]])
+    assert params[0].tolist() == start[0].tolist()
+    assert params[0] not in optimizer.state
+    apply(optimizer, params, gradients[7:])
+    late = radam(RADAM, start[:1], [step[:1] for step in gradients[7:]])
+    early = radam(RADAM, start[1:], [step[1:] for step in gradients])
+    for param, before, expected in zip(params, start, late + early, strict=True):
+        moved = param.detach().numpy() - before
+        np.testing.assert_allclose(moved, expected - before, atol=1e-6 * np.abs(expected - before).max())
+
+
+def test_radam_goes_on_from_the_state_of_pytorchs() -> None:
+    start, gradients = start_and_gradients()
+    theirs, ours = parameters(start, torch.float32), parameters(start, torch.float32)
+    optimizer = torch.optim.RAdam(theirs, lr=6.25e-5, eps=RADAM.adam_epsilon)
+    apply(optimizer, theirs, gradients[:10])
+    with torch.no_grad():
+        for own, given in zip(ours, theirs, strict=True):
+            own.copy_(given)
+    fused = optimizer_of(RADAM, ours)
+    load_optimizer_tensors(fused, {name: tensor.clone() for name, tensor in optimizer_tensors(optimizer).items()})
+    apply(optimizer, theirs, gradients[10:])
+    apply(fused, ours, gradients[10:])
+    for own, given in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own, given, rtol=1e-5, atol=1e-8)
+
+
 def test_fractions_learn_by_the_centred_rmsprop() -> None:
     optimizer = make_fraction_optimizer(AgentConfig(head="fqf"), [nn.Parameter(torch.zeros(3))])
     assert isinstance(optimizer, CentredRMSProp)

@@ -270,7 +270,8 @@ def test_parts_as_they_are(tmp_path: Path) -> None:
     assert (out / "step.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "pong_quick" / "curve.png").exists()
     for part in ("speed", "speed_pqn", "update_quick", "sampling", "startup", "pong_quick_dqn", "pong_quick"):
-        assert min(summary[part]["figures"].values()) > -22, part
+        least = -21 if part.startswith("pong") else 0  # the worst mean return; all else is positive
+        assert min(summary[part]["figures"].values()) >= least, part
 
 
 @pytest.mark.slow

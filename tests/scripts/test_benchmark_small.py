@@ -86,7 +86,7 @@ def test_both_are_measured_from_the_command_line(capfd: pytest.CaptureFixture[st
         (["--evaluation", "--env=ALE/Breakout-v5"], "--evaluation always plays Pong; leave out --env"),
         (["--small", "--evaluation"], "--small and --evaluation measure different things"),
         (["--small", "--against", "cleanrl"], "--against must be sb3, got 'cleanrl'"),
-        (["--small", "--picture", "a.png"], "which --small does not measure; leave it out"),
+        (["--evaluation", "--picture", "a.png"], "which --evaluation does not measure; leave it out"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(

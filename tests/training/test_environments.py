@@ -70,9 +70,12 @@ def test_a_reward_that_is_no_number_names_the_environment_and_the_step(reward: A
     assert str(caught.value) == f"'SyncVectorEnv' failed: environment 1 gave the reward {value}, at step 10"
 
 
-def test_what_is_not_finite_ends_a_run_at_once(tmp_path: Any) -> None:
-    envs = make_vec(losing(np.nan), 3)  # which could be made again
-    with pytest.raises(EnvironmentFailed, match=r"^'Losing' failed: environment 0 gave the reward nan, at step 15$"):
+@pytest.mark.parametrize(("reward", "value"), [(np.nan, "nan"), (1e39, "inf")], ids=["nan", "too large for float32"])
+def test_what_is_not_finite_ends_a_run_at_once(reward: float, value: str) -> None:
+    envs = make_vec(losing(reward), 3)  # which could be made again
+    with pytest.raises(
+        EnvironmentFailed, match=f"^'Losing' failed: environment 0 gave the reward {value}, at step 15$"
+    ):
         agent_of(envs).learn(envs, 100)
 
 
