@@ -121,11 +121,11 @@ def _growth(args: BenchmarkArgs, device: torch.device, console: Console) -> dict
     if args.growth == ALL and why is not None:
         console.print(f"cores are left out: {why}")
     figures: dict[str, Any] = {}
+    write = _keeper(args)
 
     def keep(found: dict[str, Any]) -> None:
         figures.update(found)
-        if args.json is not None and args.json != STDOUT:
-            write_json(figures, args.json, indent=2)
+        write(figures)
 
     try:
         growth(args.series_to_measure, args.env, device, args.turns, args.seconds / args.turns, keep)
