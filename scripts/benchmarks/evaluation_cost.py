@@ -21,6 +21,7 @@ from pixelq.agents.runs.machine import hardware
 from pixelq.envs import make_vec
 from pixelq.envs.interface import resting
 from pixelq.scripts.benchmarks.processes import process, receive
+from pixelq.scripts.main import let_threads_sleep
 
 POLICY = "pong"
 """The pretrained policy that is played."""
@@ -111,6 +112,7 @@ def evaluation_costs(parallel: Sequence[int], device: torch.device, turns: int, 
         turns: Number of turns of each way.
         seconds: Length of a turn.
     """
+    let_threads_sleep()  # as in `pixelq evaluate`, for the processes that are started here
     speeds: dict[tuple[int, str], list[float]] = {(n, way): [] for n in parallel for way in (GREEDY, EMULATOR)}
     with ExitStack() as stack, Console(stderr=True).status("") as status:
         connections = {}

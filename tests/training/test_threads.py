@@ -125,17 +125,18 @@ def test_a_run_records_what_it_computed_with(tmp_path: Path) -> None:
     assert torch.get_num_threads() == 4
 
 
-@pytest.mark.parametrize(("given", "found"), [({}, "passive"), ({"GOMP_SPINCOUNT": "7"}, "None")])
+@pytest.mark.parametrize(("given", "found"), [({}, ["passive", "3000"]), ({"GOMP_SPINCOUNT": "7"}, ["None", "7"])])
 def test_the_command_line_lets_waiting_threads_sleep(given: dict[str, str], found: str) -> None:
     program = (
         "import os, sys\nimport pixelq.scripts.main as main\n"
-        "main._run = lambda *_: print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules) or 0\n"
+        "main._run = lambda *_: print(os.environ.get('OMP_WAIT_POLICY'), os.environ.get('GOMP_SPINCOUNT'), "
+        "'torch' in sys.modules) or 0\n"
         "main.main(['presets'])"
     )
     environ = {name: value for name, value in os.environ.items() if name not in WAITING}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environ | given, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [found, "False"]
+    assert done.stdout.split() == [*found, "False"]
 
 
 def test_the_benchmark_compares_runs_at_once_with_runs_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
