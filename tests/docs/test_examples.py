@@ -10,6 +10,7 @@ import pytest
 from tests.support.runs import Harness
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "docs" / "examples").glob("*.py"))
+MINIMAL = Path(__file__).parents[2] / "docs" / "minimal.py"
 MOST_LINES = 40
 STAND_INS = Path(__file__).parents[1] / "support" / "stand_ins"
 """Folder of modules in place of large libraries, which only the examples in full need."""
@@ -46,3 +47,19 @@ def test_an_example_is_short_and_runs(example: Path, tmp_path: Path, harness: Ha
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs_in_full(example: Path, tmp_path: Path, harness: Harness) -> None:
     run(harness, example, tmp_path)
+
+
+def test_the_minimal_loop_runs_and_is_short(tmp_path: Path, harness: Harness) -> None:
+    text = MINIMAL.read_text()
+    assert len(text.splitlines()) <= 120
+    shorter = tmp_path / MINIMAL.name
+    shorter.write_text(text.replace("STEPS = 8_000", "STEPS = 800"))
+    done = harness.start(["script", str(shorter), str(tmp_path)]).wait(120.0)
+    assert done.code == 0, done.err
+    assert re.fullmatch(r"mean return of 100 episodes after 8\d\d steps: -?\d\.\d\d\n", done.out)
+
+
+@pytest.mark.slow
+def test_the_minimal_loop_learns_catch(tmp_path: Path, harness: Harness) -> None:
+    done = harness.start(["script", str(MINIMAL), str(tmp_path)]).wait(120.0)
+    assert float(done.out.split()[-1]) > 0.9, done.err  # the optimum is 1
