@@ -11,6 +11,7 @@ from typing import Any
 
 from pixelq.agents import Agent, preset
 from pixelq.agents.config.presets import PRESET_PROTOCOLS
+from pixelq.agents.config.schedules import shown_setting
 from pixelq.agents.errors import RunFailed, UserError
 from pixelq.agents.evaluation.scoring import checkpoints_of, request_of, score
 from pixelq.agents.results.formatting import format_duration, format_interval, format_percent, pluralize
@@ -21,6 +22,7 @@ from pixelq.agents.storage.environments import ARGUMENTS, env_arguments
 from pixelq.agents.storage.files import replace_folder
 from pixelq.agents.storage.pretrained import ALIASES, CARD, CONFIG, EVALUATION
 from pixelq.agents.storage.rules import rules_of
+from pixelq.envs import is_atari
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.flags.pack import PackArgs
 from pixelq.scripts.flags.train import COUNTS, defaults_of, protocol_flags
@@ -70,16 +72,23 @@ def command_of(config: Mapping[str, Any]) -> str:
     defaults = vars(defaults_of(config["preset"]))
     values = {name: value for name, value in config.items() if name not in ("protocol", "flicker")}
     values |= {name: config[ARGUMENTS][name] for name in ENV_FLAGS if name in config.get(ARGUMENTS, {})}
+    if is_atari(config["env"]) and values.get("frame_size") == config["agent"].get("frame_size"):
+        del values["frame_size"]  # which is a setting of the agent
     values |= protocol_flags(rules_of(config))
     made = env_arguments(config)
     kwargs, wrappers = made.get("env_kwargs", {}), ",".join(map(str, made.get("wrappers", [])))
     changed = {name: values[name] for name in FLAGS if values.get(name, defaults[name]) != defaults[name]}
     changed = {"env": config["env"], "preset": config["preset"], "steps": config["steps"]} | changed
     of_agent = preset(config["preset"]).to_dict()
-    changed |= {f"agent.{name}": value for name, value in config["agent"].items() if value != of_agent[name]}
+    changed |= {f"agent.{name}": _shown(value) for name, value in config["agent"].items() if value != of_agent[name]}
     changed |= {f"env-kwargs.{name}": shlex.quote(json.dumps(value)) for name, value in kwargs.items()}
     changed |= {"wrappers": shlex.quote(wrappers)} if wrappers else {}
     return " ".join(["pixelq train", *(_flag(name.replace("_", "-"), value) for name, value in changed.items())])
+
+
+def _shown(value: Any) -> Any:
+    """Return the value of a field as the command line takes it."""
+    return shlex.quote(shown_setting(value).replace(", ", ",")) if isinstance(value, dict) else value
 
 
 def _flag(name: str, value: Any) -> str:
@@ -100,30 +109,37 @@ def card(name: str, config: Mapping[str, Any], figures: Mapping[str, Any], secon
     """
     used, step, human = config["hardware"], figures["step"], figures["human_normalized"]
     different = differences(config, preset(config["preset"]), PRESET_PROTOCOLS[config["preset"]])
-    settings = ", ".join(key if value is True else f"{key} {value}" for key, value in different.items())
+    shown = {key: shown_setting(value).replace(", ", ",") for key, value in different.items()}
+    settings = ", ".join(key if value == "True" else f"{key} {value}" for key, value in shown.items())
     called = " or ".join(f"`{each}`" for each in (*(a for a, of in ALIASES.items() if of == name), name))
     threads, episodes = pluralize(used["torch_threads"], "thread"), pluralize(figures["episodes"], "episode")
     normalized = format_percent(human)
     device = used["cpu"] if used["device"] == "cpu" else f"{used['device']} and {used['cpu']}"
+    kind = str(config["agent"].get("algorithm", "dqn")).upper()
     rows = {
         "name": called,
         "environment": f"`{config['env']}`, trained under the protocol `{rules_of(config)}`",
-        "agent": f"preset `{config['preset']}`" + (f" with {settings}" if settings else ""),
-        "trained for": f"{step:,} steps ({figures['frames']:,} frames) of seed {config['seed']}, evaluations included "
-        f"{format_duration(seconds)} on {device}, {threads}, PyTorch {used['torch']}, pixelq {config['version']}",
-        "mean return": f"{format_interval(figures['mean'], *figures['ci95'])} over {episodes} "
-        f"under `{figures['protocol']}`, 95% interval; in games that neither training nor the choice of the best saw",
-        "human-normalised": "unknown" if human is None else f"{normalized} (0% is random play, 100% a person)",
-        "licence": "MIT, as the package; it holds numbers that were learned, and nothing of the game",
+        "agent": f"{kind}, preset `{config['preset']}`" + (f" with {settings}" if settings else ""),
+        "training": f"{step:,} steps ({figures['frames']:,} frames) with seed {config['seed']}; "
+        f"{format_duration(seconds)} including evaluations, on {device}, {threads}, PyTorch {used['torch']}, "
+        f"pixelq {config['version']}",
+        "mean return": f"{format_interval(figures['mean'], *figures['ci95'])} over {episodes} under "
+        f"`{figures['protocol']}`, with a 95% interval, in games used neither for training nor for choosing the policy",
+        "human-normalised score": "unknown"
+        if human is None
+        else f"{normalized} (0% is random play, 100% a human player)",
+        "licence": "MIT, like the package; the files hold learned weights and nothing of the game",
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     return (
         f"# {name}\n\n"
-        f"A pretrained policy of pixelq: `pixelq evaluate {name} --video out`, or `DQN.load({name!r})` in Python.\n\n"
+        f"A pretrained policy of pixelq: `pixelq evaluate {name} --video out`, or `{kind}.load({name!r})` in "
+        "Python.\n\n"
         f"| | |\n| --- | --- |\n{table}\n\n"
         f"Trained with\n\n```\n{_wrapped(config['command'])}\n```\n\n"
-        f"`{CONFIG}` has the whole configuration and the hardware, `{EVALUATION}` every episode's return. The weights\n"
-        "are those of the online network alone: it acts as the trained agent did, and learns on with a new optimiser.\n"
+        f"`{CONFIG}` holds the full configuration and the hardware, and `{EVALUATION}` the return of every episode. The\n"
+        "weights are those of the online network alone: the policy acts as the trained agent did, and further\n"
+        "training starts with a new optimiser.\n"
     )
 
 

@@ -285,7 +285,8 @@ def differences(config: Mapping[str, Any], settings: AgentConfig, protocol: str 
         different["flicker"] = flicker
     if made.get("max_episode_steps"):
         different["max_episode_steps"] = made.pop("max_episode_steps")
-    made.pop("frame_stack", None)  # a setting of the agent too
+    for name in ("frame_stack", "frame_size"):  # settings of the agent too
+        made.pop(name, None)
     for name, value in made.items():
         if isinstance(value, dict):
             different |= {f"{name}.{key}": each for key, each in value.items()}

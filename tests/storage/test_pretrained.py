@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from pixelq.agents import DQN, AgentConfig, Evaluation, InvalidCheckpoint, preset
+from pixelq.agents import DQN, AgentConfig, Evaluation, InvalidCheckpoint, Linear, Piecewise, preset
 from pixelq.agents.evaluation.scoring import checkpoints_of, request_of
+from pixelq.agents.results.records import differences
 from pixelq.agents.results.scores import read_score
 from pixelq.agents.storage import pretrained
 from pixelq.agents.storage.checkpoint import FOR_ACTING, read_checkpoint
@@ -344,6 +346,17 @@ def test_flags_of_all_kinds_are_written_as_they_are_read(run: Path) -> None:
     args = train_flags.read(arguments)
     assert (args.agent, args.full_action_space, args.protocol) == (other, True, "nature")
     assert args.max_episode_steps == 9
+
+
+def test_the_command_gives_schedules_and_no_frame_size_twice(run: Path) -> None:
+    epsilon = Piecewise((0, Linear(1.0, 0.1, 300)), (300, Linear(0.1, 0.01, 1_500)))
+    agent = dataclasses.replace(preset("quick"), epsilon=epsilon)
+    config = values_of(run, "config.json") | {"preset": "quick", "env": "ALE/Pong-v5", "protocol": "envpool"}
+    config |= {"agent": agent.to_dict(), "env_arguments": {"frame_stack": 4, "frame_size": 42}}
+    command = pack.command_of(config)
+    assert "--frame-size" not in command
+    assert train_flags.read(shlex.split(command)[2:]).agent == agent
+    assert differences(config, preset("quick"), "envpool") == {"epsilon": epsilon.to_dict()}
 
 
 @pytest.mark.parametrize("rules", [{"protocol": "nature+flicker=0.5"}, {"protocol": "nature", "flicker": 0.5}])
