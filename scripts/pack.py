@@ -137,8 +137,8 @@ def card(name: str, config: Mapping[str, Any], figures: Mapping[str, Any], secon
         "Python.\n\n"
         f"| | |\n| --- | --- |\n{table}\n\n"
         f"Trained with\n\n```\n{_wrapped(config['command'])}\n```\n\n"
-        f"`{CONFIG}` holds the full configuration and the hardware, and `{EVALUATION}` the return of every episode. The\n"
-        "weights are those of the online network alone: the policy acts as the trained agent did, and further\n"
+        f"`{CONFIG}` holds the full configuration and the hardware, and `{EVALUATION}` the return of every episode.\n"
+        "The weights are those of the online network alone: the policy acts as the trained agent did, and further\n"
         "training starts with a new optimiser.\n"
     )
 
