@@ -76,7 +76,7 @@ def command_of(config: Mapping[str, Any]) -> str:
     changed = {name: values[name] for name in FLAGS if values.get(name, defaults[name]) != defaults[name]}
     changed = {"env": config["env"], "preset": config["preset"], "steps": config["steps"]} | changed
     of_agent = preset(config["preset"]).to_dict()
-    changed |= {f"agent.{name}": value for name, value in config["agent"].items() if value != of_agent[name]}
+    changed |= {f"agent.{name}": value for name, value in config["agent"].items() if value != of_agent.get(name)}
     changed |= {f"env-kwargs.{name}": shlex.quote(json.dumps(value)) for name, value in kwargs.items()}
     changed |= {"wrappers": shlex.quote(wrappers)} if wrappers else {}
     return " ".join(["pixelq train", *(_flag(name.replace("_", "-"), value) for name, value in changed.items())])
