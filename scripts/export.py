@@ -28,11 +28,11 @@ def main(args: ExportArgs) -> None:
     (checkpoint,) = checkpoints_of(args.checkpoint, args.which)
     policy = Policy.load(checkpoint, "cpu")
     check_writable(args.out, "--out")
-    if args.format == "sb3":
-        difference = save_sb3(policy, args.out)
-    else:
-        with _games(args, policy) as envs:
-            played = None if envs is None else played_inputs(policy, envs, -(-args.frames // NUM_ENVS))
+    with _games(args, policy) as envs:
+        played = None if envs is None else played_inputs(policy, envs, -(-args.frames // NUM_ENVS))
+        if args.format == "sb3":
+            difference = save_sb3(policy, args.out, None if envs is None else envs.single_observation_space, played)
+        else:
             difference = export(policy, args.format, args.out, played)
     print(f"{args.format}: {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
     if args.format != "sb3":

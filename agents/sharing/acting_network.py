@@ -37,6 +37,22 @@ class Inputs(NamedTuple):
     last_reward: Tensor
 
 
+class _BinnedMaxPool(nn.Module):
+    """What `nn.AdaptiveMaxPool2d(size)` computes, of maxima that every exporter knows."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images [B, C, H, W] to [B, C, size, size]."""
+        for axis in (-2, -1):
+            length = x.shape[axis]
+            bins = [(i * length // self.size, -(-(i + 1) * length // self.size)) for i in range(self.size)]
+            x = torch.stack([x.narrow(axis, low, high - low).amax(axis) for low, high in bins], axis)
+        return x
+
+
 class ActingNetwork(nn.Module):
     """The greedy network of a policy, without noise: a copy on the CPU.
 
@@ -56,6 +72,10 @@ class ActingNetwork(nn.Module):
         super().__init__()
         self.network = copy.deepcopy(policy.network).cpu().eval().requires_grad_(False)
         network = self.network
+        for parent in [*network.modules()]:
+            for name, child in parent.named_children():
+                if isinstance(child, nn.AdaptiveMaxPool2d) and isinstance(child.output_size, int):
+                    setattr(parent, name, _BinnedMaxPool(child.output_size))
         self.input_names, self.output_names = ["observation"], ["q_values"]
         if network.lstm is not None:
             self.input_names += ["hidden", "cell", "episode_start"]

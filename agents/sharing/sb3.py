@@ -7,7 +7,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from pixelq.agents.acting.policy import MOST_ACTIONS, Policy
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.dqn import DQN
 from pixelq.agents.errors import InvalidCheckpoint, InvalidConfig, InvalidRun, UserError, one_line
-from pixelq.agents.sharing.acting_network import ActingNetwork, random_inputs
+from pixelq.agents.sharing.acting_network import ActingNetwork, Inputs, random_inputs
 from pixelq.agents.sharing.export import Difference, compare
 from pixelq.agents.storage.checkpoint import MOST_NETWORK
 from pixelq.agents.storage.files import read_regular, replace_file, user_path
@@ -69,6 +69,7 @@ def load_sb3(
     env: str | None = None,
     protocol: str | None = None,
     env_arguments: Mapping[str, Any] | None = None,
+    channels_last: bool = False,
 ) -> DQN:
     """Load a DQN of stable-baselines3 from its zip; nothing in it is unpickled.
 
@@ -82,6 +83,8 @@ def load_sb3(
             `pixelq evaluate` needs no other.
         protocol: Rules of that environment, such as `nature`; only Atari games depend on them.
         env_arguments: Further arguments of `pixelq.envs.make_vec` that make it.
+        channels_last: Whether its images are [height, width, channels]. The zip has them channels-first in any case,
+            and so has the agent by default, which takes either.
 
     Raises:
         InvalidCheckpoint: If the file is missing or damaged, or holds another agent than such a DQN.
@@ -94,6 +97,8 @@ def load_sb3(
         _check_policy(data)
         network = _network_of(state, shape)
         config = _config_of(data, network)
+        if channels_last:
+            shape = _channels_last(shape, network)
     spaces = gymnasium.spaces.Box(*_bounds(dtype), shape, dtype.type), gymnasium.spaces.Discrete(network.num_actions)
     agent = DQN(*spaces, config, device=device)
     # Our networks divide all bytes by 255, its only those of images
@@ -209,6 +214,14 @@ def _network_of(state: Mapping[str, Tensor], shape: tuple[int, ...]) -> _Network
     return _Network(weights, is_cnn, tuple(sizes[:-1]), sizes[-1])
 
 
+def _channels_last(shape: tuple[int, ...], network: _Network) -> tuple[int, ...]:
+    """Return the shape of images [channels, height, width] with their channels last."""
+    last = (*shape[1:], *shape[:1])
+    if not network.is_cnn or image_layout(last) != "HWC":
+        raise InvalidCheckpoint("must be of CnnPolicy and of fewer channels than pixels for `channels_last=True`")
+    return last
+
+
 def _weights(network: _Network) -> list[tuple[Tensor, Tensor]]:
     """Return weight and bias of all layers, from the observation on."""
     first = [*CNN, "features_extractor.linear.0"] if network.is_cnn else []
@@ -235,7 +248,10 @@ def _config_of(data: Mapping[str, Any], network: _Network) -> AgentConfig:
 
 
 def save_sb3(
-    agent: Policy, file: str | os.PathLike[str], observation_space: gymnasium.spaces.Box | None = None
+    agent: Policy,
+    file: str | os.PathLike[str],
+    observation_space: gymnasium.Space[Any] | None = None,
+    inputs: Iterable[Inputs] | None = None,
 ) -> Difference:
     """Write an agent as a zip that `stable_baselines3.DQN.load` plays, and return how far its q-values are.
 
@@ -247,6 +263,7 @@ def save_sb3(
         file: Path of the zip, which is replaced.
         observation_space: The environment's own space, with the bounds that `DQN.load(file, env=env)` compares; None
             for the agent's, which has none if it was loaded.
+        inputs: What both read to be compared, as `played_inputs` yields it; None for random observations.
 
     Raises:
         InvalidConfig: If stable-baselines3 has no such network.
@@ -273,7 +290,7 @@ def save_sb3(
     import stable_baselines3
 
     program = f"stable-baselines3 {stable_baselines3.__version__}"
-    difference = compare(network, run, program, random_inputs(agent))
+    difference = compare(network, run, program, random_inputs(agent) if inputs is None else inputs)
     zipped = io.BytesIO()
     model.save(zipped)
     try:
@@ -326,11 +343,12 @@ def _is_mlp(agent: Policy) -> bool:
     )
 
 
-def _sb3_model(agent: Policy, space: gymnasium.spaces.Box) -> tuple[Any, tuple[int, ...]]:
+def _sb3_model(agent: Policy, space: gymnasium.Space[Any]) -> tuple[Any, tuple[int, ...]]:
     """Return a new DQN of stable-baselines3 for an agent, and the order in which it has an observation's axes."""
     import stable_baselines3
 
     config, is_cnn = agent.config, _is_cnn(agent)
+    assert isinstance(space, gymnasium.spaces.Box)
     axes = tuple(range(1 + len(space.shape)))
     if is_cnn:
         axes = (0, 3, 1, 2) if image_layout(space.shape) == "HWC" else axes

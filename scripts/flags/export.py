@@ -28,8 +28,7 @@ class ExportArgs:
     which: Literal["best", "last"] | None = None
     """Checkpoint of a run to take; None for the best, or else the latest."""
     frames: int = 1000
-    """Observations of the policy's own environment on which file and policy are compared; 0 for random ones. sb3 always
-    takes random ones."""
+    """Observations of the policy's own environment on which file and policy are compared; 0 for random ones."""
     seed: int = 0
     """Seed of these games."""
     modules: Modules = ()
