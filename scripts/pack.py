@@ -86,7 +86,7 @@ def _flag(name: str, value: Any) -> str:
     if isinstance(value, bool):
         prefix, _, last = f"--{name}".rpartition(".") if "." in name else ("-", "", name)
         return f"--{name}" if value else f"{prefix}{'.' if '.' in name else '-'}no-{last}"
-    return f"--{name} {value}"
+    return f"--{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"
 
 
 def card(name: str, config: Mapping[str, Any], figures: Mapping[str, Any], seconds: float) -> str:

@@ -21,7 +21,7 @@ from pixelq.agents.storage.checkpoint import read_description
 from pixelq.agents.storage.checkpoint_files import NETWORK, find_checkpoint
 from pixelq.agents.storage.environments import ARGUMENTS, FromFile, env_arguments
 from pixelq.agents.storage.files import digest_of_file, open_to_append, read_regular, replace_file
-from pixelq.agents.storage.hub import is_on_hub, pinned, written
+from pixelq.agents.storage.hub import is_on_hub, pinned, repository, written
 from pixelq.agents.storage.json_values import check_types, is_number
 from pixelq.agents.storage.pointers import CHECKPOINTS, Mark, marked
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
@@ -230,7 +230,12 @@ def _without_link(folder: Path) -> Path:
 
 
 def mark_of(checkpoint: Path) -> str:
-    """Return which of its run's checkpoints it is; its folder's name if it is neither the best nor the last."""
+    """Return which of its run's checkpoints it is; its folder's name if it is neither the best nor the last.
+
+    Of a policy on the Hub, it is the name of the repository.
+    """
+    if is_on_hub(checkpoint):
+        return repository(checkpoint)[0]
     marks = [mark for name, mark in MARKS.items() if _is_marked(checkpoint, name)]
     return " and ".join(marks) or checkpoint.name
 

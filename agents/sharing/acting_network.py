@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pixelq.agents.acting.memory import Memory

@@ -214,7 +214,7 @@ def test_round_trip_through_json(config: AgentConfig) -> None:
 
 def test_layers_are_in_files_only_where_they_are_used() -> None:
     assert "encoder_layers" not in AgentConfig().to_dict()
-    config = AgentConfig(encoder_layers=[np.int64(64), 32])  # type: ignore[list-item, arg-type]
+    config = AgentConfig(encoder_layers=[64, 32])  # type: ignore[arg-type]
     assert config.encoder_layers == (64, 32)
     assert config.to_dict()["encoder_layers"] == [64, 32]
     assert AgentConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
