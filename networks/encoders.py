@@ -32,6 +32,20 @@ class _Normalized(Encoder):
         return features
 
 
+class _WithLayers(Encoder):
+    """Encoder followed by dense layers."""
+
+    def __init__(self, encoder: Encoder, layers: MLP) -> None:
+        super().__init__()
+        self.encoder, self.layers = encoder, layers
+        self.out_features = layers.out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode observations [B, *shape] as features [B, out_features]."""
+        features: Tensor = self.layers(self.encoder(x))
+        return features
+
+
 class _InLayout(Encoder):
     """Encoder of images in another layout, or of stacks of images, rearranged to [B, C, H, W] for `encoder`."""
 
@@ -85,6 +99,7 @@ def make_encoder(
     *,
     hidden: int | Sequence[int] = 512,
     features: int | None = None,
+    layers: Sequence[int] = (),
     width: int = 1,
     spectral_norm: bool = False,
     adaptive_pool: int | None = None,
@@ -108,6 +123,7 @@ def make_encoder(
         hidden: Width of the MLP's layer, or the widths of its layers; other encoders ignore it.
         features: Width of the dense layer that ends a convolutional encoder; None ends it with the flattened
             convolution, as a value head has its own hidden layer. The MLP ignores it.
+        layers: Widths of further dense layers at the end of any encoder.
         width, spectral_norm, adaptive_pool: Options of "impala" only; see `ImpalaCNN`.
         layer_norm: Whether to normalise before each activation of the encoder, and how; see `image_norm`. Both
             "hadamax" have their own normalisation and activation, and ignore this and the next.
@@ -135,6 +151,8 @@ def make_encoder(
     else:
         impala = {"width": width, "spectral_norm": spectral_norm, "adaptive_pool": adaptive_pool}
         encoder = _for_images(name, shape, features, layer_norm, contrast_norm, init, impala)
+    if layers:
+        encoder = _WithLayers(encoder, MLP(encoder.out_features, layers, layer_norm=layer_norm))
     if not name.startswith("hadamax"):
         replace_relu(encoder, activation)
     if init is not None and name not in ("nature", "dopamine"):

@@ -41,5 +41,6 @@ class MLP(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode observations [B, *shape] as features [B, out_features]."""
-        features: Tensor = self.layers(pixels_to_float(x).reshape(len(x), -1))
+        x = pixels_to_float(x)
+        features: Tensor = self.layers(x.reshape(x.shape[0], -1))  # `len` would be a constant in an exported network
         return features

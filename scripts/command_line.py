@@ -45,6 +45,7 @@ Args = TypeVar("Args")
 _SENTENCES = {
     r"^Error parsing (\S+): no type .*'int'>: (.*) is not an integer.*": r"\1 must be an integer or None, got \2",
     r"^Error parsing (\S+): no type .*to float: (.*)": r"\1 must be a number or None, got \2",
+    r"^Error parsing (\S+): no type .*tuple\[int.*for arguments: (.*)": r"\1 must be integers or None, got \2",
     r"^Error parsing (\S+): (?:schedule )?(must be .*)": r"\1 \2",
     r"^Error parsing (\S+): schedule (.*)": r"\1: \2",
     r"^Error parsing (\S+): (.*) is not an integer": r"\1 must be an integer, got \2",

@@ -29,6 +29,7 @@ from pixelq.agents.results.formatting import describe_rules, pluralize
 from pixelq.agents.results.records import load_run
 from pixelq.agents.results.suites import check_suite, describe_aggregates, over_games
 from pixelq.agents.storage.checkpoint_files import AGENT
+from pixelq.agents.storage.hub import written
 from pixelq.agents.storage.pointers import CHECKPOINTS
 from pixelq.agents.storage.pretrained import CONFIG, is_pretrained
 from pixelq.envs import InvalidEnv, make_filmed
@@ -100,7 +101,7 @@ def _evaluate_many(requests: list[Request], args: EvaluateArgs, file: ScoreFile 
             if file is not None:
                 file.append(result)
             progress.advance()
-    places = [{"checkpoint": str(request.checkpoint), "mark": mark_of(request.checkpoint)} for request in requests]
+    places = [{"checkpoint": written(request.checkpoint), "mark": mark_of(request.checkpoint)} for request in requests]
     figures = [scores[request.key] | place for request, place in zip(requests, places, strict=True)]
     if args.json != STDOUT:
         print("\n".join(map(_line, figures)))

@@ -80,7 +80,9 @@ def command_of(config: Mapping[str, Any]) -> str:
     changed = {name: values[name] for name in FLAGS if values.get(name, defaults[name]) != defaults[name]}
     changed = {"env": config["env"], "preset": config["preset"], "steps": config["steps"]} | changed
     of_agent = preset(config["preset"]).to_dict()
-    changed |= {f"agent.{name}": _shown(value) for name, value in config["agent"].items() if value != of_agent[name]}
+    changed |= {
+        f"agent.{name}": _shown(value) for name, value in config["agent"].items() if value != of_agent.get(name)
+    }
     changed |= {f"env-kwargs.{name}": shlex.quote(json.dumps(value)) for name, value in kwargs.items()}
     changed |= {"wrappers": shlex.quote(wrappers)} if wrappers else {}
     return " ".join(["pixelq train", *(_flag(name.replace("_", "-"), value) for name, value in changed.items())])
@@ -95,7 +97,7 @@ def _flag(name: str, value: Any) -> str:
     if isinstance(value, bool):
         prefix, _, last = f"--{name}".rpartition(".") if "." in name else ("-", "", name)
         return f"--{name}" if value else f"{prefix}{'.' if '.' in name else '-'}no-{last}"
-    return f"--{name} {value}"
+    return f"--{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"
 
 
 def card(name: str, config: Mapping[str, Any], figures: Mapping[str, Any], seconds: float) -> str:

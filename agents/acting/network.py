@@ -196,7 +196,8 @@ def _make_encoder(observation_shape: tuple[int, ...], config: AgentConfig) -> En
     return make_encoder(
         config.encoder,
         observation_shape,
-        hidden=config.hidden or (),
+        hidden=config.hidden or () if config.encoder_layers is None else (),
+        layers=config.encoder_layers or (),
         width=config.encoder_width,
         spectral_norm=config.spectral_norm,
         adaptive_pool=config.adaptive_pool,

@@ -357,7 +357,8 @@ class Policy:
         `explore` draws other noise than that of a loaded `DQN`.
 
         Args:
-            path: The folder, or the name of a pretrained policy such as `demo`.
+            path: The folder, the name of a pretrained policy such as `demo`, or `hf://ORG/NAME` on the Hugging Face
+                Hub, also with a revision as `hf://ORG/NAME@REVISION`.
             device: `auto` for a GPU if there is one, or the name of a PyTorch device.
             encoder: Module like the one that was handed over when the agent was made; None for any other agent.
             changes: Settings to change, as by `replace`. A schedule that is a function of the user's own must be given
@@ -367,6 +368,7 @@ class Policy:
             InvalidCheckpoint: If it is missing or damaged, its weights belong to another network, or a part of its
                 network is not registered or handed over.
             InvalidConfig: If there is no such device, a change cannot be made, or a function must be given again.
+            MissingExtra: If the policy is on the Hub and `huggingface_hub` is not installed.
         """
         device = resolve_device(device)
         folder = find_policy(path)

@@ -57,6 +57,9 @@ CHANGEABLE = READ_AT_EACH_STEP | frozenset(
 )
 """Fields that may be changed in an agent that exists. The others say what its network and its replay are built from."""
 
+NEWER = ("encoder_layers",)
+"""Fields whose default is None and that files leave out then, as older versions did not know them."""
+
 SCHEDULED = ("learning_rate", "gamma", "n_step", "epsilon", "priority_beta")
 """Fields that may be schedules."""
 
@@ -295,6 +298,8 @@ class AgentConfig:
     """Initial weights: the encoder's own (auto), PyTorch's, He-normal, or orthogonal with gain √2; biases are 0."""
     hidden: int = setting(512, "encoder", "units", least=0)
     """Units in the hidden layer of the head, and of the MLP encoder; 0 leaves both out."""
+    encoder_layers: tuple[int, ...] | None = setting(None, "encoder", "units", least=1)
+    """Widths of dense layers that end a built-in encoder; those of the MLP replace its own. None for its own alone."""
     precision: Literal["float32", "bfloat16", "auto"] = setting("float32", "arithmetic")
     """Arithmetic of an update's matrix products; auto takes bfloat16 where the hardware computes in it."""
     cuda_graph: bool = setting(True, "arithmetic")
@@ -304,6 +309,7 @@ class AgentConfig:
         hints = _hints()
         for field in fields(self):
             value = plain(getattr(self, field.name))
+            value = tuple(map(plain, value)) if isinstance(value, list | tuple) else value  # JSON has lists
             object.__setattr__(self, field.name, value)
             hint = hints[field.name]
             if field.name in BUILT_IN:  # names of parts, which are checked below
@@ -461,8 +467,9 @@ class AgentConfig:
             raise InvalidConfig(f"{name} must be {requirement}, got {text}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {field.name: to_json(getattr(self, field.name)) for field in fields(self)}
+        """Return the fields as JSON values; a field of `NEWER` only if it has another value than its default."""
+        values = {field.name: to_json(getattr(self, field.name)) for field in fields(self)}
+        return {name: value for name, value in values.items() if name not in NEWER or value is not None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> AgentConfig:
@@ -549,6 +556,9 @@ def _violated(value: Any, hint: Any, metadata: Mapping[str, Any]) -> str | None:
     is_optional, is_count = type(None) in kinds, int in kinds
     if value is None and is_optional:
         return None
+    if any(get_origin(kind) is tuple for kind in kinds):
+        is_fine = isinstance(value, tuple) and all(_violated(each, int, metadata) is None for each in value)
+        return None if is_fine else f"integers from {metadata['least']} to {MOST:,}, or None"
     requirement = None
     least, above, most = metadata["least"], metadata["above"], metadata["most"]
     if not isinstance(value, int if is_count else int | float) or isinstance(value, bool):

@@ -274,7 +274,7 @@ def to_json(value: Any) -> Any:
         return value.to_dict()
     if callable(value):
         return {"schedule": "function", "name": value.name if isinstance(value, Missing) else name_of_function(value)}
-    return value
+    return list(value) if isinstance(value, tuple) else value
 
 
 def from_json(values: Any) -> Any:

@@ -21,6 +21,7 @@ from pixelq.agents.storage.checkpoint import read_description
 from pixelq.agents.storage.checkpoint_files import NETWORK, find_checkpoint
 from pixelq.agents.storage.environments import ARGUMENTS, FromFile, env_arguments
 from pixelq.agents.storage.files import digest_of_file, open_to_append, read_regular, replace_file
+from pixelq.agents.storage.hub import is_on_hub, pinned, repository, written
 from pixelq.agents.storage.json_values import check_types, is_number
 from pixelq.agents.storage.pointers import CHECKPOINTS, Mark, marked
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
@@ -122,7 +123,7 @@ class Score:
         return {
             "env": result.env,
             "protocol": self.protocol,
-            "checkpoint": str(self.request.checkpoint),
+            "checkpoint": written(self.request.checkpoint),
             "step": self.request.step,
             "episodes": result.episodes,
             "returns": [_finite(value) for value in result.returns],
@@ -201,6 +202,7 @@ def checkpoints_of(path: Path, which: str | None) -> list[Path]:
     """Return the checkpoints that a run or checkpoint, and `best`, `last` or `both` of a run, stand for.
 
     The name of a pretrained policy stays a name, so that what is said of it does not depend on where the package lies.
+    One on the Hub stays one there, with its present commit as revision.
 
     Raises:
         InvalidCheckpoint: If there are none.
@@ -211,6 +213,8 @@ def checkpoints_of(path: Path, which: str | None) -> list[Path]:
         raise UserError(f"{path} is a checkpoint and not a run; leave out `which`")
     if is_pretrained(path):
         return [path]
+    if is_on_hub(path):
+        return [pinned(path)]
     found = [find_checkpoint(path / CHECKPOINTS / "latest")] if which in ("last", "both") else []
     if which != "last":
         found.insert(0, find_policy(path))
@@ -226,7 +230,12 @@ def _without_link(folder: Path) -> Path:
 
 
 def mark_of(checkpoint: Path) -> str:
-    """Return which of its run's checkpoints it is; its folder's name if it is neither the best nor the last."""
+    """Return which of its run's checkpoints it is; its folder's name if it is neither the best nor the last.
+
+    Of a policy on the Hub, it is the name of the repository.
+    """
+    if is_on_hub(checkpoint):
+        return repository(checkpoint)[0]
     marks = [mark for name, mark in MARKS.items() if _is_marked(checkpoint, name)]
     return " and ".join(marks) or checkpoint.name
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.agent_config import NEWER, AgentConfig
 from pixelq.agents.config.presets import PRESET_PROTOCOLS, PRESETS, preset_of
 from pixelq.agents.config.schedules import shown_setting
 from pixelq.agents.errors import InvalidConfig, InvalidRun, one_line
@@ -274,7 +274,8 @@ def differences(config: Mapping[str, Any], settings: AgentConfig, protocol: str 
         protocol: Name of the protocol to compare with.
     """
     agent = config["agent"]
-    different = {name: agent[name] for name, value in settings.to_dict().items() if agent.get(name, value) != value}
+    own = dict.fromkeys(NEWER) | settings.to_dict()
+    different = {name: agent[name] for name, value in own.items() if agent.get(name, value) != value}
     own_protocol, flicker = split_rules(str(config["protocol"]))
     if own_protocol not in (protocol, GYMNASIUM.name):
         different["protocol"] = own_protocol

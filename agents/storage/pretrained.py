@@ -11,6 +11,7 @@ from typing import Any
 from pixelq.agents.errors import InvalidCheckpoint, one_line
 from pixelq.agents.storage.checkpoint_files import AGENT, find_checkpoint, read_files, unpack_json
 from pixelq.agents.storage.files import surviving
+from pixelq.agents.storage.hub import hub_folder, is_on_hub
 from pixelq.agents.storage.json_values import MOST_JSON
 
 FOLDER = Path(__file__).parents[1] / "policies"
@@ -83,13 +84,16 @@ def is_pretrained(path: str | os.PathLike[str]) -> bool:
 
 
 def find_policy(path: str | os.PathLike[str]) -> Path:
-    """Return the folder of the checkpoint at a path, or of the pretrained policy with that name.
+    """Return the folder of the checkpoint at a path, of the pretrained policy with that name, or of `hf://ORG/NAME`.
 
-    A path is resolved as by `find_checkpoint`, and takes priority over a name.
+    A path is resolved as by `find_checkpoint`, and takes priority over a name. What lies on the Hub is downloaded.
 
     Raises:
         InvalidCheckpoint: If there is neither.
+        MissingExtra: If the Hub's library is not installed.
     """
+    if is_on_hub(path):
+        return hub_folder(path)
     if is_pretrained(path):
         return pretrained_folder(os.fspath(path))
     try:

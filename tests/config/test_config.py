@@ -80,6 +80,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "reset_shrink": (-0.1, 1.1, None),
     "encoder": ("resnet", None),
     "encoder_width": (0, 1.0),
+    "encoder_layers": ((0,), (64, 1.5), [True], 64, "64"),
     "spectral_norm": (1, None),
     "adaptive_pool": (0, 6.0),
     "layer_norm": (0, "true"),
@@ -206,9 +207,18 @@ CHANGED = AgentConfig(max_grad_norm=10.0, reward_clip=None, double=True, dueling
 @pytest.mark.parametrize("config", [AgentConfig(), CHANGED, *(make() for make in PRESETS.values())])
 def test_round_trip_through_json(config: AgentConfig) -> None:
     values = config.to_dict()
-    assert set(values) == {field.name for field in dataclasses.fields(config)}
+    assert set(values) == {field.name for field in dataclasses.fields(config)} - {"encoder_layers"}
     assert AgentConfig.from_dict(values) == config
     assert AgentConfig.from_dict(json.loads(json.dumps(values, allow_nan=False))) == config
+
+
+def test_layers_are_in_files_only_where_they_are_used() -> None:
+    assert "encoder_layers" not in AgentConfig().to_dict()
+    config = AgentConfig(encoder_layers=[64, 32])  # type: ignore[arg-type]
+    assert config.encoder_layers == (64, 32)
+    assert config.to_dict()["encoder_layers"] == [64, 32]
+    assert AgentConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert AgentConfig(encoder_layers=()).to_dict()["encoder_layers"] == []
 
 
 def test_unknown_fields_are_refused_and_missing_ones_take_their_defaults() -> None:

@@ -3,13 +3,21 @@
 import importlib.util
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from pixelq.agents import DQN, AgentConfig, preset
+from pixelq.agents.sharing import export_onnx
+from pixelq.envs import make_vec
+from tests.support.cases import representative
 from tests.support.runs import Harness
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "docs" / "examples").glob("*.py"))
+PLAY_ONNX = Path(__file__).parents[2] / "docs" / "examples" / "play_onnx.py"
+"""Example that needs a file, which another test makes."""
+EXAMPLES = sorted(set(PLAY_ONNX.parent.glob("*.py")) - {PLAY_ONNX})
 MINIMAL = Path(__file__).parents[2] / "docs" / "minimal.py"
 MOST_LINES = 40
 STAND_INS = Path(__file__).parents[1] / "support" / "stand_ins"
@@ -19,6 +27,14 @@ STAND_INS = Path(__file__).parents[1] / "support" / "stand_ins"
 def needed(example: Path) -> list[str]:
     """The modules of an example that are no part of every installation."""
     return re.findall(r"^# needs (\w+)", example.read_text(), re.MULTILINE)
+
+
+def export_policy(folder: Path, config: AgentConfig) -> None:
+    """Writes the file that an example plays from."""
+    envs = make_vec("CartPole-v1", num_envs=1)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
+    agent.env_id = "CartPole-v1"
+    export_onnx(agent, folder / "policy.onnx")
 
 
 def run(harness: Harness, example: Path, folder: Path) -> None:
@@ -63,3 +79,12 @@ def test_the_minimal_loop_runs_and_is_short(tmp_path: Path, harness: Harness) ->
 def test_the_minimal_loop_learns_catch(tmp_path: Path, harness: Harness) -> None:
     done = harness.start(["script", str(MINIMAL), str(tmp_path)]).wait(120.0)
     assert float(done.out.split()[-1]) > 0.9, done.err  # the optimum is 1
+
+
+@pytest.mark.parametrize("name", representative(["classic", "quick_recurrent"], {"quick_recurrent"}))
+def test_an_onnx_file_is_played_without_torch(name: str, tmp_path: Path) -> None:
+    """In a process of its own, as that of the other examples has loaded PyTorch."""
+    export_policy(tmp_path, preset(name))
+    assert len(PLAY_ONNX.read_text().splitlines()) <= 30
+    done = subprocess.run([sys.executable, PLAY_ONNX], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert re.fullmatch(r"return (\d+) in \1 steps; PyTorch was not loaded\n", done.stdout), done.stderr

@@ -584,7 +584,7 @@ def test_the_settings_of_a_preset_are_shown() -> None:
     lines = pixelq("presets", "per").out.splitlines()
     assert lines[0] == "per, protocol nature"
     shown = dict(line.split() for line in lines[-len(dataclasses.fields(AgentConfig)) :])
-    assert shown == {name: str(value) for name, value in preset("per").to_dict().items()}
+    assert shown == {name: str(value) for name, value in vars(preset("per")).items()}
     assert main(["presets", "pre"]) == 2
 
 
