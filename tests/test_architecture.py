@@ -37,8 +37,9 @@ TABLE = {
     "kinds": "config storage dqn pqn",
     "insight": "errors acting evaluation networks envs",
     "results": "errors config storage runs evaluation envs",
+    "distributed": "errors config storage acting experience runs results training envs",
     "report": "errors config storage acting runs evaluation insight results networks envs",
-    "agents": "errors config acting experience learning evaluation agent training dqn pqn kinds",
+    "agents": "errors config acting experience learning evaluation agent training distributed dqn pqn kinds",
 }
 """Rooms that each room may import, besides itself; `agents` is the public face, agents/__init__.py."""
 TABLE["scripts"] = " ".join(TABLE)
