@@ -81,8 +81,11 @@ def _last(run: Run, last: MeanReturn) -> dict[str, Any]:
 
 def _over_seeds(runs: Sequence[Path]) -> dict[str, Any]:
     """Return what the runs say together, by their last evaluations."""
-    groups = read_groups(runs)
-    agents = []
+    agents = list[dict[str, Any]]()
+    try:
+        groups = read_groups(runs)
+    except InvalidRun:  # cells whose settings differ in their speed alone
+        return {"agents": agents, "over_games": {}}
     for group in groups:
         score = score_of_group(group)
         if score is not None:
