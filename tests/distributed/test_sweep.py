@@ -182,8 +182,8 @@ def test_a_sweep_is_extended_but_not_changed(tmp_path: Path, quick: pytest.Monke
     began = {path.stem: len(path.read_text()) for path in tries.glob("*.tries")}
     assert began == {
         **{f"{CATCH}{seed}": 1 for seed in (0, 1)},  # left out, and kept
-        **{f"CartPole-v1-classic-seed{seed}": 1 for seed in (0, 1, 2)},  # whose n_step is 1
-        **{f"CartPole-v1-classic-n_step=3-seed{seed}": 1 for seed in (1, 2)},
+        **{f"CartPole-v1-classic-seed{seed}": 1 for seed in (0, 1, 2)},  # whose n_step is 3
+        **{f"CartPole-v1-classic-n_step=1-seed{seed}": 1 for seed in (1, 2)},
     }
     assert len(sweep_status(tmp_path / "sweep")) == 4
     before = figures(tmp_path / "sweep")

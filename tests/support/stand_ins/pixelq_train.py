@@ -6,6 +6,7 @@ holds JSON: `seconds` of a step, and under `fails` how often the runs of some na
 
 import csv
 import fcntl
+import itertools
 import json
 import os
 import signal
@@ -29,7 +30,7 @@ def replace(path: Path, text: str) -> None:
 
 def main() -> int:
     words = sys.argv[2:]
-    flags = dict(zip(words, words[1:], strict=False))
+    flags = dict(itertools.pairwise(words))
     out, steps, seed = Path(flags["--out"]), int(flags["--steps"]), int(flags["--seed"])
     options = json.loads(os.environ.get("STAND_IN", "{}"))
     out.mkdir(parents=True, exist_ok=True)
