@@ -17,6 +17,7 @@ from pixelq.agents.errors import (
     InvalidCheckpoint,
     InvalidConfig,
     InvalidRun,
+    InvalidSpec,
     MissingExtra,
     RunFailed,
     RunUnwritable,
@@ -27,6 +28,8 @@ from pixelq.agents.errors import (
 if TYPE_CHECKING:
     from pixelq.agents.acting.policy import Policy
     from pixelq.agents.agent import Agent
+    from pixelq.agents.distributed.folder import sweep_status
+    from pixelq.agents.distributed.sweep import LaunchOptions, sweep
     from pixelq.agents.dqn import DQN
     from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
     from pixelq.agents.experience.batches import Batch
@@ -57,6 +60,8 @@ __all__ = [
     "InvalidCheckpoint",
     "InvalidConfig",
     "InvalidRun",
+    "InvalidSpec",
+    "LaunchOptions",
     "Linear",
     "MissingExtra",
     "MlflowTracker",
@@ -82,6 +87,8 @@ __all__ = [
     "register_encoder",
     "register_head",
     "register_target",
+    "sweep",
+    "sweep_status",
 ]
 
 __version__ = version("pixelq")
@@ -92,6 +99,7 @@ _IMPORTED_LATE = {
     "Callback": "training.callbacks",
     "DQN": "dqn",
     "Evaluation": "evaluation.evaluate",
+    "LaunchOptions": "distributed.sweep",
     "MlflowTracker": "training.trackers.mlflow_tracker",
     "PQN": "pqn",
     "Policy": "acting.policy",
@@ -106,6 +114,8 @@ _IMPORTED_LATE = {
     "WandbTracker": "training.trackers.wandb_tracker",
     "evaluate": "evaluation.evaluate",
     "load": "kinds",
+    "sweep": "distributed.sweep",
+    "sweep_status": "distributed.folder",
 }
 """Module of each name that needs PyTorch; the imports above tell type checkers the same."""
 

@@ -69,6 +69,10 @@ class InvalidRun(UserError):
     """A run folder that cannot be used."""
 
 
+class InvalidSpec(UserError):
+    """A specification of a sweep that is no such, or that does not fit what the sweep has begun."""
+
+
 class InvalidScores(UserError):
     """Scores that the statistics are not made for."""
 

@@ -142,21 +142,35 @@ def take_env_kwargs(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]
     Raises:
         UserError: If a key is no name or stands there twice, or a value is missing.
     """
+    return take_values(arguments, "--env-kwargs", "size 5")
+
+
+def take_values(arguments: Sequence[str], beginning: str, example: str) -> tuple[list[str], dict[str, Any]]:
+    """Return the arguments without `BEGINNING.KEY VALUE`, and the values by key, as `take_env_kwargs` does.
+
+    Args:
+        arguments: The command line.
+        beginning: Beginning of the flags.
+        example: A key and a value, for messages.
+
+    Raises:
+        UserError: See `take_env_kwargs`.
+    """
     rest, values, waiting = list[str](), dict[str, Any](), list(reversed(arguments))
     while waiting:
         argument = waiting.pop()
         flag, equals, value = argument.partition("=")
-        beginning, _, key = flag.replace("_", "-").partition(".")
-        if beginning != "--env-kwargs":
+        found, _, key = flag.replace("_", "-").partition(".")
+        if found != beginning:
             rest.append(argument)
             continue
         key = flag[len(beginning) + 1 :].replace("-", "_")
         if not key.isidentifier():
-            raise UserError(f"{printable(flag, 80)} must name an argument, as --env-kwargs.size 5 does")
+            raise UserError(f"{printable(flag, 80)} must name an argument, as {beginning}.{example} does")
         if key in values:
-            raise UserError(f"--env-kwargs.{key} is given twice; give it once")
+            raise UserError(f"{beginning}.{key} is given twice; give it once")
         if not equals and not waiting:
-            raise UserError(f"--env-kwargs.{key} needs a value")
+            raise UserError(f"{beginning}.{key} needs a value")
         values[key] = _value_of(value if equals else waiting.pop())
     return rest, values
 

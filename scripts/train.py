@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 
-from pixelq.agents import DQN, PQN, PRESETS, AgentConfig, Callback, InvalidCheckpoint, InvalidRun, RunUnwritable
+from pixelq.agents import DQN, PQN, AgentConfig, Callback, InvalidCheckpoint, InvalidRun, RunUnwritable
 from pixelq.agents.config.device import resolve_device
+from pixelq.agents.config.pictures import pictures_asked_for
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import RunFailed, UserError
 from pixelq.agents.evaluation.evaluate import LIMIT
@@ -180,18 +181,8 @@ def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
 
 
 def _pictures(args: TrainArgs) -> tuple[int | None, int | None]:
-    """Return how many pictures are stacked, and their size, None for the environment's own.
-
-    Outside Atari both are for those who ask: by `--frame-size`, by `--grayscale`, or by a setting of the agent that is
-    neither its default nor, for the size, the preset's.
-    """
-    usual, of_preset, is_game = AgentConfig(), PRESETS.get(args.preset, AgentConfig)(), is_atari(args.env)
-    size = args.frame_size
-    if size is None and (is_game or args.agent.frame_size not in (usual.frame_size, of_preset.frame_size)):
-        size = args.agent.frame_size
-    stack = args.agent.frame_stack
-    is_asked_for = is_game or size is not None or args.grayscale or stack != usual.frame_stack
-    return stack if is_asked_for else None, size
+    size, grayscale, is_game = args.frame_size, args.grayscale, is_atari(args.env)
+    return pictures_asked_for(args.agent, args.preset, is_game=is_game, frame_size=size, grayscale=grayscale)
 
 
 def _learn(agent: DQN | PQN, envs: Any, args: TrainArgs, callbacks: Sequence[Callback]) -> None:

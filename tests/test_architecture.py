@@ -38,8 +38,9 @@ TABLE = {
     "insight": "errors acting evaluation networks envs",
     "results": "errors config storage runs evaluation envs",
     "sharing": "errors config storage acting agent results dqn networks envs",
+    "distributed": "errors config storage acting experience runs results training envs",
     "report": "errors config storage acting runs evaluation insight results networks envs",
-    "agents": "errors config acting experience learning evaluation agent training dqn pqn kinds",
+    "agents": "errors config acting experience learning evaluation agent training distributed dqn pqn kinds",
 }
 """Rooms that each room may import, besides itself; `agents` is the public face, agents/__init__.py."""
 TABLE["scripts"] = " ".join(TABLE)

@@ -113,6 +113,16 @@ def check_memory(
         )
 
 
+def learning_bytes(observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig) -> int:
+    """Return the least number of bytes that a network and its updates take, as `check_memory` reckons them.
+
+    Args:
+        observation_shape, num_actions, config: See `make_network`.
+    """
+    weights = _count_weights(observation_shape, num_actions, config) or 0
+    return 4 * (weights * COPIES + _count_loss(observation_shape, num_actions, config))
+
+
 def _count_weights(observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig) -> int | None:
     """Return the number of a network's weights, without allocating them; None if it cannot be counted in 63 bits."""
     if is_own("encoder", config.encoder) or is_own("head", config.head):

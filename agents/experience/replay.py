@@ -441,6 +441,29 @@ def make_replay(
     return replay
 
 
+def replay_bytes(
+    observation_shape: tuple[int, ...],
+    observation_dtype: np.dtype[Any],
+    config: AgentConfig,
+    *,
+    num_envs: int,
+    frame_stack: int,
+    num_actions: int | None = None,
+) -> float:
+    """Return the bytes that `make_replay` takes, without taking them.
+
+    Args:
+        observation_shape, observation_dtype, config, num_envs, frame_stack, num_actions: See `make_replay`.
+
+    Raises:
+        InvalidConfig: If the capacity is too small.
+    """
+    sequences = None if config.lstm is None else _sequences(config, num_envs, frame_stack)
+    rows = num_envs * _time_steps(config.replay_capacity, num_envs, frame_stack, longest_return(config), sequences)
+    in_ring = row_bytes(observation_shape, observation_dtype, frame_stack) + (num_actions or 0)
+    return rows * (in_ring + IN_QUEUE + config.prioritized * IN_TREE + _state_bytes(sequences))
+
+
 def change_replay(replay: Replay, old: AgentConfig, new: AgentConfig) -> None:
     """Let a replay follow a configuration that differs from the one it was made by in changeable fields.
 

@@ -286,6 +286,23 @@ def ring_length(steps: int, frame_stack: int, is_kept: bool) -> int:
     return (2 if is_kept else 1) * steps + 1 + max(frame_stack - 1, 1)
 
 
+def rollout_bytes(
+    observation_shape: tuple[int, ...],
+    observation_dtype: np.dtype[Any],
+    config: AgentConfig,
+    *,
+    num_envs: int,
+    frame_stack: int,
+) -> int:
+    """Return the bytes that `make_rollout` takes, without taking them.
+
+    Args:
+        observation_shape, observation_dtype, config, num_envs, frame_stack: See `make_rollout`.
+    """
+    rows = num_envs * ring_length(config.rollout_length, frame_stack, config.overlap)
+    return rows * (row_bytes(observation_shape, observation_dtype, frame_stack) + VALUE)
+
+
 def check_minibatches(config: AgentConfig, num_envs: int) -> None:
     """Check that every minibatch of a rollout of N environments has a row.
 

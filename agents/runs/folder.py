@@ -71,6 +71,20 @@ def settings_at(config: Mapping[str, Any], step: int) -> dict[str, Any]:
     return settings
 
 
+def is_in_use(out: Path) -> bool:
+    """Return whether another process writes a run; what is no lock, or cannot be locked, counts as no use."""
+    lock = out / LOCK
+    if os.path.islink(lock) or not os.path.isfile(lock) or os.stat(lock).st_nlink > 1:  # locking it empties it
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
 class RunFolder:
     """The folder of one run, held by a lock that ends with its process.
 

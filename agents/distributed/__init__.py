@@ -1,0 +1,1 @@
+"""Beyond one machine: many runs, and one run of many processes."""

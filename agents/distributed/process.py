@@ -1,0 +1,227 @@
+"""One cell in a process of its own: `pixelq train`, with its cores, its log, and how it ended.
+
+Launchers call `run_cell` where the cell is to run, which may be another machine that shares the sweep's folder. Nothing
+that it leaves is executed by whoever reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pixelq.agents.distributed import bound
+from pixelq.agents.distributed.cells import Cell
+from pixelq.agents.errors import InvalidRun, printable
+from pixelq.agents.runs.folder import is_in_use
+from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
+from pixelq.agents.storage.files import read_regular, replace_file
+from pixelq.agents.storage.json_values import MOST_JSON, is_count
+from pixelq.agents.training.signals import STOPPING
+
+PROGRAM = (sys.executable, "-m", "pixelq.scripts.main")
+"""Command of `pixelq`, without its verb."""
+LOGS = "logs"
+"""Folder of a sweep with what its cells printed, and how they ended."""
+STOPPED = frozenset(code for number in STOPPING for code in (128 + number, -number))
+"""Exit codes of a run that a signal asked to stop: with a checkpoint, or before it could write one."""
+STOP = "stop"
+"""File in that folder that asks cells on other machines to stop."""
+POLL = 0.1
+"""Seconds between two looks at a process."""
+LAST_BYTES = 4096
+"""Bytes at the end of a log in which its last line is looked for."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell that is to run."""
+
+    cell: Cell
+    sweep: Path
+    """Folder of the sweep, an absolute path."""
+    folder: str = field(default_factory=os.getcwd)
+    """Folder in which the command runs, where it may find the user's modules."""
+    threads: int | None = None
+    """Threads of a new run on a CPU; None for as many as its network is worth."""
+    cores: tuple[int, ...] = ()
+    """Cores to which the process is bound; none for no bound."""
+    gpu: str | None = None
+    """GPUs that the process sees, as CUDA names them; None for those of this process."""
+
+    @property
+    def run(self) -> Path:
+        """The run folder."""
+        return self.sweep / self.cell.name
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a process ended."""
+
+    code: int
+    """Exit code, or minus the signal that killed it."""
+    said: str = ""
+    """Last line that it printed."""
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the run failed, and was not stopped by a signal that it heeds."""
+        return self.code != 0 and self.code not in STOPPED
+
+
+class StopFile:
+    """Whether the file is there that asks the cells of a sweep to stop, which is looked for once a second.
+
+    Args:
+        sweep: Folder of the sweep.
+    """
+
+    def __init__(self, sweep: Path) -> None:
+        self.path = sweep / LOGS / STOP
+        self._due = 0.0
+
+    def __call__(self) -> bool:
+        """Return whether the file was there when it was last looked for."""
+        if time.monotonic() < self._due:
+            return False
+        self._due = time.monotonic() + 1.0
+        return self.path.exists()
+
+
+def log_of(sweep: Path, name: str) -> Path:
+    """Return the file with what a cell printed."""
+    return sweep / LOGS / f"{name}.log"
+
+
+def outcome_of(sweep: Path, name: str) -> Outcome | None:
+    """Return how the last process of a cell ended; None if that is not known, or it has not."""
+    try:
+        values = json.loads(read_regular(sweep / LOGS / f"{name}.json", MOST_JSON))
+        code, said = values["code"], values["said"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    is_valid = isinstance(code, int) and not isinstance(code, bool) and isinstance(said, str)
+    return Outcome(code, said) if is_valid else None
+
+
+def run_cell(job: Job, should_stop: Callable[[], bool] = lambda: False) -> Outcome:
+    """Begin or continue a cell's run, and wait for its end.
+
+    A run that another process has not let go of yet is waited for, such as that of a sweep that was killed.
+
+    Args:
+        job: The cell.
+        should_stop: Asked several times a second; if it returns True, the run is asked to stop with a checkpoint.
+
+    Raises:
+        OSError: If the sweep's folder cannot be written.
+    """
+    while is_in_use(job.run):
+        if should_stop():
+            return Outcome(128 + signal.SIGTERM, "stopped before it began")
+        time.sleep(POLL)
+    log, ending = log_of(job.sweep, job.cell.name), job.sweep / LOGS / f"{job.cell.name}.json"
+    log.parent.mkdir(exist_ok=True)
+    ending.unlink(missing_ok=True)
+    words = job.cell.words(job.run, resume=os.path.lexists(job.run / "config.json"))
+    folder = job.folder if os.path.isdir(job.folder) else None
+    with log.open("ab") as file:
+        file.write(f"$ {shlex.join(['pixelq', *words])}\n".encode())
+        file.flush()
+        process = subprocess.Popen(
+            _bound([*PROGRAM, *words], job.cores),
+            cwd=folder,
+            env=_environment(job),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            process_group=0 if os.name == "posix" else None,  # Ctrl-C is for the sweep, which passes it on once
+        )
+    code = _wait(process, should_stop)
+    outcome = Outcome(code, _last_line(log))
+    replace_file(ending, (json.dumps(asdict(outcome)) + "\n").encode(), synced=False)
+    return outcome
+
+
+def _wait(process: subprocess.Popen[bytes], should_stop: Callable[[], bool]) -> int:
+    """Return the exit code of a process, which is asked to stop if `should_stop` says so, or this process is."""
+    asked = False
+    while True:
+        try:
+            if not asked and should_stop():
+                asked = True
+                process.terminate()
+            return process.wait(POLL)
+        except subprocess.TimeoutExpired:
+            continue
+        except BaseException:  # a signal's; the run writes its checkpoint
+            process.terminate()
+            process.wait()
+            raise
+
+
+def _environment(job: Job) -> dict[str, str]:
+    """Return the environment variables of a cell's process.
+
+    A run that goes on has the number of threads that it had, on which the rounding of sums depends.
+    """
+    found = dict(os.environ)
+    threads = _threads_of(job.run) or job.threads
+    if threads is None:
+        found.pop("OMP_NUM_THREADS", None)
+    else:
+        found["OMP_NUM_THREADS"] = str(threads)
+    if job.gpu is not None:
+        found["CUDA_VISIBLE_DEVICES"] = job.gpu
+    return found
+
+
+def _threads_of(run: Path) -> int | None:
+    """Return the number of threads that a run on a CPU has had; None if it has not begun, or is on a GPU."""
+    try:
+        hardware = read_config(run)["hardware"]
+        threads = hardware["torch_threads"] if hardware["device"] == "cpu" else None
+    except (InvalidRun, LookupError, TypeError):
+        return None
+    return threads if is_count(threads) and threads > 0 else None
+
+
+def _bound(command: Sequence[str], cores: Sequence[int]) -> list[str]:
+    """Return a command that also stops when this process dies, and runs on some cores; see `bound`."""
+    if not sys.platform.startswith("linux"):
+        return list(command)
+    program = [sys.executable, "-I", "-S", bound.__file__]
+    return [*program, str(os.getpid()), ",".join(map(str, cores)), *command]
+
+
+def _last_line(log: Path) -> str:
+    """Return the last line of a log, to be shown."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    said = next((line for line in reversed(lines) if line.strip()), "")
+    return "" if said.startswith("$ ") else printable(said, 300)
+
+
+def is_finished(run: Path, steps: int, config: dict[str, Any], step: int) -> bool:
+    """Return whether a run has nothing left to do.
+
+    Args:
+        run: Its folder.
+        steps: Agent steps that it is to take.
+        config: Contents of its config.json.
+        step: Agent steps that it has taken.
+    """
+    return (run / FINAL_EVALUATION).exists() and (step >= steps or "stopped" in config)

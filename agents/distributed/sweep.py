@@ -1,0 +1,223 @@
+"""A sweep: many runs, by one of three launchers, until each has finished or failed for good."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+from pixelq.agents.distributed.cells import cells_of
+from pixelq.agents.distributed.folder import SweepFolder
+from pixelq.agents.distributed.local import LocalLauncher
+from pixelq.agents.distributed.needs import needs_of
+from pixelq.agents.distributed.process import Job, Outcome
+from pixelq.agents.distributed.ray_launcher import RayLauncher
+from pixelq.agents.distributed.scores import write_scores
+from pixelq.agents.distributed.slurm import SlurmLauncher
+from pixelq.agents.distributed.spec import Spec, read_values, spec_of
+from pixelq.agents.distributed.states import QUEUED, RUNNING, CellState, state_of
+from pixelq.agents.errors import UserError
+from pixelq.agents.runs.progress import FAILED
+from pixelq.agents.storage.files import user_path
+from pixelq.agents.training.signals import stop_signals
+
+LauncherName = Literal["local", "ray", "slurm"]
+POLL = 0.2
+"""Seconds between two looks at what has ended."""
+REFRESH = 1.0
+"""Seconds between two reports."""
+Watch = Callable[[Sequence[CellState]], None]
+
+
+class Launcher(Protocol):
+    """Runs cells somewhere, and says which have ended."""
+
+    def submit(self, jobs: Sequence[Job]) -> list[Job]:
+        """Take the first of some cells, as many as there is room for, and return them."""
+
+    def ended(self) -> list[tuple[str, Outcome]]:
+        """Return the cells that have ended since this was asked last, and how."""
+
+    def stop(self) -> None:
+        """Ask all cells to stop with a checkpoint, and wait for them."""
+
+    def close(self) -> None:
+        """Stop what still runs, and give back what was taken."""
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """How cells are run."""
+
+    launcher: LauncherName = "local"
+    """Where they run: processes on this machine, tasks on a Ray cluster, or jobs of SLURM."""
+    jobs: int | None = None
+    """Most cells at once; None for as many as there is room for."""
+    cpus: int = 1
+    """Cores of a cell on Ray and SLURM; on this machine, cells share all."""
+    gpus: float | None = None
+    """Share of a GPU that a cell takes; None for a whole one where there are any, and on SLURM for none."""
+    ray_address: str | None = None
+    """Address of a Ray cluster; None for the one that Ray finds, or else a new one on this machine."""
+    slurm: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Parameters of the jobs, by submitit's names, such as `partition`, and `time` in minutes."""
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What has become of a sweep."""
+
+    cells: tuple[CellState, ...]
+    """How its cells stand."""
+    scores: Path
+    """The file scores.json."""
+
+    @property
+    def failed(self) -> list[CellState]:
+        """The cells that have failed for good."""
+        return [state for state in self.cells if not state.is_finished]
+
+
+def sweep(
+    spec: Spec | Mapping[str, Any] | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: LaunchOptions | None = None,
+    watch: Watch = lambda _: None,
+) -> SweepResult:
+    """Train all cells of a sweep, each in a process of its own, and write their scores.
+
+    Cells that have finished are skipped, and those that were interrupted go on from their last checkpoint. One that
+    fails is tried again `retries` times. SIGINT and SIGTERM stop all of them with a checkpoint, and then act as ever.
+
+    Args:
+        spec: What the cells are: a `Spec`, the values of one, or its file.
+        out: Folder of the sweep, in which each cell has its run folder.
+        options: How cells are run; None for processes on this machine.
+        watch: Called about once a second with how the cells stand.
+
+    Raises:
+        UserError: If the specification or the options do not fit; then nothing is written.
+        InvalidEnv: If an environment cannot be made.
+        RunFailed: If the folder or the launcher fails.
+    """
+    options = options or LaunchOptions()
+    check_options(options)
+    if not isinstance(spec, Spec):
+        spec = spec_of(spec if isinstance(spec, Mapping) else read_values(spec))
+    cells = cells_of(spec)
+    folder = SweepFolder(Path(os.path.abspath(user_path(out))))
+    try:
+        jobs = [Job(cell, folder.out) for cell in cells]
+        launcher = _launcher(jobs, options)
+        folder.begin(cells)
+    except BaseException:
+        folder.discard()
+        raise
+    try:
+        received: list[int] = []
+        running = _Sweep(folder, jobs, spec.retries, launcher, watch)
+        with stop_signals(received):
+            running.run(received)
+            if received:
+                launcher.stop()
+                running.report()
+        if received:
+            raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
+        return SweepResult(tuple(running.states.values()), write_scores(folder.out, cells))
+    finally:
+        launcher.close()
+        folder.close()
+
+
+def check_options(options: LaunchOptions) -> None:
+    """Check how cells are to be run.
+
+    Raises:
+        UserError: If an option does not fit.
+    """
+    names = get_args(LauncherName)
+    if options.launcher not in names:
+        raise UserError(f"`launcher` must be one of {', '.join(names)}, got {options.launcher!r:.80}")
+    for name in ("jobs", "cpus"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"`{name}` must be at least 1, got {value}")
+    if options.gpus is not None and not 0 <= options.gpus <= 1:
+        raise UserError(f"`gpus` must be in [0, 1], since a run learns on one GPU, got {options.gpus}")
+    if options.ray_address is not None and options.launcher != "ray":
+        raise UserError("`ray_address` is for `launcher=ray`; give that too, or leave it out")
+    if options.slurm and options.launcher != "slurm":
+        raise UserError("`slurm` is for `launcher=slurm`; give that too, or leave it out")
+
+
+def _launcher(jobs: Sequence[Job], options: LaunchOptions) -> Launcher:
+    """Return the launcher that is asked for, which has checked that it can be used."""
+    needs = needs_of(job.cell for job in jobs)
+    if options.launcher == "ray":
+        return RayLauncher(jobs, needs, options.jobs, options.cpus, options.gpus, options.ray_address)
+    if options.launcher == "slurm":
+        return SlurmLauncher(jobs, needs, options.jobs, options.cpus, options.gpus, options.slurm)
+    return LocalLauncher(jobs, needs, options.jobs, options.gpus)
+
+
+class _Sweep:
+    """What is left to do in a sweep."""
+
+    def __init__(
+        self, folder: SweepFolder, jobs: Sequence[Job], retries: int, launcher: Launcher, watch: Watch
+    ) -> None:
+        self.folder, self.retries, self.launcher, self.watch = folder, retries, launcher, watch
+        self.jobs = {job.cell.name: job for job in jobs}
+        self.running: set[str] = set()
+        self.states = {name: self._read(name) for name in self.jobs}
+        self.waiting = [job for job in jobs if not self.states[job.cell.name].is_finished]
+        self.tries = dict.fromkeys(self.jobs, 0)
+        self.last_steps = dict.fromkeys(self.jobs, -1)  # step at which each was stopped last
+        self._due = 0.0
+
+    def run(self, received: list[int]) -> None:
+        """Hand cells to the launcher until none is left, or a signal is received."""
+        self.report()
+        while (self.waiting or self.running) and not received:
+            if self.waiting:
+                taken = self.launcher.submit(self.waiting)
+                self.waiting = self.waiting[len(taken) :]
+                self.running |= {job.cell.name for job in taken}
+            for name, outcome in self.launcher.ended():
+                self.running.discard(name)
+                self._end(name, outcome)
+            if time.monotonic() >= self._due:
+                self.report()
+            time.sleep(POLL)
+        self.report()
+
+    def report(self) -> None:
+        """Tell how the cells stand."""
+        self._due = time.monotonic() + REFRESH
+        for name in self.running:
+            self.states[name] = self._read(name)
+        self.watch(list(self.states.values()))
+
+    def _end(self, name: str, outcome: Outcome) -> None:
+        """Note that a cell's process has ended; it goes on, or is tried again, if anything is left."""
+        self.states[name] = state = self._read(name)
+        if state.is_finished:
+            return
+        has_moved, self.last_steps[name] = state.step > self.last_steps[name], state.step
+        if outcome.is_failure or outcome.code == 0 or not has_moved:
+            self.tries[name] += 1
+            problem = outcome.said or f"exit code {outcome.code}"
+            self.states[name] = dataclasses.replace(state, state=FAILED, tries=self.tries[name], problem=problem)
+        if self.tries[name] <= self.retries:
+            self.waiting.append(self.jobs[name])
+
+    def _read(self, name: str) -> CellState:
+        state = state_of(self.folder.out, name, self.jobs[name].cell.steps)
+        if name in self.running and state.state not in RUNNING and not state.is_finished:
+            state = dataclasses.replace(state, state=QUEUED, problem=None)
+        return state

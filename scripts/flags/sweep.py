@@ -1,0 +1,92 @@
+"""The flags of `pixelq sweep`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.constructors import PrimitiveConstructorSpec
+
+from pixelq.agents.errors import UserError
+from pixelq.agents.storage.files import user_path
+from pixelq.scripts.command_line import check_least, parse, take_values
+
+SlurmParameters = Annotated[
+    dict[str, Any],
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="VALUE",
+        instance_from_str=lambda words: {},
+        is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda value: [str(value)],
+    ),
+    tyro.conf.arg(name="slurm.KEY"),
+]
+"""Type of the field for `--slurm.KEY VALUE`, which `take_values` reads."""
+
+
+@dataclass(frozen=True)
+class SweepArgs:
+    """Train many runs: environments × presets × seeds × settings, each in a folder of its own under --out.
+
+    SPEC.toml has the lists envs (atari5, atari26 and atari57 stand for their games), presets and seeds; steps; under
+    [agent] fields of the agent with a value or a list of them; and other flags of train, such as num_envs. Started
+    again, a sweep skips what has finished, goes on with the rest, and takes up what was added to SPEC.toml.
+    """
+
+    spec: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SPEC.toml", help_behavior_hint="(required)")
+    ] = ()
+    """File that says what to train; none with --status."""
+    out: Path | None = None
+    """Folder of the sweep; required without --status."""
+    status: Path | None = None
+    """Show instead how the sweep in a folder stands, which may run anywhere; nothing is started or written."""
+    launcher: Literal["local", "ray", "slurm"] = "local"
+    """Where runs are trained: on this machine, as tasks of a Ray cluster, or as jobs of SLURM."""
+    jobs: int | None = None
+    """Most runs at once; None for as many as there is room for: one per core, or one per share of a GPU, if there is
+    memory."""
+    cpus: int = 1
+    """Cores of a run on Ray and SLURM; on this machine, runs share all cores."""
+    gpus: float | None = None
+    """Share of a GPU, in [0, 1], that a run takes; None for a whole one where there is one, and on SLURM for none."""
+    ray_address: str | None = None
+    """HOST:PORT or ray://HOST:PORT of a Ray cluster; None for the one that runs here, or else a new one."""
+    slurm: SlurmParameters = field(default_factory=dict)
+    """Parameter KEY of the jobs, by its name in submitit: partition, time (minutes), mem, qos, account, ...; may be
+    repeated."""
+    report: bool = True
+    """Write report.html at the end, where the extra report is installed."""
+    json: bool = False
+    """With --status, print JSON instead of a table."""
+
+    @property
+    def spec_file(self) -> Path:
+        """The specification."""
+        return self.spec[0]
+
+
+def read(arguments: Sequence[str]) -> SweepArgs:
+    """Return the flags of a command line.
+
+    Raises:
+        UserError: If they do not fit.
+    """
+    arguments, slurm = take_values(arguments, "--slurm", "partition gpu")
+    args = replace(parse(SweepArgs, "sweep", arguments), slurm=slurm)
+    if args.status is not None:
+        if replace(args, status=None, json=False) != SweepArgs():
+            raise UserError("--status starts nothing; give no other flag with it than --json")
+        return replace(args, status=user_path(args.status))
+    if len(args.spec) != 1:
+        raise UserError(f"one SPEC.toml must be given, got {len(args.spec)}; or --status DIR to see how a sweep stands")
+    if args.out is None:
+        raise UserError("--out is missing; give the folder of the sweep")
+    if args.json:
+        raise UserError("--json is for --status; give that too, or leave it out")
+    check_least(("--jobs", args.jobs, 1), ("--cpus", args.cpus, 1))
+    return replace(args, out=user_path(args.out))
