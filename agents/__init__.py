@@ -27,6 +27,7 @@ from pixelq.agents.errors import (
 if TYPE_CHECKING:
     from pixelq.agents.acting.policy import Policy
     from pixelq.agents.agent import Agent
+    from pixelq.agents.distributed.actor_envs import ActorEnvs
     from pixelq.agents.dqn import DQN
     from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
     from pixelq.agents.experience.batches import Batch
@@ -45,6 +46,7 @@ __all__ = [
     "DQN",
     "PQN",
     "PRESETS",
+    "ActorEnvs",
     "Agent",
     "AgentConfig",
     "Batch",
@@ -87,6 +89,7 @@ __all__ = [
 __version__ = version("pixelq")
 
 _IMPORTED_LATE = {
+    "ActorEnvs": "distributed.actor_envs",
     "Agent": "agent",
     "Batch": "experience.batches",
     "Callback": "training.callbacks",

@@ -35,10 +35,11 @@ TABLE = {
     "dqn": "experience learning trainable",
     "pqn": "experience learning trainable",
     "kinds": "config storage dqn pqn",
+    "distributed": "errors config storage agent acting experience learning evaluation runs training envs networks",
     "insight": "errors acting evaluation networks envs",
     "results": "errors config storage runs evaluation envs",
     "report": "errors config storage acting runs evaluation insight results networks envs",
-    "agents": "errors config acting experience learning evaluation agent training dqn pqn kinds",
+    "agents": "errors config acting experience learning evaluation agent training dqn pqn kinds distributed",
 }
 """Rooms that each room may import, besides itself; `agents` is the public face, agents/__init__.py."""
 TABLE["scripts"] = " ".join(TABLE)
