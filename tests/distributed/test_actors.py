@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from pixelq.agents import DQN, PQN, AgentConfig, RunFailed, load
 from pixelq.agents.config.at_step import epsilon_ladder
-from pixelq.agents.distributed.actor import Actor, Plan
 from pixelq.agents.kinds import kind_of
 from pixelq.envs import make_vec
 from tests.support.cases import examples
@@ -47,13 +46,12 @@ def made(config: AgentConfig, envs: Any, seed: int = 5) -> DQN | PQN:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_one_synchronous_actor_is_training_without_actors(name: str) -> None:
     """The same rows, draws and weights, number for number."""
-    agents = []
-    for envs in (make_vec("pixelq/Catch-v0", 4, 7), DirectEnvs("pixelq/Catch-v0", 4, 7, block=1, ahead=0)):
-        agents.append(made(CONFIGS[name], envs).learn(envs, 300))
-    local, remote = agents
+    both = make_vec("pixelq/Catch-v0", 4, 7), DirectEnvs("pixelq/Catch-v0", 4, 7, block=1, ahead=0)
+    local, remote = (made(CONFIGS[name], envs).learn(envs, 300) for envs in both)
     assert (local.step, local.updates, local.episodes) == (remote.step, remote.updates, remote.episodes)
     assert local.updates > 40
-    assert local.replay is not None and remote.replay is not None
+    assert local.replay is not None
+    assert remote.replay is not None
     assert remote.replay.time >= local.replay.time
     ours, theirs = local.replay.ring.read(0, 60), remote.replay.ring.read(0, 60)
     for field in ours:
@@ -76,6 +74,7 @@ def test_one_actor_plays_atari_as_the_loop_does() -> None:
         assert torch.equal(rings[0][field], rings[1][field]), field
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of those who die, and that nothing is learned
 @settings(max_examples=examples(60), deadline=None)
 @given(
     sizes=st.tuples(st.integers(1, 3), st.integers(0, 4), st.integers(1, 6), st.integers(0, 2)),
@@ -114,12 +113,12 @@ def test_the_replay_holds_what_actors_played_whatever_dies(
                 assert abs(float(rows["reward"][time, env])) == 1
 
 
+@pytest.mark.filterwarnings("ignore:actor . has died")
 def test_a_dead_actor_is_replaced_and_everything_else_goes_on(tmp_path: Path) -> None:
     envs = DirectEnvs(
         "pixelq/Catch-v0", 4, 1, actors=2, block=4, ahead=1, engine=DirectEngine(lambda call: call in (9, 20))
     )
-    with pytest.warns(UserWarning) if False else pytest.MonkeyPatch.context():
-        agent = made(TINY, envs).learn(envs, 400, tmp_path / "run", log_every=50)
+    agent = made(TINY, envs).learn(envs, 400, tmp_path / "run", log_every=50)
     rows = table(tmp_path / "run" / "metrics.csv")
     assert rows[-1]["actor_restarts"] == 2
     assert len(envs._engine.actors) == 4  # type: ignore[attr-defined]
@@ -135,6 +134,7 @@ def test_a_dead_actor_is_replaced_and_everything_else_goes_on(tmp_path: Path) ->
     assert json.loads((tmp_path / "run" / "config.json").read_text())["actors"] == 2
 
 
+@pytest.mark.filterwarnings("ignore:actor . has died")
 def test_an_actor_that_dies_again_and_again_ends_the_training(tmp_path: Path) -> None:
     envs = DirectEnvs("pixelq/Catch-v0", 2, 1, engine=DirectEngine(lambda call: call > 5))
     with pytest.raises(RunFailed, match="actor 0 has died 3 times before it played a block"):
@@ -165,6 +165,7 @@ def test_a_run_is_resumed_with_other_actors_and_without(tmp_path: Path) -> None:
     assert steps_taken == sorted(steps_taken)
 
 
+@pytest.mark.filterwarnings("ignore:nothing is learned")
 @pytest.mark.parametrize("actors", [1, 2, 5])
 def test_the_ladder_of_epsilon_is_over_the_environments_of_all_actors(actors: int) -> None:
     config = dataclasses.replace(TINY, epsilon_ladder=True)
@@ -183,13 +184,3 @@ def test_actors_follow_settings_that_a_callback_changes() -> None:
     agent.replace(epsilon_start=0.25, epsilon_end=0.25)
     agent.learn(envs, 50)
     assert engine.actors[-1].actor.policy.epsilon == 0.25
-
-
-def test_a_block_takes_little_more_than_its_rows() -> None:
-    envs = make_vec("ALE/Pong-v5", 1, 0)
-    agent = made(dataclasses.replace(TINY, frame_stack=4), envs)
-    direct = DirectEnvs("ALE/Pong-v5", 2, 0, actors=1)
-    assert isinstance(Actor, type) and isinstance(Plan, type)
-    agent.learn(direct, 64)
-    block = direct._engine.actors[0].actor.policy  # type: ignore[attr-defined]
-    assert block is not None
