@@ -28,6 +28,7 @@ from pixelq.agents.errors import (
 if TYPE_CHECKING:
     from pixelq.agents.acting.policy import Policy
     from pixelq.agents.agent import Agent
+    from pixelq.agents.distributed.actor_envs import ActorEnvs
     from pixelq.agents.distributed.folder import sweep_status
     from pixelq.agents.distributed.sweep import LaunchOptions, sweep
     from pixelq.agents.dqn import DQN
@@ -48,6 +49,7 @@ __all__ = [
     "DQN",
     "PQN",
     "PRESETS",
+    "ActorEnvs",
     "Agent",
     "AgentConfig",
     "Batch",
@@ -94,6 +96,7 @@ __all__ = [
 __version__ = version("pixelq")
 
 _IMPORTED_LATE = {
+    "ActorEnvs": "distributed.actor_envs",
     "Agent": "agent",
     "Batch": "experience.batches",
     "Callback": "training.callbacks",

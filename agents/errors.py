@@ -90,6 +90,10 @@ class TrainingDiverged(RunFailed):
     """The loss or a weight is no longer finite; the message names the step."""
 
 
+class ActorLost(RunFailed):
+    """An actor, or its node, has died; the training starts it anew unless it dies again before it plays."""
+
+
 class CallbackFailed(RunFailed):
     """A callback raised an error, from which this one comes.
 

@@ -8,15 +8,16 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pixelq.agents import DQN, PQN, AgentConfig, Callback, InvalidCheckpoint, InvalidRun, RunUnwritable
+from pixelq.agents import DQN, PQN, ActorEnvs, AgentConfig, Callback, InvalidCheckpoint, InvalidRun, RunUnwritable
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.pictures import pictures_asked_for
 from pixelq.agents.config.seeds import derived_seed
@@ -92,7 +93,7 @@ def _start(args: TrainArgs, callbacks: Sequence[Callback]) -> None:
     name = f"{short_name(args.env)}-{args.preset}-seed{args.seed}-{datetime.now():%Y%m%d-%H%M%S}"
     with _new_folder(name) if args.out is None else nullcontext(args.out) as out:
         args = dataclasses.replace(args, out=out)
-        envs = _make_envs(args, args.num_envs, args.seed)
+        envs = _training_envs(args, args.seed)
         space, actions = envs.single_observation_space, envs.single_action_space
         agent = kind_of(args.agent)(space, actions, args.agent, device=args.device, seed=args.seed)
         _learn(agent, envs, args, callbacks)
@@ -158,13 +159,21 @@ def _resume(args: TrainArgs, callbacks: Sequence[Callback]) -> None:
             f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps, or evaluate it"
         )
     say_untracked(args.out, args.track)
-    envs = _make_envs(args, args.num_envs, derived_seed(args.seed, "resumed training", agent.step))
+    envs = _training_envs(args, derived_seed(args.seed, "resumed training", agent.step))
     _learn(agent, envs, args, callbacks)
 
 
-def _make_envs(args: TrainArgs, num_envs: int, seed: int) -> Any:
+def _training_envs(args: TrainArgs, seed: int) -> Any:
+    if args.actors is None:
+        return _make_envs(args, args.num_envs, seed)
+    own, gpus = args.actors, args.actor_gpus
+    kind = partial(ActorEnvs, actors=own, address=args.ray_address, gpus=gpus, modules=args.modules)
+    return _make_envs(args, args.num_envs, seed, kind)
+
+
+def _make_envs(args: TrainArgs, num_envs: int, seed: int, make: Callable[..., Any] = make_vec) -> Any:
     stack, size = _pictures(args)
-    return make_vec(
+    return make(
         args.env,
         num_envs,
         seed,
@@ -210,6 +219,8 @@ def _learn(agent: DQN | PQN, envs: Any, args: TrainArgs, callbacks: Sequence[Cal
             **({} if args.max_episode_steps is None else {"max_episode_steps": args.max_episode_steps}),
         },
     )
+    if args.actors is not None:
+        envs.close()  # the evaluation needs no cluster
     try:
         result = evaluate_saved(args)
         curve = plot_run(args.out)

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-PURPOSES = ("training", "resumed training", "choice of the best", "evaluation")
+PURPOSES = ("training", "resumed training", "choice of the best", "evaluation", "actor")
 Purpose = Literal["resumed training", "choice of the best", "evaluation"]
 
 
@@ -44,3 +44,16 @@ def derived_seed(seed: int, purpose: Purpose, part: int = 0) -> int:
         part: Number that tells several sets of environments for one purpose apart.
     """
     return int(np.random.SeedSequence([seed, PURPOSES.index(purpose), part]).generate_state(1, np.uint32)[0])
+
+
+def actor_seed(seed: int, actor: int, starts: int, step: int) -> int:
+    """Return the seed of an actor's environments, or of its exploration, which no other actor has.
+
+    Args:
+        seed: Seed of the environments or of the agent.
+        actor: Number of the actor.
+        starts: How often the actor has been started before.
+        step: Agent step at which the training began or was resumed.
+    """
+    words = np.random.SeedSequence([seed, PURPOSES.index("actor"), actor, starts, step])
+    return int(words.generate_state(1, np.uint32)[0])

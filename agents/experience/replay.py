@@ -250,6 +250,11 @@ class Replay:
         nothing = np.zeros(self.num_envs)
         self.complete(nothing, nothing, nothing.astype(bool), nothing.astype(bool))
 
+    def abandon(self, envs: NDArray[np.bool_]) -> None:
+        """See `Store`; an episode that has just terminated keeps its discount of 0."""
+        self.ring.truncate_last(envs)
+        self._is_final = self._is_final | envs
+
     def _offer(self, time: int) -> None:
         """Give the rows of a time step, whose windows are now complete, to the sampler."""
         if time >= 0:

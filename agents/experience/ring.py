@@ -174,6 +174,13 @@ class Ring:
         self.is_start[self.time % self.length] = is_start
         self.time += 1
 
+    def truncate_last(self, envs: NDArray[np.bool_]) -> None:
+        """Mark the newest complete rows of some environments, bool [N], as truncated; nothing if there are none."""
+        if self.time > 0:
+            newest = (self.time - 1) % self.length * self.num_envs
+            rows = torch.from_numpy(newest + np.flatnonzero(envs)).to(self.device)
+            self.truncated[rows] = True
+
     def starts(self, begin: int, end: int) -> NDArray[np.int64]:
         """Return the rows of the time steps [begin, end) where a transition may start, in the order of writing."""
         slots = np.arange(begin, end) % self.length

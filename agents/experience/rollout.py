@@ -169,6 +169,11 @@ class Rollout:
         self.start, self._shown = self.time, None
         self._age[:], self._is_final[:] = 0, False
 
+    def abandon(self, envs: NDArray[np.bool_]) -> None:
+        """See `Store`."""
+        self.ring.truncate_last(envs)
+        self._is_final = self._is_final | envs
+
     def begin(self) -> None:
         """Begin the next rollout with the newest row."""
         self.start = self.time

@@ -49,6 +49,12 @@ class Store(Protocol):
     def cut(self, obs: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
         """Note that the environments were reset from outside, after they showed observations [N, *observation]."""
 
+    def abandon(self, envs: NDArray[np.bool_]) -> None:
+        """Cut the episodes of some environments, bool [N], off at the observations of the last `observe`.
+
+        No transition starts there, whatever `complete` says.
+        """
+
     def state(self) -> dict[str, Tensor]:
         """Return the state that `load_state` restores; the rows of the ring are not part of it."""
 

@@ -30,6 +30,10 @@ TAGS = {
         "frames": "time/frames",
         "episodes": "time/episodes",
         "restarts": "time/restarts",
+        "samples_per_insert": "actors/samples_per_insert",
+        "blocks_in_flight": "actors/blocks_in_flight",
+        "weights_lag": "actors/weights_lag",
+        "actor_restarts": "actors/restarts",
     },
     "evaluations": {
         "mean": "eval/mean_reward",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,7 @@ from pixelq.agents.runs.event_file import TAGS, EventFile, has_tensorboard
 from pixelq.agents.runs.progress import PROGRESS
 from pixelq.agents.runs.replay_files import FOLDER
 from pixelq.agents.runs.tables import (
-    EVALUATIONS,
     FINAL_EVALUATION,
-    METRICS,
     TABLES,
     append_row,
     read_config,
@@ -108,6 +106,7 @@ class RunFolder:
         self._description: dict[str, Any] = {}  # contents of config.json now
         self.evaluations: list[dict[str, str]] = []
         self.tensorboard: EventFile | None = None
+        self._columns: dict[str, list[str]] = {}  # of the tables
         self._new = [path for path in (out, *out.parents) if not os.path.exists(path)]  # innermost first
         try:
             self._check_has_no_links()
@@ -193,10 +192,15 @@ class RunFolder:
                         f"{name} must be {own[name]!r:.80} as in the run in {self.out}, got {new[name]!r:.80}"
                     )
 
-    def begin(self, description: Mapping[str, Any], step: int) -> None:
+    def begin(self, description: Mapping[str, Any], step: int, metrics: Sequence[str] = ()) -> None:
         """Write config.json, cut the tables off after a step, open an event file, and remove the final evaluation.
 
         Without TensorBoard there is no event file.
+
+        Args:
+            description: Contents of config.json.
+            step: The step.
+            metrics: Further columns of metrics.csv.
 
         Raises:
             InvalidRun: If a table is damaged.
@@ -207,7 +211,9 @@ class RunFolder:
         self._description = {name: description[name] for name in description if name != CHANGES}
         self.describe(**({CHANGES: changes} if changes else {}))
         for name, columns in TABLES.items():
-            start_table(self.out / f"{name}.csv", columns, step if self.config else 0)  # {} for a new run
+            more = metrics if name == "metrics" else ()
+            path, last_step = self.out / f"{name}.csv", step if self.config else 0  # {} for a new run
+            self._columns[name] = start_table(path, [*columns, *more], last_step)
         (self.out / FINAL_EVALUATION).unlink(missing_ok=True)
         self.evaluations = read_run(self.out).evaluations
         if has_tensorboard():
@@ -251,15 +257,15 @@ class RunFolder:
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:
         """Append a row to metrics.csv and its scalars to the event file."""
-        self._append("metrics", METRICS, row)
+        self._append("metrics", row)
 
     def add_evaluation(self, row: Mapping[str, Any]) -> None:
         """Append a row to evaluations.csv and its scalars to the event file."""
-        self.evaluations.append(self._append("evaluations", EVALUATIONS, row))
+        self.evaluations.append(self._append("evaluations", row))
 
-    def _append(self, name: str, columns: list[str], row: Mapping[str, Any]) -> dict[str, str]:
+    def _append(self, name: str, row: Mapping[str, Any]) -> dict[str, str]:
         self.check_lock()
-        cells = append_row(self.out / f"{name}.csv", columns, row)
+        cells = append_row(self.out / f"{name}.csv", self._columns[name], row)
         for key, tag in TAGS[name].items():
             if self.tensorboard is not None and row.get(key) is not None:
                 self.tensorboard.scalar(tag, row[key], row["step"])

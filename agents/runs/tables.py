@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,20 +97,20 @@ def read_config(run: Path) -> dict[str, Any]:
         ) from error
 
 
-def append_row(path: Path, columns: list[str], row: Mapping[str, Any]) -> dict[str, str]:
+def append_row(path: Path, columns: Sequence[str], row: Mapping[str, Any]) -> dict[str, str]:
     """Append a row to a table, and return its cells by column.
 
     Raises:
         OSError: If it cannot be written.
     """
-    cells = [_cell(row[column]) for column in columns]
+    cells = [_cell(row.get(column)) for column in columns]
     with open_to_append(path) as file:
         csv.writer(file, lineterminator="\n").writerow(cells)
     return dict(zip(columns, cells, strict=True))
 
 
-def start_table(path: Path, columns: list[str], last_step: int) -> None:
-    """Write a table's header, or cut an existing table off after a step that is not 0.
+def start_table(path: Path, columns: Sequence[str], last_step: int) -> list[str]:
+    """Write a table's header, or cut an existing table off after a step that is not 0, and return its columns.
 
     Columns that an earlier version did not have are left empty.
 
@@ -119,11 +119,12 @@ def start_table(path: Path, columns: list[str], last_step: int) -> None:
     """
     if last_step == 0:
         replace_file(path, (",".join(columns) + "\n").encode())
-        return
+        return [*columns]
     header, lines = _whole_lines(path)
-    missing = columns[header.count(",") + 1 :]
+    missing = [column for column in columns if column not in header.split(",")]
     kept = [line + "," * len(missing) for line in lines if int(line.split(",")[0]) <= last_step]
     replace_file(path, ("\n".join([",".join([header, *missing]), *kept]) + "\n").encode())
+    return [*header.split(","), *missing]
 
 
 def last_row(path: Path) -> dict[str, str]:

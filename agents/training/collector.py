@@ -7,7 +7,7 @@ import re
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -145,11 +145,16 @@ class Restarts:
                 finite or a mask that cannot be used.
         """
         able = restartable(envs)
-        if self.count > 0 or able is None or isinstance(error, NotFinite | InvalidMask):
+        self.note(error, is_able=able is not None)
+        assert able is not None
+        return able.restart()
+
+    def note(self, error: EnvironmentFailed, *, is_able: bool = True) -> None:
+        """Note that failed environments are about to be created again, if they can be; errors as in `restart`."""
+        if self.count > 0 or not is_able or isinstance(error, NotFinite | InvalidMask):
             raise EnvironmentFailed(f"{error}, at step {self.agent.step:,}{self.kept()}") from error
         self.count += 1
         self.warn(f"{error}, at step {self.agent.step:,}; the environments are created again, once")
-        return able.restart()
 
 
 class Collector:
@@ -172,6 +177,9 @@ class Collector:
         obs: Observations [N, *observation] that the environments show; None before `start`.
         masks: Which actions they allow there, bool [N, A]; None in environments without action masks.
     """
+
+    columns: ClassVar[tuple[str, ...]] = ()
+    """Columns of metrics.csv that only this kind of collector has, as `metrics` returns them."""
 
     def __init__(self, agent: Agent, envs: VectorEnv, replay: Store, interval: Interval, restarts: Restarts) -> None:
         self.agent, self.envs, self.replay, self.interval, self.restarts = agent, envs, replay, interval, restarts
@@ -270,6 +278,13 @@ class Collector:
             if self.obs is not None:
                 self.replay.cut(self.obs, self.masks)
 
+    def end(self) -> None:
+        """Do what is due when a training has ended well: nothing, the environments stand where they are."""
+
+    def metrics(self) -> dict[str, float]:
+        """Return the values of `columns` for the interval so far."""
+        return {}
+
     def state(self) -> State:
         """Return what `load_state` and `restore_envs` restore."""
         values, arrays = self.standing()
@@ -351,6 +366,24 @@ class Collector:
         self._reset()
         if self.memory is not None:
             self.memory.restart()
+
+
+@runtime_checkable
+class PlayedElsewhere(Protocol):
+    """Environments that are played elsewhere than in the loop, and so have a collector of their own."""
+
+    def make_collector(
+        self, agent: Agent, replay: Store, interval: Interval, restarts: Restarts, received: list[int]
+    ) -> Collector:
+        """Return the collector; `received` has the signals that ask the run to stop."""
+
+    def description(self) -> dict[str, Any]:
+        """Return further entries of config.json."""
+
+
+def played_elsewhere(envs: object) -> PlayedElsewhere | None:
+    """Return the environments if their class has these methods, otherwise None."""
+    return cast(PlayedElsewhere, envs) if issubclass(type(envs), PlayedElsewhere) else None
 
 
 def _are_same(one: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -62,6 +62,16 @@ class Episodes:
         self.done[:] = False
         self.returns[:], self.lengths[:] = 0.0, 0
 
+    def leave_out(self, envs: NDArray[np.bool_], done: NDArray[np.bool_]) -> None:
+        """Forget the episodes of some environments, bool [N], in which there was no step.
+
+        Args:
+            envs: The environments.
+            done: Whether there is no step in the next row either, bool [N].
+        """
+        self.returns[envs], self.lengths[envs] = 0.0, 0
+        self.done = np.where(envs, done, self.done)
+
     def _fields(self) -> dict[str, NDArray[Any]]:
         return {"done": self.done, "running_return": self.returns, "running_length": self.lengths}
 

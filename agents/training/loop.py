@@ -28,7 +28,7 @@ from pixelq.agents.storage.environments import ARGUMENTS
 from pixelq.agents.storage.json_values import is_count
 from pixelq.agents.training.advice import advice
 from pixelq.agents.training.callbacks import Callback, Training
-from pixelq.agents.training.collector import Collector, Restarts, check_envs, note_envs
+from pixelq.agents.training.collector import Collector, Restarts, check_envs, note_envs, played_elsewhere
 from pixelq.agents.training.hooks import Hooks, check_callbacks
 from pixelq.agents.training.interval import Interval
 from pixelq.agents.training.ongoing import Ongoing, end_ongoing, ongoing_in
@@ -43,7 +43,7 @@ from pixelq.agents.training.threads import suitable_threads
 from pixelq.agents.training.updater import Updater
 from pixelq.envs.interface import frame_stack_of, frames_per_step, notes_of
 
-OF_THE_LAST_TIME = ("callbacks", "stopped")
+OF_THE_LAST_TIME = ("actors", "callbacks", "stopped")
 """Entries of config.json that are not kept when a run is resumed."""
 
 
@@ -135,6 +135,7 @@ def run(parts: Parts, received: list[int]) -> None:
         collector.stop()
         raise
     agent.ongoing = Ongoing.of(collector, updater, recorder.last_step)
+    collector.end()
     recorder.end()
 
 
@@ -224,7 +225,12 @@ def _make_parts(
     checkpoints = None if folder is None else RunCheckpoints(folder.checkpoints, replay, options.keep)
     writer = RunWriter(agent, folder, checkpoints)
     # The parts
-    collector = Collector(agent, envs, replay, interval, Restarts(agent, line.warn, writer.kept))
+    restarts, elsewhere = Restarts(agent, line.warn, writer.kept), played_elsewhere(envs)
+    collector = (
+        Collector(agent, envs, replay, interval, restarts)
+        if elsewhere is None
+        else elsewhere.make_collector(agent, replay, interval, restarts, received)
+    )
     updater = (
         RolloutUpdater(agent, replay, interval) if isinstance(replay, Rollout) else Updater(agent, replay, interval)
     )
@@ -283,14 +289,14 @@ def _begin(parts: Parts, folder: RunFolder) -> None:
         if goes_on:
             checkpoints.forget_after(agent.step)
         before = {name: value for name, value in folder.config.items() if name not in OF_THE_LAST_TIME}
-        folder.begin(before | description, agent.step)
+        folder.begin(before | description, agent.step, parts.collector.columns)
 
 
 def describe(
     agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: int, resumed: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return what config.json says of a run up to `last_step`; `resumed` says how it went on each time."""
-    preset = preset_of(agent.config)
+    preset, elsewhere = preset_of(agent.config), played_elsewhere(envs)
     return {
         "version": version("pixelq"),
         "env": agent.env_id,
@@ -309,6 +315,7 @@ def describe(
         "agent": agent.config.to_dict(),
         "hardware": hardware(agent.device),
         **({} if preset is None else {"preset": preset}),
+        **({} if elsewhere is None else elsewhere.description()),
         **options.description,
         "resumed": resumed,
     }

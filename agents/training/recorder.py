@@ -178,6 +178,7 @@ class Recorder:
             "learning_rate": agent.learner.learning_rate,
             "grad_norm": agent.learner.grad_norm() if new_updates else None,
             **self.interval.row(agent.step, seconds),
+            **self.collector.metrics(),
         }
         if self.writer.folder is not None:
             with self.writer.writing():

@@ -114,6 +114,14 @@ class TrainArgs:
     modules: Modules = ()
     """Modules that register or hold environments, wrappers, encoders, heads or target rules, to import first, with
     commas between them; with --resume, the run alone imports none."""
+    actors: int | None = None
+    """Number of Ray actors that play the environments, each with some of them and a copy of the network, while this
+    process learns; None plays them in this process. --agent.epsilon-ladder explores as Ape-X does."""
+    ray_address: str | None = None
+    """HOST:PORT of the Ray cluster for the actors, or auto for the one that this machine is part of; None starts one
+    here."""
+    actor_gpus: float = 0.0
+    """GPUs of each actor, or a fraction of one; without one it computes on a core."""
     agent: AgentConfig = field(default_factory=lambda: preset("quick"))
     """The agent's settings; they start from the preset's."""
 
@@ -121,11 +129,12 @@ class TrainArgs:
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 CHANGEABLE = frozenset(
     {*COUNTS, "name", "device", "deterministic", "out", "progress", "resume", "callbacks", "track", "track_project"}
-    | {"film", "final_episode_steps", "modules", "agent.cuda_graph"}
+    | {"film", "final_episode_steps", "modules", "agent.cuda_graph", "actors", "ray_address", "actor_gpus"}
 )
 """Flags that may change when a run is resumed."""
 NOT_SAVED = frozenset(
     {"callbacks", "device", "film", "final_episode_steps", "modules", "progress", "track", "track_project"}
+    | {"ray_address", "actor_gpus"}
 )
 """Flags that a run's folder does not choose."""
 
@@ -150,6 +159,7 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     check_least(("--final-episode-steps", args.final_episode_steps, 1))
     check_least(("--max-episode-steps", args.max_episode_steps, 1), ("--frame-size", args.frame_size, 1))
     _check_epsilon(args.agent, defaults.agent)
+    _check_actors(args)
     if args.track_project is not None and not args.track:
         raise UserError("--track-project names a project of --track; give that too, or leave it out")
     if args.resume:
@@ -168,6 +178,20 @@ def _check_epsilon(given: AgentConfig, defaults: AgentConfig) -> None:
                 f"--agent.{name.replace('_', '-')} has no effect with the schedule of --agent.epsilon; "
                 "give another schedule there, or --agent.epsilon None as well"
             )
+
+
+def _check_actors(args: TrainArgs) -> None:
+    """Check the number of actors, and that no other flag is about actors where there are none."""
+    if args.actors is not None and not 1 <= args.actors <= args.num_envs:
+        raise UserError(
+            f"--actors must be between 1 and the {args.num_envs:,} environments of --num-envs, which they share, "
+            f"got {args.actors:,}"
+        )
+    if not 0.0 <= args.actor_gpus <= 1.0:
+        raise UserError(f"--actor-gpus must be a number in [0, 1], got {args.actor_gpus}")
+    for flag, is_given in (("--ray-address", args.ray_address is not None), ("--actor-gpus", args.actor_gpus > 0)):
+        if is_given and args.actors is None:
+            raise UserError(f"{flag} is about the actors of --actors; give that too, or leave it out")
 
 
 def _with_modules(args: TrainArgs, saved: TrainArgs, given: Set[str]) -> TrainArgs:

@@ -1,0 +1,186 @@
+"""Training with actors against the same training without, in one process: the actors run without Ray."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pixelq.agents import DQN, PQN, AgentConfig, RunFailed, load
+from pixelq.agents.config.at_step import epsilon_ladder
+from pixelq.agents.kinds import kind_of
+from pixelq.envs import make_vec
+from tests.support.cases import examples
+from tests.support.direct_engine import DirectEngine, DirectEnvs
+from tests.support.runs import table
+
+TINY = AgentConfig(
+    hidden=8, batch_size=4, learning_starts=40, replay_capacity=400, train_every=3, target_update_every=40,
+    epsilon_steps=200, n_step=3,
+)  # fmt: skip
+MEMORY: dict[str, Any] = {"lstm": 6, "sequence_length": 7, "sequence_period": 3, "burn_in": 2}
+TINY_PQN = AgentConfig(
+    algorithm="pqn", hidden=8, learning_starts=1, rollout_length=5, minibatches=2, optimizer="radam",
+    max_grad_norm=10.0, channel_norm=True, epsilon_steps=200,
+)  # fmt: skip
+CONFIGS = {
+    "scalar": TINY,
+    "prioritized": dataclasses.replace(TINY, prioritized=True),
+    "noisy ladder": dataclasses.replace(TINY, noisy=True, epsilon_ladder=True),
+    "memory": dataclasses.replace(TINY, **MEMORY),
+    "pqn": TINY_PQN,
+    "pqn memory": dataclasses.replace(TINY_PQN, lstm=6),
+}
+
+
+def made(config: AgentConfig, envs: Any, seed: int = 5) -> DQN | PQN:
+    spaces = envs.single_observation_space, envs.single_action_space
+    return kind_of(config)(*spaces, config, device="cpu", seed=seed)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_one_synchronous_actor_is_training_without_actors(name: str) -> None:
+    """The same rows, draws and weights, number for number."""
+    both = make_vec("pixelq/Catch-v0", 4, 7), DirectEnvs("pixelq/Catch-v0", 4, 7, block=1, ahead=0)
+    local, remote = (made(CONFIGS[name], envs).learn(envs, 300) for envs in both)
+    assert (local.step, local.updates, local.episodes) == (remote.step, remote.updates, remote.episodes)
+    assert local.updates > 40
+    assert local.replay is not None
+    assert remote.replay is not None
+    assert remote.replay.time >= local.replay.time
+    ours, theirs = local.replay.ring.read(0, 60), remote.replay.ring.read(0, 60)
+    for field in ours:
+        assert torch.equal(ours[field], theirs[field]), field
+    for weight, other in zip(local.network.parameters(), remote.network.parameters(), strict=True):
+        assert torch.equal(weight, other)
+
+
+def test_one_actor_plays_atari_as_the_loop_does() -> None:
+    config = dataclasses.replace(TINY, frame_stack=4)
+    rings = []
+    for kind, more in ((make_vec, {"num_threads": 1}), (DirectEnvs, {"block": 1, "ahead": 0})):
+        envs = kind("ALE/Breakout-v5", 2, 3, "nature", **more)  # where lives are lost
+        agent = made(config, envs).learn(envs, 120)
+        assert agent.replay is not None
+        rings.append(agent.replay.ring.read(0, 58))
+        envs.close()
+    assert rings[0]["frames"].float().std() > 0
+    for field in rings[0]:
+        assert torch.equal(rings[0][field], rings[1][field]), field
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of those who die, and that nothing is learned
+@settings(max_examples=examples(60), deadline=None)
+@given(
+    sizes=st.tuples(st.integers(1, 3), st.integers(0, 4), st.integers(1, 6), st.integers(0, 2)),
+    memory=st.booleans(),
+    deaths=st.sets(st.integers(4, 40), max_size=3),
+)
+def test_the_replay_holds_what_actors_played_whatever_dies(
+    sizes: tuple[int, int, int, int], memory: bool, deaths: set[int]
+) -> None:
+    """Every transition that can be drawn is one of Catch, in one episode; rows of the dead start none."""
+    actors, more, block, ahead = sizes
+    engine = DirectEngine(lambda call: call in deaths)
+    envs = DirectEnvs("pixelq/Catch-v0", actors + more, 1, actors=actors, block=block, ahead=ahead, engine=engine)
+    config = dataclasses.replace(TINY, learning_starts=10_000, replay_capacity=4_000, n_step=1)
+    config = dataclasses.replace(config, **(MEMORY if memory else {}))
+    agent = made(config, envs).learn(envs, 200)
+    replay = agent.replay
+    assert replay is not None
+    ring, num_envs = replay.ring, actors + more
+    length = min(ring.time, ring.length)
+    rows = ring.read(0, length)
+    assert rows["is_start"].sum() <= agent.step
+    assert rows["is_start"].sum() >= agent.step - (len(engine.actors) - actors + 1) * num_envs
+    for env in range(num_envs):
+        for time in range(length - 1):
+            if not rows["is_start"][time, env]:
+                continue
+            ball, next_ball = (rows["frames"][t, env].reshape(10, 5)[:9] for t in (time, time + 1))
+            is_end = bool(rows["terminated"][time, env])
+            is_cut = bool(rows["truncated"][time, env])
+            assert rows["age"][time + 1, env] > 0  # the outcome is shown in the same episode
+            assert bool(rows["is_start"][time + 1, env]) == (not is_end and not is_cut)
+            if not is_cut and not is_end:
+                assert torch.equal(ball[:-1], next_ball[1:])  # it falls by one line
+            if is_end:
+                assert abs(float(rows["reward"][time, env])) == 1
+
+
+@pytest.mark.filterwarnings("ignore:actor . has died")
+def test_a_dead_actor_is_replaced_and_everything_else_goes_on(tmp_path: Path) -> None:
+    envs = DirectEnvs(
+        "pixelq/Catch-v0", 4, 1, actors=2, block=4, ahead=1, engine=DirectEngine(lambda call: call in (9, 20))
+    )
+    agent = made(TINY, envs).learn(envs, 400, tmp_path / "run", log_every=50)
+    rows = table(tmp_path / "run" / "metrics.csv")
+    assert rows[-1]["actor_restarts"] == 2
+    assert len(envs._engine.actors) == 4  # type: ignore[attr-defined]
+    assert all(actor.is_dead for actor in envs._engine.actors)  # type: ignore[attr-defined]
+    seeds = {(actor.actor.plan.env_seed, actor.actor.plan.seed) for actor in envs._engine.actors}  # type: ignore[attr-defined]
+    assert len(seeds) == 4
+    assert agent.step >= 400
+    preset = TINY.batch_size / TINY.train_every
+    for row in rows[3:]:
+        assert row["samples_per_insert"] == pytest.approx(preset, rel=0.1)
+        assert 0 <= (row["blocks_in_flight"] or 0) <= 4
+        assert 0 < (row["weights_lag"] or 0) <= 3 * 4 * 4
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["actors"] == 2
+
+
+@pytest.mark.filterwarnings("ignore:actor . has died")
+def test_an_actor_that_dies_again_and_again_ends_the_training(tmp_path: Path) -> None:
+    envs = DirectEnvs("pixelq/Catch-v0", 2, 1, engine=DirectEngine(lambda call: call > 5))
+    with pytest.raises(RunFailed, match="actor 0 has died 3 times before it played a block"):
+        made(TINY, envs).learn(envs, 400)
+
+
+def test_a_run_is_resumed_with_other_actors_and_without(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    envs: Any = DirectEnvs("pixelq/Catch-v0", 4, 1, actors=2, block=4)
+    agent = made(dataclasses.replace(TINY, **MEMORY), envs).learn(envs, 200, out, checkpoint_every=50)
+    assert agent.replay is not None
+    rows = agent.replay.time
+    for steps, resumed in (
+        (300, DirectEnvs("pixelq/Catch-v0", 4, 9, actors=3, block=4)),
+        (400, make_vec("pixelq/Catch-v0", 4, 9)),
+        (500, DirectEnvs("pixelq/Catch-v0", 4, 9, actors=1)),
+    ):
+        agent = load(out / "checkpoints" / "latest", "cpu")
+        agent.learn(resumed, steps - agent.step, out, resume=True)
+        assert agent.replay is not None
+        assert agent.replay.time > rows
+        rows = agent.replay.time
+        config = json.loads((out / "config.json").read_text())
+        assert config["resumed"][-1]["exact"] is False
+        assert "episodes" in config["resumed"][-1]["why_not"]
+        assert config.get("actors") == getattr(resumed, "actors", None)
+    steps_taken = [row["step"] for row in table(out / "metrics.csv")]
+    assert steps_taken == sorted(steps_taken)
+
+
+@pytest.mark.filterwarnings("ignore:nothing is learned")
+@pytest.mark.parametrize("actors", [1, 2, 5])
+def test_the_ladder_of_epsilon_is_over_the_environments_of_all_actors(actors: int) -> None:
+    config = dataclasses.replace(TINY, epsilon_ladder=True)
+    engine = DirectEngine()
+    envs = DirectEnvs("pixelq/Catch-v0", 5, 1, actors=actors, engine=engine)
+    made(config, envs).learn(envs, 20)
+    rungs = [actor.actor.policy.epsilons(actor.actor.plan.num_envs) for actor in engine.actors]
+    assert [len(each) for each in rungs] == [len(part) for part in np.array_split(np.zeros(5), actors)]
+    np.testing.assert_array_equal(np.concatenate(rungs), epsilon_ladder(5))
+
+
+def test_actors_follow_settings_that_a_callback_changes() -> None:
+    engine = DirectEngine()
+    envs = DirectEnvs("pixelq/Catch-v0", 2, 1, engine=engine)
+    agent = made(TINY, envs).learn(envs, 50)
+    agent.replace(epsilon_start=0.25, epsilon_end=0.25)
+    agent.learn(envs, 50)
+    assert engine.actors[-1].actor.policy.epsilon == 0.25
