@@ -30,11 +30,7 @@ def load(
 ) -> DQN | PQN:
     """Load a checkpoint, the best (or else the latest) checkpoint of a run, or a pretrained policy, of either class.
 
-    Args:
-        path, device, encoder, changes: See `DQN.load`.
-
-    Raises:
-        InvalidCheckpoint, InvalidConfig: See `DQN.load`.
+    The arguments and the errors are those of `DQN.load`.
     """
     state, _ = read_description(find_policy(path))
     with describing(path):
