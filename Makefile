@@ -1,4 +1,4 @@
-# make train       trains on Pong for six to seven minutes, evaluates and films; ENV=, STEPS=, PRESET= and ARGS= pass through
+# make train       trains on Pong for five to six minutes, evaluates and films; ENV=, STEPS=, PRESET= and ARGS= pass through
 # make test        lint, types and tests, as CI runs them
 # make test-slow   the full forms of the tests that CI runs in short: hours
 # make coverage    which lines and branches the tests run; the pages are in build/coverage
@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ENV ?= ALE/Pong-v5
-STEPS ?= 250000
+STEPS ?= 200000
 PRESET ?=
 ARGS ?=
 # The end is kept short: games of up to five minutes of play, and up to three of one in a film.

@@ -38,7 +38,8 @@ TABLE = {
     "insight": "errors acting evaluation networks envs",
     "results": "errors config storage runs evaluation envs",
     "sharing": "errors config storage acting agent results dqn networks envs",
-    "distributed": "errors config storage agent acting experience learning evaluation runs results training envs networks",
+    "distributed": "errors config storage agent acting experience learning evaluation runs training results envs "
+    "networks",
     "report": "errors config storage acting runs evaluation insight results networks envs",
     "agents": "errors config acting experience learning evaluation agent training distributed dqn pqn kinds",
 }
