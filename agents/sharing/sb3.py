@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pixelq.agents.acting.network import make_network
 from pixelq.agents.acting.policy import MOST_ACTIONS, Policy
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.dqn import DQN
@@ -99,6 +100,7 @@ def load_sb3(
         config = _config_of(data, network)
         if channels_last:
             shape = _channels_last(shape, network)
+        _check_shapes(network, config, shape)
     spaces = gymnasium.spaces.Box(*_bounds(dtype), shape, dtype.type), gymnasium.spaces.Discrete(network.num_actions)
     agent = DQN(*spaces, config, device=device)
     # Our networks divide all bytes by 255, its only those of images
@@ -227,6 +229,15 @@ def _weights(network: _Network) -> list[tuple[Tensor, Tensor]]:
     first = [*CNN, "features_extractor.linear.0"] if network.is_cnn else []
     names = [*first, *(f"q_net.{2 * i}" for i in range(len(network.weights) // 2 - len(first)))]
     return [(network.weights[f"{name}.weight"], network.weights[f"{name}.bias"]) for name in names]
+
+
+def _check_shapes(network: _Network, config: AgentConfig, shape: tuple[int, ...]) -> None:
+    """Check that weights have the shapes of the network that is made for them, before it takes memory."""
+    with torch.device("meta"):
+        like = make_network(shape, network.num_actions, config)
+    for layer, (weight, bias) in zip(_layers(like), _weights(network), strict=True):
+        if (weight.shape, bias.shape) != (layer.weight.shape, layer.bias.shape):
+            raise ValueError(f"a layer must be {[*layer.weight.shape]} for {[*shape]}, got {[*weight.shape]}")
 
 
 def _layers(network: nn.Module) -> list[nn.Linear | nn.Conv2d]:
