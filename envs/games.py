@@ -118,14 +118,15 @@ ATARI5: tuple[str, ...] = ("battle_zone", "double_dunk", "name_this_game", "phoe
 """Games whose scores predict the median over all 57 (Aitchison et al. 2023, "Atari-5")."""
 
 
-_CHANGING = frozenset({"env_kwargs", "frame_size", "wrappers"})
+_CHANGING = frozenset({"env_kwargs", "wrappers"})
 """Arguments of `make_vec` with which scores are not comparable with published ones."""
 
 
 def published_id(env_id: str, arguments: Mapping[str, Any]) -> str:
     """Return the id by which published numbers are found; empty if environments are made in another way than theirs.
 
-    Another mode, difficulty, kind or size of observation, or a wrapper, makes a game of its own.
+    Another mode, difficulty or kind of observation, or a wrapper, makes a game of its own. The size of frames does not,
+    like their number in a stack: they are of the same game, whatever an agent makes of them.
 
     Args:
         env_id: Id of the environments.

@@ -43,4 +43,4 @@ def describe_pretrained(found: Sequence[PretrainedPolicy]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     name = (*found[0].aliases, found[0].name)[0]
-    return "\n".join([*table, "", f'pixelq evaluate {name} --video out   or, in Python, DQN.load("{name}")'])
+    return "\n".join([*table, "", f'pixelq evaluate {name} --video out   or, in Python, pixelq.agents.load("{name}")'])

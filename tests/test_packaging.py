@@ -171,14 +171,14 @@ def test_a_pretrained_policy_plays_from_the_installed_wheel(target: Path, tmp_pa
 
     before = files()
     program = """
-from pixelq.agents import DQN, Policy
+from pixelq.agents import Policy, load
 from pixelq.envs import make_vec
 from pixelq.agents.storage.pretrained import pretrained_folder
 from pixelq.scripts.main import main
-print(pretrained_folder("demo"), DQN.load("demo", "cpu").step)
+print(pretrained_folder("demo"), load("demo", "cpu").step)
 main(["evaluate", "--list"])
 policy = Policy.load("demo", "cpu")
-envs = make_vec(policy.env_id, 1, 0, policy.protocol)
+envs = make_vec(policy.env_id, 1, 0, policy.protocol, **policy.env_arguments)
 obs, _ = envs.reset()
 for _ in range(50):
     obs, *_ = envs.step(policy.predict(obs)[0])
@@ -189,6 +189,6 @@ print(obs.shape)
     assert Path(folder) == target / "pixelq" / "agents" / "policies" / "pong"
     assert table[1].startswith("pong, demo  ALE/Pong-v5")
     assert int(step) > 0
-    assert shape == "(1, 4, 84, 84)"
+    assert shape == "(1, 4, 42, 42)"
     assert not list(tmp_path.iterdir())
     assert files() == before

@@ -27,7 +27,7 @@ class PretrainedPolicy:
     """A policy that comes with the package, and how well it played when it was added.
 
     Attributes:
-        name: Name that `DQN.load` and `pixelq evaluate` take.
+        name: Name that `pixelq.agents.load` and `pixelq evaluate` take.
         aliases: Further names.
         env: ID of its environment.
         steps: Agent steps of its training.
