@@ -80,7 +80,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "reset_shrink": (-0.1, 1.1, None),
     "encoder": ("resnet", None),
     "encoder_width": (0, 1.0),
-    "encoder_layers": ((0,), (64, 1.5), [True], 64, "64"),
+    "encoder_layers": ((0,), (64, 1.5), (True,), 64, "64"),
     "spectral_norm": (1, None),
     "adaptive_pool": (0, 6.0),
     "layer_norm": (0, "true"),
