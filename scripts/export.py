@@ -11,7 +11,7 @@ from gymnasium.vector import VectorEnv
 from pixelq.agents import Policy, UserError
 from pixelq.agents.evaluation.scoring import NUM_ENVS, checkpoints_of, request_of
 from pixelq.agents.sharing.acting_network import ActingNetwork, played_inputs
-from pixelq.agents.sharing.export import check_onnx, export
+from pixelq.agents.sharing.export import Difference, check_onnx, export
 from pixelq.agents.sharing.sb3 import save_sb3
 from pixelq.envs import InvalidEnv, make_vec
 from pixelq.scripts.command_line import check_writable
@@ -31,7 +31,8 @@ def main(args: ExportArgs) -> None:
     with _games(args, policy) as envs:
         played = None if envs is None else played_inputs(policy, envs, -(-args.frames // NUM_ENVS))
         if args.format == "sb3":
-            difference = save_sb3(policy, args.out, None if envs is None else envs.single_observation_space, played)
+            space = None if envs is None else envs.single_observation_space
+            difference: Difference | None = save_sb3(policy, args.out, space, played)
         else:
             difference = export(policy, args.format, args.out, played)
     print(f"{args.format}: {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")

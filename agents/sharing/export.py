@@ -210,7 +210,7 @@ def _write_onnx(
 def _write_torchscript(
     network: ActingNetwork, example: tuple[Tensor, ...], metadata: dict[str, str]
 ) -> tuple[bytes, Run | None, str]:
-    traced = torch.jit.trace(network, example, check_trace=False)
+    traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
     file = io.BytesIO()
     torch.jit.save(traced, file, _extra_files={f"{key}.txt": value for key, value in metadata.items()})
     return file.getvalue(), lambda arguments: [each.numpy() for each in traced(*arguments)], "TorchScript"

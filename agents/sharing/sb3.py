@@ -106,9 +106,9 @@ def load_sb3(
     # Our networks divide all bytes by 255, its only those of images
     factor = 255.0 if dtype == np.uint8 and not is_scaled else 1.0
     with torch.no_grad():
-        for layer, (weight, bias) in zip(_layers(agent.network), _weights(network), strict=True):
-            layer.weight.copy_(weight * factor)
-            layer.bias.copy_(bias)
+        for (own_weight, own_bias), (weight, bias) in zip(_parameters(agent.network), _weights(network), strict=True):
+            own_weight.copy_(weight * factor)
+            own_bias.copy_(bias)
             factor = 1.0
     agent.learner.start_anew()
     agent.step = value if is_count(value := data.get("num_timesteps")) else 0
@@ -235,14 +235,19 @@ def _check_shapes(network: _Network, config: AgentConfig, shape: tuple[int, ...]
     """Check that weights have the shapes of the network that is made for them, before it takes memory."""
     with torch.device("meta"):
         like = make_network(shape, network.num_actions, config)
-    for layer, (weight, bias) in zip(_layers(like), _weights(network), strict=True):
-        if (weight.shape, bias.shape) != (layer.weight.shape, layer.bias.shape):
-            raise ValueError(f"a layer must be {[*layer.weight.shape]} for {[*shape]}, got {[*weight.shape]}")
+    for own, (weight, bias) in zip(_parameters(like), _weights(network), strict=True):
+        if (weight.shape, bias.shape) != (own[0].shape, own[1].shape):
+            raise ValueError(f"a layer must be {[*own[0].shape]} for {[*shape]}, got {[*weight.shape]}")
 
 
 def _layers(network: nn.Module) -> list[nn.Linear | nn.Conv2d]:
     """Return all layers of a plain network of ours, from the observation on."""
     return [layer for layer in network.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+
+
+def _parameters(network: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Return weight and bias of all layers of a plain network, from the observation on."""
+    return [(layer.weight, layer.bias) for layer in _layers(network) if layer.bias is not None]
 
 
 def _config_of(data: Mapping[str, Any], network: _Network) -> AgentConfig:
@@ -284,14 +289,13 @@ def save_sb3(
     check_exportable(agent)
     network = ActingNetwork(agent)
     model, axes = _sb3_model(agent, observation_space or agent.observation_space)
-    layers = _layers(network.network)
-    theirs = [each for each in model.policy.q_net.modules() if isinstance(each, nn.Linear | nn.Conv2d)]
+    pairs = list(zip(_parameters(network.network), _parameters(model.policy.q_net), strict=True))
     # Our networks divide all bytes by 255, its only those of images
     is_unscaled = agent.observation_space.dtype == np.uint8 and len(agent.observation_space.shape) != 3
     with torch.no_grad():
-        for i, (own, other) in enumerate(zip(layers, theirs, strict=True)):
-            other.weight.copy_(own.weight / 255.0 if is_unscaled and i == 0 else own.weight)
-            other.bias.copy_(own.bias)
+        for i, ((own_weight, own_bias), (weight, bias)) in enumerate(pairs):
+            weight.copy_(own_weight / 255.0 if is_unscaled and i == 0 else own_weight)
+            bias.copy_(own_bias)
     model.policy.q_net_target.load_state_dict(model.policy.q_net.state_dict())
 
     def run(arguments: tuple[Tensor, ...]) -> list[Any]:

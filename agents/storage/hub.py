@@ -122,7 +122,7 @@ def answers_of_hub(repo: str, revision: str | None = None) -> Iterator[None]:
     except errors.HFValidationError as error:
         raise InvalidCheckpoint(f"{repo:.200} is no name of a repository; give ORG/NAME") from error
     except errors.HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", "an error")
+        status = int(getattr(error.response, "status_code", 0))
         why = {401: "the token is not valid; set HF_TOKEN", 403: "the token may not do this; use one that may write"}
         hint = why.get(status, one_line(error))
         raise InvalidCheckpoint(f"the Hub has answered {status} about {repo}: {hint:.200}") from error

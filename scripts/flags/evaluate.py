@@ -23,7 +23,8 @@ class EvaluateArgs:
         tyro.conf.Positional,
         tyro.conf.arg(metavar="RUN_OR_CHECKPOINT [RUN_OR_CHECKPOINT ...]", help_behavior_hint="(required)"),
     ]
-    """Folders of runs (the best checkpoint of each, or else its latest), checkpoints, or names that --list shows."""
+    """Folders of runs (the best checkpoint of each, or else its latest), checkpoints, names that --list shows, or
+    hf://ORG/NAME for policies on the Hugging Face Hub."""
     list: bool = False
     """List the pretrained policies instead; with --json as JSON."""
     which: Literal["best", "last", "both"] | None = None
