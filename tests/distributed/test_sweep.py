@@ -262,7 +262,7 @@ sys.exit(main({command(tmp_path)!r}))
         ({"protocol": 3}, [], "protocol must be text, got 3"),
         ({"agent": {"replay_capacity": 10**12}}, [], "of memory, and"),
         ({"device": "tpu"}, [], "use auto, cpu or cuda"),
-        ({}, ["--launcher", "cloud"], "--launcher must be one of local, ray, slurm, got cloud"),
+        ({}, ["--launcher", "cloud"], "--launcher must be one of local, ray, slurm, got 'cloud'"),
         ({}, ["--launcher", "ray", "--ray-address", "127.0.0.1:1"], "nothing answers at --ray-address 127.0.0.1:1"),
         ({}, ["--launcher", "ray", "--ray-address", "x"], "--ray-address must be HOST:PORT"),
         ({}, ["--ray-address", "127.0.0.1:1"], "--ray-address is for --launcher ray; give that too, or leave it out"),
