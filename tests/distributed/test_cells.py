@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelq.agents import AgentConfig
+from pixelq.agents.acting.network import learning_bytes
 from pixelq.agents.distributed.cells import cells_of
 from pixelq.agents.distributed.needs import needs_of
 from pixelq.agents.distributed.spec import read_values, spec_of
@@ -17,6 +18,7 @@ from pixelq.agents.experience.replay import make_replay
 from pixelq.agents.experience.rollout import make_rollout
 from pixelq.envs import ATARI5, make_vec
 from pixelq.scripts.flags.train import read
+from tests.support.cases import examples
 
 SPEC: dict[str, Any] = {"envs": ["CartPole-v1"], "presets": ["classic"], "seeds": [0], "steps": 100}
 VALUES = {
@@ -50,6 +52,7 @@ def chosen(values: dict[str, list[Any]]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({}, optional={name: st.sampled_from(each) for name, each in values.items()})
 
 
+@settings(max_examples=examples(8), deadline=None)
 @given(agent=chosen(VALUES), flags=chosen(FLAGS), preset=st.sampled_from(["classic", "quick_dqn", "rainbow", "nature"]))
 def test_a_command_line_says_what_the_cell_is(agent: dict[str, Any], flags: dict[str, Any], preset: str) -> None:
     (cell,) = cells_of(spec_of(SPEC | flags | {"presets": [preset], "agent": agent}))
@@ -71,6 +74,7 @@ def test_a_command_line_says_what_the_cell_is(agent: dict[str, Any], flags: dict
 NAMES = st.lists(st.sampled_from(["CartPole-v1", "pixelq/Catch-v0", "ALE/Pong-v5"]), min_size=1, unique=True)
 
 
+@settings(max_examples=examples(15), deadline=None)
 @given(
     envs=NAMES,
     seeds=st.lists(st.integers(0, 5), min_size=1, unique=True),
@@ -79,14 +83,14 @@ NAMES = st.lists(st.sampled_from(["CartPole-v1", "pixelq/Catch-v0", "ALE/Pong-v5
     ),
 )
 def test_names_are_those_of_cells(envs: list[str], seeds: list[int], agent: dict[str, list[Any]]) -> None:
-    agent = dict(list(agent.items())[:3])  # so that there are not too many
+    agent = dict(list(agent.items())[:2])  # so that there are not too many
     cells = cells_of(spec_of(SPEC | {"envs": envs, "seeds": seeds, "agent": agent}))
     by_name = {cell.name: (cell.env, cell.seed, cell.config) for cell in cells}
     assert len(by_name) == len(cells)
     assert all(len(name) <= 120 and "/" not in name and " " not in name for name in by_name)
     assert len({json.dumps([env, seed, config.to_dict()]) for env, seed, config in by_name.values()}) == len(cells)
     first = cells_of(spec_of(SPEC | {"envs": envs[:1], "seeds": seeds[:1]}))[0]
-    for cell in cells:  # a cell has the name that it has alone
+    for cell in cells[-2:]:  # a cell has the name that it has alone
         values = {name: [value] for name, value in cell.record()["agent"].items() if not isinstance(value, dict)}
         if cell.agent.keys() == values.keys():
             own = {name: ["None" if each is None else each for each in value] for name, value in values.items()}
@@ -115,7 +119,7 @@ def test_a_suite_is_its_games(tmp_path: Path) -> None:
 @pytest.mark.parametrize("preset", ["quick_dqn", "rainbow", "r2d2", "pqn"])
 @pytest.mark.parametrize("env", ["ALE/Pong-v5", "pixelq/Catch-v0"])
 def test_needs_are_what_is_taken(env: str, preset: str) -> None:
-    agent = {} if preset == "pqn" else {"replay_capacity": 4_000, "learning_starts": 1_000}
+    agent = {} if preset == "pqn" else {"replay_capacity": 16_000, "learning_starts": 1_000}
     (cell,) = cells_of(spec_of(SPEC | {"envs": [env], "presets": [preset], "agent": agent}))
     need = needs_of([cell])[cell.name]
     envs = make_vec(env, 1, 0, cell.flags.protocol or "sticky")
@@ -124,7 +128,5 @@ def test_needs_are_what_is_taken(env: str, preset: str) -> None:
     make: Any = make_rollout if preset == "pqn" else make_replay
     made = make(shape, dtype, cell.config, num_envs=cell.flags.num_envs, frame_stack=stack, device="cpu", seed=0)
     taken = made.ring.nbytes + made.most_state_bytes
-    (other,) = cells_of(spec_of(SPEC | {"envs": [env], "presets": [preset], "agent": agent, "num_envs": 64}))
-    assert needs_of([other])[other.name].process - need.process == (64 - cell.flags.num_envs) * 2_000_000  # type: ignore[operator]
-    network = 2 * 10**9
-    assert 0.9 * taken < need.learning < 1.1 * taken + network
+    network = learning_bytes(shape, envs.single_action_space.n, cell.config)
+    assert need.learning - network == pytest.approx(taken, rel=0.02)

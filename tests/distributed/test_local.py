@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelq.agents import InvalidSpec
@@ -15,6 +15,7 @@ from pixelq.agents.distributed.local import LocalLauncher, Machine
 from pixelq.agents.distributed.needs import Need
 from pixelq.agents.distributed.process import Job, Outcome
 from pixelq.agents.distributed.spec import spec_of
+from tests.support.cases import examples
 
 JOBS = [
     Job(cell, Path("/nowhere"))
@@ -37,6 +38,7 @@ class Held:
         return Outcome(0)
 
 
+@settings(max_examples=examples(30), deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 10), min_size=8, max_size=8),
     memory=st.integers(10, 30),

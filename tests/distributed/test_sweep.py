@@ -47,7 +47,7 @@ def command(folder: Path, name: str = "sweep", launcher: str = "local", jobs: in
 def figures(sweep: Path) -> dict[str, bytes]:
     """What a sweep's runs leave, but where they lie."""
     files = [path for path in sorted(sweep.rglob("*")) if path.is_file() and not path.name.startswith(".")]
-    kept = [path for path in files if path.parent.name != "logs"]
+    kept = [path for path in files if "logs" not in path.relative_to(sweep).parts]
     return {str(path.relative_to(sweep)): path.read_bytes().replace(bytes(sweep), b"SWEEP") for path in kept}
 
 
