@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pixelq.agents import AgentConfig
@@ -53,6 +53,11 @@ def chosen(values: dict[str, list[Any]]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 @settings(max_examples=examples(8), deadline=None)
+@example(
+    agent={name: values[-1] for name, values in VALUES.items()},
+    flags={name: values[0] for name, values in FLAGS.items()},
+    preset="rainbow",
+)
 @given(agent=chosen(VALUES), flags=chosen(FLAGS), preset=st.sampled_from(["classic", "quick_dqn", "rainbow", "nature"]))
 def test_a_command_line_says_what_the_cell_is(agent: dict[str, Any], flags: dict[str, Any], preset: str) -> None:
     (cell,) = cells_of(spec_of(SPEC | flags | {"presets": [preset], "agent": agent}))
