@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -236,13 +237,19 @@ def _agent(values: Any) -> dict[str, tuple[Any, ...]]:
     """Return the values of each field of the configuration that a specification names."""
     if not isinstance(values, Mapping):
         raise InvalidSpec(requirement_message("agent", "a table of fields of the agent", values))
-    hints, found = get_type_hints(AgentConfig), {}
+    hints, found = _hints(), {}
     for name, value in values.items():
         each = list(value) if isinstance(value, list | tuple) else [value]
         if not each:
             raise InvalidSpec(f"agent.{name} must have a value, got an empty list")
         found[name] = tuple(_setting(name, one, hints.get(name)) for one in each)
     return found
+
+
+@functools.cache
+def _hints() -> dict[str, Any]:
+    """Return the types of the fields of the configuration."""
+    return get_type_hints(AgentConfig)
 
 
 def _setting(name: str, value: Any, hint: Any) -> Any:

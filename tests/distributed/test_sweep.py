@@ -47,7 +47,7 @@ def command(folder: Path, name: str = "sweep", launcher: str = "local", jobs: in
 def figures(sweep: Path) -> dict[str, bytes]:
     """What a sweep's runs leave, but where they lie."""
     files = [path for path in sorted(sweep.rglob("*")) if path.is_file() and not path.name.startswith(".")]
-    kept = [path for path in files if path.parent.name != "logs"]
+    kept = [path for path in files if "logs" not in path.relative_to(sweep).parts]
     return {str(path.relative_to(sweep)): path.read_bytes().replace(bytes(sweep), b"SWEEP") for path in kept}
 
 
@@ -262,7 +262,7 @@ sys.exit(main({command(tmp_path)!r}))
         ({"protocol": 3}, [], "protocol must be text, got 3"),
         ({"agent": {"replay_capacity": 10**12}}, [], "of memory, and"),
         ({"device": "tpu"}, [], "use auto, cpu or cuda"),
-        ({}, ["--launcher", "cloud"], "--launcher must be one of local, ray, slurm, got cloud"),
+        ({}, ["--launcher", "cloud"], "--launcher must be one of local, ray, slurm, got 'cloud'"),
         ({}, ["--launcher", "ray", "--ray-address", "127.0.0.1:1"], "nothing answers at --ray-address 127.0.0.1:1"),
         ({}, ["--launcher", "ray", "--ray-address", "x"], "--ray-address must be HOST:PORT"),
         ({}, ["--ray-address", "127.0.0.1:1"], "--ray-address is for --launcher ray; give that too, or leave it out"),
