@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 
 from pixelq.agents import DQN, PQN, AgentConfig, RunFailed, load
 from pixelq.agents.config.at_step import epsilon_ladder
+from pixelq.agents.distributed.block import Block
 from pixelq.agents.kinds import kind_of
 from pixelq.envs import make_vec
 from tests.support.cases import examples
-from tests.support.direct_engine import DirectEngine, DirectEnvs
+from tests.support.direct_engine import Call, DirectEngine, DirectEnvs
 from tests.support.runs import table
 
 TINY = AgentConfig(
@@ -47,13 +49,13 @@ def made(config: AgentConfig, envs: Any, seed: int = 5) -> DQN | PQN:
 def test_one_synchronous_actor_is_training_without_actors(name: str) -> None:
     """The same rows, draws and weights, number for number."""
     both = make_vec("pixelq/Catch-v0", 4, 7), DirectEnvs("pixelq/Catch-v0", 4, 7, block=1, ahead=0)
-    local, remote = (made(CONFIGS[name], envs).learn(envs, 300) for envs in both)
+    local, remote = (made(CONFIGS[name], envs).learn(envs, 200) for envs in both)
     assert (local.step, local.updates, local.episodes) == (remote.step, remote.updates, remote.episodes)
-    assert local.updates > 40
+    assert local.updates > 30
     assert local.replay is not None
     assert remote.replay is not None
     assert remote.replay.time >= local.replay.time
-    ours, theirs = local.replay.ring.read(0, 60), remote.replay.ring.read(0, 60)
+    ours, theirs = local.replay.ring.read(0, 45), remote.replay.ring.read(0, 45)
     for field in ours:
         assert torch.equal(ours[field], theirs[field]), field
     for weight, other in zip(local.network.parameters(), remote.network.parameters(), strict=True):
@@ -75,7 +77,7 @@ def test_one_actor_plays_atari_as_the_loop_does() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of those who die, and that nothing is learned
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(
     sizes=st.tuples(st.integers(1, 3), st.integers(0, 4), st.integers(1, 6), st.integers(0, 2)),
     memory=st.booleans(),
@@ -90,7 +92,7 @@ def test_the_replay_holds_what_actors_played_whatever_dies(
     envs = DirectEnvs("pixelq/Catch-v0", actors + more, 1, actors=actors, block=block, ahead=ahead, engine=engine)
     config = dataclasses.replace(TINY, learning_starts=10_000, replay_capacity=4_000, n_step=1)
     config = dataclasses.replace(config, **(MEMORY if memory else {}))
-    agent = made(config, envs).learn(envs, 200)
+    agent = made(config, envs).learn(envs, 120)
     replay = agent.replay
     assert replay is not None
     ring, num_envs = replay.ring, actors + more
@@ -130,7 +132,7 @@ def test_a_dead_actor_is_replaced_and_everything_else_goes_on(tmp_path: Path) ->
     for row in rows[3:]:
         assert row["samples_per_insert"] == pytest.approx(preset, rel=0.1)
         assert 0 <= (row["blocks_in_flight"] or 0) <= 4
-        assert 0 < (row["weights_lag"] or 0) <= 3 * 4 * 4
+        assert 0 < (row["weights_lag"] or 0) <= 2 * 4 * 4
     assert json.loads((tmp_path / "run" / "config.json").read_text())["actors"] == 2
 
 
@@ -139,6 +141,21 @@ def test_an_actor_that_dies_again_and_again_ends_the_training(tmp_path: Path) ->
     envs = DirectEnvs("pixelq/Catch-v0", 2, 1, engine=DirectEngine(lambda call: call > 5))
     with pytest.raises(RunFailed, match="actor 0 has died 3 times before it played a block"):
         made(TINY, envs).learn(envs, 400)
+
+
+def test_a_block_takes_little_more_than_its_rows() -> None:
+    sent: list[int] = []
+
+    class Weighing(DirectEngine):
+        def get(self, ref: Call) -> Block:
+            block = super().get(ref)
+            sent.append(len(pickle.dumps(block, protocol=5)))  # which Ray does
+            return block
+
+    envs = DirectEnvs("ALE/Pong-v5", 4, 0, engine=Weighing())
+    agent = made(dataclasses.replace(TINY, frame_stack=4), envs).learn(envs, 128)
+    assert agent.replay is not None
+    assert 0 < max(sent[1:]) <= 1.02 * 16 * agent.replay.ring.step_bytes
 
 
 def test_a_run_is_resumed_with_other_actors_and_without(tmp_path: Path) -> None:
