@@ -1,6 +1,7 @@
 # make train       trains on Pong for five to six minutes, evaluates and films; ENV=, STEPS=, PRESET= and ARGS= pass through
 # make test        lint, types and tests, as CI runs them
 # make test-slow   the full forms of the tests that CI runs in short: hours
+# make docs        the manual as a site, in build/site; fails on a link or an anchor that leads nowhere
 # make coverage    which lines and branches the tests run; the pages are in build/coverage
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE :=
 INSTALL = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
-.PHONY: train test test-slow coverage lint types unit clean
+.PHONY: train test test-slow coverage docs lint types unit clean
 
 train: $(VENV)/installed
 	$(BIN)/pixelq train --env $(ENV) --steps $(STEPS) $(END) $(if $(PRESET),--preset $(PRESET)) $(ARGS)
@@ -43,6 +44,11 @@ unit: $(VENV)/installed
 test-slow: $(VENV)/installed
 	$(INSTALL) '.[slow]'
 	PIXELQ_FULL=1 PIXELQ_FUZZ=100000 $(BIN)/pytest -m 'not gpu' --durations=20
+
+# The reference is read from the sources, which mkdocs finds by the links.
+docs: $(VENV)/installed $(LINKS)
+	$(INSTALL) '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 coverage: $(VENV)/installed
 	$(BIN)/pytest $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered --cov-report=html

@@ -13,12 +13,13 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 FROM_OTHER_FOLDERS = {
+    "CITATION.cff": "CITATION.cff",
     "architecture.md": "ARCHITECTURE.md",
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
     "policies/pong.md": "agents/policies/pong/README.md",
 }
-"""Pages that are made of files outside docs/: names on the site, and paths in the repository."""
+"""Files of the site that lie outside docs/: names on the site, and paths in the repository."""
 REPORT = "docs/results/index.html"
 """A page of its own, which would lie where the site has docs/results/README.md."""
 PAGES = {path: page for page, path in FROM_OTHER_FOLDERS.items()}
@@ -42,9 +43,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     def led(link: re.Match[str]) -> str:
         path, anchor = link[2], link[3] or ""
         full = posixpath.normpath(posixpath.join(folder, path))
-        target = PAGES.get(full) or full.removeprefix("docs/")
-        if target == full:  # no page of the site: mkdocs says so
+        if full not in PAGES and not full.startswith("docs/"):  # not on the site, which mkdocs then says
             return link[0]
+        target = PAGES.get(full) or full.removeprefix("docs/")
         return f"{link[1]}{posixpath.relpath(target, posixpath.dirname(here) or '.')}{anchor})"
 
     return re.sub(r"(\]\()(?![a-z]+:)([^)#\s]+)(#[^)\s]*)?\)", led, markdown)

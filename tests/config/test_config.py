@@ -16,7 +16,7 @@ from pixelq.agents.config.presets import PRESET_NUM_ENVS, PRESET_PROTOCOLS, conf
 from pixelq.envs import PROTOCOLS
 from pixelq.scripts.flags.train import defaults_of
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "presets.md"
 NAN, INFINITY = float("nan"), float("inf")
 OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "gamma": (-0.01, 1.01, NAN, None, "0.99"),
@@ -553,8 +553,8 @@ def test_a_training_has_the_number_of_environments_of_its_preset() -> None:
     assert {name: defaults_of(name).num_envs for name in PRESETS} == expected
 
 
-def test_the_readme_has_the_protocol_and_the_evaluation_epsilon_of_every_preset() -> None:
-    lines = README.read_text().splitlines()
+def test_the_page_has_the_protocol_and_the_evaluation_epsilon_of_every_preset() -> None:
+    lines = PAGE.read_text().splitlines()
     rows = lines[lines.index("| name | what | protocol | evaluation ε | source |") + 2 :]
     found = {}
     for row in rows[: rows.index("")]:
