@@ -33,11 +33,11 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/installed $(LINKS)
+types: $(VENV)/engines $(LINKS)
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache \
 		--namespace-packages --explicit-package-bases $(PACKAGES:%=-p pixelq.%)
 
-unit: $(VENV)/installed
+unit: $(VENV)/engines
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 # One test at a time, as some of them measure memory and speed.
@@ -50,7 +50,7 @@ docs: $(VENV)/installed $(LINKS)
 	$(INSTALL) '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-coverage: $(VENV)/installed
+coverage: $(VENV)/engines
 	$(BIN)/pytest $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered --cov-report=html
 
 # Type checkers do not follow the mapping of package-dir, nor the import hook of an editable install. They follow a folder
@@ -59,6 +59,11 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(LINKS)
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) '.[dev]'
 	echo '$(CURDIR)/build/types' > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pixelq.pth"
+	touch $@
+
+# Large packages that training does without, so that make train does not wait for them.
+$(VENV)/engines: $(VENV)/installed
+	$(INSTALL) '.[dev,engines]'
 	touch $@
 
 $(LINKS):

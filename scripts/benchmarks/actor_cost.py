@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import gymnasium
@@ -18,6 +19,8 @@ from pixelq.agents import DQN, AgentConfig
 from pixelq.agents.distributed.actor_collector import ActorCollector
 from pixelq.agents.distributed.block import Outcomes, Views, absent_outcomes
 from pixelq.agents.distributed.team import Round, Team
+from pixelq.agents.experience.replay import Replay
+from pixelq.agents.experience.rollout import Rollout
 from pixelq.agents.training.collector import Restarts
 from pixelq.agents.training.interval import Interval
 from pixelq.envs import make_vec
@@ -52,6 +55,15 @@ def simulated_round(num_envs: int, rng: np.random.Generator) -> Round:
     return Round(outcomes, Views(frames), [], np.zeros(num_envs, dtype=bool), 0)
 
 
+def _simulated_team(played: Round) -> Team:
+    return cast(Team, _SimulatedTeam(played))
+
+
+def _draw(replay: Replay | Rollout) -> int:
+    assert isinstance(replay, Replay)
+    return len([replay.sample(32)])
+
+
 def per_second(do: Callable[[], int], seconds: float) -> float:
     """Return how much is done in a second of the processor, by a function that returns how much it did."""
     do()
@@ -74,9 +86,9 @@ def main() -> None:
             space = envs.single_observation_space
             agent = DQN(space, gymnasium.spaces.Discrete(6), config, device="cpu")
             replay = agent.make_replay(num_envs, 4)
-            team = cast(Team, _SimulatedTeam(simulated_round(num_envs, rng)))
+            team = partial(_simulated_team, simulated_round(num_envs, rng))
             restarts = Restarts(agent, print, str)
-            collector = ActorCollector(agent, _Like(envs, num_envs), replay, Interval(0), restarts, lambda t=team: t)
+            collector = ActorCollector(agent, _Like(envs, num_envs), replay, Interval(0), restarts, team)
             collector.start()
 
             def write(collector: ActorCollector = collector, rows: int = num_envs) -> int:
@@ -86,7 +98,7 @@ def main() -> None:
                 return ROWS * rows
 
             into = per_second(write, seconds)
-            out = per_second(lambda replay=replay: len([replay.sample(32)]), seconds)  # type: ignore[union-attr]
+            out = per_second(partial(_draw, replay), seconds)
             kind = "by priority" if prioritized else "uniform"
             print(f"{num_envs:4} environments, {kind:11}: {into:9,.0f} rows/s in, {out:7,.0f} batches of 32/s out")
 
