@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import gymnasium
 import numpy as np
 
-from pixelq.agents import DQN, AgentConfig
+from pixelq.agents import DQN, AgentConfig, Replay
 from pixelq.agents.distributed.actor_collector import ActorCollector
 from pixelq.agents.distributed.block import Outcomes, Views, absent_outcomes
 from pixelq.agents.distributed.team import Round, Team
@@ -61,6 +62,15 @@ def per_second(do: Callable[[], int], seconds: float) -> float:
     return done / (time.process_time() - begun)
 
 
+def _given(team: Team) -> Team:
+    return team
+
+
+def _draw(replay: Replay) -> int:
+    replay.sample(32)
+    return 1
+
+
 def main() -> None:
     """Measure, and print a line for each number of environments."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -74,9 +84,12 @@ def main() -> None:
             space = envs.single_observation_space
             agent = DQN(space, gymnasium.spaces.Discrete(6), config, device="cpu")
             replay = agent.make_replay(num_envs, 4)
+            assert isinstance(replay, Replay)
             team = cast(Team, _SimulatedTeam(simulated_round(num_envs, rng)))
             restarts = Restarts(agent, print, str)
-            collector = ActorCollector(agent, _Like(envs, num_envs), replay, Interval(0), restarts, lambda t=team: t)
+            collector = ActorCollector(
+                agent, _Like(envs, num_envs), replay, Interval(0), restarts, partial(_given, team)
+            )
             collector.start()
 
             def write(collector: ActorCollector = collector, rows: int = num_envs) -> int:
@@ -86,7 +99,7 @@ def main() -> None:
                 return ROWS * rows
 
             into = per_second(write, seconds)
-            out = per_second(lambda replay=replay: len([replay.sample(32)]), seconds)  # type: ignore[union-attr]
+            out = per_second(partial(_draw, replay), seconds)
             kind = "by priority" if prioritized else "uniform"
             print(f"{num_envs:4} environments, {kind:11}: {into:9,.0f} rows/s in, {out:7,.0f} batches of 32/s out")
 
