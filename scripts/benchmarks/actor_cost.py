@@ -15,12 +15,10 @@ from typing import cast
 import gymnasium
 import numpy as np
 
-from pixelq.agents import DQN, AgentConfig
+from pixelq.agents import DQN, AgentConfig, Replay
 from pixelq.agents.distributed.actor_collector import ActorCollector
 from pixelq.agents.distributed.block import Outcomes, Views, absent_outcomes
 from pixelq.agents.distributed.team import Round, Team
-from pixelq.agents.experience.replay import Replay
-from pixelq.agents.experience.rollout import Rollout
 from pixelq.agents.training.collector import Restarts
 from pixelq.agents.training.interval import Interval
 from pixelq.envs import make_vec
@@ -55,15 +53,6 @@ def simulated_round(num_envs: int, rng: np.random.Generator) -> Round:
     return Round(outcomes, Views(frames), [], np.zeros(num_envs, dtype=bool), 0)
 
 
-def _simulated_team(played: Round) -> Team:
-    return cast(Team, _SimulatedTeam(played))
-
-
-def _draw(replay: Replay | Rollout) -> int:
-    assert isinstance(replay, Replay)
-    return len([replay.sample(32)])
-
-
 def per_second(do: Callable[[], int], seconds: float) -> float:
     """Return how much is done in a second of the processor, by a function that returns how much it did."""
     do()
@@ -71,6 +60,15 @@ def per_second(do: Callable[[], int], seconds: float) -> float:
     while time.process_time() - begun < seconds:
         done += do()
     return done / (time.process_time() - begun)
+
+
+def _given(team: Team) -> Team:
+    return team
+
+
+def _draw(replay: Replay) -> int:
+    replay.sample(32)
+    return 1
 
 
 def main() -> None:
@@ -86,9 +84,12 @@ def main() -> None:
             space = envs.single_observation_space
             agent = DQN(space, gymnasium.spaces.Discrete(6), config, device="cpu")
             replay = agent.make_replay(num_envs, 4)
-            team = partial(_simulated_team, simulated_round(num_envs, rng))
+            assert isinstance(replay, Replay)
+            team = cast(Team, _SimulatedTeam(simulated_round(num_envs, rng)))
             restarts = Restarts(agent, print, str)
-            collector = ActorCollector(agent, _Like(envs, num_envs), replay, Interval(0), restarts, team)
+            collector = ActorCollector(
+                agent, _Like(envs, num_envs), replay, Interval(0), restarts, partial(_given, team)
+            )
             collector.start()
 
             def write(collector: ActorCollector = collector, rows: int = num_envs) -> int:

@@ -87,11 +87,11 @@ def test_catch_is_learned_by_two_actors_and_none_are_left(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(RayEngine, "get", weighed)
     envs = ActorEnvs("pixelq/Catch-v0", 8, 1, actors=2)
-    agent = made(envs).learn(envs, 6_000)
+    agent = made(envs).learn(envs, 5_000)
     assert evaluate(agent, make_vec("pixelq/Catch-v0", 10, seed=1_234), 100).mean > 0.6  # standing still gives −0.6
     assert agent.replay is not None
     assert agent.updates == pytest.approx((agent.step - 500) / 4, abs=8)
-    assert max(bytes_taken) == 16 * 4 * (50 * 4 + 2 + 4 + 3)  # rows of 4 environments: one frame each, and 9 bytes
+    assert max(bytes_taken) == 16 * 4 * (50 + 2 + 4 + 3)  # rows of 4 environments: one frame each, and 9 bytes
     wait_until(lambda: not actor_processes())
     with pytest.raises(InvalidEnv, match="NoSuch"):
         ActorEnvs("NoSuch-v0", 2, actors=2)
@@ -171,7 +171,7 @@ def test_a_node_that_is_lost(tmp_path: Path) -> None:
     node = cluster.add_node(num_cpus=1, object_store_memory=10**8)
     try:
         envs = ActorEnvs("pixelq/Catch-v0", 4, 1, actors=2, address=cluster.address)
-        agent, killed = made(envs), []
+        agent, killed = made(envs, dataclasses.replace(CATCH, replay_capacity=20_000)), []
 
         class Killing(Callback):
             def on_step(self, training: Training) -> None:
@@ -187,7 +187,7 @@ def test_a_node_that_is_lost(tmp_path: Path) -> None:
         assert rows[-1]["actor_restarts"] == 1
         assert agent.replay is not None
         is_start = agent.replay.ring.is_start
-        assert is_start[:, :2].sum() != is_start[:, 2:].sum()  # one half was not played for a while
+        assert is_start[:, :2].sum() > is_start[:, 2:].sum() + 100  # half was not played for a while
         envs.close()
     finally:
         ray.shutdown()
