@@ -245,8 +245,9 @@ def anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setattr(parts, "_REGISTERED", {kind: dict(known) for kind, known in parts._REGISTERED.items()})
     register = "from pixelq.agents import register_encoder, register_head\nfrom torch import nn\n"
+    (tmp_path / "model.zip").touch()
     (tmp_path / "my_parts.py").write_text(register + "register_encoder('shallow', nn.Module)\n")
-    for name in ("compare", "evaluate", "plot_evaluations", "report", "watch"):
+    for name in ("compare", "evaluate", "export", "plot_evaluations", "push", "report", "watch"):
         module = importlib.import_module(f"pixelq.scripts.flags.{name}")
         for check in ("check_runs", "find_policy"):
             if hasattr(module, check):
