@@ -173,9 +173,11 @@ def test_programs_are_told_from_fragments() -> None:
     assert len(PROGRAMS) >= 12
 
 
-@pytest.mark.parametrize(
-    "block", [block for block in PYTHON if block.page != "docs/adding_parts.md"], ids=name_of_block
-)
+NOT_RUN = ("docs/adding_parts.md", "docs/scaling.md")
+"""Pages whose code runs elsewhere: that of the examples, and actors on Ray, which take a cluster."""
+
+
+@pytest.mark.parametrize("block", [block for block in PYTHON if block.page not in NOT_RUN], ids=name_of_block)
 def test_python_runs(block: Block, tmp_path: Path, harness: Harness) -> None:
     """Programs as they are, and fragments with what they take as given; both for a few steps and environments."""
     code = re.sub(r"(?<=steps=)\d+_000\b|(?<=learn\()\d_\d00\b|(?<=learn\(envs, )[\d_]+", "64", block.code)
