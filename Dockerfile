@@ -1,5 +1,6 @@
 # docker build --tag pixelq .
-# docker run --rm --volume "$PWD/runs:/runs" pixelq train --env ALE/Pong-v5 --out /runs/pong
+# mkdir -p runs
+# docker run --rm --user "$(id -u)" --volume "$PWD/runs:/runs" pixelq train --env ALE/Pong-v5 --out /runs/pong
 FROM python:3.11-slim
 
 # PyTorch for CPUs; --build-arg TORCH_INDEX= takes the one with CUDA, for docker run --gpus all

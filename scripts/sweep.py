@@ -13,7 +13,7 @@ from pixelq.agents.distributed.folder import sweep_status
 from pixelq.agents.distributed.spec import names_modules, read_values
 from pixelq.agents.distributed.states import CellState
 from pixelq.agents.distributed.sweep import LaunchOptions, sweep
-from pixelq.agents.errors import MissingExtra, RunFailed, printable
+from pixelq.agents.errors import RunFailed, UserError, printable
 from pixelq.agents.report import ReportOptions, write_report
 from pixelq.scripts.command_line import STDOUT, allow_working_folder, write_json
 from pixelq.scripts.flags.sweep import SweepArgs
@@ -64,7 +64,7 @@ def _report(runs: Sequence[Path], out: Path) -> None:
         return
     try:
         write_report(runs, out, ReportOptions(episodes=0))
-    except (MissingExtra, OSError) as error:
+    except (UserError, OSError) as error:  # such as a missing extra, or cells that are of one agent
         print(f"pixelq sweep: there is no report: {error}", file=sys.stderr)
     else:
         print(f"report: {out}")

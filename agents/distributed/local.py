@@ -18,7 +18,7 @@ from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.machine_limits import free_memory, usable_cores
 from pixelq.agents.distributed.needs import Need
 from pixelq.agents.distributed.process import Job, Outcome, run_cell
-from pixelq.agents.errors import InvalidSpec, RunFailed
+from pixelq.agents.errors import InvalidSpec, RunFailed, UserError, one_line
 
 SHARE = 0.95
 """Share of the free memory that cells may take."""
@@ -96,7 +96,10 @@ class LocalLauncher:
         gpu_share: float | None = None,
         machine: Machine | None = None,
     ) -> None:
-        on_gpu = {job.cell.name for job in jobs if resolve_device(job.cell.flags.device).type == "cuda"}
+        devices = {job.cell.name: resolve_device(job.cell.flags.device).type for job in jobs}
+        if gpu_share == 0 and "cuda" in devices.values():
+            raise UserError('`gpus` must be above 0 with `launcher=local`; set device = "cpu" in SPEC to use none')
+        on_gpu = {name for name, device in devices.items() if device == "cuda"}
         self.machine = machine or this_machine(with_gpus=bool(on_gpu))
         self.needs, self.on_gpu = needs, on_gpu
         self.places_on_gpu = math.floor(1 / (gpu_share or 1.0) + 1e-9)
@@ -148,6 +151,8 @@ class LocalLauncher:
 
     def stop(self) -> None:
         """Ask all running cells to stop with a checkpoint, and wait for them."""
+        if self.stopping.is_set():
+            return
         self.stopping.set()
         while any(place.thread.is_alive() for place in self.running.values()):
             for place in self.running.values():
@@ -163,6 +168,8 @@ class LocalLauncher:
             place.outcome = run_cell(job, self.stopping.is_set)
         except OSError as error:
             place.error = error
+        except Exception as error:  # such as a value that no command line can have
+            place.outcome = Outcome(1, one_line(error))
 
     def _cores_of(self, slot: int) -> tuple[int, ...]:
         """Return the cores of a slot: equal shares, or one of them where there are more slots than cores."""

@@ -16,13 +16,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pixelq.agents.distributed import bound
 from pixelq.agents.distributed.cells import Cell
 from pixelq.agents.errors import InvalidRun, printable
 from pixelq.agents.runs.folder import is_in_use
-from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
+from pixelq.agents.runs.tables import read_config
 from pixelq.agents.storage.files import read_regular, replace_file
 from pixelq.agents.storage.json_values import MOST_JSON, is_count
 from pixelq.agents.training.signals import STOPPING
@@ -213,15 +212,3 @@ def _last_line(log: Path) -> str:
         return ""
     said = next((line for line in reversed(lines) if line.strip()), "")
     return "" if said.startswith("$ ") else printable(said, 300)
-
-
-def is_finished(run: Path, steps: int, config: dict[str, Any], step: int) -> bool:
-    """Return whether a run has nothing left to do.
-
-    Args:
-        run: Its folder.
-        steps: Agent steps that it is to take.
-        config: Contents of its config.json.
-        step: Agent steps that it has taken.
-    """
-    return (run / FINAL_EVALUATION).exists() and (step >= steps or "stopped" in config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import socket
 from collections.abc import Mapping, Sequence
@@ -63,7 +64,7 @@ class RayLauncher:
         taken = list(jobs if self.most is None else jobs[: max(0, self.most - len(self.refs))])
         for job in taken:
             options = self._resources(job) | {"max_retries": LOST, "name": job.cell.name}
-            ref = self.ray.remote(run_cell).options(**options).remote(job)
+            ref = self.ray.remote(run_cell).options(**options).remote(dataclasses.replace(job, threads=self.cpus))
             self.refs[ref] = job.cell.name
         return taken
 
@@ -76,12 +77,12 @@ class RayLauncher:
 
     def stop(self) -> None:
         """Ask all cells to stop with a checkpoint, and wait for them."""
-        for ref in self.refs:
-            self.ray.cancel(ref)
         waiting = list(self.refs)
+        self.refs.clear()  # so that a second signal does not wait for them again
+        for ref in waiting:
+            self.ray.cancel(ref)
         while waiting:  # a second signal is heeded in between
             _, waiting = self.ray.wait(waiting, num_returns=len(waiting), timeout=0.2)
-        self.refs.clear()
 
     def close(self) -> None:
         """Stop what still runs, and leave the cluster."""

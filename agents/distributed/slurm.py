@@ -26,6 +26,10 @@ FILES = "slurm"
 """Folder in it with what submitit writes; its pickles are read by the jobs alone."""
 REQUEUES = 10_000
 """Times that a job is requeued at its time limit."""
+MINUTES = 240
+"""Time limit of a job in minutes, at which it is requeued; submitit's own is five."""
+MOST_JOBS = 1000
+"""Most jobs of an array, which SLURM limits to 1,001 unless it is set up otherwise."""
 POLL = 5.0
 """Seconds between two questions to SLURM."""
 ANSWER_SECONDS = 20.0
@@ -98,10 +102,11 @@ class SlurmLauncher:
             "cpus_per_task": cpus,
             "mem": f"{math.ceil(memory / 2**20)}M",
             "array_parallelism": most or len(jobs),
+            "time": MINUTES,
             **({"gpus_per_node": 1} if gpu_share else {}),
             **parameters,
         }
-        self._submitit = submitit
+        self._submitit, self._is_stopping = submitit, False
         known = submitit.SlurmExecutor._valid_parameters()
         for name in parameters:
             if name not in known:
@@ -114,7 +119,7 @@ class SlurmLauncher:
         folder.mkdir(exist_ok=True)
         (folder / STOP).unlink(missing_ok=True)
         before = {name: own for name, own in self._recorded().items() if own in self.alive}
-        new = [job for job in jobs if job.cell.name not in before]
+        new = [job for job in jobs if job.cell.name not in before][:MOST_JOBS]
         self.jobs |= {job.cell.name: before[job.cell.name] for job in jobs if job.cell.name in before}
         if new:
             for job in new:
@@ -129,14 +134,18 @@ class SlurmLauncher:
             self.alive |= set(self.jobs.values())
         replace_file(folder / JOBS, (json.dumps(self._recorded() | self.jobs) + "\n").encode())
         self._due = time.monotonic() + POLL
-        return list(jobs)
+        taken = {job.cell.name for job in new} | before.keys()
+        return [job for job in jobs if job.cell.name in taken]
 
     def ended(self) -> list[tuple[str, Outcome]]:
         """Return the cells that have ended since this was asked last, and how."""
         if time.monotonic() < self._due:
             return []
         self._due = time.monotonic() + POLL
-        self.alive = _alive_jobs()
+        try:
+            self.alive = _alive_jobs()
+        except UserError:  # asked again soon: jobs take days, and a controller may be restarted
+            return []
         gone = [name for name, own in self.jobs.items() if own not in self.alive]
         for name in gone:
             del self.jobs[name]
@@ -144,11 +153,16 @@ class SlurmLauncher:
 
     def stop(self) -> None:
         """Ask all cells to stop with a checkpoint, and wait for them; jobs that have not begun are cancelled."""
-        if not self.jobs:
+        if not self.jobs or self._is_stopping:
             return
+        self._is_stopping = True
         (self.sweep / LOGS / STOP).touch()
-        _asked("scancel", "--state=PENDING", *self.jobs.values())
-        while set(self.jobs.values()) & _alive_jobs():
+        left = set(self.jobs.values())
+        while left:  # a second signal is heeded in between
+            with suppress(UserError):
+                _asked("scancel", "--state=PENDING", *sorted(left))  # also those that were requeued just now
+            with suppress(UserError):
+                left &= _alive_jobs()
             time.sleep(1.0)
         self.jobs.clear()
         (self.sweep / LOGS / STOP).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import json
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -64,14 +65,10 @@ _KEYS = (*_REQUIRED, "agent", "retries", *(each.name for each in dataclasses.fie
 
 @dataclass(frozen=True)
 class Spec:
-    """The cells of a sweep: `envs` × `presets` × `seeds` × the values of each field in `agent`.
-
-    Raises:
-        InvalidSpec: If a value does not fit.
-    """
+    """The cells of a sweep: `envs` × `presets` × `seeds` × the values of each field in `agent`; see `spec_of`."""
 
     envs: tuple[str, ...]
-    """IDs of environments, as `pixelq train --env` takes them; a suite's name stands for its games."""
+    """IDs of environments, as `pixelq train --env` takes them."""
     presets: tuple[str, ...]
     """Names of presets."""
     seeds: tuple[int, ...]
@@ -176,6 +173,10 @@ def _flags_of(values: Mapping[str, Any]) -> Flags:
         for key in given["env_kwargs"]:
             if not key.isidentifier():
                 raise InvalidSpec(f"env_kwargs must have names of arguments, got {key!r:.80}")
+        try:
+            json.dumps(given["env_kwargs"], allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InvalidSpec(f"env_kwargs must have values that JSON has ({one_line(error)})") from error
     if "wrappers" in given:
         given["wrappers"] = tuple(str(parse_named(name, "wrapper")) for name in given["wrappers"])
     return Flags(**given)

@@ -111,11 +111,14 @@ def sweep(
         spec = spec_of(spec if isinstance(spec, Mapping) else read_values(spec))
     cells = cells_of(spec)
     folder = SweepFolder(Path(os.path.abspath(user_path(out))))
+    launcher = None
     try:
         jobs = [Job(cell, folder.out) for cell in cells]
         launcher = _launcher(jobs, options)
         folder.begin(cells)
     except BaseException:
+        if launcher is not None:
+            launcher.close()
         folder.discard()
         raise
     try:
@@ -130,8 +133,10 @@ def sweep(
             raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
         return SweepResult(tuple(running.states.values()), write_scores(folder.out, cells))
     finally:
-        launcher.close()
-        folder.close()
+        try:
+            launcher.close()
+        finally:
+            folder.close()
 
 
 def check_options(options: LaunchOptions) -> None:

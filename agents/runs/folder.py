@@ -35,6 +35,8 @@ CHANGES = "changes"
 """Entry of config.json that says how the agent's settings were before they were changed in the middle of the run."""
 FREE_SETTINGS = {"cuda_graph", "frame_size", "frame_stack"}
 """Fields of the agent's configuration that may change when a run is resumed; the environments fix what is seen."""
+LOOK_SECONDS = 0.5
+"""Seconds in which another process that only looks whether a run is in use lets go of its lock."""
 
 
 def changes_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -116,7 +118,7 @@ class RunFolder:
             elif not out.is_dir():
                 raise InvalidRun(f"no run in {out}; give the folder of a run")
             self._lock = FileLock(out / LOCK)
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=LOOK_SECONDS)
             self._lock_id = self._id_of_lock()
         except Timeout as error:
             raise InvalidRun(f"{out} is in use by another process; wait for it, or stop it") from error

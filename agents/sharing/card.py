@@ -78,7 +78,8 @@ def card(repo: str, policy: Policy, figures: Mapping[str, Any], *, has_film: boo
     film = "\n`replay.mp4` is an episode that these do not count.\n" if has_film else ""
     return (
         f"---\n{data.to_yaml()}\n---\n\n# {name} on {env}\n\n| | |\n| --- | --- |\n{table}\n{film}{trained}\n"
-        f"## Use it\n\n```\npip install 'pixelq[hub]'\npixelq evaluate hf://{repo} --episodes 10\n```\n\n"
+        "## Use it\n\nInstall pixelq with its extra `hub`, then\n\n"
+        f"```\npixelq evaluate hf://{repo} --episodes 10\n```\n\n"
         f'```python\nfrom pixelq.agents import load\n\nagent = load("hf://{repo}")\n'
         "actions, state = agent.predict(observations)\n```\n\n"
         "The weights are safetensors, and the rest is JSON: loading it runs no code. `results.json` has the return of\n"

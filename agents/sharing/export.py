@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import logging
 import os
 import warnings
@@ -167,6 +168,7 @@ def _is_installed(name: str) -> bool:
 def _metadata(agent: Policy) -> dict[str, str]:
     """Return what a file says of its policy."""
     values = {"pixelq": version("pixelq"), "env": agent.env_id, "protocol": agent.protocol, "step": agent.step}
+    values["env_arguments"] = json.dumps(dict(agent.env_arguments))
     return {name: str(value) for name, value in values.items() if value is not None}
 
 

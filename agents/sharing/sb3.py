@@ -39,9 +39,12 @@ MOST_ENTRIES = 1000
 READ = {"gamma": "gamma", "batch_size": "batch_size", "buffer_size": "replay_capacity"}
 READ |= {"learning_starts": "learning_starts", "exploration_final_eps": "epsilon_end", "n_steps": "n_step"}
 READ |= {"max_grad_norm": "max_grad_norm", "learning_rate": "learning_rate"}
+READ |= {"exploration_initial_eps": "epsilon_start", "target_update_interval": "target_update_every"}
 """Settings of stable-baselines3 that are taken over, and their names here."""
 MOST_BUFFER = 100_000
 """Most steps in the replay of an exported agent, for which stable-baselines3 takes memory as soon as it is loaded."""
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types of weights that are read."""
 CNN = ("features_extractor.cnn.0", "features_extractor.cnn.2", "features_extractor.cnn.4")
 """Convolutions of its `NatureCNN`."""
 
@@ -74,8 +77,8 @@ def load_sb3(
 ) -> DQN:
     """Load a DQN of stable-baselines3 from its zip; nothing in it is unpickled.
 
-    The agent has the q-values, and so the greedy actions, of the saved one. Its settings are those of the zip as far as
-    both libraries have them; its optimiser is new, and its target network a copy of the online one.
+    The agent has the q-values, and so the greedy actions, of the saved one. Of its settings, those in `READ` are the
+    zip's, and all others have our defaults; its optimiser is new, and its target network a copy of the online one.
 
     Args:
         file: Zip that `stable_baselines3.DQN.save` wrote, of `CnnPolicy` or `MlpPolicy` with any `net_arch`.
@@ -149,6 +152,8 @@ def _read_zip(path: Path) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
         weights = _entry(archive, "policy.pth", MOST_NETWORK)
     if not isinstance(data, dict):
         raise ValueError("data is no object")
+    if not weights.startswith(b"PK\x03\x04"):  # PyTorch would read anything else in its older format
+        raise ValueError("policy.pth is no archive of PyTorch's")
     with zipfile.ZipFile(io.BytesIO(weights)) as archive:  # PyTorch allocates what compressed entries claim
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise ValueError("policy.pth is compressed")
@@ -198,7 +203,8 @@ def _network_of(state: Mapping[str, Tensor], shape: tuple[int, ...]) -> _Network
     weights = {str(name)[len("q_net.") :]: each for name, each in state.items() if str(name).startswith("q_net.")}
     for name, each in weights.items():
         # One with strides of 0 could claim any size
-        if not isinstance(each, Tensor) or not each.is_floating_point() or not each.is_contiguous():
+        is_array = isinstance(each, Tensor) and each.device.type == "cpu" and each.dtype in FLOATS
+        if not is_array or not each.is_contiguous():
             raise ValueError(f"{name:.80} is no array of numbers")
     dense: list[str] = []
     while f"q_net.{2 * len(dense)}.weight" in weights:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -126,9 +127,16 @@ def answers_of_hub(repo: str, revision: str | None = None) -> Iterator[None]:
         why = {401: "the token is not valid; set HF_TOKEN", 403: "the token may not do this; use one that may write"}
         hint = why.get(status, one_line(error))
         raise InvalidCheckpoint(f"the Hub has answered {status} about {repo}: {hint:.200}") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise InvalidCheckpoint(f"{repo} cannot be stored in the Hub's cache ({error.strerror})") from error
+        raise _unreachable(repo, error) from error
     except Exception as error:  # of connections, its versions raise errors of other libraries
-        name = type(error).__name__
-        raise HubUnreachable(f"the Hub cannot be reached for {repo} ({name}: {one_line(error):.150})") from error
+        raise _unreachable(repo, error) from error
+
+
+def _unreachable(repo: str, error: Exception) -> HubUnreachable:
+    return HubUnreachable(f"the Hub cannot be reached for {repo} ({type(error).__name__}: {one_line(error):.150})")
 
 
 def _cached(hub: Any, repo: str, revision: str | None) -> Path | None:

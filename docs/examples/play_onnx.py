@@ -1,6 +1,7 @@
 """Play an episode from an ONNX file, without PyTorch. This makes the file: pixelq export demo --out policy.onnx"""
 
 # needs onnxruntime
+import json
 import sys
 
 import numpy as np
@@ -10,7 +11,8 @@ from pixelq.envs import make_vec
 
 session = onnxruntime.InferenceSession("policy.onnx")
 shapes = {each.name: each.shape for each in session.get_inputs()}
-envs = make_vec(session.get_modelmeta().custom_metadata_map["env"], num_envs=1, seed=0)
+about = session.get_modelmeta().custom_metadata_map
+envs = make_vec(about["env"], 1, 0, about.get("protocol", "sticky"), **json.loads(about["env_arguments"]))
 
 obs, _ = envs.reset()
 state = {name: np.zeros((1, shapes[name][1]), np.float32) for name in ("hidden", "cell") if name in shapes}

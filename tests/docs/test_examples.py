@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pixelq.agents import DQN, AgentConfig, preset
+from pixelq.agents import DQN, AgentConfig, load, preset
 from pixelq.agents.sharing import export_onnx
 from pixelq.envs import make_vec
 from tests.support.cases import representative
@@ -88,3 +88,11 @@ def test_an_onnx_file_is_played_without_torch(name: str, tmp_path: Path) -> None
     assert len(PLAY_ONNX.read_text().splitlines()) <= 30
     done = subprocess.run([sys.executable, PLAY_ONNX], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert re.fullmatch(r"return (\d+) in \1 steps; PyTorch was not loaded\n", done.stdout), done.stderr
+
+
+def test_the_file_of_the_demo_is_played_by_its_own_rules(tmp_path: Path) -> None:
+    export_onnx(load("demo", "cpu"), tmp_path / "policy.onnx")
+    done = subprocess.run([sys.executable, PLAY_ONNX], cwd=tmp_path, capture_output=True, text=True, check=False)
+    found = re.fullmatch(r"return (\d+) in [\d,]+ steps; PyTorch was not loaded\n", done.stdout)
+    assert found is not None, done.stderr
+    assert int(found[1]) > 10  # its games end at 20; rounding may change one
