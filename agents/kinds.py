@@ -30,7 +30,10 @@ def load(
 ) -> DQN | PQN:
     """Load a checkpoint, the best (or else the latest) checkpoint of a run, or a pretrained policy, of either class.
 
-    The arguments and the errors are those of `DQN.load`.
+    The arguments are those of `DQN.load`.
+
+    Raises:
+        InvalidCheckpoint, InvalidConfig: See `DQN.load`.
     """
     state, _ = read_description(find_policy(path))
     with describing(path):

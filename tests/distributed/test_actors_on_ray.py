@@ -75,6 +75,7 @@ def wait_until(condition: Any, seconds: float = 240.0) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow  # Ray takes half a minute to start beside other tests
 @pytest.mark.linux
 def test_two_actors_play_and_none_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     bytes_taken = []

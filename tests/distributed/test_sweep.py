@@ -105,6 +105,7 @@ sys.exit(main({killed!r}))
     assert figures(tmp_path / "killed") == expected
 
 
+@pytest.mark.slow
 def test_a_cell_is_the_run_of_its_flags(harness: Harness, tmp_path: Path) -> None:
     """With the program itself, killed once: weights, tables and settings are those of `pixelq train`."""
     settings = {"hidden": 8, "batch_size": 4, "learning_starts": 50, "replay_capacity": 100}

@@ -12,7 +12,6 @@ import pytest
 from pixelq.agents import DQN, AgentConfig, load, preset
 from pixelq.agents.sharing import export_onnx
 from pixelq.envs import make_vec
-from tests.support.cases import representative
 from tests.support.runs import Harness
 
 PLAY_ONNX = Path(__file__).parents[2] / "docs" / "examples" / "play_onnx.py"
@@ -81,7 +80,7 @@ def test_the_minimal_loop_learns_catch(tmp_path: Path, harness: Harness) -> None
     assert float(done.out.split()[-1]) > 0.9, done.err  # the optimum is 1
 
 
-@pytest.mark.parametrize("name", representative(["classic", "quick_recurrent"], {"quick_recurrent"}))
+@pytest.mark.parametrize("name", ["classic", pytest.param("quick_recurrent", marks=pytest.mark.slow)])
 def test_an_onnx_file_is_played_without_torch(name: str, tmp_path: Path) -> None:
     """In a process of its own, as that of the other examples has loaded PyTorch."""
     export_policy(tmp_path, preset(name))

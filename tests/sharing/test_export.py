@@ -119,7 +119,7 @@ def test_the_state_of_an_lstm_goes_in_and_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("frames", [1000 if IS_FULL else 64])
 def test_the_difference_on_real_frames(frames: int, tmp_path: Path) -> None:
-    policy, envs = Policy.load("demo", "cpu"), make_vec("ALE/Pong-v5", 8, 0)
+    policy, envs = Policy.load("demo", "cpu"), make_vec("ALE/Pong-v5", 8, 0, "envpool", frame_size=42)
     found = export_onnx(policy, tmp_path / "pong.onnx", played_inputs(policy, envs, frames // 8))
     assert found is not None
     assert (found.observations, found.other_actions) == (frames, 0)
