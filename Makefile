@@ -1,4 +1,4 @@
-# make train       trains on Pong for five to six minutes, evaluates and films; ENV=, STEPS=, PRESET= and ARGS= pass through
+# make train       trains on Pong for five minutes, evaluates and films; ENV=, STEPS=, PRESET= and ARGS= pass through
 # make test        lint, types and tests, as CI runs them
 # make test-slow   the full forms of the tests that CI runs in short: hours
 # make docs        the manual as a site, in build/site; fails on a link or an anchor that leads nowhere
