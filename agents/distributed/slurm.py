@@ -114,12 +114,13 @@ class SlurmLauncher:
         self._due = 0.0
 
     def submit(self, jobs: Sequence[Job]) -> list[Job]:
-        """Hand cells to SLURM, but for those whose job is still there from before, and return them."""
+        """Hand the first cells to SLURM, but for those whose job is still there from before, and return them."""
         folder = self.sweep / LOGS
         folder.mkdir(exist_ok=True)
         (folder / STOP).unlink(missing_ok=True)
         before = {name: own for name, own in self._recorded().items() if own in self.alive}
-        new = [job for job in jobs if job.cell.name not in before][:MOST_JOBS]
+        jobs = jobs[:MOST_JOBS]
+        new = [job for job in jobs if job.cell.name not in before]
         self.jobs |= {job.cell.name: before[job.cell.name] for job in jobs if job.cell.name in before}
         if new:
             for job in new:
@@ -134,8 +135,7 @@ class SlurmLauncher:
             self.alive |= set(self.jobs.values())
         replace_file(folder / JOBS, (json.dumps(self._recorded() | self.jobs) + "\n").encode())
         self._due = time.monotonic() + POLL
-        taken = {job.cell.name for job in new} | before.keys()
-        return [job for job in jobs if job.cell.name in taken]
+        return list(jobs)
 
     def ended(self) -> list[tuple[str, Outcome]]:
         """Return the cells that have ended since this was asked last, and how."""
