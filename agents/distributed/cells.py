@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -110,17 +111,17 @@ def cells_of(spec: Spec) -> list[Cell]:
     Raises:
         InvalidSpec: If there are too many, or the settings of one cannot be run.
     """
-    number = len(spec.envs) * len(spec.presets) * len(spec.seeds)
-    for values in spec.agent.values():
-        number *= len(values)
+    crossed = sum(math.prod(map(len, spec.settings(name).values())) for name in spec.presets)
+    number = len(spec.envs) * len(spec.seeds) * crossed
     if number > MOST_CELLS:
         raise InvalidSpec(f"a sweep must have at most {MOST_CELLS:,} runs, got {number:,}; lower envs, seeds or agent")
     agents: dict[tuple[str, str], tuple[dict[str, Any], AgentConfig]] = {}
-    for name, values in itertools.product(spec.presets, itertools.product(*spec.agent.values())):
-        config = spec.config(name, dict(zip(spec.agent, values, strict=True)))
-        usual = preset(name)
-        own = {field: getattr(config, field) for field in sorted(spec.agent) if _differs(config, usual, field)}
-        agents.setdefault((name, "".join(f"-{field}={_slug(value)}" for field, value in own.items())), (own, config))
+    for name in spec.presets:
+        usual, fields = preset(name), spec.settings(name)
+        for values in itertools.product(*fields.values()):
+            config = spec.config(name, dict(zip(fields, values, strict=True)))
+            own = {field: getattr(config, field) for field in sorted(fields) if _differs(config, usual, field)}
+            agents.setdefault((name, "".join(f"-{field}={_slug(value)}" for field, value in own.items())), (own, config))
     return [
         Cell(_name(env, name + settings, seed), env, name, seed, spec.steps, own, config, _resolved(spec, name, env))
         for env in spec.envs

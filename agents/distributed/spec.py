@@ -60,12 +60,12 @@ class Flags:
 IMPORT = "import"
 """Name of `Flags.modules` in a specification, and on the command line."""
 _REQUIRED = ("envs", "presets", "seeds", "steps")
-_KEYS = (*_REQUIRED, "agent", "retries", *(each.name for each in dataclasses.fields(Flags) if each.name != "modules"))
+_KEYS = (*_REQUIRED, "agent", "preset", "retries", *(each.name for each in dataclasses.fields(Flags) if each.name != "modules"))
 
 
 @dataclass(frozen=True)
 class Spec:
-    """The cells of a sweep: `envs` × `presets` × `seeds` × the values of each field in `agent`; see `spec_of`."""
+    """The cells of a sweep: `envs` × `presets` × `seeds` × the values of each field in `settings`; see `spec_of`."""
 
     envs: tuple[str, ...]
     """IDs of environments, as `pixelq train --env` takes them."""
@@ -77,10 +77,16 @@ class Spec:
     """Agent steps of each run."""
     agent: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Values of fields of the configuration, all of which are crossed."""
+    preset: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
+    """The same of single presets, in place of those in `agent`."""
     retries: int = 2
     """Times that a cell that failed is tried again."""
     flags: Flags = field(default_factory=Flags)
     """Further flags of `pixelq train`."""
+
+    def settings(self, name: str) -> Mapping[str, tuple[Any, ...]]:
+        """Return the values of each field that a preset's cells have."""
+        return {**self.agent, **self.preset.get(name, {})}
 
     def config(self, name: str, values: Mapping[str, Any]) -> AgentConfig:
         """Return the configuration of a preset with the values of a cell.
@@ -139,12 +145,14 @@ def spec_of(values: Mapping[str, Any]) -> Spec:
     flags = _flags_of(values)
     for module in flags.modules:
         import_module(module)  # it may register environments and parts
+    presets = _list_of("presets", values["presets"], str)
     spec = Spec(
         envs=_envs(_list_of("envs", values["envs"], str)),
-        presets=_list_of("presets", values["presets"], str),
+        presets=presets,
         seeds=_list_of("seeds", values["seeds"], int),
         steps=_count("steps", values["steps"], 1),
-        agent=_agent(values.get("agent", {})),
+        agent=_agent("agent", values.get("agent", {})),
+        preset=_of_presets(values.get("preset", {}), presets),
         retries=_count("retries", values.get("retries", Spec.retries), 0),
         flags=flags,
     )
@@ -234,16 +242,26 @@ def _envs(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _agent(values: Any) -> dict[str, tuple[Any, ...]]:
-    """Return the values of each field of the configuration that a specification names."""
+def _of_presets(values: Any, presets: Sequence[str]) -> dict[str, dict[str, tuple[Any, ...]]]:
+    """Return the values of each field of the configuration that a specification names for single presets."""
     if not isinstance(values, Mapping):
-        raise InvalidSpec(requirement_message("agent", "a table of fields of the agent", values))
+        raise InvalidSpec(requirement_message("preset", "a table of presets, each with fields of the agent", values))
+    for name in values:
+        if name not in presets:
+            raise InvalidSpec(f"preset.{name} must be of a preset in presets, got one that is not there")
+    return {name: _agent(f"preset.{name}", each) for name, each in values.items()}
+
+
+def _agent(table: str, values: Any) -> dict[str, tuple[Any, ...]]:
+    """Return the values of each field of the configuration that a table of a specification names."""
+    if not isinstance(values, Mapping):
+        raise InvalidSpec(requirement_message(table, "a table of fields of the agent", values))
     hints, found = _hints(), {}
     for name, value in values.items():
         each = list(value) if isinstance(value, list | tuple) else [value]
         if not each:
-            raise InvalidSpec(f"agent.{name} must have a value, got an empty list")
-        found[name] = tuple(_setting(name, one, hints.get(name)) for one in each)
+            raise InvalidSpec(f"{table}.{name} must have a value, got an empty list")
+        found[name] = tuple(_setting(f"{table}.{name}", one, hints.get(name)) for one in each)
     return found
 
 
@@ -253,8 +271,9 @@ def _hints() -> dict[str, Any]:
     return get_type_hints(AgentConfig)
 
 
-def _setting(name: str, value: Any, hint: Any) -> Any:
+def _setting(place: str, value: Any, hint: Any) -> Any:
     """Return the value of a field of the configuration as Python has it; the configuration checks it later."""
+    name = place.rpartition(".")[2]
     kinds = get_args(hint) or (hint,)
     if value == "None" and type(None) in kinds:  # TOML has none
         return None
@@ -262,7 +281,7 @@ def _setting(name: str, value: Any, hint: Any) -> Any:
         try:
             return parse_schedule(value)
         except InvalidConfig as error:
-            raise InvalidSpec(f"agent.{name} {error}") from error
+            raise InvalidSpec(f"{place} {error}") from error
     if int in kinds and isinstance(value, float) and value.is_integer() and value <= MOST_COUNT:
         return int(value)
     return value

@@ -79,6 +79,19 @@ def test_a_command_line_says_what_the_cell_is(agent: dict[str, Any], flags: dict
 NAMES = st.lists(st.sampled_from(["CartPole-v1", "pixelq/Catch-v0", "ALE/Pong-v5"]), min_size=1, unique=True)
 
 
+def test_the_example_is_a_sweep() -> None:
+    cells = cells_of(spec_of(read_values(Path(__file__).parents[2] / "docs" / "examples" / "minatar.toml")))
+    assert len(cells) == 5 * 4 * 3
+    assert {cell.config.priority_beta_steps for cell in cells if cell.preset == "minatar_rainbow"} == {200_000}
+
+
+def test_a_preset_has_settings_of_its_own() -> None:
+    own = {"nature": {"n_step": 2, "gamma": [0.9, 0.95]}}
+    spec = spec_of(SPEC | {"presets": ["classic", "nature"], "agent": {"n_step": [3, 5]}, "preset": own})
+    found = [(cell.preset, cell.config.n_step, cell.config.gamma) for cell in cells_of(spec)]
+    assert found == [("classic", 3, 0.99), ("classic", 5, 0.99), ("nature", 2, 0.9), ("nature", 2, 0.95)]
+
+
 @settings(max_examples=examples(15), deadline=None)
 @given(
     envs=NAMES,
