@@ -121,7 +121,8 @@ def cells_of(spec: Spec) -> list[Cell]:
         for values in itertools.product(*fields.values()):
             config = spec.config(name, dict(zip(fields, values, strict=True)))
             own = {field: getattr(config, field) for field in sorted(fields) if _differs(config, usual, field)}
-            agents.setdefault((name, "".join(f"-{field}={_slug(value)}" for field, value in own.items())), (own, config))
+            differences = "".join(f"-{field}={_slug(value)}" for field, value in own.items())
+            agents.setdefault((name, differences), (own, config))
     return [
         Cell(_name(env, name + settings, seed), env, name, seed, spec.steps, own, config, _resolved(spec, name, env))
         for env in spec.envs

@@ -60,7 +60,8 @@ class Flags:
 IMPORT = "import"
 """Name of `Flags.modules` in a specification, and on the command line."""
 _REQUIRED = ("envs", "presets", "seeds", "steps")
-_KEYS = (*_REQUIRED, "agent", "preset", "retries", *(each.name for each in dataclasses.fields(Flags) if each.name != "modules"))
+_FLAGS = tuple(each.name for each in dataclasses.fields(Flags) if each.name != "modules")
+_KEYS = (*_REQUIRED, "agent", "preset", "retries", *_FLAGS)
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,10 @@ def title(series: Mapping[str, Any]) -> str:
     return f"{OF_ALGORITHM[series['algorithm']]}: {TITLES[series['name']]}"
 
 
+def _machine(hardware: Mapping[str, Any]) -> str:
+    return f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['device']}"
+
+
 def show_growth(figures: Mapping[str, Any], console: Console) -> None:
     """Print a table of each series, what could not be measured, and where something grows faster than its work."""
     for series in figures["series"]:
@@ -80,16 +84,18 @@ def show_growth(figures: Mapping[str, Any], console: Console) -> None:
 
 
 def markdown(figures: Mapping[str, Any]) -> str:
-    """Return the tables in Markdown."""
-    parts = []
+    """Return a page with the tables in Markdown."""
+    machine = f"{_machine(figures['hardware'])}, torch {figures['hardware']['torch']}"
+    parts = ["# Growth", f"`pixelq benchmark --growth` in {figures['env']} on {machine}."]
     for series in figures["series"]:
         head = (series["name"], *HEADINGS)
         lines = [head, ["---"] * len(head), *(cells(point) for point in series["points"])]
         rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         notes = [f"{int(size):,} is left out: {reason}." for size, reason in series["left_out"].items()]
-        parts.append("\n\n".join([f"### {title(series)}", rows, *notes]))
+        parts.append("\n\n".join([f"## {title(series)}", rows, *notes]))
     sentences = faster(figures) or ["nothing grows faster than its work"]
-    return "\n\n".join([*parts, CAPTION, "\n".join(f"- {sentence}" for sentence in sentences)])
+    ends = "\n".join(f"- {sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
+    return "\n\n".join([*parts, "## What the columns are", CAPTION, "## What grows faster than its work", ends])
 
 
 @plain_style()
@@ -123,9 +129,7 @@ def draw_growth(figures: Mapping[str, Any], path: Path) -> None:
         panels[0].set_title(name, fontsize=10)
         panels[1].set(xlabel=TITLES[name])
         panels[1].set_ylim(bottom=max(1.0, panels[1].get_ylim()[0]))  # the rollout of one environment is smaller
-    hardware = figures["hardware"]
-    machine = f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['device']}"
-    figure.suptitle(literal(f"{figures['env']} · {machine}"), fontsize=10)
+    figure.suptitle(literal(f"{figures['env']} · {_machine(figures['hardware'])}"), fontsize=10)
     figure.legend(handles=_legend(figures), loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     figure.savefig(path)
 

@@ -80,8 +80,9 @@ NAMES = st.lists(st.sampled_from(["CartPole-v1", "pixelq/Catch-v0", "ALE/Pong-v5
 
 
 def test_the_example_is_a_sweep() -> None:
-    cells = cells_of(spec_of(read_values(Path(__file__).parents[2] / "docs" / "examples" / "minatar.toml")))
-    assert len(cells) == 5 * 4 * 3
+    values = read_values(Path(__file__).parents[2] / "docs" / "examples" / "minatar.toml")
+    cells = cells_of(spec_of(values | {"envs": ["CartPole-v1"]}))  # those of MinAtar need its package
+    assert (len(values["envs"]), len(cells)) == (5, 4 * 3)
     assert {cell.config.priority_beta_steps for cell in cells if cell.preset == "minatar_rainbow"} == {200_000}
 
 

@@ -255,7 +255,7 @@ def test_points_take_turns_and_the_file_and_the_picture_have_them_all(
     assert growth_shown.main([str(file)]) == 0
     lines = capfd.readouterr().out.splitlines()
     assert sum(line.startswith(("| 32 ", "| 64 ", "| 1 ", "| 2 ")) for line in lines) == 4
-    assert "### DQN: transitions in a batch" in lines
+    assert "## DQN: transitions in a batch" in lines
     assert "128 is left out: no memory for a replay." in lines
 
 
