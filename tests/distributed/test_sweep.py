@@ -260,7 +260,7 @@ sys.exit(main({command(tmp_path)!r}))
         ({"agent": {"gama": 0.9}}, [], "unknown field 'gama' of the agent's configuration; did you mean 'gamma'?"),
         ({"agent": {"gamma": [0.9, 2]}}, [], "the preset classic, gamma 2 cannot be run: gamma must be in [0, 1]"),
         ({"preset": {"dqn": {}}}, [], "preset.dqn must be of a preset in presets, got"),
-        ({"preset": {"classic": {"gamma": []}}}, [], "preset.classic.gamma must have a value, got an empty list"),
+        ({"preset": {"classic": 3}}, [], "preset.classic must be a table of fields of the agent, got 3"),
         ({"agent": {"gamma": []}}, [], "agent.gamma must have a value, got an empty list"),
         ({"protocol": 3}, [], "protocol must be text, got 3"),
         ({"agent": {"replay_capacity": 10**12}}, [], "of memory, and"),
