@@ -29,7 +29,7 @@ train: $(VENV)/installed
 test: lint
 	+$(MAKE) --no-print-directory --jobs=2 types unit
 
-lint: $(VENV)/installed
+lint: $(VENV)/engines
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
@@ -55,15 +55,21 @@ coverage: $(VENV)/engines
 
 # Type checkers do not follow the mapping of package-dir, nor the import hook of an editable install. They follow a folder
 # of links to the packages that is on the path: here, and in any project that uses this environment.
-$(VENV)/installed: pyproject.toml constraints.txt | $(LINKS)
+define install
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) '.[dev]'
+	$(INSTALL) '.[$(EXTRAS)]'
 	echo '$(CURDIR)/build/types' > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pixelq.pth"
-	touch $@
+	touch $(VENV)/installed
+endef
 
-# Large packages that training does without, so that make train does not wait for them.
-$(VENV)/engines: $(VENV)/installed
-	$(INSTALL) '.[dev,engines]'
+$(VENV)/installed: EXTRAS := dev
+$(VENV)/installed: pyproject.toml constraints.txt | $(LINKS)
+	$(install)
+
+# The same with large packages that training does without, so that make train does not wait for them.
+$(VENV)/engines: EXTRAS := dev,engines
+$(VENV)/engines: pyproject.toml constraints.txt | $(LINKS)
+	$(install)
 	touch $@
 
 $(LINKS):

@@ -80,7 +80,8 @@ def test_the_minimal_loop_learns_catch(tmp_path: Path, harness: Harness) -> None
     assert float(done.out.split()[-1]) > 0.9, done.err  # the optimum is 1
 
 
-@pytest.mark.parametrize("name", ["classic", pytest.param("quick_recurrent", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["classic", "quick_recurrent"])
 def test_an_onnx_file_is_played_without_torch(name: str, tmp_path: Path) -> None:
     """In a process of its own, as that of the other examples has loaded PyTorch."""
     export_policy(tmp_path, preset(name))

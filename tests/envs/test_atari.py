@@ -143,6 +143,7 @@ def starts_of(envs, steps):
     return np.array(starts)
 
 
+@pytest.mark.slow
 def test_no_ops_are_drawn_from_1_to_30_evenly():
     protocol = dataclasses.replace(PROTOCOLS["nature"], max_frames=4)  # one step
     starts = starts_of(make_vec("ALE/Pong-v5", 4, 0, protocol, num_threads=1), 120)

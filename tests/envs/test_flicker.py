@@ -98,6 +98,7 @@ def test_the_game_is_the_same_and_shown_frames_too(protocol):
     assert abs(agreement - 0.5) < 4 * np.sqrt(0.25 / len(hidden_newest))
 
 
+@pytest.mark.slow
 def test_share_of_blank_frames():
     envs = make_vec(BREAKOUT, 4, 1, "sticky", frame_stack=1, flicker=0.2)
     assert envs.flicker == 0.2

@@ -83,7 +83,7 @@ class TestEpisode:
         assert (bits @ (1 << np.arange(bits.shape[1]))).tolist() == list(range(LENGTH + 1))
         assert section.title == "An episode"
 
-    @pytest.mark.parametrize("head", ["categorical", "fqf"])
+    @pytest.mark.parametrize("head", ["categorical", pytest.param("fqf", marks=pytest.mark.slow)])
     def test_every_head_has_q_values(self, tmp_path: Path, head: str) -> None:
         agent = counting_agent(head=head, dueling=True, noisy=True, quantiles=5, atoms=11)
         section, inside = sections_of(agent, tmp_path, episodes=1)

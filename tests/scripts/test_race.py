@@ -241,6 +241,7 @@ def racer(name: str, protocol: str = "nature", **options: Any) -> Any:
     return getattr(module, entry.racer)(CONDITIONS._replace(protocol=protocol), 0, **entry.options, **options)
 
 
+@pytest.mark.slow
 def test_ours_trains_a_preset_on_whole_games(monkeypatch: pytest.MonkeyPatch) -> None:
     config = dataclasses.replace(preset("dqn"), replay_capacity=8_000, learning_starts=8_000, frame_size=42)
     defaults = dataclasses.replace(race_pixelq.defaults_of("dqn"), agent=config)

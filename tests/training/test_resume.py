@@ -138,7 +138,7 @@ PARTS_OF_PQN: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("parts", representative(PARTS_OF_PQN, keep={"memory", "overlap"}))
+@pytest.mark.parametrize("parts", representative(PARTS_OF_PQN, keep={"memory"}))
 def test_every_part_of_pqn_goes_on_exactly(tmp_path: Path, parts: str) -> None:
     """Killed within rollouts, the first time before the first checkpoint."""
     trained = Trained(config=dataclasses.replace(TINY_PQN, **PARTS_OF_PQN[parts]))
