@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Console, Group, JustifyMethod
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -66,12 +66,15 @@ class SweepTable:
 
 
 def table_of(cells: Sequence[CellState]) -> Table:
-    """Return a table with a line for each cell."""
+    """Return a table with a line for each cell; where it is too wide for the terminal, names take several lines."""
+    rows = [_cells(cell) for cell in cells]
     table = Table(box=None, pad_edge=False)
-    for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading in ("run", "state") else "right", no_wrap=True)
-    for cell in cells:
-        table.add_row(*map(Text, _cells(cell)))
+    table.add_column(HEADINGS[0], overflow="fold")
+    for heading, *column in list(zip(HEADINGS, *rows, strict=True))[1:]:
+        justify: JustifyMethod = "left" if heading == "state" else "right"
+        table.add_column(heading, justify=justify, no_wrap=True, min_width=max(map(len, (heading, *column))))
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table
 
 
@@ -103,7 +106,7 @@ def _cells(cell: CellState) -> tuple[str, ...]:
         cell.state,
         f"{cell.step:,}",
         f"{cell.steps:,}",
-        f"{cell.step / cell.steps:.0%}" if cell.steps else "-",
+        f"{min(1.0, cell.step / cell.steps):.0%}" if cell.steps else "-",
         "-" if cell.steps_per_second is None else f"{cell.steps_per_second:,.0f}",
         "-" if score is None else f"{score:,.1f}",
         "-" if cell.seconds_left is None else duration_text(cell.seconds_left),
