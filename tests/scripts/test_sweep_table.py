@@ -6,13 +6,13 @@ import pytest
 from rich.console import Console
 
 from pixelq.agents.distributed.states import CellState
-from pixelq.agents.results.records import MeanAt
+from pixelq.agents.runs.status import MeanAt
 from pixelq.scripts.sweep_table import table_of
 
 NAME = "Breakout-v5-rainbow-learning_rate=0.0001-n_step=5-seed12"
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("width", [72, 80, 200])
 def test_figures_are_whole_on_any_terminal(width: int) -> None:
     cells = [
         CellState(NAME, "training", 123_456, 2_000_000, 431.2, 3.5, MeanAt(100_000, 12.25), 4_352.0),
