@@ -83,6 +83,7 @@ class RayEngine:
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
             if address is None:
                 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+                os.environ.setdefault("RAY_worker_niceness", "0")  # actors work as the learner does; Ray's own is 15
                 store = max(LEAST_STORE, 2 * bytes_in_flight)
                 sizes = {"num_cpus": actors, "num_gpus": math.ceil(actors * gpus), "object_store_memory": store}
                 self._connect("local", include_dashboard=False, **sizes, **quiet)

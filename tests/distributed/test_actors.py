@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelq.agents import DQN, PQN, AgentConfig, InvalidConfig, RunFailed, load
+from pixelq.agents import DQN, PQN, AgentConfig, Callback, InvalidConfig, RunFailed, Training, load
 from pixelq.agents.config.at_step import epsilon_ladder
 from pixelq.agents.distributed import team
 from pixelq.agents.distributed.actor import Plan
@@ -120,6 +120,8 @@ def test_the_replay_holds_what_actors_played_whatever_dies(
             ball, next_ball = (rows["frames"][t, env].reshape(10, 5)[:9] for t in (time, time + 1))
             is_end = bool(rows["terminated"][time, env])
             is_cut = bool(rows["truncated"][time, env])
+            assert (ball > 0).sum() == 1  # and not one of the rows that nobody played
+            assert rows["age"][time, env] > 0 or ball[0].any()  # an episode's first row is its first view
             assert rows["age"][time + 1, env] > 0  # the outcome is shown in the same episode
             assert bool(rows["is_start"][time + 1, env]) == (not is_end and not is_cut)
             if not is_cut and not is_end:
@@ -335,9 +337,13 @@ def test_the_ladder_of_epsilon_is_over_the_environments_of_all_actors(actors: in
 
 
 def test_actors_follow_settings_that_a_callback_changes() -> None:
+    class Changing(Callback):
+        def on_step(self, training: Training) -> None:
+            if training.step >= 48:
+                training.agent.replace(epsilon_start=0.25, epsilon_end=0.25)
+
     engine = DirectEngine()
-    envs = DirectEnvs("pixelq/Catch-v0", 2, 1, engine=engine)
-    agent = made(TINY, envs).learn(envs, 50)
-    agent.replace(epsilon_start=0.25, epsilon_end=0.25)
-    agent.learn(envs, 50)
-    assert engine.actors[-1].actor.policy.epsilon == 0.25
+    envs = DirectEnvs("pixelq/Catch-v0", 2, 1, block=4, engine=engine)
+    made(TINY, envs).learn(envs, 150, callbacks=[Changing()])
+    (actor,) = engine.actors
+    assert actor.actor.policy.epsilon == 0.25

@@ -53,7 +53,8 @@ FLAGS = {
 
 
 @pytest.fixture(autouse=True)
-def _no_ray_is_left() -> Iterator[None]:
+def _no_ray_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # or else other tests leave workers of a cluster no time
     yield
     ray.shutdown()
 

@@ -31,7 +31,7 @@ SPEC: dict[str, Any] = {
     "final_episodes": 2,
     "log_every": 100,
     "retries": KILLS,
-    "agent": {"hidden": 16, "batch_size": 8, "learning_starts": 100, "replay_capacity": 500},
+    "agent": {"encoder": "auto", "hidden": 16, "batch_size": 8, "learning_starts": 100, "replay_capacity": 500},
 }
 
 
@@ -105,6 +105,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # or else other tests leave the workers no time
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     made.add_node(num_cpus=2, memory=4 * 10**9)
     yield made
