@@ -19,7 +19,7 @@ import torch
 
 from pixelq.agents import DQN, PQN, ActorEnvs, AgentConfig, Callback, InvalidCheckpoint, InvalidRun, RunUnwritable
 from pixelq.agents.config.device import resolve_device
-from pixelq.agents.config.pictures import pictures_asked_for
+from pixelq.agents.config.env_flags import env_arguments
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import RunFailed, UserError
 from pixelq.agents.evaluation.evaluate import LIMIT
@@ -172,26 +172,7 @@ def _training_envs(args: TrainArgs, seed: int) -> Any:
 
 
 def _make_envs(args: TrainArgs, num_envs: int, seed: int, make: Callable[..., Any] = make_vec) -> Any:
-    stack, size = _pictures(args)
-    return make(
-        args.env,
-        num_envs,
-        seed,
-        args.protocol,
-        full_action_space=args.full_action_space,
-        frame_stack=stack,
-        frame_size=size,
-        grayscale=args.grayscale,
-        flicker=args.flicker,
-        max_episode_steps=args.max_episode_steps,
-        env_kwargs=args.env_kwargs,
-        wrappers=list(args.wrappers),
-    )
-
-
-def _pictures(args: TrainArgs) -> tuple[int | None, int | None]:
-    size, grayscale, is_game = args.frame_size, args.grayscale, is_atari(args.env)
-    return pictures_asked_for(args.agent, args.preset, is_game=is_game, frame_size=size, grayscale=grayscale)
+    return make(args.env, num_envs, seed, **env_arguments(args, args.agent, args.preset, is_game=is_atari(args.env)))
 
 
 def _learn(agent: DQN | PQN, envs: Any, args: TrainArgs, callbacks: Sequence[Callback]) -> None:

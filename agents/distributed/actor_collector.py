@@ -97,6 +97,7 @@ class ActorCollector(Collector):
         assert self.team is not None
         if self._round is None or self._at == self.team.steps:
             self._round, self._at = self.team.round(self.replay.time - self._origin), 0
+            self.failure = self.team.failure
             if self._round.absent.any():  # the steps that have just begun are lost with their actors
                 self.replay.abandon(self._round.absent)
         played, row = self._round, self._at

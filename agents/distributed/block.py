@@ -110,6 +110,9 @@ class Recording:
         lost = np.zeros(self.num_envs, dtype=bool) if life_lost is None else life_lost
         self._outcomes.append((action, reward, terminated, truncated, lost))
 
+    def cut(self, obs: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
+        """Do nothing: what an actor played whose environments failed is not taken."""
+
     def take(self) -> Block:
         """Return what was recorded since the last call, which ended after an `observe`."""
         shape = (0, self.num_envs)

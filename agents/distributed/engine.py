@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import os
-import socket
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 from pixelq.agents.distributed.actor import Actor, Plan, Weights
 from pixelq.agents.distributed.block import Block
+from pixelq.agents.distributed.ray_address import check_answers
 from pixelq.agents.errors import ActorLost, MissingExtra, RunFailed, UserError, how_to_install, one_line
 from pixelq.envs import EnvironmentFailed, InvalidEnv
 
-CONNECT_SECONDS = 5.0
-"""Seconds within which a cluster must answer."""
 LOCAL_ATTEMPTS = 3
 """Attempts to start Ray on this machine, which gives up after half a minute where others keep all cores busy."""
 LEAST_STORE = 80 * 2**20
@@ -85,11 +83,12 @@ class RayEngine:
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
             if address is None:
                 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+                os.environ.setdefault("RAY_worker_niceness", "0")  # actors work as the learner does; Ray's own is 15
                 store = max(LEAST_STORE, 2 * bytes_in_flight)
                 sizes = {"num_cpus": actors, "num_gpus": math.ceil(actors * gpus), "object_store_memory": store}
                 self._connect("local", include_dashboard=False, **sizes, **quiet)
             else:
-                _check_answers(address)
+                check_answers(address)
                 self._connect(address, **quiet)
         try:
             self._check_size(actors, gpus)
@@ -167,23 +166,3 @@ class RayEngine:
         """See `Engine`."""
         if self._is_own and self.ray.is_initialized():
             self.ray.shutdown()
-
-
-def _check_answers(address: str) -> None:
-    """Check that something answers at an address, which Ray itself finds out only after a minute.
-
-    Raises:
-        UserError: If nothing does, or it is no address.
-    """
-    if address == "auto":
-        return
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdecimal():
-        raise UserError(f"`ray_address` must be HOST:PORT or auto, got {address!r:.80}")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise UserError(
-            f"no Ray cluster answers at {address!r:.80} ({one_line(error)}); start one with `ray start --head`, or "
-            "leave out `ray_address` to start one on this machine"
-        ) from error

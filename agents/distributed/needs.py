@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pixelq.agents.acting.network import learning_bytes
-from pixelq.agents.config.pictures import pictures_asked_for
+from pixelq.agents.config.env_flags import env_arguments
 from pixelq.agents.distributed.cells import Cell
 from pixelq.agents.errors import InvalidConfig, InvalidSpec
 from pixelq.agents.experience.replay import replay_bytes
@@ -40,9 +40,10 @@ def needs_of(cells: Iterable[Cell]) -> dict[str, Need]:
     spaces: dict[Any, tuple[tuple[int, ...], np.dtype[Any], int, int]] = {}
     found, known = {}, dict[Any, Need]()
     for cell in cells:
-        kind = (cell.env, cell.flags.protocol, *_pictures(cell))
+        made = env_arguments(cell.flags, cell.config, cell.preset, is_game=is_atari(cell.env))
+        kind = (cell.env, repr(made))
         if kind not in spaces:
-            spaces[kind] = _observed(cell)
+            spaces[kind] = _observed(cell.env, made)
         agent = (kind, cell.preset, tuple(sorted((name, str(value)) for name, value in cell.agent.items())))
         if agent not in known:
             known[agent] = _need(cell, *spaces[kind])
@@ -50,31 +51,9 @@ def needs_of(cells: Iterable[Cell]) -> dict[str, Need]:
     return found
 
 
-def _pictures(cell: Cell) -> tuple[int | None, int | None]:
-    flags, is_game = cell.flags, is_atari(cell.env)
-    return pictures_asked_for(
-        cell.config, cell.preset, is_game=is_game, frame_size=flags.frame_size, grayscale=flags.grayscale
-    )
-
-
-def _observed(cell: Cell) -> tuple[tuple[int, ...], np.dtype[Any], int, int]:
-    """Return shape and type of a cell's observations, the frames in one, and the number of actions."""
-    stack, size = _pictures(cell)
-    flags = cell.flags
-    envs = make_vec(
-        cell.env,
-        1,
-        0,
-        flags.protocol or "sticky",
-        full_action_space=flags.full_action_space,
-        frame_stack=stack,
-        frame_size=size,
-        grayscale=flags.grayscale,
-        flicker=flags.flicker,
-        max_episode_steps=flags.max_episode_steps,
-        env_kwargs=flags.env_kwargs,
-        wrappers=list(flags.wrappers),
-    )
+def _observed(env: str, made: dict[str, Any]) -> tuple[tuple[int, ...], np.dtype[Any], int, int]:
+    """Return shape and type of an environment's observations, the frames in one, and the number of actions."""
+    envs = make_vec(env, 1, 0, **made)
     try:
         space: Any = envs.single_observation_space
         actions: Any = envs.single_action_space

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from pixelq.agents.distributed import bound
 from pixelq.agents.distributed.cells import Cell
-from pixelq.agents.errors import InvalidRun, printable
+from pixelq.agents.errors import printable
 from pixelq.agents.runs.folder import is_in_use
-from pixelq.agents.runs.tables import read_config
+from pixelq.agents.runs.machine import threads_of
 from pixelq.agents.storage.files import read_regular, replace_file
-from pixelq.agents.storage.json_values import MOST_JSON, is_count
+from pixelq.agents.storage.json_values import MOST_JSON
 from pixelq.agents.training.signals import STOPPING
 
 PROGRAM = (sys.executable, "-m", "pixelq.scripts.main")
@@ -174,7 +174,7 @@ def _environment(job: Job) -> dict[str, str]:
     A run that goes on has the number of threads that it had, on which the rounding of sums depends.
     """
     found = dict(os.environ)
-    threads = _threads_of(job.run) or job.threads
+    threads = threads_of(job.run) or job.threads
     if threads is None:
         found.pop("OMP_NUM_THREADS", None)
     else:
@@ -182,16 +182,6 @@ def _environment(job: Job) -> dict[str, str]:
     if job.gpu is not None:
         found["CUDA_VISIBLE_DEVICES"] = job.gpu
     return found
-
-
-def _threads_of(run: Path) -> int | None:
-    """Return the number of threads that a run on a CPU has had; None if it has not begun, or is on a GPU."""
-    try:
-        hardware = read_config(run)["hardware"]
-        threads = hardware["torch_threads"] if hardware["device"] == "cpu" else None
-    except (InvalidRun, LookupError, TypeError):
-        return None
-    return threads if is_count(threads) and threads > 0 else None
 
 
 def _bound(command: Sequence[str], cores: Sequence[int]) -> list[str]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from pixelq.agents.distributed.needs import Need
 from pixelq.agents.distributed.process import Job, Outcome, run_cell
+from pixelq.agents.distributed.ray_address import check_answers
 from pixelq.agents.errors import MissingExtra, RunFailed, UserError, how_to_install, one_line
 
 LOST = 10
 """Times that a task is started anew because its machine or its process was lost; Ray counts them."""
-ANSWER_SECONDS = 5.0
-"""Seconds in which the address of a cluster must answer."""
 
 
 class RayLauncher:
@@ -126,7 +123,7 @@ def _connected(address: str | None) -> Any:
     except ImportError as error:
         raise MissingExtra(f"`launcher=ray` needs Ray: {how_to_install('ray')}") from error
     if address is not None:
-        check_answers(address)
+        check_answers(address, takes_clients=True)
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False)
     except (ConnectionError, ValueError, OSError) as error:
@@ -134,27 +131,3 @@ def _connected(address: str | None) -> Any:
     except RuntimeError as error:
         raise RunFailed(f"Ray cannot be started: {one_line(error)}") from error
     return ray
-
-
-def check_answers(address: str) -> None:
-    """Check that something listens at the address of a cluster, for which Ray would wait for minutes.
-
-    Raises:
-        UserError: If it is no address, or nothing does.
-    """
-    if address in ("auto", "local"):
-        return
-    try:
-        parts = urlsplit(address if "://" in address else f"ray-address://{address}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or port is None:
-        raise UserError(f"`ray_address` must be HOST:PORT, ray://HOST:PORT or auto, got {address!r:.80}")
-    try:
-        socket.create_connection((host, port), ANSWER_SECONDS).close()
-    except OSError as error:
-        raise UserError(
-            f"nothing answers at `ray_address` {address} ({error.strerror or 'no answer'}); start the head of the "
-            "cluster, or give another"
-        ) from error

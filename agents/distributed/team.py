@@ -25,14 +25,19 @@ from pixelq.agents.distributed.block import (
 )
 from pixelq.agents.distributed.engine import Engine, Handle, Ref
 from pixelq.agents.errors import ActorLost, RunFailed
+from pixelq.agents.runs.progress import duration_text
 from pixelq.agents.storage.checkpoint import pack_tensors
 from pixelq.agents.training.collector import Restarts
 from pixelq.envs import EnvironmentFailed
 
 MOST_DEATHS = 3
 """Deaths of an actor in a row, without a block between them, after which the training fails."""
-PATIENCE = 30.0
-"""Seconds after which somebody is told that the training waits for actors to start."""
+PATIENCE = 60.0
+"""Seconds after which the user is told that the training waits for actors."""
+REMINDER = 600.0
+"""Seconds after which the user is told again."""
+MOST_WAIT = 1800.0
+"""Seconds without any actor after which a training that had begun ends; one that starts waits for room."""
 TICK = 0.5
 """Seconds between two looks at whether a signal asks to stop."""
 
@@ -74,6 +79,28 @@ class Round(NamedTuple):
     step: int  # agent step at which the oldest of its weights were sent
 
 
+class _Wait:
+    """A wait for actors, of which the user is told once in a while.
+
+    Args:
+        warn: Called with a sentence.
+    """
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn, self._begun, self._due = warn, time.monotonic(), PATIENCE
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self._begun
+
+    def tell(self, what: str) -> None:
+        """Tell the user, if that is due, what has not happened so far."""
+        if self.seconds > self._due:
+            self._due = self.seconds + REMINDER
+            self._warn(f"{what} after {duration_text(self.seconds)}")
+
+
 class Team:
     """The actors of a run.
 
@@ -94,6 +121,7 @@ class Team:
 
     Attributes:
         deaths: Number of actors that have died.
+        failure: Why the training cannot go on after the last round, which nobody played; None if it can.
     """
 
     def __init__(
@@ -111,6 +139,7 @@ class Team:
         self.engine, self.seats, self.agent, self.restarts = engine, list(seats), agent, restarts
         self.steps, self.period, self.ahead, self.stops = steps, period, ahead, stops
         self.deaths = 0
+        self.failure: RunFailed | None = None
         self._versions = 0
         self._sent: tuple[int, AgentConfig] | None = None  # updates and configuration of the last version
         self._weights: Ref = None
@@ -131,24 +160,22 @@ class Team:
         for seat in self.seats:
             self._start(seat)
         shown: dict[int, Views] = {}
-        asked_at, is_told = time.monotonic(), False
+        wait = _Wait(self.restarts.warn)
         while len(shown) < len(self.seats):
             if self.stops():
                 return None
+            wait.tell(f"waiting for actors: {len(shown)} of {len(self.seats)} have started")
             self.engine.ready([seat.begun for seat in self.seats if seat.begun is not None], TICK)
             for seat in self.seats:
                 if seat.begun is not None:
                     self._join(seat, shown)
-            if not is_told and time.monotonic() - asked_at > PATIENCE and len(shown) < len(self.seats):
-                is_told = True
-                self.restarts.warn(f"waiting for actors: {len(shown)} of {len(self.seats)} have started")
         self._like = Views(*side_by_side([shown[seat.index] for seat in self.seats]))  # type: ignore[arg-type]
         return self._like
 
     def round(self, now: int) -> Round:
         """Return the next round, whose first row is that of the time step `now`.
 
-        If a signal asks to stop, nobody plays it.
+        If a signal asks to stop, nobody plays it, nor if all actors have died and none begins for `MOST_WAIT` seconds.
 
         Raises:
             RunFailed: If an actor dies again and again.
@@ -162,12 +189,20 @@ class Team:
             if seat.plays and not self.stops():
                 self._take(seat, blocks)
         joined: dict[int, Views] = {}
+        wait = _Wait(self.restarts.warn)
         while not self.stops():
             for seat in self.seats:
                 self._join(seat, joined)
             if blocks or joined:
                 break
-            self.engine.ready([seat.begun for seat in self.seats], TICK)  # all have died
+            died, most = f"all actors have died, at step {self.agent.step:,}", duration_text(MOST_WAIT)
+            if wait.seconds > MOST_WAIT:
+                self.failure = RunFailed(
+                    f"{died}, and no other has started within {most}; resume the run when there is room for them"
+                )
+                break
+            wait.tell(f"{died}, which ends the run after {most} if no other starts; none has")
+            self.engine.ready([seat.begun for seat in self.seats], TICK)
         return self._whole(now, blocks, joined, oldest)
 
     def _start(self, seat: Seat) -> None:

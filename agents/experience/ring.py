@@ -7,7 +7,7 @@ the outcome of that step. Stacks are rebuilt from the frames. Rows lie time-majo
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -78,13 +78,10 @@ class Ring:
         self.is_start = np.zeros((length, num_envs), dtype=bool)  # a transition may start in the row
         self.time = 0  # time steps written so far
         self._stack_offsets = torch.arange(frame_stack - 1, -1, -1, device=device)  # oldest first
-        # Buffers for the transfer of a step to the device; pinned, so that no transfer blocks the host.
-        pinned = device.type == "cuda"
-        self._frames_out = torch.empty((num_envs, *frame_shape), dtype=dtype, pin_memory=pinned)
-        self._outcome_out = torch.empty((4, num_envs), pin_memory=pinned)  # action, reward, terminated, truncated
-        self._age_out = torch.empty(num_envs, dtype=torch.uint8, pin_memory=pinned)
-        self._mask_out = torch.empty(0, dtype=torch.bool)
-        self._has_crossed = torch.cuda.Event() if pinned else None  # type: ignore[no-untyped-call]
+        self._out: dict[str, Tensor] = {}  # buffers for the transfer of a step to a GPU
+        for name in ("frames", "action", "reward", "terminated", "truncated", "age"):
+            self._make_buffer(name)
+        self._has_crossed = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         if num_actions is not None:
             self.keep_masks(num_actions)
 
@@ -104,16 +101,14 @@ class Ring:
         except RuntimeError as error:
             size = self.rows * num_actions / 1e9
             raise InvalidConfig(f"no memory for {size:.1f} GB of action masks; lower replay_capacity") from error
-        self._mask_out = torch.empty(
-            (self.num_envs, num_actions), dtype=torch.bool, pin_memory=self.device.type == "cuda"
-        )
+        self._make_buffer("mask")
 
     @property
     def nbytes(self) -> int:
         """Bytes of the rows and the buffers."""
-        rows = (self.frames, self.action, self.reward, self.terminated, self.truncated, self.age, self.is_start)
-        masks = 0 if self.mask is None else self.mask.nbytes + self._mask_out.nbytes
-        return masks + sum(part.nbytes for part in (*rows, self._frames_out, self._outcome_out, self._age_out))
+        rows = (self.frames, self.action, self.reward, self.terminated, self.truncated, self.age)
+        masks = () if self.mask is None else (self.mask,)
+        return self.is_start.nbytes + sum(part.nbytes for part in (*rows, *masks, *self._out.values()))
 
     @property
     def step_bytes(self) -> int:
@@ -133,22 +128,13 @@ class Ring:
         """
         if (mask is None) != (self.mask is None):
             raise ValueError("a ring must be given the action masks of all its rows, or of none")
-        rows, newest = self.newest(), obs[:, -1] if self.frame_stack > 1 else obs
-        if self.device.type == "cpu":  # written where they stay
-            np.copyto(self.frames.numpy()[rows], newest, casting="same_kind")
-            self.age.numpy()[rows] = age
-            if self.mask is not None:
-                self.mask.numpy()[rows] = mask
-            return
         if self._has_crossed is not None:  # wait until the last step's transfers have read the buffers
             self._has_crossed.synchronize()
-        np.copyto(self._frames_out.numpy(), newest, casting="same_kind")
-        self.frames[rows].copy_(self._frames_out, non_blocking=True)
-        self._age_out.numpy()[:] = age
-        self.age[rows].copy_(self._age_out, non_blocking=True)
-        if self.mask is not None and mask is not None:
-            self._mask_out.numpy()[:] = mask
-            self.mask[rows].copy_(self._mask_out, non_blocking=True)
+        rows = self.newest()
+        self._put("frames", rows, obs[:, -1] if self.frame_stack > 1 else obs, "same_kind")
+        self._put("age", rows, age)
+        if mask is not None:
+            self._put("mask", rows, mask)
 
     def end(
         self,
@@ -159,20 +145,33 @@ class Ring:
         is_start: NDArray[np.bool_],
     ) -> None:
         """Write the outcome of the step, all [N], and go on to the next time step."""
-        rows, outcome = self.newest(), (action, reward, terminated, truncated)
-        fields = (self.action, self.reward, self.terminated, self.truncated)
-        if self.device.type == "cpu":
-            for field, values in zip(fields, outcome, strict=True):
-                field.numpy()[rows] = values  # cast to the ring's type
-        else:
-            for out, values in zip(self._outcome_out.numpy(), outcome, strict=True):
-                out[:] = values
-            for field, sent in zip(fields, self._outcome_out.to(self.device, non_blocking=True), strict=True):
-                field[rows] = sent
-            if self._has_crossed is not None:
-                self._has_crossed.record(torch.cuda.current_stream(self.device))
+        rows = self.newest()
+        self._put("action", rows, action)
+        self._put("reward", rows, reward)
+        self._put("terminated", rows, terminated)
+        self._put("truncated", rows, truncated)
+        if self._has_crossed is not None:
+            self._has_crossed.record(torch.cuda.current_stream(self.device))
         self.is_start[self.time % self.length] = is_start
         self.time += 1
+
+    def _make_buffer(self, name: str) -> None:
+        """Make the buffer for a field's values of a step; pinned, so that no transfer blocks the host."""
+        if self.device.type != "cpu":
+            field: Tensor = getattr(self, name)
+            shape, pinned = (self.num_envs, *field.shape[1:]), self.device.type == "cuda"
+            self._out[name] = torch.empty(shape, dtype=field.dtype, pin_memory=pinned)
+
+    def _put(
+        self, name: str, rows: slice, values: NDArray[Any], casting: Literal["same_kind", "unsafe"] = "unsafe"
+    ) -> None:
+        """Write the values [N, ...] of a step into a field, cast to its type; on a CPU, where they stay."""
+        field, out = getattr(self, name), self._out.get(name)
+        if out is None:
+            np.copyto(field.numpy()[rows], values, casting=casting)
+        else:
+            np.copyto(out.numpy(), values, casting=casting)
+            field[rows].copy_(out, non_blocking=True)
 
     def truncate_last(self, envs: NDArray[np.bool_]) -> None:
         """Mark the newest complete rows of some environments, bool [N], as truncated; nothing if there are none."""

@@ -10,6 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from pixelq.agents.errors import InvalidRun
+from pixelq.agents.runs.tables import read_config
+from pixelq.agents.storage.json_values import is_count
+
 VARIABLES = "variables"
 """Entry of `arithmetic` with the environment variables of the libraries."""
 PREFIXES = (
@@ -41,6 +45,19 @@ def hardware(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
+
+
+def threads_of(run: Path) -> int | None:
+    """Return the number of threads that a run on a CPU has had; None if it has not begun, was on a GPU, or is damaged.
+
+    Whoever opens the run says what is wrong with it.
+    """
+    try:
+        recorded = read_config(run)["hardware"]
+        threads = recorded["torch_threads"] if recorded["device"] == "cpu" else None
+    except (InvalidRun, LookupError, TypeError):
+        return None
+    return threads if is_count(threads) and threads > 0 else None
 
 
 def arithmetic(device: torch.device) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.agent_config import AgentConfig
-from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.errors import InvalidConfig, RunFailed
 from pixelq.agents.evaluation.evaluate import check_fits, check_masks, check_resets
 from pixelq.agents.experience.store import Store
 from pixelq.agents.storage.validation import count, fitting, part
@@ -176,6 +176,7 @@ class Collector:
         episodes: The episodes under way.
         obs: Observations [N, *observation] that the environments show; None before `start`.
         masks: Which actions they allow there, bool [N, A]; None in environments without action masks.
+        failure: Why the training cannot go on after the last step, which is written; None if it can.
     """
 
     columns: ClassVar[tuple[str, ...]] = ()
@@ -188,6 +189,7 @@ class Collector:
         self.episodes = Episodes(envs.num_envs)
         self.obs: NDArray[Any] | None = None
         self.masks: NDArray[np.bool_] | None = None
+        self.failure: RunFailed | None = None
         self.action_masks = ActionMasks(envs, agent.num_actions)
         self._actions: NDArray[np.int64] | None = None  # sent and not received
         self._checks_itself = isinstance(envs, GymnasiumVec)  # that what it gives is finite

@@ -126,10 +126,12 @@ def run(parts: Parts, received: list[int]) -> None:
             collector.act()
             updater.learn(before)
             collector.receive()
-            stopping = bool(received)
+            stopping = bool(received) or collector.failure is not None
             recorder.record(before, stopping, state_of_all)
             # An evaluation that a signal cut off is played when the run is resumed.
             stopping |= recorder.is_at_end or (recorder.evaluation_due and bool(received))
+        if collector.failure is not None:
+            raise collector.failure
     except BaseException as error:
         recorder.save_after_failure(error, state_of_all)
         collector.stop()

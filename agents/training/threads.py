@@ -15,9 +15,7 @@ from torch import nn
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.machine_limits import usable_cores
-from pixelq.agents.errors import InvalidRun
-from pixelq.agents.runs.tables import read_config
-from pixelq.agents.storage.json_values import is_count
+from pixelq.agents.runs.machine import threads_of
 
 SMALL = 64e6
 """Multiplications of a forward pass over a batch below which threads wait for each other longer than they compute.
@@ -51,7 +49,7 @@ def suitable_threads(agent: Agent, num_envs: int, run: Path | None) -> Iterator[
         yield
         return
     before, cores = torch.get_num_threads(), usable_cores()
-    threads = None if run is None else _threads_of(run)
+    threads = None if run is None else threads_of(run)
     if threads is None or threads > cores:
         threads = 1 if batch_multiplications(agent, num_envs) < SMALL else min(before, cores)
     torch.set_num_threads(threads)
@@ -59,15 +57,6 @@ def suitable_threads(agent: Agent, num_envs: int, run: Path | None) -> Iterator[
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _threads_of(run: Path) -> int | None:
-    """Return the number of threads that a run had before it was stopped; None if that is not known."""
-    try:
-        threads = read_config(run)["hardware"]["torch_threads"]
-    except (InvalidRun, LookupError, TypeError):  # whoever opens the run says what is wrong with it
-        return None
-    return threads if is_count(threads) and threads > 0 else None
 
 
 def batch_multiplications(agent: Agent, num_envs: int) -> int:

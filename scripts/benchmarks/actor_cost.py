@@ -30,7 +30,7 @@ ROWS = 16
 class _SimulatedTeam:
     """Gives the same round again and again."""
 
-    steps, in_flight, deaths = ROWS, 0, 0
+    steps, in_flight, deaths, failure = ROWS, 0, 0, None
 
     def __init__(self, played: Round) -> None:
         self.played = played

@@ -2,9 +2,14 @@
 
 import dataclasses
 import json
+import math
+import os
 import pickle
+import signal
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,13 +17,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelq.agents import DQN, PQN, AgentConfig, RunFailed, load
+from pixelq.agents import DQN, PQN, AgentConfig, Callback, InvalidConfig, RunFailed, Training, load
 from pixelq.agents.config.at_step import epsilon_ladder
+from pixelq.agents.distributed import team
+from pixelq.agents.distributed.actor import Plan
 from pixelq.agents.distributed.block import Block
 from pixelq.agents.kinds import kind_of
-from pixelq.envs import make_vec
+from pixelq.envs import EnvironmentFailed, make_vec
 from tests.support.cases import examples
-from tests.support.direct_engine import Call, DirectEngine, DirectEnvs
+from tests.support.direct_engine import Call, Direct, DirectEngine, DirectEnvs
+from tests.support.masked_envs import Corridor
+from tests.support.own_envs import Line
 from tests.support.runs import table
 
 TINY = AgentConfig(
@@ -45,10 +54,14 @@ def made(config: AgentConfig, envs: Any, seed: int = 5) -> DQN | PQN:
     return kind_of(config)(*spaces, config, device="cpu", seed=seed)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_one_synchronous_actor_is_training_without_actors(name: str) -> None:
-    """The same rows, draws and weights, number for number."""
-    both = make_vec("pixelq/Catch-v0", 4, 7), DirectEnvs("pixelq/Catch-v0", 4, 7, block=1, ahead=0)
+@pytest.mark.parametrize(
+    ("name", "env"),
+    [*((name, "pixelq/Catch-v0") for name in CONFIGS), ("scalar", Corridor), ("pqn", Line)],  # masks; truncations
+)
+def test_one_synchronous_actor_is_training_without_actors(name: str, env: Any) -> None:
+    """The same rows, draws and weights, number for number; with a PQN also in the blocks that it has anyway."""
+    how = {} if CONFIGS[name].algorithm == "pqn" else {"block": 1, "ahead": 0}
+    both = make_vec(env, 4, 7), DirectEnvs(env, 4, 7, **how)
     local, remote = (made(CONFIGS[name], envs).learn(envs, 200) for envs in both)
     assert (local.step, local.updates, local.episodes) == (remote.step, remote.updates, remote.episodes)
     assert local.updates > 30
@@ -81,7 +94,7 @@ def test_one_actor_plays_atari_as_the_loop_does() -> None:
 @given(
     sizes=st.tuples(st.integers(1, 3), st.integers(0, 4), st.integers(1, 6), st.integers(0, 2)),
     memory=st.booleans(),
-    deaths=st.sets(st.integers(4, 40), max_size=2),  # the third in a row would end the training
+    deaths=st.sets(st.integers(4, 40), max_size=team.MOST_DEATHS - 1),  # the others could follow one another
 )
 def test_the_replay_holds_what_actors_played_whatever_dies(
     sizes: tuple[int, int, int, int], memory: bool, deaths: set[int]
@@ -107,6 +120,8 @@ def test_the_replay_holds_what_actors_played_whatever_dies(
             ball, next_ball = (rows["frames"][t, env].reshape(10, 5)[:9] for t in (time, time + 1))
             is_end = bool(rows["terminated"][time, env])
             is_cut = bool(rows["truncated"][time, env])
+            assert (ball > 0).sum() == 1  # and not one of the rows that nobody played
+            assert rows["age"][time, env] > 0 or ball[0].any()  # an episode's first row is its first view
             assert rows["age"][time + 1, env] > 0  # the outcome is shown in the same episode
             assert bool(rows["is_start"][time + 1, env]) == (not is_end and not is_cut)
             if not is_cut and not is_end:
@@ -137,10 +152,137 @@ def test_a_dead_actor_is_replaced_and_everything_else_goes_on(tmp_path: Path) ->
 
 
 @pytest.mark.filterwarnings("ignore:actor . has died")
+def test_an_actor_may_die_any_number_of_times_if_it_plays_in_between() -> None:
+    engine = DirectEngine(lambda call: call in (5, 10, 15, 20))
+    agent = made(TINY, envs := DirectEnvs("pixelq/Catch-v0", 2, 1, block=4, engine=engine)).learn(envs, 200)
+    assert (agent.step >= 200, len(engine.actors)) == (True, 5)
+
+
+@pytest.mark.filterwarnings("ignore:actor . has died")
 def test_an_actor_that_dies_again_and_again_ends_the_training(tmp_path: Path) -> None:
     envs = DirectEnvs("pixelq/Catch-v0", 2, 1, engine=DirectEngine(lambda call: call > 5))
     with pytest.raises(RunFailed, match="actor 0 has died 3 times before it played a block"):
         made(TINY, envs).learn(envs, 400)
+
+
+class NoRoom(DirectEngine):
+    """Both actors die at a call, and others have room from a second on, of a clock that goes on while they wait.
+
+    At another second this process gets SIGTERM.
+    """
+
+    def __init__(self, call: int, from_second: float, signal_at: float) -> None:
+        super().__init__(lambda now: now in (call, call + 1))
+        self.from_second, self.signal_at, self.seconds = from_second, signal_at, 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def ready(self, refs: Sequence[Call], timeout: float) -> list[Call]:
+        there = [ref for ref in refs if self.actors.index(ref.actor) < 2 or self.seconds >= self.from_second]
+        self.seconds += timeout if len(there) < len(refs) else 0.0
+        if self.seconds >= self.signal_at:
+            self.signal_at = math.inf
+            os.kill(os.getpid(), signal.SIGTERM)
+        return there
+
+
+@pytest.mark.parametrize(
+    ("from_second", "signal_at", "waits", "told"),
+    [(1_200.0, math.inf, 1_200.0, 2), (1_900.0, math.inf, team.MOST_WAIT, 3), (1_900.0, 700.0, 700.0, 2)],
+    ids=["room at last", "no room", "a signal"],
+)
+def test_a_run_without_room_for_any_actor_says_so_and_ends_with_a_checkpoint(
+    from_second: float, signal_at: float, waits: float, told: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, engine = tmp_path / "run", NoRoom(41, from_second, signal_at)
+    monkeypatch.setattr(team, "time", engine)
+    envs: Any = DirectEnvs("pixelq/Catch-v0", 4, 1, actors=2, block=4, engine=engine)
+    agent = made(dataclasses.replace(TINY, replay_capacity=2_000), envs)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if waits == from_second:
+            agent.learn(envs, 600, out, checkpoint_every=10_000)
+        elif waits == signal_at:
+            with pytest.raises(SystemExit, match="143"):
+                agent.learn(envs, 600, out, checkpoint_every=10_000)
+        else:
+            with pytest.raises(
+                RunFailed, match=r"died, at step [0-9]+, and no other has started within 30 min; resume"
+            ):
+                agent.learn(envs, 600, out, checkpoint_every=10_000)
+    assert engine.seconds == pytest.approx(waits, abs=1.0)
+    sentences = [str(each.message) for each in caught if "if no other starts" in str(each.message)]
+    ends = [each.rpartition(" after ")[2] for each in sentences]
+    assert ends == ["60 s", "11 min", "21 min"][:told]
+    if waits != from_second:
+        kept = load(out, "cpu")
+        assert 100 < kept.step == agent.step < 600
+        kept.learn(DirectEnvs("pixelq/Catch-v0", 4, 1, actors=2, block=4), 600 - kept.step, out, resume=True)
+        assert kept.replay is not None
+        starts = kept.replay.ring.is_start[: kept.replay.time]
+        assert starts.sum() == pytest.approx(600, abs=20)  # the rows of before, and those after
+    assert table(out / "metrics.csv")[-1]["step"] == pytest.approx(600, abs=4)
+
+
+class Breaking(Line):
+    """A line that breaks at some of its steps, in all environments together."""
+
+    at: ClassVar[set[int]] = set()
+    steps_of_all = 0
+
+    def step(self, action: np.int64) -> Any:
+        Breaking.steps_of_all += 1
+        if Breaking.steps_of_all in Breaking.at:
+            raise RuntimeError("it breaks")
+        return super().step(action)
+
+
+@pytest.mark.filterwarnings("ignore:.* the environments are created again, once")
+@pytest.mark.parametrize("at", [{90}, {90, 180}])
+def test_environments_that_fail_are_created_again_once(
+    at: set[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Breaking, "at", at)
+    monkeypatch.setattr(Breaking, "steps_of_all", 0)
+    engine = DirectEngine()
+    agent = made(TINY, envs := DirectEnvs(Breaking, 4, 1, actors=2, block=4, engine=engine))
+    if len(at) > 1:
+        with pytest.raises(EnvironmentFailed, match=r"it breaks.*, at step 1[0-9][0-9]"):
+            agent.learn(envs, 400, tmp_path / "run")
+    else:
+        agent.learn(envs, 400, tmp_path / "run", log_every=100)
+        last = table(tmp_path / "run" / "metrics.csv")[-1]
+        assert (last["restarts"], last["actor_restarts"]) == (1, 0)
+    assert len(engine.actors) == 3
+
+
+def test_actors_of_another_version_are_refused() -> None:
+    class Older(DirectEngine):
+        def start(self, plan: Plan) -> Direct:
+            return super().start(dataclasses.replace(plan, version="0.0.1"))
+
+    envs = DirectEnvs("pixelq/Catch-v0", 2, 1, engine=Older())
+    with pytest.raises(InvalidConfig, match=r"all nodes of the cluster must have pixelq 0\.0\.1, got"):
+        made(TINY, envs).learn(envs, 100)
+
+
+@pytest.mark.filterwarnings("ignore:nothing is learned")
+@pytest.mark.parametrize("actors", [1, 2, 4])
+def test_an_actor_counts_the_steps_of_all(actors: int) -> None:
+    """So that schedules, such as that of ε, go on in its blocks as they do in the learner."""
+    asked: list[int] = []
+
+    class Noting(DirectEngine):
+        def play(self, actor: Direct, weights: Any, step: int, time: int) -> Call:
+            asked.append(step)
+            return super().play(actor, weights, step, time)
+
+    engine = Noting()
+    envs = DirectEnvs("pixelq/Catch-v0", 4, 1, actors=actors, block=20, ahead=0, engine=engine)
+    made(dataclasses.replace(TINY, learning_starts=10_000), envs).learn(envs, 200)
+    # Two of twenty steps only reset, and the block's last view belongs to the next one.
+    assert [each.actor.policy.step - asked[-1] for each in engine.actors] == [4 * 18] * actors
 
 
 def test_a_block_takes_little_more_than_its_rows() -> None:
@@ -195,9 +337,13 @@ def test_the_ladder_of_epsilon_is_over_the_environments_of_all_actors(actors: in
 
 
 def test_actors_follow_settings_that_a_callback_changes() -> None:
+    class Changing(Callback):
+        def on_step(self, training: Training) -> None:
+            if training.step >= 48:
+                training.agent.replace(epsilon_start=0.25, epsilon_end=0.25)
+
     engine = DirectEngine()
-    envs = DirectEnvs("pixelq/Catch-v0", 2, 1, engine=engine)
-    agent = made(TINY, envs).learn(envs, 50)
-    agent.replace(epsilon_start=0.25, epsilon_end=0.25)
-    agent.learn(envs, 50)
-    assert engine.actors[-1].actor.policy.epsilon == 0.25
+    envs = DirectEnvs("pixelq/Catch-v0", 2, 1, block=4, engine=engine)
+    made(TINY, envs).learn(envs, 150, callbacks=[Changing()])
+    (actor,) = engine.actors
+    assert actor.actor.policy.epsilon == 0.25

@@ -53,7 +53,8 @@ FLAGS = {
 
 
 @pytest.fixture(autouse=True)
-def _no_ray_is_left() -> Iterator[None]:
+def _no_ray_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # or else other tests leave workers of a cluster no time
     yield
     ray.shutdown()
 
@@ -62,10 +63,29 @@ def made(envs: Any, config: AgentConfig = CATCH) -> DQN:
     return DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu", seed=1)
 
 
-def actor_processes() -> list[int]:
-    """Ids of the processes on this machine that Ray has made actors of ours."""
-    found = subprocess.run(["pgrep", "-f", "^ray::Actor"], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split()]
+def actor_processes(driver: int) -> list[int]:
+    """Ids of the processes that are actors of a driver on the Ray that it has started."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    lines = (line.split(None, 2) for line in listed.splitlines())
+    found = {int(pid): (int(parent), command) for pid, parent, command in lines}
+
+    def is_of_driver(pid: int) -> bool:
+        while pid in found and pid != driver:
+            pid = found[pid][0]
+        return pid == driver
+
+    return [pid for pid, (_, command) in found.items() if command.startswith("ray::Actor") and is_of_driver(pid)]
+
+
+def is_alive(actor: int) -> bool:
+    try:
+        return Path(f"/proc/{actor}/cmdline").read_bytes().startswith(b"ray::Actor")
+    except OSError:
+        return False
+
+
+def newest_checkpoint(run: Path) -> int:
+    return max((int(path.name[5:]) for path in (run / "checkpoints").glob("step_*")), default=0)
 
 
 def wait_until(condition: Any, seconds: float = 240.0) -> None:
@@ -92,7 +112,7 @@ def test_two_actors_play_and_none_are_left(monkeypatch: pytest.MonkeyPatch) -> N
     assert agent.replay is not None
     assert agent.updates == pytest.approx((agent.step - 500) / 4, abs=8)
     assert max(bytes_taken) == 16 * 4 * (50 + 2 + 4 + 3)  # rows of 4 environments: one frame each, and 9 bytes
-    wait_until(lambda: not actor_processes())
+    wait_until(lambda: not actor_processes(os.getpid()))
     with pytest.raises(InvalidEnv, match="NoSuch"):
         ActorEnvs("NoSuch-v0", 2, actors=2)
     with pytest.raises(UserError, match="which has 2 CPUs, but 3 need 3"):
@@ -149,15 +169,17 @@ def test_an_actor_that_is_killed_and_a_learner_that_is_killed(tmp_path: Path) ->
     with subprocess.Popen([*command, *steps], cwd=ROOT, env=environment) as learner:
         try:
             wait_until(lambda: (out / "metrics.csv").exists() and len(table(out / "metrics.csv")) > 3)
-            os.kill(actor_processes()[0], signal.SIGKILL)
+            os.kill(actor_processes(learner.pid)[0], signal.SIGKILL)
             wait_until(lambda: table(out / "metrics.csv")[-1]["actor_restarts"] == 1)
-            wait_until(lambda: len(actor_processes()) == 2)
-            known = len(list((out / "checkpoints").glob("step_*")))
-            wait_until(lambda: len(list((out / "checkpoints").glob("step_*"))) > min(known, 2))
+            wait_until(lambda: len(actor_processes(learner.pid)) == 2)
+            known = newest_checkpoint(out)
+            wait_until(lambda: newest_checkpoint(out) > known)
+            actors = actor_processes(learner.pid)
         finally:
             learner.kill()
-    wait_until(lambda: not actor_processes(), 60.0)
-    before = max(int(path.name[5:]) for path in (out / "checkpoints").glob("step_*"))
+    assert len(actors) == 2
+    wait_until(lambda: not any(map(is_alive, actors)), 60.0)
+    before = newest_checkpoint(out)
     more = ["--resume", "--out", str(out), "--device", "cpu", "--steps", str(before + 3_000)]
     subprocess.run([*command, *more], cwd=ROOT, env=environment, check=True, timeout=200)
     config = json.loads((out / "config.json").read_text())

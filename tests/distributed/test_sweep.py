@@ -146,6 +146,17 @@ def test_what_failed_is_tried_again_and_named(tmp_path: Path, quick: pytest.Monk
     assert len((tmp_path / "sweep" / "logs" / f"{CATCH}0.tries").read_text()) == 3
 
 
+def test_a_run_that_is_stopped_again_and_again_without_a_step_has_failed(
+    tmp_path: Path, quick: pytest.MonkeyPatch
+) -> None:
+    """One that is preempted goes on as often as it must, but only while it gets somewhere."""
+    quick.setenv("STAND_IN", json.dumps({"stops": [f"{CATCH}1"]}))
+    ended = run_here(command(tmp_path, envs=["pixelq/Catch-v0"], retries=1))
+    assert (ended.code, f"1 run has failed: {CATCH}1" in ended.err) == (1, True)
+    tries = {path.stem: len(path.read_text()) for path in (tmp_path / "sweep" / "logs").glob("*.tries")}
+    assert tries == {f"{CATCH}0": 1, f"{CATCH}1": 3}  # the first one may have been preempted
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_stops_all_runs_with_a_checkpoint(harness: Harness, tmp_path: Path, number: int, code: int) -> None:
     flags, program = command(tmp_path, steps=2000), tmp_path / "run.py"
@@ -266,7 +277,7 @@ sys.exit(main({command(tmp_path)!r}))
         ({"agent": {"replay_capacity": 10**12}}, [], "of memory, and"),
         ({"device": "tpu"}, [], "use auto, cpu or cuda"),
         ({}, ["--launcher", "cloud"], "--launcher must be one of local, ray, slurm, got 'cloud'"),
-        ({}, ["--launcher", "ray", "--ray-address", "127.0.0.1:1"], "nothing answers at --ray-address 127.0.0.1:1"),
+        ({}, ["--launcher", "ray", "--ray-address", "127.0.0.1:1"], "no Ray cluster answers at '127.0.0.1:1'"),
         ({}, ["--launcher", "ray", "--ray-address", "x"], "--ray-address must be HOST:PORT"),
         ({}, ["--ray-address", "127.0.0.1:1"], "--ray-address is for --launcher ray; give that too, or leave it out"),
         ({}, ["--slurm.partition", "gpu"], "--slurm is for --launcher slurm; give that too, or leave it out"),

@@ -1,5 +1,7 @@
 """Ways with fewer operations give what the plain ways give, to the bit."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from pixelq.agents import Replay
 from pixelq.agents.experience.returns import n_step_return
+from pixelq.agents.experience.ring import Ring
 from pixelq.agents.experience.samplers import UniformSampler
 
 
@@ -54,3 +57,24 @@ def test_a_step_is_written_in_the_types_of_the_ring_and_shown_as_a_copy() -> Non
     assert (ring.terminated[:2].tolist(), ring.truncated[:2].tolist()) == ([True, False], [False, False])
     replay.observe(obs)
     assert replay.ring.age[:4].tolist() == [0, 0, 1, 1]
+
+
+def test_rows_that_go_through_buffers_are_those_that_do_not() -> None:
+    """As on the way to a GPU."""
+    rng = np.random.default_rng(0)
+    made: dict[str, Any] = {"length": 5, "num_envs": 3, "frame_stack": 4, "device": torch.device("cpu")}
+    here, there = (Ring((4, 7, 7), np.dtype(np.uint8), **made, num_actions=2) for _ in range(2))
+    for name in ("frames", "action", "reward", "terminated", "truncated", "age", "mask"):
+        field = getattr(there, name)
+        there._out[name] = torch.empty((3, *field.shape[1:]), dtype=field.dtype)
+    for _ in range(7):
+        obs, mask = rng.integers(256, size=(3, 4, 7, 7), dtype=np.uint8), rng.random((3, 2)) < 0.5
+        outcome = rng.integers(300, size=3), rng.normal(size=3), *(rng.random((3, 3)) < 0.5)
+        for ring in (here, there):
+            ring.begin(obs, np.array([0, 1, 3], np.uint8), mask)
+            ring.end(*outcome)
+    ours, theirs = here.read(2, 7), there.read(2, 7)
+    assert ours["frames"].float().std() > 50
+    assert ours["action"].dtype == torch.int16
+    for name, rows in ours.items():
+        assert torch.equal(rows, theirs[name]), name

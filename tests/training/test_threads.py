@@ -109,12 +109,14 @@ def test_the_user_s_number_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_resumed_run_keeps_its_number(tmp_path: Path) -> None:
-    config = {"env": "x", "protocol": None, "agent": {}, "hardware": {"torch_threads": 2}}
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    config, own = {"env": "x", "protocol": None, "agent": {}}, {"device": "cpu", "torch_threads": 2}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"hardware": own}))
     assert threads_of(agent_of("CartPole"), tmp_path) == 2
-    for damaged in (config | {"hardware": {"torch_threads": 100}}, config | {"hardware": [1]}, []):
-        (tmp_path / "config.json").write_text(json.dumps(damaged))
+    for hardware in (own | {"torch_threads": 100}, own | {"device": "NVIDIA H200"}, [1], None):
+        (tmp_path / "config.json").write_text(json.dumps(config | {"hardware": hardware}))
         assert threads_of(agent_of("CartPole"), tmp_path) == 1
+    (tmp_path / "config.json").write_text("[]")
+    assert threads_of(agent_of("CartPole"), tmp_path) == 1
 
 
 def test_a_run_records_what_it_computed_with(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """A stand-in for `pixelq train` that starts at once: it counts steps, and keeps files as a run does.
 
 What it writes depends on its flags alone, as long as it goes on from its last checkpoint. `STAND_IN` in the environment
-holds JSON: `seconds` of a step, and under `fails` how often the runs of some names fail.
+holds JSON: `seconds` of a step, under `fails` how often the runs of some names fail, and under `stops` the names of
+runs that stop before their first step, as if a signal had asked them to.
 """
 
 import csv
@@ -47,6 +48,8 @@ def main() -> int:
     if len(tries.read_text()) <= options.get("fails", {}).get(out.name, 0):
         print("pixelq train: it fails")
         return 1
+    if out.name in options.get("stops", ()):
+        return 143
     state = out / "checkpoint.json"
     step, value = json.loads(state.read_text()) if state.exists() else (0, seed)
     for name, columns in (("metrics", METRICS), ("evaluations", EVALUATIONS)):  # cut off after the checkpoint
