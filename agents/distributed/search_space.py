@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pixelq.agents.config.agent_config import check_value, number_kind, search_range
-from pixelq.agents.config.search_ranges import Between, SearchRange
+from pixelq.agents.config.search_ranges import Between
 from pixelq.agents.distributed.spec import spec_of
 from pixelq.agents.errors import InvalidConfig, InvalidSpec
 from pixelq.agents.storage.json_values import is_number, requirement_message
@@ -120,7 +120,7 @@ def search_space(values: Mapping[str, Any]) -> tuple[Dimension, ...]:
     return tuple(_dimension(name, each, settings.get(name, ())) for name, each in found)
 
 
-def _range_of(name: str, given: Any) -> tuple[str, SearchRange]:
+def _range_of(name: str, given: Any) -> tuple[str, Between | tuple[Any, ...]]:
     """Return the range of a field, with what is missing from its metadata."""
     usual = search_range(name)
     if isinstance(given, list | tuple):
@@ -141,7 +141,7 @@ def _range_of(name: str, given: Any) -> tuple[str, SearchRange]:
     return name, Between(whole["low"], whole["high"], whole["log"])
 
 
-def _dimension(name: str, given: SearchRange, settings: Sequence[Any]) -> Dimension:
+def _dimension(name: str, given: Between | tuple[Any, ...], settings: Sequence[Any]) -> Dimension:
     """Return a dimension of the search, checked."""
     if isinstance(given, Between):
         return _numbers(name, given)
@@ -150,7 +150,7 @@ def _dimension(name: str, given: SearchRange, settings: Sequence[Any]) -> Dimens
         raise InvalidSpec(f"{SEARCH}.{name} must have two values or more, each once, got {list(values)!r:.80}")
     for setting in settings:
         _check(name, setting)
-    return Choices(name, values, tuple(settings))
+    return Choices(name, values, tuple(tuple(each) if isinstance(each, list) else each for each in settings))
 
 
 def _numbers(name: str, given: Between) -> Numbers:

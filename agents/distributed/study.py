@@ -137,6 +137,7 @@ class Study:
     ) -> None:
         self.path, self.space, self.options, self._usual = path, tuple(space), options, usual
         self._optuna = optuna = check_optuna()
+        self._trials: list[Any] | None = None
         pruner = {
             "median": optuna.pruners.MedianPruner,
             "hyperband": lambda: optuna.pruners.HyperbandPruner(min_resource=first, max_resource=longest),
@@ -171,11 +172,15 @@ class Study:
             raise RunFailed(f"{self.path} cannot be written or read ({one_line(error.__cause__ or error)})") from error
         finally:
             optuna.logging.set_verbosity(level)
+            self._trials = None
 
     def trials(self) -> list[Any]:
-        """Return all trials as Optuna's `FrozenTrial`, by number."""
-        with self.at_work():
-            return list(self.study.get_trials(deepcopy=False))
+        """Return all trials as Optuna's `FrozenTrial`, by number; nobody else writes them."""
+        if self._trials is None:
+            with self.at_work():
+                found = list(self.study.get_trials(deepcopy=False))
+            self._trials = found
+        return self._trials
 
     def frozen(self, number: int) -> Any:
         """Return a trial as Optuna's `FrozenTrial`."""

@@ -201,10 +201,7 @@ def tune_status(out: str | os.PathLike[str]) -> TuneStatus:
         values = json.loads(read_regular(path, MOST_BYTES))
         trials = tuple(_trial(each) for each in values["trials"])
         status = TuneStatus(values["total"], trials, values["importances"], values["command"])
-        check_types(
-            vars(status),
-            {"total": int, "importances": dict, "command": str | None},  # type: ignore[dict-item]
-        )
+        check_types(vars(status), {"total": int, "importances": dict, "command": str | None})
     except FileNotFoundError:  # it has only just begun
         return TuneStatus(0)
     except OSError as error:

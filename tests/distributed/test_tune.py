@@ -17,18 +17,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelq.agents import AgentConfig, InvalidSpec, TuneOptions, TuneStatus, tune, tune_status
+from pixelq.agents import AgentConfig, InvalidSpec, TuneOptions, tune, tune_status
 from pixelq.agents.config.agent_config import check_value, search_range
 from pixelq.agents.config.search_ranges import Between
 from pixelq.agents.distributed import process
 from pixelq.agents.distributed import tune as tune_module
+from pixelq.agents.distributed.local import LocalLauncher
 from pixelq.agents.distributed.search_space import Numbers, search_space
-from pixelq.agents.distributed.study import STUDY, Study
+from pixelq.agents.distributed.study import NAME, STUDY, Study
 from pixelq.agents.distributed.sweep import LaunchOptions
 from pixelq.agents.distributed.trials import plan_of, reports
 from pixelq.scripts.flags.train import read
 from tests.distributed.test_sweep import PROGRAM, toml, wait_for
-from tests.support.cases import examples
+from tests.support.cases import examples, representative
 from tests.support.runs import ROOT, Harness, run_here
 
 optuna = pytest.importorskip("optuna")
@@ -73,7 +74,7 @@ import os, sys
 os.environ["STAND_IN"] = {json.dumps(PEAK | {"seconds": seconds})!r}
 from pixelq.agents.distributed import process, tune
 from pixelq.scripts.main import main
-process.PROGRAM, process.POLL, process.LOOK, tune.POLL, tune.REFRESH = {PROGRAM!r}, 0.01, 0.01, 0.01, 0.01
+process.PROGRAM, process.POLL, process.LOOK, tune.POLL, tune.REFRESH = {PROGRAM!r}, 0.01, 0.01, 0.01, 0.05
 sys.exit(main({arguments!r}))
 """
     )
@@ -104,7 +105,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(process, "POLL", 0.01)
     monkeypatch.setattr(process, "LOOK", 0.01)
     monkeypatch.setattr(tune_module, "POLL", 0.01)
-    monkeypatch.setattr(tune_module, "REFRESH", 0.01)
+    monkeypatch.setattr(tune_module, "REFRESH", 0.05)
     monkeypatch.setenv("STAND_IN", json.dumps(PEAK))
     return monkeypatch
 
@@ -162,7 +163,7 @@ def test_the_command_at_the_end_trains_the_best(tmp_path: Path, quick: pytest.Mo
     assert (args.num_envs, args.evaluate_every) == (2, 4)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("sampler", representative(["tpe", "random"], ["tpe"]))
 def test_what_is_drawn_depends_on_seed_and_number(tmp_path: Path, sampler: Any) -> None:
     plan = plan_of(SPEC)
 
@@ -178,10 +179,10 @@ def test_what_is_drawn_depends_on_seed_and_number(tmp_path: Path, sampler: Any) 
         made.close()
         return found
 
-    values = [(7 * k % 13) / 13 for k in range(14)]
+    values = [(7 * k % 13) / 13 for k in range(12)]
     whole = drawn("whole", 0, values)
-    assert drawn("pieces", 0, values[:5]) + drawn("pieces", 0, values[5:12]) + drawn("pieces", 0, values[12:]) == whole
-    assert len({trial["learning_rate"] for trial in whole}) == 14
+    assert drawn("pieces", 0, values[:5]) + drawn("pieces", 0, values[5:11]) + drawn("pieces", 0, values[11:]) == whole
+    assert len({trial["learning_rate"] for trial in whole}) == 12
     assert all(trial["learning_rate"] == float(f"{trial['learning_rate']:.4g}") for trial in whole)
     assert drawn("other", 1, values)[:3] != whole[:3]
     differs = drawn("values", 0, [1 - value for value in values])
@@ -221,12 +222,12 @@ def best_until(trial: Any, step: int) -> float:
 
 def test_trials_below_the_median_are_stopped(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     quick.setenv("STAND_IN", json.dumps(PEAK | {"seconds": 0.006}))
-    ended = run_here([*command(tmp_path, trials=14), "--sampler", "random"])
+    ended = run_here([*command(tmp_path, trials=12), "--sampler", "random", "--seed", "7"])
     assert ended.code == 0, ended.err
     out = tmp_path / "tuning"
-    trials = optuna.load_study(study_name=None, storage=f"sqlite:///{out / STUDY}").trials
+    trials = optuna.load_study(study_name=NAME, storage=f"sqlite:///{out / STUDY}").trials
     pruned = [trial.number for trial in trials if trial.state.name == "PRUNED"]
-    assert 3 <= len(pruned) <= 8
+    assert pruned == [6, 7, 9, 11]
     complete, stopped = list[Any](), list[int]()
     for trial in trials:
         steps = sorted(trial.intermediate_values)
@@ -245,7 +246,7 @@ def test_trials_below_the_median_are_stopped(tmp_path: Path, quick: pytest.Monke
         else:
             complete.append(trial)
             assert steps[-1] == 80
-    assert len(stopped) > len(pruned) / 2
+    assert len(stopped) > 1
     told = [line for line in ended.err.splitlines() if re.match(r"trial \d+: pruned at step 5 with ", line)]
     assert len(told) == len(pruned)
     states = {trial["number"]: (trial["state"], trial["value"]) for trial in trials_of(out)}
@@ -301,10 +302,10 @@ def test_reports_are_means_of_the_runs_that_go_together() -> None:
 
 
 def test_a_search_that_is_killed_ends_as_one_that_was_not(harness: Harness, tmp_path: Path) -> None:
-    whole = harness.start(program(tmp_path, command(tmp_path, "whole", trials=14), 0.0)).wait(120.0)
+    whole = harness.start(program(tmp_path, command(tmp_path, "whole", trials=12), 0.0)).wait(120.0)
     assert whole.code == 0, whole.err
     drawn = random.Random(1)
-    killed = program(tmp_path, command(tmp_path, "killed", trials=14), 0.004)
+    killed = program(tmp_path, command(tmp_path, "killed", trials=12), 0.004)
     for _ in range(5):
         begun, child, deadline = starts(tmp_path / "killed"), harness.start(killed), time.monotonic() + 60
         while starts(tmp_path / "killed") == begun:
@@ -352,28 +353,27 @@ def test_a_signal_stops_all_runs_with_a_checkpoint(harness: Harness, tmp_path: P
 
 def test_settings_that_cannot_be_run_make_a_failed_trial(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     spec = {"agent": {"replay_capacity": 1000}, "search": {"batch_size": [64, 2000], "learning_rate": {}}}
-    ended = run_here([*command(tmp_path, trials=12, **spec), "--sampler", "random"])
+    ended = run_here([*command(tmp_path, trials=8, seeds=[0], **spec), "--sampler", "random"])
     assert ended.code == 0, ended.err
     trials = trials_of(tmp_path / "tuning")
-    assert len(trials) == 12
+    assert len(trials) == 8
     failed = [trial for trial in trials if trial["settings"]["batch_size"] == 2000]
     assert [trial["state"] for trial in failed] == ["failed"] * len(failed)
-    assert len(failed) > 2
+    assert len(failed) == 2
     sentence = "cannot be run: batch_size must be at most replay_capacity, got 2000"
     assert all(trial["problem"].endswith(sentence) for trial in failed)
-    assert sum(trial["state"] == "complete" for trial in trials) > 1
+    assert sum(trial["state"] == "complete" for trial in trials) >= 5
     assert all(not (tmp_path / "tuning" / run).exists() for trial in failed for run in trial["runs"])
 
 
 def test_runs_that_fail_make_a_failed_trial(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     first = f"trial0001-{CATCH}0"
-    quick.setenv("STAND_IN", json.dumps(PEAK | {"fails": {first: 9, f"trial0002-{CATCH}1": 1}}))
-    ended = run_here(command(tmp_path, trials=4, retries=1))
+    quick.setenv("STAND_IN", json.dumps(PEAK | {"fails": {first: 9}}))
+    ended = run_here(command(tmp_path, trials=3, retries=0))
     assert ended.code == 0, ended.err
     out = tmp_path / "tuning"
-    assert [trial["state"] for trial in trials_of(out)] == ["complete", "failed", "complete", "complete"]
+    assert [trial["state"] for trial in trials_of(out)] == ["complete", "failed", "complete"]
     assert trials_of(out)[1]["problem"] == f"{first}: pixelq train: it fails"
-    assert len((out / "logs" / f"{first}.tries").read_text()) == 2
     assert not (out / f"trial0001-{CATCH}1").exists()  # it was not wanted any more
     assert "trial 1: failed (" in ended.err
 
@@ -389,17 +389,19 @@ def test_a_search_without_a_complete_trial_says_why(tmp_path: Path, quick: pytes
 # Launching
 
 
-@pytest.mark.parametrize(("jobs", "trials", "runs"), [(1, 1, 1), (2, 1, 2), (3, 2, 3), (4, 2, 4)])
+@pytest.mark.parametrize(("jobs", "trials", "runs"), representative([(1, 1, 1), (3, 2, 3), (4, 2, 4)], [(3, 2, 3)]))
 def test_so_many_run_at_once(tmp_path: Path, quick: pytest.MonkeyPatch, jobs: int, trials: int, runs: int) -> None:
-    quick.setenv("STAND_IN", json.dumps(PEAK | {"seconds": 0.004}))
     seen: list[tuple[int, int]] = []
+    submit = LocalLauncher.submit
 
-    def watch(status: TuneStatus) -> None:
-        running = sum(trial.state == "running" for trial in status.trials)
-        seen.append((running, sum(cell.state == "training" for cell in status.cells)))
+    def spied(self: LocalLauncher, jobs: Any) -> Any:
+        taken = submit(self, jobs)
+        seen.append((len({name[:9] for name in self.running}), len(self.running)))
+        return taken
 
-    status = tune(SPEC, tmp_path / "tuning", LaunchOptions(jobs=jobs), TuneOptions(4, pruner="none"), watch)
-    assert [trial.state for trial in status.trials] == ["complete"] * 4
+    quick.setattr(LocalLauncher, "submit", spied)
+    status = tune(SPEC, tmp_path / "tuning", LaunchOptions(jobs=jobs), TuneOptions(3, pruner="none"))
+    assert [trial.state for trial in status.trials] == ["complete"] * 3
     assert max(each for each, _ in seen) == trials
     assert max(each for _, each in seen) == runs
     assert json.loads((tmp_path / "tuning" / "tune.json").read_text())["together"] == min(jobs, 2)
@@ -442,15 +444,25 @@ def test_status_is_only_read(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"trials": 3}', '{"trials": [{"number": -1}], "total": 1}'])
-@pytest.mark.parametrize("name", ["trials.json", "tune.json"])
-def test_damaged_files_are_named(tmp_path: Path, quick: pytest.MonkeyPatch, name: str, text: str) -> None:
+def test_damaged_files_are_named(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     search = command(tmp_path, trials=1, seeds=[0])
     assert run_here(search).code == 0
-    (tmp_path / "tuning" / name).write_text(text)
-    ended = run_here(["tune", "--status", str(tmp_path / "tuning")])
-    assert (ended.code, f"{name} is damaged (" in ended.err, ended.err.count("\n")) == (2, True, 1)
-    assert run_here(search).code == (2 if name == "tune.json" else 0)
+    for name in ("trials.json", "tune.json"):
+        path = tmp_path / "tuning" / name
+        whole = path.read_text()
+        for text in (
+            "",
+            "[]",
+            "{",
+            '{"trials": 3}',
+            '{"trials": [{"number": -1}], "total": 1}',
+            whole.replace("together", "x"),
+        ):
+            path.write_text(text)
+            if text != whole:
+                ended = run_here(["tune", "--status", str(tmp_path / "tuning")])
+                assert (ended.code, f"{name} is damaged (" in ended.err, ended.err.count("\n")) == (2, True, 1)
+        assert run_here(search).code == (2 if name == "tune.json" else 0)
 
 
 # Bad input
