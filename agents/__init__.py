@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from pixelq.agents.agent import Agent
     from pixelq.agents.distributed.actor_envs import ActorEnvs
     from pixelq.agents.distributed.folder import sweep_status
+    from pixelq.agents.distributed.study import TuneOptions
     from pixelq.agents.distributed.sweep import LaunchOptions, sweep
+    from pixelq.agents.distributed.tune import tune
+    from pixelq.agents.distributed.tune_folder import TrialState, TuneStatus, tune_status
     from pixelq.agents.dqn import DQN
     from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
     from pixelq.agents.experience.batches import Batch
@@ -80,6 +83,9 @@ __all__ = [
     "TrackioTracker",
     "Training",
     "TrainingDiverged",
+    "TrialState",
+    "TuneOptions",
+    "TuneStatus",
     "UserError",
     "WandbTracker",
     "__version__",
@@ -91,6 +97,8 @@ __all__ = [
     "register_target",
     "sweep",
     "sweep_status",
+    "tune",
+    "tune_status",
 ]
 
 __version__ = version("pixelq")
@@ -114,11 +122,16 @@ _IMPORTED_LATE = {
     "Tracker": "training.trackers.tracker",
     "TrackioTracker": "training.trackers.trackio_tracker",
     "Training": "training.callbacks",
+    "TrialState": "distributed.tune_folder",
+    "TuneOptions": "distributed.study",
+    "TuneStatus": "distributed.tune_folder",
     "WandbTracker": "training.trackers.wandb_tracker",
     "evaluate": "evaluation.evaluate",
     "load": "kinds",
     "sweep": "distributed.sweep",
     "sweep_status": "distributed.folder",
+    "tune": "distributed.tune",
+    "tune_status": "distributed.tune_folder",
 }
 """Module of each name that needs PyTorch; the imports above tell type checkers the same."""
 

@@ -18,6 +18,7 @@ from pixelq.scripts.streams import lasting_streams
 VERBS = {
     "train": "train an agent and keep its run in a folder",
     "sweep": "train many runs, on this machine or a cluster",
+    "tune": "search the settings of an agent, on this machine or a cluster",
     "evaluate": "play full episodes with a saved policy",
     "report": "make a page of runs that opens in any browser",
     "status": "print how far runs are",

@@ -23,6 +23,7 @@ from pixelq.agents.config.schedules import (
     shown_setting,
     to_json,
 )
+from pixelq.agents.config.search_ranges import Between, SearchRange
 from pixelq.agents.errors import InvalidConfig
 
 Group = Literal[
@@ -80,8 +81,9 @@ def setting(
     least: float | None = None,
     above: float | None = None,
     most: float | None = None,
+    search: SearchRange | None = None,
 ) -> Any:
-    """Return a dataclass field whose metadata holds its group, unit and range.
+    """Return a dataclass field whose metadata holds its group, unit, range and range of search.
 
     Counts are also limited by `MOST`, and all other numbers by `FARTHEST`.
 
@@ -92,8 +94,9 @@ def setting(
         least: Smallest allowed value.
         above: Lower bound that is itself not allowed.
         most: Greatest allowed value.
+        search: What a search draws its values from unless it is told otherwise; None where that depends on the task.
     """
-    metadata = {"group": group, "unit": unit, "least": least, "above": above, "most": most}
+    metadata = {"group": group, "unit": unit, "least": least, "above": above, "most": most, "search": search}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -102,7 +105,7 @@ class AgentConfig:
     """Hyperparameters of an agent; all counts of steps are agent steps, summed over environments.
 
     One agent step is four frames on Atari. Use `dataclasses.replace` to change a field; every value is checked when
-    the object is built. The metadata of each field holds its group, unit and range; see `setting`.
+    the object is built. The metadata of each field holds its group, unit, range and range of search; see `setting`.
 
     Where a field may be a schedule, it takes `Linear(start, end, steps)`, another schedule of `pixelq.agents`, or a
     function of the number of agent steps since `learning_starts` (not for `n_step`). Configurations with functions are
@@ -112,38 +115,44 @@ class AgentConfig:
         InvalidConfig: If a value is outside its range, or a combination of values makes no sense.
     """
 
-    gamma: float | Schedule = setting(0.99, "returns and targets", least=0.0, most=1.0)
+    gamma: float | Schedule = setting(
+        0.99, "returns and targets", least=0.0, most=1.0, search=(0.9, 0.95, 0.97, 0.99, 0.995, 0.997, 0.999)
+    )
     """Discount of one agent step, in [0, 1], or a schedule as of `learning_rate`."""
-    n_step: int | Schedule = setting(1, "returns and targets", "steps", least=1)
+    n_step: int | Schedule = setting(1, "returns and targets", "steps", least=1, search=Between(1, 20, log=True))
     """Rewards summed before bootstrapping (Sutton 1988), never across the end of an episode; or a schedule as of
     `learning_rate`, whose values are rounded."""
-    batch_size: int = setting(32, "replay and updates", "transitions", least=1)
+    batch_size: int = setting(32, "replay and updates", "transitions", least=1, search=(16, 32, 64, 128, 256))
     """Transitions in an update; with an LSTM, sequences."""
     replay_capacity: int = setting(1_000_000, "replay and updates", "rows", least=1)
     """Rows in the replay, summed over environments; a row is one step (7.06 kB on Atari)."""
     learning_starts: int = setting(50_000, "replay and updates", "steps", least=1)
     """Steps taken before the first update; ε decays from here on."""
-    train_every: int = setting(4, "replay and updates", "steps", least=1)
+    train_every: int = setting(4, "replay and updates", "steps", least=1, search=(1, 2, 4, 8, 16))
     """Steps between two occasions to update."""
-    gradient_steps: int = setting(1, "replay and updates", "updates", least=1)
+    gradient_steps: int = setting(1, "replay and updates", "updates", least=1, search=(1, 2, 4, 8))
     """Updates on each occasion; `gradient_steps` / `train_every` is the replay ratio."""
     algorithm: Literal["dqn", "pqn"] = setting("dqn", "rollouts")
     """How it learns: from a replay (dqn), or from rollouts, which are forgotten after an update (pqn)."""
-    rollout_length: int = setting(32, "rollouts", "steps", least=1)
+    rollout_length: int = setting(32, "rollouts", "steps", least=1, search=(8, 16, 32, 64, 128))
     """Steps of each environment in a rollout (all settings of rollouts: only with the algorithm pqn)."""
-    minibatches: int = setting(32, "rollouts", "minibatches", least=1)
+    minibatches: int = setting(32, "rollouts", "minibatches", least=1, search=(4, 8, 16, 32))
     """Minibatches into which an epoch shuffles the rollout's steps; with an LSTM its environments."""
-    epochs: int = setting(2, "rollouts", "epochs", least=1)
+    epochs: int = setting(2, "rollouts", "epochs", least=1, search=Between(1, 4))
     """Times that each step of a rollout is learned from."""
-    td_lambda: float = setting(0.65, "rollouts", least=0.0, most=1.0)
+    td_lambda: float = setting(0.65, "rollouts", least=0.0, most=1.0, search=Between(0.0, 1.0))
     """λ of the λ-returns: 0 for one-step targets, 1 for whole returns up to the rollout's end."""
     overlap: bool = setting(False, "rollouts")
     """Spread a rollout's updates over the steps of the next one, so that games and learning each have a CPU core."""
-    target_update_every: int = setting(10_000, "returns and targets", "steps", least=1)
+    target_update_every: int = setting(
+        10_000, "returns and targets", "steps", least=1, search=Between(100, 50_000, log=True)
+    )
     """Steps between two copies of the online network to the target network (no effect with `target_tau`)."""
-    target_tau: float | None = setting(None, "returns and targets", above=0.0, most=1.0)
+    target_tau: float | None = setting(
+        None, "returns and targets", above=0.0, most=1.0, search=Between(1e-3, 0.1, log=True)
+    )
     """Share τ by which the target network moves towards the online one after each update; None for whole copies."""
-    learning_rate: float | Schedule = setting(2.5e-4, "optimiser", above=0.0)
+    learning_rate: float | Schedule = setting(2.5e-4, "optimiser", above=0.0, search=Between(1e-5, 1e-2, log=True))
     """Step size of the optimiser, or a schedule: `linear(start, end, steps)`, `cosine(start, end, steps)`,
     `exponential(start, end, steps, limit=0)` or `piecewise((0, value), (step, value), …)` with numbers or schedules as
     values, in steps from `learning_starts` on."""
@@ -151,17 +160,17 @@ class AgentConfig:
     """Step size at the end of its decay (no effect while `learning_rate_steps` is None)."""
     learning_rate_steps: int | None = setting(None, "optimiser", "steps", least=1)
     """Steps of the linear decay to `learning_rate_end`, counted from `learning_starts`; None for a constant rate."""
-    weight_decay: float = setting(0.0, "optimiser", least=0.0)
+    weight_decay: float = setting(0.0, "optimiser", least=0.0, search=Between(1e-5, 0.1, log=True))
     """Decoupled weight decay of Adam and RAdam (Loshchilov & Hutter 2019); 0 for none."""
     optimizer: Literal["adam", "rmsprop", "radam"] = setting("adam", "optimiser")
     """Adam (Kingma & Ba 2015), the centred RMSProp of Mnih et al. 2015, or RAdam (Liu et al. 2020)."""
-    adam_epsilon: float = setting(1e-8, "optimiser", above=0.0)
+    adam_epsilon: float = setting(1e-8, "optimiser", above=0.0, search=Between(1e-8, 1e-3, log=True))
     """Adam's and RAdam's ε, added to the root of the second moment."""
     rmsprop_decay: float = setting(0.95, "optimiser", least=0.0, most=1.0)
     """Decay of both running moments of the centred RMSProp."""
     rmsprop_epsilon: float = setting(0.01 / 32**2, "optimiser", above=0.0)
     """ε of the centred RMSProp, under the root, for gradients that are means over a batch."""
-    max_grad_norm: float | None = setting(None, "optimiser", above=0.0)
+    max_grad_norm: float | None = setting(None, "optimiser", above=0.0, search=Between(0.5, 40.0, log=True))
     """Euclidean norm to which larger gradients are scaled down; None for no limit."""
     loss: Literal["huber", "squared"] = setting("huber", "returns and targets")
     """Loss of a TD error δ: Huber with threshold 1 (½δ² inside), or δ²."""
@@ -169,7 +178,7 @@ class AgentConfig:
     """Probability of a random action, or a schedule as of `learning_rate`; None for what the next three describe."""
     epsilon_start: float = setting(1.0, "exploration", least=0.0, most=1.0)
     """Probability of a random action up to `learning_starts`."""
-    epsilon_end: float = setting(0.1, "exploration", least=0.0, most=1.0)
+    epsilon_end: float = setting(0.1, "exploration", least=0.0, most=1.0, search=Between(1e-3, 0.2, log=True))
     """Probability of a random action at the end of the decay and after it."""
     epsilon_steps: int = setting(1_000_000, "exploration", "steps", least=1)
     """Steps of the linear decay of ε from its start to its end, counted from `learning_starts`."""
@@ -189,7 +198,7 @@ class AgentConfig:
     """Separate streams for the state's value and the actions' advantages (Wang et al. 2016)."""
     noisy: bool = setting(False, "exploration")
     """Noisy layers in the head, with new noise for acting and for each update (Fortunato et al. 2018)."""
-    noisy_sigma: float = setting(0.5, "exploration", least=0.0)
+    noisy_sigma: float = setting(0.5, "exploration", least=0.0, search=Between(0.1, 1.0))
     """Initial scale σ₀ of the noise (no effect while `noisy` is False)."""
     head: Literal["scalar", "categorical", "quantile", "implicit", "fqf"] | str = setting("scalar", "head")
     """What is predicted of the return: scalar (the mean), categorical (C51), quantile (QR-DQN), implicit (IQN) or fqf;
@@ -204,11 +213,11 @@ class AgentConfig:
     """Target of the categorical head: a projected distribution (C51), or a smeared number (Farebrother et al. 2024)."""
     hl_gauss_sigma: float = setting(0.75, "head", above=0.0)
     """Standard deviation of a smeared target, in widths of an atom's bin (no effect with projection)."""
-    quantiles: int = setting(200, "head", least=1)
+    quantiles: int = setting(200, "head", least=1, search=(25, 50, 100, 200))
     """Quantiles of the quantile head; fractions that the fqf head proposes."""
-    tau_samples: int = setting(64, "head", least=1)
+    tau_samples: int = setting(64, "head", least=1, search=(8, 16, 32, 64))
     """Fractions drawn for the online network in a loss of the implicit head, N."""
-    tau_samples_target: int = setting(64, "head", least=1)
+    tau_samples_target: int = setting(64, "head", least=1, search=(8, 16, 32, 64))
     """Fractions drawn for the target in a loss of the implicit head, N'."""
     tau_samples_policy: int = setting(32, "head", least=1)
     """Fractions behind a q-value of the implicit head, K."""
@@ -224,9 +233,9 @@ class AgentConfig:
     """Coefficient of the entropy that keeps the fqf head's fractions apart."""
     prioritized: bool = setting(False, "prioritised replay")
     """Proportional prioritised replay (Schaul et al. 2016)."""
-    priority_alpha: float = setting(0.5, "prioritised replay", least=0.0, most=1.0)
+    priority_alpha: float = setting(0.5, "prioritised replay", least=0.0, most=1.0, search=Between(0.0, 1.0))
     """Exponent of the priorities (like all `priority` settings, no effect while `prioritized` is False)."""
-    priority_beta: float | Schedule = setting(0.4, "prioritised replay", least=0.0, most=1.0)
+    priority_beta: float | Schedule = setting(0.4, "prioritised replay", least=0.0, most=1.0, search=Between(0.0, 1.0))
     """Initial exponent of the importance weights, or a schedule for all steps, as of `learning_rate`."""
     priority_beta_end: float = setting(1.0, "prioritised replay", least=0.0, most=1.0)
     """Exponent of the importance weights at the end of its growth (no effect while `priority_beta_steps` is None)."""
@@ -242,15 +251,17 @@ class AgentConfig:
     """Scaled log-policy in the reward, soft maximum in the target (Vieillard et al. 2020)."""
     target: str | None = setting(None, "returns and targets")
     """Registered target rule, in place of `double` and `munchausen`; None for what these say."""
-    munchausen_alpha: float = setting(0.9, "returns and targets", least=0.0, most=1.0)
+    munchausen_alpha: float = setting(0.9, "returns and targets", least=0.0, most=1.0, search=Between(0.0, 1.0))
     """Scale of the log-policy in the reward (no effect while `munchausen` is False, like the next two)."""
-    munchausen_temperature: float = setting(0.03, "returns and targets", "return", above=0.0)
+    munchausen_temperature: float = setting(
+        0.03, "returns and targets", "return", above=0.0, search=Between(3e-3, 0.3, log=True)
+    )
     """Temperature τ of the softmax policy, in units of the (clipped) return."""
     munchausen_clip: float = setting(-1.0, "returns and targets", most=0.0)
     """Least value of τ log π in the reward, l₀."""
     value_rescaling: bool = setting(False, "returns and targets")
     """The scalar head learns h(return), h(x) = sign(x)(√(|x| + 1) − 1) + 0.001x (Kapturowski et al. 2019)."""
-    lstm: int | None = setting(None, "memory", "units", least=1)
+    lstm: int | None = setting(None, "memory", "units", least=1, search=(128, 256, 512))
     """Units of an LSTM between encoder and head; None for no LSTM, and no effect of the settings of sequences."""
     lstm_last_action: bool = setting(False, "memory")
     """Let the LSTM read the last action too."""
@@ -280,7 +291,7 @@ class AgentConfig:
     ) = setting("auto", "encoder")
     """Network from observation to features, built in or registered; auto takes mlp for vectors, nature for images,
     minatar for small ones."""
-    encoder_width: int = setting(1, "encoder", least=1)
+    encoder_width: int = setting(1, "encoder", least=1, search=(1, 2, 4))
     """Factor of the channels of the impala encoder."""
     spectral_norm: bool = setting(False, "encoder")
     """Spectral normalisation of the impala encoder's residual blocks (Miyato et al. 2018)."""
@@ -296,7 +307,7 @@ class AgentConfig:
     """Activation of encoder and head; gelu is the form with tanh, which both hadamax encoders always have."""
     initialization: Literal["auto", "torch", "he", "orthogonal"] = setting("auto", "encoder")
     """Initial weights: the encoder's own (auto), PyTorch's, He-normal, or orthogonal with gain √2; biases are 0."""
-    hidden: int = setting(512, "encoder", "units", least=0)
+    hidden: int = setting(512, "encoder", "units", least=0, search=(64, 128, 256, 512, 1024))
     """Units in the hidden layer of the head, and of the MLP encoder; 0 leaves both out."""
     encoder_layers: tuple[int, ...] | None = setting(None, "encoder", "units", least=1)
     """Widths of dense layers that end a built-in encoder; those of the MLP replace its own. None for its own alone."""
@@ -524,6 +535,49 @@ def replaced(config: AgentConfig, changes: Mapping[str, Any]) -> AgentConfig:
     """
     _check_known(changes)
     return dataclasses.replace(config, **changes)
+
+
+def search_range(name: str) -> SearchRange | None:
+    """Return what a search draws the values of a field from: what its metadata has, or all names and both truth values.
+
+    Raises:
+        InvalidConfig: If there is no such field.
+    """
+    _check_known([name])
+    hint = _hints()[name]
+    named = next((each for each in (hint, *get_args(hint)) if get_origin(each) is Literal), None)
+    found: SearchRange | None = AgentConfig.__dataclass_fields__[name].metadata["search"]
+    return found or (get_args(named) if named is not None else (False, True) if hint is bool else None)
+
+
+def number_kind(name: str) -> type[int] | type[float] | None:
+    """Return whether a field holds integers or floats, besides what else it may hold; None if no numbers.
+
+    Raises:
+        InvalidConfig: If there is no such field.
+    """
+    _check_known([name])
+    hint = _hints()[name]
+    kinds = get_args(hint) or (hint,)
+    return int if int in kinds else float if float in kinds else None
+
+
+def check_value(name: str, value: Any) -> None:
+    """Check that a field may have a value, whatever the other fields have.
+
+    Raises:
+        InvalidConfig: If there is no such field, or it may not.
+    """
+    _check_known([name])
+    if name in BUILT_IN:
+        return check_name(name, value)
+    if callable(value) and name in SCHEDULED:  # the configuration checks its values
+        return None
+    value = tuple(map(plain, value)) if isinstance(value, list | tuple) else plain(value)
+    requirement = _violated(value, _hints()[name], AgentConfig.__dataclass_fields__[name].metadata)
+    if requirement is not None:
+        raise InvalidConfig(f"{name} must be {requirement}, got {shown(value)}")
+    return None
 
 
 def check_changeable(old: AgentConfig, new: AgentConfig, kind: str) -> None:

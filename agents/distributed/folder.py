@@ -1,4 +1,4 @@
-"""The folder of a sweep: sweep.json, which says what its cells are, under a lock."""
+"""The folder of a sweep: sweep.json, which says what its cells are, under a lock that searches share."""
 
 from __future__ import annotations
 
@@ -19,13 +19,56 @@ from pixelq.agents.storage.files import read_regular, replace_file
 from pixelq.agents.storage.json_values import is_count
 
 SWEEP = "sweep.json"
+TUNE = "tune.json"
+"""File that a search has in place of sweep.json."""
 LOCK = ".sweep.lock"
 MOST_BYTES = 2**28
 """Size of the longest sweep.json that is read."""
 
 
-class SweepFolder:
-    """The folder of a sweep, held by a lock that ends with its process.
+class LockedFolder:
+    """A folder of many runs, held by a lock that ends with its process.
+
+    Args:
+        out: The folder; created if it is missing.
+        kind: What is done there, a noun.
+        file: Name of the file that says that it has begun.
+
+    Raises:
+        InvalidRun: If it cannot be written, or is in use.
+    """
+
+    def __init__(self, out: Path, kind: str, file: str) -> None:
+        self.out, self.file = out, file
+        self._new = [path for path in (out, *out.parents) if not os.path.exists(path)]  # innermost first
+        lock = out / LOCK
+        if os.path.islink(lock) or (os.path.exists(lock) and os.stat(lock).st_nlink > 1):  # locking it empties it
+            raise InvalidRun(f"{lock} must not be a link; remove it")
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(lock)
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise InvalidRun(f"another {kind} runs in {out}; wait for it, stop it, or use another `out`") from error
+        except OSError as error:
+            raise InvalidRun(f"{out} cannot be written ({error.strerror}); use another `out`") from error
+
+    def discard(self) -> None:
+        """Remove what was made here before it was refused; nothing of others."""
+        self.close()
+        if not os.path.lexists(self.out / self.file):
+            with suppress(OSError):
+                (self.out / LOCK).unlink(missing_ok=True)
+                for folder in self._new:
+                    folder.rmdir()  # if it is empty
+
+    def close(self) -> None:
+        """Release the folder."""
+        self._lock.release()
+
+
+class SweepFolder(LockedFolder):
+    """The folder of a sweep.
 
     Args:
         out: The folder; created if it is missing.
@@ -38,20 +81,10 @@ class SweepFolder:
     """
 
     def __init__(self, out: Path) -> None:
-        self.out = out
+        if os.path.lexists(out / TUNE):
+            raise InvalidRun(f"{out} is the folder of a search; go on with pixelq tune, or use another `out`")
         self.cells = read_cells(out) if os.path.lexists(out / SWEEP) else {}
-        self._new = [path for path in (out, *out.parents) if not os.path.exists(path)]  # innermost first
-        lock = out / LOCK
-        if os.path.islink(lock) or (os.path.exists(lock) and os.stat(lock).st_nlink > 1):  # locking it empties it
-            raise InvalidRun(f"{lock} must not be a link; remove it")
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(lock)
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise InvalidRun(f"another sweep runs in {out}; wait for it, stop it, or use another `out`") from error
-        except OSError as error:
-            raise InvalidRun(f"{out} cannot be written ({error.strerror}); use another `out`") from error
+        super().__init__(out, "sweep", SWEEP)
 
     def begin(self, cells: Sequence[Cell]) -> None:
         """Check that the cells fit those that have begun, and write sweep.json.
@@ -87,19 +120,6 @@ class SweepFolder:
                 f"steps must be at least {own['steps']:,} as in the run {self.out / name}, got {record['steps']:,}; "
                 f"raise it, or {elsewhere}"
             )
-
-    def discard(self) -> None:
-        """Remove what a sweep that was refused has made; nothing of others."""
-        self.close()
-        if not os.path.lexists(self.out / SWEEP):
-            with suppress(OSError):
-                (self.out / LOCK).unlink(missing_ok=True)
-                for folder in self._new:
-                    folder.rmdir()  # if it is empty
-
-    def close(self) -> None:
-        """Release the folder."""
-        self._lock.release()
 
 
 def read_cells(out: Path) -> dict[str, dict[str, Any]]:

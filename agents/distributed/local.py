@@ -96,21 +96,31 @@ class LocalLauncher:
         gpu_share: float | None = None,
         machine: Machine | None = None,
     ) -> None:
-        devices = {job.cell.name: resolve_device(job.cell.flags.device).type for job in jobs}
-        if gpu_share == 0 and "cuda" in devices.values():
+        on_gpu = any(_is_on_gpu(job) for job in jobs)
+        if gpu_share == 0 and on_gpu:
             raise UserError('`gpus` must be above 0 with `launcher=local`; set device = "cpu" in SPEC to use none')
-        on_gpu = {name for name, device in devices.items() if device == "cuda"}
-        self.machine = machine or this_machine(with_gpus=bool(on_gpu))
-        self.needs, self.on_gpu = needs, on_gpu
+        self.machine = machine or this_machine(with_gpus=on_gpu)
+        self.needs, self.on_gpu = dict[str, Need](), set[str]()
         self.places_on_gpu = math.floor(1 / (gpu_share or 1.0) + 1e-9)
-        for job in jobs:
-            self._check_fits(job.cell.name)
+        self.expect(jobs, needs)
         usual = self.places_on_gpu * len(self.machine.gpus) if on_gpu else len(self.machine.cores)
         greatest = max((self._on_host(job.cell.name) for job in jobs), default=1)
         fit = len(jobs) if math.isinf(self.machine.memory) else int(self.machine.memory // greatest)
         self.slots = max(1, most if most is not None else min(usual, len(jobs), fit))
         self.running: dict[str, _Place] = {}
         self.stopping = threading.Event()
+
+    def expect(self, jobs: Sequence[Job], needs: Mapping[str, Need]) -> None:
+        """Check that some more cells can run.
+
+        Raises:
+            InvalidSpec: If one needs more memory than there is.
+            InvalidConfig: If there is no such device.
+        """
+        self.needs |= needs
+        self.on_gpu |= {job.cell.name for job in jobs if _is_on_gpu(job)}
+        for job in jobs:
+            self._check_fits(job.cell.name)
 
     def submit(self, jobs: Sequence[Job]) -> list[Job]:
         """Start the first of some cells, as many as there is room for, and return them."""
@@ -204,3 +214,7 @@ class LocalLauncher:
             raise InvalidSpec(
                 f"{name} needs {size / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; lower replay_capacity"
             )
+
+
+def _is_on_gpu(job: Job) -> bool:
+    return resolve_device(job.cell.flags.device).type == "cuda"

@@ -36,6 +36,8 @@ STOP = "stop"
 """File in that folder that asks cells on other machines to stop."""
 POLL = 0.1
 """Seconds between two looks at a process."""
+LOOK = 1.0
+"""Seconds between two looks for a file that asks to stop, which may lie on another machine."""
 LAST_BYTES = 4096
 """Bytes at the end of a log in which its last line is looked for."""
 
@@ -78,22 +80,36 @@ class Outcome:
 
 
 class StopFile:
-    """Whether the file is there that asks the cells of a sweep to stop, which is looked for once a second.
+    """Whether a file is there that asks cells to stop, which is looked for from time to time.
 
     Args:
-        sweep: Folder of the sweep.
+        path: The file.
     """
 
-    def __init__(self, sweep: Path) -> None:
-        self.path = sweep / LOGS / STOP
-        self._due = 0.0
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._due, self._is_there = 0.0, False
 
     def __call__(self) -> bool:
         """Return whether the file was there when it was last looked for."""
-        if time.monotonic() < self._due:
-            return False
-        self._due = time.monotonic() + 1.0
-        return self.path.exists()
+        if time.monotonic() >= self._due:
+            self._due, self._is_there = time.monotonic() + LOOK, self.path.exists()
+        return self._is_there
+
+
+def ask_to_stop(sweep: Path, name: str) -> None:
+    """Ask a single cell to stop with a checkpoint, for good, wherever it runs.
+
+    Raises:
+        OSError: If the sweep's folder cannot be written.
+    """
+    (sweep / LOGS).mkdir(exist_ok=True)
+    _stop_of(sweep, name).touch()
+
+
+def _stop_of(sweep: Path, name: str) -> Path:
+    """Return the file that asks a single cell to stop."""
+    return sweep / LOGS / f"{name}.{STOP}"
 
 
 def log_of(sweep: Path, name: str) -> Path:
@@ -124,8 +140,13 @@ def run_cell(job: Job, should_stop: Callable[[], bool] = lambda: False) -> Outco
     Raises:
         OSError: If the sweep's folder cannot be written.
     """
-    while is_in_use(job.run):
-        if should_stop():
+    is_dropped = StopFile(_stop_of(job.sweep, job.cell.name))
+
+    def stops() -> bool:
+        return should_stop() or is_dropped()
+
+    while is_in_use(job.run) or is_dropped():
+        if stops():
             return Outcome(128 + signal.SIGTERM, "stopped before it began")
         time.sleep(POLL)
     log, ending = log_of(job.sweep, job.cell.name), job.sweep / LOGS / f"{job.cell.name}.json"
@@ -145,7 +166,7 @@ def run_cell(job: Job, should_stop: Callable[[], bool] = lambda: False) -> Outco
             stderr=subprocess.STDOUT,
             process_group=0 if os.name == "posix" else None,  # Ctrl-C is for the sweep, which passes it on once
         )
-    code = _wait(process, should_stop)
+    code = _wait(process, stops)
     outcome = Outcome(code, _last_line(log))
     replace_file(ending, (json.dumps(asdict(outcome)) + "\n").encode(), synced=False)
     return outcome

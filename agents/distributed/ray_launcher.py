@@ -42,19 +42,27 @@ class RayLauncher:
         address: str | None,
     ) -> None:
         self.ray = _connected(address)
-        self.needs, self.most, self.cpus = needs, most, cpus
+        self.most, self.cpus, self.gpu_share = most, cpus, gpu_share
+        self.needs, self.gpus = dict[str, Need](), dict[str, float]()
         self.refs: dict[Any, str] = {}
         try:
-            has_gpus = bool(self.ray.cluster_resources().get("GPU")) and gpu_share != 0
-            self.gpus = {
-                job.cell.name: (gpu_share or 1.0) if has_gpus and job.cell.flags.device != "cpu" else 0.0
-                for job in jobs
-            }
-            for job in jobs:
-                self._check_fits(job)
+            self.has_gpus = bool(self.ray.cluster_resources().get("GPU")) and gpu_share != 0
+            self.expect(jobs, needs)
         except BaseException:
             self.ray.shutdown()
             raise
+
+    def expect(self, jobs: Sequence[Job], needs: Mapping[str, Need]) -> None:
+        """Check that some more cells can run.
+
+        Raises:
+            UserError: If no machine of the cluster has what one needs.
+        """
+        self.needs |= needs
+        for job in jobs:
+            uses_gpu = self.has_gpus and job.cell.flags.device != "cpu"
+            self.gpus[job.cell.name] = (self.gpu_share or 1.0) if uses_gpu else 0.0
+            self._check_fits(job)
 
     def submit(self, jobs: Sequence[Job]) -> list[Job]:
         """Hand cells to Ray, all of them unless there is a limit, and return them."""

@@ -41,7 +41,7 @@ class CellTask:
 
     def __call__(self, job: Job) -> None:
         """Run a cell."""
-        run_cell(job, StopFile(job.sweep))
+        run_cell(job, StopFile(job.sweep / LOGS / STOP))
 
     def checkpoint(self, job: Job) -> Any:
         """Stop the run with a checkpoint, and return what the requeued job runs."""
@@ -96,11 +96,9 @@ class SlurmLauncher:
         self.alive = _alive_jobs()
         self.sweep = jobs[0].sweep
         self.jobs: dict[str, str] = {}
-        memory = max(sum(needs[job.cell.name]) for job in jobs)
         self.parameters = {
             "job_name": "pixelq",
             "cpus_per_task": cpus,
-            "mem": f"{math.ceil(memory / 2**20)}M",
             "array_parallelism": most or len(jobs),
             "time": MINUTES,
             **({"gpus_per_node": 1} if gpu_share else {}),
@@ -111,7 +109,14 @@ class SlurmLauncher:
         for name in parameters:
             if name not in known:
                 raise UserError(f"`slurm` has no parameter {name!r:.80}; submitit has {', '.join(sorted(known))}")
-        self._due = 0.0
+        self._due, self._memory, self._has_mem = 0.0, 0, "mem" in parameters
+        self.expect(jobs, needs)
+
+    def expect(self, jobs: Sequence[Job], needs: Mapping[str, Need]) -> None:
+        """Ask for memory for some more cells; jobs have as much as the largest of all needs."""
+        self._memory = max(self._memory, *(sum(needs[job.cell.name]) for job in jobs))
+        if not self._has_mem:
+            self.parameters["mem"] = f"{math.ceil(self._memory / 2**20)}M"
 
     def submit(self, jobs: Sequence[Job]) -> list[Job]:
         """Hand the first cells to SLURM, but for those whose job is still there from before, and return them."""

@@ -9,20 +9,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 from pixelq.agents.distributed.cells import cells_of
 from pixelq.agents.distributed.folder import SweepFolder
 from pixelq.agents.distributed.local import LocalLauncher
 from pixelq.agents.distributed.needs import needs_of
-from pixelq.agents.distributed.process import Job, Outcome
+from pixelq.agents.distributed.process import Job
 from pixelq.agents.distributed.ray_launcher import RayLauncher
+from pixelq.agents.distributed.running import Launcher, RunningCells
 from pixelq.agents.distributed.scores import write_scores
 from pixelq.agents.distributed.slurm import SlurmLauncher
 from pixelq.agents.distributed.spec import Spec, read_values, spec_of
-from pixelq.agents.distributed.states import QUEUED, RUNNING, CellState, state_of
+from pixelq.agents.distributed.states import CellState
 from pixelq.agents.errors import UserError
-from pixelq.agents.runs.progress import FAILED
 from pixelq.agents.storage.files import user_path
 from pixelq.agents.training.signals import stop_signals
 
@@ -32,22 +32,6 @@ POLL = 0.2
 REFRESH = 1.0
 """Seconds between two reports."""
 Watch = Callable[[Sequence[CellState]], None]
-
-
-class Launcher(Protocol):
-    """Runs cells somewhere, and says which have ended."""
-
-    def submit(self, jobs: Sequence[Job]) -> list[Job]:
-        """Take the first of some cells, as many as there is room for, and return them."""
-
-    def ended(self) -> list[tuple[str, Outcome]]:
-        """Return the cells that have ended since this was asked last, and how."""
-
-    def stop(self) -> None:
-        """Ask all cells to stop with a checkpoint, and wait for them."""
-
-    def close(self) -> None:
-        """Stop what still runs, and give back what was taken."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +98,7 @@ def sweep(
     launcher = None
     try:
         jobs = [Job(cell, folder.out) for cell in cells]
-        launcher = _launcher(jobs, options)
+        launcher = make_launcher(jobs, options)
         folder.begin(cells)
     except BaseException:
         if launcher is not None:
@@ -123,12 +107,10 @@ def sweep(
         raise
     try:
         received: list[int] = []
-        running = _Sweep(folder, jobs, spec.retries, launcher, watch)
+        running = RunningCells(folder.out, spec.retries, launcher)
+        running.add(jobs)
         with stop_signals(received):
-            running.run(received)
-            if received:
-                launcher.stop()
-                running.report()
+            _run(running, received, watch)
         if received:
             raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
         return SweepResult(tuple(running.states.values()), write_scores(folder.out, cells))
@@ -137,6 +119,23 @@ def sweep(
             launcher.close()
         finally:
             folder.close()
+
+
+def _run(running: RunningCells, received: list[int], watch: Watch) -> None:
+    """Run cells until nothing is left to do, or a signal is received, which stops all of them with a checkpoint."""
+    watch(list(running.states.values()))
+    due = time.monotonic() + REFRESH
+    while running.is_busy and not received:
+        running.poll()
+        if time.monotonic() >= due:
+            due = time.monotonic() + REFRESH
+            running.read()
+            watch(list(running.states.values()))
+        time.sleep(POLL)
+    if received:
+        running.launcher.stop()
+    running.read()
+    watch(list(running.states.values()))
 
 
 def check_options(options: LaunchOptions) -> None:
@@ -160,69 +159,16 @@ def check_options(options: LaunchOptions) -> None:
         raise UserError("`slurm` is for `launcher=slurm`; give that too, or leave it out")
 
 
-def _launcher(jobs: Sequence[Job], options: LaunchOptions) -> Launcher:
-    """Return the launcher that is asked for, which has checked that it can be used."""
+def make_launcher(jobs: Sequence[Job], options: LaunchOptions) -> Launcher:
+    """Return the launcher that is asked for, which has checked that it can be used.
+
+    Raises:
+        UserError: If it cannot.
+        InvalidEnv: If an environment cannot be made.
+    """
     needs = needs_of(job.cell for job in jobs)
     if options.launcher == "ray":
         return RayLauncher(jobs, needs, options.jobs, options.cpus, options.gpus, options.ray_address)
     if options.launcher == "slurm":
         return SlurmLauncher(jobs, needs, options.jobs, options.cpus, options.gpus, options.slurm)
     return LocalLauncher(jobs, needs, options.jobs, options.gpus)
-
-
-class _Sweep:
-    """What is left to do in a sweep."""
-
-    def __init__(
-        self, folder: SweepFolder, jobs: Sequence[Job], retries: int, launcher: Launcher, watch: Watch
-    ) -> None:
-        self.folder, self.retries, self.launcher, self.watch = folder, retries, launcher, watch
-        self.jobs = {job.cell.name: job for job in jobs}
-        self.running: set[str] = set()
-        self.states = {name: self._read(name) for name in self.jobs}
-        self.waiting = [job for job in jobs if not self.states[job.cell.name].is_finished]
-        self.tries = dict.fromkeys(self.jobs, 0)
-        self.last_steps = dict.fromkeys(self.jobs, -1)  # step at which each was stopped last
-        self._due = 0.0
-
-    def run(self, received: list[int]) -> None:
-        """Hand cells to the launcher until none is left, or a signal is received."""
-        self.report()
-        while (self.waiting or self.running) and not received:
-            if self.waiting:
-                taken = self.launcher.submit(self.waiting)
-                self.waiting = self.waiting[len(taken) :]
-                self.running |= {job.cell.name for job in taken}
-            for name, outcome in self.launcher.ended():
-                self.running.discard(name)
-                self._end(name, outcome)
-            if time.monotonic() >= self._due:
-                self.report()
-            time.sleep(POLL)
-        self.report()
-
-    def report(self) -> None:
-        """Tell how the cells stand."""
-        self._due = time.monotonic() + REFRESH
-        for name in self.running:
-            self.states[name] = self._read(name)
-        self.watch(list(self.states.values()))
-
-    def _end(self, name: str, outcome: Outcome) -> None:
-        """Note that a cell's process has ended; it goes on, or is tried again, if anything is left."""
-        self.states[name] = state = self._read(name)
-        if state.is_finished:
-            return
-        has_moved, self.last_steps[name] = state.step > self.last_steps[name], state.step
-        if outcome.is_failure or outcome.code == 0 or not has_moved:
-            self.tries[name] += 1
-            problem = outcome.said or f"exit code {outcome.code}"
-            self.states[name] = dataclasses.replace(state, state=FAILED, tries=self.tries[name], problem=problem)
-        if self.tries[name] <= self.retries:
-            self.waiting.append(self.jobs[name])
-
-    def _read(self, name: str) -> CellState:
-        state = state_of(self.folder.out, name, self.jobs[name].cell.steps)
-        if name in self.running and state.state not in RUNNING and not state.is_finished:
-            state = dataclasses.replace(state, state=QUEUED, problem=None)
-        return state

@@ -1,14 +1,16 @@
 """A stand-in for `pixelq train` that starts at once: it counts steps, and keeps files as a run does.
 
 What it writes depends on its flags alone, as long as it goes on from its last checkpoint. `STAND_IN` in the environment
-holds JSON: `seconds` of a step, under `fails` how often the runs of some names fail, and under `stops` the names of
-runs that stop before their first step, as if a signal had asked them to.
+holds JSON: `seconds` of a step, under `fails` how often the runs of some names fail, under `stops` the names of runs
+that stop before their first step, as if a signal had asked them to, and under `peak` a field with the value at which
+the score is best, and the field's default.
 """
 
 import csv
 import fcntl
 import itertools
 import json
+import math
 import os
 import signal
 import sys
@@ -38,7 +40,8 @@ def main() -> int:
     lock = (out / ".lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert ("--resume" in words) == (out / "config.json").exists()
-    agent = {word[8:].replace("-", "_"): json.loads(flags[word]) for word in words if word.startswith("--agent.")}
+    given = {word[8:].replace("-", "_"): flags[word] for word in words if word.startswith("--agent.")}
+    agent = {name: value.startswith("--") or json.loads(value) for name, value in given.items()}
     if "--resume" in words:
         agent = json.loads((out / "config.json").read_text())["agent"]
     config = {"env": flags["--env"], "protocol": "gymnasium", "seed": seed, "steps": steps, "agent": agent}
@@ -58,25 +61,29 @@ def main() -> int:
         text = ",".join(columns) + "\n"
         text += "".join(",".join(row.values()) + "\n" for row in rows if row["step"] and int(row["step"]) <= step)
         replace(path, text)
+    field, best, usual = options.get("peak", [None, 1.0, 1.0])
+    quality = -abs(math.log10(agent.get(field, usual) / best))
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
     while step < steps and not stopped:
         time.sleep(options.get("seconds", 0.0))
         step, value = step + 1, (value * 31 + step) % 1009
         if step % EVERY == 0 or step == steps:
-            row = dict.fromkeys(METRICS, "") | {"step": step, "frames": step, "episodes": step, "return_mean": value}
+            mean = value if field is None else quality + seed / 8 + step / steps
+            row = dict.fromkeys(METRICS, "") | {"step": step, "frames": step, "episodes": step, "return_mean": mean}
             row |= {"epsilon": 0.0, "updates": 0, "steps_per_second": 1.0, "wall_seconds": 1.0, "restarts": 0}
             with (out / "metrics.csv").open("a") as file:
                 file.write(",".join(map(str, row.values())) + "\n")
             with (out / "evaluations.csv").open("a") as file:
-                file.write(f"{step},2,{value},{value},1.0,{value - 1},{value + 1},\n")
+                file.write(f"{step},2,{mean},{mean},1.0,{mean - 1},{mean + 1},\n")
             replace(state, json.dumps([step, value]))
     if stopped:
         replace(state, json.dumps([step, value]))
         return 143
+    mean = value if field is None else quality + seed / 8 + 1
     final = {"env": flags["--env"], "protocol": "gymnasium", "checkpoint": str(out / "checkpoints" / "best")}
-    final |= {"step": step, "frames": step, "episodes": 2, "mean": value, "median": value, "std": 1.0}
-    final |= {"ci95": [value - 1, value + 1], "human_normalized": None}
+    final |= {"step": step, "frames": step, "episodes": 2, "mean": mean, "median": mean, "std": 1.0}
+    final |= {"ci95": [mean - 1, mean + 1], "human_normalized": None}
     replace(out / "final_evaluation.json", json.dumps(final))
     return 0
 
