@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pixelq.agents.learning.own_targets import TargetInputs
     from pixelq.agents.pqn import PQN
     from pixelq.agents.training.callbacks import Callback, Training
+    from pixelq.agents.training.ranks import Ranks
     from pixelq.agents.training.stopping import StopAfter, StopAtScore, StopWithoutProgress
     from pixelq.agents.training.trackers.mlflow_tracker import MlflowTracker
     from pixelq.agents.training.trackers.tracker import Tracker
@@ -69,6 +70,7 @@ __all__ = [
     "MlflowTracker",
     "Piecewise",
     "Policy",
+    "Ranks",
     "Replay",
     "RunFailed",
     "RunUnwritable",
@@ -106,6 +108,7 @@ _IMPORTED_LATE = {
     "MlflowTracker": "training.trackers.mlflow_tracker",
     "PQN": "pqn",
     "Policy": "acting.policy",
+    "Ranks": "training.ranks",
     "Replay": "experience.replay",
     "StopAfter": "training.stopping",
     "StopAtScore": "training.stopping",

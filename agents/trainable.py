@@ -13,6 +13,7 @@ from pixelq.agents.agent import Agent
 from pixelq.agents.training.callbacks import Callback
 from pixelq.agents.training.loop import train
 from pixelq.agents.training.options import LearnOptions, ProgressStyle
+from pixelq.agents.training.ranks import Ranks
 
 
 class Trainable(Agent):
@@ -34,6 +35,7 @@ class Trainable(Agent):
         resume: bool = False,
         callbacks: Sequence[Callback] = (),
         description: dict[str, Any] | None = None,
+        ranks: Ranks | None = None,
     ) -> Self:
         """Train for `steps` more agent steps, summed over the environments.
 
@@ -58,6 +60,8 @@ class Trainable(Agent):
             resume: Whether to go on exactly with the run in `out`, from whose checkpoint the agent was loaded.
             callbacks: What is told of the training's events, and may stop it; see `Callback`.
             description: Further entries of config.json.
+            ranks: The learners that train together, of which this process is one; see `Ranks`. The environments are its
+                share. `out` is the same folder for all; what is evaluated, shown and called back, the first one does.
 
         Raises:
             InvalidConfig: If the environments do not fit the agent or the replay, an argument is out of range, or the
@@ -80,6 +84,7 @@ class Trainable(Agent):
             progress=progress,
             resume=resume,
             description=description or {},
+            ranks=ranks,
         )
         train(self, envs, steps, options, callbacks)
         return self
