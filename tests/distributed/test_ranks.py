@@ -164,7 +164,7 @@ def test_a_run_keeps_its_number_of_learners(harness: Harness, tmp_path: Path) ->
 )
 def test_a_callback_of_the_first_learner_stops_all(harness: Harness, tmp_path: Path, callback: str, why: str) -> None:
     out = tmp_path / "run"
-    ended_well(harness.start_learners([*train(out, final_episodes=1), "--callbacks", callback]))
+    ended_well(harness.start_learners([*train(out, final_episodes=1), "--callback", callback]))
     stopped = json.loads((out / "config.json").read_text())["stopped"]
     assert stopped["why"].startswith(why)
     assert 0 < stopped["step"] < 60
@@ -187,7 +187,8 @@ OTHERS = {
 def test_other_runs_of_learners_go_on_exactly(harness: Harness, tmp_path: Path, name: str) -> None:
     changes: dict[str, Any] = {"num_envs": 4}
     if name.startswith("pqn"):
-        changes |= {"preset": "pqn", "agent.epsilon-steps": 100}
+        changes |= {"preset": "pqn", "agent.epsilon-steps": 100, "agent.batch-size": 32}
+        changes |= {"agent.replay-capacity": 1_000_000, "agent.train-every": 4}  # as where there is no replay
     if name == "atari":
         changes |= {"env": "ALE/Breakout-v5", "preset": "quick_dqn", "agent.batch-size": 4, "final_episode_steps": 50}
         changes |= {"evaluate_every": 1000, "final_episodes": 1, "evaluation_episodes": 1, "max_episode_steps": 60}
