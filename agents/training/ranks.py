@@ -38,8 +38,10 @@ class Ranks:
     """The learners of one training, which `torchrun` has started as processes, and the place of this one among them.
 
     Each learner has its own share of the environments, of every batch and of the replay. The gradients are averaged, so
-    that an update is that of one learner with the whole batch. All take the same steps at the same time. The first
-    learner writes the run, and evaluates.
+    that an update is that of one learner with the whole batch. All take the same steps at the same time.
+
+    Each process calls `learn` with the same arguments, but for its share of the environments, which `make_vec` makes. The
+    first learner writes the run to `out`, evaluates, shows progress and has the callbacks.
 
     Args:
         place: The place of this process.

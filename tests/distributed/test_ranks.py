@@ -239,13 +239,13 @@ def has_come_to(out: Path, step: int) -> bool:
 )
 def test_torchrun_itself(tmp_path: Path, how: str) -> None:
     """Whatever ends, all end, and the run goes on from its last checkpoint as if nothing had happened."""
-    flags = {"steps": 20_000, "checkpoint_every": 400, "evaluate_every": 10_000, "log_every": 1000}
+    flags = {"steps": 4_000, "checkpoint_every": 200, "evaluate_every": 2_000, "log_every": 500}
     flags |= {"agent.replay-capacity": 1000, "agent.train-every": 4}
     whole, out = tmp_path / "whole", tmp_path / "run"
     first = torchrun(train(whole, **flags))
     assert first.wait(170) == 0, first.communicate()
     process = torchrun(train(out, **flags))
-    wait_until(lambda: has_come_to(out, 2000))
+    wait_until(lambda: has_come_to(out, 500))
     learners = learners_of(process)
     assert len(learners) == 2
     if how == "a learner is killed":
