@@ -40,8 +40,8 @@ class Ranks:
     Each learner has its own share of the environments, of every batch and of the replay. The gradients are averaged, so
     that an update is that of one learner with the whole batch. All take the same steps at the same time.
 
-    Each process calls `learn` with the same arguments, but for its share of the environments, which `make_vec` makes. The
-    first learner writes the run to `out`, evaluates, shows progress and has the callbacks.
+    Each process calls `learn` with the same arguments, but for its share of the environments, which `make_vec` makes.
+    The first one writes the run to `out`, evaluates, shows progress and has the callbacks.
 
     Args:
         place: The place of this process.

@@ -190,7 +190,7 @@ def test_other_runs_of_learners_go_on_exactly(harness: Harness, tmp_path: Path, 
         changes |= {"preset": "pqn", "agent.epsilon-steps": 100, "agent.batch-size": 32}
         changes |= {"agent.replay-capacity": 1_000_000, "agent.train-every": 4}  # as where there is no replay
     if name == "atari":
-        changes |= {"env": "ALE/Breakout-v5", "preset": "quick_dqn", "agent.batch-size": 4, "final_episode_steps": 50}
+        changes |= {"env": "ALE/Breakout-v5", "preset": "quick_dqn", "agent.batch-size": 4}
         changes |= {"evaluate_every": 1000, "final_episodes": 1, "evaluation_episodes": 1, "max_episode_steps": 60}
     whole, out = tmp_path / "whole", tmp_path / "run"
     ended_well(harness.start_learners([*train(whole, **changes), *OTHERS[name]]))
@@ -202,11 +202,21 @@ def test_other_runs_of_learners_go_on_exactly(harness: Harness, tmp_path: Path, 
     assert_same(whole, out)
 
 
+LONGER = {"steps": 1200, "checkpoint_every": 100, "evaluate_every": 600, "log_every": 200, "agent.train-every": 4}
+"""Flags of a run that takes long enough to be stopped."""
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "pixelq.scripts.main"]
 
 
 def torchrun(arguments: list[str], **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen([*TORCHRUN, *arguments], stderr=subprocess.PIPE, text=True, env=dict(os.environ), **options)
+
+
+@pytest.fixture(scope="module")
+def run_by_torchrun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    process = torchrun(train(out, **LONGER))
+    assert process.wait(500) == 0, process.communicate()
+    return out
 
 
 def learners_of(process: subprocess.Popen[str]) -> list[int]:
@@ -221,7 +231,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def wait_until(check: Any, seconds: float = 120.0) -> None:
+def wait_until(check: Any, seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline
@@ -237,15 +247,11 @@ def has_come_to(out: Path, step: int) -> bool:
 @pytest.mark.parametrize(
     "how", ["a learner is killed", "torchrun is killed", "torchrun is stopped", "torchrun is interrupted"]
 )
-def test_torchrun_itself(tmp_path: Path, how: str) -> None:
+def test_torchrun_itself(tmp_path: Path, run_by_torchrun: Path, how: str) -> None:
     """Whatever ends, all end, and the run goes on from its last checkpoint as if nothing had happened."""
-    flags = {"steps": 4_000, "checkpoint_every": 200, "evaluate_every": 2_000, "log_every": 500}
-    flags |= {"agent.replay-capacity": 1000, "agent.train-every": 4}
-    whole, out = tmp_path / "whole", tmp_path / "run"
-    first = torchrun(train(whole, **flags))
-    assert first.wait(170) == 0, first.communicate()
-    process = torchrun(train(out, **flags))
-    wait_until(lambda: has_come_to(out, 500))
+    out = tmp_path / "run"
+    process = torchrun(train(out, **LONGER))
+    wait_until(lambda: has_come_to(out, 300))
     learners = learners_of(process)
     assert len(learners) == 2
     if how == "a learner is killed":
@@ -253,12 +259,12 @@ def test_torchrun_itself(tmp_path: Path, how: str) -> None:
     else:
         numbers = {"killed": signal.SIGKILL, "stopped": signal.SIGTERM, "interrupted": signal.SIGINT}
         process.send_signal(numbers[how.split()[-1]])
-    error = process.communicate(timeout=60)[1]
+    error = process.communicate(timeout=120)[1]
     assert process.returncode != 0
-    wait_until(lambda: not any(map(is_alive, learners)), 30.0)
+    wait_until(lambda: not any(map(is_alive, learners)), 60.0)
     if how != "a learner is killed":
         assert "stopped at step" in error
     last = torchrun(train(out, resume=True))
-    assert "exactly" in last.communicate(timeout=170)[1]
+    assert "exactly" in last.communicate(timeout=500)[1]
     assert last.returncode == 0
-    assert_same(whole, out)
+    assert_same(run_by_torchrun, out)
