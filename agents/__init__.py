@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pixelq.agents.learning.own_targets import TargetInputs
     from pixelq.agents.pqn import PQN
     from pixelq.agents.training.callbacks import Callback, Training
+    from pixelq.agents.training.ranks import Ranks
     from pixelq.agents.training.stopping import StopAfter, StopAtScore, StopWithoutProgress
     from pixelq.agents.training.trackers.mlflow_tracker import MlflowTracker
     from pixelq.agents.training.trackers.tracker import Tracker
@@ -72,6 +73,7 @@ __all__ = [
     "MlflowTracker",
     "Piecewise",
     "Policy",
+    "Ranks",
     "Replay",
     "RunFailed",
     "RunUnwritable",
@@ -114,6 +116,7 @@ _IMPORTED_LATE = {
     "MlflowTracker": "training.trackers.mlflow_tracker",
     "PQN": "pqn",
     "Policy": "acting.policy",
+    "Ranks": "training.ranks",
     "Replay": "experience.replay",
     "StopAfter": "training.stopping",
     "StopAtScore": "training.stopping",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from importlib.metadata import version
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from pixelq.agents.acting.network import check_memory, make_network, set_options
 from pixelq.agents.acting.policy import ACTION_MASKS, Policy
 from pixelq.agents.config.agent_config import AgentConfig
-from pixelq.agents.config.at_step import learning_rate_at, priority_beta_at
+from pixelq.agents.config.at_step import epsilons_at, learning_rate_at, priority_beta_at
+from pixelq.agents.config.seeds import agent_seeds, learner_seed
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.replay import Replay, change_replay, make_replay
 from pixelq.agents.experience.rollout import Rollout, check_minibatches, make_rollout, ring_length
@@ -42,6 +44,8 @@ class Agent(Policy):
         replay: The replay, or the rollout of a PQN; None before the first training.
         updates: Number of updates of the network.
         episodes: Number of training episodes that have ended.
+        rank: Number of this learner among those of the training; see `join`.
+        learners: Number of learners that share batches and replay.
 
     Raises:
         InvalidConfig: See `Policy`.
@@ -67,6 +71,7 @@ class Agent(Policy):
         self.learner = kind(self.network, self.config, self.seeds.learner)
         self.replay = None
         self._replay_origin: object = None
+        self.rank, self.learners = 0, 1
         self.ongoing: object = None  # an `Ongoing` of the last training
         self.updates = 0
         self.episodes = 0
@@ -87,15 +92,61 @@ class Agent(Policy):
             own_rule(config, self.network)  # which tries it
         rates = learning_rate_at(config, self.step), priority_beta_at(config, self.step)
         if isinstance(self.replay, Replay):
-            change_replay(self.replay, old, config)
+            change_replay(self.replay, self._share_of(old), self._share_of(config))
             self.replay.set_beta(rates[1])
         elif self.replay is not None:
             check_minibatches(config, self.replay.num_envs)
         super().configure(config)
         if isinstance(self.learner, Learner):
             set_options(self.learner.target_network.head, config)
-        self.learner.configure(config)
+        self.learner.configure(self._share_of(config))
         self.learner.set_learning_rate(rates[0])
+
+    def join(self, rank: int, learners: int) -> None:
+        """Learn as one of several from now on: with a share of every batch and of the replay, and other random numbers.
+
+        The first learner keeps the agent's own. Weights, and those to which resets move them, are the same for all.
+
+        Args:
+            rank: Number of this learner, from 0 on.
+            learners: Number of learners.
+
+        Raises:
+            InvalidConfig: If the learners cannot have equal shares of a batch.
+        """
+        if (rank, learners) == (self.rank, self.learners):
+            return
+        if self.learners > 1:
+            raise InvalidConfig(f"the agent must go on learning with {self.learners} learners, got {learners}")
+        if self.config.algorithm == "dqn" and self.config.batch_size % learners:
+            raise InvalidConfig(
+                f"batch_size must be a multiple of the {learners} learners, got {self.config.batch_size:,}"
+            )
+        self.rank, self.learners = rank, learners
+        self.replay = self.learner.captured = self.ongoing = None
+        self.learner.configure(self._share_of(self.config))
+        if rank > 0:
+            own = agent_seeds(learner_seed(self.seed, rank))
+            self.seeds = own._replace(network=self.seeds.network, resets=self.seeds.resets)
+            self.rng = np.random.default_rng(own.actions)
+            self.noise.manual_seed(own.noise)
+            self.learner.generator.manual_seed(own.learner)
+
+    def _share_of(self, config: AgentConfig) -> AgentConfig:
+        """Return a configuration with this learner's share of batches and replay."""
+        if self.learners == 1 or config.algorithm == "pqn":
+            return config
+        batch, capacity = (size // self.learners for size in (config.batch_size, config.replay_capacity))
+        return dataclasses.replace(config, batch_size=batch, replay_capacity=capacity)
+
+    def epsilons(self, num_envs: int) -> NDArray[np.float64]:
+        """See `Policy`; with several learners, those of this one's environments."""
+        first = self.rank * num_envs
+        return self.epsilons_of_all(num_envs)[first : first + num_envs]
+
+    def epsilons_of_all(self, num_envs: int) -> NDArray[np.float64]:
+        """Return the probability of a random action in all environments, N of each learner."""
+        return epsilons_at(self.config, self.step, num_envs * self.learners)
 
     def check_learning_rate(self) -> None:
         """Check that nobody has changed the optimiser's step size, which the configuration and its schedule set.
@@ -140,7 +191,7 @@ class Agent(Policy):
         self.replay = make(
             self.observation_space.shape,
             np.dtype(self.observation_space.dtype),
-            self.config,
+            self._share_of(self.config),
             num_envs=num_envs,
             frame_stack=frame_stack,
             device=self.device,
@@ -151,7 +202,7 @@ class Agent(Policy):
 
     def least_rows(self, num_envs: int, frame_stack: int) -> int:
         """Return the least number of rows that `make_replay` gives a store for N environments and S stacked frames."""
-        config = self.config
+        config = self._share_of(self.config)
         if config.algorithm == "pqn":
             return ring_length(config.rollout_length, frame_stack, config.overlap) * num_envs
         period = 1 if config.lstm is None else config.sequence_period

@@ -94,6 +94,10 @@ class ActorLost(RunFailed):
     """An actor, or its node, has died; the training starts it anew unless it dies again before it plays."""
 
 
+class LearnerLost(RunFailed):
+    """Another of several learners has died or failed, and so this one cannot go on."""
+
+
 class CallbackFailed(RunFailed):
     """A callback raised an error, from which this one comes.
 

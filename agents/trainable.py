@@ -13,6 +13,7 @@ from pixelq.agents.agent import Agent
 from pixelq.agents.training.callbacks import Callback
 from pixelq.agents.training.loop import train
 from pixelq.agents.training.options import LearnOptions, ProgressStyle
+from pixelq.agents.training.ranks import Ranks
 
 
 class Trainable(Agent):
@@ -34,6 +35,7 @@ class Trainable(Agent):
         resume: bool = False,
         callbacks: Sequence[Callback] = (),
         description: dict[str, Any] | None = None,
+        ranks: Ranks | None = None,
     ) -> Self:
         """Train for `steps` more agent steps, summed over the environments.
 
@@ -49,19 +51,17 @@ class Trainable(Agent):
             steps: Number of agent steps; an Atari step is four frames.
             out: Folder of the run, for the configuration, metrics and checkpoints; None writes nothing.
             evaluation_envs: Separate environments for evaluations; None for no evaluations.
-            evaluate_every: Steps between evaluations; the last step is always evaluated.
-            evaluation_episodes: Episodes in each evaluation.
+            evaluate_every, evaluation_episodes: Steps between evaluations, and episodes in each; the last step has one.
             checkpoint_every: Steps between checkpoints; each evaluation and the last step write one too.
-            keep: Number of newest checkpoints to keep, besides the best.
-            log_every: Steps between rows of metrics.csv.
+            keep, log_every: Newest checkpoints to keep, besides the best; steps between rows of metrics.csv.
             progress: `bar`, `line` or `none` (False) on stderr; `auto` (True) is a bar where it can be or lines.
             resume: Whether to go on exactly with the run in `out`, from whose checkpoint the agent was loaded.
             callbacks: What is told of the training's events, and may stop it; see `Callback`.
             description: Further entries of config.json.
+            ranks: The learners that train together, of which this process is one and `envs` its share; see `Ranks`.
 
         Raises:
-            InvalidConfig: If the environments do not fit the agent or the replay, an argument is out of range, or the
-                optimiser's step size was changed by hand.
+            InvalidConfig: If environments, replay or an argument do not fit, or the optimiser's step size was changed.
             InvalidRun: If `out` cannot be written or holds another run.
             InvalidCheckpoint: If the run in `out` cannot be resumed, or the agent is not the run's.
             TrainingDiverged: If the loss is no longer finite; the last good checkpoint is kept.
@@ -80,6 +80,7 @@ class Trainable(Agent):
             progress=progress,
             resume=resume,
             description=description or {},
+            ranks=ranks,
         )
         train(self, envs, steps, options, callbacks)
         return self

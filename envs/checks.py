@@ -12,6 +12,23 @@ MOST = 2**20
 """Largest value of any count; memory for that many environments or threads runs out before."""
 
 
+class PartOfSeed(int):
+    """Seed of some environments of a larger number: they are those that would have the seed from the k-th on.
+
+    Args:
+        seed: Seed of all of them.
+        first: Number of the first one, k.
+    """
+
+    first: int
+
+    def __new__(cls, seed: int, first: int) -> "PartOfSeed":
+        """Return the seed."""
+        made = super().__new__(cls, seed)
+        made.first = first
+        return made
+
+
 def spread_seeds(seed: int, num_envs: int) -> NDArray[np.int32]:
     """Return well-spread non-negative seeds, int32 [num_envs].
 
@@ -23,7 +40,8 @@ def spread_seeds(seed: int, num_envs: int) -> NDArray[np.int32]:
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InvalidEnv(f"seed must be a non-negative integer, got {quoted(seed)}")
-    words = np.random.SeedSequence(int(seed)).generate_state(num_envs, np.uint32)
+    first = seed.first if isinstance(seed, PartOfSeed) else 0
+    words = np.random.SeedSequence(int(seed)).generate_state(first + num_envs, np.uint32)[first:]
     return (words >> 1).astype(np.int32)  # 31 bits: the emulator ignores a negative seed
 
 

@@ -121,7 +121,13 @@ def _run(verb: str, arguments: Sequence[str]) -> int:
     # Loaded by name. PyTorch takes seconds to load, so flags are read before the modules that need it are imported; a
     # signal meanwhile finds its handler; and a process that the benchmark starts from this one does not load our
     # libraries beside those it measures.
-    args = importlib.import_module(f"pixelq.scripts.flags.{verb}").read(arguments)
+    try:
+        args = importlib.import_module(f"pixelq.scripts.flags.{verb}").read(arguments)
+    except Exception:
+        found = importlib.import_module("pixelq.agents.config.torchrun").place()
+        if found is not None and found.rank > 0:  # the first process has the same to say
+            raise SystemExit(2) from None
+        raise
     importlib.import_module(f"pixelq.scripts.{getattr(args, 'script', verb)}").main(args)
     return 0
 

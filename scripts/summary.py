@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from pixelq.agents.config.torchrun import place
 from pixelq.agents.errors import how_to_install, printable
 from pixelq.agents.evaluation.scoring import Score
 from pixelq.agents.runs.event_file import has_tensorboard
@@ -36,12 +37,20 @@ def summary(args: TrainArgs, result: Score, curve: Path, film: Path | None = Non
         "curve": f"{curve}   ({all_curves})",
         **({} if film is None else {"film": f"{film}   (open it in a browser or a player to watch the policy)"}),
         "evaluate": _command("pixelq", "evaluate", out, "--video", out / "video", *imports),
-        "go on": _command("pixelq", "train", "--resume", "--out", out, *_again(args, stop), *imports),
+        "go on": _command(*_train_command(), "train", "--resume", "--out", out, *_again(args, stop), *imports),
     }
     if stop is not None:
         by = "" if stop.callback is None else f" by the callback {stop.callback}"
         lines = {"stopped": printable(f"at step {stop.step:,} of {args.steps:,}{by}: {stop.why}")} | lines
     return "\n".join(f"  {name:<8}  {text}" for name, text in lines.items())
+
+
+def _train_command() -> list[str]:
+    """Return the command of `pixelq`, or for several learners that of torchrun."""
+    found = place()
+    if found is None:
+        return ["pixelq"]
+    return ["torchrun", "--nproc-per-node", str(found.local_size), "-m", "pixelq.scripts.main"]
 
 
 def _again(args: TrainArgs, stop: Stop | None) -> list[str]:

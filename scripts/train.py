@@ -17,10 +17,21 @@ from typing import Any
 
 import torch
 
-from pixelq.agents import DQN, PQN, ActorEnvs, AgentConfig, Callback, InvalidCheckpoint, InvalidRun, RunUnwritable
+from pixelq.agents import (
+    DQN,
+    PQN,
+    ActorEnvs,
+    AgentConfig,
+    Callback,
+    InvalidCheckpoint,
+    InvalidRun,
+    Ranks,
+    RunUnwritable,
+)
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.env_flags import env_arguments
 from pixelq.agents.config.seeds import derived_seed
+from pixelq.agents.config.torchrun import place
 from pixelq.agents.errors import RunFailed, UserError
 from pixelq.agents.evaluation.evaluate import LIMIT
 from pixelq.agents.evaluation.film import check_films
@@ -33,6 +44,7 @@ from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.checkpoint import read_run_state
 from pixelq.agents.storage.files import replace_file
 from pixelq.agents.storage.pointers import CHECKPOINTS
+from pixelq.agents.training.ranks import check_learners
 from pixelq.envs import EnvironmentFailed, InvalidEnv, check_imported, is_atari, make_vec, with_flicker
 from pixelq.envs.ids import check_id, short_name
 from pixelq.scripts.callbacks import make_callbacks, parse_callbacks
@@ -52,9 +64,29 @@ FILM_SECONDS = 180.0
 
 
 def main(args: TrainArgs) -> None:
-    """Train a new agent, or go on with a run."""
+    """Train a new agent, or go on with a run, alone or as one of the learners that torchrun has started."""
+    ranks = _join(args.device)
+    if ranks is None:
+        return _train(args, None)
+    with ranks.reporting():
+        _train(dataclasses.replace(args, device=str(ranks.device)), ranks)
+
+
+def _join(device: str) -> Ranks | None:
+    """Join the learners that torchrun has started; the first on each machine says what is wrong there."""
+    found = place()
+    try:
+        return Ranks.join(device)
+    except UserError:
+        if found is not None and found.local_rank > 0:
+            raise SystemExit(2) from None
+        raise
+
+
+def _train(args: TrainArgs, ranks: Ranks | None) -> None:
+    is_first = ranks is None or ranks.rank == 0
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: print(f"pixelq train: {message}", file=sys.stderr)
+        warnings.showwarning = _say_warning if is_first else _say_nothing
         if args.deterministic:
             _use_deterministic_algorithms(args)
         if args.film:
@@ -62,12 +94,22 @@ def main(args: TrainArgs) -> None:
         import_modules(args.modules)  # --env and --wrappers name some too
         names = parse_callbacks(args.callbacks)
         args = dataclasses.replace(args, callbacks=tuple(map(str, names)))
-        callbacks = [*make_callbacks(names), *make_trackers(args.track, args.track_project)]  # before a folder is made
+        callbacks: list[Callback] = []
+        if is_first:  # before a folder is made
+            callbacks = [*make_callbacks(names), *make_trackers(args.track, args.track_project)]
         if args.resume:
             check_imported(args.env, {"wrappers": args.wrappers})
-            _resume(args, callbacks)
+            _resume(args, callbacks, ranks)
         else:
-            _start(args, callbacks)
+            _start(args, callbacks, ranks)
+
+
+def _say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"pixelq train: {message}", file=sys.stderr)
+
+
+def _say_nothing(*_: Any, **__: Any) -> None:
+    """Leave warnings to the first learner, which has the same."""
 
 
 def _use_deterministic_algorithms(args: TrainArgs) -> None:
@@ -82,7 +124,7 @@ def _use_deterministic_algorithms(args: TrainArgs) -> None:
     torch.use_deterministic_algorithms(True)
 
 
-def _start(args: TrainArgs, callbacks: Sequence[Callback]) -> None:
+def _start(args: TrainArgs, callbacks: Sequence[Callback], ranks: Ranks | None) -> None:
     """Train a new agent."""
     args = dataclasses.replace(args, env=check_id(args.env))  # before it is part of a folder's name
     # Checked before so many environments are made
@@ -91,12 +133,13 @@ def _start(args: TrainArgs, callbacks: Sequence[Callback]) -> None:
             f"--num-envs must be at most the {args.agent.replay_capacity:,} rows of the replay, got {args.num_envs:,}"
         )
     name = f"{short_name(args.env)}-{args.preset}-seed{args.seed}-{datetime.now():%Y%m%d-%H%M%S}"
-    with _new_folder(name) if args.out is None else nullcontext(args.out) as out:
-        args = dataclasses.replace(args, out=out)
-        envs = _training_envs(args, args.seed)
+    is_named = args.out is not None or (ranks is not None and ranks.rank > 0)
+    with nullcontext(args.out) if is_named else _new_folder(name) as out:
+        args = dataclasses.replace(args, out=out if ranks is None else Path(ranks.from_first(str(out))))
+        envs = _training_envs(args, args.seed, ranks)
         space, actions = envs.single_observation_space, envs.single_action_space
         agent = kind_of(args.agent)(space, actions, args.agent, device=args.device, seed=args.seed)
-        _learn(agent, envs, args, callbacks)
+        _learn(agent, envs, args, callbacks, ranks)
 
 
 @contextmanager
@@ -123,14 +166,15 @@ def _new_folder(name: str) -> Iterator[Path]:
             RUNS.rmdir()
 
 
-def _resume(args: TrainArgs, callbacks: Sequence[Callback]) -> None:
+def _resume(args: TrainArgs, callbacks: Sequence[Callback], ranks: Ranks | None) -> None:
     """Go on from the newest checkpoint of a run; a run that was stopped before its first checkpoint starts again."""
     assert args.out is not None
-    newest = newest_checkpoint(args.out / CHECKPOINTS, lambda line: print(f"pixelq train: {line}", file=sys.stderr))
+    check_learners(read_config(args.out), args.out, ranks)
+    newest = _newest(args.out, ranks)
     if newest is None:
         check_has_no_checkpoint_yet(args.out)
         say_untracked(args.out, args.track)
-        return _start(args, callbacks)
+        return _start(args, callbacks, ranks)
     agent = load(newest, args.device)
     protocol = with_flicker(args.protocol, args.flicker).rules if is_atari(args.env) else agent.protocol
     config = dataclasses.replace(agent.config, cuda_graph=args.agent.cuda_graph)
@@ -149,7 +193,10 @@ def _resume(args: TrainArgs, callbacks: Sequence[Callback]) -> None:
             f"{newest} does not belong to the run that {args.out / 'config.json'} describes, but to {agent.env_id}, "
             f"seed {agent.seed}, or to other settings; restore the file that belongs to another run"
         )
-    if read_run_state(newest).get("num_envs") != args.num_envs:  # checked before so many environments are made
+    learners = 1 if ranks is None else ranks.size
+    if (
+        read_run_state(newest).get("num_envs") != args.num_envs / learners
+    ):  # checked before so many environments are made
         raise InvalidCheckpoint(
             f"{newest} does not belong to a run of {args.num_envs:,} environments; restore its config.json"
         )
@@ -159,11 +206,24 @@ def _resume(args: TrainArgs, callbacks: Sequence[Callback]) -> None:
             f"{args.out} has taken {agent.step:,} of {args.steps:,} steps already; give more --steps, or evaluate it"
         )
     say_untracked(args.out, args.track)
-    envs = _training_envs(args, derived_seed(args.seed, "resumed training", agent.step))
-    _learn(agent, envs, args, callbacks)
+    envs = _training_envs(args, derived_seed(args.seed, "resumed training", agent.step), ranks)
+    _learn(agent, envs, args, callbacks, ranks)
 
 
-def _training_envs(args: TrainArgs, seed: int) -> Any:
+def _newest(out: Path, ranks: Ranks | None) -> Path | None:
+    """Return the newest checkpoint from which a run can go on; the first of several learners looks for it."""
+    found = None
+    if ranks is None or ranks.rank == 0:
+        found = newest_checkpoint(out / CHECKPOINTS, _say_warning)
+    if ranks is None:
+        return found
+    name = ranks.from_first("" if found is None else found.name)
+    return out / CHECKPOINTS / name if name else None
+
+
+def _training_envs(args: TrainArgs, seed: int, ranks: Ranks | None) -> Any:
+    if ranks is not None:
+        return _make_envs(args, args.num_envs, seed, ranks.make_vec)
     if args.actors is None:
         return _make_envs(args, args.num_envs, seed)
     own, gpus = args.actors, args.actor_gpus
@@ -175,10 +235,13 @@ def _make_envs(args: TrainArgs, num_envs: int, seed: int, make: Callable[..., An
     return make(args.env, num_envs, seed, **env_arguments(args, args.agent, args.preset, is_game=is_atari(args.env)))
 
 
-def _learn(agent: DQN | PQN, envs: Any, args: TrainArgs, callbacks: Sequence[Callback]) -> None:
+def _learn(agent: DQN | PQN, envs: Any, args: TrainArgs, callbacks: Sequence[Callback], ranks: Ranks | None) -> None:
     """Train up to the last step, evaluate the policy that was saved, and print where everything is."""
     assert args.out is not None
-    evaluation_envs = _make_envs(args, min(8, args.evaluation_episodes), derived_seed(args.seed, "choice of the best"))
+    is_first, evaluation_envs = ranks is None or ranks.rank == 0, None
+    if is_first:
+        few, seed = min(8, args.evaluation_episodes), derived_seed(args.seed, "choice of the best")
+        evaluation_envs = _make_envs(args, few, seed)
     agent.learn(
         envs,
         max(0, args.steps - agent.step),
@@ -199,7 +262,10 @@ def _learn(agent: DQN | PQN, envs: Any, args: TrainArgs, callbacks: Sequence[Cal
             "final_episodes": args.final_episodes,
             **({} if args.max_episode_steps is None else {"max_episode_steps": args.max_episode_steps}),
         },
+        ranks=ranks,
     )
+    if not is_first:
+        return
     if args.actors is not None:
         envs.close()  # the evaluation needs no cluster
     try:

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-PURPOSES = ("training", "resumed training", "choice of the best", "evaluation", "actor")
+PURPOSES = ("training", "resumed training", "choice of the best", "evaluation", "actor", "learner")
 Purpose = Literal["resumed training", "choice of the best", "evaluation"]
 
 
@@ -56,4 +56,15 @@ def actor_seed(seed: int, actor: int, starts: int, step: int) -> int:
         step: Agent step at which the training began or was resumed.
     """
     words = np.random.SeedSequence([seed, PURPOSES.index("actor"), actor, starts, step])
+    return int(words.generate_state(1, np.uint32)[0])
+
+
+def learner_seed(seed: int, rank: int) -> int:
+    """Return the seed of the random numbers of one of several learners, which no other learner has.
+
+    Args:
+        seed: Seed of the agent.
+        rank: Number of the learner, at least 1; the first one has the agent's own.
+    """
+    words = np.random.SeedSequence([seed, PURPOSES.index("learner"), rank])
     return int(words.generate_state(1, np.uint32)[0])

@@ -27,6 +27,11 @@ class Batch(NamedTuple):
     mask: Tensor | None = None  # [B, A] bool, the actions that are allowed; None: all are
     next_mask: Tensor | None = None  # [B, A] bool, the actions that are allowed at next_obs
 
+    @property
+    def steps(self) -> int:
+        """Number of steps that `mean` is over."""
+        return len(self.action)
+
     def features(self) -> Batch:
         """Return what has `now` and `after`: of transitions the batch itself."""
         return self
@@ -96,6 +101,11 @@ class Sequences(NamedTuple):
     row: Tensor | None = None  # [B] int64, rows of the ring where the sequences start
     mask: Tensor | None = None  # [M, A] bool, the actions that are allowed; None: all are
     next_mask: Tensor | None = None  # [M, A] bool, the actions that are allowed where the return bootstraps
+
+    @property
+    def steps(self) -> Tensor:
+        """Number of steps that `mean` is over, []."""
+        return self.is_step.sum()
 
     def features(self) -> SequenceFeatures:
         """Return what has `now` and `after`, as `Batch` has them."""

@@ -35,6 +35,11 @@ class Minibatch(NamedTuple):
     target: Tensor  # [M] float32, λ-returns
     is_step: Tensor  # [M] bool, False at an episode's last observation, from which no step is taken
 
+    @property
+    def steps(self) -> Tensor:
+        """Number of steps that `mean` is over, []."""
+        return self.is_step.sum()
+
     def features(self, network: QNetwork) -> Tensor:
         """Return the features [M, D] that the head reads at the observations."""
         if isinstance(self.obs, Stretch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -194,6 +195,7 @@ class PrioritizedSampler:
         self.everything = UniformSampler(rows, generator)
         self.tree = SumTree(rows, self.device)
         self.max_priority = torch.ones((), dtype=torch.float64, device=self.device)
+        self.least: Callable[[Tensor], Tensor] | None = None  # of the least shares of several learners, the least
 
     def extend(self, rows: Tensor) -> None:
         """See `Sampler`; the rows take the greatest priority."""
@@ -226,7 +228,11 @@ class PrioritizedSampler:
         share = self.tree.leaves[rows]  # P(i) but for a factor, which cancels in the weights
         if self.uniform > 0:
             share = (1 - self.uniform) * share / total + self.uniform / self.everything.count
-        return rows, ((share.min() / share) ** self.beta).float()
+        least = share.min()
+        if self.least is not None:  # each of them draws as many rows, from a total of its own
+            of_total = 1.0 if self.uniform > 0 else total
+            least = self.least(least / of_total) * of_total
+        return rows, ((least / share) ** self.beta).float()
 
     def update(self, rows: Tensor, priority: Tensor) -> None:
         """See `Sampler`; rows that were overwritten or dropped since they were drawn are left out."""

@@ -30,8 +30,10 @@ def make_update(learner: Learner, replay: Replay) -> Callable[[], Update]:
     A captured update is kept by the learner for as long as what it has captured exists.
     """
     update = partial(update_from_replay, learner, replay)
-    # What own parts do cannot be known, and a graph would silently repeat the branches that its capture took.
-    if learner.device.type != "cuda" or not learner.config.cuda_graph or learner.config.has_own_parts:
+    # What own parts do cannot be known, and a graph would silently repeat the branches that its capture took. Sums over
+    # several learners are not captured.
+    is_captured = learner.config.cuda_graph and not learner.config.has_own_parts and learner.reduce is None
+    if learner.device.type != "cuda" or not is_captured:
         return update
     if learner.captured is not None and learner.captured[0] is replay:
         captured: CapturedUpdate = learner.captured[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from pixelq.agents.config.agent_config import READ_AT_EACH_STEP, AgentConfig
 from pixelq.agents.config.at_step import learning_rate_at
 from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.experience.batches import Batch, Sequences
+from pixelq.agents.experience.rollout import Minibatch
 from pixelq.agents.learning.optimizers import (
     drop_subnormals,
     limit_norm,
@@ -55,6 +58,7 @@ class GradientLearner:
         self.device = next(network.parameters()).device
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.autocast = self._make_autocast()
+        self.reduce: Callable[[Tensor], None] | None = None  # sums over several learners, in place; None for one
         self.captured: Any = None  # the captured update and its replay; see `make_update`
         self._make_optimizers(learning_rate_at(config, 0))
 
@@ -92,17 +96,40 @@ class GradientLearner:
         """Return the head's representation of the values, with noise that the batch shares."""
         return network.head(features, network.draw_noise(1, self.generator))
 
-    def _descend(self, loss: Tensor) -> None:
-        """Take one step along the gradient of a loss []."""
+    def _descend(self, loss: Tensor, q_mean: Tensor, batch: Batch | Sequences | Minibatch) -> tuple[Tensor, Tensor]:
+        """Take one step along the gradient of a loss []; return the loss and the mean q-value, of all learners."""
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
                     parameter.grad = None  # as `zero_grad` sets it, in a tenth of the time
         loss.backward()  # type: ignore[no-untyped-call]
+        loss = loss.detach()
+        if self.reduce is not None:
+            loss, q_mean = self._average(loss, q_mean, batch.steps, self.reduce)
         if self.config.max_grad_norm is not None:
             limit_norm(self.optimizers["optimizer"], self.config.max_grad_norm)
         for optimizer in self.optimizers.values():
             optimizer.step()
+        return loss, q_mean
+
+    @torch.no_grad()
+    def _average(
+        self, loss: Tensor, q_mean: Tensor, steps: Tensor | int, reduce: Callable[[Tensor], None]
+    ) -> tuple[Tensor, Tensor]:
+        """Average the gradients over several learners, and return the averages of loss and mean q-value.
+
+        All are means over steps, so that each learner counts by the number of its steps.
+        """
+        groups = [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
+        grads = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+        means = torch.cat([*(grad.reshape(-1) for grad in grads), torch.stack([loss, q_mean]).float()])
+        count = torch.full((1,), 1.0, device=self.device) * steps
+        sums = torch.cat([means * count, count])
+        reduce(sums)
+        means = sums[:-1] / sums[-1].clamp(min=1.0)
+        *parts, others = torch.split(means, [*(grad.numel() for grad in grads), 2])
+        torch._foreach_copy_(grads, [part.view_as(grad) for part, grad in zip(parts, grads, strict=True)])
+        return others[0], others[1]
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """Set the step size of all parameters but those of FQF's fractions."""

@@ -63,9 +63,8 @@ class Learner(GradientLearner):
             weight = batch.weights() if config.clip_weighted else None
             target = Target(batch.action, reward, batch.discount, next_value, next_policy, weight)
             losses, priority, q_taken = network.head.loss(value, target, self.generator)
-        loss = batch.mean(losses, batch.weight)
-        self._descend(loss)
-        return Update(loss.detach(), batch.mean(q_taken), batch.row_priorities(priority, config.priority_eta))
+        loss, q_mean = self._descend(batch.mean(losses, batch.weight), batch.mean(q_taken), batch)
+        return Update(loss, q_mean, batch.row_priorities(priority, config.priority_eta))
 
     def _inputs(self, batch: Batch | Sequences, features: Batch | SequenceFeatures, next_q: Tensor) -> TargetInputs:
         """Return what an own target rule can look at."""

@@ -26,6 +26,5 @@ class RolloutLearner(GradientLearner):
         with self.autocast:
             value: Any = self._value(network, batch.features(network))
             losses, priority, q_taken = head.loss_to(value, batch.action, batch.target)
-        loss = batch.mean(losses)
-        self._descend(loss)
-        return Update(loss.detach(), batch.mean(q_taken), priority)
+        loss, q_mean = self._descend(batch.mean(losses), batch.mean(q_taken), batch)
+        return Update(loss, q_mean, priority)

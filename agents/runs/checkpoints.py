@@ -24,7 +24,7 @@ from pixelq.agents.storage.checkpoint import (
     read_shapes,
     write_checkpoint,
 )
-from pixelq.agents.storage.checkpoint_files import AGENT, ARRAYS, LEARNER, NETWORK, ROWS, RUN
+from pixelq.agents.storage.checkpoint_files import AGENT, ALONE, ARRAYS, LEARNER, NETWORK, ROWS, RUN, RunFiles
 from pixelq.agents.storage.files import (
     CHECKSUMS,
     digest,
@@ -57,11 +57,12 @@ class RunCheckpoints:
         folder: `RUN/checkpoints`.
         replay: The replay, or rollout, of the run.
         keep: Number of newest checkpoints to keep, besides the best.
+        names: Where the state of the run and the rows of the replay are.
     """
 
-    def __init__(self, folder: Path, replay: Store, keep: int) -> None:
-        self.folder, self.replay, self.keep = folder, replay, keep
-        self.files = ReplayFiles(folder, replay.ring)
+    def __init__(self, folder: Path, replay: Store, keep: int, names: RunFiles = ALONE) -> None:
+        self.folder, self.replay, self.keep, self.names = folder, replay, keep, names
+        self.files = ReplayFiles(folder, replay.ring, names)
 
     def path(self, step: int) -> Path:
         """Return the folder of the checkpoint of a step."""
@@ -79,9 +80,17 @@ class RunCheckpoints:
         Raises:
             OSError: If it cannot be written.
         """
+        checkpoint.run = self.run_state(state, arrays)
+        self.add(step, checkpoint)
+
+    def run_state(self, state: dict[str, Any], arrays: dict[str, Tensor]) -> RunState:
+        """Write the new blocks of the replay, and return the state of the run, the replay's included."""
         blocks, rows = self.files.write()
         arrays = arrays | {f"replay.{name}": tensor for name, tensor in self.replay.state().items()}
-        checkpoint.run = RunState({"num_envs": self.replay.num_envs} | state, arrays, rows, blocks)
+        return RunState({"num_envs": self.replay.num_envs} | state, arrays, rows, blocks)
+
+    def add(self, step: int, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint as the latest one, and remove those that are too many."""
         write_checkpoint(self.path(step), checkpoint)
         self.point("latest", step)
         self._remove_old()
@@ -97,7 +106,8 @@ class RunCheckpoints:
         """
         folder = self.path(step)
         _check_exists(folder)
-        state, arrays = read_run_state(folder), read_run_arrays(folder, self.most_array_bytes)
+        state = read_run_state(folder, self.names.run)
+        arrays = read_run_arrays(folder, self.most_array_bytes, self.names.arrays)
         try:
             _check_num_envs(state, self.replay.num_envs)
             replay_state = part(arrays, "replay")

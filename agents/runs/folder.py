@@ -135,7 +135,7 @@ class RunFolder:
 
     def _check_has_no_links(self) -> None:
         """Check that the run's folders, in which files are removed, and its lock lie in the run itself."""
-        for path in (self.checkpoints, self.checkpoints / FOLDER, self.out / LOCK):
+        for path in (self.checkpoints, self.checkpoints / FOLDER, *self.checkpoints.glob("replay_*"), self.out / LOCK):
             if os.path.islink(path):
                 raise InvalidRun(f"{path} must not be a link; put what it leads to in its place")
         lock = self.out / LOCK

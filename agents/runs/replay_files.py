@@ -12,7 +12,7 @@ from torch import Tensor
 from pixelq.agents.errors import InvalidCheckpoint, LostReplay
 from pixelq.agents.experience.ring import Ring
 from pixelq.agents.storage.checkpoint import pack_tensors, unpack_tensors
-from pixelq.agents.storage.checkpoint_files import ROWS, read_files
+from pixelq.agents.storage.checkpoint_files import ALONE, RunFiles, read_files
 from pixelq.agents.storage.files import digest, read_checksums, replace_file
 
 BLOCK_BYTES = 2**23
@@ -23,7 +23,7 @@ HEADER_BYTES = 2**16
 """Greatest number of bytes that a block has beside its rows."""
 LEVEL = 3
 """Compression level of zstandard. Level 6 makes blocks a third smaller and takes three times as long."""
-FOLDER = "replay"
+FOLDER = ALONE.blocks
 
 
 class ReplayFiles:
@@ -35,10 +35,12 @@ class ReplayFiles:
     Args:
         checkpoints: Folder of the run's checkpoints.
         ring: The ring to write and read.
+        names: Where its rows are.
     """
 
-    def __init__(self, checkpoints: Path, ring: Ring) -> None:
-        self.folder, self.ring = checkpoints / FOLDER, ring
+    def __init__(self, checkpoints: Path, ring: Ring, names: RunFiles = ALONE) -> None:
+        self.folder, self.ring, self.names = checkpoints / names.blocks, ring, names
+        self._block = re.compile(rf"\.\./{names.blocks}/rows_(\d{{12,18}})\.zst")
         self.digests: dict[int, str] = {}  # of the blocks written, by the time step after their last
 
     @property
@@ -63,7 +65,7 @@ class ReplayFiles:
                 replace_file(path, data)
                 self.digests[end] = digest(data)
         self.digests = {end: self.digests[end] for end in ends}
-        blocks = {f"../{FOLDER}/{_name(end)}": value for end, value in self.digests.items()}
+        blocks = {f"../{self.names.blocks}/{_name(end)}": value for end, value in self.digests.items()}
         return blocks, pack(ring.read(max(oldest, ring.time // steps * steps), ring.time))
 
     def read(self, folder: Path, end: int) -> None:
@@ -76,14 +78,14 @@ class ReplayFiles:
         """
         ring, reached = self.ring, max(0, end - self.ring.length)
         digests = read_checksums(folder)
-        blocks = sorted((int(match[1]), name) for name in digests if (match := _BLOCK.fullmatch(name)))
-        ends, names = zip(*blocks, (end, ROWS), strict=True)
+        blocks = sorted((int(match[1]), name) for name in digests if (match := self._block.fullmatch(name)))
+        ends, names = zip(*blocks, (end, self.names.rows), strict=True)
         files = read_files(folder, names, most_block_bytes(ring) * 2)  # what cannot be compressed grows a little
         for block_end, name in zip(ends, names, strict=True):
             try:
                 _, data = next(files)
             except InvalidCheckpoint as error:
-                raise error if name == ROWS else LostReplay(str(error)) from error
+                raise error if name == self.names.rows else LostReplay(str(error)) from error
             rows = unpack(folder / name, data, ring)
             begin = block_end - len(rows["action"]) if rows.keys() >= {"action"} and rows["action"].dim() else block_end
             if not begin <= reached <= block_end <= end:
@@ -98,12 +100,12 @@ class ReplayFiles:
         Raises:
             LostReplay, InvalidCheckpoint, ValueError: As in `read`.
         """
-        ends = [(int(match[1]), name) for name in read_checksums(folder) if (match := _BLOCK.fullmatch(name))]
-        block_end, name = min([*ends, (end, ROWS)])
+        ends = [(int(match[1]), name) for name in read_checksums(folder) if (match := self._block.fullmatch(name))]
+        block_end, name = min([*ends, (end, self.names.rows)])
         try:
             ((_, data),) = read_files(folder, (name,), most_block_bytes(self.ring) * 2)
         except InvalidCheckpoint as error:
-            raise error if name == ROWS else LostReplay(str(error)) from error
+            raise error if name == self.names.rows else LostReplay(str(error)) from error
         rows = unpack(folder / name, data, self.ring)
         return block_end - (len(rows["action"]) if rows["action"].dim() else 0)
 
@@ -114,7 +116,7 @@ class ReplayFiles:
             with suppress(OSError, ValueError):  # one without its checksums is never resumed
                 needed |= read_checksums(folder).keys()
         for path in self.folder.glob("rows_*.zst"):
-            if f"../{FOLDER}/{path.name}" not in needed:
+            if f"../{self.names.blocks}/{path.name}" not in needed:
                 path.unlink()
 
 
@@ -146,6 +148,3 @@ def most_block_bytes(ring: Ring) -> int:
 
 def _name(end: int) -> str:
     return f"rows_{end:012d}.zst"
-
-
-_BLOCK = re.compile(rf"\.\./{FOLDER}/rows_(\d{{12,18}})\.zst")

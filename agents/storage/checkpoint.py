@@ -17,11 +17,14 @@ from torch import Tensor
 from pixelq.agents.errors import InvalidCheckpoint, one_line
 from pixelq.agents.storage.checkpoint_files import (
     AGENT,
+    ALONE,
     ARRAYS,
     LEARNER,
     NETWORK,
+    OF_OTHERS,
     ROWS,
     RUN,
+    RunFiles,
     find_checkpoint,
     read_files,
     reading_checkpoint,
@@ -67,12 +70,14 @@ class RunState:
         arrays: Running episodes, environments, and the state of the replay other than its rows.
         rows: The newest rows of the replay, packed.
         blocks: Digests of the files that hold the other rows, by their path relative to the checkpoint.
+        others: Files of other learners, contents by name.
     """
 
     state: dict[str, Any]
     arrays: dict[str, Tensor]
     rows: bytes
     blocks: dict[str, str]
+    others: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -103,8 +108,13 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         raise InvalidCheckpoint(f"{path} already exists and is no checkpoint; save to another path")
     files, run = agent_files(checkpoint), checkpoint.run
     if run is not None:
-        files |= {RUN: _json(run.state), ARRAYS: pack_tensors(run.arrays), ROWS: run.rows}
+        files |= run_files(run) | run.others
     replace_folder(path, files, run.blocks if run is not None else {})
+
+
+def run_files(run: RunState, names: RunFiles = ALONE) -> dict[str, bytes]:
+    """Return the files of a run's state, contents by name."""
+    return {names.run: _json(run.state), names.arrays: pack_tensors(run.arrays), names.rows: run.rows}
 
 
 def agent_files(checkpoint: Checkpoint) -> dict[str, bytes]:
@@ -163,26 +173,26 @@ def read_description(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return state, read_shapes(folder, NETWORK)
 
 
-def read_run_state(folder: Path) -> dict[str, Any]:
+def read_run_state(folder: Path, name: str = RUN) -> dict[str, Any]:
     """Return the JSON values of a checkpoint's run.
 
     Raises:
         InvalidCheckpoint: If the file is missing or not as it was written, or the checkpoint holds an agent alone.
     """
-    if not os.path.exists(folder / RUN):
+    if not os.path.exists(folder / name):
         raise InvalidCheckpoint(f"{folder} holds an agent without its run; it can be loaded, but not resumed")
-    ((_, data),) = read_files(folder, (RUN,), MOST_JSON)
-    return unpack_json(folder / RUN, data)
+    ((_, data),) = read_files(folder, (name,), MOST_JSON)
+    return unpack_json(folder / name, data)
 
 
-def read_run_arrays(folder: Path, most: int) -> dict[str, Tensor]:
+def read_run_arrays(folder: Path, most: int, name: str = ARRAYS) -> dict[str, Tensor]:
     """Return the arrays of a checkpoint's run, which may take `most` bytes.
 
     Raises:
         InvalidCheckpoint: If the file is missing or not as it was written.
     """
-    ((_, data),) = read_files(folder, (ARRAYS,), most)
-    return unpack_tensors(folder / ARRAYS, data)
+    ((_, data),) = read_files(folder, (name,), most)
+    return unpack_tensors(folder / name, data)
 
 
 def pack_tensors(tensors: dict[str, Tensor]) -> bytes:
@@ -290,4 +300,4 @@ def _json(values: dict[str, Any]) -> bytes:
 def _is_replaceable(path: Path) -> bool:
     """Return whether a folder is empty or holds a checkpoint and nothing else."""
     names = {AGENT, NETWORK, LEARNER, RUN, ARRAYS, ROWS, CHECKSUMS}
-    return path.is_dir() and {entry.name for entry in path.iterdir()} <= names
+    return path.is_dir() and all(each.name in names or OF_OTHERS.fullmatch(each.name) for each in path.iterdir())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from pixelq.agents.errors import InvalidCheckpoint, one_line
 from pixelq.agents.storage.files import CHECKSUMS, read_checked, read_regular, surviving, user_path
@@ -17,6 +18,31 @@ from pixelq.agents.storage.pointers import CHECKPOINTS, MARKS, checkpoint_folder
 AGENT, NETWORK, LEARNER = "agent.json", "network.safetensors", "learner.safetensors"
 RUN, ARRAYS, ROWS = "run.json", "run.safetensors", "rows.zst"
 """Files of a checkpoint."""
+
+
+class RunFiles(NamedTuple):
+    """Where a run's state and the rows of its replay are: of a single learner, or of one of several."""
+
+    run: str = RUN
+    """JSON values, in each checkpoint."""
+    arrays: str = ARRAYS
+    """Arrays, in each checkpoint."""
+    rows: str = ROWS
+    """The newest rows, in each checkpoint."""
+    blocks: str = "replay"
+    """Folder beside the checkpoints with the other rows."""
+
+    @classmethod
+    def of(cls, rank: int) -> Self:
+        """Return those of a learner, by its number; those of the first are a single one's."""
+        name = f"rank{rank}"
+        return cls(f"{name}.json", f"{name}.safetensors", f"{name}.zst", f"replay_{name}") if rank else cls()
+
+
+ALONE = RunFiles()
+"""Those of a single learner."""
+OF_OTHERS = re.compile(r"rank[0-9]+\.(json|safetensors|zst)")
+"""Names of the files in a checkpoint that only runs of several learners have."""
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -17,15 +17,19 @@ from gymnasium.vector import VectorEnv
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.integers import checked_integer
 from pixelq.agents.config.presets import preset_of
+from pixelq.agents.errors import InvalidConfig, InvalidRun
 from pixelq.agents.evaluation.evaluate import check_gives_masks
+from pixelq.agents.experience.replay import Replay
 from pixelq.agents.experience.ring import Ring
 from pixelq.agents.experience.rollout import Rollout
 from pixelq.agents.runs.checkpoints import RunCheckpoints, check_capacity, check_newest
 from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.runs.machine import hardware
 from pixelq.agents.runs.progress import PROGRESS, ProgressFile
+from pixelq.agents.runs.tables import read_config
 from pixelq.agents.storage.environments import ARGUMENTS
 from pixelq.agents.storage.json_values import is_count
+from pixelq.agents.storage.pointers import CHECKPOINTS
 from pixelq.agents.training.advice import advice
 from pixelq.agents.training.callbacks import Callback, Training
 from pixelq.agents.training.collector import Collector, Restarts, check_envs, note_envs, played_elsewhere
@@ -35,6 +39,8 @@ from pixelq.agents.training.ongoing import Ongoing, end_ongoing, ongoing_in
 from pixelq.agents.training.options import LearnOptions
 from pixelq.agents.training.progress import ProgressReporter, Stopwatch
 from pixelq.agents.training.progress_line import ProgressLine
+from pixelq.agents.training.rank_parts import RankCheckpoints, RankCollector, RankRestarts, join, leave
+from pixelq.agents.training.ranks import LEARNERS, Ranks, check_learners
 from pixelq.agents.training.recorder import Recorder, RunWriter
 from pixelq.agents.training.resume import restore_run, run_state
 from pixelq.agents.training.rollout_updater import RolloutUpdater
@@ -59,12 +65,16 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions, call
     """Train an agent for `steps` more steps; see `DQN.learn`."""
     check_callbacks(callbacks)
     steps = checked_integer("steps", steps, 0 if options.resume else 1)  # 0 finishes what the last step left undone
+    is_first = options.ranks is None or options.ranks.rank == 0
+    if not is_first:  # the first one evaluates, shows and tells
+        options, callbacks = dataclasses.replace(options, evaluation_envs=None, progress=False), ()
+    _check_learners(agent, envs, options)
     check_envs(agent, envs, options.evaluation_envs)
     agent.check_learning_rate()
     note_envs(agent, envs, resume=options.resume)
     kept = ongoing_in(agent, envs)
     sentences: Sequence[str] = ()
-    if kept is None:  # or else they were said at the first call
+    if kept is None and is_first:  # or else they were said at the first call
         sentences = advice(agent, steps, options.description.get("preset"), resume=options.resume)
         sentences = (*sentences, *(() if options.resume else notes_of(envs)))
     credit = 0 if kept is None else kept.beyond
@@ -73,6 +83,17 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions, call
         _train(agent, envs, agent.step + steps - used, options, callbacks, sentences)
     if isinstance(agent.ongoing, Ongoing):
         agent.ongoing = dataclasses.replace(agent.ongoing, beyond=agent.ongoing.beyond + credit - used)
+
+
+def _check_learners(agent: Agent, envs: VectorEnv, options: LearnOptions) -> None:
+    """Check that an agent has the learners that it has had, and let it join them; errors as of `rank_parts.join`."""
+    if options.ranks is None:
+        if agent.learners > 1:
+            raise InvalidConfig("the agent has learned with others, and goes on with them; give learn `ranks`")
+        return
+    if played_elsewhere(envs) is not None:
+        raise InvalidConfig("several learners play their environments themselves; use make_vec of `ranks`")
+    join(agent, options.ranks)
 
 
 def _train(
@@ -84,17 +105,23 @@ def _train(
     sentences: Sequence[str],
 ) -> None:
     """Train up to a step, and warn of the given sentences if nothing speaks against the run."""
+    ranks = options.ranks
     received: list[int] = []
+    if ranks is not None:
+        received = ranks.begin()
     # A signal ends this at once: nothing is lost
     parts = open_run(agent, envs, options, last_step, received, callbacks)
     recorder = parts.recorder
     try:
         for sentence in sentences:
             warnings.warn(sentence, stacklevel=4)  # the caller of learn
-        with stop_signals(received), recorder.hooks.told():
+        asked = received if ranks is None else ranks.pending
+        with stop_signals(asked, heeds_second=ranks is None), recorder.hooks.told():
             run(parts, received)
     finally:
         recorder.close()
+        if ranks is not None:
+            leave(agent)
     if received:
         recorder.line.say(f"stopped at step {agent.step:,}; resume the run to go on")
         raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
@@ -162,12 +189,16 @@ def open_run(
         parts = _make_parts(agent, envs, options, last_step, received, callbacks)
         _go_on(parts)
         return parts
+    if options.ranks is not None and options.ranks.rank > 0:
+        return _open_beside(agent, envs, options, last_step, received, options.ranks)
     folder = RunFolder(options.out, options.resume)
     try:
         if options.resume:
-            last_step = _last_step_of(folder, last_step, agent.step)
+            last_step = _last_step_of(folder.config, last_step, agent.step)
             _check_run(agent, envs, options, last_step, folder)
         parts = _make_parts(agent, envs, options, last_step, received, callbacks, folder)
+        if options.ranks is not None:
+            options.ranks.wait()
         _begin(parts, folder)
     except BaseException:
         folder.close()
@@ -177,12 +208,36 @@ def open_run(
     return parts
 
 
-def _last_step_of(folder: RunFolder, last_step: int, step: int) -> int:
+def _open_beside(
+    agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: int, received: list[int], ranks: Ranks
+) -> Parts:
+    """Do what `open_run` does where another learner has opened the folder of the run.
+
+    Raises:
+        InvalidRun: If the folder is not there.
+        InvalidCheckpoint: If this learner's share of the run cannot be restored.
+    """
+    assert options.out is not None
+    ranks.wait()
+    checkpoints = options.out / CHECKPOINTS
+    if not checkpoints.is_dir():
+        raise InvalidRun(f"{options.out} is not there for learner {ranks.rank}; use a path that all machines share")
+    if options.resume:
+        last_step = _last_step_of(read_config(options.out), last_step, agent.step)
+    parts = _make_parts(agent, envs, options, last_step, received, ())
+    if options.resume and agent.step > 0:
+        _restore(parts)
+    else:
+        _go_on(parts)
+    return parts
+
+
+def _last_step_of(config: Mapping[str, Any], last_step: int, step: int) -> int:
     """Return the last step of a run that is resumed; the last one that it had, if no steps are left but its end is.
 
     Several environments may take a run a few steps beyond its last step.
     """
-    own = folder.config.get("steps")
+    own = config.get("steps")
     return min(own, step) if last_step == step and is_count(own) else last_step
 
 
@@ -193,6 +248,7 @@ def _check_run(agent: Agent, envs: VectorEnv, options: LearnOptions, last_step: 
         InvalidRun: If the run has other settings.
         InvalidCheckpoint: If the agent's checkpoint is not of the run, or cannot have such a replay.
     """
+    check_learners(folder.config, folder.out, options.ranks)
     folder.check_settings(describe(agent, envs, options, last_step, []), agent.step)
     check_newest(folder.checkpoints, agent.step)
     if agent.step > 0:
@@ -224,18 +280,10 @@ def _make_parts(
     replay = agent.make_replay(envs.num_envs, frame_stack_of(envs))
     interval, stopwatch = Interval(agent.step), Stopwatch()
     line = ProgressLine(agent.step, last_step, options.progress_style)
-    checkpoints = None if folder is None else RunCheckpoints(folder.checkpoints, replay, options.keep)
-    writer = RunWriter(agent, folder, checkpoints)
+    writer = RunWriter(agent, folder, _make_checkpoints(replay, options))
     # The parts
-    restarts, elsewhere = Restarts(agent, line.warn, writer.kept), played_elsewhere(envs)
-    collector = (
-        Collector(agent, envs, replay, interval, restarts)
-        if elsewhere is None
-        else elsewhere.make_collector(agent, replay, interval, restarts, received)
-    )
-    updater = (
-        RolloutUpdater(agent, replay, interval) if isinstance(replay, Rollout) else Updater(agent, replay, interval)
-    )
+    collector, updater = _make_players(agent, envs, replay, interval, options, received, line.warn, writer.kept)
+    asked = received if options.ranks is None else options.ranks.pending
     progress = ProgressReporter(
         ProgressFile(None if folder is None else folder.out / PROGRESS),
         agent,
@@ -244,7 +292,7 @@ def _make_parts(
         last_step=last_step,
         evaluate_every=options.evaluate_every,
         frames_per_step=frames_per_step(envs),
-        received=received,
+        received=asked,
         line=line,
     )
     recorder = Recorder(
@@ -257,9 +305,43 @@ def _make_parts(
         line=line,
         progress=progress,
         stopwatch=stopwatch,
-        hooks=Hooks(callbacks, Training(agent, envs, last_step, options), received),
+        hooks=Hooks(callbacks, Training(agent, envs, last_step, options), asked),
     )
     return Parts(collector, updater, recorder)
+
+
+def _make_checkpoints(replay: Replay | Rollout, options: LearnOptions) -> RunCheckpoints | None:
+    if options.out is None:
+        return None
+    folder = options.out / CHECKPOINTS
+    if options.ranks is None:
+        return RunCheckpoints(folder, replay, options.keep)
+    return RankCheckpoints(folder, replay, options.keep, options.ranks)
+
+
+def _make_players(
+    agent: Agent,
+    envs: VectorEnv,
+    replay: Replay | Rollout,
+    interval: Interval,
+    options: LearnOptions,
+    received: list[int],
+    warn: Callable[[str], None],
+    kept: Callable[[], str],
+) -> tuple[Collector, Updater | RolloutUpdater]:
+    """Make the collector and the updater; see `Restarts` for `warn` and `kept`."""
+    ranks, elsewhere, rows = options.ranks, played_elsewhere(envs), None
+    if ranks is not None:
+        of_rank = RankCollector(agent, envs, replay, interval, RankRestarts(agent, warn, kept), ranks)
+        collector: Collector = of_rank
+        rows = of_rank.least_rows
+    elif elsewhere is not None:
+        collector = elsewhere.make_collector(agent, replay, interval, Restarts(agent, warn, kept), received)
+    else:
+        collector = Collector(agent, envs, replay, interval, Restarts(agent, warn, kept))
+    if isinstance(replay, Rollout):
+        return collector, RolloutUpdater(agent, replay, interval)
+    return collector, Updater(agent, replay, interval, rows)
 
 
 def _go_on(parts: Parts) -> None:
@@ -282,9 +364,7 @@ def _begin(parts: Parts, folder: RunFolder) -> None:
     recorder.hooks.compare(folder.config, description)
     goes_on = recorder.options.resume and agent.step > 0
     if goes_on:
-        kept = ongoing_in(agent, parts.collector.envs)
-        standing = None if kept is None else kept.arrays["obs"].numpy()
-        resumed.append(restore_run(checkpoints, *parts, recorder.line.say, standing))
+        resumed.append(_restore(parts))
     else:
         _go_on(parts)
     with recorder.writer.writing():
@@ -292,6 +372,15 @@ def _begin(parts: Parts, folder: RunFolder) -> None:
             checkpoints.forget_after(agent.step)
         before = {name: value for name, value in folder.config.items() if name not in OF_THE_LAST_TIME}
         folder.begin(before | description, agent.step, parts.collector.columns)
+
+
+def _restore(parts: Parts) -> dict[str, Any]:
+    """Restore the run at the agent's step, and return an entry of `resumed` in config.json; see `restore_run`."""
+    recorder, checkpoints = parts.recorder, parts.recorder.writer.checkpoints
+    assert checkpoints is not None
+    kept = ongoing_in(parts.collector.agent, parts.collector.envs)
+    standing = None if kept is None else kept.arrays["obs"].numpy()
+    return restore_run(checkpoints, *parts, recorder.line.say, standing)
 
 
 def describe(
@@ -304,7 +393,7 @@ def describe(
         "env": agent.env_id,
         "protocol": agent.protocol,
         ARGUMENTS: agent.env_arguments,
-        "num_envs": envs.num_envs,
+        "num_envs": envs.num_envs * agent.learners,
         "seed": agent.seed,
         "steps": last_step,
         "evaluate_every": options.evaluate_every,
@@ -318,6 +407,7 @@ def describe(
         "hardware": hardware(agent.device),
         **({} if preset is None else {"preset": preset}),
         **({} if elsewhere is None else elsewhere.description()),
+        **({} if agent.learners == 1 else {LEARNERS: agent.learners}),
         **options.description,
         "resumed": resumed,
     }

@@ -11,6 +11,7 @@ from gymnasium.vector import VectorEnv
 from pixelq.agents.config.integers import checked_integer
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.storage.files import user_path
+from pixelq.agents.training.ranks import Ranks
 
 ProgressStyle = Literal["auto", "bar", "line", "none"]
 """How progress is shown; see `ProgressLine`."""
@@ -34,6 +35,7 @@ class LearnOptions:
     progress: bool | ProgressStyle = False
     resume: bool = False
     description: dict[str, Any] = field(default_factory=dict)
+    ranks: Ranks | None = None
 
     def __post_init__(self) -> None:
         if self.out is not None:

@@ -143,7 +143,7 @@ class ProgressReporter:
             frames=agent.step * self.frames_per_step,
             episodes=agent.episodes,
             updates=agent.updates,
-            epsilon=float(agent.epsilons(len(self.episodes.done)).mean()),
+            epsilon=float(agent.epsilons_of_all(len(self.episodes.done)).mean()),
             steps_per_second=speed,
             seconds_left=left,
             wall_seconds=self.stopwatch.seconds,

@@ -24,10 +24,11 @@ from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.storage.validation import number
 from pixelq.agents.training.collector import Collector
 from pixelq.agents.training.hooks import Hooks
-from pixelq.agents.training.interval import Interval, State
+from pixelq.agents.training.interval import Episode, Interval, State
 from pixelq.agents.training.options import LearnOptions
 from pixelq.agents.training.progress import ProgressReporter, Stopwatch
 from pixelq.agents.training.progress_line import ProgressLine
+from pixelq.agents.training.ranks import Ranks
 from pixelq.envs import EnvironmentFailed, is_atari
 from pixelq.envs.interface import frames_per_step, protocol_of
 
@@ -56,7 +57,7 @@ class RunWriter:
         try:
             yield
         except OSError as error:
-            out = None if self.folder is None else self.folder.out
+            out = None if self.checkpoints is None else self.checkpoints.folder.parent
             raise RunUnwritable(out, error, f"at step {self.agent.step:,}", self.kept()) from error
 
 
@@ -99,6 +100,7 @@ class Recorder:
         self.last_step, self.writer, self.line = last_step, writer, line
         self.progress, self.stopwatch, self.hooks = progress, stopwatch, hooks
         self.frames_per_step = frames_per_step(collector.envs)
+        self.ranks, self._meets_at_steps = options.ranks, False
         self.row_due = self.evaluation_due = self.has_begun = False
         self.checkpointed: int | None = None  # step of the last checkpoint
 
@@ -106,11 +108,14 @@ class Recorder:
         """Start the clocks and the progress line: what opening and restoring a run took is no training."""
         self.stopwatch.start()
         self.progress.start()
-        agent = self.agent
+        agent, ranks = self.agent, self.ranks
         self.line.start()
         place = self.options.out or "no folder"
         rules = f"protocol {agent.protocol} · " if is_atari(agent.env_id or "") else ""
-        envs = f"{self.collector.envs.num_envs} environments"
+        envs = f"{self.collector.envs.num_envs * agent.learners} environments"
+        if ranks is not None:
+            envs += f" of {ranks.size} learners"
+            self._meets_at_steps = bool(ranks.table(self.hooks.on_step is not None).any())
         self.line.say(f"{agent.env_id} · {rules}{envs} · {agent.device} · {place}")
 
     @property
@@ -123,6 +128,7 @@ class Recorder:
         checkpoints, step = self.writer.checkpoints, self.agent.step
         if checkpoints is not None and self.options.resume and step > 0:
             self.hooks.checkpoint(checkpoints.path(step))
+        self._meet()
         if self.evaluation_due or (step > 0 and self.hooks.training.why is not None):
             self._evaluate()
 
@@ -145,8 +151,10 @@ class Recorder:
         # A run that is stopped by a signal goes on with its interval when it is resumed.
         self.row_due = is_last or crossed(options.log_every, before, step)
         self.evaluation_due = is_last or crossed(options.evaluate_every, before, step)
-        if self.hooks.on_step is not None:
-            self.hooks.on_step()
+        if self.hooks.on_step is not None or self._meets_at_steps:
+            if self.hooks.on_step is not None:
+                self.hooks.on_step()
+            self._meet()
             if self.is_at_end:
                 self.row_due = self.evaluation_due = True
         if self.row_due:
@@ -157,8 +165,16 @@ class Recorder:
             self._evaluate()
         self.progress.tick()
 
+    def _meet(self) -> None:
+        """Let all of several learners know whether a signal, or a callback of the first one, ends the training."""
+        if self.ranks is not None:
+            training = self.hooks.training
+            if self.ranks.meet(training.why is not None).any():
+                training.stop("a callback of the first learner asked for it")
+
     def _note_end(self) -> None:
         """Let the training end with an evaluation if a callback has just stopped it, as it may at any event."""
+        self._meet()
         self.evaluation_due |= self.is_at_end
 
     def _log_interval(self) -> None:
@@ -166,11 +182,13 @@ class Recorder:
         agent, seconds = self.agent, self.stopwatch.seconds
         self._check_losses()
         new_updates = len(self.interval.losses)
+        if self.ranks is not None:
+            self.interval.episodes = self._episodes_of_all(self.ranks)
         row = {
             "step": agent.step,
             "frames": agent.step * self.frames_per_step,
             "episodes": agent.episodes,
-            "epsilon": float(agent.epsilons(self.collector.envs.num_envs).mean()),
+            "epsilon": float(agent.epsilons_of_all(self.collector.envs.num_envs).mean()),
             "updates": agent.updates,
             "wall_seconds": seconds,
             "restarts": self.collector.restarts.count,
@@ -189,17 +207,23 @@ class Recorder:
         self.hooks.metrics(row)
         self._note_end()
 
+    def _episodes_of_all(self, ranks: Ranks) -> list[Episode]:
+        """Return the episodes of the interval of all learners to the first one, and their own to the others."""
+        own = self.interval.episodes
+        return [Episode(*each) for episodes in ranks.gather_values(own) for each in episodes] or own
+
     def checkpoint(self, run_state: Callable[[], State]) -> None:
         """Write the agent and all that the run needs to go on as the latest checkpoint."""
         folder, checkpoints = self.writer.folder, self.writer.checkpoints
-        if folder is None or checkpoints is None:
+        if checkpoints is None:
             return
         self._check_losses()
         if not all(parameter.isfinite().all() for parameter in self.agent.network.parameters()):
             self._diverged("a weight is no longer finite", self.agent.step)
         with self.writer.writing():
-            folder.sync()
-            folder.note_settings(self.agent.config.to_dict(), self.agent.step)
+            if folder is not None:
+                folder.sync()
+                folder.note_settings(self.agent.config.to_dict(), self.agent.step)
             checkpoints.write(self.agent.step, self.agent.checkpoint(), *run_state())
         self.checkpointed = self.agent.step
         self.hooks.checkpoint(checkpoints.path(self.agent.step))
@@ -207,7 +231,7 @@ class Recorder:
 
     def save_after_failure(self, error: BaseException, run_state: Callable[[], State]) -> None:
         """Write what is due, and a checkpoint, if a callback failed, which the training itself is not to blame for."""
-        if self.hooks.has_failed and self.agent.step > 0:
+        if self.hooks.has_failed and self.agent.step > 0 and self.ranks is None:  # the others know nothing of it
             self.hooks.is_silent = True
             with suppress(OSError, RunFailed, UserError):
                 if self.row_due:  # or else the run would go on without it
@@ -228,6 +252,10 @@ class Recorder:
 
     def _evaluate(self) -> None:
         """Play the evaluation of this step, and mark its checkpoint if the mean is the best so far."""
+        self._play_and_mark()
+        self._meet()
+
+    def _play_and_mark(self) -> None:
         envs, folder, checkpoints = self.options.evaluation_envs, self.writer.folder, self.writer.checkpoints
         if envs is None:
             return

@@ -89,6 +89,8 @@ def restore_run(
     # Report
     changes = [lost] if lost else changes_of_arithmetic(before, agent.device)
     lost = "; ".join([*changes, *recorder.hooks.changes]) or None
+    if recorder.ranks is not None:  # the first of several learners tells for all
+        lost = next((each for each in recorder.ranks.gather_values(lost) if each), lost)
     how = "exactly" if lost is None else f"but not exactly ({lost})"
     say(f"resumed at step {agent.step:,}, {how}")
     return {"step": agent.step, "exact": lost is None, "why_not": lost}

@@ -12,11 +12,16 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 
 
 @contextmanager
-def stop_signals(received: list[int]) -> Iterator[None]:
+def stop_signals(received: list[int], *, heeds_second: bool = True) -> Iterator[None]:
     """Append the first of the signals `STOPPING` to `received`, for the loop to stop in good order.
 
     A second signal acts as it would have without this. What the process was started to ignore stays ignored, such as
     SIGHUP under nohup, or SIGINT in a shell's background. Outside the main thread, no signal is caught.
+
+    Args:
+        received: Where to append it.
+        heeds_second: Whether there is a second signal. Launchers of several processes may send each of them more than
+            one, and kill those that do not end; these are ignored if it is False.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -27,7 +32,8 @@ def stop_signals(received: list[int]) -> Iterator[None]:
 
     def note(number: int, _frame: object) -> None:
         received.append(number)
-        restore()
+        if heeds_second:
+            restore()
 
     def restore() -> None:
         for number, handler in handlers.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -29,14 +30,16 @@ class Updater:
         agent: The agent that learns.
         replay: What it learns from.
         interval: Told the loss and the mean q-value of each update.
+        rows: Returns what there is to draw from; None for the length of the replay.
 
     Attributes:
         learn_from: Agent step of the first update. A new replay is filled first, also when the agent is not new.
         steps_owed: Steps that have not been answered by an update yet.
     """
 
-    def __init__(self, agent: Agent, replay: Replay, interval: Interval) -> None:
+    def __init__(self, agent: Agent, replay: Replay, interval: Interval, rows: Callable[[], int] | None = None) -> None:
         assert isinstance(agent.learner, Learner)
+        self._rows = rows or replay.__len__
         self.agent, self.replay, self.interval = agent, replay, interval
         self.learner = agent.learner
         self.learn_from = agent.config.learning_starts + (agent.step if replay.time == 0 else 0)
@@ -46,7 +49,7 @@ class Updater:
     def learn(self, before: int) -> None:
         """Run the updates that the steps since the step `before` call for."""
         agent, config = self.agent, self.agent.config
-        if agent.step < self.learn_from or len(self.replay) < config.batch_size:
+        if agent.step < self.learn_from or self._rows() < self.learner.config.batch_size:
             return
         self.steps_owed += agent.step - max(before, self.learn_from)
         # Schedules

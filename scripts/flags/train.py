@@ -15,6 +15,7 @@ import tyro
 
 from pixelq.agents import AgentConfig, InvalidRun, UserError, preset
 from pixelq.agents.config.presets import PRESET_NUM_ENVS, PRESET_PROTOCOLS
+from pixelq.agents.config.torchrun import place
 from pixelq.agents.errors import UnregisteredPart, printable
 from pixelq.agents.storage.environments import FromFile, env_arguments
 from pixelq.agents.storage.files import read_regular, user_path
@@ -160,6 +161,7 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     check_least(("--max-episode-steps", args.max_episode_steps, 1), ("--frame-size", args.frame_size, 1))
     _check_epsilon(args.agent, defaults.agent)
     _check_actors(args)
+    _check_learners(args)
     if args.track_project is not None and not args.track:
         raise UserError("--track-project names a project of --track; give that too, or leave it out")
     if args.resume:
@@ -192,6 +194,21 @@ def _check_actors(args: TrainArgs) -> None:
     for flag, is_given in (("--ray-address", args.ray_address is not None), ("--actor-gpus", args.actor_gpus > 0)):
         if is_given and args.actors is None:
             raise UserError(f"{flag} is about the actors of --actors; give that too, or leave it out")
+
+
+def _check_learners(args: TrainArgs) -> None:
+    """Check that the learners that torchrun has started, if it has, can have equal shares."""
+    found = place()
+    if found is None:
+        return
+    if args.actors is not None:
+        raise UserError(
+            "--actors cannot play for several learners; leave it out, or start one learner, without torchrun"
+        )
+    batch = args.agent.batch_size if args.agent.algorithm == "dqn" else found.size
+    for flag, value in (("--num-envs", args.num_envs), ("--agent.batch-size", batch)):
+        if value % found.size and not args.resume:  # whose number of learners is checked first
+            raise UserError(f"{flag} must be a multiple of the {found.size} learners of torchrun, got {value:,}")
 
 
 def _with_modules(args: TrainArgs, saved: TrainArgs, given: Set[str]) -> TrainArgs:

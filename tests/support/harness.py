@@ -182,7 +182,7 @@ def run_script(path: str, folder: str) -> int:
     return 0
 
 
-def start(arguments: list[str], patches: dict[str, Any], fault: list[Any]) -> int:
+def start(arguments: list[str], patches: dict[str, Any], fault: list[Any], env: dict[str, str]) -> int:
     """Forks a child that runs ``pixelq`` with these arguments, or ``script PATH FOLDER``, and returns its id."""
     pipes = [os.pipe(), os.pipe()]
     child = os.fork()
@@ -197,6 +197,7 @@ def start(arguments: list[str], patches: dict[str, Any], fault: list[Any]) -> in
             os.dup2(end, number)
             os.close(end)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.environ.update(env)
         for name, value in patches.items():
             module, _, attribute = name.rpartition(".")
             setattr(importlib.import_module(module), attribute, value)

@@ -5,8 +5,10 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +26,10 @@ def without_times(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in TIMES}
 
 
+def _is_run_state(name: str) -> bool:
+    return re.fullmatch(r"(run|rank\d+)\.json", name) is not None
+
+
 def contents(run: Path) -> dict[str, Any]:
     """All that a run keeps, but times, where it lies and what says that it was resumed."""
     found: dict[str, Any] = {}
@@ -36,10 +42,10 @@ def contents(run: Path) -> dict[str, Any]:
                 found[name] = [without_times(row) for row in csv.DictReader(file)]
         elif path.name == "config.json":
             found[name] = {k: v for k, v in json.loads(path.read_text()).items() if k != "resumed"}
-        elif path.name == "run.json":
+        elif _is_run_state(path.name):
             found[name] = without_times(json.loads(path.read_text()))
         elif path.name == "checksums.sha256":
-            found[name] = [line for line in path.read_text().splitlines() if not line.endswith("run.json")]
+            found[name] = [line for line in path.read_text().splitlines() if not _is_run_state(line.split()[-1])]
         elif path.name == "final_evaluation.json":
             found[name] = path.read_text().replace(str(run), "RUN")
         elif path.is_file() and path.name != PROGRESS and not path.name.startswith("events.out"):
@@ -114,10 +120,30 @@ class Harness:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def start(self, arguments: list[str], patches: dict[str, Any] | None = None, fault: Any = ()) -> "Child":
+    def start(
+        self,
+        arguments: list[str],
+        patches: dict[str, Any] | None = None,
+        fault: Any = (),
+        env: dict[str, str] | None = None,
+    ) -> "Child":
         """Starts a command, with module attributes replaced, and with a fault: its name, its options."""
-        pid = self.ask(verb="start", arguments=arguments, patches=patches or {}, fault=fault)
+        pid = self.ask(verb="start", arguments=arguments, patches=patches or {}, fault=fault, env=env or {})
         return Child(self, pid)
+
+    def start_learners(self, arguments: list[str], size: int = 2, fault: Any = (), of: int = 0) -> list["Child"]:
+        """Starts a command as torchrun does, in several processes; the fault is that of one of them."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        common = {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1"}
+        common |= {"MASTER_PORT": str(port)}
+        return [
+            self.start(
+                arguments, BLOCKS, fault if rank == of else (), common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            )
+            for rank in range(size)
+        ]
 
     def run(self, arguments: list[str], patches: dict[str, Any] | None = None, fault: Any = ()) -> Ended:
         """Runs a command to its end."""
