@@ -1,8 +1,8 @@
 """Learning curves of our PQN beside those of CleanRL's program, at equal settings.
 
 `python -m pixelq.scripts.benchmarks.pqn_curves FILE --env CartPole-v1 --out DIR` runs CleanRL's `pqn.py`, which must be
-at FILE, and our `PQN`, each seed in a process of its own and with one thread, and prints a table in Markdown. Runs
-whose file in DIR exists are not run again.
+at FILE, and our `PQN`, one seed after another and with one thread, and prints a table in Markdown. Runs whose file in
+DIR exists are not run again.
 
 What is changed in the program: environments are made by the function of this file on both sides, with the autoreset of
 gymnasium 0.29, for which it is written; nothing is logged; in MinAtar the network is MinAtar's, with layer norm after
@@ -17,6 +17,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -157,8 +158,11 @@ def ours(env: str, seed: int, steps: int) -> dict[str, Any]:
     return {"episodes": episodes, "greedy": greedy(lambda obs: agent.q_values(np.asarray(obs)[None])[0], env, seed)}
 
 
-def theirs(program: Path, env: str, seed: int, steps: int) -> dict[str, Any]:
-    """Run CleanRL's program; return the episodes and the greedy ones."""
+def prepare(env: str, seed: int, steps: int, out: str) -> Callable[[Any], None]:
+    """Change what CleanRL's program uses in this process; return what writes its run to `out`, given its network.
+
+    The program as it is changed calls it first, and what it returns at the end.
+    """
     episodes: list[tuple[int, float]] = []
     count = [0]
 
@@ -169,29 +173,39 @@ def theirs(program: Path, env: str, seed: int, steps: int) -> dict[str, Any]:
         def step(self, actions: Any) -> Any:
             return *super().step(actions)[:4], {}
 
-    source = program.read_text()
-    words = ["--env-id", env, "--seed", str(seed), "--total-timesteps", str(steps), "--no-cuda"]
-    if env.startswith("MinAtar/"):
-        source, found = re.subn(r"class QNetwork.*?(?=def linear_schedule)", lambda _: NETWORK, source, flags=re.DOTALL)
-        assert found == 1, "the program has another network than the one that is replaced"
-        words += MINATAR.split()
-    source = source.replace('if __name__ == "__main__":', "if True:").replace("print(", "(lambda *_: None)(")
     board = types.ModuleType("torch.utils.tensorboard")
     board.SummaryWriter = lambda *_: types.SimpleNamespace(  # type: ignore[attr-defined]
         add_text=lambda *_: None, add_scalar=lambda *_: None, close=lambda: None
     )
-    module = types.ModuleType("cleanrl_pqn")
-    module.__file__ = str(program)
-    sys.modules |= {"torch.utils.tensorboard": board, "cleanrl_pqn": module}  # where dataclasses look their module up
-    sys.argv = [str(program), *words]
+    sys.modules["torch.utils.tensorboard"] = board
+    sys.argv[1:] = ["--env-id", env, "--seed", str(seed), "--total-timesteps", str(steps), "--no-cuda"]
+    sys.argv += MINATAR.split() if env.startswith("MinAtar/") else []
     gymnasium.vector.SyncVectorEnv = SameStep  # type: ignore[misc,assignment]
     gymnasium.make = lambda *_, **__: Recorded(game(env), episodes, count)
     gymnasium.wrappers.RecordEpisodeStatistics = lambda env: env  # type: ignore[misc,assignment]
-    exec(compile(source, str(program), "exec"), module.__dict__)
-    with torch.no_grad():
-        found_q = module.__dict__["q_network"]
-        returns = greedy(lambda obs: found_q(torch.as_tensor(obs)[None]).numpy()[0], env, seed)
-    return {"episodes": episodes, "greedy": returns}
+    torch.set_num_threads(1)
+
+    def write(network: Any) -> None:
+        with torch.no_grad():
+            returns = greedy(lambda obs: network(torch.as_tensor(obs)[None]).numpy()[0], env, seed)
+        Path(out).write_text(json.dumps({"episodes": episodes, "greedy": returns}))
+
+    return write
+
+
+def theirs(program: Path, env: str, seed: int, steps: int, out: Path) -> None:
+    """Run CleanRL's program in a process of its own, which writes its episodes and the greedy ones to `out`."""
+    source = program.read_text()
+    if env.startswith("MinAtar/"):
+        source, found = re.subn(r"class QNetwork.*?(?=def linear_schedule)", lambda _: NETWORK, source, flags=re.DOTALL)
+        assert found == 1, "the program has another network than the one that is replaced"
+    source = source.replace("print(", "(lambda *_: None)(")
+    with tempfile.TemporaryDirectory() as folder:
+        changed = Path(folder) / "pqn.py"
+        begin = "from pixelq.scripts.benchmarks.pqn_curves import prepare"
+        arguments = ", ".join(map(repr, (env, seed, steps, str(out.resolve()))))
+        changed.write_text(f"{begin}\nwrite = prepare({arguments})\n{source}\n    write(q_network)\n")
+        subprocess.run([sys.executable, str(changed)], check=True)
 
 
 def figures(run: dict[str, Any], steps: int) -> list[float]:
@@ -220,26 +234,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=100_000, help="steps of each training")
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds, from 1 on")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs' files")
-    parser.add_argument("--only", nargs=2, metavar=("SIDE", "SEED"), help="run one, in this process")
     args = parser.parse_args(arguments)
 
     def path(side: str, seed: int) -> Path:
         return Path(args.out / f"{args.env.replace('/', '-')}-{side}-{seed}.json")
 
-    if args.only:
-        side, seed = args.only[0], int(args.only[1])
-        torch.set_num_threads(1)
-        run = ours(args.env, seed, args.steps) if side == "pixelq" else theirs(args.program, args.env, seed, args.steps)
-        path(side, seed).write_text(json.dumps(run))
-        return
+    torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    same = ["--env", args.env, "--steps", str(args.steps), "--out", str(args.out)]
     runs: dict[str, list[list[float]]] = {side: [] for side in SIDES}
     for seed in range(1, args.seeds + 1):
         for side in SIDES:
-            if not path(side, seed).exists():
-                words = [str(args.program), *same, "--only", side, str(seed)]
-                subprocess.run([sys.executable, "-m", "pixelq.scripts.benchmarks.pqn_curves", *words], check=True)
+            if path(side, seed).exists():
+                pass
+            elif side == "pixelq":
+                path(side, seed).write_text(json.dumps(ours(args.env, seed, args.steps)))
+            else:
+                theirs(args.program, args.env, seed, args.steps, path(side, seed))
             runs[side].append(figures(json.loads(path(side, seed).read_text()), args.steps))
     print(table(runs))
 

@@ -161,7 +161,7 @@ def test_the_metadata_of_every_field() -> None:
     """A group from the list, a range for every count, and the range of a count in whole numbers."""
     hints = get_type_hints(AgentConfig)
     for field in dataclasses.fields(AgentConfig):
-        assert set(field.metadata) == {"group", "unit", "least", "above", "most"}, field.name
+        assert set(field.metadata) == {"group", "unit", "least", "above", "most", "search"}, field.name
         assert field.metadata["group"] in get_args(Group), field.name
         if hints[field.name] in (int, int | None):
             assert type(field.metadata["least"]) is int, field.name
