@@ -108,7 +108,8 @@ class Ring:
         """Bytes of the rows and the buffers."""
         rows = (self.frames, self.action, self.reward, self.terminated, self.truncated, self.age)
         masks = () if self.mask is None else (self.mask,)
-        return self.is_start.nbytes + sum(part.nbytes for part in (*rows, *masks, *self._out.values()))
+        total: int = self.is_start.nbytes + sum(part.nbytes for part in (*rows, *masks, *self._out.values()))
+        return total
 
     @property
     def step_bytes(self) -> int:
