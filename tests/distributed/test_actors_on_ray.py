@@ -181,7 +181,7 @@ def test_an_actor_that_is_killed_and_a_learner_that_is_killed(tmp_path: Path) ->
     wait_until(lambda: not any(map(is_alive, actors)), 60.0)
     before = newest_checkpoint(out)
     more = ["--resume", "--out", str(out), "--device", "cpu", "--steps", str(before + 3_000)]
-    subprocess.run([*command, *more], cwd=ROOT, env=environment, check=True, timeout=200)
+    subprocess.run([*command, *more], cwd=ROOT, env=environment, check=True, timeout=600)
     config = json.loads((out / "config.json").read_text())
     assert config["actors"] == 2
     assert config["resumed"][-1]["step"] == before
@@ -198,7 +198,8 @@ def test_an_actor_that_is_killed_and_a_learner_that_is_killed(tmp_path: Path) ->
 def test_a_node_that_is_lost(tmp_path: Path) -> None:
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 10**8})
+    head = {"num_cpus": 1, "object_store_memory": 10**8, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     node = cluster.add_node(num_cpus=1, object_store_memory=10**8)
     try:
         envs = ActorEnvs("pixelq/Catch-v0", 4, 1, actors=2, address=cluster.address)

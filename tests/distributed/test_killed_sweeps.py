@@ -22,16 +22,16 @@ SPEC: dict[str, Any] = {
     "envs": ["pixelq/Catch-v0", "CartPole-v1"],
     "presets": ["classic", "rainbow"],
     "seeds": [0, 1, 2],
-    "steps": 1_500,
+    "steps": 500,
     "num_envs": 2,
     "device": "cpu",
-    "checkpoint_every": 50,
-    "evaluate_every": 500,
+    "checkpoint_every": 25,
+    "evaluate_every": 250,
     "evaluation_episodes": 2,
     "final_episodes": 2,
     "log_every": 100,
     "retries": KILLS,
-    "agent": {"encoder": "auto", "hidden": 16, "batch_size": 8, "learning_starts": 100, "replay_capacity": 500},
+    "agent": {"encoder": "mlp", "hidden": 16, "batch_size": 8, "learning_starts": 50, "replay_capacity": 200},
 }
 
 
@@ -106,7 +106,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
     monkeypatch.setenv("RAY_worker_niceness", "0")  # or else other tests leave the workers no time
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     made.add_node(num_cpus=2, memory=4 * 10**9)
     yield made
     made.shutdown()

@@ -32,7 +32,7 @@ if "STAND_IN" in os.environ and "default_worker.py" in " ".join(__import__("sys"
     monkeypatch.setenv("STAND_IN", '{"seconds": 0.1}')
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{':'.join(sys.path)}")
     monkeypatch.setenv("RAY_worker_niceness", "0")  # or else other tests leave the workers no time
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     yield made
     made.shutdown()
 
