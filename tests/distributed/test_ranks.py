@@ -242,6 +242,7 @@ def has_checkpoint(out: Path) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "how", ["a learner is killed", "torchrun is killed", "torchrun is stopped", "torchrun is interrupted"]
 )
