@@ -19,6 +19,13 @@ CUT_OFF_STD = 0.87962566103423978
 """Standard deviation of a standard normal variable that is cut off at ±2."""
 
 
+FEW_CHANNELS, MANY_PIXELS = 8, 1_000
+"""Channels up to which, and pixels of an image from which, bytes are reordered one channel after the other.
+
+PyTorch's own copy goes from pixel to pixel, in loops of as many bytes as there are channels.
+"""
+
+
 class Encoder(nn.Module):
     """Base class of encoders, modules that map observations [B, *shape] to features [B, out_features]."""
 
@@ -32,7 +39,7 @@ def pixels_to_float(pixels: Tensor) -> Tensor:
     channels-last, the order in which convolutions are fastest.
     """
     if pixels.dim() == 4:
-        pixels = pixels.contiguous(memory_format=torch.channels_last)  # while a pixel is still one byte
+        pixels = _channels_last(pixels)  # while a pixel is still one byte
         if pixels.shape[1] == 1:
             # With one channel both orders differ only in a stride, from which PyTorch infers the order. It would infer
             # the slow one here, for all convolutions that follow.
@@ -43,6 +50,18 @@ def pixels_to_float(pixels: Tensor) -> Tensor:
     kind = pixels.device.type
     # Cast straight to autocast's type and divided in place, so that no array is made besides the result.
     return pixels.to(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32).div_(255)
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """Return images [B, C, H, W] with the channels of each pixel side by side in memory."""
+    if images.is_contiguous(memory_format=torch.channels_last):
+        return images
+    _, channels, height, width = images.shape
+    is_by_channel = images.dtype == torch.uint8 and channels <= FEW_CHANNELS and height * width >= MANY_PIXELS
+    # An exported network has a single operation that other programs know.
+    if is_by_channel and images.device.type == "cpu" and not torch.compiler.is_compiling():
+        return torch.stack(images.unbind(1), -1).movedim(-1, 1)
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def initialize(module: nn.Module, init: Init) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from pixelq.networks import (
@@ -24,9 +26,10 @@ from pixelq.networks import (
     ScalarHead,
     make_encoder,
 )
-from pixelq.networks.base import pixels_to_float
+from pixelq.networks.base import FEW_CHANNELS, _channels_last, pixels_to_float
 from pixelq.networks.cnn import same_padding
 from pixelq.networks.encoders import ENCODERS, image_layout
+from pixelq.scripts.benchmarks.operations import Operations
 
 Array = npt.NDArray[np.float64]
 
@@ -360,6 +363,47 @@ def test_one_channel_lies_channels_last_too(pixels: torch.Tensor, autocast: bool
     assert maps.is_contiguous(memory_format=torch.channels_last)
     expected = shown.float() / (255 if pixels.dtype == torch.uint8 else 1)
     torch.testing.assert_close(scaled.float(), expected, rtol=0, atol=4e-3 if autocast else 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, FEW_CHANNELS + 1), st.integers(25, 45), st.integers(20, 45)),
+    cut=st.sampled_from([(slice(None),), (slice(None), slice(None), slice(1, None)), (slice(1, None),)]),
+    is_transposed=st.booleans(),
+)
+@example(shape=(2, 4, 84, 84), cut=(slice(None),), is_transposed=False)
+@example(shape=(2, FEW_CHANNELS, 25, 40), cut=(slice(None),), is_transposed=False)
+def test_bytes_reordered_channel_by_channel_are_those_of_pytorch_s_copy(
+    shape: tuple[int, int, int, int], cut: tuple[slice, ...], is_transposed: bool
+) -> None:
+    """Also their strides, on which it depends which convolution PyTorch chooses."""
+    pixels = torch.randint(256, shape, dtype=torch.uint8)
+    pixels = (pixels.transpose(2, 3) if is_transposed else pixels)[cut]
+    plain = pixels.contiguous(memory_format=torch.channels_last)
+    fast = _channels_last(pixels)
+    assert fast.stride() == plain.stride()
+    assert torch.equal(fast, plain)
+    assert torch.equal(pixels_to_float(pixels), plain.to(torch.float32).div_(255))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "compiles", "is_by_channel"),
+    [
+        ((2, 4, 84, 84), torch.uint8, False, True),
+        ((2, 4, 84, 84), torch.uint8, True, False),  # an exported file keeps the plain copy
+        ((2, 4, 84, 84), torch.float32, False, False),
+        ((2, 4, 10, 10), torch.uint8, False, False),
+        ((2, FEW_CHANNELS + 1, 84, 84), torch.uint8, False, False),
+    ],
+)
+def test_only_large_images_of_bytes_are_reordered_channel_by_channel(
+    shape: tuple[int, ...], dtype: torch.dtype, compiles: bool, is_by_channel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiles)
+    with Operations() as operations:
+        _channels_last(torch.zeros(shape, dtype=dtype))
+    assert operations.computing["cat"] + operations.computing["stack"] == is_by_channel
+    assert operations.computing["clone"] == (not is_by_channel)
 
 
 def test_pixels_are_scaled_exactly_and_lie_channels_last() -> None:
