@@ -54,7 +54,7 @@ def test_a_run_of_two_learners_goes_on_exactly_whatever_ends_one(harness: Harnes
     """One learner is asked to stop; then the first dies in the middle of a checkpoint; byte by byte nothing is lost."""
     whole, out = tmp_path / "whole", tmp_path / "run"
     flags = ["--agent.prioritized"]
-    first = ended_well(harness.start_learners([*train(whole), *flags]))
+    first = ended_well(harness.start_learners([*train(whole, checkpoint_every=10), *flags]))
     assert "2 learners" in first.err
     config = json.loads((whole / "config.json").read_text())
     assert (config["learners"], config["num_envs"], config["agent"]["batch_size"]) == (2, 2, 4)
@@ -62,13 +62,13 @@ def test_a_run_of_two_learners_goes_on_exactly_whatever_ends_one(harness: Harnes
     assert rows[-1]["step"] in (120.0, 121.0)
     assert rows[-1]["updates"] == pytest.approx((rows[-1]["step"] - 20) / 3, abs=1)  # as of one learner
     # Stopped by a signal that only the second learner gets
-    fault = ["stop_before", {"method": "RunCheckpoints.run_state", "call": 9, "number": signal.SIGTERM}]
-    found = ended(harness.start_learners([*train(out), *flags], fault=fault, of=1))
+    fault = ["stop_before", {"method": "RunCheckpoints.run_state", "call": 4, "number": signal.SIGTERM}]
+    found = ended(harness.start_learners([*train(out, checkpoint_every=10), *flags], fault=fault, of=1))
     assert [each.code for each in found] == [143, 143], found
     assert "stopped at step" in found[0].err
     assert found[1].err == ""
     # Dead in the middle of a checkpoint
-    fault = ["die_in", {"method": "RunCheckpoints.add", "at": 7, "call": 5}]
+    fault = ["die_in", {"method": "RunCheckpoints.add", "at": 7, "call": 3}]
     found = ended(harness.start_learners(train(out, resume=True), fault=fault))
     assert [each.code for each in found] == [9, 1], found
     assert "another learner is gone" in found[1].err
@@ -143,6 +143,7 @@ def test_what_cannot_be_shared_is_refused(
     assert capsys.readouterr().err == ""  # the first one has said it
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_number_of_learners(harness: Harness, tmp_path: Path) -> None:
     two, one = tmp_path / "two", tmp_path / "one"
     ended_well(harness.start_learners(train(two, steps=40, final_episodes=1)))
@@ -159,7 +160,10 @@ def test_a_run_keeps_its_number_of_learners(harness: Harness, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("callback", "why"),
-    [("StopAfter(seconds=0.001)", "0.001 seconds are over"), ("StopAtScore(score=-2)", "an evaluation reached")],
+    [
+        ("StopAfter(seconds=0.001)", "0.001 seconds are over"),
+        pytest.param("StopAtScore(score=-2)", "an evaluation reached", marks=pytest.mark.slow),
+    ],
 )
 def test_a_callback_of_the_first_learner_stops_all(harness: Harness, tmp_path: Path, callback: str, why: str) -> None:
     out = tmp_path / "run"
