@@ -419,6 +419,7 @@ def test_a_search_without_a_complete_trial_says_why(tmp_path: Path, quick: pytes
 # Launching
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("jobs", "trials", "runs"), [(1, 1, 1), (3, 2, 3), (4, 2, 4)])
 def test_so_many_run_at_once(tmp_path: Path, quick: pytest.MonkeyPatch, jobs: int, trials: int, runs: int) -> None:
     seen: list[tuple[int, int]] = []
