@@ -228,14 +228,14 @@ def test_trials_below_the_median_are_stopped(tmp_path: Path, quick: pytest.Monke
     complete, stopped = list[Any](), list[int]()
     for trial in trials:
         steps = sorted(trial.intermediate_values)
-        assert steps == list(range(5, steps[-1] + 1, 5))
+        assert steps == list(range(4, steps[-1] + 1, 4))
         for step in steps:
             others = [each.intermediate_values[step] for each in complete]
             is_poor = len(complete) >= 5 and best_until(trial, step) < statistics.median(others)
             assert is_poor == (trial.number in pruned and step == steps[-1]), (trial.number, step)
         first, second = (f"trial{trial.number:04}-{CATCH}{seed}" for seed in (0, 1))
         if trial.number in pruned:
-            assert steps == [5]  # its first run is worse from its first evaluation on
+            assert steps == [4]  # its first run is worse from its first evaluation on
             if steps_of(out, first) < 40:  # with a checkpoint
                 stopped.append(trial.number)
                 assert not (out / first / "final_evaluation.json").exists()
@@ -244,7 +244,7 @@ def test_trials_below_the_median_are_stopped(tmp_path: Path, quick: pytest.Monke
             complete.append(trial)
             assert steps[-1] == 80
     assert len(stopped) > 1
-    told = [line for line in ended.err.splitlines() if re.match(r"trial \d+: pruned at step 5 with ", line)]
+    told = [line for line in ended.err.splitlines() if re.match(r"trial \d+: pruned at step 4 with ", line)]
     assert len(told) == len(pruned)
     states = {trial["number"]: (trial["state"], trial["value"]) for trial in trials_of(out)}
     assert {states[number] for number in pruned} == {("pruned", None)}
@@ -419,6 +419,7 @@ def test_a_search_without_a_complete_trial_says_why(tmp_path: Path, quick: pytes
 # Launching
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("jobs", "trials", "runs"), [(1, 1, 1), (3, 2, 3), (4, 2, 4)])
 def test_so_many_run_at_once(tmp_path: Path, quick: pytest.MonkeyPatch, jobs: int, trials: int, runs: int) -> None:
     seen: list[tuple[int, int]] = []

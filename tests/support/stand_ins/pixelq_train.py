@@ -35,6 +35,7 @@ def main() -> int:
     words = sys.argv[2:]
     flags = dict(itertools.pairwise(words))
     out, steps, seed = Path(flags["--out"]), int(flags["--steps"]), int(flags["--seed"])
+    every = int(flags.get("--evaluate-every", EVERY))
     options = json.loads(os.environ.get("STAND_IN", "{}"))
     out.mkdir(parents=True, exist_ok=True)
     lock = (out / ".lock").open("w")
@@ -68,7 +69,7 @@ def main() -> int:
     while step < steps and not stopped:
         time.sleep(options.get("seconds", 0.0))
         step, value = step + 1, (value * 31 + step) % 1009
-        if step % EVERY == 0 or step == steps:
+        if step % every == 0 or step == steps:
             mean = value if field is None else quality + seed / 8 + step / steps
             row = dict.fromkeys(METRICS, "") | {"step": step, "frames": step, "episodes": step, "return_mean": mean}
             row |= {"epsilon": 0.0, "updates": 0, "steps_per_second": 1.0, "wall_seconds": 1.0, "restarts": 0}
