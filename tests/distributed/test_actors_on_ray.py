@@ -27,6 +27,7 @@ from pixelq.agents import (
 from pixelq.agents.distributed.block import Block
 from pixelq.agents.distributed.engine import RayEngine
 from pixelq.envs import InvalidEnv, make_vec
+from tests.support.ray_cluster import started
 from tests.support.runs import ROOT, run_here, table, words
 
 ray = pytest.importorskip("ray")
@@ -199,8 +200,8 @@ def test_a_node_that_is_lost(tmp_path: Path) -> None:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 1, "object_store_memory": 10**8, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    node = cluster.add_node(num_cpus=1, object_store_memory=10**8)
+    cluster = started(lambda: Cluster(initialize_head=True, head_node_args=head))
+    node = started(lambda: cluster.add_node(num_cpus=1, object_store_memory=10**8))
     try:
         envs = ActorEnvs("pixelq/Catch-v0", 4, 1, actors=2, address=cluster.address)
         agent, killed = made(envs, dataclasses.replace(CATCH, replay_capacity=20_000)), []

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.distributed.test_sweep import command, figures
+from tests.support.ray_cluster import started
 from tests.support.runs import Child, Harness, contents
 
 pytestmark = [pytest.mark.slow, pytest.mark.linux, pytest.mark.timeout(1800)]
@@ -106,8 +107,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
     monkeypatch.setenv("RAY_worker_niceness", "0")  # or else other tests leave the workers no time
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    made.add_node(num_cpus=2, memory=4 * 10**9)
+    head = {"num_cpus": 0, "include_dashboard": False}
+    made = started(lambda: Cluster(initialize_head=True, head_node_args=head))
+    started(lambda: made.add_node(num_cpus=2, memory=4 * 10**9))
     yield made
     made.shutdown()
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.distributed.test_sweep import PROGRAM, command, figures, finished_steps, wait_for
+from tests.support.ray_cluster import started
 from tests.support.runs import Harness
 
 pytestmark = [pytest.mark.slow, pytest.mark.linux]
@@ -32,7 +33,8 @@ if "STAND_IN" in os.environ and "default_worker.py" in " ".join(__import__("sys"
     monkeypatch.setenv("STAND_IN", '{"seconds": 0.1}')
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{':'.join(sys.path)}")
     monkeypatch.setenv("RAY_worker_niceness", "0")  # or else other tests leave the workers no time
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    head = {"num_cpus": 0, "include_dashboard": False}
+    made = started(lambda: Cluster(initialize_head=True, head_node_args=head))
     yield made
     made.shutdown()
 
@@ -40,13 +42,13 @@ if "STAND_IN" in os.environ and "default_worker.py" in " ".join(__import__("sys"
 def test_a_sweep_survives_a_lost_machine_and_a_killed_driver(cluster: Any, harness: Harness, tmp_path: Path) -> None:
     whole = harness.run(command(tmp_path, "whole"), {"pixelq.agents.distributed.process.PROGRAM": PROGRAM})
     assert whole.code == 0, whole.err
-    lost = cluster.add_node(num_cpus=2, memory=MEMORY)
+    lost = started(lambda: cluster.add_node(num_cpus=2, memory=MEMORY))
     flags = [*command(tmp_path, "lost", "ray"), "--ray-address", cluster.address]
     flags = [word for word in flags if word not in ("--jobs", "4")]
     child = harness.start(flags)
     for _ in range(2):
         wait_for("lost/*/checkpoint.json", tmp_path, child)
-    cluster.add_node(num_cpus=2, memory=MEMORY)
+    started(lambda: cluster.add_node(num_cpus=2, memory=MEMORY))
     cluster.remove_node(lost, allow_graceful=False)
     time.sleep(2.0)
     child.send(signal.SIGKILL)
@@ -58,7 +60,7 @@ def test_a_sweep_survives_a_lost_machine_and_a_killed_driver(cluster: Any, harne
 
 
 def test_a_signal_stops_tasks_with_a_checkpoint(cluster: Any, harness: Harness, tmp_path: Path) -> None:
-    cluster.add_node(num_cpus=2, memory=MEMORY)
+    started(lambda: cluster.add_node(num_cpus=2, memory=MEMORY))
     flags = [*command(tmp_path, "sweep", "ray", steps=2000), "--ray-address", cluster.address]
     child = harness.start(flags)
     wait_for("sweep/*/checkpoint.json", tmp_path, child)
