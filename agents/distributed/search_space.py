@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,8 +107,14 @@ def search_space(values: Mapping[str, Any]) -> tuple[Dimension, ...]:
         InvalidSpec: If they do not fit.
         InvalidConfig: If a field does not exist.
     """
-    given = values.get(SEARCH)
-    if isinstance(given, list | tuple) and all(isinstance(name, str) for name in given):
+    if SEARCH not in values:
+        raise InvalidSpec(
+            f"{SEARCH} is missing; a search needs a table of fields of the agent, as learning_rate = {{}}"
+        )
+    given = values[SEARCH]
+    if isinstance(given, list | tuple) and given and all(isinstance(name, str) for name in given):
+        if len(set(given)) < len(given):
+            raise InvalidSpec(f"{SEARCH} must name each field once, got {list(given)!r:.80}")
         given = {name: {} for name in given}
     if not isinstance(given, Mapping) or not given:
         raise InvalidSpec(
@@ -116,7 +123,10 @@ def search_space(values: Mapping[str, Any]) -> tuple[Dimension, ...]:
     found = [_range_of(name, each) for name, each in given.items()]
     rest = {key: each for key, each in values.items() if key not in (SEARCH, "agent")}
     choices = {name: list(each) for name, each in found if not isinstance(each, Between)}
-    settings = spec_of({**rest, "agent": choices}).agent
+    try:
+        settings = spec_of({**rest, "agent": choices}).agent
+    except InvalidSpec as error:
+        raise InvalidSpec(re.sub(r"^agent\.", f"{SEARCH}.", str(error))) from error
     return tuple(_dimension(name, each, settings.get(name, ())) for name, each in found)
 
 
@@ -180,7 +190,7 @@ def _check(name: str, value: Any) -> None:
     try:
         check_value(name, value)
     except InvalidConfig as error:
-        raise InvalidSpec(f"{SEARCH}: {error}") from error
+        raise InvalidSpec(f"{SEARCH}.{error}") from error
 
 
 def _shown(given: Mapping[str, Any]) -> str:

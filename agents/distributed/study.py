@@ -182,6 +182,11 @@ class Study:
             self._trials = found
         return self._trials
 
+    def begun(self) -> list[Any]:
+        """Return the trials that have begun: all but one that may wait from a search that was killed."""
+        waiting = self._optuna.trial.TrialState.WAITING
+        return [trial for trial in self.trials() if trial.state != waiting]
+
     def frozen(self, number: int) -> Any:
         """Return a trial as Optuna's `FrozenTrial`."""
         return self.trials()[number]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from pixelq.agents.config.integers import checked_integer
 from pixelq.agents.distributed.cells import cells_of
 from pixelq.agents.distributed.folder import SweepFolder
 from pixelq.agents.distributed.local import LocalLauncher
@@ -24,6 +25,7 @@ from pixelq.agents.distributed.spec import Spec, read_values, spec_of
 from pixelq.agents.distributed.states import CellState
 from pixelq.agents.errors import UserError
 from pixelq.agents.storage.files import user_path
+from pixelq.agents.storage.json_values import is_number
 from pixelq.agents.training.signals import stop_signals
 
 LauncherName = Literal["local", "ray", "slurm"]
@@ -148,11 +150,10 @@ def check_options(options: LaunchOptions) -> None:
     if options.launcher not in names:
         raise UserError(f"`launcher` must be one of {', '.join(names)}, got {options.launcher!r:.80}")
     for name in ("jobs", "cpus"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"`{name}` must be at least 1, got {value}")
-    if options.gpus is not None and not 0 <= options.gpus <= 1:
-        raise UserError(f"`gpus` must be in [0, 1], since a run learns on one GPU, got {options.gpus}")
+        if getattr(options, name) is not None:
+            checked_integer(f"`{name}`", getattr(options, name), 1)
+    if options.gpus is not None and not (is_number(options.gpus) and 0 <= options.gpus <= 1):
+        raise UserError(f"`gpus` must be in [0, 1], since a run learns on one GPU, got {options.gpus!r:.80}")
     if options.ray_address is not None and options.launcher != "ray":
         raise UserError("`ray_address` is for `launcher=ray`; give that too, or leave it out")
     if options.slurm and options.launcher != "slurm":

@@ -91,6 +91,8 @@ def tune(
             folder.out / STUDY, plan.space, search, usual=plan.usual(), first=plan.evaluate_every, longest=longest
         )
         stack.callback(study.close)
+        if (begun := len(study.begun())) > search.trials:
+            raise UserError(f"`trials` must be at least {begun}, as so many have begun in {folder.out}")
         received: list[int] = []
         running = _Search(plan, folder, study, launcher, math.ceil(slots / len(plan.cells)), watch)
         with stop_signals(received):
@@ -140,7 +142,7 @@ class _Search:
         self._take_up()
         due = 0.0
         while not received and (self.ongoing or self._is_short()):
-            while len(self.ongoing) < self.at_once and self._is_short():
+            while not received and len(self.ongoing) < self.at_once and self._is_short():
                 self._begin(self.study.next())
             has_ended = self.cells.poll()
             if has_ended or time.monotonic() >= due:
@@ -157,7 +159,7 @@ class _Search:
 
     def status(self) -> TuneStatus:
         """Return how the search stands."""
-        trials = tuple(self._state_of(trial) for trial in self.study.trials())
+        trials = tuple(self._state_of(trial) for trial in self.study.begun())
         running = [cell.name for each in self.ongoing for cell in each.cells]
         cells = tuple(self.cells.states[name] for name in running)
         found = TuneStatus(self.study.options.trials, trials, *self._known[1], cells=cells)
@@ -168,7 +170,7 @@ class _Search:
         return found
 
     def _is_short(self) -> bool:
-        return len(self.study.trials()) < self.study.options.trials
+        return len(self.study.begun()) < self.study.options.trials
 
     def _take_up(self) -> None:
         """Go on with the trials of a search that was stopped; runs of the others are not wanted any more."""
@@ -199,16 +201,16 @@ class _Search:
         """Report what a trial has reached, and end it if that is its end."""
         names, trial = [cell.name for cell in each.cells], each.trial
         is_over = [self.cells.is_over(name) for name in names]
+        failed = [name for name, over in zip(names, is_over, strict=True) if over and not self._has_finished(name)]
+        if failed:
+            return self._fail(each, f"{failed[0]}: {self.cells.states[failed[0]].problem}")
         tables = scores_of(self.plan, self.folder.out, each.cells)
         for step, value in reports(tables, is_over, self.together, self.plan.spec.steps):
             if step > trial.reported:
                 trial.report(step, value)
                 if step < self.longest and trial.should_prune():
                     return self._prune(each)
-        failed = [name for name, over in zip(names, is_over, strict=True) if over and not self._has_finished(name)]
-        if failed:
-            self._fail(each, f"{failed[0]}: {self.cells.states[failed[0]].problem}")
-        elif all(is_over):
+        if all(is_over):
             try:
                 trial.complete(value_of(self.plan, self.folder.out, each.cells))
             except InvalidRun as error:

@@ -18,7 +18,7 @@ from pixelq.agents.distributed.search_space import SEARCH
 from pixelq.agents.distributed.states import CellState, state_of
 from pixelq.agents.distributed.study import STUDY
 from pixelq.agents.errors import InvalidRun, InvalidSpec, one_line
-from pixelq.agents.storage.files import read_regular, replace_file
+from pixelq.agents.storage.files import read_regular, replace_file, user_path
 from pixelq.agents.storage.json_values import MOST_JSON, check_types, is_count
 
 TRIALS, TABLE = "trials.json", "trials.csv"
@@ -89,6 +89,12 @@ class TuneFolder(LockedFolder):
         if self.record is None and os.path.lexists(out / STUDY):
             raise InvalidRun(f"{out / STUDY} is not of this search; move it, or use another `out`")
         super().__init__(out, "search", TUNE)
+        runs = sorted(out.glob("trial[0-9]*-*"))
+        if runs and not os.path.lexists(out / STUDY):
+            self.discard()
+            if self.record is None:
+                raise InvalidRun(f"{runs[0]} is not of this search; move it, or use another `out`")
+            raise InvalidRun(f"{out / STUDY} is missing, which says what {runs[0].name} is; restore it")
 
     def begin(self, record: Mapping[str, Any], together: int) -> int:
         """Check that a search is the one that has begun here, or write tune.json.
@@ -195,7 +201,7 @@ def tune_status(out: str | os.PathLike[str]) -> TuneStatus:
     Raises:
         InvalidRun: If there is none.
     """
-    folder = Path(out)
+    folder = user_path(out)
     steps, path = read_record(folder)["steps"], folder / TRIALS
     try:
         values = json.loads(read_regular(path, MOST_BYTES))

@@ -142,6 +142,7 @@ def test_a_search_finds_what_scores_best(tmp_path: Path, quick: pytest.MonkeyPat
     assert found.best_trial.number == 0
 
 
+@pytest.mark.slow
 def test_the_command_at_the_end_trains_the_best(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     quick.setenv("STAND_IN", json.dumps({"peak": ["learning_rate", 0.02, 1e-3]}))
     spec = {"agent": {"gamma": 0.9, "double": True}, "num_envs": 2}
@@ -517,8 +518,8 @@ RATE = {"learning_rate": {"low": 1e-5, "high": 1e-2}}
         ),
         ({"search": {"gamma": [0.9]}}, [], "search.gamma must have two values or more, each once, got [0.9]"),
         ({"search": {"gamma": [0.9, 0.9]}}, [], "search.gamma must have two values or more, each once"),
-        ({"search": {"gamma": [0.9, 2]}}, [], "search: gamma must be in [0, 1], got 2"),
-        ({"search": {"head": ["scalar", "scaler"]}}, [], "search: head must be one of scalar"),
+        ({"search": {"gamma": [0.9, 2]}}, [], "search.gamma must be in [0, 1], got 2"),
+        ({"search": {"head": ["scalar", "scaler"]}}, [], "search.head must be one of scalar"),
         ({"search": {"gamma": {"min": 0.5}}}, [], "unknown entry 'min' of search.gamma; there are low, high and log"),
         ({"search": {"gamma": {"low": 0.9}}}, [], "search.gamma must be {low = ..., high = ..., log = true} or a list"),
         ({"search": {"learning_starts": {}}}, [], "search.learning_starts must be {low = ..., high = ..., log = true}"),
@@ -530,7 +531,7 @@ RATE = {"learning_rate": {"low": 1e-5, "high": 1e-2}}
             [],
             "search.gamma.low must be less than its high, got 0.9 and 0.9",
         ),
-        ({"search": {"gamma": {"low": 0.9, "high": 2}}}, [], "search: gamma must be in [0, 1], got 2"),
+        ({"search": {"gamma": {"low": 0.9, "high": 2}}}, [], "search.gamma must be in [0, 1], got 2"),
         (
             {"search": {"gamma": {"low": 0, "high": 1, "log": True}}},
             [],
@@ -609,6 +610,26 @@ def test_a_folder_has_one_search(tmp_path: Path, quick: pytest.MonkeyPatch) -> N
     (tmp_path / "other" / STUDY).write_text("no study")
     ended = run_here(command(tmp_path, "other"))
     assert (ended.code, "study.db is not of this search; move it" in ended.err) == (2, True)
+
+
+def test_a_search_is_neither_cut_nor_mixed_with_another(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
+    assert run_here(command(tmp_path, trials=1)).code == 0
+    out = tmp_path / "tuning"
+    study = optuna.load_study(study_name=NAME, storage=f"sqlite:///{out / STUDY}")
+    study.enqueue_trial({"learning_rate": 1e-2, "n_step": 5})  # as if killed before it was begun
+    assert run_here(command(tmp_path, trials=2)).code == 0
+    assert [(each["state"], each["settings"]["n_step"]) for each in trials_of(out)] == [
+        ("complete", 3),
+        ("complete", 5),
+    ]
+    ended = run_here(command(tmp_path, trials=1))
+    assert (ended.code, "--trials must be at least 2, as so many have begun in" in ended.err) == (2, True), ended.err
+    for name, sentence in ((STUDY, "study.db is missing, which says what trial0000"), ("tune.json", "is not of this")):
+        (out / name).unlink()
+        before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        ended = run_here(command(tmp_path, trials=3))
+        assert (ended.code, sentence in ended.err, ended.err.count("\n")) == (2, True, 1), ended.err
+        assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.slow
