@@ -124,9 +124,9 @@ def _run(verb: str, arguments: Sequence[str]) -> int:
     try:
         args = importlib.import_module(f"pixelq.scripts.flags.{verb}").read(arguments)
     except Exception:
-        found = importlib.import_module("pixelq.agents.config.torchrun").place()
-        if found is not None and found.rank > 0:  # the first process has the same to say
-            raise SystemExit(2) from None
+        torchrun = importlib.import_module("pixelq.agents.config.torchrun")
+        if (found := torchrun.place()) is not None and found.rank > 0:
+            torchrun.leave_it_to_the_first()
         raise
     importlib.import_module(f"pixelq.scripts.{getattr(args, 'script', verb)}").main(args)
     return 0

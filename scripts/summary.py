@@ -50,7 +50,17 @@ def _train_command() -> list[str]:
     found = place()
     if found is None:
         return ["pixelq"]
-    return ["torchrun", "--nproc-per-node", str(found.local_size), "-m", "pixelq.scripts.main"]
+    words = ["torchrun", "--nproc-per-node", str(found.local_size)]
+    if found.size > found.local_size:
+        words += [
+            "--nnodes",
+            str(found.size // found.local_size),
+            "--rdzv-backend",
+            "c10d",
+            "--rdzv-endpoint",
+            "HEAD:29500",
+        ]
+    return [*words, "-m", "pixelq.scripts.main"]
 
 
 def _again(args: TrainArgs, stop: Stop | None) -> list[str]:

@@ -31,7 +31,7 @@ from pixelq.agents import (
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.env_flags import env_arguments
 from pixelq.agents.config.seeds import derived_seed
-from pixelq.agents.config.torchrun import place
+from pixelq.agents.config.torchrun import leave_it_to_the_first, place
 from pixelq.agents.errors import RunFailed, UserError
 from pixelq.agents.evaluation.evaluate import LIMIT
 from pixelq.agents.evaluation.film import check_films
@@ -79,7 +79,7 @@ def _join(device: str) -> Ranks | None:
         return Ranks.join(device)
     except UserError:
         if found is not None and found.local_rank > 0:
-            raise SystemExit(2) from None
+            leave_it_to_the_first()
         raise
 
 

@@ -68,7 +68,7 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions, call
     is_first = options.ranks is None or options.ranks.rank == 0
     if not is_first:  # the first one evaluates, shows and tells
         options, callbacks = dataclasses.replace(options, evaluation_envs=None, progress=False), ()
-    _check_learners(agent, envs, options)
+    _check_learners(agent, envs, steps, options)
     check_envs(agent, envs, options.evaluation_envs)
     agent.check_learning_rate()
     note_envs(agent, envs, resume=options.resume)
@@ -85,7 +85,7 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions, call
         agent.ongoing = dataclasses.replace(agent.ongoing, beyond=agent.ongoing.beyond + credit - used)
 
 
-def _check_learners(agent: Agent, envs: VectorEnv, options: LearnOptions) -> None:
+def _check_learners(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions) -> None:
     """Check that an agent has the learners that it has had, and let it join them; errors as of `rank_parts.join`."""
     if options.ranks is None:
         if agent.learners > 1:
@@ -93,7 +93,8 @@ def _check_learners(agent: Agent, envs: VectorEnv, options: LearnOptions) -> Non
         return
     if played_elsewhere(envs) is not None:
         raise InvalidConfig("several learners play their environments themselves; use make_vec of `ranks`")
-    join(agent, options.ranks)
+    intervals = (options.evaluate_every, options.checkpoint_every, options.log_every)
+    join(agent, options.ranks, (steps, envs.num_envs, *intervals, options.out is None, options.resume))
 
 
 def _train(
@@ -198,7 +199,8 @@ def open_run(
             _check_run(agent, envs, options, last_step, folder)
         parts = _make_parts(agent, envs, options, last_step, received, callbacks, folder)
         if options.ranks is not None:
-            options.ranks.wait()
+            options.ranks.wait()  # the folder is there
+            options.ranks.wait()  # the others can begin, or nothing is written
         _begin(parts, folder)
     except BaseException:
         folder.close()
@@ -225,6 +227,7 @@ def _open_beside(
     if options.resume:
         last_step = _last_step_of(read_config(options.out), last_step, agent.step)
     parts = _make_parts(agent, envs, options, last_step, received, ())
+    ranks.wait()
     if options.resume and agent.step > 0:
         _restore(parts)
     else:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from gymnasium.vector import VectorEnv
 from torch import Tensor
 
@@ -25,12 +29,25 @@ from pixelq.agents.training.ranks import LEARNERS, Ranks
 from pixelq.envs import EnvironmentFailed
 
 
-def join(agent: Agent, ranks: Ranks) -> None:
+def join(agent: Agent, ranks: Ranks, numbers: Sequence[int]) -> None:
     """Let an agent learn with the others.
 
+    Args:
+        agent: The agent.
+        ranks: The learners.
+        numbers: What must be the same for all, as it decides when they communicate.
+
     Raises:
-        InvalidConfig: If it is on another device, or cannot have a share of the batches.
+        InvalidConfig: If it is on another device, cannot have a share of the batches, or the others have another
+            configuration, seed, weights or numbers.
     """
+    settings = zlib.crc32(json.dumps(agent.config.to_dict(), sort_keys=True).encode())
+    weights = 0
+    for tensor in agent.network.state_dict().values():
+        weights = zlib.crc32(tensor.cpu().contiguous().view(torch.uint8).numpy(), weights)
+    found = ranks.table(settings, weights, agent.seed, agent.step, agent.updates, *numbers)
+    if (found != found[0]).any():
+        raise InvalidConfig("all learners must have the same configuration, seed, weights, environments and steps")
     if agent.device != ranks.device:
         raise InvalidConfig(f"device must be {ranks.device} for this learner, got {agent.device}")
     agent.join(ranks.rank, ranks.size)

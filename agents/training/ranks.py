@@ -258,5 +258,5 @@ def check_learners(config: Mapping[str, Any], out: Path, ranks: Ranks | None) ->
     """
     own, now = config.get(LEARNERS, 1), 1 if ranks is None else ranks.size
     if own != now:
-        how = "without torchrun" if own == 1 else f"by torchrun --nproc-per-node {own!r:.20}"
+        how = "without torchrun" if own == 1 else f"by torchrun with {own!r:.20} learners in all"
         raise InvalidRun(f"the run in {out} has {own!r:.20} learners, got {now}; resume it {how}")

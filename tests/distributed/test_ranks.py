@@ -151,7 +151,7 @@ def test_a_run_keeps_its_number_of_learners(harness: Harness, tmp_path: Path) ->
     found = harness.run(train(two, resume=True))
     assert (found.code, found.err) == (
         2,
-        f"pixelq train: the run in {two} has 2 learners, got 1; resume it by torchrun --nproc-per-node 2\n",
+        f"pixelq train: the run in {two} has 2 learners, got 1; resume it by torchrun with 2 learners in all\n",
     )
     both = ended(harness.start_learners(train(one, resume=True)))
     sentence = f"pixelq train: the run in {one} has 1 learners, got 2; resume it without torchrun\n"
