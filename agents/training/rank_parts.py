@@ -44,7 +44,7 @@ def join(agent: Agent, ranks: Ranks, numbers: Sequence[int]) -> None:
     settings = zlib.crc32(json.dumps(agent.config.to_dict(), sort_keys=True).encode())
     weights = 0
     for tensor in agent.network.state_dict().values():
-        weights = zlib.crc32(tensor.cpu().contiguous().view(torch.uint8).numpy(), weights)
+        weights = zlib.crc32(tensor.cpu().reshape(-1).view(torch.uint8).numpy(), weights)
     found = ranks.table(settings, weights, agent.seed, agent.step, agent.updates, *numbers)
     if (found != found[0]).any():
         raise InvalidConfig("all learners must have the same configuration, seed, weights, environments and steps")
