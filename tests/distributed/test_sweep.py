@@ -157,7 +157,9 @@ def test_a_run_that_is_stopped_again_and_again_without_a_step_has_failed(
     assert tries == {f"{CATCH}0": 1, f"{CATCH}1": 3}  # the first one may have been preempted
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_stops_all_runs_with_a_checkpoint(harness: Harness, tmp_path: Path, number: int, code: int) -> None:
     flags, program = command(tmp_path, steps=2000), tmp_path / "run.py"
     program.write_text(

@@ -218,6 +218,7 @@ def best_until(trial: Any, step: int) -> float:
     return max(value for at, value in trial.intermediate_values.items() if at <= step)
 
 
+@pytest.mark.slow
 def test_trials_below_the_median_are_stopped(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     quick.setenv("STAND_IN", json.dumps(PEAK | {"seconds": 0.006}))
     ended = run_here([*command(tmp_path, trials=12), "--sampler", "random", "--seed", "7"])

@@ -109,6 +109,7 @@ def test_share_of_blank_frames():
     assert np.abs(blank.mean(0) - 0.2).max() < 4 * np.sqrt(0.16 / 501)
 
 
+@pytest.mark.slow
 def test_coins_are_those_of_anchor_and_step():
     told = tell(make(protocol=UNEVEN, flicker=0.3), reset_before=RESET)
     for shown, state in zip(told.observations, told.states, strict=True):

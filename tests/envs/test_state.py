@@ -226,6 +226,7 @@ def test_goes_on_exactly_in_another_process(tmp_path):
     assert done.stdout.strip() == digest.hexdigest()
 
 
+@pytest.mark.slow
 def test_a_state_of_other_arguments_is_refused_and_reset_goes_on():
     state = story("breakout, nature").states[60]
     others = [

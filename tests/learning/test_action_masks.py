@@ -97,7 +97,7 @@ AGENTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", representative(AGENTS, ("double", "munchausen", "lstm")))
+@pytest.mark.parametrize("name", representative(AGENTS, ("double", "munchausen")))
 def test_a_corridor_in_which_forbidden_actions_raise_is_learned(name: str) -> None:
     # Not make_vec, whose environments would be made again once after an error.
     envs = SyncVectorEnv([Corridor] * 4, autoreset_mode=AutoresetMode.NEXT_STEP)

@@ -99,6 +99,7 @@ class Foreground(VectorWrapper):  # type: ignore[type-arg]
         return getattr(self.env, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", representative(["quick_dqn", "rainbow"], keep=["quick_dqn"]))
 def test_games_in_the_background_are_the_same_training(name: str) -> None:
     config = dataclasses.replace(

@@ -488,6 +488,7 @@ def test_an_lstms_arithmetic_is_that_of_its_steps(burn_in: int) -> None:
     assert lstm_flop(network, batch) == counter.get_total_flops()
 
 
+@pytest.mark.slow
 def test_the_update_of_fractions_can_be_counted(tmp_path: Path) -> None:
     file = tmp_path / "updates.json"
     flags = ["--updates", "fqf", "--device", "cpu", "--turns", "1", "--seconds", "0.1", "--json", str(file)]

@@ -5,6 +5,7 @@ import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 from pixelq.agents import DQN, PQN, AgentConfig, InvalidCheckpoint, Policy, load, preset
+from pixelq.agents.config.env_flags import env_arguments
 from pixelq.agents.experience.rollout import Rollout
 from pixelq.agents.storage.pointers import checkpoint_folder, step_of
-from pixelq.envs import make_vec
+from pixelq.envs import is_atari, make_vec
+from pixelq.scripts.flags.train import TrainArgs
 from pixelq.scripts.flags.train import read as read_train
-from pixelq.scripts.train import _pictures
 from tests.support.cases import representative
 from tests.support.masked_envs import Corridor
 from tests.support.runs import Ended, Harness, assert_same, run_here
@@ -143,9 +145,14 @@ def test_the_presets_build_their_networks(name: str) -> None:
 
 def test_the_size_of_the_default_preset_is_for_atari_games_alone() -> None:
     """Catch has pictures of 10×5 with the channels first, which cannot be resized."""
+
+    def pictures(flags: TrainArgs) -> tuple[Any, Any]:
+        made = env_arguments(flags, flags.agent, flags.preset, is_game=is_atari(flags.env))
+        return made["frame_stack"], made["frame_size"]
+
     catch = read_train(["--env", "pixelq/Catch-v0"])
-    assert (catch.preset, catch.agent.frame_size, _pictures(catch)) == ("quick", 42, (None, None))
+    assert (catch.preset, catch.agent.frame_size, pictures(catch)) == ("quick", 42, (None, None))
     kept = replace(catch, resume=True, agent=replace(catch.agent, frame_size=84))  # as its config.json has it
-    assert _pictures(kept) == (None, None)
-    assert _pictures(replace(catch, agent=replace(catch.agent, frame_size=30))) == (4, 30)
-    assert _pictures(read_train(["--env", "ALE/Pong-v5"])) == (4, 42)
+    assert pictures(kept) == (None, None)
+    assert pictures(replace(catch, agent=replace(catch.agent, frame_size=30))) == (4, 30)
+    assert pictures(read_train(["--env", "ALE/Pong-v5"])) == (4, 42)

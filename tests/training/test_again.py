@@ -76,7 +76,7 @@ def assert_same(one: DQN, other: DQN) -> None:
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
 
-@pytest.mark.parametrize("parts", representative(PARTS, keep={"prioritized", "memory"}))
+@pytest.mark.parametrize("parts", representative(PARTS, keep={"prioritized"}))
 def test_twelve_calls_are_one(parts: str) -> None:
     whole, pieces = (new(catch(), **PARTS[parts]) for _ in range(2))
     whole.learn(catch(), 240)

@@ -302,6 +302,7 @@ def test_environments_that_no_seed_determines_are_recognised(
     assert "but not exactly (new episodes: 'tests/Clock-v0' did not play the same again" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_another_number_of_threads_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # a number that is chosen stays
     trained = Trained()
