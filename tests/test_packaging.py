@@ -163,6 +163,7 @@ main(["presets"])
     assert {line.split()[0] for line in lines[4:]} >= {"nature", "dqn", "quick"}
 
 
+@pytest.mark.slow
 def test_a_pretrained_policy_plays_from_the_installed_wheel(target: Path, tmp_path: Path) -> None:
     """And nothing is written beside it, where users may have no right to."""
 

@@ -336,6 +336,7 @@ print(json.dumps([*codes, code_of(start(killed, 0.0))]))
 """
 
 
+@pytest.mark.slow
 def test_a_search_that_is_killed_ends_as_one_that_was_not(tmp_path: Path) -> None:
     few: dict[str, Any] = {"trials": 20} if IS_FULL else {"trials": 8, "seeds": [0]}
     kills = 8 if IS_FULL else 3

@@ -85,7 +85,7 @@ def assert_goes_on(envs, others, actions):
     assert_same(envs.get_state(), others.get_state())
 
 
-@pytest.mark.parametrize("env_id", ["CartPole-v1", "pixelq/Catch-v0"])
+@pytest.mark.parametrize("env_id", [pytest.param("CartPole-v1", marks=pytest.mark.slow), "pixelq/Catch-v0"])
 def test_goes_on_exactly_from_every_step(env_id):
     envs, used = make_vec(env_id, 3, 1), make_vec(env_id, 3, 2)
     shown, lengths, anchors = [envs.reset()[0]], set(), 0

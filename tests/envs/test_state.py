@@ -182,6 +182,7 @@ def test_looking_at_the_state_changes_nothing():
         assert_same(outcome(envs.step(told.actions[t])), told.steps[t])
 
 
+@pytest.mark.slow
 def test_resets_without_seeds_keep_the_log_short():
     envs = make_vec("ALE/Breakout-v5", 2, 0, NATURE)
     lengths = []

@@ -93,6 +93,7 @@ class TestEpisode:
         assert q_values.std(0).min() > 0
         assert len(inside.data["x"]) == LENGTH
 
+    @pytest.mark.slow
     def test_a_film_that_is_too_large_is_left_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(episode_module, "bounded_film", lambda path, fps, most_bytes: None)
         section, _ = sections_of(counting_agent(), tmp_path, episodes=1)
@@ -362,6 +363,7 @@ class TestPictures:
         np.testing.assert_array_equal(channels_of(np.stack([image, -image], -1)), [image, -image])
         np.testing.assert_array_equal(channels_of(np.stack([image, -image])), [image, -image])
 
+    @pytest.mark.slow
     def test_a_film_is_made_to_fit(self, tmp_path: Path) -> None:
         noise = np.random.default_rng(0).integers(256, size=(40, 64, 64, 3), dtype=np.uint8)
         path = tmp_path / "film.mp4"

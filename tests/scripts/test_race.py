@@ -272,7 +272,7 @@ def test_ours_trains_a_preset_on_whole_games(monkeypatch: pytest.MonkeyPatch) ->
     assert max(ended) < -15
 
 
-@pytest.mark.parametrize("protocol", ["nature", "sticky"])
+@pytest.mark.parametrize("protocol", ["nature", pytest.param("sticky", marks=pytest.mark.slow)])
 def test_sb3_has_the_settings_of_its_zoo(protocol: str) -> None:
     sb3 = racer("sb3", protocol)
     model = sb3.model

@@ -43,6 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_run_tells_of_its_memory(run: Path) -> None:
     config, metrics, evaluations = read_run(run)
     assert (config["agent"]["lstm"], config["agent"]["sequence_length"]) == (8, 12)
@@ -53,6 +54,7 @@ def test_a_run_tells_of_its_memory(run: Path) -> None:
     assert 1e-4 < discrepancies[0] < 1
 
 
+@pytest.mark.slow
 def test_it_goes_on_as_if_it_had_not_been_stopped(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "halved"
     arguments = ["train", "--env", "pixelq/TMaze-v0", *FLAGS, "--out", str(out)]

@@ -427,6 +427,7 @@ def test_a_film_has_a_picture_for_every_step(catch: Run, tmp_path: Path) -> None
         assert cells.sum() == (2 if row < 9 or figures["returns"][0] < 0 else 1)
 
 
+@pytest.mark.slow
 def test_an_atari_film_is_in_colour(pong: Run, filmed_pong: tuple[dict[str, Any], Path, str]) -> None:
     _, film, said = filmed_pong
     agent = DQN.load(pong.path, device="cpu")
