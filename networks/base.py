@@ -38,30 +38,24 @@ def pixels_to_float(pixels: Tensor) -> Tensor:
     The result is float32, or autocast's type where uint8 is scaled under autocast. Images [B, C, H, W] are returned
     channels-last, the order in which convolutions are fastest.
     """
-    if pixels.dim() == 4:
-        pixels = _channels_last(pixels)  # while a pixel is still one byte
-        if pixels.shape[1] == 1:
+    if pixels.dim() == 4:  # reordered while a pixel is still one byte
+        _, channels, height, width = pixels.shape
+        is_ordered = pixels.is_contiguous(memory_format=torch.channels_last)
+        is_by_channel = pixels.dtype == torch.uint8 and channels <= FEW_CHANNELS and height * width >= MANY_PIXELS
+        # An exported network has a single operation that other programs know.
+        if is_by_channel and not is_ordered and pixels.device.type == "cpu" and not torch.compiler.is_compiling():
+            pixels = torch.stack(pixels.unbind(1), -1).movedim(-1, 1)
+        else:
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        if channels == 1:
             # With one channel both orders differ only in a stride, from which PyTorch infers the order. It would infer
             # the slow one here, for all convolutions that follow.
-            _, _, height, width = pixels.shape
             pixels = pixels.as_strided(pixels.shape, (height * width, 1, width, 1))
     if pixels.dtype != torch.uint8:  # a type is static, so these branches do not break a graph
         return pixels.float()
     kind = pixels.device.type
     # Cast straight to autocast's type and divided in place, so that no array is made besides the result.
     return pixels.to(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32).div_(255)
-
-
-def _channels_last(images: Tensor) -> Tensor:
-    """Return images [B, C, H, W] with the channels of each pixel side by side in memory."""
-    if images.is_contiguous(memory_format=torch.channels_last):
-        return images
-    _, channels, height, width = images.shape
-    is_by_channel = images.dtype == torch.uint8 and channels <= FEW_CHANNELS and height * width >= MANY_PIXELS
-    # An exported network has a single operation that other programs know.
-    if is_by_channel and images.device.type == "cpu" and not torch.compiler.is_compiling():
-        return torch.stack(images.unbind(1), -1).movedim(-1, 1)
-    return images.contiguous(memory_format=torch.channels_last)
 
 
 def initialize(module: nn.Module, init: Init) -> None:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console, Group, JustifyMethod
 from rich.live import Live
@@ -24,8 +25,8 @@ ORDER = {state: place for place, state in enumerate(("failed", *sorted(RUNNING),
 """States whose cells come first where there is no room for all."""
 
 
-class SweepTable:
-    """Shows how cells stand, on stderr: a table on a terminal, a line a minute elsewhere.
+class LiveTable:
+    """Something that is shown on stderr while runs are trained, and kept up to date where that is a terminal.
 
     Args:
         console: Where to show it; None for stderr.
@@ -34,10 +35,9 @@ class SweepTable:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
-        self._due, self._last = 0.0, ""
-        self._said: dict[str, str] = {}
+        self._due = 0.0
 
-    def __enter__(self) -> SweepTable:
+    def __enter__(self) -> Self:
         if self._live is not None:
             self._live.start()
         return self
@@ -47,6 +47,15 @@ class SweepTable:
     ) -> None:
         if self._live is not None:
             self._live.stop()
+
+
+class SweepTable(LiveTable):
+    """Shows how cells stand: a table on a terminal, a line a minute elsewhere; see `LiveTable`."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__(console)
+        self._last = ""
+        self._said: dict[str, str] = {}
 
     def show(self, cells: Sequence[CellState]) -> None:
         """Show how the cells stand; what has failed is told once."""

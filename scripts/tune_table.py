@@ -5,42 +5,25 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from types import TracebackType
 
 from rich.console import Console, Group
-from rich.live import Live
 from rich.text import Text
 
 from pixelq.agents.distributed.tune_folder import COMPLETE, PRUNED, RUNNING, STATES, TrialState, TuneStatus
 from pixelq.agents.errors import printable
-from pixelq.scripts.sweep_table import LINE_SECONDS, line_of, table_of
+from pixelq.scripts.sweep_table import LINE_SECONDS, LiveTable, line_of, table_of
 
 
-class TuneTable:
-    """Shows how a search stands, on stderr: a line for each trial that ends, and how its runs stand.
+class TuneTable(LiveTable):
+    """Shows how a search stands: a line for each trial that ends, and how its runs stand; see `LiveTable`.
 
     These are a table on a terminal, and a line a minute elsewhere.
-
-    Args:
-        console: Where to show it; None for stderr.
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
-        self._live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
-        self._due, self._told = 0.0, set[int]()
+        super().__init__(console)
+        self._told = set[int]()
         self._has_begun = False
-
-    def __enter__(self) -> TuneTable:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def show(self, status: TuneStatus) -> None:
         """Show how the search stands; a trial that has ended is told once, and none that had before."""

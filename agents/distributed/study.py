@@ -136,6 +136,7 @@ class Study:
         longest: int,
     ) -> None:
         self.path, self.space, self.options, self._usual = path, tuple(space), options, usual
+        self.longest = longest
         self._optuna = optuna = check_optuna()
         self._trials: list[Any] | None = None
         pruner = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from pixelq.agents.distributed.states import CellState
 from pixelq.agents.errors import UserError
 from pixelq.agents.storage.files import user_path
 from pixelq.agents.storage.json_values import is_number
-from pixelq.agents.training.signals import stop_signals
+from pixelq.agents.training.signals import act_on, stop_signals
 
 LauncherName = Literal["local", "ray", "slurm"]
 POLL = 0.2
@@ -113,8 +112,7 @@ def sweep(
         running.add(jobs)
         with stop_signals(received):
             _run(running, received, watch)
-        if received:
-            raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
+        act_on(received)
         return SweepResult(tuple(running.states.values()), write_scores(folder.out, cells))
     finally:
         try:

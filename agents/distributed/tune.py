@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shlex
-import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -25,7 +24,7 @@ from pixelq.agents.distributed.trials import SearchPlan, plan_of, reports, score
 from pixelq.agents.distributed.tune_folder import COMPLETE, FAILED, PRUNED, RUNNING, TrialState, TuneFolder, TuneStatus
 from pixelq.agents.errors import InvalidRun, UserError, printable
 from pixelq.agents.storage.files import user_path
-from pixelq.agents.training.signals import stop_signals
+from pixelq.agents.training.signals import act_on, stop_signals
 from pixelq.envs import InvalidEnv
 
 JOBS_ELSEWHERE = 8
@@ -85,8 +84,7 @@ def tune(
         except BaseException:
             folder.discard()
             raise
-        blocks = math.ceil(len(plan.cells) / together)
-        longest = blocks * plan.spec.steps
+        longest = math.ceil(len(plan.cells) / together) * plan.spec.steps
         study = Study(
             folder.out / STUDY, plan.space, search, usual=plan.usual(), first=plan.evaluate_every, longest=longest
         )
@@ -97,8 +95,7 @@ def tune(
         running = _Search(plan, folder, study, launcher, math.ceil(slots / len(plan.cells)), watch)
         with stop_signals(received):
             running.run(received)
-        if received:
-            raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
+        act_on(received)
         return running.status()
 
 
@@ -132,7 +129,6 @@ class _Search:
         self.at_once = at_once
         assert folder.record is not None
         self.together: int = folder.record["together"]
-        self.longest = math.ceil(len(plan.cells) / self.together) * plan.spec.steps
         self.cells = RunningCells(folder.out, plan.spec.retries, launcher)
         self.ongoing: list[_Ongoing] = []
         self._known: tuple[int, tuple[Mapping[str, float], str | None]] = (0, ({}, None))  # by complete trials
@@ -193,7 +189,9 @@ class _Search:
         else:
             self.cells.add(jobs)
             self.ongoing.append(_Ongoing(trial, cells))
-            if 0 <= trial.reported < self.longest and trial.should_prune():  # which it was about to ask when it ended
+            if (
+                0 <= trial.reported < self.study.longest and trial.should_prune()
+            ):  # which it was about to ask when it ended
                 self._prune(self.ongoing[-1])
         self.folder.write(self.status())
 
@@ -208,7 +206,7 @@ class _Search:
         for step, value in reports(tables, is_over, self.together, self.plan.spec.steps):
             if step > trial.reported:
                 trial.report(step, value)
-                if step < self.longest and trial.should_prune():
+                if step < self.study.longest and trial.should_prune():
                     return self._prune(each)
         if all(is_over):
             try:

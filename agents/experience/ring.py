@@ -7,7 +7,7 @@ the outcome of that step. Stacks are rebuilt from the frames. Rows lie time-majo
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,11 +131,13 @@ class Ring:
             raise ValueError("a ring must be given the action masks of all its rows, or of none")
         if self._has_crossed is not None:  # wait until the last step's transfers have read the buffers
             self._has_crossed.synchronize()
-        rows = self.newest()
-        self._put("frames", rows, obs[:, -1] if self.frame_stack > 1 else obs, "same_kind")
-        self._put("age", rows, age)
-        if mask is not None:
-            self._put("mask", rows, mask)
+        rows, out = self.newest(), self._out  # a field has a buffer, or is written where it stays
+        newest = obs[:, -1] if self.frame_stack > 1 else obs
+        np.copyto(out.get("frames", self.frames[rows]).numpy(), newest, casting="same_kind")
+        out.get("age", self.age[rows]).numpy()[:] = age
+        if self.mask is not None:
+            out.get("mask", self.mask[rows]).numpy()[:] = mask
+        self._send(rows, "frames", "age", "mask")
 
     def end(
         self,
@@ -146,11 +148,12 @@ class Ring:
         is_start: NDArray[np.bool_],
     ) -> None:
         """Write the outcome of the step, all [N], and go on to the next time step."""
-        rows = self.newest()
-        self._put("action", rows, action)
-        self._put("reward", rows, reward)
-        self._put("terminated", rows, terminated)
-        self._put("truncated", rows, truncated)
+        rows, out = self.newest(), self._out
+        out.get("action", self.action[rows]).numpy()[:] = action  # cast to the ring's type
+        out.get("reward", self.reward[rows]).numpy()[:] = reward
+        out.get("terminated", self.terminated[rows]).numpy()[:] = terminated
+        out.get("truncated", self.truncated[rows]).numpy()[:] = truncated
+        self._send(rows, "action", "reward", "terminated", "truncated")
         if self._has_crossed is not None:
             self._has_crossed.record(torch.cuda.current_stream(self.device))
         self.is_start[self.time % self.length] = is_start
@@ -163,16 +166,11 @@ class Ring:
             shape, pinned = (self.num_envs, *field.shape[1:]), self.device.type == "cuda"
             self._out[name] = torch.empty(shape, dtype=field.dtype, pin_memory=pinned)
 
-    def _put(
-        self, name: str, rows: slice, values: NDArray[Any], casting: Literal["same_kind", "unsafe"] = "unsafe"
-    ) -> None:
-        """Write the values [N, ...] of a step into a field, cast to its type; on a CPU, where they stay."""
-        field, out = getattr(self, name), self._out.get(name)
-        if out is None:
-            np.copyto(field.numpy()[rows], values, casting=casting)
-        else:
-            np.copyto(out.numpy(), values, casting=casting)
-            field[rows].copy_(out, non_blocking=True)
+    def _send(self, rows: slice, *names: str) -> None:
+        """Send what was written in buffers to the rows of their fields; without buffers, nothing."""
+        for name in names:
+            if name in self._out:
+                getattr(self, name)[rows].copy_(self._out[name], non_blocking=True)
 
     def truncate_last(self, envs: NDArray[np.bool_]) -> None:
         """Mark the newest complete rows of some environments, bool [N], as truncated; nothing if there are none."""

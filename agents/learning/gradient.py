@@ -12,8 +12,6 @@ from torch import Tensor
 from pixelq.agents.config.agent_config import READ_AT_EACH_STEP, AgentConfig
 from pixelq.agents.config.at_step import learning_rate_at
 from pixelq.agents.errors import InvalidConfig
-from pixelq.agents.experience.batches import Batch, Sequences
-from pixelq.agents.experience.rollout import Minibatch
 from pixelq.agents.learning.optimizers import (
     drop_subnormals,
     limit_norm,
@@ -96,8 +94,14 @@ class GradientLearner:
         """Return the head's representation of the values, with noise that the batch shares."""
         return network.head(features, network.draw_noise(1, self.generator))
 
-    def _descend(self, loss: Tensor, q_mean: Tensor, batch: Batch | Sequences | Minibatch) -> tuple[Tensor, Tensor]:
-        """Take one step along the gradient of a loss []; return the loss and the mean q-value, of all learners."""
+    def _descend(self, loss: Tensor, q_mean: Tensor, steps: Tensor | int) -> tuple[Tensor, Tensor]:
+        """Take one step along the gradient of a loss []; return the loss and the mean q-value, of all learners.
+
+        Args:
+            loss: The loss, a mean over steps.
+            q_mean: The mean q-value over the same steps, [].
+            steps: Their number, by which each of several learners counts; not read by a single one.
+        """
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
@@ -105,7 +109,7 @@ class GradientLearner:
         loss.backward()  # type: ignore[no-untyped-call]
         loss = loss.detach()
         if self.reduce is not None:
-            loss, q_mean = self._average(loss, q_mean, batch.steps, self.reduce)
+            loss, q_mean = self._average(loss, q_mean, steps, self.reduce)
         if self.config.max_grad_norm is not None:
             limit_norm(self.optimizers["optimizer"], self.config.max_grad_norm)
         for optimizer in self.optimizers.values():

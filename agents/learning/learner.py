@@ -63,7 +63,8 @@ class Learner(GradientLearner):
             weight = batch.weights() if config.clip_weighted else None
             target = Target(batch.action, reward, batch.discount, next_value, next_policy, weight)
             losses, priority, q_taken = network.head.loss(value, target, self.generator)
-        loss, q_mean = self._descend(batch.mean(losses, batch.weight), batch.mean(q_taken), batch)
+        steps = 1 if self.reduce is None else batch.steps
+        loss, q_mean = self._descend(batch.mean(losses, batch.weight), batch.mean(q_taken), steps)
         return Update(loss, q_mean, batch.row_priorities(priority, config.priority_eta))
 
     def _inputs(self, batch: Batch | Sequences, features: Batch | SequenceFeatures, next_q: Tensor) -> TargetInputs:

@@ -26,5 +26,6 @@ class RolloutLearner(GradientLearner):
         with self.autocast:
             value: Any = self._value(network, batch.features(network))
             losses, priority, q_taken = head.loss_to(value, batch.action, batch.target)
-        loss, q_mean = self._descend(batch.mean(losses), batch.mean(q_taken), batch)
+        steps = 1 if self.reduce is None else batch.steps
+        loss, q_mean = self._descend(batch.mean(losses), batch.mean(q_taken), steps)
         return Update(loss, q_mean, priority)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -44,7 +43,7 @@ from pixelq.agents.training.ranks import LEARNERS, Ranks, check_learners
 from pixelq.agents.training.recorder import Recorder, RunWriter
 from pixelq.agents.training.resume import restore_run, run_state
 from pixelq.agents.training.rollout_updater import RolloutUpdater
-from pixelq.agents.training.signals import stop_signals
+from pixelq.agents.training.signals import act_on, stop_signals
 from pixelq.agents.training.threads import suitable_threads
 from pixelq.agents.training.updater import Updater
 from pixelq.envs.interface import frame_stack_of, frames_per_step, notes_of
@@ -125,7 +124,7 @@ def _train(
             leave(agent)
     if received:
         recorder.line.say(f"stopped at step {agent.step:,}; resume the run to go on")
-        raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
+        act_on(received)
 
 
 def run(parts: Parts, received: list[int]) -> None:

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 """Ctrl-C, the end of a container or a job, the end of a terminal, and the warning that SLURM sends before its limit."""
+
+
+def act_on(received: Sequence[int]) -> None:
+    """Do what the first of the signals does that was received, now that the loop has stopped in good order; if any was.
+
+    Raises:
+        KeyboardInterrupt: On SIGINT.
+        SystemExit: On any other, with 128 + its number.
+    """
+    if received:
+        raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
 
 
 @contextmanager

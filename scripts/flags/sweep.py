@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from pixelq.agents.errors import UserError
 from pixelq.agents.storage.files import user_path
-from pixelq.scripts.command_line import check_least, parse, take_values
+from pixelq.scripts.command_line import Args, check_least, parse, take_values
 
 SlurmParameters = Annotated[
     dict[str, Any],
@@ -76,17 +76,34 @@ def read(arguments: Sequence[str]) -> SweepArgs:
     Raises:
         UserError: If they do not fit.
     """
+    return read_launch(SweepArgs, "sweep", "sweep", arguments)
+
+
+def read_launch(kind: type[Args], verb: str, noun: str, arguments: Sequence[str]) -> Args:
+    """Return the flags of a verb that launches what a SPEC.toml says, or shows how that stands.
+
+    Args:
+        kind: The dataclass of the flags, with those of `SweepArgs` that are read here.
+        verb: Name of the command after `pixelq`.
+        noun: What it launches.
+        arguments: The command line without the command.
+
+    Raises:
+        UserError: If they do not fit.
+    """
     arguments, slurm = take_values(arguments, "--slurm", "partition gpu")
-    args = replace(parse(SweepArgs, "sweep", arguments), slurm=slurm)
+    args: Any = replace(parse(kind, verb, arguments), slurm=slurm)  # type: ignore[type-var]
     if args.status is not None:
-        if replace(args, status=None, json=False) != SweepArgs():
+        if replace(args, status=None, json=False) != kind():
             raise UserError("--status starts nothing; give no other flag with it than --json")
-        return replace(args, status=user_path(args.status))
+        return cast(Args, replace(args, status=user_path(args.status)))
     if len(args.spec) != 1:
-        raise UserError(f"one SPEC.toml must be given, got {len(args.spec)}; or --status DIR to see how a sweep stands")
+        raise UserError(
+            f"one SPEC.toml must be given, got {len(args.spec)}; or --status DIR to see how a {noun} stands"
+        )
     if args.out is None:
-        raise UserError("--out is missing; give the folder of the sweep")
+        raise UserError(f"--out is missing; give the folder of the {noun}")
     if args.json:
         raise UserError("--json is for --status; give that too, or leave it out")
     check_least(("--jobs", args.jobs, 1), ("--cpus", args.cpus, 1))
-    return replace(args, out=user_path(args.out))
+    return cast(Args, replace(args, out=user_path(args.out)))

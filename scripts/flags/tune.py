@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from pixelq.agents.errors import UserError
-from pixelq.agents.storage.files import user_path
-from pixelq.scripts.command_line import check_least, parse, take_values
-from pixelq.scripts.flags.sweep import SlurmParameters
+from pixelq.scripts.command_line import check_least
+from pixelq.scripts.flags.sweep import SlurmParameters, read_launch
 
 
 @dataclass(frozen=True)
@@ -72,21 +70,7 @@ def read(arguments: Sequence[str]) -> TuneArgs:
     Raises:
         UserError: If they do not fit.
     """
-    arguments, slurm = take_values(arguments, "--slurm", "partition gpu")
-    args = replace(parse(TuneArgs, "tune", arguments), slurm=slurm)
-    if args.status is not None:
-        if replace(args, status=None, json=False) != TuneArgs():
-            raise UserError("--status starts nothing; give no other flag with it than --json")
-        return replace(args, status=user_path(args.status))
-    if len(args.spec) != 1:
-        raise UserError(
-            f"one SPEC.toml must be given, got {len(args.spec)}; or --status DIR to see how a search stands"
-        )
-    if args.out is None:
-        raise UserError("--out is missing; give the folder of the search")
-    if args.json:
-        raise UserError("--json is for --status; give that too, or leave it out")
-    check_least(
-        ("--trials", args.trials, 1), ("--seed", args.seed, 0), ("--jobs", args.jobs, 1), ("--cpus", args.cpus, 1)
-    )
-    return replace(args, out=user_path(args.out))
+    args = read_launch(TuneArgs, "tune", "search", arguments)
+    if args.status is None:
+        check_least(("--trials", args.trials, 1), ("--seed", args.seed, 0))
+    return args
