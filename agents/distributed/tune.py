@@ -189,9 +189,8 @@ class _Search:
         else:
             self.cells.add(jobs)
             self.ongoing.append(_Ongoing(trial, cells))
-            if (
-                0 <= trial.reported < self.study.longest and trial.should_prune()
-            ):  # which it was about to ask when it ended
+            # A search that was killed may have been about to ask.
+            if 0 <= trial.reported < self.study.longest and trial.should_prune():
                 self._prune(self.ongoing[-1])
         self.folder.write(self.status())
 
