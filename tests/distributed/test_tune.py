@@ -26,6 +26,7 @@ from pixelq.agents.distributed.search_space import Numbers, search_space
 from pixelq.agents.distributed.study import NAME, STUDY, Study
 from pixelq.agents.distributed.sweep import LaunchOptions
 from pixelq.agents.distributed.trials import plan_of, reports
+from pixelq.agents.errors import UserError
 from pixelq.scripts.flags.train import read
 from tests.distributed.test_sweep import PROGRAM, toml, wait_for
 from tests.support.cases import IS_FULL, examples, representative
@@ -451,8 +452,9 @@ def test_from_python(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     assert tune_status(tmp_path / "tuning") == status
     more = tune(values, tmp_path / "tuning", LaunchOptions(jobs=2), TuneOptions(4, "random", "none", 7))
     assert (more.total, more.trials[:3]) == (4, status.trials)
-    again = tune(values, tmp_path / "tuning", LaunchOptions(jobs=2), TuneOptions(2, "random", "none", 7))
-    assert again.trials == more.trials  # there are enough
+    with pytest.raises(UserError, match="`trials` must be at least 4, as so many have begun"):
+        tune(values, tmp_path / "tuning", LaunchOptions(jobs=2), TuneOptions(2, "random", "none", 7))
+    assert tune_status(tmp_path / "tuning").trials == more.trials
 
 
 def test_status_is_only_read(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
