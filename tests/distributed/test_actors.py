@@ -75,6 +75,7 @@ def test_one_synchronous_actor_is_training_without_actors(name: str, env: Any) -
         assert torch.equal(weight, other)
 
 
+@pytest.mark.slow
 def test_one_actor_plays_atari_as_the_loop_does() -> None:
     config = dataclasses.replace(TINY, frame_stack=4)
     rings = []

@@ -90,6 +90,7 @@ def test_an_onnx_file_is_played_without_torch(name: str, tmp_path: Path) -> None
     assert re.fullmatch(r"return (\d+) in \1 steps; PyTorch was not loaded\n", done.stdout), done.stderr
 
 
+@pytest.mark.slow
 def test_the_file_of_the_demo_is_played_by_its_own_rules(tmp_path: Path) -> None:
     export_onnx(load("demo", "cpu"), tmp_path / "policy.onnx")
     done = subprocess.run([sys.executable, PLAY_ONNX], cwd=tmp_path, capture_output=True, text=True, check=False)

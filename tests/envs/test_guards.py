@@ -7,24 +7,32 @@ import sys
 import pytest
 
 PRELUDE = """
-import dataclasses, os, sys, threading
+import dataclasses, functools, os, sys, threading
 import numpy as np
 from pixelq.envs import PROTOCOLS, InvalidEnv, make_vec
 
 STICKY = PROTOCOLS["sticky"]
 GOOD = np.zeros(2, np.int64)
 
-def fresh(num_envs=2):
+def new(num_envs=2):
     envs = make_vec("ALE/Pong-v5", num_envs)
     envs.reset()
     return envs
 
+@functools.cache
+def fresh():
+    return new()
+
+@functools.cache
 def sent():
-    envs = fresh()
+    envs = new()
     envs.send(GOOD)
     return envs
 
-def closed(envs):
+@functools.cache
+def closed():
+    envs = new()
+    envs.send(GOOD)
     envs.close()
     return envs
 
@@ -79,15 +87,16 @@ WRONG_ACTIONS = {
     "0": "actions must be integers of shape (2,), got int64 of shape ()",
     "None": "actions must be integers of shape (2,), got object of shape ()",
 }
+# A refused call leaves an environment as it was (tested below), so that others can follow it.
 WRONG_ORDER = {
     "fresh().recv()": "recv was called without send; call send first",
     "sent().send(GOOD)": "send was called twice; call recv in between",
     "sent().step(GOOD)": "send was called twice; call recv in between",
     "sent().reset()": "reset was called between send and recv; call recv first",
     "make_vec('ALE/Pong-v5', 2).step(GOOD)": "the environment was not reset; call reset first",
-    "closed(fresh()).step(GOOD)": "the environment is closed; make a new one",
-    "closed(fresh()).reset()": "the environment is closed; make a new one",
-    "closed(sent()).recv()": "the environment is closed; make a new one",
+    "closed().step(GOOD)": "the environment is closed; make a new one",
+    "closed().reset()": "the environment is closed; make a new one",
+    "closed().recv()": "the environment is closed; make a new one",
 }
 WRONG_OPTIONS = {"fresh().reset(options={'reset_mask': 1})": "reset takes no options, got ['reset_mask']"}
 GROUPS = {
@@ -116,7 +125,7 @@ def test_misuse_is_refused_in_one_sentence(error, misuse):
 
 def test_an_environment_still_plays_after_a_refusal():
     code = """
-envs, other = fresh(), fresh()
+envs, other = new(), new()
 for bad in (GOOD - 1, GOOD + 6, GOOD / 2, GOOD[:1]):
     attempt(lambda: envs.step(bad))
 attempt(envs.recv)
@@ -128,7 +137,7 @@ print(all((envs.step(GOOD)[0] == other.step(GOOD)[0]).all() for _ in range(20)))
 
 def test_a_forked_child_is_refused_and_can_exit():
     code = """
-envs = fresh()
+envs = new()
 child = os.fork()
 if child == 0:
     for use in (lambda: envs.step(GOOD), envs.reset, envs.recv):
@@ -143,7 +152,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), envs.step(GOOD)[0].sha
 
 def test_two_threads_at_once_are_refused():
     code = """
-envs = fresh()
+envs = new()
 entered, leave = threading.Event(), threading.Event()
 native = envs._native
 class Slow:
@@ -169,7 +178,7 @@ print(envs.recv()[0].shape)  # one thread after another is fine
 
 def test_four_threads_stepping_freely_neither_hang_nor_crash():
     code = """
-envs = fresh()
+envs = new()
 played, refused = [], []
 def play():
     for _ in range(300):

@@ -148,6 +148,7 @@ def test_stories_tell_of_what_can_happen():
     assert told["breakout, nature"].after_reset[1]["actions"][-1] == 4
 
 
+@pytest.mark.slow
 def test_an_anchor_is_a_reset_with_its_seed_and_comes_with_the_first_episode_after_enough_steps():
     told = story("breakout, nature")
     done = told.done()

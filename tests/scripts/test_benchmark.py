@@ -272,6 +272,7 @@ def test_networks_and_replays_are_of_one_size() -> None:
     assert [ours.agent.epsilon, sb3.model.exploration_rate] == pytest.approx([0.01, 0.01])
 
 
+@pytest.mark.slow
 def test_cleanrl_counts_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     cleanrl = ENTRIES["cleanrl"].make(Work(num_envs=2, replay_capacity=300, target_update_every=316), "cpu")
     shapes = [tuple(p.shape) for p in cleanrl.network.parameters()]
@@ -444,6 +445,7 @@ def test_update_costs_of_presets(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert "GFLOP" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_update_of_an_lstm_counts_its_arithmetic(tmp_path: Path) -> None:
     """By hand: 32 sequences of 10 + 1 steps, of which all are learned from; the LSTM takes 3,136 features to 512."""
     file = tmp_path / "updates.json"
@@ -501,6 +503,7 @@ def test_an_unknown_preset_for_updates_is_refused(capsys: pytest.CaptureFixture[
     assert "did you mean 'nature'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sampling_costs_of_a_full_replay(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "sampling.json"
     flags = ["--sampling", "10000", "--num-envs", "4", "--turns", "2", "--seconds", "1", "--device", "cpu"]

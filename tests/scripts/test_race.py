@@ -272,6 +272,7 @@ def test_ours_trains_a_preset_on_whole_games(monkeypatch: pytest.MonkeyPatch) ->
     assert max(ended) < -15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["nature", pytest.param("sticky", marks=pytest.mark.slow)])
 def test_sb3_has_the_settings_of_its_zoo(protocol: str) -> None:
     sb3 = racer("sb3", protocol)
@@ -291,6 +292,7 @@ def test_sb3_has_the_settings_of_its_zoo(protocol: str) -> None:
     assert -21 <= clock.returns[0] <= -17
 
 
+@pytest.mark.slow
 def test_cleanrl_has_the_defaults_of_its_script(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [race_cleanrl.epsilon_at(step) for step in (0, 500_000, 1_000_000, 2_000_000)] == pytest.approx(
         [1.0, 0.505, 0.01, 0.01]

@@ -34,8 +34,8 @@ def covering_pairs(*factors: Iterable[Any]) -> list[Any]:
 
 
 def examples(count: int) -> int:
-    """Return the number of examples that Hypothesis draws: all in the full form, else a fifth."""
-    return count if IS_FULL else max(5, count // 5)
+    """Return the number of examples that Hypothesis draws: all in the full form, else a tenth."""
+    return count if IS_FULL else max(5, count // 10)
 
 
 def _pairs(combination: tuple[Any, ...]) -> set[Any]:

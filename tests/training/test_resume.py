@@ -142,12 +142,12 @@ PARTS_OF_PQN: dict[str, dict[str, Any]] = {
 def test_every_part_of_pqn_goes_on_exactly(tmp_path: Path, parts: str) -> None:
     """Killed within rollouts, the first time before the first checkpoint."""
     trained = Trained(config=dataclasses.replace(TINY_PQN, **PARTS_OF_PQN[parts]))
-    whole = trained.train(tmp_path / "whole", 500)
+    whole = trained.train(tmp_path / "whole", 300)
     assert whole is not None
-    assert whole.updates > 100
-    for kill_at in (20, 130, 55):
-        assert trained.train(tmp_path / "killed", 500, kill_at=kill_at) is None
-    assert trained.train(tmp_path / "killed", 500) is not None
+    assert whole.updates > 60
+    for kill_at in (20, 80, 40):
+        assert trained.train(tmp_path / "killed", 300, kill_at=kill_at) is None
+    assert trained.train(tmp_path / "killed", 300) is not None
     assert_same(tmp_path / "whole", tmp_path / "killed")
     resumed = json.loads((tmp_path / "killed" / "config.json").read_text())["resumed"]
     assert [entry["exact"] for entry in resumed] == [True, True]
@@ -157,10 +157,10 @@ def test_every_part_of_pqn_goes_on_exactly(tmp_path: Path, parts: str) -> None:
 def test_every_part_goes_on_exactly(tmp_path: Path, parts: str) -> None:
     """Killed at three moments, one of them before the first checkpoint."""
     trained = Trained(config=dataclasses.replace(TINY, **PARTS[parts]))
-    assert trained.train(tmp_path / "whole", 500) is not None
-    for kill_at in (20, 130, 55):
-        assert trained.train(tmp_path / "killed", 500, kill_at=kill_at) is None
-    assert trained.train(tmp_path / "killed", 500) is not None
+    assert trained.train(tmp_path / "whole", 300) is not None
+    for kill_at in (20, 80, 40):
+        assert trained.train(tmp_path / "killed", 300, kill_at=kill_at) is None
+    assert trained.train(tmp_path / "killed", 300) is not None
     assert_same(tmp_path / "whole", tmp_path / "killed")
     resumed = json.loads((tmp_path / "killed" / "config.json").read_text())["resumed"]
     assert [entry["exact"] for entry in resumed] == [True, True]
