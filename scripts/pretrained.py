@@ -42,5 +42,5 @@ def describe_pretrained(found: Sequence[PretrainedPolicy]) -> str:
         return "no policy comes with this pixelq"
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    name = (*found[0].aliases, found[0].name)[0]
+    name = next((alias for each in found for alias in each.aliases), found[0].name)
     return "\n".join([*table, "", f'pixelq evaluate {name} --video out   or, in Python, pixelq.agents.load("{name}")'])
