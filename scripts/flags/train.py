@@ -52,11 +52,11 @@ class TrainArgs:
     """Name of the agent in reports; None for the preset and the settings that differ from it."""
     steps: int = 1_000_000
     """Agent steps of the whole run, summed over environments; an Atari step is four frames."""
-    num_envs: int = 16
+    num_envs: int = PRESET_NUM_ENVS["quick"]
     """Number of environments played at once, by default the preset's own."""
     seed: int = 0
     """Seed of the weights, the games and every random choice."""
-    protocol: ProtocolName = "sticky"
+    protocol: ProtocolName = cast(ProtocolName, PRESET_PROTOCOLS["quick"])
     """Rules of Atari games: Machado et al. 2018, Mnih et al. 2015, the 100k benchmark (van Hasselt et al. 2019), or
     PQN's (Gallici et al. 2025); by default the preset's own."""
     device: str = "auto"

@@ -65,6 +65,10 @@ def test_the_text_of_the_field_stands_above_its_first_group() -> None:
     assert "".join(lines).count("The settings of the agent.") == 1
 
 
+def test_train_without_flags_is_what_its_fields_say() -> None:
+    assert read_train([]) == TrainArgs()
+
+
 def test_flags_set_their_fields_and_leave_the_others() -> None:
     words = ["--agent.gamma", "0.5", "--agent.batch_size=7", "--agent.no-prioritized", "--agent.reward-clip", "None"]
     start = preset("rainbow")
