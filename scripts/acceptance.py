@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from pixelq.agents import preset
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.errors import RunFailed, UserError, one_line
 from pixelq.agents.results.plots import plot_run
@@ -35,6 +36,8 @@ SHARES = {"tests": 0.15, "speed": 0.16, "speed_pqn": 0.12, "updates": 0.15, "sam
 """Share of the time for each part; it may take twice as much if others have left that, and training has the rest."""
 MEASURED = 1 / 3
 """Share of a benchmark's time in which it measures; the rest is for its preparation."""
+GPU_MARK = "pytest.mark.gpu"
+"""Text by which a file with tests that need a GPU is known."""
 LAST_CHECKPOINT = 20.0
 """Seconds in which a training that was stopped may write its last checkpoint."""
 
@@ -274,11 +277,20 @@ def command_of(verb: str, flags: Sequence[str]) -> list[str]:
 
 def _run_tests(args: AcceptanceArgs, seconds: float) -> Ended:
     """Run the tests that need a GPU, or say why not."""
-    if importlib.util.find_spec("pytest") is None or not args.tests.is_dir():
-        return Ended(None, 0.0, False, f"pytest is not installed, or there is no folder {args.tests}")
+    if importlib.util.find_spec("pytest") is None:
+        return Ended(None, 0.0, False, "pytest is not installed")
+    files = files_with_gpu_tests(args.tests)  # alone, so that no other file costs time or can fail to be imported
+    if not files:
+        return Ended(None, 0.0, False, f"there is no test that needs a GPU in the folder {args.tests}")
     flags = ["-q", "-m", "gpu", "-p", "no:cacheprovider", "-o", f"timeout={max(1, int(seconds / 2))}"]
-    command = [sys.executable, "-m", "pytest", *flags, str(args.tests), f"--junitxml={args.out / 'tests.xml'}"]
+    command = [sys.executable, "-m", "pytest", *flags, *map(str, files), f"--junitxml={args.out / 'tests.xml'}"]
     return supervise(command, args.out / "tests.txt", seconds, stop=signal.SIGINT)  # with which pytest sums up
+
+
+def files_with_gpu_tests(folder: Path) -> list[Path]:
+    """Return the files of tests in a folder that mark some as tests that need a GPU."""
+    found = (file for file in folder.rglob("test_*.py") if GPU_MARK in file.read_text(errors="replace"))
+    return sorted(found, key=lambda file: (len(file.parts), file))  # those of the folder itself first
 
 
 def _tests(file: Path) -> Figures:
@@ -288,17 +300,19 @@ def _tests(file: Path) -> Figures:
     return figures
 
 
-def train(args: AcceptanceArgs, preset: str, device: str, seconds: float) -> Ended:
+def train(args: AcceptanceArgs, name: str, device: str, seconds: float) -> Ended:
     """Train on Pong until the target is reached or the time is up, which is no failure.
 
     Args:
         args: The command line.
-        preset: Name of the preset.
+        name: Name of the preset.
         device: `cpu` or `cuda`.
         seconds: The time.
     """
-    run = args.out / f"pong_{preset}"
-    flags = ["--preset", preset, "--num-envs", str(args.num_envs), "--steps", str(10**9), "--out", str(run)]
+    run = args.out / f"pong_{name}"
+    flags = ["--preset", name, "--steps", str(10**9), "--out", str(run)]
+    if preset(name).algorithm == "dqn":  # PQN learns from all environments together: their number is a setting
+        flags += ["--num-envs", str(args.num_envs)]
     flags += ["--evaluate-every", str(args.evaluate_every), "--checkpoint-every", str(args.evaluate_every)]
     ended = supervise(
         command_of("train", [*flags, "--device", device]),
