@@ -118,8 +118,12 @@ def main(args: AcceptanceArgs) -> None:
         summary.values["left_out"] = left_out
     summary.write()
     console = Console(markup=False)
+    parts = list(_parts(args, device.type, left_out))
+    print(f"{len(parts)} parts in {args.minutes:g} minutes; {args.out} keeps the figures and a log of each", flush=True)
+    for why in left_out.values():
+        print(f"left out: {why}", flush=True)
     try:
-        _run_all(list(_parts(args, device.type, left_out)), end, args, summary)
+        _run_all(parts, end, args, summary)
     except BaseException as error:
         summary.values["stopped"] = "by a signal" if isinstance(error, KeyboardInterrupt | SystemExit) else repr(error)
         raise
@@ -127,6 +131,7 @@ def main(args: AcceptanceArgs) -> None:
         kill_all()
         summary.write()
         summary.show(console)
+        print(_verdict(summary, args.target), flush=True)
     if summary.error is not None:
         raise summary.error
     if summary.values["failed"]:
@@ -146,14 +151,24 @@ def _run_all(parts: Sequence[Part], end: float, args: AcceptanceArgs, summary: S
         else:
             last = end - LAST_CHECKPOINT
             until = now + (last - now) / (len(trainings) - trainings.index(part))
+        seconds = max(0.0, until - now)
+        print(f"{part.name}, at most {seconds:.0f} s …", flush=True)
         try:
-            noted = attempt(part, max(0.0, until - now), args.out)
+            noted = attempt(part, seconds, args.out)
         except BaseException:
             summary.note(part.name, _of_stopped(part, time.monotonic() - now))
             raise
         summary.note(part.name, noted)
     if not any("reached at step" in summary.values[part.name]["figures"] for part in trainings):
         summary.values["failed"].append("target")
+
+
+def _verdict(summary: Summary, target: float) -> str:
+    """Return in a sentence what has failed, and where to look."""
+    names = {"target": f"target (no training has reached a mean return of {target:g})"}
+    failed = [names.get(part, part) for part in summary.values["failed"]]
+    stopped = f"stopped {summary.values['stopped']}; " if "stopped" in summary.values else ""
+    return f"{stopped}{'failed: ' + ', '.join(failed) if failed else 'nothing failed'}; see {summary.folder}"
 
 
 def attempt(part: Part, seconds: float, folder: Path) -> dict[str, Any]:

@@ -132,6 +132,8 @@ def test_every_part_is_run_and_noted(
     assert summary["hardware"]["cores"] >= 1
     out = capfd.readouterr().out
     assert "reached at step 120" in out
+    assert "left out: sb3 needs cv2" in out
+    assert f"nothing failed; see {stage.out}" in out
     assert summary["hardware"]["torch"] in "".join(out.split())
     assert stage.flags["speed_pqn"][:2] == ["--algorithm", "pqn"]
     assert stage.flags["pong_pqn"][:2] == ["--preset", "pqn"]
