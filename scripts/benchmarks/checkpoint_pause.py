@@ -129,7 +129,8 @@ def main(names: Sequence[str]) -> None:
         found, size = pauses(name)
         found["all"] = sum(wall for wall, _ in found.values()), sum(processor for _, processor in found.values())
         cells = [f"{1e3 * wall:.0f} ({1e3 * processor:.0f})" for wall, processor in found.values()]
-        table.add_row(name, f"{size / 1e6:.1f}", *cells, f"{SHARE * EVERY / found['all'][0]:,.0f}")
+        speeds = [SHARE * EVERY / seconds for seconds in found["all"]]
+        table.add_row(name, f"{size / 1e6:.1f}", *cells, f"{speeds[0]:,.0f} ({speeds[1]:,.0f})")
     Console(width=max(120, Console().width)).print(table)
 
 
