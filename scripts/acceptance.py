@@ -25,6 +25,7 @@ from pixelq.scripts.benchmarks import acceptance_figures as figures_of
 from pixelq.scripts.benchmarks.acceptance_figures import Figures
 from pixelq.scripts.benchmarks.peers import NOBODY, OURS_BFLOAT16, PEERS
 from pixelq.scripts.benchmarks.pqn_work import PQN_ENVS
+from pixelq.scripts.benchmarks.race import commit
 from pixelq.scripts.benchmarks.speed import check_entries
 from pixelq.scripts.benchmarks.supervised import PATIENCE, Ended, kill_all, supervise
 from pixelq.scripts.benchmarks.update_cost import presets_of
@@ -113,13 +114,22 @@ def main(args: AcceptanceArgs) -> None:
     left_out = _check(args, device)
     make_folder(args.out, "--out")
     end = time.monotonic() + 60 * args.minutes
-    summary = Summary(args.out, {"hardware": _hardware(device), "device": device.type, "minutes": args.minutes})
+    conditions: dict[str, Any] = {
+        "hardware": _hardware(device),
+        "device": device.type,
+        "minutes": args.minutes,
+        "commit": commit(),
+    }
+    summary = Summary(args.out, conditions)
     if left_out:
         summary.values["left_out"] = left_out
     summary.write()
     console = Console(markup=False)
     parts = list(_parts(args, device.type, left_out))
-    print(f"{len(parts)} parts in {args.minutes:g} minutes; {args.out} keeps the figures and a log of each", flush=True)
+    where = conditions["hardware"].get("device", device.type)
+    print(f"{len(parts)} parts in {args.minutes:g} minutes on {where}; {args.out} keeps figures and logs", flush=True)
+    if device.type == "cpu":
+        print("without a GPU the tests that need one are skipped, which counts as failed", flush=True)
     for why in left_out.values():
         print(f"left out: {why}", flush=True)
     try:
@@ -227,9 +237,16 @@ def _described(error: Exception, part: Part, folder: Path) -> str:
 def _hardware(device: torch.device) -> dict[str, Any]:
     """Return the machine, or the error that its driver gives."""
     try:
-        return hardware(device)
+        found = hardware(device)
+        if device.type == "cuda":
+            properties = torch.cuda.get_device_properties(device)
+            found["gpu_memory_gb"] = round(properties.total_memory / 1e9, 1)
+            found["compute_capability"] = f"{properties.major}.{properties.minor}"
+            found["cuda"] = torch.version.cuda
+            found["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         return {"device": device.type, "error": one_line(error)}
+    return found
 
 
 def _shown(value: float) -> str:
