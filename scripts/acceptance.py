@@ -205,6 +205,8 @@ def attempt(part: Part, seconds: float, folder: Path) -> dict[str, Any]:
         noted["figures"] = part.read()
     except FileNotFoundError:
         problems.append("it left no figures")
+    except RunFailed as error:
+        problems.append(str(error))
     except Exception as error:
         problems.append(f"there are no figures ({type(error).__name__}: {one_line(error)})")
     if part.draw is not None and noted["figures"]:
@@ -328,7 +330,7 @@ def files_with_gpu_tests(folder: Path) -> list[Path]:
 def _tests(file: Path) -> Figures:
     figures = figures_of.of_tests(file)
     if figures["passed"] == 0:
-        raise ValueError(f"no test has passed, {figures['skipped']} were skipped")
+        raise RunFailed(f"no test has passed, {figures['skipped']:.0f} were skipped")
     return figures
 
 

@@ -97,16 +97,16 @@ def pauses(name: str, checkpoints: int = CHECKPOINTS) -> tuple[dict[str, Seconds
                 games = {f"games.{key}": torch.from_numpy(value) for key, value in envs.get_state().items()}
             checkpoint = agent.checkpoint()
             with laps.lap("rows"):
-                checkpoint.run = written.run_state({}, games)
+                run = checkpoint.run = written.run_state({}, games)
             with laps.lap("packing"):
-                files = agent_files(checkpoint) | run_files(checkpoint.run)
+                files = agent_files(checkpoint) | run_files(run)
             with laps.lap("hashing"):
                 for data in files.values():
                     digest(data)
             with laps.lap("adding"):  # packs and hashes once more
                 written.add(agent.step, checkpoint)
         size = sum(len(data) for data in files.values())
-        size += sum((written.path(agent.step) / block).stat().st_size for block in checkpoint.run.blocks)
+        size += sum((written.path(agent.step) / block).stat().st_size for block in run.blocks)
     envs.close()
     found = {part: laps.medians(part) for part in (*PARTS, "adding") if part != "writing"}
     adding, packing, hashing = found.pop("adding"), found["packing"], found["hashing"]
