@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from pixelq.agents import preset
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.errors import RunFailed, UserError, one_line
 from pixelq.agents.results.plots import plot_run
@@ -24,6 +25,7 @@ from pixelq.scripts.benchmarks import acceptance_figures as figures_of
 from pixelq.scripts.benchmarks.acceptance_figures import Figures
 from pixelq.scripts.benchmarks.peers import NOBODY, OURS_BFLOAT16, PEERS
 from pixelq.scripts.benchmarks.pqn_work import PQN_ENVS
+from pixelq.scripts.benchmarks.race import commit
 from pixelq.scripts.benchmarks.speed import check_entries
 from pixelq.scripts.benchmarks.supervised import PATIENCE, Ended, kill_all, supervise
 from pixelq.scripts.benchmarks.update_cost import presets_of
@@ -31,10 +33,12 @@ from pixelq.scripts.command_line import make_folder, split_names, write_json
 from pixelq.scripts.flags.acceptance import AcceptanceArgs
 from pixelq.scripts.main import run as run_verb
 
-SHARES = {"tests": 0.15, "speed": 0.16, "speed_pqn": 0.12, "updates": 0.15, "sampling": 0.06, "startup": 0.05}
+SHARES = {"tests": 0.2, "speed": 0.16, "speed_pqn": 0.12, "updates": 0.15, "sampling": 0.06, "startup": 0.05}
 """Share of the time for each part; it may take twice as much if others have left that, and training has the rest."""
 MEASURED = 1 / 3
 """Share of a benchmark's time in which it measures; the rest is for its preparation."""
+GPU_MARK = "pytest.mark.gpu"
+"""Text by which a file with tests that need a GPU is known."""
 LAST_CHECKPOINT = 20.0
 """Seconds in which a training that was stopped may write its last checkpoint."""
 
@@ -110,13 +114,26 @@ def main(args: AcceptanceArgs) -> None:
     left_out = _check(args, device)
     make_folder(args.out, "--out")
     end = time.monotonic() + 60 * args.minutes
-    summary = Summary(args.out, {"hardware": _hardware(device), "device": device.type, "minutes": args.minutes})
+    conditions: dict[str, Any] = {
+        "hardware": _hardware(device),
+        "device": device.type,
+        "minutes": args.minutes,
+        "commit": commit(),
+    }
+    summary = Summary(args.out, conditions)
     if left_out:
         summary.values["left_out"] = left_out
     summary.write()
     console = Console(markup=False)
+    parts = list(_parts(args, device.type, left_out))
+    where = conditions["hardware"].get("device", device.type)
+    print(f"{len(parts)} parts in {args.minutes:g} minutes on {where}; {args.out} keeps figures and logs", flush=True)
+    if device.type == "cpu":
+        print("without a GPU the tests that need one are skipped, which counts as failed", flush=True)
+    for why in left_out.values():
+        print(f"left out: {why}", flush=True)
     try:
-        _run_all(list(_parts(args, device.type, left_out)), end, args, summary)
+        _run_all(parts, end, args, summary)
     except BaseException as error:
         summary.values["stopped"] = "by a signal" if isinstance(error, KeyboardInterrupt | SystemExit) else repr(error)
         raise
@@ -124,6 +141,7 @@ def main(args: AcceptanceArgs) -> None:
         kill_all()
         summary.write()
         summary.show(console)
+        print(_verdict(summary, args.target), flush=True)
     if summary.error is not None:
         raise summary.error
     if summary.values["failed"]:
@@ -143,14 +161,24 @@ def _run_all(parts: Sequence[Part], end: float, args: AcceptanceArgs, summary: S
         else:
             last = end - LAST_CHECKPOINT
             until = now + (last - now) / (len(trainings) - trainings.index(part))
+        seconds = max(0.0, until - now)
+        print(f"{part.name}, at most {seconds:.0f} s …", flush=True)
         try:
-            noted = attempt(part, max(0.0, until - now), args.out)
+            noted = attempt(part, seconds, args.out)
         except BaseException:
             summary.note(part.name, _of_stopped(part, time.monotonic() - now))
             raise
         summary.note(part.name, noted)
     if not any("reached at step" in summary.values[part.name]["figures"] for part in trainings):
         summary.values["failed"].append("target")
+
+
+def _verdict(summary: Summary, target: float) -> str:
+    """Return in a sentence what has failed, and where to look."""
+    names = {"target": f"target (no training has reached a mean return of {target:g})"}
+    failed = [names.get(part, part) for part in summary.values["failed"]]
+    stopped = f"stopped {summary.values['stopped']}; " if "stopped" in summary.values else ""
+    return f"{stopped}{'failed: ' + ', '.join(failed) if failed else 'nothing failed'}; see {summary.folder}"
 
 
 def attempt(part: Part, seconds: float, folder: Path) -> dict[str, Any]:
@@ -177,6 +205,8 @@ def attempt(part: Part, seconds: float, folder: Path) -> dict[str, Any]:
         noted["figures"] = part.read()
     except FileNotFoundError:
         problems.append("it left no figures")
+    except RunFailed as error:
+        problems.append(str(error))
     except Exception as error:
         problems.append(f"there are no figures ({type(error).__name__}: {one_line(error)})")
     if part.draw is not None and noted["figures"]:
@@ -209,9 +239,16 @@ def _described(error: Exception, part: Part, folder: Path) -> str:
 def _hardware(device: torch.device) -> dict[str, Any]:
     """Return the machine, or the error that its driver gives."""
     try:
-        return hardware(device)
+        found = hardware(device)
+        if device.type == "cuda":
+            properties = torch.cuda.get_device_properties(device)
+            found["gpu_memory_gb"] = round(properties.total_memory / 1e9, 1)
+            found["compute_capability"] = f"{properties.major}.{properties.minor}"
+            found["cuda"] = torch.version.cuda
+            found["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         return {"device": device.type, "error": one_line(error)}
+    return found
 
 
 def _shown(value: float) -> str:
@@ -274,31 +311,42 @@ def command_of(verb: str, flags: Sequence[str]) -> list[str]:
 
 def _run_tests(args: AcceptanceArgs, seconds: float) -> Ended:
     """Run the tests that need a GPU, or say why not."""
-    if importlib.util.find_spec("pytest") is None or not args.tests.is_dir():
-        return Ended(None, 0.0, False, f"pytest is not installed, or there is no folder {args.tests}")
+    if importlib.util.find_spec("pytest") is None:
+        return Ended(None, 0.0, False, "pytest is not installed")
+    files = files_with_gpu_tests(args.tests)  # alone, so that no other file costs time or can fail to be imported
+    if not files:
+        return Ended(None, 0.0, False, f"there is no test that needs a GPU in the folder {args.tests}")
     flags = ["-q", "-m", "gpu", "-p", "no:cacheprovider", "-o", f"timeout={max(1, int(seconds / 2))}"]
-    command = [sys.executable, "-m", "pytest", *flags, str(args.tests), f"--junitxml={args.out / 'tests.xml'}"]
+    command = [sys.executable, "-m", "pytest", *flags, *map(str, files), f"--junitxml={args.out / 'tests.xml'}"]
     return supervise(command, args.out / "tests.txt", seconds, stop=signal.SIGINT)  # with which pytest sums up
+
+
+def files_with_gpu_tests(folder: Path) -> list[Path]:
+    """Return the files of tests in a folder that mark some as tests that need a GPU."""
+    found = (file for file in folder.rglob("test_*.py") if GPU_MARK in file.read_text(errors="replace"))
+    return sorted(found, key=lambda file: (len(file.parts), file))  # those of the folder itself first
 
 
 def _tests(file: Path) -> Figures:
     figures = figures_of.of_tests(file)
     if figures["passed"] == 0:
-        raise ValueError(f"no test has passed, {figures['skipped']} were skipped")
+        raise RunFailed(f"no test has passed, {figures['skipped']:.0f} were skipped")
     return figures
 
 
-def train(args: AcceptanceArgs, preset: str, device: str, seconds: float) -> Ended:
+def train(args: AcceptanceArgs, name: str, device: str, seconds: float) -> Ended:
     """Train on Pong until the target is reached or the time is up, which is no failure.
 
     Args:
         args: The command line.
-        preset: Name of the preset.
+        name: Name of the preset.
         device: `cpu` or `cuda`.
         seconds: The time.
     """
-    run = args.out / f"pong_{preset}"
-    flags = ["--preset", preset, "--num-envs", str(args.num_envs), "--steps", str(10**9), "--out", str(run)]
+    run = args.out / f"pong_{name}"
+    flags = ["--preset", name, "--steps", str(10**9), "--out", str(run)]
+    if preset(name).algorithm == "dqn":  # PQN learns from all environments together: their number is a setting
+        flags += ["--num-envs", str(args.num_envs)]
     flags += ["--evaluate-every", str(args.evaluate_every), "--checkpoint-every", str(args.evaluate_every)]
     ended = supervise(
         command_of("train", [*flags, "--device", device]),

@@ -120,7 +120,7 @@ def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args |
                 return_unknown_args=True,
             )
     except SystemExit as stop:
-        if stop.code in (0, None):
+        if stop.code != 2:  # of `--help`, or of a signal
             raise
         raise UserError(_one_line(errors.getvalue())) from None
     if unknown:

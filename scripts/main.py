@@ -28,7 +28,7 @@ VERBS = {
     "convert": "make a checkpoint of a zip of stable-baselines3",
     "push": "put a policy on the Hugging Face Hub",
     "benchmark": "measure training speed against other libraries",
-    "acceptance": "run the GPU tests, the benchmarks and two trainings, in ten minutes",
+    "acceptance": "run the GPU tests, the benchmarks and three trainings, in ten minutes",
     "presets": "list the presets",
 }
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from pixelq.agents import DQN, AgentConfig, preset
+from pixelq.agents import DQN, PQN, AgentConfig, preset
+from pixelq.agents.agent import Agent
+from pixelq.agents.experience.rollout import Minibatch, Rollout
 from pixelq.agents.insight.activations import feature_maps, first_filters, last_hidden
 from pixelq.agents.insight.saliency import saliency
 from pixelq.agents.insight.state_map import map_states
@@ -18,8 +20,8 @@ from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate, mak
 from pixelq.envs import make_vec
 from pixelq.networks import LSTM
 from tests.support.runs import assert_same
-from tests.support.small_agents import PIXELS, SMALL, filled, small, step_on
-from tests.training.test_resume import PARTS, TINY, Trained
+from tests.support.small_agents import ACTIONS, PIXELS, SMALL, filled, small, step_on
+from tests.training.test_resume import PARTS, PARTS_OF_PQN, TINY, TINY_PQN, Trained
 
 pytestmark = [
     pytest.mark.gpu,
@@ -28,18 +30,18 @@ pytestmark = [
 COMBINED = ["nature", "qrdqn", "iqn", "fqf", "munchausen", "rainbow", "btr", "drqn", "r2d2"]
 
 
-def moved_and_apart(one: DQN, other: DQN, start: DQN) -> tuple[float, float]:
+def moved_and_apart(one: Agent, other: Agent, start: Agent) -> tuple[float, float]:
     """How far the values of random pixels have moved, and how far two agents' lie apart (root of the squares' sum)."""
     before, values, others = (values_over_time(agent) for agent in (start, one, other))
     return float((values - before).norm()), float((values - others).norm())
 
 
-def values_over_time(agent: DQN) -> torch.Tensor:
+def values_over_time(agent: Agent) -> torch.Tensor:
     """Of random pixels in 16 games at 4 steps, which an agent with memory goes through one after the other."""
     memory, nothing = agent.make_memory(16), np.zeros(16)
     values = []
     for obs in np.random.default_rng(2).integers(256, size=(4, 16, *PIXELS.shape), dtype=np.uint8):
-        values.append(agent.q_values(obs, memory))
+        values.append(agent.q_values(obs, memory).cpu())
         if memory is not None:
             memory.step(nothing, nothing, nothing.astype(bool))
     return torch.cat(values)
@@ -91,6 +93,38 @@ def test_nothing_waits_for_the_device_but_the_actions(name: str) -> None:
             agent.replay.complete(np.zeros(2), np.zeros(2), np.zeros(2, bool), np.zeros(2, bool))
         if name == "rainbow":  # an LSTM looks for episodes' starts, but in a graph
             update_from_replay(agent.learner, agent.replay)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def learned_from_rollouts(agent: PQN, count: int) -> Minibatch:
+    """Teaches an agent rollouts of random steps, each whole and twice, and returns the last of them."""
+    config, rng, rollout = agent.config, np.random.default_rng(0), agent.make_replay(2, 4)
+    assert isinstance(rollout, Rollout)
+    for _ in range(count * config.rollout_length + 1):
+        rollout.observe(rng.integers(256, size=(2, *PIXELS.shape), dtype=np.uint8))
+        agent.act(rollout.latest(), 0.0)  # which keeps the values
+        if rollout.is_complete:
+            for batch in rollout.minibatches(rollout.targets(0.9, config.td_lambda, None), count=1, epochs=2):
+                agent.learner.update(batch)
+            rollout.begin()
+        ended = rng.random((2, 2)) < 0.05
+        rollout.complete(rng.integers(3, size=2), rng.normal(size=2), ended[0], ended[1] & ~ended[0])
+    return batch
+
+
+def test_pqn_learns_as_on_a_cpu_and_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another RAdam; each rollout is one minibatch, because each device has its own order of the rows."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    config = small(preset("quick"), precision="float32")
+    on_gpu, on_cpu, start = (PQN(PIXELS, ACTIONS, config, device=device) for device in ("cuda", "cpu", "cpu"))
+    batch = learned_from_rollouts(on_gpu, 30)
+    learned_from_rollouts(on_cpu, 30)
+    moved, apart = moved_and_apart(on_gpu, on_cpu, start)
+    assert apart < 0.01 * moved
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        on_gpu.learner.update(batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -163,7 +197,11 @@ def test_a_reset_network_is_captured_anew() -> None:
 
 
 @pytest.mark.parametrize(
-    "parts", ["scalar", "prioritized", "noisy categorical", "quantile munchausen", "bfloat16", "memory"]
+    "parts",
+    [
+        *("scalar", "prioritized", "noisy categorical", "quantile munchausen", "bfloat16", "memory"),
+        *("scalar of pqn", "memory of pqn", "overlap of pqn"),
+    ],
 )
 def test_a_killed_run_goes_on_exactly_with_deterministic_algorithms(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: str
@@ -172,7 +210,9 @@ def test_a_killed_run_goes_on_exactly_with_deterministic_algorithms(
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     try:
-        trained = Trained(config=dataclasses.replace(TINY, **PARTS[parts], cuda_graph=False), device="cuda")
+        name, _, is_pqn = parts.partition(" of ")
+        whole, changes = (TINY_PQN, PARTS_OF_PQN) if is_pqn else (TINY, PARTS)
+        trained = Trained(config=dataclasses.replace(whole, **changes[name], cuda_graph=False), device="cuda")
         assert trained.train(tmp_path / "whole", 500) is not None
         for kill_at in (130, 55):
             assert trained.train(tmp_path / "killed", 500, kill_at=kill_at) is None

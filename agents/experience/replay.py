@@ -318,8 +318,9 @@ class Replay:
         if after < before:
             oldest = max(self.first, after, 0)
             self.sampler.withdraw(len(self.window.starts(oldest, max(before, oldest))))
-        for time in range(max(before, self.first), after):
-            self._offer(time)
+        if after > before:  # not by `_offer`, whose buffer a GPU may still read
+            starts = self.window.starts(max(before, self.first), max(after, self.first))
+            self.sampler.extend(torch.from_numpy(starts).to(self.device))
 
     def state(self) -> dict[str, Tensor]:
         """Return the state that `load_state` restores; the rows of the ring are not part of it."""

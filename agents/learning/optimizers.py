@@ -60,11 +60,12 @@ class CentredRMSProp(torch.optim.Optimizer):
 class CapturableRAdam(torch.optim.Optimizer):
     """RAdam (Liu et al. 2020, algorithm 2) in few kernels, for a GPU: none for each parameter.
 
-    PyTorch's own computes the rectification anew for each parameter, with seven operations. Here it is computed once,
-    on the device, so that an update can be captured. The state is that of PyTorch's.
+    PyTorch's own computes the rectification anew for each parameter, with seven operations. Here it is computed once
+    for all that have taken as many steps, on the device, so that an update can be captured. The state is that of
+    PyTorch's.
 
     Args:
-        params: Parameters to change. All must have gradients at the same steps.
+        params: Parameters to change. An update that is captured must have gradients for those of the update before it.
         lr: Step size α, a tensor [] on their device.
         eps: ε.
         weight_decay: Decoupled weight decay.
@@ -78,18 +79,35 @@ class CapturableRAdam(torch.optim.Optimizer):
     def __init__(self, params: Iterable[nn.Parameter], lr: Tensor, eps: float, weight_decay: float) -> None:
         values = {"lr": lr, "betas": self.BETAS, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, values | {"capturable": True})  # by which PyTorch loads steps onto the device
+        self._alike: list[tuple[dict[str, Any], list[Tensor]]] = []  # those of the last step; see `_by_step`
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See `torch.optim.Optimizer.load_state_dict`."""
+        super().load_state_dict(state_dict)
+        self._alike = []
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Take one step along the gradients in `.grad`."""
-        for group in self.param_groups:
-            params: list[Tensor] = [p for p in group["params"] if p.grad is not None]
-            for p in params:
-                if not self.state[p]:
-                    moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-                    self.state[p] = {"step": torch.zeros((), device=p.device)} | moments
-            if params:
-                self._step(group, params)
+        learning = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        # Steps are read only if other parameters have gradients than last time, since the host waits for it: those that
+        # had taken equally many still have, however often a captured step was replayed.
+        if {id(p) for p in learning} != {id(p) for _, params in self._alike for p in params}:
+            self._alike = [(group, params) for group in self.param_groups for params in self._by_step(group)]
+        for group, params in self._alike:
+            self._step(group, params)
+
+    def _by_step(self, group: dict[str, Any]) -> list[list[Tensor]]:
+        """Return the parameters of a group that have a gradient, in lists of those that have taken as many steps."""
+        found: dict[int, list[Tensor]] = {}
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            if not self.state[p]:
+                moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+                self.state[p] = {"step": torch.zeros((), device=p.device)} | moments
+            found.setdefault(int(self.state[p]["step"]), []).append(p)
+        return list(found.values())
 
     def _step(self, group: dict[str, Any], params: list[Tensor]) -> None:
         rate, (beta1, beta2) = group["lr"], group["betas"]

@@ -77,6 +77,8 @@ def of_run(run: Path, target: float) -> Figures:
         run: Its folder.
         target: Mean return at which it ends.
     """
+    if not run.is_dir():
+        raise FileNotFoundError(f"{run} was not begun")
     _, metrics, evaluations = read_run(run)
     if not metrics:
         raise ValueError("no step was logged")

@@ -11,20 +11,17 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from pixelq.agents import DQN, PQN, AgentConfig, preset
 from pixelq.agents.config.presets import PRESET_NUM_ENVS, PRESET_PROTOCOLS, PRESETS
 from pixelq.agents.errors import UserError
 from pixelq.agents.experience.replay import make_replay
 from pixelq.agents.experience.rollout import Minibatch, Rollout, make_rollout
-from pixelq.scripts.benchmarks.update_cost import ACTIONS, random_batch
+from pixelq.scripts.benchmarks.update_cost import ACTIONS, flop_of, random_batch
 
 CPU = torch.device("cpu")
 FEW_ROWS = 10_000
@@ -107,15 +104,15 @@ def step_flop(name: str) -> float:
 
     def act(count: int) -> int:
         shown, noise = np.zeros((count, *observations.shape), observations.dtype), agent.network.draw_noise(count)
-        return flop_of(lambda: agent.q_values(shown, noise=noise))
+        return flop_of(lambda: agent.q_values(shown, noise=noise)).total
 
     def learn(count: int) -> int:
         if isinstance(agent, PQN):
             minibatch = _minibatch(agent, count)
-            return flop_of(lambda: agent.learner.update(minibatch))
+            return flop_of(lambda: agent.learner.update(minibatch)).total
         small = dataclasses.replace(config, batch_size=count)
         batch = random_batch(small, CPU, observations, int(actions.n))
-        return flop_of(lambda: agent.learner.update(batch))
+        return flop_of(lambda: agent.learner.update(batch)).total
 
     num_envs = PRESET_NUM_ENVS[name]
     size = num_envs / config.minibatches if config.algorithm == "pqn" else config.batch_size
@@ -146,29 +143,6 @@ def _minibatch(agent: PQN, num_envs: int) -> Minibatch:
         rollout.complete(never.astype(np.int64), never.astype(np.float32), never, never)
     target = torch.zeros(config.rollout_length, num_envs)
     return next(rollout.minibatches(target, count=1, epochs=1))
-
-
-def flop_of(call: Callable[[], Any]) -> int:
-    """Return the multiplications and additions of a call: PyTorch's count, and those of LSTMs, which it leaves out.
-
-    A step of an LSTM takes 2 · 4H · (D + H), and its backward pass as much for the inputs and as much for the weights.
-    """
-    of_lstm = 0
-
-    def count(module: nn.Module, inputs: tuple[Any, ...], _: Any) -> None:
-        nonlocal of_lstm
-        if isinstance(module, nn.LSTM):
-            rows = inputs[0].shape[0] * inputs[0].shape[1]
-            forward = 2 * 4 * module.hidden_size * (module.input_size + module.hidden_size) * rows
-            of_lstm += forward * (3 if torch.is_grad_enabled() else 1)
-
-    hook = nn.modules.module.register_module_forward_hook(count)
-    try:
-        with FlopCounterMode(display=False) as counter:
-            call()
-    finally:
-        hook.remove()
-    return int(counter.get_total_flops()) + of_lstm
 
 
 def row_of(name: str, demands: Demands) -> str:

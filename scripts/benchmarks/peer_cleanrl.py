@@ -19,24 +19,25 @@ from pixelq.envs.protocols import PROTOCOLS, Protocol
 from pixelq.scripts.benchmarks.work import Work, update_ratio
 
 
-class CleanRL:
-    """The loop of `dqn_atari.py`: Gymnasium's vector environment with stable-baselines3's wrappers and replay.
+class DQNScript:
+    """The parts of the loop of `dqn_atari.py`, with Gymnasium's vector environment and stable-baselines3's replay.
 
-    Its loss is the mean squared error, and its gradient is not clipped. The script plays one game; here several games
-    make as many updates for each of their steps. Its replay keeps next observations in the same array.
+    Its loss is the mean squared error, and its gradient is not clipped. Its replay keeps next observations in the same
+    array.
 
     Args:
-        work: The work to do.
+        work: Environments, replay, network and step size.
         device: `cpu` or `cuda`.
+        rules: Protocol of the games.
     """
 
-    def __init__(self, work: Work, device: str) -> None:
+    def __init__(self, work: Work, device: str, rules: Protocol) -> None:
         random.seed(work.seed)
         np.random.seed(work.seed)  # noqa: NPY002  # the replay draws from it
         torch.manual_seed(work.seed)
         self.work, self.device = work, device
         self.envs = gymnasium.vector.SyncVectorEnv(
-            [lambda: game(work.env) for _ in range(work.num_envs)],
+            [lambda: game(work.env, rules) for _ in range(work.num_envs)],
             autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP,  # the only one when the script was written
         )
         observations, actions = self.envs.single_observation_space, self.envs.single_action_space
@@ -56,30 +57,12 @@ class CleanRL:
         )
         actions.seed(work.seed)
         self.observations, _ = self.envs.reset(seed=work.seed)
-        self.train_freq, self.gradient_steps = update_ratio(work.num_envs, work.train_every)
-        self.steps = self.trained_steps = self.updates = 0
 
-    def learn(self, steps: int) -> None:
-        """Train on, without a reset of the environments."""
-        work, end = self.work, self.steps + steps
-        while self.steps < end:
-            filled = self.steps >= work.replay_capacity
-            self._play(work.epsilon if filled else 1.0)
-            if not filled:
-                continue
-            self.trained_steps += 1
-            if self.trained_steps % self.train_freq == 0:
-                for _ in range(self.gradient_steps):
-                    self._update()
-            if self.steps % work.target_update_every < work.num_envs:
-                self.target.load_state_dict(self.network.state_dict())
+    def play(self, epsilon: float) -> list[float]:
+        """Write one step of all games into the replay, and return the raw returns of the whole games that it ended.
 
-    def counts(self) -> tuple[int, int]:
-        """Return the numbers of steps and updates."""
-        return self.steps, self.updates
-
-    def _play(self, epsilon: float) -> None:
-        """Write one step of all games into the replay; all games act at random or none, as in the script."""
+        All games act at random or none, as in the script.
+        """
         if random.random() < epsilon:
             actions = np.array([self.envs.single_action_space.sample() for _ in range(self.envs.num_envs)])
         else:
@@ -87,14 +70,18 @@ class CleanRL:
                 values = self.network(torch.tensor(self.observations, device=self.device) / 255.0)
             actions = values.argmax(1).cpu().numpy()
         following, rewards, terminated, truncated, infos = self.envs.step(actions)
-        last = following.copy()
+        last, ended = following.copy(), list[float]()
         for env in np.flatnonzero(terminated | truncated):
             last[env] = infos["final_obs"][env]
+            final = infos["final_info"]
+            if "episode" in final and final["_episode"][env]:  # the game is over, and not only a life lost
+                ended.append(float(final["episode"]["r"][env]))
         self.replay.add(self.observations, last, actions, rewards, terminated, [{}] * self.envs.num_envs)
         self.observations = following
-        self.steps += self.envs.num_envs
+        return ended
 
-    def _update(self) -> None:
+    def update(self) -> None:
+        """Learn from one batch."""
         batch = self.replay.sample(self.work.batch_size)
         # Target
         with torch.no_grad():
@@ -106,7 +93,45 @@ class CleanRL:
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self.updates += 1
+
+    def sync_target(self) -> None:
+        """Copy the network to the target network."""
+        self.target.load_state_dict(self.network.state_dict())
+
+
+class CleanRL(DQNScript):
+    """The script at equal work. It plays one game; here several games make as many updates for each of their steps.
+
+    Args:
+        work: The work to do.
+        device: `cpu` or `cuda`.
+    """
+
+    def __init__(self, work: Work, device: str) -> None:
+        super().__init__(work, device, PROTOCOLS["nature"])
+        self.train_freq, self.gradient_steps = update_ratio(work.num_envs, work.train_every)
+        self.steps = self.trained_steps = self.updates = 0
+
+    def learn(self, steps: int) -> None:
+        """Train on, without a reset of the environments."""
+        work, end = self.work, self.steps + steps
+        while self.steps < end:
+            filled = self.steps >= work.replay_capacity
+            self.play(work.epsilon if filled else 1.0)
+            self.steps += work.num_envs
+            if not filled:
+                continue
+            self.trained_steps += 1
+            if self.trained_steps % self.train_freq == 0:
+                for _ in range(self.gradient_steps):
+                    self.update()
+                    self.updates += 1
+            if self.steps % work.target_update_every < work.num_envs:
+                self.sync_target()
+
+    def counts(self) -> tuple[int, int]:
+        """Return the numbers of steps and updates."""
+        return self.steps, self.updates
 
 
 def q_network(actions: int) -> nn.Module:
@@ -129,12 +154,12 @@ def q_network(actions: int) -> nn.Module:
     )
 
 
-def game(env_id: str, rules: Protocol = PROTOCOLS["nature"]) -> gymnasium.Env[Any, Any]:
-    """Return one game in the script's wrappers, which play by the protocol `nature`.
+def game(env_id: str, rules: Protocol) -> gymnasium.Env[Any, Any]:
+    """Return one game in the script's wrappers, which play by the protocol `nature`, as far as other rules need them.
 
     Args:
         env_id: ID of an Atari environment.
-        rules: Other rules; wrappers that they have no need of are left out.
+        rules: Protocol of the game.
     """
     sticky = rules.repeat_action_probability
     env: gymnasium.Env[Any, Any] = gymnasium.make(env_id, frameskip=1, repeat_action_probability=sticky)

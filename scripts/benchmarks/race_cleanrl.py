@@ -1,20 +1,16 @@
-"""CleanRL's DQN for Atari in a race, with the defaults of its script: its loop, written from its description."""
+"""CleanRL's DQN for Atari in a race, with the defaults of its script."""
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
-import gymnasium
-import numpy as np
 import torch
-from stable_baselines3.common.buffers import ReplayBuffer
-from torch.nn import functional as F
 
 from pixelq.agents.config.machine_limits import free_memory
 from pixelq.envs.protocols import resolve_protocol
-from pixelq.scripts.benchmarks.peer_cleanrl import game, q_network
+from pixelq.scripts.benchmarks.peer_cleanrl import DQNScript
 from pixelq.scripts.benchmarks.racing import Clock, Conditions
+from pixelq.scripts.benchmarks.work import Work
 
 TOTAL_STEPS = 10_000_000
 BUFFER_SIZE = 1_000_000
@@ -31,7 +27,7 @@ MEMORY_SHARE = 0.5
 SOURCE = "https://github.com/vwxyzjn/cleanrl/blob/fe8d8a0/cleanrl/dqn_atari.py, its defaults; the loop is our writing"
 
 
-class CleanRL:
+class CleanRL(DQNScript):
     """One game in stable-baselines3's wrappers, as in the script.
 
     Args:
@@ -40,32 +36,17 @@ class CleanRL:
     """
 
     def __init__(self, conditions: Conditions, seed: int) -> None:
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002  # the replay draws from it
-        torch.manual_seed(seed)
-        self.device = conditions.device
-        rules = resolve_protocol(conditions.protocol)
-        self.envs = gymnasium.vector.SyncVectorEnv(
-            [lambda: game(conditions.env, rules)],
-            autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP,  # the only one when the script was written
-        )
-        observations, actions = self.envs.single_observation_space, self.envs.single_action_space
-        assert isinstance(actions, gymnasium.spaces.Discrete)
-        self.network = q_network(int(actions.n)).to(self.device)
-        self.target = q_network(int(actions.n)).to(self.device)
-        self.target.load_state_dict(self.network.state_dict())
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=LEARNING_RATE)
         self.rows = most_rows(free_memory(torch.device("cpu")))
-        self.replay = ReplayBuffer(
-            self.rows,
-            observations,
-            actions,
-            self.device,
-            optimize_memory_usage=True,
-            handle_timeout_termination=False,
+        work = Work(
+            env=conditions.env,
+            num_envs=1,
+            replay_capacity=self.rows,
+            batch_size=BATCH_SIZE,
+            gamma=GAMMA,
+            learning_rate=LEARNING_RATE,
+            seed=seed,
         )
-        actions.seed(seed)
-        self.observations, _ = self.envs.reset(seed=seed)
+        super().__init__(work, conditions.device, resolve_protocol(conditions.protocol))
 
     def settings(self) -> dict[str, Any]:
         """Return the settings, and where they are from."""
@@ -94,42 +75,13 @@ class CleanRL:
     def train(self, clock: Clock) -> None:
         """Train for the steps of the source."""
         for step in range(TOTAL_STEPS):
-            ended = self._play(epsilon_at(step))
+            ended = self.play(epsilon_at(step))
             if step > LEARNING_STARTS:
                 if step % TRAIN_FREQUENCY == 0:
-                    self._update()
+                    self.update()
                 if step % TARGET_NETWORK_FREQUENCY == 0:
-                    self.target.load_state_dict(self.network.state_dict())
+                    self.sync_target()
             clock.tick(step + 1, ended)
-
-    def _play(self, epsilon: float) -> list[float]:
-        """Write one step into the replay, and return the raw return of the whole game that it ended, if any."""
-        if random.random() < epsilon:
-            actions = np.array([self.envs.single_action_space.sample()])
-        else:
-            with torch.no_grad():
-                values = self.network(torch.tensor(self.observations, device=self.device) / 255.0)
-            actions = values.argmax(1).cpu().numpy()
-        following, rewards, terminated, truncated, infos = self.envs.step(actions)
-        last, ended = following.copy(), list[float]()
-        if terminated[0] or truncated[0]:
-            last[0] = infos["final_obs"][0]
-            if "episode" in infos["final_info"]:  # the game is over, and not only a life lost
-                ended.append(float(infos["final_info"]["episode"]["r"][0]))
-        self.replay.add(self.observations, last, actions, rewards, terminated, [{}])
-        self.observations = following
-        return ended
-
-    def _update(self) -> None:
-        batch = self.replay.sample(BATCH_SIZE)
-        with torch.no_grad():
-            best = self.target(batch.next_observations / 255.0).max(1).values
-            target = batch.rewards.flatten() + GAMMA * best * (1 - batch.dones.flatten())
-        value = self.network(batch.observations / 255.0).gather(1, batch.actions).squeeze(1)
-        loss = F.mse_loss(value, target)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
 
 
 def epsilon_at(step: int) -> float:

@@ -6,19 +6,20 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pixelq.agents import DQN, PQN, PRESETS, AgentConfig, Batch, preset
 from pixelq.agents.config.at_step import longest_return
 from pixelq.agents.config.presets import PRESET_NUM_ENVS
-from pixelq.agents.experience.batches import Sequences, Stretch
+from pixelq.agents.experience.batches import Sequences
 from pixelq.agents.experience.replay import Replay, make_replay
 from pixelq.agents.experience.rollout import Minibatch, Rollout, make_rollout
 from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate
@@ -26,7 +27,6 @@ from pixelq.agents.learning.gradient import Update
 from pixelq.agents.learning.rollout_learner import RolloutLearner
 from pixelq.agents.results.formatting import format_percent
 from pixelq.agents.runs.machine import hardware
-from pixelq.networks import QNetwork
 from pixelq.scripts.benchmarks.timing import seconds_in_turns
 from pixelq.scripts.command_line import split_names
 
@@ -133,21 +133,36 @@ def random_minibatch(config: AgentConfig, num_envs: int, device: torch.device) -
     return next(rollout.minibatches(target, config.minibatches, 1))
 
 
-def lstm_flop(network: QNetwork, batch: Sequences | Minibatch) -> int:
-    """Return the multiplications and additions of an LSTM's matrix products in an update.
+class Flop(NamedTuple):
+    """Multiplications and additions of matrix products, convolutions and LSTMs."""
 
-    PyTorch's counter does not see them. A step of one environment takes 2 · 4H · (D + H), and its backward pass as much
-    for the inputs and as much for the weights. The target network and the online network go through all W steps, and
-    the backward pass through the steps after the burn-in. PQN has neither a target network nor a burn-in.
+    total: int
+    """All of them."""
+    of_lstm: int
+    """Those of LSTMs."""
+
+
+def flop_of(call: Callable[[], object]) -> Flop:
+    """Return the arithmetic of a call: PyTorch's count, and that of LSTMs, which it leaves out.
+
+    A step of an LSTM takes 2 · 4H · (D + H), and its backward pass as much for the inputs and as much for the weights.
     """
-    assert network.lstm is not None
-    cell = network.lstm.cell
-    forward = 2 * 4 * cell.hidden_size * (cell.input_size + cell.hidden_size)
-    if isinstance(batch, Minibatch):
-        assert isinstance(batch.obs, Stretch)
-        return forward * 3 * batch.obs.episode_start.numel()
-    steps, batch_size = batch.stretch.episode_start.shape
-    return forward * batch_size * (steps + steps + 2 * (steps - batch.burn_in))
+    of_lstm = 0
+
+    def count(module: nn.Module, inputs: tuple[Any, ...], _: Any) -> None:
+        nonlocal of_lstm
+        if isinstance(module, nn.LSTM):
+            rows = inputs[0].shape[0] * inputs[0].shape[1]
+            forward = 2 * 4 * module.hidden_size * (module.input_size + module.hidden_size) * rows
+            of_lstm += forward * (3 if torch.is_grad_enabled() else 1)
+
+    hook = nn.modules.module.register_module_forward_hook(count)
+    try:
+        with FlopCounterMode(display=False) as counter:
+            call()
+    finally:
+        hook.remove()
+    return Flop(int(counter.get_total_flops()) + of_lstm, of_lstm)
 
 
 def update_costs(
@@ -168,14 +183,8 @@ def update_costs(
     """
     agents = {name: _agent(preset(name), device) for name in names}
     batches: dict[str, AnyBatch] = {name: _batch(name, device) for name in names}
-    flop: dict[str, int] = {}
-    of_lstm = dict.fromkeys(names, 0)
-    for name, agent in agents.items():
-        with FlopCounterMode(display=False) as counter:  # the first update, which also warms up
-            _update(agent, batches[name])
-        if agent.config.lstm is not None:
-            of_lstm[name] = lstm_flop(agent.network, cast(Sequences | Minibatch, batches[name]))
-        flop[name] = counter.get_total_flops() + of_lstm[name]
+    # Of the first update, which also warms up
+    flop = {name: flop_of(partial(_update, agent, batches[name])) for name, agent in agents.items()}
     ways = {name: _way(agent, batches[name]) for name, agent in agents.items()}
     took: dict[str, list[float]] = {name: [] for name in names}
     figures: dict[str, Any] = {"hardware": hardware(device), "device": device.type, "turns": turns}
@@ -193,9 +202,9 @@ def update_costs(
                     "precision": config.precision,
                     "parameters": sum(p.numel() for p in agent.network.parameters()),
                     "milliseconds_per_update": typical * 1e3,
-                    "gflop_per_update": flop[name] / 1e9,
-                    "gflop_per_second": flop[name] / 1e9 / typical,
-                    "lstm_share_of_gflop": of_lstm[name] / flop[name],
+                    "gflop_per_update": flop[name].total / 1e9,
+                    "gflop_per_second": flop[name].total / 1e9 / typical,
+                    "lstm_share_of_gflop": flop[name].of_lstm / flop[name].total,
                     "drawn_per_second": drawn / typical,
                     "updates": len(took[name]),
                 }

@@ -31,14 +31,14 @@ class AcceptanceArgs:
     """Entries that the benchmark compares with, as in `pixelq benchmark --against`; those that are not installed are
     left out."""
     num_envs: int = 128
-    """Number of environments in the benchmarks, without PQN's, and in training."""
+    """Number of environments in the benchmarks, and in the trainings of DQN; those of PQN have their presets' own."""
     replay_capacity: int = 20_000
     """Rows of the replays in the benchmark."""
     rows: int = 1_000_000
     """Rows of the replay (7.1 kB each) from which drawing batches is measured."""
     updates: str = "nature,rainbow,btr,pqn,quick"
     """Presets whose update is measured, with commas between them, or all."""
-    presets: str = "quick_dqn,pqn"
+    presets: str = "quick,quick_dqn,pqn"
     """Presets of the trainings on Pong, with commas between them, which share the time that is left."""
     target: float = 18.0
     """Mean return over ten evaluation episodes at which a training ends; one must reach it."""

@@ -36,6 +36,9 @@ from pixelq.scripts.command_line import (
 
 ProtocolName = Literal["sticky", "nature", "100k", "envpool"]
 """Names in `pixelq.envs.PROTOCOLS`."""
+_PRESET = "quick"
+"""Preset of images, if none is named."""
+_PROTOCOL = cast(ProtocolName, PRESET_PROTOCOLS[_PRESET])
 
 
 @dataclass(frozen=True)
@@ -45,18 +48,18 @@ class TrainArgs:
     env: str = "ALE/Pong-v5"
     """Gymnasium ID of the environment: ALE/*-v5, or any with Discrete actions and observations that are numbers;
     MODULE:ID imports the module that registers it; or MODULE:NAME, a class or function of the module that makes it."""
-    preset: str = "quick"
+    preset: str = _PRESET
     """Preset from which the agent's settings start, by default quick for images and classic for vectors; `pixelq
     presets` lists them."""
     name: str | None = None
     """Name of the agent in reports; None for the preset and the settings that differ from it."""
     steps: int = 1_000_000
     """Agent steps of the whole run, summed over environments; an Atari step is four frames."""
-    num_envs: int = 16
+    num_envs: int = PRESET_NUM_ENVS[_PRESET]
     """Number of environments played at once, by default the preset's own."""
     seed: int = 0
     """Seed of the weights, the games and every random choice."""
-    protocol: ProtocolName = "sticky"
+    protocol: ProtocolName = _PROTOCOL
     """Rules of Atari games: Machado et al. 2018, Mnih et al. 2015, the 100k benchmark (van Hasselt et al. 2019), or
     PQN's (Gallici et al. 2025); by default the preset's own."""
     device: str = "auto"
@@ -123,7 +126,7 @@ class TrainArgs:
     here."""
     actor_gpus: float = 0.0
     """GPUs of each actor, or a fraction of one; without one it computes on a core."""
-    agent: AgentConfig = field(default_factory=lambda: preset("quick"))
+    agent: AgentConfig = field(default_factory=lambda: preset(_PRESET))
     """The agent's settings; they start from the preset's."""
 
 
@@ -256,7 +259,7 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
         importlib.import_module("pixelq.envs").import_module(module)  # by name, since it imports Gymnasium
     if not chosen.resume:
         is_vector = chosen.preset is None and _observes_vectors(chosen, env_kwargs)
-        return replace(defaults_of(chosen.preset or ("classic" if is_vector else "quick")), env_kwargs=env_kwargs)
+        return replace(defaults_of(chosen.preset or ("classic" if is_vector else _PRESET)), env_kwargs=env_kwargs)
     if chosen.out is None:
         raise InvalidRun("--resume needs --out, the folder of the run")
     try:

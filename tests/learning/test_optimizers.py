@@ -89,6 +89,10 @@ def optimizer_of(config: AgentConfig, params: list[nn.Parameter]) -> torch.optim
     return make_optimizer(config, params, config.learning_rate)
 
 
+def gpus_radam(params: list[nn.Parameter]) -> CapturableRAdam:
+    return CapturableRAdam(params, torch.tensor(RADAM.learning_rate), RADAM.adam_epsilon, RADAM.weight_decay)
+
+
 def parameters(values: Weights, dtype: torch.dtype) -> list[nn.Parameter]:
     return [nn.Parameter(torch.tensor(value, dtype=dtype)) for value in values]
 
@@ -199,14 +203,24 @@ def test_state_as_tensors_continues_bit_for_bit(config: AgentConfig) -> None:
         assert all(torch.equal(a, b) for a, b in zip(params, again, strict=True))
 
 
-def test_radam_counts_the_steps_of_each_weight() -> None:
+@pytest.mark.parametrize("is_for_gpu", [False, True])
+def test_radam_counts_the_steps_of_each_weight(is_for_gpu: bool) -> None:
     """A weight that has a gradient only from the eighth step on moves as one that begins then."""
     start, gradients = start_and_gradients()
     params = parameters(start, torch.float64)
-    optimizer = optimizer_of(RADAM, params)
+    optimizer = gpus_radam(params) if is_for_gpu else optimizer_of(RADAM, params)
     apply(optimizer, params[1:], [step[1:] for step in gradients[:7]])
     assert params[0].tolist() == start[0].tolist()
     assert params[0] not in optimizer.state
+    if is_for_gpu:  # and so it does in another optimiser, which has begun with all weights, but is given this state
+        first, before = optimizer, params
+        params = parameters(start, torch.float64)
+        optimizer = gpus_radam(params)
+        apply(optimizer, params, gradients[:1])
+        load_optimizer_tensors(optimizer, optimizer_tensors(first))
+        with torch.no_grad():
+            for param, value in zip(params, before, strict=True):
+                param.copy_(value)
     apply(optimizer, params, gradients[7:])
     late = radam(RADAM, start[:1], [step[:1] for step in gradients[7:]])
     early = radam(RADAM, start[1:], [step[1:] for step in gradients])

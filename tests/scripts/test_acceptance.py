@@ -27,9 +27,11 @@ PARTS = [
     "update_pqn",
     "sampling",
     "startup",
+    "pong_quick",
     "pong_quick_dqn",
     "pong_pqn",
 ]
+TRAININGS = PARTS[-3:]
 SPEED = {
     "results": [
         {"name": "pixelq", "steps_per_second": 9000.0, "share_of_bound": 0.5},
@@ -63,7 +65,7 @@ class Stage:
         }
         self.scripts["tests"] = f"echo {shlex.quote(XML)} > {out}/tests.xml"
         trained = "trap 'exit 130' INT; while true; do sleep 0.02; done"
-        self.scripts |= {name: f"cp -r {RUN.absolute()} {out}/{name}; {trained}" for name in PARTS[-2:]}
+        self.scripts |= {name: f"cp -r {RUN.absolute()} {out}/{name}; {trained}" for name in TRAININGS}
         self.flags: dict[str, list[str]] = {}
         monkeypatch.setattr(acceptance, "command_of", lambda verb, flags: self.command(flags))
         monkeypatch.setattr(acceptance, "_run_tests", lambda args, seconds: self.tests(seconds))
@@ -124,15 +126,18 @@ def test_every_part_is_run_and_noted(
         "figures": {"to the first step, s": 4.5},
         "file": "startup.json",
     }
-    for name in PARTS[-2:]:
+    for name in TRAININGS:
         assert summary[name]["figures"]["best mean"] == 1
         assert summary[name]["figures"]["reached at step"] == 120
     assert summary["hardware"]["cores"] >= 1
     out = capfd.readouterr().out
     assert "reached at step 120" in out
+    assert "left out: sb3 needs cv2" in out
+    assert f"nothing failed; see {stage.out}" in out
     assert summary["hardware"]["torch"] in "".join(out.split())
     assert stage.flags["speed_pqn"][:2] == ["--algorithm", "pqn"]
     assert stage.flags["pong_pqn"][:2] == ["--preset", "pqn"]
+    assert [name for name in TRAININGS if "--num-envs" in stage.flags[name]] == ["pong_quick_dqn"]
     # A third of a part's share of 12 seconds is measured: 0.16 by the entries, 0.15 by two presets.
     assert float(stage.flags["speed"][stage.flags["speed"].index("--seconds") + 1]) == pytest.approx(0.64 / 2)
     assert float(stage.flags["update_pqn"][3]) == pytest.approx(0.3)
@@ -162,8 +167,9 @@ def test_no_failure_costs_the_others_anything(stage: Stage, monkeypatch: pytest.
     assert (stage.out / "update_nature.txt").stat().st_size < 100_000
     assert why.pop("sampling", "").startswith("there are no figures (ZeroDivisionError: ")
     assert why.pop("startup", "").startswith("stopped after ")
-    assert why.pop("pong_quick_dqn", "").startswith("exit code 1; see pong_quick_dqn.txt; there are no figures")
-    assert why.pop("pong_pqn", "").startswith("ZeroDivisionError: ")
+    assert why.pop("pong_quick_dqn") == "exit code 1; see pong_quick_dqn.txt; it left no figures"
+    for name in ("pong_quick", "pong_pqn"):
+        assert why.pop(name, "").startswith("ZeroDivisionError: ")
     assert "in <lambda>" in (stage.out / "errors.txt").read_text()
     assert summary["pong_pqn"]["figures"]["reached at step"] == 120
     assert why == {"tests": None, "update_pqn": None}
@@ -279,11 +285,20 @@ def test_tests_that_were_all_skipped_are_no_success(tmp_path: Path) -> None:
     tests = tmp_path / "tests"
     tests.mkdir()
     (tests / "test_it.py").write_text("import pytest\n\n@pytest.mark.gpu\n@pytest.mark.skip\ndef test_a(): pass\n")
+    (tests / "test_other.py").write_text("raise RuntimeError('it needs no GPU, and so is not imported')\n")
     args = acceptance.AcceptanceArgs(tmp_path, tests=tests)
     part = next(acceptance._parts(args, "cpu", {}))
     assert "no test has passed, 1 were skipped" in acceptance.attempt(part, 60.0, tmp_path)["why"]
     (tests / "test_it.py").write_text("import pytest\n\n@pytest.mark.gpu\ndef test_a(): assert False\n")
     assert acceptance.attempt(part, 60.0, tmp_path)["exit_code"] == 1
+
+
+def test_only_files_with_tests_of_a_gpu_are_run(tmp_path: Path) -> None:
+    tests = Path(__file__).parents[1]
+    assert acceptance.files_with_gpu_tests(tests)[0] == tests / "test_gpu.py"
+    assert len(acceptance.files_with_gpu_tests(tests)) < 5
+    part = next(acceptance._parts(acceptance.AcceptanceArgs(tmp_path, tests=tests / "data"), "cpu", {}))
+    assert "there is no test that needs a GPU in the folder" in acceptance.attempt(part, 60.0, tmp_path)["why"]
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pixelq.agents import AgentConfig
-from pixelq.agents.acting.network import make_network
-from pixelq.agents.experience.batches import Sequences
+from pixelq.agents import DQN, AgentConfig
 from pixelq.agents.experience.samplers import PrioritizedSampler
 from pixelq.agents.learning.gradient import has_bfloat16
 from pixelq.envs import AtariVec
@@ -28,7 +26,7 @@ from pixelq.scripts.benchmarks.sampling_cost import filled_replay
 from pixelq.scripts.benchmarks.speed import Measured
 from pixelq.scripts.benchmarks.startup_cost import COMMANDS, IMPORTS, startup_seconds
 from pixelq.scripts.benchmarks.step_cost import PARTS, REST, milliseconds_per_step, timed_parts
-from pixelq.scripts.benchmarks.update_cost import lstm_flop, random_batch
+from pixelq.scripts.benchmarks.update_cost import ACTIONS, flop_of, pictures, random_batch
 from pixelq.scripts.benchmarks.work import Work, update_ratio
 from pixelq.scripts.command_line import optional_value
 from pixelq.scripts.main import main
@@ -467,10 +465,9 @@ def test_an_lstms_arithmetic_is_that_of_its_steps(burn_in: int) -> None:
     """As PyTorch counts it of single steps, whose matrix products it sees."""
     config = AgentConfig(lstm=8, sequence_length=6, sequence_period=3, burn_in=burn_in, batch_size=4, frame_stack=1)
     batch = random_batch(config, torch.device("cpu"))
-    assert isinstance(batch, Sequences)
-    network = make_network((1, 84, 84), 6, config, 0)
-    assert network.lstm is not None
-    width = network.lstm.cell.input_size
+    agent = DQN(pictures(config), ACTIONS, config, device="cpu")
+    assert agent.network.lstm is not None
+    width = agent.network.lstm.cell.input_size
     by_input, by_state = (torch.randn(4 * 8, size, requires_grad=True) for size in (width, 8))
     x = torch.randn(7, 4, width, requires_grad=True)  # 6 steps, and the one after them
 
@@ -487,7 +484,7 @@ def test_an_lstms_arithmetic_is_that_of_its_steps(burn_in: int) -> None:
             unroll(x)  # the target network
             unroll(x[:burn_in])
         unroll(x[burn_in:]).sum().backward()
-    assert lstm_flop(network, batch) == counter.get_total_flops()
+    assert flop_of(lambda: agent.learner.update(batch)).of_lstm == counter.get_total_flops()
 
 
 @pytest.mark.slow

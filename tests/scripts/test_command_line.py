@@ -65,6 +65,19 @@ def test_the_text_of_the_field_stands_above_its_first_group() -> None:
     assert "".join(lines).count("The settings of the agent.") == 1
 
 
+def test_a_signal_while_flags_are_read_is_no_wrong_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        sys.exit(143)
+
+    monkeypatch.setattr("tyro.cli", stopped)
+    with pytest.raises(SystemExit, match="143"):
+        parse(Args, "train", [])
+
+
+def test_train_without_flags_is_what_its_fields_say() -> None:
+    assert read_train([]) == TrainArgs()
+
+
 def test_flags_set_their_fields_and_leave_the_others() -> None:
     words = ["--agent.gamma", "0.5", "--agent.batch_size=7", "--agent.no-prioritized", "--agent.reward-clip", "None"]
     start = preset("rainbow")

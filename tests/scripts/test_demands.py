@@ -1,15 +1,12 @@
-"""What presets demand: the page of the docs has what the command prints, and LSTMs are counted."""
+"""What presets demand: the page of the docs has what the command prints."""
 
 import re
 from pathlib import Path
 
 import pytest
-from torch.utils.flop_counter import FlopCounterMode
 
-from pixelq.agents import DQN, PRESETS
-from pixelq.agents.experience.batches import Sequences
-from pixelq.scripts.benchmarks.demands import CPU, demands_of, flop_of, made_for, row_of, step_flop
-from pixelq.scripts.benchmarks.update_cost import lstm_flop, random_batch
+from pixelq.agents import PRESETS
+from pixelq.scripts.benchmarks.demands import demands_of, row_of, step_flop
 
 PAGE = Path(__file__).parents[2] / "docs" / "agents.md"
 
@@ -25,13 +22,3 @@ def test_the_page_has_the_demands_of_every_preset() -> None:
 def test_the_page_has_the_arithmetic(name: str) -> None:
     (row,) = (line for line in PAGE.read_text().splitlines() if re.match(rf"\| `{name}` \| \d+ \|", line))
     assert float(row.split("|")[7]) == float(f"{step_flop(name) / step_flop('dqn'):.2g}")
-
-
-def test_lstms_are_counted() -> None:
-    config, observations, actions = made_for("quick_recurrent")
-    agent, batch = DQN(observations, actions, config, device="cpu"), random_batch(config, CPU, observations, 2)
-    assert isinstance(batch, Sequences)
-    with FlopCounterMode(display=False) as counter:
-        agent.learner.update(batch)
-    counted = flop_of(lambda: agent.learner.update(batch))
-    assert counted - counter.get_total_flops() == lstm_flop(agent.network, batch) > 0
