@@ -17,10 +17,10 @@ from pixelq.scripts.flags.sweep import SlurmParameters, read_launch
 class TuneArgs:
     """Search for the settings with which an agent scores best, with Optuna and the runs of a sweep.
 
-    SPEC.toml is that of a sweep with one preset. Under [search], it has fields of the agent, each with a range such as
-    low = 1e-5, high = 1e-2, log = true in braces, a list of values, or {} for the field's default range; a list of
-    names, search = [...], uses default ranges only. A trial is one combination of settings, trained in all envs with all
-    seeds; its value is the mean of the final evaluations. If you start a search again, it continues.
+    SPEC.toml is that of a sweep with one preset. Under [search], it has fields of the agent, each with a list of
+    values, with a range as in {low = 1e-5, high = 1e-2, log = true}, or with {} for the default range; a list of names,
+    as in search = [...], uses default ranges only. A trial is one combination of settings, trained in all envs with
+    all seeds; its value is the mean of the final evaluations. If you start a search again, it continues.
     """
 
     spec: Annotated[
