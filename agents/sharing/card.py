@@ -69,9 +69,7 @@ def card(repo: str, policy: Policy, figures: Mapping[str, Any], *, has_film: boo
         "trained for": f"{figures['step']:,} steps ({figures['frames']:,} frames) of seed {policy.seed}",
         "mean return": f"{score}, 95% interval of the mean {format_interval(figures['mean'], low, high)}, over "
         f"{pluralize(figures['episodes'], 'full episode')} under {describe_rules(figures['protocol'])}",
-        **(
-            {} if human is None else {"human-normalised": f"{format_percent(human)} (0% is random play, 100% a person)"}
-        ),
+        **({} if human is None else {"human-normalised": f"{format_percent(human)} (0%: random play, 100%: human)"}),
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     trained = "" if command is None else f"\nTrained with\n\n```\n{command}\n```\n"

@@ -411,7 +411,10 @@ class TestVerb:
             (["RUN", "--price-per-hour", "nan"], "--price-per-hour must be a number of at least 0, got nan"),
             (["nowhere"], "no run in nowhere"),
             (["RUN", "--out", "RUN"], "cannot be written"),
-            (["RUN", "--out", "run/config.json"], "run/config.json already exists and is no page; use another --out"),
+            (
+                ["RUN", "--out", "run/config.json"],
+                "run/config.json already exists and is not an HTML page; use another --out",
+            ),
             (["RUN", "--out", "pipe"], "pipe cannot be written (no regular file); use another --out file"),
         ],
     )

@@ -193,7 +193,7 @@ def test_choices_are_listed_as_they_are_written() -> None:
 @pytest.mark.parametrize(
     ("sentence", "printed"),
     [
-        ("use `resume=True` to go on, or another `out`", "use --resume to go on, or another --out"),
+        ("use `resume=True` to continue, or another `out`", "use --resume to continue, or another --out"),
         ("give `which=last` or fewer `evaluation_episodes`", "give --which last or fewer --evaluation-episodes"),
         ("run `pip install pygame`, see `DQN.learn` and `a.b`", "run `pip install pygame`, see `DQN.learn` and `a.b`"),
     ],
@@ -215,9 +215,9 @@ def test_a_folder_in_use_is_refused_in_the_callers_words(tmp_path: Path) -> None
     with pytest.raises(InvalidRun) as refusal:
         RunFolder(tmp_path)
     held = f"{tmp_path} already holds a run (config.json)"
-    assert str(refusal.value) == f"{held}; use `resume=True` to go on with it, or another `out`"
+    assert str(refusal.value) == f"{held}; use `resume=True` to continue it, or another `out`"
     ended = run_here(["train", "--env", "pixelq/Catch-v0", "--preset", "classic", "--out", str(tmp_path)])
-    assert ended == (2, "", f"pixelq train: {held}; use --resume to go on with it, or another --out\n")
+    assert ended == (2, "", f"pixelq train: {held}; use --resume to continue it, or another --out\n")
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def test_the_command(tmp_path: Path) -> None:
     ended = run_here(["export", str(checkpoint), "--format", "torchscript", "--out", str(file), "--frames", "20"])
     assert (ended.code, ended.err) == (0, "")
     assert "inputs   observation float32 [batch, 4], hidden float32 [batch, 4], cell" in ended.out
-    assert "on 24 observations, and no other greedy action" in ended.out
+    assert "on 24 observations; no greedy action differs" in ended.out
     assert file.stat().st_size > 1000
     other = DQN.load(checkpoint, "cpu")
     other.env_id = None
