@@ -24,8 +24,7 @@ class WatchArgs:
     ]
     """Folders of runs; one page shows all of them."""
     host: str = "127.0.0.1"
-    """Address to listen on. With any other than the default, everyone who can reach it can see the runs, because there
-    is no password."""
+    """Address to listen on; there is no password, so everyone who can reach the address sees the runs."""
     port: int = 8000
     """TCP port to listen on; 0 for any free port."""
     allow_host: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
