@@ -37,6 +37,15 @@ class Args:
     the agent."""
 
 
+@dataclass(frozen=True)
+class Broken:
+    """Do something with a flag whose text has two lines."""
+
+    count: int = 0
+    """Number of
+    things."""
+
+
 def help_of(kind: type) -> str:
     out = io.StringIO()
     with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stop:
@@ -63,6 +72,10 @@ def test_the_text_of_the_field_stands_above_its_first_group() -> None:
     (first,) = (i for i, line in enumerate(lines) if "agent: returns and targets options" in line)
     assert "The settings of the agent." in "".join(lines[first + 1 : first + 3])  # a line may be the frame's
     assert "".join(lines).count("The settings of the agent.") == 1
+
+
+def test_line_breaks_of_the_source_are_not_those_of_the_help() -> None:
+    assert "Number of things." in help_of(Broken)
 
 
 def test_flags_set_their_fields_and_leave_the_others() -> None:
