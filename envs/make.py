@@ -168,7 +168,7 @@ def _warn_of_stack(asked_for: int, stack: int) -> None:
     """Warn of a frame stack that has no effect."""
     if stack != asked_for:
         warnings.warn(
-            f"only pictures are stacked, so frame_stack {asked_for} has no effect; "
+            f"only images are stacked, so frame_stack {asked_for} has no effect; "
             "wrap the environment in gymnasium.wrappers.FrameStackObservation to stack its observations",
             stacklevel=3,  # the caller of make_vec
         )

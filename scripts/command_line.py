@@ -15,9 +15,10 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
@@ -413,12 +414,20 @@ def registry(*kinds: type) -> ConstructorRegistry:
     rules.primitive_rule(_schedule_rule)
     for kind in kinds:
         texts = field_texts(kind)
+        _give_texts(kind, texts)
         for name, nested in get_type_hints(kind).items():
             if dataclasses.is_dataclass(nested) and all(
                 "group" in each.metadata for each in dataclasses.fields(nested)
             ):
                 rules.struct_rule(_group_rule(nested, name, texts.get(name, "")))
     return rules
+
+
+def _give_texts(kind: Any, texts: Mapping[str, str]) -> None:
+    """Give the fields of a dataclass their texts, each on one line: tyro itself would keep the source's line breaks."""
+    for field in dataclasses.fields(kind):
+        if (text := texts.get(field.name)) is not None:
+            field.metadata = MappingProxyType({"help": text} | dict(field.metadata))
 
 
 def _integer_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:

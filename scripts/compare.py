@@ -59,7 +59,7 @@ def show(comparison: Comparison, console: Console) -> None:
     console.print(table)
     if comparison.differs:
         different = ", ".join(comparison.differs)
-        said = f"No verdict: it is not the published {agent} but differs in {different}."
+        said = f"No verdict: the run differs from the published {agent} in {different}."
         console.print(said, highlight=False, markup=False)
 
 

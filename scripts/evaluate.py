@@ -144,7 +144,7 @@ def describe(score: Score) -> str:
             "--max-episode-steps sets another limit"
         )
     if result.human_normalized is not None:
-        lines.append(f"  human-normalised {100 * result.human_normalized:.0f}% (0% is random play, 100% a person)")
+        lines.append(f"  human-normalised {100 * result.human_normalized:.0f}% (0%: random play, 100%: a human player)")
     rows = baselines(result.published_env, result.mean, score.frames, score.protocol)
     lines += [_baseline_line(row, score.frames) for row in rows if row.std is None]
     return "\n".join([*lines, *_published_lines(score, [row for row in rows if row.std is not None])])
@@ -179,7 +179,7 @@ def _published_lines(score: Score, own: Sequence[Baseline]) -> list[str]:
 def _baseline_line(row: Baseline, frames: int) -> str:
     """Return a baseline at a number of frames as a line of text."""
     spread = "" if row.std is None else f" ± {row.std:.1f} at {frames / 1e6:.1f} million frames"
-    ratio = "" if row.ratio is None else f"   {row.ratio:.2f} times as far above random play"
+    ratio = "" if row.ratio is None else f"   this score: {row.ratio:.2f} times as far above random play"
     where = {None: "", True: ", inside the spread", False: ", outside the spread"}[row.is_inside]
     return f"  {row.name:<12} {row.mean:.1f}{spread}{ratio}{where}"
 
@@ -189,7 +189,7 @@ def _film(request: Request, folder: Path) -> None:
     path = folder / f"{short_name(request.env)}-step{request.step}-seed{request.seed}.mp4"
     with PlayProgress("films", 1) as progress:
         total = film(request, path, progress.step)
-    print(f"filmed an episode of return {total:g}: {path}", file=sys.stderr)
+    print(f"filmed an episode with return {total:g}: {path}", file=sys.stderr)
 
 
 def _check_folder(folder: Path) -> None:

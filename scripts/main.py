@@ -16,13 +16,14 @@ from importlib.metadata import version
 from pixelq.scripts.streams import lasting_streams
 
 VERBS = {
-    "train": "train an agent and keep its run in a folder",
+    "train": "train an agent and save the run in a folder",
     "sweep": "train many runs, on this machine or a cluster",
-    "tune": "search the settings of an agent, on this machine or a cluster",
+    "tune": "search for the best settings of an agent, on this machine or a cluster",
     "evaluate": "play full episodes with a saved policy",
-    "report": "make a page of runs that opens in any browser",
-    "status": "print how far runs are",
+    "report": "write an HTML report on runs",
+    "status": "print the progress of runs",
     "watch": "show the progress of runs live in the browser",
+<<<<<<< HEAD
     "compare": "lay runs beside published learning curves",
     "export": "write a policy as ONNX, TorchScript, torch.export or for stable-baselines3",
     "convert": "make a checkpoint of a zip of stable-baselines3",
@@ -30,6 +31,15 @@ VERBS = {
     "benchmark": "measure training speed against other libraries",
     "acceptance": "run the GPU tests, the benchmarks and three trainings, in ten minutes",
     "presets": "list the presets",
+=======
+    "compare": "compare runs with published learning curves",
+    "export": "export a policy as ONNX, TorchScript, torch.export or stable-baselines3 zip",
+    "convert": "convert a stable-baselines3 zip file to a checkpoint",
+    "push": "upload a policy to the Hugging Face Hub",
+    "benchmark": "compare training speed with other libraries",
+    "acceptance": "run the GPU tests, the benchmarks and two training runs, in ten minutes",
+    "presets": "list the presets, or show the settings of one",
+>>>>>>> wt-manual
 }
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 """Errors of the operating system that no verb expects everywhere: a full disk, a limit, rights that have changed."""
@@ -38,7 +48,7 @@ USAGE = """usage: pixelq VERB [flags]   (pixelq VERB --help lists the flags)
 {verbs}
 
   --version  print the version
-  --tyro-print-completion bash|zsh|fish|tcsh  print a completion of verbs and flags for a shell"""
+  --tyro-print-completion bash|zsh|fish|tcsh  print a completion script for a shell"""
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Environment variables that say how OpenMP's threads wait."""

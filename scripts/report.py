@@ -41,7 +41,7 @@ def _check_replaceable(out: Path) -> None:
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}); use another --out file") from error
     if start and not start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        raise UserError(f"{out} already exists and is no page; use another --out file")
+        raise UserError(f"{out} already exists and is not an HTML page; use another --out file")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The last lines of `pixelq train`: where everything is, and the commands that go on from there."""
+"""The last lines of `pixelq train`: where the files are, and which commands to run next."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def summary(args: TrainArgs, result: Score, curve: Path, film: Path | None = Non
     """
     assert args.out is not None
     out, stop = args.out, stop_of(read_config(args.out))
-    all_curves = f"{_command('tensorboard', '--logdir', out)} for all of them"
+    all_curves = f"all curves: {_command('tensorboard', '--logdir', out)}"
     if not has_tensorboard():
-        all_curves = f"TensorBoard would have all of them: {how_to_install('tensorboard')}"
+        all_curves = f"all curves in TensorBoard: {how_to_install('tensorboard')}"
     needed = dict.fromkeys([*args.modules, *modules_to_trust([args.env, *args.wrappers])])
     imports = [word for module in needed for word in ("--import", module)]
     lines = {
         "run": out,
-        "policy": f"{result.request.checkpoint}   (figures in {out / FINAL_EVALUATION})",
+        "policy": f"{result.request.checkpoint}   (evaluation in {out / FINAL_EVALUATION})",
         "curve": f"{curve}   ({all_curves})",
         **({} if film is None else {"film": f"{film}   (open it in a browser or a player to watch the policy)"}),
         "evaluate": _command("pixelq", "evaluate", out, "--video", out / "video", *imports),
-        "go on": _command(*_train_command(), "train", "--resume", "--out", out, *_again(args, stop), *imports),
+        "continue": _command(*_train_command(), "train", "--resume", "--out", out, *_again(args, stop), *imports),
     }
     if stop is not None:
         by = "" if stop.callback is None else f" by the callback {stop.callback}"

@@ -65,7 +65,7 @@ def _report(runs: Sequence[Path], out: Path) -> None:
     try:
         write_report(runs, out, ReportOptions(episodes=0))
     except (UserError, OSError) as error:  # such as a missing extra, or cells that are of one agent
-        print(f"pixelq sweep: there is no report: {error}", file=sys.stderr)
+        print(f"pixelq sweep: no report was written: {error}", file=sys.stderr)
     else:
         print(f"report: {out}")
 
@@ -74,7 +74,7 @@ def _failures(failed: Sequence[CellState], out: Path) -> str:
     named = ", ".join(f"{cell.name} ({cell.problem})" if cell.problem else cell.name for cell in failed[:NAMED])
     more = f" and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
     runs = "1 run has" if len(failed) == 1 else f"{len(failed)} runs have"
-    return f"{runs} failed: {named}{more}; {out / 'logs'} has what they printed"
+    return f"{runs} failed: {named}{more}; see {out / 'logs'}"
 
 
 if __name__ == "__main__":

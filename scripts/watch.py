@@ -24,7 +24,9 @@ def main(args: WatchArgs) -> None:
         hosts = allowed_hosts((args.host, listening.getsockname()[0], *args.allow_host))
         app = make_app(list(dict.fromkeys(args.runs)), hosts)
         with Watching(app, listening, args.host) as watching:
-            print(f"watching {', '.join(map(str, args.runs))} at {watching.address}   (Ctrl-C ends)", flush=True)
+            print(
+                f"watching {', '.join(map(str, args.runs))} at {watching.address}   (press Ctrl-C to stop)", flush=True
+            )
             if args.open:
                 webbrowser.open(watching.address)
             watching.wait()

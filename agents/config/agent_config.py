@@ -118,40 +118,41 @@ class AgentConfig:
     gamma: float | Schedule = setting(
         0.99, "returns and targets", least=0.0, most=1.0, search=(0.9, 0.95, 0.97, 0.99, 0.995, 0.997, 0.999)
     )
-    """Discount of one agent step, in [0, 1], or a schedule as of `learning_rate`."""
+    """Discount per agent step, in [0, 1], or a schedule as for `learning_rate`."""
     n_step: int | Schedule = setting(1, "returns and targets", "steps", least=1, search=Between(1, 20, log=True))
-    """Rewards summed before bootstrapping (Sutton 1988), never across the end of an episode; or a schedule as of
-    `learning_rate`, whose values are rounded."""
+    """Number of rewards summed before bootstrapping (Sutton 1988), never across the end of an episode; or a schedule as
+    for `learning_rate`, whose values are rounded."""
     batch_size: int = setting(32, "replay and updates", "transitions", least=1, search=(16, 32, 64, 128, 256))
-    """Transitions in an update; with an LSTM, sequences."""
+    """Transitions per update; with an LSTM, sequences."""
     replay_capacity: int = setting(1_000_000, "replay and updates", "rows", least=1)
     """Rows in the replay, summed over environments; a row is one step (7.06 kB on Atari)."""
     learning_starts: int = setting(50_000, "replay and updates", "steps", least=1)
     """Steps taken before the first update; ε decays from here on."""
     train_every: int = setting(4, "replay and updates", "steps", least=1, search=(1, 2, 4, 8, 16))
-    """Steps between two occasions to update."""
+    """Steps between the times when updates are made."""
     gradient_steps: int = setting(1, "replay and updates", "updates", least=1, search=(1, 2, 4, 8))
-    """Updates on each occasion; `gradient_steps` / `train_every` is the replay ratio."""
+    """Updates made each time; `gradient_steps` / `train_every` is the replay ratio."""
     algorithm: Literal["dqn", "pqn"] = setting("dqn", "rollouts")
-    """How it learns: from a replay (dqn), or from rollouts, which are forgotten after an update (pqn)."""
+    """How the agent learns: from a replay (dqn), or from rollouts, which are discarded after their updates (pqn)."""
     rollout_length: int = setting(32, "rollouts", "steps", least=1, search=(8, 16, 32, 64, 128))
-    """Steps of each environment in a rollout (all settings of rollouts: only with the algorithm pqn)."""
+    """Steps of each environment in a rollout (all settings of rollouts apply only to the algorithm pqn)."""
     minibatches: int = setting(32, "rollouts", "minibatches", least=1, search=(4, 8, 16, 32))
-    """Minibatches into which an epoch shuffles the rollout's steps; with an LSTM its environments."""
+    """Number of minibatches into which the rollout's steps are shuffled in each epoch; with an LSTM, its
+    environments."""
     epochs: int = setting(2, "rollouts", "epochs", least=1, search=Between(1, 4))
-    """Times that each step of a rollout is learned from."""
+    """Number of times that each step of a rollout is learned from."""
     td_lambda: float = setting(0.65, "rollouts", least=0.0, most=1.0, search=Between(0.0, 1.0))
     """λ of the λ-returns: 0 for one-step targets, 1 for whole returns up to the rollout's end."""
     overlap: bool = setting(False, "rollouts")
-    """Spread a rollout's updates over the steps of the next one, so that games and learning each have a CPU core."""
+    """Spread a rollout's updates over the steps of the next one, so that emulation and learning each use a CPU core."""
     target_update_every: int = setting(
         10_000, "returns and targets", "steps", least=1, search=Between(100, 50_000, log=True)
     )
-    """Steps between two copies of the online network to the target network (no effect with `target_tau`)."""
+    """Steps between copies of the online network to the target network (no effect with `target_tau`)."""
     target_tau: float | None = setting(
         None, "returns and targets", above=0.0, most=1.0, search=Between(1e-3, 0.1, log=True)
     )
-    """Share τ by which the target network moves towards the online one after each update; None for whole copies."""
+    """Fraction τ by which the target network moves towards the online one after each update; None for whole copies."""
     learning_rate: float | Schedule = setting(2.5e-4, "optimiser", above=0.0, search=Between(1e-5, 1e-2, log=True))
     """Step size of the optimiser, or a schedule: `linear(start, end, steps)`, `cosine(start, end, steps)`,
     `exponential(start, end, steps, limit=0)` or `piecewise((0, value), (step, value), …)` with numbers or schedules as
@@ -165,17 +166,18 @@ class AgentConfig:
     optimizer: Literal["adam", "rmsprop", "radam"] = setting("adam", "optimiser")
     """Adam (Kingma & Ba 2015), the centred RMSProp of Mnih et al. 2015, or RAdam (Liu et al. 2020)."""
     adam_epsilon: float = setting(1e-8, "optimiser", above=0.0, search=Between(1e-8, 1e-3, log=True))
-    """Adam's and RAdam's ε, added to the root of the second moment."""
+    """ε of Adam and RAdam, added to the square root of the second moment."""
     rmsprop_decay: float = setting(0.95, "optimiser", least=0.0, most=1.0)
     """Decay of both running moments of the centred RMSProp."""
     rmsprop_epsilon: float = setting(0.01 / 32**2, "optimiser", above=0.0)
-    """ε of the centred RMSProp, under the root, for gradients that are means over a batch."""
+    """ε of the centred RMSProp, inside the square root, for gradients that are means over a batch."""
     max_grad_norm: float | None = setting(None, "optimiser", above=0.0, search=Between(0.5, 40.0, log=True))
     """Euclidean norm to which larger gradients are scaled down; None for no limit."""
     loss: Literal["huber", "squared"] = setting("huber", "returns and targets")
     """Loss of a TD error δ: Huber with threshold 1 (½δ² inside), or δ²."""
     epsilon: float | Schedule | None = setting(None, "exploration", least=0.0, most=1.0)
-    """Probability of a random action, or a schedule as of `learning_rate`; None for what the next three describe."""
+    """Probability of a random action, or a schedule as for `learning_rate`; None for the linear decay of the next
+    three."""
     epsilon_start: float = setting(1.0, "exploration", least=0.0, most=1.0)
     """Probability of a random action up to `learning_starts`."""
     epsilon_end: float = setting(0.1, "exploration", least=0.0, most=1.0, search=Between(1e-3, 0.2, log=True))
@@ -183,17 +185,18 @@ class AgentConfig:
     epsilon_steps: int = setting(1_000_000, "exploration", "steps", least=1)
     """Steps of the linear decay of ε from its start to its end, counted from `learning_starts`."""
     evaluation_epsilon: float | None = setting(None, "exploration", least=0.0, most=1.0)
-    """Probability of a random action in evaluations in Atari games; None for that of the protocol."""
+    """Probability of a random action in evaluations in Atari games; None for the protocol's."""
     evaluation_noise: bool = setting(False, "exploration")
-    """Draw the noise of noisy layers in evaluations too, anew for each step (no effect while `noisy` is False)."""
+    """Also use noisy layers in evaluations, with new noise for each step (no effect while `noisy` is False)."""
     epsilon_ladder: bool = setting(False, "exploration")
     """Give environment i of N a constant ε of 0.4^(1 + 7i/(N − 1)), until `epsilon_off`, and no schedule (R2D2)."""
     epsilon_off: int | None = setting(None, "exploration", "steps", least=1)
-    """Step from which on ε is 0, because noisy layers explore by themselves; None for never."""
+    """Step from which ε is 0, because noisy layers explore by themselves; None for never."""
     reward_clip: float | None = setting(1.0, "returns and targets", above=0.0)
-    """Limit to which rewards are clipped on either side, for learning only; None for raw rewards."""
+    """Limit c of the range [−c, c] to which rewards are clipped, for learning only; None for raw rewards."""
     double: bool = setting(False, "returns and targets")
-    """Select the next action by the online network, value it by the target network (van Hasselt et al. 2016)."""
+    """Select the next action with the online network, and value it with the target network (van Hasselt et al.
+    2016)."""
     dueling: bool = setting(False, "head")
     """Separate streams for the state's value and the actions' advantages (Wang et al. 2016)."""
     noisy: bool = setting(False, "exploration")
@@ -201,26 +204,27 @@ class AgentConfig:
     noisy_sigma: float = setting(0.5, "exploration", least=0.0, search=Between(0.1, 1.0))
     """Initial scale σ₀ of the noise (no effect while `noisy` is False)."""
     head: Literal["scalar", "categorical", "quantile", "implicit", "fqf"] | str = setting("scalar", "head")
-    """What is predicted of the return: scalar (the mean), categorical (C51), quantile (QR-DQN), implicit (IQN) or fqf;
-    or a registered head."""
+    """What the network predicts of the return: scalar (the mean), categorical (C51), quantile (QR-DQN), implicit (IQN)
+    or fqf; or a registered head."""
     atoms: int = setting(51, "head", least=2)
-    """Atoms of the categorical head."""
+    """Number of atoms of the categorical head."""
     v_min: float = setting(-10.0, "head")
-    """Least return of the categorical head's support."""
+    """Smallest return of the categorical head's support."""
     v_max: float = setting(10.0, "head")
-    """Greatest return of the categorical head's support."""
+    """Largest return of the categorical head's support."""
     categorical_loss: Literal["projection", "hl_gauss"] = setting("projection", "head")
-    """Target of the categorical head: a projected distribution (C51), or a smeared number (Farebrother et al. 2024)."""
+    """Target of the categorical head: a projected distribution (C51), or a smoothed number (Farebrother et al.
+    2024)."""
     hl_gauss_sigma: float = setting(0.75, "head", above=0.0)
-    """Standard deviation of a smeared target, in widths of an atom's bin (no effect with projection)."""
+    """Standard deviation of a smoothed target, in widths of an atom's bin (no effect with projection)."""
     quantiles: int = setting(200, "head", least=1, search=(25, 50, 100, 200))
-    """Quantiles of the quantile head; fractions that the fqf head proposes."""
+    """Number of quantiles of the quantile head, or of fractions that the fqf head proposes."""
     tau_samples: int = setting(64, "head", least=1, search=(8, 16, 32, 64))
-    """Fractions drawn for the online network in a loss of the implicit head, N."""
+    """Number N of fractions drawn for the online network in a loss of the implicit head."""
     tau_samples_target: int = setting(64, "head", least=1, search=(8, 16, 32, 64))
-    """Fractions drawn for the target in a loss of the implicit head, N'."""
+    """Number N' of fractions drawn for the target in a loss of the implicit head."""
     tau_samples_policy: int = setting(32, "head", least=1)
-    """Fractions behind a q-value of the implicit head, K."""
+    """Number K of fractions from which the implicit head computes a q-value."""
     cosines: int = setting(64, "head", least=1)
     """Width of the cosine embedding of the implicit and fqf heads."""
     kappa: float = setting(1.0, "head", least=0.0)
@@ -228,7 +232,7 @@ class AgentConfig:
     fraction_learning_rate: float = setting(2.5e-9, "head", above=0.0)
     """Step size of the RMSProp that learns the fqf head's fractions (Yang et al. 2019)."""
     fraction_epsilon: float = setting(1e-5, "head", above=0.0)
-    """ε of that RMSProp, under the root, for gradients that are means over a batch."""
+    """ε of that RMSProp, inside the square root, for gradients that are means over a batch."""
     fraction_entropy: float = setting(0.0, "head", least=0.0)
     """Coefficient of the entropy that keeps the fqf head's fractions apart."""
     prioritized: bool = setting(False, "prioritised replay")
@@ -236,21 +240,21 @@ class AgentConfig:
     priority_alpha: float = setting(0.5, "prioritised replay", least=0.0, most=1.0, search=Between(0.0, 1.0))
     """Exponent of the priorities (like all `priority` settings, no effect while `prioritized` is False)."""
     priority_beta: float | Schedule = setting(0.4, "prioritised replay", least=0.0, most=1.0, search=Between(0.0, 1.0))
-    """Initial exponent of the importance weights, or a schedule for all steps, as of `learning_rate`."""
+    """Initial exponent of the importance weights, or a schedule for all steps, as for `learning_rate`."""
     priority_beta_end: float = setting(1.0, "prioritised replay", least=0.0, most=1.0)
-    """Exponent of the importance weights at the end of its growth (no effect while `priority_beta_steps` is None)."""
+    """Exponent of the importance weights at the end of its increase (no effect while `priority_beta_steps` is None)."""
     priority_beta_steps: int | None = setting(None, "prioritised replay", "steps", least=1)
-    """Steps of the exponent's linear growth to its end, counted from `learning_starts`; None for a constant one."""
+    """Steps of the exponent's linear increase, counted from `learning_starts`; None for a constant exponent."""
     priority_epsilon: float = setting(1e-6, "prioritised replay", least=0.0)
     """Constant added to every priority, so that none is 0."""
     priority_uniform: float = setting(0.0, "prioritised replay", least=0.0, most=1.0)
-    """Share of rows that are drawn uniformly instead."""
+    """Fraction of rows that are drawn uniformly instead."""
     clip_weighted: bool = setting(False, "prioritised replay")
-    """Limit w·δ to ±1, and not δ, in the Huber loss of the scalar head, with the importance weight w (DQN Zoo)."""
+    """Clip w·δ instead of δ to ±1 in the Huber loss of the scalar head, where w is the importance weight (DQN Zoo)."""
     munchausen: bool = setting(False, "returns and targets")
-    """Scaled log-policy in the reward, soft maximum in the target (Vieillard et al. 2020)."""
+    """Add the scaled log-policy to the reward, and use a soft maximum in the target (Vieillard et al. 2020)."""
     target: str | None = setting(None, "returns and targets")
-    """Registered target rule, in place of `double` and `munchausen`; None for what these say."""
+    """Registered target rule, instead of `double` and `munchausen`; None for the rule that these select."""
     munchausen_alpha: float = setting(0.9, "returns and targets", least=0.0, most=1.0, search=Between(0.0, 1.0))
     """Scale of the log-policy in the reward (no effect while `munchausen` is False, like the next two)."""
     munchausen_temperature: float = setting(
@@ -258,63 +262,70 @@ class AgentConfig:
     )
     """Temperature τ of the softmax policy, in units of the (clipped) return."""
     munchausen_clip: float = setting(-1.0, "returns and targets", most=0.0)
-    """Least value of τ log π in the reward, l₀."""
+    """Lower bound l₀ of τ log π in the reward."""
     value_rescaling: bool = setting(False, "returns and targets")
-    """The scalar head learns h(return), h(x) = sign(x)(√(|x| + 1) − 1) + 0.001x (Kapturowski et al. 2019)."""
+    """Let the scalar head learn h(return), h(x) = sign(x)(√(|x| + 1) − 1) + 0.001x (Kapturowski et al. 2019)."""
     lstm: int | None = setting(None, "memory", "units", least=1, search=(128, 256, 512))
-    """Units of an LSTM between encoder and head; None for no LSTM, and no effect of the settings of sequences."""
+    """Units of an LSTM between encoder and head; None for no LSTM, in which case the settings of sequences have no
+    effect."""
     lstm_last_action: bool = setting(False, "memory")
-    """Let the LSTM read the last action too."""
+    """Let the LSTM also read the last action."""
     lstm_last_reward: bool = setting(False, "memory")
-    """Let the LSTM read the last reward too, through tanh; `predict` takes it raw."""
+    """Let the LSTM also read the last reward, through tanh; `predict` takes it raw."""
     sequence_length: int = setting(80, "memory", "steps", least=1)
-    """Steps of a sequence drawn from the replay, burn-in included; its last return reaches `n_step` steps further."""
+    """Steps of a sequence drawn from the replay, including burn-in; its last return reaches `n_step` steps further."""
     sequence_period: int = setting(40, "memory", "steps", least=1)
     """Steps of an environment between the starts of two sequences; if less than `sequence_length`, they overlap."""
     sequence_state: Literal["stored", "zero"] = setting("stored", "memory")
-    """State at a sequence's start: the one that acting had there, or zeros (Kapturowski et al. 2019, section 3)."""
+    """LSTM state at the start of a sequence: the stored one from acting, or zeros (Kapturowski et al. 2019, section
+    3)."""
     burn_in: int = setting(40, "memory", "steps", least=0)
     """First steps of a sequence, which only warm up the LSTM's state and are not learned from; 0 for none."""
     priority_eta: float = setting(0.9, "prioritised replay", least=0.0, most=1.0)
-    """Priority of a sequence: η · max + (1 − η) · mean of its steps' (no effect without an LSTM)."""
+    """Weight η in the priority of a sequence, η · max + (1 − η) · mean over its steps (no effect without an LSTM)."""
     frame_stack: int = setting(4, "encoder", "frames", least=1, most=16)
-    """Frames in an observation of pictures, read when environments are made; learning sets it to theirs."""
+    """Number of frames in an image observation, used to create environments; otherwise taken from the environments."""
     frame_size: int = setting(84, "encoder", "pixels", least=1, most=512)
-    """Height and width of an Atari game's frames, read when environments are made; learning sets it to theirs."""
+    """Height and width of an Atari game's frames, used to create environments; otherwise taken from the
+    environments."""
     reset_every: int | None = setting(None, "resets", "updates", least=1)
-    """Updates between resets: a new head, the encoder shrunk towards a new one (Schwarzer et al. 2023); None: never."""
+    """Updates between resets, each with a new head and an encoder shrunk towards a new one (Schwarzer et al. 2023);
+    None for no resets."""
     reset_shrink: float = setting(0.5, "resets", least=0.0, most=1.0)
-    """Share of the encoder's weights that a reset keeps (BBF 0.5, SR-SPR 0.8); the rest comes from a new encoder."""
+    """Fraction of the encoder's weights that a reset keeps (BBF 0.5, SR-SPR 0.8); the rest comes from a new encoder."""
     encoder: (
         Literal["auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "compact", "hadamax", "hadamax_deep"]
         | str
     ) = setting("auto", "encoder")
-    """Network from observation to features, built in or registered; auto takes mlp for vectors, nature for images,
-    minatar for small ones."""
+    """Network from observations to features, built-in or registered; auto is mlp for vectors, nature for images, and
+    minatar for small images."""
     encoder_width: int = setting(1, "encoder", least=1, search=(1, 2, 4))
-    """Factor of the channels of the impala encoder."""
+    """Factor by which the impala encoder has more channels."""
     spectral_norm: bool = setting(False, "encoder")
     """Spectral normalisation of the impala encoder's residual blocks (Miyato et al. 2018)."""
     adaptive_pool: int | None = setting(None, "encoder", "pixels", least=1)
-    """Side of the max-pooled image at the end of the impala encoder (6 in Clark et al. 2025); None for no pooling."""
+    """Height and width of the max-pooled image at the end of the impala encoder (6 in Clark et al. 2025); None for no
+    pooling."""
     layer_norm: bool = setting(False, "encoder")
     """Layer normalisation before each activation of encoder and head, over channels and pixels (Ba et al. 2016)."""
     channel_norm: bool = setting(False, "encoder")
-    """The same over channels only, with ε 1e-6 (Gallici et al. 2025); both hadamax encoders always have it."""
+    """Layer normalisation over channels only, with ε 1e-6 (Gallici et al. 2025); both hadamax encoders always have
+    it."""
     contrast_norm: bool = setting(False, "encoder")
-    """Each image less its mean and over its standard deviation, before a built-in encoder; no effect on vectors."""
+    """Standardise each image by its own mean and standard deviation before a built-in encoder; no effect on vectors."""
     activation: Literal["relu", "gelu"] = setting("relu", "encoder")
-    """Activation of encoder and head; gelu is the form with tanh, which both hadamax encoders always have."""
+    """Activation of encoder and head; gelu is the tanh approximation, which both hadamax encoders always use."""
     initialization: Literal["auto", "torch", "he", "orthogonal"] = setting("auto", "encoder")
     """Initial weights: the encoder's own (auto), PyTorch's, He-normal, or orthogonal with gain √2; biases are 0."""
     hidden: int = setting(512, "encoder", "units", least=0, search=(64, 128, 256, 512, 1024))
-    """Units in the hidden layer of the head, and of the MLP encoder; 0 leaves both out."""
+    """Units in the hidden layer of the head and of the MLP encoder; 0 for no hidden layer."""
     encoder_layers: tuple[int, ...] | None = setting(None, "encoder", "units", least=1)
-    """Widths of dense layers that end a built-in encoder; those of the MLP replace its own. None for its own alone."""
+    """Widths of dense layers appended to a built-in encoder; they replace the MLP's own. None for no additional
+    layers."""
     precision: Literal["float32", "bfloat16", "auto"] = setting("float32", "arithmetic")
-    """Arithmetic of an update's matrix products; auto takes bfloat16 where the hardware computes in it."""
+    """Precision of the matrix products of an update; auto is bfloat16 if the hardware supports it."""
     cuda_graph: bool = setting(True, "arithmetic")
-    """On a GPU, launch an update as one captured graph (no effect on a CPU, and with parts of your own)."""
+    """On a GPU, launch an update as one captured graph (no effect on a CPU, or with your own parts)."""
 
     def __post_init__(self) -> None:
         hints = _hints()

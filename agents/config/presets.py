@@ -337,7 +337,7 @@ def quick() -> AgentConfig:
 
 @_preset("sticky")
 def quick_dqn() -> AgentConfig:
-    """DQN for small hardware: three-step returns, a faster rate, earlier targets, a small replay.
+    """DQN for small hardware: 3-step returns, a higher learning rate, more frequent target updates, a small replay.
 
     The settings are our own; docs/results shows Pong in a million steps.
     """
@@ -460,7 +460,7 @@ def r2d2() -> AgentConfig:
 
 @_preset("sticky", num_envs=16)
 def quick_recurrent() -> AgentConfig:
-    """R2D2's parts for a first result on small hardware: a small memory that reads the last action; 16 environments.
+    """R2D2's parts for a first result on small hardware: a small LSTM that reads the last action; 16 environments.
 
     The settings are our own. The replay is small, so that most of what is learned from is new: an LSTM that sees the
     same few episodes again and again learns them by heart. The streams of a dueling head separate what an action is
@@ -577,7 +577,7 @@ def pqn_lstm() -> AgentConfig:
 
 @_preset("sticky")
 def minatar_dqn() -> AgentConfig:
-    """DQN for MinAtar's 10×10 games, Young & Tian 2019 (arXiv:1903.03176), with an update each step.
+    """DQN for MinAtar's 10×10 games, Young & Tian 2019 (arXiv:1903.03176), with one update per step.
 
     The settings are those of the authors' program, examples/dqn.py of kenjyoung/MinAtar. It adds 0.01 to the root in
     RMSProp; ours is 0.01² under the root, so that the longest step is the same.

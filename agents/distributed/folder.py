@@ -82,7 +82,7 @@ class SweepFolder(LockedFolder):
 
     def __init__(self, out: Path) -> None:
         if os.path.lexists(out / TUNE):
-            raise InvalidRun(f"{out} is the folder of a search; go on with pixelq tune, or use another `out`")
+            raise InvalidRun(f"{out} is the folder of a search; continue it with pixelq tune, or use another `out`")
         self.cells = read_cells(out) if os.path.lexists(out / SWEEP) else {}
         super().__init__(out, "sweep", SWEEP)
 

@@ -277,7 +277,7 @@ class Team:
             if seat.deaths >= MOST_DEATHS:
                 times = f"{seat.deaths} times before it played a block"
                 raise RunFailed(f"actor {seat.index} has died {times} ({error}), {at}{self.restarts.kept()}")
-            self.restarts.warn(f"actor {seat.index} has died ({error}), {at}; another takes its place")
+            self.restarts.warn(f"actor {seat.index} has died ({error}), {at}; a new actor replaces it")
         self._start(seat)
 
     def _whole(self, now: int, blocks: dict[int, Block], joined: dict[int, Views], oldest: int) -> Round:

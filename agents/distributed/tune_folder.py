@@ -84,7 +84,7 @@ class TuneFolder(LockedFolder):
 
     def __init__(self, out: Path) -> None:
         if os.path.lexists(out / SWEEP):
-            raise InvalidRun(f"{out} is the folder of a sweep; go on with pixelq sweep, or use another `out`")
+            raise InvalidRun(f"{out} is the folder of a sweep; continue it with pixelq sweep, or use another `out`")
         self.record = read_record(out) if os.path.lexists(out / TUNE) else None
         if self.record is None and os.path.lexists(out / STUDY):
             raise InvalidRun(f"{out / STUDY} is not of this search; move it, or use another `out`")

@@ -335,7 +335,7 @@ class ScoreFile:
                 os.fsync(file.fileno())
         except OSError as error:
             raise RunFailed(
-                f"{self.path} can no longer be written ({error.strerror}); evaluate again to go on"
+                f"{self.path} can no longer be written ({error.strerror}); evaluate again to continue"
             ) from error
 
 

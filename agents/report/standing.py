@@ -1,4 +1,4 @@
-"""Sections of scores: the summary, and the comparison with random play, a person and published agents."""
+"""Sections of scores: the summary, and the comparison with random play, a human player and published agents."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def summary_section(groups: Sequence[Group]) -> Section:
                     "fresh": format_score(score),
                     "human": format_percent(human_normalized_score(env, score)),
                 }
-                for called, score in (("random play", reference.random), ("a person", reference.human))
+                for called, score in (("random play", reference.random), ("human player", reference.human))
             ]
         tables.append({"env": env, "rows": rows})
     values = {"tables": tables, "fresh": FINAL, "last": LAST, "no_aggregates": missing_for_aggregates(groups)}
@@ -137,7 +137,7 @@ def _mean_return(run: Run, start: int, end: int) -> float | None:
 
 def _baseline_rows(group: Group, score: GroupScore) -> list[dict[str, str]]:
     """Return the cells of each baseline of an agent."""
-    called = {"random": "random play", "human": "a person"}
+    called = {"random": "random play", "human": "human player"}
     return [
         {
             "name": called.get(row.name, row.name),

@@ -19,7 +19,7 @@ from pixelq.envs import ATARI57, human_normalized_score
 from pixelq.envs.atari import FRAMES_PER_STEP
 from pixelq.envs.games import game_of
 
-FINAL = "best checkpoint, fresh games"
+FINAL = "best checkpoint, new games"
 """Name of the final evaluation, of the best checkpoint in games that it was not chosen by."""
 LAST = "last evaluation"
 """Name of the last evaluation during training."""

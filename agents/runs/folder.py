@@ -165,8 +165,7 @@ class RunFolder:
         for path in (self.out / "config.json", *(self.out / f"{name}.csv" for name in TABLES)):
             if path.exists():
                 raise InvalidRun(
-                    f"{self.out} already holds a run ({path.name}); "
-                    "use `resume=True` to go on with it, or another `out`"
+                    f"{self.out} already holds a run ({path.name}); use `resume=True` to continue it, or another `out`"
                 )
         if self.checkpoints.exists() and any(self.checkpoints.iterdir()):
             raise InvalidRun(f"{self.checkpoints} already holds files; use another `out`")

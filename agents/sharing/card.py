@@ -66,22 +66,20 @@ def card(repo: str, policy: Policy, figures: Mapping[str, Any], *, has_film: boo
     rows = {
         "environment": f"`{env}`, trained under the protocol `{policy.protocol}`",
         "agent": f"`{described(policy.config)}`",
-        "trained for": f"{figures['step']:,} steps ({figures['frames']:,} frames) of seed {policy.seed}",
+        "trained for": f"{figures['step']:,} steps ({figures['frames']:,} frames) with seed {policy.seed}",
         "mean return": f"{score}, 95% interval of the mean {format_interval(figures['mean'], low, high)}, over "
         f"{pluralize(figures['episodes'], 'full episode')} under {describe_rules(figures['protocol'])}",
-        **(
-            {} if human is None else {"human-normalised": f"{format_percent(human)} (0% is random play, 100% a person)"}
-        ),
+        **({} if human is None else {"human-normalised": f"{format_percent(human)} (0%: random play, 100%: human)"}),
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
-    trained = "" if command is None else f"\nTrained with\n\n```\n{command}\n```\n"
-    film = "\n`replay.mp4` is an episode that these do not count.\n" if has_film else ""
+    trained = "" if command is None else f"\nThe policy was trained with this command:\n\n```\n{command}\n```\n"
+    film = "\n`replay.mp4` shows an additional episode, which is not part of this evaluation.\n" if has_film else ""
     return (
         f"---\n{data.to_yaml()}\n---\n\n# {name} on {env}\n\n| | |\n| --- | --- |\n{table}\n{film}{trained}\n"
-        "## Use it\n\nInstall pixelq with its extra `hub`, then\n\n"
+        "## Use it\n\nInstall pixelq with its extra `hub`, then run\n\n"
         f"```\npixelq evaluate hf://{repo} --episodes 10\n```\n\n"
         f'```python\nfrom pixelq.agents import load\n\nagent = load("hf://{repo}")\n'
         "actions, state = agent.predict(observations)\n```\n\n"
         "The weights are safetensors, and the rest is JSON: loading it runs no code. `results.json` has the return of\n"
-        "every episode, `config.json` how the agent was trained.\n"
+        "every episode, and `config.json` says how the agent was trained.\n"
     )

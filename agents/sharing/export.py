@@ -48,9 +48,11 @@ class Difference:
     program: str
 
     def __str__(self) -> str:
+        count = self.other_actions
+        others = f"{count} greedy actions differ" if count > 1 else f"{count or 'no'} greedy action differs"
         return (
             f"{self.program} computes q-values that differ by at most {self.q_value:.1e} on {self.observations:,} "
-            f"observations, and {self.other_actions or 'no'} other greedy action{'s' * (self.other_actions > 1)}"
+            f"observations; {others}"
         )
 
 

@@ -84,16 +84,17 @@ def note_envs(agent: Agent, envs: VectorEnv, *, resume: bool = False) -> None:
     is_stacked = stack > 1 or (is_atari(agent.env_id or "") and len(agent.observation_space.shape or ()) == 3)
     if not is_stacked and asked_for not in (1, AgentConfig.frame_stack):
         warnings.warn(
-            f"only pictures are stacked, and these by make_vec(..., frame_stack={asked_for}), so frame_stack "
-            f"{asked_for} has no effect; wrap the environments in gymnasium.wrappers.FrameStackObservation to stack "
+            f"only images are stacked, by make_vec(..., frame_stack={asked_for}), so frame_stack {asked_for} has no "
+            "effect; wrap the environments in gymnasium.wrappers.FrameStackObservation to stack "
             "other observations",
             stacklevel=4,  # the caller of learn
         )
     if is_stacked and stack != asked_for:
         agent.configure(dataclasses.replace(agent.config, frame_stack=stack))
         warnings.warn(
-            f"the configuration said frame_stack {asked_for}, but the environments stack {stack}; now it says {stack}. "
-            f"For {asked_for}, make them with make_vec(..., frame_stack={asked_for}), and the agent from them",
+            f"the configuration had frame_stack {asked_for}, but the environments stack {stack} frames; it was changed "
+            f"to {stack}. For {asked_for}, create environments with make_vec(..., frame_stack={asked_for}), and the "
+            "agent from them",
             stacklevel=4,  # the caller of learn
         )
     size = agent.env_arguments.get("frame_size", AgentConfig.frame_size)
@@ -103,7 +104,7 @@ def note_envs(agent: Agent, envs: VectorEnv, *, resume: bool = False) -> None:
     agent.protocol = None if protocol is None else protocol.rules
     if agent.keep_replay_of(_origin(envs)) and not resume:  # a run's replay is restored from its files
         warnings.warn(
-            "the replay held steps of other environments, and is emptied; it is filled again before the next update",
+            "the replay held steps of other environments and was emptied; it is filled again before the next update",
             stacklevel=4,  # the caller of learn
         )
 

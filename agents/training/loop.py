@@ -123,7 +123,7 @@ def _train(
         if ranks is not None:
             leave(agent)
     if received:
-        recorder.line.say(f"stopped at step {agent.step:,}; resume the run to go on")
+        recorder.line.say(f"stopped at step {agent.step:,}; resume the run to continue")
         act_on(received)
 
 

@@ -94,7 +94,7 @@ class ProgressLine:
             parts.append(f"{progress.steps_per_second:,.0f} steps/s")
         if progress.seconds_left is not None and progress.step < progress.steps:
             parts.append(f"{duration_text(progress.seconds_left)} left")
-        parts.append(f"return {self._return} (last 100 episodes)")
+        parts.append("no return yet" if self._return == "-" else f"return {self._return} (last 100 episodes)")
         parts.append(f"epsilon {progress.epsilon:.3f}")  # outputs without a terminal may have no Greek letters
         parts.append(f"loss {self._loss}" if progress.updates else "no updates yet")
         self.say(", ".join(parts))
@@ -110,7 +110,7 @@ class ProgressLine:
         self._said_at = step
         cut = f", {result.cut} of them cut off after {LIMIT:,} steps" if result.cut else ""
         self.say(
-            f"step {step:,}: mean return {result.mean:.1f} (95% {low:.1f} to {high:.1f}) "
+            f"step {step:,}: mean return {result.mean:.1f} (95% interval {low:.1f} to {high:.1f}) "
             f"over {result.episodes} evaluation episodes{cut}"
         )
 

@@ -134,7 +134,7 @@ class RankCollector(Collector):
         """
         if isinstance(self.replay, Rollout):
             raise InvalidCheckpoint(
-                "the environments of a learner do not go on as they did, and rollouts of several learners must end "
+                "the environments of a learner do not continue as before, and rollouts of several learners must end "
                 "together; start another run"
             )
         super().restart_episodes(cut=cut)
@@ -200,5 +200,5 @@ class RankCheckpoints(RunCheckpoints):
         """
         state, arrays, lost = super().read(step)
         if lost is not None:
-            raise InvalidCheckpoint(f"{lost}; several learners cannot go on with an empty replay, so start another run")
+            raise InvalidCheckpoint(f"{lost}; several learners cannot continue with an empty replay; start another run")
         return state, arrays, None

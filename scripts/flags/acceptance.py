@@ -16,30 +16,40 @@ from pixelq.scripts.command_line import check_least, parse, split_names
 
 @dataclass(frozen=True)
 class AcceptanceArgs:
-    """Run the GPU tests, the benchmarks and trainings on Pong, and leave a table, JSON and plots in a folder.
+    """Run the GPU tests, the benchmarks and training on Pong, and write a table, JSON and plots to a folder.
 
-    Needs no internet. A part that fails or hangs costs the others nothing.
+    No internet connection is needed. If a part fails or hangs, the others still run.
     """
 
     out: Path
-    """Folder for the results; it must not hold an earlier acceptance."""
+    """Folder for the results; it must not contain the results of an earlier acceptance."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on: auto (a GPU if there is one), cpu or cuda."""
     minutes: float = 10.0
-    """Minutes in all; the trainings have what the other parts leave."""
+    """Total time in minutes; training uses what the other parts leave."""
     against: str = "sb3,pixelq-bfloat16"
     """Entries that the benchmark compares with, as in `pixelq benchmark --against`; those that are not installed are
-    left out."""
+    skipped."""
     num_envs: int = 128
+<<<<<<< HEAD
     """Number of environments in the benchmarks, and in the trainings of DQN; those of PQN have their presets' own."""
+=======
+    """Number of environments in the benchmarks (except PQN's) and in training."""
+>>>>>>> wt-manual
     replay_capacity: int = 20_000
     """Rows of the replays in the benchmark."""
     rows: int = 1_000_000
-    """Rows of the replay (7.1 kB each) from which drawing batches is measured."""
+    """Rows of the replay (7.1 kB each) in the benchmark of drawing batches."""
     updates: str = "nature,rainbow,btr,pqn,quick"
+<<<<<<< HEAD
     """Presets whose update is measured, with commas between them, or all."""
     presets: str = "quick,quick_dqn,pqn"
     """Presets of the trainings on Pong, with commas between them, which share the time that is left."""
+=======
+    """Presets whose update is measured, separated by commas, or all."""
+    presets: str = "quick_dqn,pqn"
+    """Presets to train on Pong, separated by commas; they share the remaining time."""
+>>>>>>> wt-manual
     target: float = 18.0
     """Mean return over ten evaluation episodes at which a training ends; one must reach it."""
     evaluate_every: int = 200_000

@@ -32,66 +32,65 @@ OWN_GAME = {"--small": SMALL.env, "--evaluation": "Pong"}
 
 @dataclass(frozen=True)
 class BenchmarkArgs:
-    """Measure training speed against other libraries on one Atari game.
+    """Compare the training speed of pixelq and other libraries on one Atari game.
 
-    All do the same work, including inference and updates, and take turns in one run. Each has its own process, and its
-    replay is full before the first turn. With --to-score, they race instead: each learns with the settings of its own
-    source, up to a score.
+    All do the same work, including acting and updates, each in its own process, and take turns. Replays are filled
+    before the first turn. With --to-score, the libraries race to a score instead, each with its own settings.
     """
 
     algorithm: Literal["dqn", "pqn"] = "dqn"
-    """What to train: dqn, or pqn with 128 environments by default, 32 steps of each in a rollout, and two epochs of 32
-    minibatches, against cleanrl (our own version of the loop in its pqn_atari_envpool.py) on our environments."""
+    """What to train: dqn, or pqn with rollouts of 32 steps in (by default) 128 environments and two epochs of 32
+    minibatches. pqn can be compared with cleanrl (our implementation of pqn_atari_envpool.py), on our environments."""
     against: str = "sb3"
-    """Entries to compare with, with commas between them: sb3 (stable-baselines3), tianshou, cleanrl (no package; our
-    own version of the loop in its dqn_atari.py), pixelq-bfloat16 (our agent with the products of an update in
-    bfloat16), or none. In a race: sb3 with the settings of rl-baselines3-zoo, cleanrl with those of its script, or
-    none."""
+    """Entries to compare with, separated by commas: sb3 (stable-baselines3), tianshou, cleanrl (our implementation of
+    dqn_atari.py), pixelq-bfloat16 (updates in bfloat16), or none. In a race: sb3 with the settings of
+    rl-baselines3-zoo, cleanrl with those of its script, or none."""
     to_score: float | None = None
-    """Race to this score instead: learning curves over wall-clock time, in turns, up to the moment when our presets
-    have it. A score is the mean raw return of the last 30 whole games of the training."""
+    """Race to this score instead: record learning curves over wall-clock time, in turns, until our presets have reached
+    it. The score is the mean raw return of the last 30 whole training games."""
     presets: str = "quick"
-    """Our presets in a race, with commas between them; all entries play by the protocol of the first."""
+    """Our presets in a race, separated by commas; all entries use the protocol of the first."""
     seeds: str = "0"
-    """Seeds of the races, with commas between them; one race for each."""
+    """Seeds of the races, separated by commas; one race per seed."""
     env: str = "ALE/Pong-v5"
     """Game to play: a Gymnasium ID ALE/*-v5."""
     num_envs: int | None = None
-    """Number of environments that each library plays at once; None for 8. In a race those of our presets; None for that
-    of `pixelq train`."""
+    """Number of environments that each library plays at once; None for 8. In a race, that of our presets; None for the
+    same as in `pixelq train`."""
     replay_capacity: int = 20_000
     """Rows in each library's replay; a row is one step (7 kB in pixelq and tianshou, 56 kB in stable-baselines3, 28 kB
     in cleanrl)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on: auto (a GPU if there is one), cpu or cuda."""
     seconds: float = 60.0
-    """Seconds for which each library or preset is measured over all turns; with --sampling, all ways together. In a
-    race the most seconds of each entry, by default 1200; of growth those of each point, by default 8."""
+    """Seconds for which each library or preset is measured, over all turns; with --sampling, for all methods together.
+    In a race, the maximum for each entry, by default 1200; with --growth, for each point, by default 8."""
     turns: int = 5
-    """Number of turns of each library; medians are over these. With --growth those of each point, by default 3."""
+    """Number of turns of each library; results are medians over turns. With --growth, turns of each point, by default
+    3."""
     updates: str | None = None
-    """Measure an update of these presets instead, with commas between them, or of all."""
+    """Measure an update of these presets instead, separated by commas, or of all."""
     sampling: int | None = None
     """Measure drawing batches from a replay of this many rows instead (1,000,000 take 7.1 GB)."""
     checkpoints: int | None = None
     """Measure writing and reading the checkpoints of a run instead, with a replay of this many rows."""
     startup: bool = False
-    """Measure the seconds from the start of `pixelq train` to its first environment step instead, and those of other
-    commands and of imports."""
+    """Measure the time from the start of `pixelq train` to its first environment step instead, and the start-up times
+    of other commands and of imports."""
     growth: str | None = None
-    """Measure how speed and memory grow instead, of the preset quick and of DQN with the settings of the comparison:
-    with the number of environments (envs), rows of the replay (replay, up to 7.1 GB), batch, cores, frame stack
-    (stack) or frame size (frame). Names with commas between them; without a value all of them."""
+    """Measure how speed and memory grow instead, for the preset quick and for DQN with the settings of the comparison,
+    with the number of environments (envs), rows of the replay (replay, up to 7.1 GB), batch size (batch), cores, frame
+    stack (stack) or frame size (frame). Separate names by commas; without a value, measure all."""
     small: bool = False
-    """Measure a small network instead: the work of our preset classic on CartPole, with one environment, one-step
-    returns and clipped gradients, against sb3."""
+    """Measure a small network instead: the preset classic on CartPole, with one environment, one-step returns and
+    clipped gradients, compared with sb3."""
     evaluation: bool = False
-    """Measure greedy evaluation instead: the policy that comes with pixelq in one episode of Pong and in eight at once,
-    or in --num-envs, against the same games with fixed actions."""
+    """Measure greedy evaluation instead: the pretrained policy of Pong in one episode and in eight (or --num-envs) at
+    once, compared with the same games with fixed actions."""
     picture: Path | None = None
-    """File (png, pdf or svg) for a picture of where a step's time goes, of a race, or of growth; None draws none."""
+    """File (png, pdf or svg) for a plot of the parts of a step, a race or growth; None for no plot."""
     json: Path | None = None
-    """File for the figures as JSON; without a value they go to stdout, and None writes none. Figures of speed, updates,
+    """File for the results as JSON; without a value, print them on stdout; None writes none. Results of speed, updates,
     races and growth are written after every round of turns."""
 
     @property

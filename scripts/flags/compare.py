@@ -14,17 +14,21 @@ from pixelq.scripts.command_line import check_runs, optional_value, parse
 
 @dataclass(frozen=True)
 class CompareArgs:
-    """Compare Atari runs with the published curves of the same agents (Castro et al. 2018), per million frames.
+    """Compare Atari runs with published curves of the same agents (Castro et al. 2018), million by million frames.
 
-    A run of a preset that was not published is compared with DQN, and the settings that differ are listed.
+    If a preset has no published curve, its runs are compared with DQN. Settings that differ are listed.
     """
 
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
+    runs: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
+    ]
     """Folders of runs that have played at least a million frames (250,000 steps)."""
     out: Path | None = None
-    """PNG file for a picture of the curves; None draws none."""
+    """PNG file for a plot of the curves; None for no plot."""
     json: Path | None = None
-    """File for the figures as JSON; without a value they go to stdout, and None writes none."""
+    """File for the results as JSON; without a value, print them on stdout; None writes none."""
 
 
 def read(arguments: Sequence[str]) -> CompareArgs:

@@ -17,30 +17,30 @@ from pixelq.scripts.command_line import EnvKwargs, Modules, Names, parse, split_
 
 @dataclass(frozen=True)
 class ConvertArgs:
-    """Make a checkpoint of a DQN of stable-baselines3, which evaluate, export, push and report take; nothing in its zip
-    is unpickled."""
+    """Convert a DQN of stable-baselines3 to a checkpoint for evaluate, export, push and report, without unpickling."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.zip")]
-    """Zip that stable_baselines3.DQN.save wrote, of CnnPolicy or MlpPolicy."""
+    """Zip file that stable_baselines3.DQN.save wrote, with a CnnPolicy or an MlpPolicy."""
     env: str
-    """ID of the environment in which it was trained, as for pixelq train; the zip does not hold it."""
+    """ID of the environment in which the agent was trained, as for pixelq train; the zip file does not contain it."""
     out: Path
-    """Folder of the checkpoint; an older checkpoint there is replaced."""
+    """Folder of the checkpoint; an existing checkpoint is replaced."""
     protocol: Literal["sticky", "nature", "100k", "envpool"] = "nature"
-    """Rules by which an Atari game is played; nature is nearest to stable-baselines3's own."""
+    """Rules of Atari games; nature is the closest to those of stable-baselines3."""
     frame_stack: int | None = None
-    """Number of pictures in an observation; None for 4 on Atari and 1 otherwise."""
+    """Number of images in an observation; None for 4 on Atari and 1 elsewhere."""
     frame_size: int | None = None
-    """Height and width in pixels to which pictures are resized; None for 84 on Atari, and elsewhere for their own."""
+    """Height and width in pixels to which images are resized; None for 84 on Atari, and for the original size
+    elsewhere."""
     grayscale: bool = False
-    """Show pictures in grey; those of Atari games always are."""
+    """Convert images to greyscale; Atari games always are."""
     env_kwargs: EnvKwargs = field(default_factory=dict)
-    """Keyword argument KEY of the environment, a value in TOML or JSON, or else text; may be repeated."""
+    """Keyword argument KEY of the environment; the value is read as TOML or JSON, or else as text. May be repeated."""
     wrappers: Names = ()
-    """Wrappers around the environment, the innermost first: classes or functions MODULE:NAME, or
-    MODULE:NAME(key=value), with commas between them."""
+    """Wrappers of the environment, innermost first: classes or functions as MODULE:NAME or MODULE:NAME(key=value),
+    separated by commas."""
     modules: Modules = ()
-    """Modules that register or hold environments and wrappers, to import first, with commas between them."""
+    """Modules to import first, separated by commas, that register or contain environments and wrappers."""
 
     @property
     def env_arguments(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pixelq.scripts.command_line import Modules, check_least, optional_value, pa
 
 @dataclass(frozen=True)
 class EvaluateArgs:
-    """Evaluate saved policies over full episodes in fresh games."""
+    """Evaluate saved policies over full episodes in new games."""
 
     checkpoints: Annotated[
         tuple[Path, ...],
@@ -28,18 +28,18 @@ class EvaluateArgs:
     list: bool = False
     """List the pretrained policies instead; with --json as JSON."""
     which: Literal["best", "last", "both"] | None = None
-    """Checkpoint of a run to play; None for the best, or else the latest, and with --suite for the last."""
+    """Checkpoint of a run to play; None for the best, or else the latest; with --suite, None for the last."""
     episodes: int = 30
     """Number of full episodes to play with each policy."""
     protocol: Literal["sticky", "nature", "100k", "envpool"] | None = None
     """Rules of Atari games: sticky (Machado et al. 2018), nature (Mnih et al. 2015), 100k (van Hasselt et al. 2019;
     meant for 100 episodes of the last checkpoint) or envpool (PQN, Gallici et al. 2025); None for those of the
-    training. ε is that of the agent's configuration, or else the protocol's: 0.001, 0.05, 0.001 or 0."""
+    training. The ε of the agent's configuration takes precedence over the protocol's 0.001, 0.05, 0.001 or 0."""
     flicker: float | None = None
     """Probability, in [0, 1), that a frame of an Atari game is black; None for that of the training."""
     max_episode_steps: int | None = None
-    """Steps after which an episode is cut off; None for the limit of the training, or the environment's own, or 27,000
-    where there is none."""
+    """Steps after which an episode is cut off; None for the limit of the training or of the environment, or 27,000 if
+    there is none."""
     seed: int = 0
     """Seed of the games and of the random actions."""
     device: str = "auto"
@@ -47,17 +47,18 @@ class EvaluateArgs:
     processes: int | None = None
     """Number of policies played at once; None for one per core on a CPU, and 1 on a GPU."""
     suite: Literal["atari5", "atari26", "atari57"] | None = None
-    """Suite whose games the policies play, all of them for each agent, to print aggregates over games and seeds."""
+    """Suite whose games the policies play, to print aggregates over games and seeds; each agent needs a policy for
+    every game."""
     results: Path | None = None
-    """File to which each score is appended as a line of JSON; scores that it holds are not played again."""
+    """File to which each score is appended as a line of JSON; scores that it contains are not measured again."""
     json: Path | None = None
-    """File for the figures as JSON; without a value they go to stdout, and None writes none. They are a list, unless
+    """File for the results as JSON; without a value, print them on stdout; None writes none. They are a list, unless
     one path is given without --results and --which both."""
     video: Path | None = None
-    """Folder for an mp4 of one more episode, which is played first; None films none."""
+    """Folder for an mp4 of an additional episode, which is played first; None for no film."""
     modules: Modules = ()
-    """Modules that register environments, to import first, with commas between them; a run's folder alone imports
-    none."""
+    """Modules to import first, separated by commas, that register environments; a run's folder alone imports
+    nothing."""
 
     @property
     def script(self) -> str:

@@ -15,25 +15,26 @@ from pixelq.scripts.command_line import Modules, check_least, parse, split_modul
 
 @dataclass(frozen=True)
 class ExportArgs:
-    """Write a policy as a file for other programs, which is checked against the policy before it is written."""
+    """Export a policy to a file for other programs, after checking that both give the same q-values."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_CHECKPOINT")]
     """Folder of a run (its best checkpoint, or else its latest), a checkpoint, a pretrained policy such as demo, or
     hf://ORG/NAME."""
     out: Path
-    """File to write; an older one is replaced."""
+    """File to write; an existing one is replaced."""
     format: Literal["onnx", "torchscript", "torch_export", "sb3"] = "onnx"
-    """Format of the file: onnx, torchscript (for torch.jit.load), torch_export (for torch.export.load), or sb3, a zip
-    of stable-baselines3's DQN."""
+    """Format of the file: onnx, torchscript (for torch.jit.load), torch_export (for torch.export.load), or sb3 (a zip
+    file of stable-baselines3's DQN)."""
     which: Literal["best", "last"] | None = None
-    """Checkpoint of a run to take; None for the best, or else the latest."""
+    """Checkpoint of a run to export; None for the best, or else the latest."""
     frames: int = 1000
-    """Observations of the policy's own environment on which file and policy are compared; 0 for random ones."""
+    """Number of observations from the policy's environment on which file and policy are compared; 0 for random
+    observations."""
     seed: int = 0
     """Seed of these games."""
     modules: Modules = ()
-    """Modules that register environments, encoders or heads, to import first, with commas between them; a run's folder
-    alone imports none."""
+    """Modules to import first, separated by commas, that register environments, encoders or heads; a run's folder alone
+    imports nothing."""
 
 
 def read(arguments: Sequence[str]) -> ExportArgs:

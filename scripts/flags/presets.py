@@ -13,10 +13,10 @@ from pixelq.scripts.command_line import parse
 
 @dataclass(frozen=True)
 class PresetsArgs:
-    """List the presets with the protocol and the source of each, or show the settings of one."""
+    """List the presets with their protocols and sources, or show the settings of one."""
 
     name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
-    """Preset whose settings are shown; None lists all."""
+    """Preset whose settings to show; None lists all presets."""
 
 
 def read(arguments: Sequence[str]) -> PresetsArgs:

@@ -18,30 +18,30 @@ from pixelq.scripts.command_line import Modules, check_least, parse, split_modul
 
 @dataclass(frozen=True)
 class PushArgs:
-    """Evaluate a policy, film it, and put it on the Hugging Face Hub with a card, from where hf://ORG/NAME loads it."""
+    """Evaluate and film a policy, and upload it to the Hugging Face Hub with a card; hf://ORG/NAME then loads it."""
 
     checkpoint: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_CHECKPOINT")]
-    """Folder of a run (its best checkpoint, or else its latest) or a checkpoint."""
+    """Folder of a run (its best checkpoint, or else its latest), a checkpoint, or a pretrained policy such as demo."""
     repo: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ORG/NAME")]
-    """Repository to write to; a new one is made if there is none."""
+    """Repository to write to; it is created if it does not exist."""
     which: Literal["best", "last"] | None = None
-    """Checkpoint of a run to take; None for the best, or else the latest."""
+    """Checkpoint of a run to upload; None for the best, or else the latest."""
     episodes: int = 30
     """Number of full episodes to play for the card."""
     protocol: Literal["sticky", "nature", "100k", "envpool"] | None = None
-    """Rules of Atari games for these; None for those of the training."""
+    """Rules of Atari games in these episodes; None for those of the training."""
     seed: int = 0
     """Seed of the games and of the random actions."""
     device: str = "auto"
     """Device to play on: auto (a GPU if there is one), cpu or cuda."""
     film: bool = True
-    """Film one more episode, at most three minutes of it, where the extra video is installed and the environment draws
-    pictures."""
+    """Film an additional episode, at most three minutes, if the extra video is installed and the environment can be
+    rendered."""
     private: bool = False
-    """Make a new repository private."""
+    """Make the repository private if it is new."""
     modules: Modules = ()
-    """Modules that register environments, encoders or heads, to import first, with commas between them; a run's folder
-    alone imports none."""
+    """Modules to import first, separated by commas, that register environments, encoders or heads; a run's folder alone
+    imports nothing."""
 
 
 def read(arguments: Sequence[str]) -> PushArgs:

@@ -16,29 +16,29 @@ from pixelq.scripts.command_line import Modules, check_least, check_runs, parse,
 
 @dataclass(frozen=True)
 class ReportArgs:
-    """Make a report of runs: a page with figures, curves and settings that opens offline in any browser."""
+    """Write a report on runs: an HTML page with scores, curves and settings that works offline in any browser."""
 
     runs: Annotated[
         tuple[Path, ...],
         tyro.conf.Positional,
         tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
     ]
-    """Folders of runs; runs that differ only in their seed are taken together."""
+    """Folders of runs; runs that differ only in their seed are grouped."""
     out: Path = Path("report.html")
     """HTML file to write."""
     film: Path | None = None
     """Run, checkpoint or pretrained policy whose best episode is shown; None for the run with the best evaluation."""
     episodes: int = 10
-    """Number of episodes that it plays, of which the best is shown with insight into the network; 0 for none."""
+    """Number of episodes to play for the film, of which the best is shown with insight into the network; 0 for none."""
     seed: int = 0
     """Seed of these episodes."""
     device: str = "auto"
     """Device to play on: auto (a GPU if there is one), cpu or cuda."""
     modules: Modules = ()
-    """Modules that register environments, to import first, with commas between them; a run's folder alone imports
-    none."""
+    """Modules to import first, separated by commas, that register environments; a run's folder alone imports
+    nothing."""
     price_per_hour: float | None = None
-    """Price of the machine in any currency, for the cost of a million frames; None leaves the cost out."""
+    """Price of the machine per hour, in any currency, to show the cost of a million frames; None to omit it."""
     name: str | None = None
     """Title of the page; None for the agent and the environment."""
 

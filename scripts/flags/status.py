@@ -14,12 +14,12 @@ from pixelq.scripts.command_line import optional_value, parse
 
 @dataclass(frozen=True)
 class StatusArgs:
-    """Show how far runs are, a line each; they are only read. The exit code is 2 if a run cannot be read."""
+    """Print the progress of runs, one line each. The exit code is 2 if a run cannot be read."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN [RUN ...]]")] = (Path("runs"),)
-    """Folders of runs, or folders that hold some."""
+    """Folders of runs, or folders that contain runs."""
     json: Path | None = None
-    """File for the figures as a JSON list; without a value they go to stdout, and None writes none."""
+    """File for the results as a JSON list; without a value, print them on stdout; None writes none."""
 
 
 def read(arguments: Sequence[str]) -> StatusArgs:

@@ -30,37 +30,37 @@ SlurmParameters = Annotated[
 
 @dataclass(frozen=True)
 class SweepArgs:
-    """Train many runs: environments × presets × seeds × settings, each in a folder of its own under --out.
+    """Train every combination of environments, presets, seeds and settings, each run in its own folder in --out.
 
-    SPEC.toml has the lists envs (atari5, atari26 and atari57 stand for their games), presets and seeds; steps; under
-    [agent] fields of the agent with a value or a list of them; and other flags of train, such as num_envs. Started
-    again, a sweep skips what has finished, goes on with the rest, and takes up what was added to SPEC.toml.
+    SPEC.toml contains the lists envs (atari5, atari26 and atari57 stand for their games), presets and seeds; steps;
+    under [agent], fields of the agent with a value or a list of values; and other flags of train, such as num_envs. If
+    you start a sweep again, it skips finished runs, continues the others, and adds what is new in SPEC.toml.
     """
 
     spec: Annotated[
         tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="SPEC.toml", help_behavior_hint="(required)")
     ] = ()
-    """File that says what to train; none with --status."""
+    """File that specifies the runs; omit it with --status."""
     out: Path | None = None
     """Folder of the sweep; required without --status."""
     status: Path | None = None
-    """Show instead how the sweep in a folder stands, which may run anywhere; nothing is started or written."""
+    """Print the progress of the sweep in this folder instead; works on any machine that can read it."""
     launcher: Literal["local", "ray", "slurm"] = "local"
-    """Where runs are trained: on this machine, as tasks of a Ray cluster, or as jobs of SLURM."""
+    """Where runs are trained: on this machine (local), as tasks of a Ray cluster, or as SLURM jobs."""
     jobs: int | None = None
-    """Most runs at once; None for as many as there is room for: one per core, or one per share of a GPU, if there is
+    """Maximum number of runs at once; None for as many as fit: one per core, or one per share of a GPU, within
     memory."""
     cpus: int = 1
-    """Cores of a run on Ray and SLURM; on this machine, runs share all cores."""
+    """CPU cores per run on Ray and SLURM; on this machine, the runs share all cores."""
     gpus: float | None = None
-    """Share of a GPU, in [0, 1], that a run takes; None for a whole one where there is one, and on SLURM for none."""
+    """Share of a GPU, in [0, 1], for each run; None for a whole GPU if there is one, and on SLURM for none."""
     ray_address: str | None = None
-    """HOST:PORT or ray://HOST:PORT of a Ray cluster; None for the one that runs here, or else a new one."""
+    """HOST:PORT or ray://HOST:PORT of a Ray cluster; None for the cluster of this machine, or else a new one."""
     slurm: SlurmParameters = field(default_factory=dict)
-    """Parameter KEY of the jobs, by its name in submitit: partition, time (minutes), mem, qos, account, ...; may be
+    """Parameter KEY of the jobs, as named in submitit: partition, time (minutes), mem, qos, account, ...; may be
     repeated."""
     report: bool = True
-    """Write report.html at the end, where the extra report is installed."""
+    """Write report.html at the end, if the extra report is installed."""
     json: bool = False
     """With --status, print JSON instead of a table."""
 

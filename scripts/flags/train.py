@@ -43,18 +43,27 @@ _PROTOCOL = cast(ProtocolName, PRESET_PROTOCOLS[_PRESET])
 
 @dataclass(frozen=True)
 class TrainArgs:
-    """Train an agent, and keep everything in a folder that evaluate, report, TensorBoard and --resume read."""
+    """Train an agent, and save the run in a folder that evaluate, report, TensorBoard and --resume read."""
 
     env: str = "ALE/Pong-v5"
+<<<<<<< HEAD
     """Gymnasium ID of the environment: ALE/*-v5, or any with Discrete actions and observations that are numbers;
     MODULE:ID imports the module that registers it; or MODULE:NAME, a class or function of the module that makes it."""
     preset: str = _PRESET
     """Preset from which the agent's settings start, by default quick for images and classic for vectors; `pixelq
     presets` lists them."""
+=======
+    """Gymnasium ID of the environment, with Discrete actions and numeric observations, such as ALE/*-v5; MODULE:ID,
+    where importing MODULE registers the ID; or MODULE:NAME, a class or function that returns an environment."""
+    preset: str = "quick"
+    """Preset with which the agent's settings start; by default quick for images and classic for vectors. `pixelq
+    presets` lists all."""
+>>>>>>> wt-manual
     name: str | None = None
     """Name of the agent in reports; None for the preset and the settings that differ from it."""
     steps: int = 1_000_000
     """Agent steps of the whole run, summed over environments; an Atari step is four frames."""
+<<<<<<< HEAD
     num_envs: int = PRESET_NUM_ENVS[_PRESET]
     """Number of environments played at once, by default the preset's own."""
     seed: int = 0
@@ -62,18 +71,27 @@ class TrainArgs:
     protocol: ProtocolName = _PROTOCOL
     """Rules of Atari games: Machado et al. 2018, Mnih et al. 2015, the 100k benchmark (van Hasselt et al. 2019), or
     PQN's (Gallici et al. 2025); by default the preset's own."""
+=======
+    num_envs: int = 16
+    """Number of environments played at once; by default the preset's."""
+    seed: int = 0
+    """Seed of the weights, the environments and all random choices."""
+    protocol: ProtocolName = "sticky"
+    """Rules of Atari games: those of Machado et al. 2018 (sticky), Mnih et al. 2015 (nature), the 100k benchmark (van
+    Hasselt et al. 2019) or PQN (Gallici et al. 2025, envpool); by default the preset's."""
+>>>>>>> wt-manual
     device: str = "auto"
     """Device to learn on: auto (a GPU if there is one), cpu or cuda."""
     deterministic: bool = False
-    """Use only algorithms of PyTorch that repeat their results exactly on a GPU; slower."""
+    """Use only PyTorch algorithms that give identical results every time on a GPU; slower."""
     out: Path | None = None
-    """Folder of the run; None for a new one under runs/."""
+    """Folder of the run; None for a new folder in runs/."""
     resume: bool = False
-    """Go on with the run in --out up to --steps, with its own settings."""
+    """Continue the run in --out up to --steps, with its own settings."""
     checkpoint_every: int = 50_000
-    """Steps between checkpoints; each evaluation writes one too."""
+    """Steps between checkpoints; each evaluation also writes one."""
     keep: int = 3
-    """Number of newest checkpoints to keep, besides the best."""
+    """Number of newest checkpoints to keep, in addition to the best."""
     evaluate_every: int = 100_000
     """Steps between evaluations."""
     evaluation_episodes: int = 10
@@ -81,53 +99,59 @@ class TrainArgs:
     final_episodes: int = 30
     """Number of episodes in the evaluation at the end."""
     final_episode_steps: int | None = None
-    """Steps after which an Atari game of the evaluation at the end is cut off, if its own limit is not lower; None for
-    that limit."""
+    """Steps after which Atari games in the evaluation at the end are cut off; None for the game's own limit."""
     film: bool = False
-    """Film a game of the policy at the end, of a long one the first three minutes, as film.mp4 in the run's folder."""
+    """At the end, film one game of the policy, at most three minutes, as film.mp4 in the run's folder."""
     log_every: int = 1_000
     """Steps between rows of metrics.csv."""
     progress: Literal["auto", "bar", "line", "none"] = "auto"
-    """How to show progress on stderr: bar, line (one every half minute and at every evaluation) or none; auto is the
-    bar on a terminal and lines elsewhere."""
+    """How to show progress on stderr: bar, line (one line every half minute and at every evaluation) or none; auto is
+    bar on a terminal and line elsewhere."""
     full_action_space: bool = False
-    """Use all 18 joystick actions on every Atari game."""
+    """Use all 18 joystick actions in every Atari game."""
     flicker: float = 0.0
     """Probability, in [0, 1), that a frame of an Atari game is black (Hausknecht & Stone 2015)."""
     frame_size: int | None = None
-    """Height and width in pixels to which pictures are resized; None for 84 on Atari, and elsewhere for their own. With
-    this or a grey picture, those of any environment are stacked, as many as the agent's frame_stack."""
+    """Height and width in pixels to which images are resized; None for the preset's on Atari, and for the original size
+    elsewhere. With this flag or --grayscale, images of any environment are stacked, as many as the agent's
+    frame_stack."""
     grayscale: bool = False
-    """Show pictures in grey; those of Atari games always are."""
+    """Convert images to greyscale; Atari games always are."""
     max_episode_steps: int | None = None
     """Steps after which an episode is cut off; None for the environment's own limit."""
     env_kwargs: EnvKwargs = field(default_factory=dict)
-    """Keyword argument KEY of the environment, a value in TOML or JSON, or else text; may be repeated."""
+    """Keyword argument KEY of the environment; the value is read as TOML or JSON, or else as text. May be repeated."""
     wrappers: Names = ()
-    """Wrappers around each environment, the innermost first: classes or functions MODULE:NAME, or
-    MODULE:NAME(key=value), with commas between them."""
+    """Wrappers of each environment, innermost first: classes or functions as MODULE:NAME or MODULE:NAME(key=value),
+    separated by commas."""
     callbacks: Callbacks = ()
-    """Callback of the training: StopAtScore(score=18), StopAfter(hours=2), StopWithoutProgress(evaluations=10), or your
-    own subclass of pixelq.agents.Callback as MODULE:NAME or MODULE:NAME(key=value); with commas between them, or
-    repeated. A resumed run has those that are given again."""
+    """Callback: StopAtScore(score=18), StopAfter(hours=2), StopWithoutProgress(evaluations=10), or your own subclass of
+    pixelq.agents.Callback as MODULE:NAME or MODULE:NAME(key=value). Separate several by commas, or repeat the flag.
+    Give callbacks again when you resume a run."""
     track: Annotated[tuple[Literal["wandb", "mlflow", "trackio"], ...], tyro.conf.UseAppendAction] = ()
-    """Service that keeps a record of the run, by the service's own settings: wandb, mlflow or trackio; may be repeated.
-    With --resume, the run goes on in its record."""
+    """Service that records the run as well: wandb, mlflow or trackio, configured by its own settings. May be repeated.
+    With --resume, the record is continued."""
     track_project: str | None = None
-    """Project of the record; None for the one that the service's settings name, or else pixelq."""
+    """Project of the record; None for the one in the service's settings, or else pixelq."""
     modules: Modules = ()
-    """Modules that register or hold environments, wrappers, encoders, heads or target rules, to import first, with
-    commas between them; with --resume, the run alone imports none."""
+    """Modules to import first, separated by commas, that register or contain environments, wrappers, encoders, heads or
+    target rules. Needed again with --resume, because a run's folder alone imports nothing."""
     actors: int | None = None
-    """Number of Ray actors that play the environments, each with some of them and a copy of the network, while this
-    process learns; None plays them in this process. --agent.epsilon-ladder explores as Ape-X does."""
+    """Number of Ray actors that play the environments while this process learns; each has some of the environments and
+    a copy of the network. None plays them in this process. --agent.epsilon-ladder explores as Ape-X does."""
     ray_address: str | None = None
-    """HOST:PORT of the Ray cluster for the actors, or auto for the one that this machine is part of; None starts one
-    here."""
+    """HOST:PORT of the Ray cluster for the actors, or auto for the cluster of this machine; None starts Ray on this
+    machine."""
     actor_gpus: float = 0.0
+<<<<<<< HEAD
     """GPUs of each actor, or a fraction of one; without one it computes on a core."""
     agent: AgentConfig = field(default_factory=lambda: preset(_PRESET))
     """The agent's settings; they start from the preset's."""
+=======
+    """GPUs of each actor, such as 0.1; with 0 an actor computes on the CPU."""
+    agent: AgentConfig = field(default_factory=lambda: preset("quick"))
+    """Settings of the agent; they start with the preset's."""
+>>>>>>> wt-manual
 
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()

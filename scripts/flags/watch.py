@@ -15,22 +15,22 @@ from pixelq.scripts.command_line import check_runs, parse
 
 @dataclass(frozen=True)
 class WatchArgs:
-    """Show the progress of runs live in the browser while they train; they are only read. Ctrl-C ends."""
+    """Show the progress of runs live in the browser while they train. Press Ctrl-C to stop."""
 
     runs: Annotated[
         tuple[Path, ...],
         tyro.conf.Positional,
         tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
     ]
-    """Folders of the runs, which one page shows together."""
+    """Folders of runs; one page shows all of them."""
     host: str = "127.0.0.1"
-    """Address to listen at; at any but the default, everyone who reaches it sees the runs, as there is no password."""
+    """Address to listen on; there is no password, so everyone who can reach the address sees the runs."""
     port: int = 8000
-    """TCP port to listen at; 0 for any that is free."""
+    """TCP port to listen on; 0 for any free port."""
     allow_host: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """Further name or address, without a port, by which browsers may ask for the page; may be repeated."""
+    """Additional host name or address, without a port, under which browsers may open the page; may be repeated."""
     open: bool = False
-    """Whether to open the page in a browser."""
+    """Open the page in a browser."""
 
 
 def read(arguments: Sequence[str]) -> WatchArgs:

@@ -605,11 +605,11 @@ def test_a_folder_has_one_search(tmp_path: Path, quick: pytest.MonkeyPatch) -> N
     plain = {key: value for key, value in SPEC.items() if key != "search"}
     (tmp_path / "sweep.toml").write_text(toml(plain))
     ended = run_here(["sweep", str(tmp_path / "sweep.toml"), "--out", str(out)])
-    assert (ended.code, "is the folder of a search; go on with pixelq tune" in ended.err) == (2, True)
+    assert (ended.code, "is the folder of a search; continue it with pixelq tune" in ended.err) == (2, True)
     sweep = ["sweep", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "sweep"), "--no-report"]
     assert run_here(sweep).code == 0
     ended = run_here(command(tmp_path, "sweep"))
-    assert (ended.code, "is the folder of a sweep; go on with pixelq sweep" in ended.err) == (2, True)
+    assert (ended.code, "is the folder of a sweep; continue it with pixelq sweep" in ended.err) == (2, True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / STUDY).write_text("no study")
     ended = run_here(command(tmp_path, "other"))

@@ -266,7 +266,7 @@ def test_other_environments_do_not_flicker():
         for flicker in (0.5, -1.0, 2):
             with pytest.raises(InvalidEnv, match=r"^only Atari games flicker; leave flicker out$"):
                 function("CartPole-v1", flicker=flicker)
-    with pytest.warns(UserWarning, match=r"^only pictures are stacked, so frame_stack 7 has no effect"):
+    with pytest.warns(UserWarning, match=r"^only images are stacked, so frame_stack 7 has no effect"):
         envs = make_vec("CartPole-v1", 2, frame_stack=7)
     assert (envs.frame_stack, envs.flicker, envs.protocol.flicker) == (1, 0.0, 0.0)
     assert envs.reset()[0].shape == (2, 4)

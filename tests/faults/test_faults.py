@@ -258,7 +258,7 @@ def test_sigterm_stops_a_run_that_goes_on_exactly(harness: Harness, whole: Path,
         assert ended.code == 143, ended
         assert "Traceback" not in ended.err
         assert unfinished(out) == []
-        assert f"stopped at step {latest_step(out)}; resume the run to go on" in ended.err
+        assert f"stopped at step {latest_step(out)}; resume the run to continue" in ended.err
     assert harness.run(train(out, resume=True), BLOCKS).code == 0
     assert_same(whole, out)
 

@@ -95,7 +95,7 @@ class TestStanding:
         assert rows["dqn"]["human"] == f"{100 * human_normalized_score('pong', 20.0):.0f}%"  # type: ignore[operator]
         assert rows["c51"]["fresh"] == "−3.0 (−4.0 to −2.0)"
         assert rows["random play"]["fresh"] == "−20.7"
-        assert rows["a person"]["human"] == "100%"
+        assert rows["human player"]["human"] == "100%"
 
     def test_ratio_and_spread_beside_published_agents(self, tmp_path: Path) -> None:
         folder = write_run(tmp_path / "run", env="ALE/Breakout-v5", mean=3.5)  # its last evaluation has 7
@@ -107,14 +107,14 @@ class TestStanding:
         mean, std = dqn.mean[1:3].mean(), dqn.std[1:3].mean()  # 2 million frames lie between two middles
         assert rows["DQN"]["mean"] == f"{mean:.1f} ± {std:.1f}"
         assert rows["DQN"]["ratio"] == f"{(7.0 - 1.7) / (mean - 1.7):.2f}"
-        assert rows["a person"]["ratio"] == f"{(7.0 - 1.7) / (30.5 - 1.7):.2f}"
+        assert rows["human player"]["ratio"] == f"{(7.0 - 1.7) / (30.5 - 1.7):.2f}"
         assert rows["random play"]["ratio"] == "–"
         assert section is not None
         assert section.values["tables"][0]["frames"] == "2.0 million"
 
     def test_a_ratio_below_random_play_has_a_minus(self, tmp_path: Path) -> None:
         section = standing_section(read_groups([write_run(tmp_path / "run", env="ALE/Breakout-v5", mean=0.13)]))
-        assert rows_of(section)["a person"]["ratio"] == "−0.05"  # (0.26 − 1.7) / (30.5 − 1.7)
+        assert rows_of(section)["human player"]["ratio"] == "−0.05"  # (0.26 − 1.7) / (30.5 − 1.7)
 
     def test_a_verdict_is_of_training_beside_training(self, tmp_path: Path) -> None:
         run = write_run(tmp_path / "run", env="ALE/Breakout-v5", mean=7.0)
@@ -143,7 +143,7 @@ class TestStanding:
         groups = read_groups([write_run(tmp_path / "run", **rules)])
         section = standing_section(groups)
         assert section is not None
-        assert set(rows_of(section)) == {"random play", "a person"}
+        assert set(rows_of(section)) == {"random play", "human player"}
         assert not section.values["tables"][0]["has_published"]
         told = "sticky with 50% of the frames black" if "flicker" in rules else "nature"
         assert section.values["tables"][0]["protocol"] == told
@@ -411,7 +411,10 @@ class TestVerb:
             (["RUN", "--price-per-hour", "nan"], "--price-per-hour must be a number of at least 0, got nan"),
             (["nowhere"], "no run in nowhere"),
             (["RUN", "--out", "RUN"], "cannot be written"),
-            (["RUN", "--out", "run/config.json"], "run/config.json already exists and is no page; use another --out"),
+            (
+                ["RUN", "--out", "run/config.json"],
+                "run/config.json already exists and is not an HTML page; use another --out",
+            ),
             (["RUN", "--out", "pipe"], "pipe cannot be written (no regular file); use another --out file"),
         ],
     )

@@ -528,7 +528,7 @@ class TestCommand:
         child.send(2)
         ended = child.wait()
         assert ended.code == 130
-        assert ended.out == f"watching {run} at http://127.0.0.1:{port}/   (Ctrl-C ends)\n"
+        assert ended.out == f"watching {run} at http://127.0.0.1:{port}/   (press Ctrl-C to stop)\n"
         assert ended.err == "pixelq watch: stopped\n"
 
     @pytest.mark.parametrize(

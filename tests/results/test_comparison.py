@@ -130,7 +130,7 @@ def test_the_command_prints_draws_and_writes(tmp_path: Path, capsys: pytest.Capt
     assert main(["compare", *map(str, runs), *files]) == 0
     out = capsys.readouterr().out
     assert "9.50 │ 7.11 ± 0.93 │       +2.6 │ outside" in out
-    assert "No verdict: it is not the published DQN but differs in n_step" in out
+    assert "No verdict: the run differs from the published DQN in n_step" in out
     assert (tmp_path / "new" / "curves.png").read_bytes().startswith(b"\x89PNG")
     first, second = json.loads((tmp_path / "figures.json").read_text())
     assert (first["run"], first["published"], first["differs"]) == ("a", "DQN", [])

@@ -63,7 +63,7 @@ def test_callbacks_of_the_command_line_stop_a_run_that_can_go_on() -> None:
     assert "checkpoint (step 30)" in ended.out  # it is evaluated
     assert "  stopped   at step 30 of 60 by the callback Short: on_step returned False\n" in ended.out
     assert (
-        "  go on     pixelq train --resume --out run --steps 60 --callback 'hooked:Short(at=30)' "
+        "  continue  pixelq train --resume --out run --steps 60 --callback 'hooked:Short(at=30)' "
         "--callback 'pixelq.agents:StopAtScore(score=2)' --callback 'pixelq.agents:StopAfter(hours=1.5)'\n"
     ) in ended.out
     line = run_here(["status", "run"]).out.splitlines()[1]

@@ -37,6 +37,15 @@ class Args:
     the agent."""
 
 
+@dataclass(frozen=True)
+class Broken:
+    """Do something with a flag whose text has two lines."""
+
+    count: int = 0
+    """Number of
+    things."""
+
+
 def help_of(kind: type) -> str:
     out = io.StringIO()
     with contextlib.redirect_stdout(out), pytest.raises(SystemExit) as stop:
@@ -76,6 +85,10 @@ def test_a_signal_while_flags_are_read_is_no_wrong_flag(monkeypatch: pytest.Monk
 
 def test_train_without_flags_is_what_its_fields_say() -> None:
     assert read_train([]) == TrainArgs()
+
+
+def test_line_breaks_of_the_source_are_not_those_of_the_help() -> None:
+    assert "Number of things." in help_of(Broken)
 
 
 def test_flags_set_their_fields_and_leave_the_others() -> None:
@@ -206,7 +219,7 @@ def test_choices_are_listed_as_they_are_written() -> None:
 @pytest.mark.parametrize(
     ("sentence", "printed"),
     [
-        ("use `resume=True` to go on, or another `out`", "use --resume to go on, or another --out"),
+        ("use `resume=True` to continue, or another `out`", "use --resume to continue, or another --out"),
         ("give `which=last` or fewer `evaluation_episodes`", "give --which last or fewer --evaluation-episodes"),
         ("run `pip install pygame`, see `DQN.learn` and `a.b`", "run `pip install pygame`, see `DQN.learn` and `a.b`"),
     ],
@@ -228,9 +241,9 @@ def test_a_folder_in_use_is_refused_in_the_callers_words(tmp_path: Path) -> None
     with pytest.raises(InvalidRun) as refusal:
         RunFolder(tmp_path)
     held = f"{tmp_path} already holds a run (config.json)"
-    assert str(refusal.value) == f"{held}; use `resume=True` to go on with it, or another `out`"
+    assert str(refusal.value) == f"{held}; use `resume=True` to continue it, or another `out`"
     ended = run_here(["train", "--env", "pixelq/Catch-v0", "--preset", "classic", "--out", str(tmp_path)])
-    assert ended == (2, "", f"pixelq train: {held}; use --resume to go on with it, or another --out\n")
+    assert ended == (2, "", f"pixelq train: {held}; use --resume to continue it, or another --out\n")
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_published_agents_are_laid_beside_the_last_evaluation_and_not_the_best(t
     assert (
         best["human"]
         == last["human"]
-        == f"human        30.5   {(18 - 1.7) / (30.5 - 1.7):.2f} times as far above random play"
+        == f"human        30.5   this score: {(18 - 1.7) / (30.5 - 1.7):.2f} times as far above random play"
     )
     assert best["last"] == "last evaluation of the run (step 500,000): 7.0"
     assert "last" not in last
@@ -170,7 +170,7 @@ def test_the_film_comes_first(endless: tuple[Path, Ended], tmp_path: Path, monke
     monkeypatch.setattr("pixelq.scripts.evaluate.score", score)
     ended = run_here(["evaluate", str(endless[0]), "--video", str(tmp_path), "--device", "cpu"])
     film, failed = ended.err.splitlines()
-    assert film.startswith("filmed an episode of return 9: ")
+    assert film.startswith("filmed an episode with return 9: ")
     assert "Onward-v0-step" in failed
 
 

@@ -223,7 +223,9 @@ def test_the_environments_decide_how_many_frames_are_stacked(tmp_path: Path) -> 
     config = small(encoder="der", learning_starts=50)
     assert config.frame_stack == 1
     agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu", seed=0)
-    with pytest.warns(UserWarning, match="said frame_stack 1, but the environments stack 4; now it says 4") as told:
+    with pytest.warns(
+        UserWarning, match="had frame_stack 1, but the environments stack 4 frames; it was changed to 4"
+    ) as told:
         agent.learn(envs, 20, tmp_path / "run")
     assert told[0].filename == __file__
     assert agent.config == agent.learner.config == dataclasses.replace(config, frame_stack=4)

@@ -101,7 +101,7 @@ def test_other_environments_begin_with_an_empty_replay(other: Any) -> None:
         gymnasium.register("tests/Caught-v0", lambda **_: gymnasium.make("pixelq/Catch-v0").unwrapped)
     agent = learned()
     updates, replay = agent.updates, agent.replay
-    with pytest.warns(UserWarning, match="the replay held steps of other environments, and is emptied"):
+    with pytest.warns(UserWarning, match="the replay held steps of other environments and was emptied"):
         agent.learn(other(), 6)
     assert agent.replay is not replay
     assert agent.replay is not None

@@ -110,5 +110,5 @@ def test_an_environment_that_raises_an_interrupt_ends_the_run_in_order(tmp_path:
 
 def test_a_frame_stack_that_has_no_effect_is_said() -> None:
     envs = make_vec("CartPole-v1", 1)
-    with pytest.warns(UserWarning, match=r"^only pictures are stacked, .* so frame_stack 3 has no effect"):
+    with pytest.warns(UserWarning, match=r"^only images are stacked, .* so frame_stack 3 has no effect"):
         note_envs(agent_of(envs, frame_stack=3), envs)

@@ -113,7 +113,7 @@ def test_the_replay_rebuilds_the_stacks_that_were_shown() -> None:
 def test_the_configuration_takes_over_what_is_seen() -> None:
     envs = make_vec(Pictures, 1, frame_stack=2)
     agent = agent_of(envs, encoder="mlp")
-    with pytest.warns(UserWarning, match="said frame_stack 4, but the environments stack 2; now it says 2"):
+    with pytest.warns(UserWarning, match="had frame_stack 4, but the environments stack 2 frames; it was changed to 2"):
         agent.learn(envs, 1)
     assert (agent.config.frame_stack, agent.config.frame_size) == (2, 84)
     sized = make_vec("ALE/Pong-v5", 1, frame_size=42)

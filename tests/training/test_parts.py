@@ -97,7 +97,8 @@ def test_training_and_evaluation_are_of_different_environments(tmp_path: Path) -
 def test_an_evaluation_that_was_cut_off_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
     ProgressLine(0, 10, True).say_evaluation(5, Evaluation("", (1.0,) * 4, (27_000,) * 4, cut=3))
     said = capsys.readouterr().err
-    assert "mean return 1.0 (95% 1.0 to 1.0) over 4 evaluation episodes, 3 of them cut off after 27,000 steps" in said
+    assert "mean return 1.0 (95% interval 1.0 to 1.0) over 4 evaluation episodes" in said
+    assert "3 of them cut off after 27,000 steps" in said
 
 
 def test_a_replay_that_is_too_small_leaves_no_folder(tmp_path: Path) -> None:

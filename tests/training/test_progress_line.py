@@ -76,7 +76,7 @@ def test_a_line_is_ascii_and_says_what_is_known(capsys: pytest.CaptureFixture[st
     values = vars(NOW) | {"step": 1, "steps": 100, "frames": 1, "updates": 0, "steps_per_second": None}
     line.report(Progress(**values | {"seconds_left": None, "phase": EVALUATING}))
     found = capsys.readouterr().err
-    assert found == "step 1 of 100 (1%), evaluating, return - (last 100 episodes), epsilon 0.500, no updates yet\n"
+    assert found == "step 1 of 100 (1%), evaluating, no return yet, epsilon 0.500, no updates yet\n"
     assert found.isascii()
 
 

@@ -181,7 +181,7 @@ def test_a_tracker_that_fails_costs_one_sentence(call: str, service: Service, tm
     with pytest.warns(UserWarning, match="Weights & Biases") as warned:
         learn(tmp_path / "run", 20, WandbTracker(film=False))
     assert [str(each.message) for each in warned] == [
-        f"Weights & Biases records nothing more of the run, which goes on ({call}: no route to host)"
+        f"Weights & Biases no longer records the run, which continues ({call}: no route to host)"
     ]
     assert len(table(tmp_path / "run" / "metrics.csv")) == 2
     if call != "init":
@@ -190,7 +190,7 @@ def test_a_tracker_that_fails_costs_one_sentence(call: str, service: Service, tm
 
 def test_a_film_that_fails_costs_the_film(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pixelq.agents.training.trackers.tracker.film", lambda *_: 1 / 0)
-    with pytest.warns(UserWarning, match="Weights & Biases gets no film of the run: division by zero"):
+    with pytest.warns(UserWarning, match="Weights & Biases gets no film: division by zero"):
         learn(tmp_path / "run", 10, WandbTracker())
     assert (service.runs["run0"].films, service.runs["run0"].ends) == ([], [0])
 
@@ -216,7 +216,7 @@ def test_the_command_line_keeps_and_goes_on_with_a_record_if_it_is_told_to(
     more = ["--track", "wandb", "--track-project", "games", "--progress", "none"]
     ended = run_here(["train", *words(TINY, out=out, steps=100), *more])
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out.endswith(f"  go on     pixelq train --resume --out {out} --steps 200 --track wandb\n")
+    assert ended.out.endswith(f"  continue  pixelq train --resume --out {out} --steps 200 --track wandb\n")
     config = json.loads((out / "config.json").read_text())
     assert "track" not in str(config)
     # A stranger's folder sends nothing anywhere.

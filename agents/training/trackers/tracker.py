@@ -196,7 +196,7 @@ class Tracker(Callback):
         except MissingExtra:
             return
         except Exception as error:
-            warnings.warn(f"{self.title} gets no film of the run: {one_line(error)}", stacklevel=2)
+            warnings.warn(f"{self.title} gets no film: {one_line(error)}", stacklevel=2)
             return
         self._try(lambda: self.log_film(path, training.step))
 
@@ -208,9 +208,7 @@ class Tracker(Callback):
             act()
         except Exception as error:
             self._is_lost = True
-            warnings.warn(
-                f"{self.title} records nothing more of the run, which goes on ({one_line(error)})", stacklevel=2
-            )
+            warnings.warn(f"{self.title} no longer records the run, which continues ({one_line(error)})", stacklevel=2)
 
     def state(self) -> dict[str, Any]:
         """Return nothing: what a tracker knows is newer than any checkpoint, and lies in tracking.json."""
