@@ -2,13 +2,16 @@
 
 import csv
 import json
+import math
 import os
 import re
 import shlex
 import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelq.agents import AgentConfig, InvalidSpec, TuneOptions, tune, tune_status
+from pixelq.agents import AgentConfig, InvalidRun, InvalidSpec, TuneOptions, tune, tune_status
 from pixelq.agents.config.agent_config import check_value, search_range
 from pixelq.agents.config.search_ranges import Between
 from pixelq.agents.distributed import process
@@ -558,6 +561,7 @@ RATE = {"learning_rate": {"low": 1e-5, "high": 1e-2}}
             "whose human-normalised scores are averaged; pixelq/Catch-v0 has none",
         ),
         ({"seeds": 3}, [], "seeds must be a list of integers of at least 0, at least one, got 3"),
+        ({"evaluate_every": 41}, [], "evaluate_every must be at most steps (40) in a search, got 41; trials are"),
         ({"epochs": 3}, [], "unknown field 'epochs' of the specification"),
         ({}, ["--trials", "0"], "--trials must be at least 1, got 0"),
         ({}, ["--sampler", "grid"], "--sampler must be one of tpe, random, got 'grid'"),
@@ -616,6 +620,45 @@ def test_a_folder_has_one_search(tmp_path: Path, quick: pytest.MonkeyPatch) -> N
     assert (ended.code, "study.db is not of this search; move it" in ended.err) == (2, True)
 
 
+def test_a_study_of_something_else_or_damaged_is_left_alone(tmp_path: Path) -> None:
+    plan, path = plan_of(SPEC), tmp_path / STUDY
+
+    def opened() -> Study:
+        return Study(path, plan.space, TuneOptions(), usual=plan.usual(), first=4, longest=80)
+
+    made = opened()
+    made.next().complete(1.0)
+    made.close()
+    whole, unread, foreign = path.read_bytes(), "cannot be read as a study (", "is not the study of this search"
+    changed = {
+        "UPDATE studies SET study_name = 'other'": foreign,
+        "UPDATE study_directions SET direction = 'MINIMIZE'": foreign,
+        """UPDATE trial_params SET distribution_json = replace(distribution_json, '1e-05', '1e-06')""": foreign,
+        "UPDATE trial_params SET param_name = 'gamma' WHERE param_name = 'n_step'": foreign,
+    }
+    cases = {b"no study": unread, whole[: len(whole) // 2]: unread, whole[:40000] + bytes(8192) + whole[48192:]: unread}
+    for statement, sentence in changed.items():
+        path.write_bytes(whole)
+        with closing(sqlite3.connect(path)) as file:
+            assert file.execute(statement).rowcount > 0
+            file.commit()
+        cases[path.read_bytes()] = sentence
+    path.unlink()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("CREATE TABLE places (url TEXT)")
+    cases[path.read_bytes()] = foreign
+    assert len(cases) == 8
+    for text, sentence in cases.items():
+        path.write_bytes(text)
+        with pytest.raises(InvalidRun, match=re.escape(sentence)):
+            opened()
+        assert path.read_bytes() == text
+    path.write_bytes(whole)
+    made = opened()
+    assert [trial.value for trial in made.trials()] == [1.0]
+    made.close()
+
+
 def test_a_search_is_neither_cut_nor_mixed_with_another(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     assert run_here(command(tmp_path, trials=1)).code == 0
     out = tmp_path / "tuning"
@@ -628,6 +671,14 @@ def test_a_search_is_neither_cut_nor_mixed_with_another(tmp_path: Path, quick: p
     ]
     ended = run_here(command(tmp_path, trials=1))
     assert (ended.code, "--trials must be at least 2, as so many have begun in" in ended.err) == (2, True), ended.err
+    (out / STUDY).write_bytes(b"no study")
+    before = {path: path.read_bytes() for path in out.rglob("[!.]*") if path.is_file()}
+    with pytest.raises(InvalidRun, match=r"study.db cannot be read as a study .*; restore it"):
+        tune(SPEC, out, LaunchOptions(jobs=1), TuneOptions(3))
+    assert {path: path.read_bytes() for path in out.rglob("[!.]*") if path.is_file()} == before
+    (out / STUDY).write_bytes(b"")  # an older one would do: the runs are of other trials
+    with pytest.raises(InvalidRun, match=r"study.db has no trial 0, of which trial0000-.* is; restore it"):
+        tune(SPEC, out, LaunchOptions(jobs=1), TuneOptions(3))
     for name, sentence in ((STUDY, "study.db is missing, which says what trial0000"), ("tune.json", "is not of this")):
         (out / name).unlink()
         before = {path: path.read_bytes() for path in out.rglob("[!.]*") if path.is_file()}  # without the lock
@@ -676,12 +727,12 @@ def test_what_is_drawn_from_the_fields_own_ranges_fits_them(names: list[str], se
 @settings(max_examples=examples(200), deadline=None)
 @given(
     low=st.floats(1e-9, 1e9),
-    width=st.floats(1e-9, 1e9),
+    width=st.integers(-9, 9).flatmap(lambda power: st.floats(1e-1, 1.0).map(lambda share: share * 10.0**power)),
     share=st.floats(0, 1),
     is_count=st.booleans(),
 )
 def test_rounded_numbers_stay_in_range(low: float, width: float, share: float, is_count: bool) -> None:
-    bounds = (int(low), int(low) + 1 + int(width)) if is_count else (low, low + width)
+    bounds = (int(low), int(low) + 1 + int(width)) if is_count else (low, max(low + width, math.nextafter(low, 1e10)))
     numbers = Numbers("x", *bounds, False)
     value = bounds[0] + share * (bounds[1] - bounds[0])
     value = min(max(int(value) if is_count else value, bounds[0]), bounds[1])
@@ -689,6 +740,14 @@ def test_rounded_numbers_stay_in_range(low: float, width: float, share: float, i
     assert bounds[0] <= rounded <= bounds[1]
     assert type(rounded) is type(bounds[0])
     assert abs(rounded - value) <= 1e-3 * abs(value)
+    assert is_count or abs(rounded - value) <= 2e-3 * (bounds[1] - bounds[0]) + math.ulp(value)
+
+
+def test_narrow_ranges_have_many_values() -> None:
+    drawn = {Numbers("gamma", 0.999, 0.9999, False).rounded(0.999 + k * 8.9876e-6) for k in range(101)}
+    assert len(drawn) == 101
+    assert max(len(str(value)) for value in drawn) == len("0.9991234")
+    assert Numbers("gamma", 0.5, 1.0, False).rounded(0.123456789 + 0.5) == 0.6235
 
 
 def test_the_table_of_ranges_is_that_of_the_fields() -> None:
