@@ -113,7 +113,7 @@ class SlurmLauncher:
         for name in parameters:
             if name not in known:
                 raise UserError(f"`slurm` has no parameter {name!r:.80}; submitit has {', '.join(sorted(known))}")
-        self.parameters = {
+        self.parameters: dict[str, Any] = {
             "job_name": "pixelq",
             "cpus_per_task": cpus,
             "array_parallelism": self.most,
