@@ -23,23 +23,13 @@ VERBS = {
     "report": "write an HTML report on runs",
     "status": "print the progress of runs",
     "watch": "show the progress of runs live in the browser",
-<<<<<<< HEAD
-    "compare": "lay runs beside published learning curves",
-    "export": "write a policy as ONNX, TorchScript, torch.export or for stable-baselines3",
-    "convert": "make a checkpoint of a zip of stable-baselines3",
-    "push": "put a policy on the Hugging Face Hub",
-    "benchmark": "measure training speed against other libraries",
-    "acceptance": "run the GPU tests, the benchmarks and three trainings, in ten minutes",
-    "presets": "list the presets",
-=======
     "compare": "compare runs with published learning curves",
     "export": "export a policy as ONNX, TorchScript, torch.export or stable-baselines3 zip",
     "convert": "convert a stable-baselines3 zip file to a checkpoint",
     "push": "upload a policy to the Hugging Face Hub",
     "benchmark": "compare training speed with other libraries",
-    "acceptance": "run the GPU tests, the benchmarks and two training runs, in ten minutes",
+    "acceptance": "run the GPU tests, the benchmarks and three training runs, in ten minutes",
     "presets": "list the presets, or show the settings of one",
->>>>>>> wt-manual
 }
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 """Errors of the operating system that no verb expects everywhere: a full disk, a limit, rights that have changed."""

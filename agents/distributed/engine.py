@@ -10,12 +10,10 @@ from typing import Any, Protocol, cast
 
 from pixelq.agents.distributed.actor import Actor, Plan, Weights
 from pixelq.agents.distributed.block import Block
-from pixelq.agents.distributed.ray_address import check_answers
+from pixelq.agents.distributed.ray_address import check_answers, connect
 from pixelq.agents.errors import ActorLost, MissingExtra, RunFailed, UserError, how_to_install, one_line
 from pixelq.envs import EnvironmentFailed, InvalidEnv
 
-LOCAL_ATTEMPTS = 3
-"""Attempts to start Ray on this machine, which gives up after half a minute where others keep all cores busy."""
 LEAST_STORE = 80 * 2**20
 """Bytes of the smallest object store that Ray accepts, and some."""
 
@@ -98,16 +96,11 @@ class RayEngine:
         self._class = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)(Actor)
 
     def _connect(self, address: str, **options: Any) -> None:
-        attempts = LOCAL_ATTEMPTS if address == "local" else 1
-        for attempt in range(attempts):
-            try:
-                self.ray.init(address=address, **options)
-                return
-            except Exception as error:  # of many kinds
-                self.ray.shutdown()
-                if attempt == attempts - 1:
-                    where = "on this machine" if address == "local" else f"at {address}"
-                    raise UserError(f"Ray cannot be used {where}: {one_line(error)}") from error
+        try:
+            connect(self.ray, address, **options)
+        except Exception as error:  # of many kinds
+            where = "on this machine" if address == "local" else f"at {address}"
+            raise UserError(f"Ray cannot be used {where}: {one_line(error)}") from error
 
     def _check_size(self, actors: int, gpus: float) -> None:
         """Check that the actors fit into the cluster.

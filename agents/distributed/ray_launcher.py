@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pixelq.agents.distributed.needs import Need
 from pixelq.agents.distributed.process import Job, Outcome, run_cell
-from pixelq.agents.distributed.ray_address import check_answers
+from pixelq.agents.distributed.ray_address import check_answers, connect
 from pixelq.agents.errors import MissingExtra, RunFailed, UserError, how_to_install, one_line
 
 LOST = 10
@@ -125,17 +126,20 @@ def _connected(address: str | None) -> Any:
     Raises:
         MissingExtra: If Ray is not installed.
         UserError: If the address does not answer.
+        RunFailed: If Ray cannot be started.
     """
     try:
         import ray
     except ImportError as error:
         raise MissingExtra(f"`launcher=ray` needs Ray: {how_to_install('ray')}") from error
-    if address is not None:
+    if address is None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    else:
         check_answers(address, takes_clients=True)
     try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False)
+        connect(ray, address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False)
     except (ConnectionError, ValueError, OSError) as error:
         raise UserError(f"no Ray cluster at `ray_address` {address}: {one_line(error)}") from error
-    except RuntimeError as error:
+    except Exception as error:  # such as that it was too slow
         raise RunFailed(f"Ray cannot be started: {one_line(error)}") from error
     return ray

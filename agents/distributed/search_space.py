@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pixelq.agents.storage.json_values import is_number, requirement_message
 SEARCH = "search"
 """Name of the table."""
 DIGITS = 4
-"""Significant digits of the numbers that are drawn: enough for any setting, and short on a command line."""
+"""Significant digits of the numbers that are drawn, and more in narrow ranges: short on a command line."""
 HOW = "{low = ..., high = ..., log = true} or a list of values"
 
 
@@ -39,10 +40,14 @@ class Numbers:
         return number
 
     def rounded(self, value: Any) -> Any:
-        """Return a drawn value with few digits, inside the range."""
+        """Return a drawn value with few digits, inside the range.
+
+        Bounds that begin with the same digits, such as 0.999 and 0.9999, leave as many values as others do.
+        """
         if isinstance(self.low, int):
             return value
-        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+        same = math.log10(max(1.0, max(abs(self.low), abs(self.high)) / (self.high - self.low)))
+        return min(max(float(f"{value:.{DIGITS + round(same)}g}"), self.low), self.high)
 
     def label(self, value: Any) -> Any:
         """Return what Optuna calls a value of the field; None if it is outside the range."""

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pixelq.agents.distributed import held
 from pixelq.agents.distributed.needs import Need
 from pixelq.agents.distributed.process import LOGS, STOP, Job, Outcome, StopFile, outcome_of, run_cell
 from pixelq.agents.errors import MissingExtra, RunFailed, UserError, how_to_install, one_line
 from pixelq.agents.storage.files import read_regular, replace_file
-from pixelq.agents.storage.json_values import MOST_JSON
+from pixelq.agents.storage.json_values import MOST_JSON, is_count
 
 JOBS = "slurm.json"
 """File in the folder of logs with the job of each cell, for a sweep that is started again."""
@@ -28,6 +31,8 @@ REQUEUES = 10_000
 """Times that a job is requeued at its time limit."""
 MINUTES = 240
 """Time limit of a job in minutes, at which it is requeued; submitit's own is five."""
+DELAY = 90
+"""Seconds before its limit at which a job is told, of which it writes its checkpoint; submitit's own."""
 MOST_JOBS = 1000
 """Most jobs of an array, which SLURM limits to 1,001 unless it is set up otherwise."""
 POLL = 5.0
@@ -41,6 +46,7 @@ class CellTask:
 
     def __call__(self, job: Job) -> None:
         """Run a cell."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})  # held back until submitit could heed it
         run_cell(job, StopFile(job.sweep / LOGS / STOP))
 
     def checkpoint(self, job: Job) -> Any:
@@ -49,6 +55,11 @@ class CellTask:
 
         stop_children()
         return submitit.helpers.DelayedSubmission(CellTask(), job)
+
+
+def _python() -> str:
+    """Return the command that starts Python in a job, which takes a while to import what it needs."""
+    return shlex.join([sys.executable, "-I", "-S", held.__file__])
 
 
 def stop_children() -> None:
@@ -96,19 +107,23 @@ class SlurmLauncher:
         self.alive = _alive_jobs()
         self.sweep = jobs[0].sweep
         self.jobs: dict[str, str] = {}
-        self.parameters = {
-            "job_name": "pixelq",
-            "cpus_per_task": cpus,
-            "array_parallelism": most or len(jobs),
-            "time": MINUTES,
-            **({"gpus_per_node": 1} if gpu_share else {}),
-            **parameters,
-        }
+        self.most = most or len(jobs)
         self._submitit, self._is_stopping = submitit, False
         known = submitit.SlurmExecutor._valid_parameters()
         for name in parameters:
             if name not in known:
                 raise UserError(f"`slurm` has no parameter {name!r:.80}; submitit has {', '.join(sorted(known))}")
+        self.parameters: dict[str, Any] = {
+            "job_name": "pixelq",
+            "cpus_per_task": cpus,
+            "array_parallelism": self.most,
+            "time": MINUTES,
+            "signal_delay_s": DELAY,
+            **({"gpus_per_node": 1} if gpu_share else {}),
+            **parameters,
+            "additional_parameters": {"requeue": True, **parameters.get("additional_parameters", {})},
+        }
+        _check_times(self.parameters["time"], self.parameters["signal_delay_s"])
         self._due, self._memory, self._has_mem = 0.0, 0, "mem" in parameters
         self.expect(jobs, needs)
 
@@ -119,19 +134,24 @@ class SlurmLauncher:
             self.parameters["mem"] = f"{math.ceil(self._memory / 2**20)}M"
 
     def submit(self, jobs: Sequence[Job]) -> list[Job]:
-        """Hand the first cells to SLURM, but for those whose job is still there from before, and return them."""
+        """Hand the first cells to SLURM, but for those whose job is still there from before, and return them.
+
+        Of an array, SLURM runs `most` at once. While others are there, there is only room for the rest of these.
+        """
+        jobs = jobs[: min(MOST_JOBS, max(0, self.most - len(self.jobs))) if self.jobs else MOST_JOBS]
+        if not jobs:
+            return []
         folder = self.sweep / LOGS
         folder.mkdir(exist_ok=True)
         (folder / STOP).unlink(missing_ok=True)
         before = {name: own for name, own in self._recorded().items() if own in self.alive}
-        jobs = jobs[:MOST_JOBS]
         new = [job for job in jobs if job.cell.name not in before]
         self.jobs |= {job.cell.name: before[job.cell.name] for job in jobs if job.cell.name in before}
         if new:
             for job in new:
                 (folder / f"{job.cell.name}.json").unlink(missing_ok=True)
             try:
-                executor = self._submitit.SlurmExecutor(folder / FILES, max_num_timeout=REQUEUES)
+                executor = self._submitit.SlurmExecutor(folder / FILES, max_num_timeout=REQUEUES, python=_python())
                 executor.update_parameters(**self.parameters)
                 made = executor.map_array(CellTask(), new)
             except Exception as error:  # submitit has several, and SLURM's refusals are among them
@@ -183,6 +203,19 @@ class SlurmLauncher:
             return {name: job for name, job in values.items() if isinstance(job, str)}
         except (OSError, ValueError, AttributeError, RecursionError):
             return {}
+
+
+def _check_times(minutes: Any, delay: Any) -> None:
+    """Check that a job has time to train before it is told that its time is up.
+
+    Raises:
+        UserError: If it has none.
+    """
+    for name, value in (("time", minutes), ("signal_delay_s", delay)):
+        if not is_count(value) or value < 1:
+            raise UserError(f"`slurm` needs as {name} an integer of at least 1, got {value!r:.80}")
+    if 60 * minutes <= delay:
+        raise UserError(f"`slurm` needs as time more minutes than the {delay} seconds of signal_delay_s, got {minutes}")
 
 
 def _alive_jobs() -> set[str]:

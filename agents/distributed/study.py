@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -122,7 +123,7 @@ class Study:
 
     Raises:
         MissingExtra: If Optuna is not installed.
-        InvalidRun: If the file cannot be read.
+        InvalidRun: If the file cannot be read, or holds the study of another search; then it stays as it is.
     """
 
     def __init__(
@@ -144,6 +145,7 @@ class Study:
             "hyperband": lambda: optuna.pruners.HyperbandPruner(min_resource=first, max_resource=longest),
             "none": optuna.pruners.NopPruner,
         }[options.pruner]()
+        check_file(path)
         try:
             with self.at_work():
                 # Not by its URL, in which a path cannot have all characters.
@@ -154,7 +156,24 @@ class Study:
                 )
                 self.trials()
         except Exception as error:  # of SQLite, SQLAlchemy, Alembic or Optuna
-            raise InvalidRun(f"{path} cannot be read as a study ({one_line(error)}); use another `out`") from error
+            raise _unreadable(path, error) from error
+        self._check_trials()
+
+    def _check_trials(self) -> None:
+        """Check that the study is maximised, and that all trials were drawn from what this search draws from.
+
+        Raises:
+            InvalidRun: If one was not.
+        """
+        with self.at_work() as optuna:
+            usual = optuna.create_study().ask()
+            for each in self.space:
+                each.drawn(usual)
+        drawn = [item for trial in self.trials() for item in trial.distributions.items()]
+        if self.study.direction.name != "MAXIMIZE" or any(
+            usual.distributions.get(name) != each for name, each in drawn
+        ):
+            raise _foreign(self.path)
 
     @contextmanager
     def at_work(self) -> Iterator[Any]:
@@ -240,6 +259,38 @@ class Study:
         """Close the file."""
         self._storage.remove_session()
         self._storage.engine.dispose()
+
+
+def check_file(path: Path) -> None:
+    """Check that a study can go on in a file, if it is there: neither is anything else in it, nor is it damaged.
+
+    Raises:
+        InvalidRun: If it cannot.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        # To be written, since what a killed search was writing may have to be taken back first.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as file:
+            (found,) = file.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+            tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            names = (
+                {name for (name,) in file.execute("SELECT study_name FROM studies")} if "studies" in tables else set()
+            )
+    except sqlite3.Error as error:
+        raise _unreadable(path, error) from error
+    if (tables and "studies" not in tables) or (names and NAME not in names):
+        raise _foreign(path)
+
+
+def _unreadable(path: Path, error: Exception) -> InvalidRun:
+    return InvalidRun(f"{path} cannot be read as a study ({one_line(error)}); restore it, or use another `out`")
+
+
+def _foreign(path: Path) -> InvalidRun:
+    return InvalidRun(f"{path} is not the study of this search; restore that, or use another `out`")
 
 
 def check_optuna() -> Any:

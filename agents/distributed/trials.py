@@ -40,7 +40,7 @@ class SearchPlan:
         """Steps of a run between two evaluations."""
         every = self.spec.flags.evaluate_every
         assert every is not None
-        return min(every, self.spec.steps)
+        return every
 
     def usual(self) -> dict[str, Any] | None:
         """Return the preset's own settings as Optuna names them; None if one is outside its range."""
@@ -103,6 +103,11 @@ def plan_of(values: Mapping[str, Any]) -> SearchPlan:
     if spec.flags.evaluate_every is None:
         bare["evaluate_every"] = max(1, spec.steps // EVALUATIONS)
         spec = spec_of(bare)
+    elif spec.flags.evaluate_every > spec.steps:
+        raise InvalidSpec(
+            f"evaluate_every must be at most steps ({spec.steps:,}) in a search, got {spec.flags.evaluate_every:,}; "
+            "trials are compared by their evaluations on the way"
+        )
     space = search_space(values)
     check_only_searched(bare, space)
     cells = cells_of(spec)

@@ -89,6 +89,7 @@ def tune(
             folder.out / STUDY, plan.space, search, usual=plan.usual(), first=plan.evaluate_every, longest=longest
         )
         stack.callback(study.close)
+        folder.check_runs(len(study.trials()))
         if (begun := len(study.begun())) > search.trials:
             raise UserError(f"`trials` must be at least {begun}, as so many have begun in {folder.out}")
         received: list[int] = []

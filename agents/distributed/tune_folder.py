@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,6 +23,8 @@ from pixelq.agents.storage.files import read_regular, replace_file, user_path
 from pixelq.agents.storage.json_values import MOST_JSON, check_types, is_count
 
 TRIALS, TABLE = "trials.json", "trials.csv"
+RUN = re.compile(r"trial(\d+)-.+")
+"""Names of run folders, with the number of the trial."""
 MOST_BYTES = 2**28
 """Size of the longest trials.json that is read."""
 RUNNING, COMPLETE, PRUNED, FAILED = STATES = ("running", "complete", "pruned", "failed")
@@ -89,12 +92,29 @@ class TuneFolder(LockedFolder):
         if self.record is None and os.path.lexists(out / STUDY):
             raise InvalidRun(f"{out / STUDY} is not of this search; move it, or use another `out`")
         super().__init__(out, "search", TUNE)
-        runs = sorted(out.glob("trial[0-9]*-*"))
+        runs = self._runs()
         if runs and not os.path.lexists(out / STUDY):
             self.discard()
             if self.record is None:
-                raise InvalidRun(f"{runs[0]} is not of this search; move it, or use another `out`")
-            raise InvalidRun(f"{out / STUDY} is missing, which says what {runs[0].name} is; restore it")
+                raise InvalidRun(f"{out / runs[0][1]} is not of this search; move it, or use another `out`")
+            raise InvalidRun(f"{out / STUDY} is missing, which says what {runs[0][1]} is; restore it")
+
+    def _runs(self) -> list[tuple[int, str]]:
+        """Return the trials and names of the run folders."""
+        return sorted((int(found[1]), found[0]) for name in os.listdir(self.out) if (found := RUN.match(name)))
+
+    def check_runs(self, trials: int) -> None:
+        """Check that all run folders are of trials that the study has, which is told of them before.
+
+        Args:
+            trials: Number of trials in the study.
+
+        Raises:
+            InvalidRun: If one is not.
+        """
+        for number, name in self._runs():
+            if number >= trials:
+                raise InvalidRun(f"{self.out / STUDY} has no trial {number}, of which {name} is; restore it")
 
     def begin(self, record: Mapping[str, Any], together: int) -> int:
         """Check that a search is the one that has begun here, or write tune.json.

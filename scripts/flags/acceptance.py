@@ -31,25 +31,15 @@ class AcceptanceArgs:
     """Entries that the benchmark compares with, as in `pixelq benchmark --against`; those that are not installed are
     skipped."""
     num_envs: int = 128
-<<<<<<< HEAD
-    """Number of environments in the benchmarks, and in the trainings of DQN; those of PQN have their presets' own."""
-=======
-    """Number of environments in the benchmarks (except PQN's) and in training."""
->>>>>>> wt-manual
+    """Number of environments in the benchmarks (except PQN's) and in the training of DQN presets; PQN presets have theirs."""
     replay_capacity: int = 20_000
     """Rows of the replays in the benchmark."""
     rows: int = 1_000_000
     """Rows of the replay (7.1 kB each) in the benchmark of drawing batches."""
     updates: str = "nature,rainbow,btr,pqn,quick"
-<<<<<<< HEAD
-    """Presets whose update is measured, with commas between them, or all."""
-    presets: str = "quick,quick_dqn,pqn"
-    """Presets of the trainings on Pong, with commas between them, which share the time that is left."""
-=======
     """Presets whose update is measured, separated by commas, or all."""
-    presets: str = "quick_dqn,pqn"
+    presets: str = "quick,quick_dqn,pqn"
     """Presets to train on Pong, separated by commas; they share the remaining time."""
->>>>>>> wt-manual
     target: float = 18.0
     """Mean return over ten evaluation episodes at which a training ends; one must reach it."""
     evaluate_every: int = 200_000

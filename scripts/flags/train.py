@@ -46,40 +46,22 @@ class TrainArgs:
     """Train an agent, and save the run in a folder that evaluate, report, TensorBoard and --resume read."""
 
     env: str = "ALE/Pong-v5"
-<<<<<<< HEAD
-    """Gymnasium ID of the environment: ALE/*-v5, or any with Discrete actions and observations that are numbers;
-    MODULE:ID imports the module that registers it; or MODULE:NAME, a class or function of the module that makes it."""
-    preset: str = _PRESET
-    """Preset from which the agent's settings start, by default quick for images and classic for vectors; `pixelq
-    presets` lists them."""
-=======
     """Gymnasium ID of the environment, with Discrete actions and numeric observations, such as ALE/*-v5; MODULE:ID,
     where importing MODULE registers the ID; or MODULE:NAME, a class or function that returns an environment."""
-    preset: str = "quick"
+    preset: str = _PRESET
     """Preset with which the agent's settings start; by default quick for images and classic for vectors. `pixelq
     presets` lists all."""
->>>>>>> wt-manual
     name: str | None = None
     """Name of the agent in reports; None for the preset and the settings that differ from it."""
     steps: int = 1_000_000
     """Agent steps of the whole run, summed over environments; an Atari step is four frames."""
-<<<<<<< HEAD
     num_envs: int = PRESET_NUM_ENVS[_PRESET]
-    """Number of environments played at once, by default the preset's own."""
-    seed: int = 0
-    """Seed of the weights, the games and every random choice."""
-    protocol: ProtocolName = _PROTOCOL
-    """Rules of Atari games: Machado et al. 2018, Mnih et al. 2015, the 100k benchmark (van Hasselt et al. 2019), or
-    PQN's (Gallici et al. 2025); by default the preset's own."""
-=======
-    num_envs: int = 16
     """Number of environments played at once; by default the preset's."""
     seed: int = 0
     """Seed of the weights, the environments and all random choices."""
-    protocol: ProtocolName = "sticky"
+    protocol: ProtocolName = _PROTOCOL
     """Rules of Atari games: those of Machado et al. 2018 (sticky), Mnih et al. 2015 (nature), the 100k benchmark (van
     Hasselt et al. 2019) or PQN (Gallici et al. 2025, envpool); by default the preset's."""
->>>>>>> wt-manual
     device: str = "auto"
     """Device to learn on: auto (a GPU if there is one), cpu or cuda."""
     deterministic: bool = False
@@ -143,15 +125,9 @@ class TrainArgs:
     """HOST:PORT of the Ray cluster for the actors, or auto for the cluster of this machine; None starts Ray on this
     machine."""
     actor_gpus: float = 0.0
-<<<<<<< HEAD
-    """GPUs of each actor, or a fraction of one; without one it computes on a core."""
-    agent: AgentConfig = field(default_factory=lambda: preset(_PRESET))
-    """The agent's settings; they start from the preset's."""
-=======
     """GPUs of each actor, such as 0.1; with 0 an actor computes on the CPU."""
-    agent: AgentConfig = field(default_factory=lambda: preset("quick"))
+    agent: AgentConfig = field(default_factory=lambda: preset(_PRESET))
     """Settings of the agent; they start with the preset's."""
->>>>>>> wt-manual
 
 
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()

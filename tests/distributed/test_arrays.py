@@ -1,8 +1,13 @@
 """Which cells become jobs of SLURM, in arrays of limited size, with a stand-in for what sends them."""
 
 import json
+import os
+import shlex
+import signal
+import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pixelq.agents import UserError
 from pixelq.agents.distributed import slurm
 from pixelq.agents.distributed.cells import cells_of
 from pixelq.agents.distributed.needs import Need
@@ -22,9 +28,12 @@ SPEC = {"envs": ["CartPole-v1"], "presets": ["classic"], "seeds": list(range(8))
 CELLS = cells_of(spec_of(SPEC))
 
 
-@settings(max_examples=examples(30), deadline=None)
-@given(st.sets(st.integers(0, 7)), st.integers(1, 9))
-def test_every_cell_is_taken_once_and_those_alive_are_not_sent_again(alive: set[int], most: int) -> None:
+NEEDS = {cell.name: Need(1, 1) for cell in CELLS}
+
+
+@contextmanager
+def stand_in(before: dict[str, str], most_jobs: int = 1000) -> Iterator[tuple[list[Job], list[list[str]]]]:
+    """Cells in a folder whose jobs of before are alive, and the names of those that are sent together."""
     pytest.importorskip("submitit")
     sent: list[list[str]] = []
 
@@ -33,16 +42,22 @@ def test_every_cell_is_taken_once_and_those_alive_are_not_sent_again(alive: set[
         return [SimpleNamespace(job_id=f"2_{job.cell.name}") for job in jobs]
 
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        jobs = [Job(cell, Path(folder)) for cell in CELLS]
-        before = {CELLS[i].name: f"1_{i}" for i in alive}
         (Path(folder) / LOGS).mkdir()
         (Path(folder) / LOGS / slurm.JOBS).write_text(json.dumps(before))
         patch.setattr(slurm, "_alive_jobs", lambda: set(before.values()))
-        patch.setattr(slurm, "MOST_JOBS", most)
+        patch.setattr(slurm, "MOST_JOBS", most_jobs)
         patch.setattr("submitit.SlurmExecutor.__init__", lambda self, *_, **__: None)
         patch.setattr("submitit.SlurmExecutor.update_parameters", lambda self, **_: None)
         patch.setattr("submitit.SlurmExecutor.map_array", map_array)
-        launcher = slurm.SlurmLauncher(jobs, {cell.name: Need(1, 1) for cell in CELLS}, None, 1, None, {})
+        yield [Job(cell, Path(folder)) for cell in CELLS], sent
+
+
+@settings(max_examples=examples(30), deadline=None)
+@given(st.sets(st.integers(0, 7)), st.integers(1, 9))
+def test_every_cell_is_taken_once_and_those_alive_are_not_sent_again(alive: set[int], most: int) -> None:
+    before = {CELLS[i].name: f"1_{i}" for i in alive}
+    with stand_in(before, most) as (jobs, sent):
+        launcher = slurm.SlurmLauncher(jobs, NEEDS, None, 1, None, {})
         waiting, taken = jobs, []
         while waiting:  # as the sweep does, which drops as many of the first as were taken
             given_over = launcher.submit(waiting)
@@ -52,3 +67,52 @@ def test_every_cell_is_taken_once_and_those_alive_are_not_sent_again(alive: set[
     assert all(1 <= len(names) <= most for names in sent)
     assert [name for names in sent for name in names] == [cell.name for cell in CELLS if cell.name not in before]
     assert set(launcher.jobs) == {cell.name for cell in CELLS}
+
+
+def test_what_comes_later_waits_for_room() -> None:
+    with stand_in({}) as (jobs, sent):
+        launcher = slurm.SlurmLauncher(jobs, NEEDS, 3, 1, None, {})
+        assert launcher.parameters["array_parallelism"] == 3
+        assert launcher.submit(jobs[:2]) == jobs[:2]
+        assert launcher.submit(jobs[2:]) == jobs[2:3]
+        assert launcher.submit(jobs[3:]) == []
+        del launcher.jobs[jobs[0].cell.name]
+        assert launcher.submit(jobs[3:]) == jobs[3:4]
+        assert list(map(len, sent)) == [2, 1, 1]
+        launcher.jobs.clear()
+        assert launcher.submit(jobs) == jobs  # one array, of which SLURM runs three at once
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"time": "1:00:00"}, "`slurm` needs as time an integer of at least 1, got '1:00:00'"),
+        ({"time": 0}, "`slurm` needs as time an integer of at least 1, got 0"),
+        ({"signal_delay_s": "90s"}, "`slurm` needs as signal_delay_s an integer of at least 1, got '90s'"),
+        ({"time": 1}, "`slurm` needs as time more minutes than the 90 seconds of signal_delay_s, got 1"),
+        ({"tyme": 1}, "`slurm` has no parameter 'tyme'; submitit has "),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(parameters: dict[str, Any], sentence: str) -> None:
+    with stand_in({}) as (jobs, _), pytest.raises(UserError) as caught:
+        slurm.SlurmLauncher(jobs, NEEDS, None, 1, None, parameters)
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.linux
+def test_a_signal_that_comes_before_a_job_is_ready_is_heeded_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = "import signal; print(signal.SIGUSR2 in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+    words = [*shlex.split(slurm._python()), "-c", shown]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "True\n"
+    came: list[str] = []
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    handler = signal.signal(signal.SIGUSR2, lambda *_: came.append("signal"))
+    monkeypatch.setattr(slurm, "run_cell", lambda *_: came.append("run"))
+    try:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        assert came == []
+        slurm.CellTask()(Job(CELLS[0], Path()))
+    finally:
+        signal.signal(signal.SIGUSR2, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert came == ["signal", "run"]

@@ -52,7 +52,7 @@ def figures(sweep: Path) -> dict[str, bytes]:
 
 
 def wait_for(pattern: str, folder: Path, child: Child | None = None) -> Path:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not (found := list(folder.glob(pattern))):
         assert time.monotonic() < deadline, child.wait(0.0) if child is not None else pattern
         time.sleep(0.01)

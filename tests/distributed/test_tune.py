@@ -2,30 +2,39 @@
 
 import csv
 import json
+import math
 import os
 import re
+import runpy
 import shlex
 import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelq.agents import AgentConfig, InvalidSpec, TuneOptions, tune, tune_status
+from pixelq.agents import AgentConfig, InvalidRun, InvalidSpec, TuneOptions, tune, tune_status
 from pixelq.agents.config.agent_config import check_value, search_range
 from pixelq.agents.config.search_ranges import Between
-from pixelq.agents.distributed import process
+from pixelq.agents.distributed import local, process
 from pixelq.agents.distributed import tune as tune_module
 from pixelq.agents.distributed.local import LocalLauncher
+from pixelq.agents.distributed.needs import needs_of
 from pixelq.agents.distributed.search_space import Numbers, search_space
 from pixelq.agents.distributed.study import NAME, STUDY, Study
 from pixelq.agents.distributed.sweep import LaunchOptions
-from pixelq.agents.distributed.trials import plan_of, reports
+from pixelq.agents.distributed.trials import plan_of, reports, value_of
+from pixelq.agents.distributed.tune_folder import TrialState, TuneStatus
 from pixelq.agents.errors import UserError
 from pixelq.scripts.flags.train import read
 from tests.distributed.test_sweep import PROGRAM, toml, wait_for
@@ -93,13 +102,31 @@ def steps_of(out: Path, run: str) -> int:
     return int(json.loads((out / run / "checkpoint.json").read_text())[0])
 
 
+def trained(job: process.Job, should_stop: Callable[[], bool]) -> process.Outcome:
+    """How a cell ends that is trained by the stand-in within this process, in place of `process.run_cell`."""
+    asked = job.sweep / process.LOGS / f"{job.cell.name}.{process.STOP}"
+    heed, said = list[Callable[..., Any]](), list[str]()
+
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds)
+        if should_stop() or asked.exists():
+            heed[0](signal.SIGTERM, None)
+
+    (job.sweep / process.LOGS).mkdir(exist_ok=True)
+    words = job.cell.words(job.run, resume=(job.run / "config.json").exists())
+    inside = runpy.run_path(PROGRAM[-1])["main"].__globals__
+    inside["sys"] = SimpleNamespace(argv=["pixelq", *words])
+    inside["time"] = SimpleNamespace(sleep=sleep)
+    inside["signal"] = SimpleNamespace(SIGTERM=signal.SIGTERM, signal=lambda number, own: heed.append(own))
+    inside["print"] = said.append
+    return process.Outcome(inside["main"](), said[-1] if said else "")
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Searches of this process train with the stand-in, and look often at how it goes."""
-    monkeypatch.setattr(process, "PROGRAM", PROGRAM)
-    monkeypatch.setattr(process, "POLL", 0.01)
-    monkeypatch.setattr(process, "LOOK", 0.01)
-    monkeypatch.setattr(tune_module, "POLL", 0.01)
+    monkeypatch.setattr(local, "run_cell", trained)
+    monkeypatch.setattr(tune_module, "POLL", 0.002)
     monkeypatch.setattr(tune_module, "REFRESH", 0.05)
     monkeypatch.setenv("STAND_IN", json.dumps(PEAK))
     return monkeypatch
@@ -219,10 +246,11 @@ def best_until(trial: Any, step: int) -> float:
     return max(value for at, value in trial.intermediate_values.items() if at <= step)
 
 
-@pytest.mark.slow
-def test_trials_below_the_median_are_stopped(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
-    quick.setenv("STAND_IN", json.dumps(PEAK | {"seconds": 0.006}))
-    ended = run_here([*command(tmp_path, trials=12), "--sampler", "random", "--seed", "7"])
+@pytest.mark.parametrize("seconds", [0.0, pytest.param(0.006, marks=pytest.mark.slow)])
+def test_trials_below_the_median_are_stopped(tmp_path: Path, quick: pytest.MonkeyPatch, seconds: float) -> None:
+    quick.setenv("STAND_IN", json.dumps(PEAK | {"seconds": seconds}))
+    search = [*command(tmp_path, trials=12, evaluate_every=20), "--sampler", "random", "--seed", "7"]
+    ended = run_here(search)
     assert ended.code == 0, ended.err
     out = tmp_path / "tuning"
     trials = optuna.load_study(study_name=NAME, storage=f"sqlite:///{out / STUDY}").trials
@@ -231,26 +259,29 @@ def test_trials_below_the_median_are_stopped(tmp_path: Path, quick: pytest.Monke
     complete, stopped = list[Any](), list[int]()
     for trial in trials:
         steps = sorted(trial.intermediate_values)
-        assert steps == list(range(4, steps[-1] + 1, 4))
+        assert steps == list(range(20, steps[-1] + 1, 20))
         for step in steps:
             others = [each.intermediate_values[step] for each in complete]
             is_poor = len(complete) >= 5 and best_until(trial, step) < statistics.median(others)
             assert is_poor == (trial.number in pruned and step == steps[-1]), (trial.number, step)
         first, second = (f"trial{trial.number:04}-{CATCH}{seed}" for seed in (0, 1))
         if trial.number in pruned:
-            assert steps == [4]  # its first run is worse from its first evaluation on
+            assert steps == [20]  # its first run is worse from its first evaluation on
+            assert not (out / second).exists()
             if steps_of(out, first) < 40:  # with a checkpoint
                 stopped.append(trial.number)
                 assert not (out / first / "final_evaluation.json").exists()
-                assert not (out / second).exists()
         else:
             complete.append(trial)
             assert steps[-1] == 80
-    assert len(stopped) > 1
-    told = [line for line in ended.err.splitlines() if re.match(r"trial \d+: pruned at step 4 with ", line)]
+    assert (len(stopped) > 1) == (seconds > 0)
+    told = [line for line in ended.err.splitlines() if re.match(r"trial \d+: pruned at step 20 with ", line)]
     assert len(told) == len(pruned)
     states = {trial["number"]: (trial["state"], trial["value"]) for trial in trials_of(out)}
     assert {states[number] for number in pruned} == {("pruned", None)}
+    assert run_here(search).code == 0
+    for number in pruned:  # may still run elsewhere, as jobs of SLURM do
+        assert (out / "logs" / f"trial{number:04}-{CATCH}0.stop").exists()
 
 
 @pytest.mark.slow
@@ -297,6 +328,7 @@ def test_reports_are_means_of_the_runs_that_go_together() -> None:
     assert list(reports([one, two, three], [True] * 3, 2, 10)) == [(5, 2.0), (10, 4.0), (15, 6.0), (20, 7.0)]
     assert list(reports([one, two[:1], []], [True, False, False], 2, 10)) == [(5, 2.0)]
     assert list(reports([one, [(5, 3.0)]], [True, True], 2, 10)) == [(5, 2.0), (10, 2.5)]  # stopped by a callback
+    assert list(reports([[], [(5, 3.0)]], [True, True], 2, 10)) == []  # the first has failed
 
 
 # Kills, signals and failures
@@ -385,6 +417,7 @@ def test_a_signal_stops_all_runs_with_a_checkpoint(harness: Harness, tmp_path: P
 
 def test_settings_that_cannot_be_run_make_a_failed_trial(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     spec = {"agent": {"replay_capacity": 1000}, "search": {"batch_size": [64, 2000], "learning_rate": {}}}
+    spec["evaluate_every"] = 20
     ended = run_here([*command(tmp_path, trials=8, seeds=[0], **spec), "--sampler", "random"])
     assert ended.code == 0, ended.err
     trials = trials_of(tmp_path / "tuning")
@@ -396,9 +429,11 @@ def test_settings_that_cannot_be_run_make_a_failed_trial(tmp_path: Path, quick: 
     assert all(trial["problem"].endswith(sentence) for trial in failed)
     assert sum(trial["state"] == "complete" for trial in trials) >= 5
     assert all(not (tmp_path / "tuning" / run).exists() for trial in failed for run in trial["runs"])
+    rates = [trial["settings"]["learning_rate"] for trial in trials]
+    assert len(set(rates)) == 8
+    assert all(rate == float(f"{rate:.4g}") for rate in rates)
 
 
-@pytest.mark.slow
 def test_runs_that_fail_make_a_failed_trial(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     first = f"trial0001-{CATCH}0"
     quick.setenv("STAND_IN", json.dumps(PEAK | {"fails": {first: 9}}))
@@ -411,7 +446,6 @@ def test_runs_that_fail_make_a_failed_trial(tmp_path: Path, quick: pytest.Monkey
     assert "trial 1: failed (" in ended.err
 
 
-@pytest.mark.slow
 def test_a_search_without_a_complete_trial_says_why(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     quick.setenv("STAND_IN", json.dumps({"fails": {f"trial{k:04}-{CATCH}0": 9 for k in range(2)}}))
     ended = run_here(command(tmp_path, trials=2, retries=0))
@@ -423,10 +457,26 @@ def test_a_search_without_a_complete_trial_says_why(tmp_path: Path, quick: pytes
 # Launching
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("jobs", "trials", "runs"), [(1, 1, 1), (3, 2, 3), (4, 2, 4)])
-def test_so_many_run_at_once(tmp_path: Path, quick: pytest.MonkeyPatch, jobs: int, trials: int, runs: int) -> None:
+class Elsewhere:
+    """A launcher that is not of this machine, although its runs are."""
+
+    def __init__(self, jobs: Any, options: LaunchOptions) -> None:
+        self.own = LocalLauncher(jobs, needs_of(job.cell for job in jobs), options.jobs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.own, name)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "jobs", "trials", "runs"),
+    [("local", 1, 1, 1), ("local", 3, 2, 3), ("local", 4, 2, 4), ("slurm", 3, 2, 3), ("ray", None, 4, 8)],
+)
+def test_so_many_run_at_once(
+    tmp_path: Path, quick: pytest.MonkeyPatch, launcher: Any, jobs: int | None, trials: int, runs: int
+) -> None:
     seen: list[tuple[int, int]] = []
+    if launcher != "local":
+        quick.setattr(tune_module, "make_launcher", Elsewhere)
     submit = LocalLauncher.submit
 
     def spied(self: LocalLauncher, jobs: Any) -> Any:
@@ -435,19 +485,21 @@ def test_so_many_run_at_once(tmp_path: Path, quick: pytest.MonkeyPatch, jobs: in
         return taken
 
     quick.setattr(LocalLauncher, "submit", spied)
-    status = tune(SPEC, tmp_path / "tuning", LaunchOptions(jobs=jobs), TuneOptions(3, pruner="none"))
-    assert [trial.state for trial in status.trials] == ["complete"] * 3
+    few = {**SPEC, "evaluate_every": 40}
+    status = tune(few, tmp_path / "tuning", LaunchOptions(launcher, jobs), TuneOptions(4, "random", "none"))
+    assert [trial.state for trial in status.trials] == ["complete"] * 4
     assert max(each for each, _ in seen) == trials
     assert max(each for _, each in seen) == runs
-    assert json.loads((tmp_path / "tuning" / "tune.json").read_text())["together"] == min(jobs, 2)
+    assert json.loads((tmp_path / "tuning" / "tune.json").read_text())["together"] == min(jobs or 8, 2)
 
 
-@pytest.mark.slow
 def test_from_python(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
-    values = {**SPEC, "search": ["learning_rate", "double"]}
+    values = {**SPEC, "evaluate_every": 40, "search": ["learning_rate", "double"]}
     status = tune(values, tmp_path / "tuning", LaunchOptions(jobs=2), TuneOptions(3, "random", "none", 7))
     assert status.best is not None
     assert status.best.value == max(trial.value or 0.0 for trial in status.trials)
+    for trial in status.trials:
+        assert trial.value == statistics.mean(final_mean(tmp_path / "tuning", run) for run in trial.runs)
     assert {type(trial.settings["double"]) for trial in status.trials} == {bool}
     assert tune_status(tmp_path / "tuning") == status
     more = tune(values, tmp_path / "tuning", LaunchOptions(jobs=2), TuneOptions(4, "random", "none", 7))
@@ -455,10 +507,14 @@ def test_from_python(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="`trials` must be at least 4, as so many have begun"):
         tune(values, tmp_path / "tuning", LaunchOptions(jobs=2), TuneOptions(2, "random", "none", 7))
     assert tune_status(tmp_path / "tuning").trials == more.trials
+    with pytest.raises(UserError, match="`seed` must be at least 0, got -1"):
+        tune(values, tmp_path / "other", search=TuneOptions(seed=-1))
+    equals = TrialState(0, "complete", 1.0, {}, ()), TrialState(1, "complete", 1.0, {}, ())
+    assert TuneStatus(2, equals).best == equals[0]
 
 
 def test_status_is_only_read(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
-    ended = run_here(command(tmp_path, trials=2))
+    ended = run_here(command(tmp_path, trials=2, evaluate_every=20))
     assert ended.code == 0, ended.err
     out = tmp_path / "tuning"
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
@@ -468,12 +524,15 @@ def test_status_is_only_read(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     assert shown.out.splitlines()[0].startswith("trial 0: ")
     assert shown.out.splitlines()[-1] == ended.out.splitlines()[-1]
     values = json.loads(run_here(["tune", "--status", str(out), "--json"]).out)
-    assert (values["total"], len(values["trials"]), values["best"]) == (
-        2,
-        2,
-        json.loads(before[out / "trials.json"])["best"],
-    )
+    assert (values["total"], len(values["trials"]), values["importances"]) == (2, 2, {})
+    assert values["best"] == json.loads(before[out / "trials.json"])["best"]
+    assert [trial["step"] for trial in values["trials"]] == [80, 80]
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    final = json.loads(before[out / f"trial0000-{CATCH}1" / "final_evaluation.json"]) | {"mean": None}
+    (out / f"trial0000-{CATCH}1" / "final_evaluation.json").write_text(json.dumps(final))
+    plan = plan_of(SPEC)
+    with pytest.raises(InvalidRun, match=f"trial0000-{CATCH}1 has no mean return; did no episode end"):
+        value_of(plan, out, plan.cells_of(0, {}))
     ended = run_here(["tune", "--status", str(tmp_path)])
     assert (ended.code, ended.err) == (
         2,
@@ -558,6 +617,7 @@ RATE = {"learning_rate": {"low": 1e-5, "high": 1e-2}}
             "whose human-normalised scores are averaged; pixelq/Catch-v0 has none",
         ),
         ({"seeds": 3}, [], "seeds must be a list of integers of at least 0, at least one, got 3"),
+        ({"evaluate_every": 41}, [], "evaluate_every must be at most steps (40) in a search, got 41; trials are"),
         ({"epochs": 3}, [], "unknown field 'epochs' of the specification"),
         ({}, ["--trials", "0"], "--trials must be at least 1, got 0"),
         ({}, ["--sampler", "grid"], "--sampler must be one of tpe, random, got 'grid'"),
@@ -616,6 +676,45 @@ def test_a_folder_has_one_search(tmp_path: Path, quick: pytest.MonkeyPatch) -> N
     assert (ended.code, "study.db is not of this search; move it" in ended.err) == (2, True)
 
 
+def test_a_study_of_something_else_or_damaged_is_left_alone(tmp_path: Path) -> None:
+    plan, path = plan_of(SPEC), tmp_path / STUDY
+
+    def opened() -> Study:
+        return Study(path, plan.space, TuneOptions(), usual=plan.usual(), first=4, longest=80)
+
+    made = opened()
+    made.next().complete(1.0)
+    made.close()
+    whole, unread, foreign = path.read_bytes(), "cannot be read as a study (", "is not the study of this search"
+    changed = {
+        "UPDATE studies SET study_name = 'other'": foreign,
+        "UPDATE study_directions SET direction = 'MINIMIZE'": foreign,
+        """UPDATE trial_params SET distribution_json = replace(distribution_json, '1e-05', '1e-06')""": foreign,
+        "UPDATE trial_params SET param_name = 'gamma' WHERE param_name = 'n_step'": foreign,
+    }
+    cases = {b"no study": unread, whole[: len(whole) // 2]: unread, whole[:40000] + bytes(8192) + whole[48192:]: unread}
+    for statement, sentence in changed.items():
+        path.write_bytes(whole)
+        with closing(sqlite3.connect(path)) as file:
+            assert file.execute(statement).rowcount > 0
+            file.commit()
+        cases[path.read_bytes()] = sentence
+    path.unlink()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("CREATE TABLE places (url TEXT)")
+    cases[path.read_bytes()] = foreign
+    assert len(cases) == 8
+    for text, sentence in cases.items():
+        path.write_bytes(text)
+        with pytest.raises(InvalidRun, match=re.escape(sentence)):
+            opened()
+        assert path.read_bytes() == text
+    path.write_bytes(whole)
+    made = opened()
+    assert [trial.value for trial in made.trials()] == [1.0]
+    made.close()
+
+
 def test_a_search_is_neither_cut_nor_mixed_with_another(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
     assert run_here(command(tmp_path, trials=1)).code == 0
     out = tmp_path / "tuning"
@@ -628,6 +727,14 @@ def test_a_search_is_neither_cut_nor_mixed_with_another(tmp_path: Path, quick: p
     ]
     ended = run_here(command(tmp_path, trials=1))
     assert (ended.code, "--trials must be at least 2, as so many have begun in" in ended.err) == (2, True), ended.err
+    (out / STUDY).write_bytes(b"no study")
+    before = {path: path.read_bytes() for path in out.rglob("[!.]*") if path.is_file()}
+    with pytest.raises(InvalidRun, match=r"study.db cannot be read as a study .*; restore it"):
+        tune(SPEC, out, LaunchOptions(jobs=1), TuneOptions(3))
+    assert {path: path.read_bytes() for path in out.rglob("[!.]*") if path.is_file()} == before
+    (out / STUDY).write_bytes(b"")  # an older one would do: the runs are of other trials
+    with pytest.raises(InvalidRun, match=r"study.db has no trial 0, of which trial0000-.* is; restore it"):
+        tune(SPEC, out, LaunchOptions(jobs=1), TuneOptions(3))
     for name, sentence in ((STUDY, "study.db is missing, which says what trial0000"), ("tune.json", "is not of this")):
         (out / name).unlink()
         before = {path: path.read_bytes() for path in out.rglob("[!.]*") if path.is_file()}  # without the lock
@@ -676,12 +783,12 @@ def test_what_is_drawn_from_the_fields_own_ranges_fits_them(names: list[str], se
 @settings(max_examples=examples(200), deadline=None)
 @given(
     low=st.floats(1e-9, 1e9),
-    width=st.floats(1e-9, 1e9),
+    width=st.integers(-9, 9).flatmap(lambda power: st.floats(1e-1, 1.0).map(lambda share: share * 10.0**power)),
     share=st.floats(0, 1),
     is_count=st.booleans(),
 )
 def test_rounded_numbers_stay_in_range(low: float, width: float, share: float, is_count: bool) -> None:
-    bounds = (int(low), int(low) + 1 + int(width)) if is_count else (low, low + width)
+    bounds = (int(low), int(low) + 1 + int(width)) if is_count else (low, max(low + width, math.nextafter(low, 1e10)))
     numbers = Numbers("x", *bounds, False)
     value = bounds[0] + share * (bounds[1] - bounds[0])
     value = min(max(int(value) if is_count else value, bounds[0]), bounds[1])
@@ -689,6 +796,14 @@ def test_rounded_numbers_stay_in_range(low: float, width: float, share: float, i
     assert bounds[0] <= rounded <= bounds[1]
     assert type(rounded) is type(bounds[0])
     assert abs(rounded - value) <= 1e-3 * abs(value)
+    assert is_count or abs(rounded - value) <= 2e-3 * (bounds[1] - bounds[0]) + math.ulp(value)
+
+
+def test_narrow_ranges_have_many_values() -> None:
+    drawn = {Numbers("gamma", 0.999, 0.9999, False).rounded(0.999 + k * 8.9876e-6) for k in range(101)}
+    assert len(drawn) == 101
+    assert max(len(str(value)) for value in drawn) == len("0.9991234")
+    assert Numbers("gamma", 0.5, 1.0, False).rounded(0.123456789 + 0.5) == 0.6235
 
 
 def test_the_table_of_ranges_is_that_of_the_fields() -> None:
@@ -727,6 +842,8 @@ def test_ranges_are_completed_from_the_fields() -> None:
         "[64]",
         [64],
     )
+    assert (plan_of(SPEC).evaluate_every, plan_of(SPEC).usual()) == (4, {"learning_rate": 1e-3, "n_step": 3})
+    assert plan_of({**SPEC, "search": {"learning_rate": {"low": 0.002}}}).usual() is None  # 1e-3 is outside
     plan = plan_of({**SPEC, "search": given | {"encoder_layers": [[64], [128, 64]]}})
     (cell, _) = plan.cells_of(3, {"encoder_layers": [128, 64], "lstm": "None", "n_step": 7})
     assert (cell.name, cell.config.encoder_layers, cell.config.lstm, cell.config.n_step) == (
@@ -741,6 +858,8 @@ def test_games_are_valued_by_their_normalised_scores(tmp_path: Path) -> None:
     plan = plan_of({**SPEC, "envs": ["ALE/Pong-v5", "ALE/Breakout-v5"], "presets": ["quick_dqn"], "seeds": [0]})
     scores = [plan.score(cell, mean) for cell, mean in zip(plan.cells, (21.0, 1.7), strict=True)]
     assert scores == pytest.approx([(21.0 + 20.7) / (14.6 + 20.7), 0.0])
+    with pytest.raises(InvalidSpec, match="n_step must have a value or a range"):
+        plan_of({**SPEC, "preset": {"classic": {"n_step": 3}}})
     with pytest.raises(InvalidSpec, match="has none"):
         plan_of({**SPEC, "envs": ["ALE/Pong-v5", "CartPole-v1"], "presets": ["classic"]})
 

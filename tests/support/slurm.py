@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue")
+# Requeued jobs are held back for as long as credentials last, two minutes unless one says so.
 CONFIG = """
 ClusterName=tests
 SlurmctldHost={host}
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=15
 CryptoType=crypto/munge
 SlurmctldPort={port}
 SlurmdPort={node_port}
@@ -38,6 +39,7 @@ SchedulerTimeSlice=5
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=10
+JobRequeue=0
 NodeName={host} NodeHostname={host} CPUs={cores} Sockets=1 CoresPerSocket={cores} RealMemory={memory} State=UNKNOWN
 PartitionName=low Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=high Nodes={host} MaxTime=INFINITE State=UP PriorityTier=10
