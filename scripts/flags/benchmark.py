@@ -63,10 +63,10 @@ class BenchmarkArgs:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on: auto (a GPU if there is one), cpu or cuda."""
     seconds: float = 60.0
-    """Seconds for which each library or preset is measured, over all turns; with --sampling, for all methods together.
-    In a race, the maximum for each entry, by default 1200; with --growth, for each point, by default 8."""
+    """Seconds for which each library or preset is measured, over all turns; for drawing batches, all methods together.
+    In a race, the maximum for each entry, by default 1200; for growth, for each point, by default 8."""
     turns: int = 5
-    """Number of turns of each library; results are medians over turns. With --growth, turns of each point, by default
+    """Number of turns of each library; results are medians over turns. For growth, turns of each point, by default
     3."""
     updates: str | None = None
     """Measure an update of these presets instead, separated by commas, or of all."""
