@@ -31,7 +31,7 @@ class AcceptanceArgs:
     """Entries that the benchmark compares with, as in `pixelq benchmark --against`; those that are not installed are
     skipped."""
     num_envs: int = 128
-    """Number of environments in the benchmarks (except PQN's) and in training with DQN; PQN's presets have their own."""
+    """Number of environments in the benchmarks (except PQN's) and in training DQN; PQN's presets have their own."""
     replay_capacity: int = 20_000
     """Rows of the replays in the benchmark."""
     rows: int = 1_000_000
