@@ -11,8 +11,8 @@ ENV ?= ALE/Pong-v5
 STEPS ?= 200000
 PRESET ?=
 ARGS ?=
-# The end is kept short: games of up to five minutes of play, and up to three of one in a film.
-END := --film --final-episode-steps 4500
+# Evaluations are kept short: games of up to five minutes of play, and up to three of one in a film.
+END := --film --evaluation-episode-steps 4500
 PACKAGES := agents envs networks scripts
 LINKS := build/types/pixelq
 # Python compiles what is imported, once: an installation that compiles all of its packages takes a minute longer.

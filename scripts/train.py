@@ -61,6 +61,8 @@ FILM = "film.mp4"
 """Name of the film in a run's folder."""
 FILM_SECONDS = 180.0
 """Most seconds of play in it: a game may last half an hour."""
+LIMITS = ("max_episode_steps", "evaluation_episode_steps")
+"""Flags that config.json has where they are given."""
 
 
 def main(args: TrainArgs) -> None:
@@ -241,7 +243,8 @@ def _learn(agent: DQN | PQN, envs: Any, args: TrainArgs, callbacks: Sequence[Cal
     is_first, evaluation_envs = ranks is None or ranks.rank == 0, None
     if is_first:
         few, seed = min(8, args.evaluation_episodes), derived_seed(args.seed, "choice of the best")
-        evaluation_envs = _make_envs(args, few, seed)
+        cut = dataclasses.replace(args, max_episode_steps=evaluation_limit(args) or args.max_episode_steps)
+        evaluation_envs = _make_envs(cut, few, seed)
     agent.learn(
         envs,
         max(0, args.steps - agent.step),
@@ -260,7 +263,7 @@ def _learn(agent: DQN | PQN, envs: Any, args: TrainArgs, callbacks: Sequence[Cal
             **({} if args.name is None else {"name": args.name}),
             "full_action_space": args.full_action_space,
             "final_episodes": args.final_episodes,
-            **({} if args.max_episode_steps is None else {"max_episode_steps": args.max_episode_steps}),
+            **{name: getattr(args, name) for name in LIMITS if getattr(args, name) is not None},
         },
         ranks=ranks,
     )
@@ -286,10 +289,14 @@ def evaluate_saved(args: TrainArgs) -> Score:
     """Play the best policy of the run in games that neither the training nor the choice of the best has seen."""
     assert args.out is not None
     (best,) = checkpoints_of(args.out, None)
-    limit, own = args.final_episode_steps, args.max_episode_steps or LIMIT
-    if not is_atari(args.env) or (limit is not None and limit >= own):
-        limit = None
+    limit = evaluation_limit(args)
     return score(request_of(best, args.final_episodes, device=args.device, max_episode_steps=limit))[1]
+
+
+def evaluation_limit(args: TrainArgs) -> int | None:
+    """Return the steps after which games of evaluations are cut off, None for the limit that they have anyway."""
+    limit, own = args.evaluation_episode_steps, args.max_episode_steps or LIMIT
+    return limit if is_atari(args.env) and limit is not None and limit < own else None
 
 
 def _film(request: Request, path: Path) -> Path | None:

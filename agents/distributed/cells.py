@@ -25,7 +25,7 @@ MOST_NAME = 120
 """Most characters of a cell's name; file systems allow 255 bytes."""
 MOST_VALUE = 24
 """Most characters of a value in it."""
-FREE = frozenset("device deterministic film final_episode_steps modules track track_project keep".split())
+FREE = frozenset("device deterministic film modules track track_project keep".split())
 """Flags that may be changed while a sweep is under way, since they change no figure of a run."""
 
 

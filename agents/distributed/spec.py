@@ -40,8 +40,8 @@ class Flags:
     keep: int | None = None
     evaluate_every: int | None = None
     evaluation_episodes: int | None = None
+    evaluation_episode_steps: int | None = None
     final_episodes: int | None = None
-    final_episode_steps: int | None = None
     film: bool = False
     log_every: int | None = None
     full_action_space: bool = False

@@ -80,8 +80,9 @@ class TrainArgs:
     """Number of episodes in each evaluation during training."""
     final_episodes: int = 30
     """Number of episodes in the evaluation at the end."""
-    final_episode_steps: int | None = None
-    """Steps after which Atari games in the evaluation at the end are cut off; None for the game's own limit."""
+    evaluation_episode_steps: int | None = None
+    """Steps after which Atari games in evaluations are cut off, during training and at the end; None for the game's own
+    limit."""
     film: bool = False
     """At the end, film one game of the policy, at most three minutes, as film.mp4 in the run's folder."""
     log_every: int = 1_000
@@ -133,12 +134,11 @@ class TrainArgs:
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 CHANGEABLE = frozenset(
     {*COUNTS, "name", "device", "deterministic", "out", "progress", "resume", "callbacks", "track", "track_project"}
-    | {"film", "final_episode_steps", "modules", "agent.cuda_graph", "actors", "ray_address", "actor_gpus"}
+    | {"film", "evaluation_episode_steps", "modules", "agent.cuda_graph", "actors", "ray_address", "actor_gpus"}
 )
 """Flags that may change when a run is resumed."""
 NOT_SAVED = frozenset(
-    {"callbacks", "device", "film", "final_episode_steps", "modules", "progress", "track", "track_project"}
-    | {"ray_address", "actor_gpus"}
+    {"callbacks", "device", "film", "modules", "progress", "track", "track_project", "ray_address", "actor_gpus"}
 )
 """Flags that a run's folder does not choose."""
 
@@ -160,7 +160,7 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     if args.resume:
         args = replace(args, preset=current_preset(args.preset, vars(defaults.agent)))
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
-    check_least(("--final-episode-steps", args.final_episode_steps, 1))
+    check_least(("--evaluation-episode-steps", args.evaluation_episode_steps, 1))
     check_least(("--max-episode-steps", args.max_episode_steps, 1), ("--frame-size", args.frame_size, 1))
     _check_epsilon(args.agent, defaults.agent)
     _check_actors(args)

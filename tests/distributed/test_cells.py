@@ -37,7 +37,7 @@ FLAGS: dict[str, list[Any]] = {
     "deterministic": [True, False],
     "checkpoint_every": [100, 1e3],
     "evaluation_episodes": [3],
-    "final_episode_steps": [50],
+    "evaluation_episode_steps": [50],
     "grayscale": [True],
     "flicker": [0.25],
     "frame_size": [42],

@@ -131,8 +131,7 @@ def test_what_failed_is_tried_again_and_named(tmp_path: Path, quick: pytest.Monk
     assert ended.code == 1
     last = ended.err.splitlines()[-1]
     assert last == (
-        f"pixelq sweep: 1 run has failed: {CATCH}1 (pixelq train: it fails); {tmp_path / 'sweep' / 'logs'} has what "
-        "they printed"
+        f"pixelq sweep: 1 run has failed: {CATCH}1 (pixelq train: it fails); see {tmp_path / 'sweep' / 'logs'}"
     )
     tries = {path.stem: len(path.read_text()) for path in (tmp_path / "sweep" / "logs").glob("*.tries")}
     assert tries == {f"{CATCH}0": 3, f"{CATCH}1": 3, "CartPole-v1-classic-seed0": 1, "CartPole-v1-classic-seed1": 1}

@@ -1,5 +1,9 @@
-"""The film at the end of a training: whole for a short game, cut for a long one, and none where nothing is drawn."""
+"""The film at the end of a training, and the limit of its evaluations.
 
+The film is whole for a short game, cut for a long one, and there is none where nothing is drawn.
+"""
+
+import json
 from pathlib import Path
 
 import imageio.v2 as imageio
@@ -8,7 +12,7 @@ import pytest
 from pixelq.envs import InvalidEnv
 from pixelq.scripts import train
 from pixelq.scripts.flags.train import TrainArgs
-from tests.support.runs import TINY, run_here, words
+from tests.support.runs import TINY, run_here, table, words
 
 
 def pictures_in(film: Path) -> int:
@@ -58,13 +62,22 @@ def test_an_environment_without_pictures_ends_with_a_sentence(tmp_path: Path, mo
         ("CartPole-v1", None, 4_500, None),
     ],
 )
-def test_games_of_the_last_evaluation_are_cut_off_unless_their_own_limit_is_lower(
-    monkeypatch: pytest.MonkeyPatch, env: str, own: int | None, given: int | None, played: int | None
+def test_games_of_evaluations_are_cut_off_unless_their_own_limit_is_lower(
+    env: str, own: int | None, given: int | None, played: int | None
 ) -> None:
-    asked: list[int | None] = []
-    monkeypatch.setattr(train, "checkpoints_of", lambda *_: [Path("best")])
-    monkeypatch.setattr(train, "request_of", lambda *_, max_episode_steps, **__: asked.append(max_episode_steps))
-    monkeypatch.setattr(train, "score", lambda _: (None, None))
-    args = TrainArgs(env=env, out=Path("run"), max_episode_steps=own, final_episode_steps=given)
-    train.evaluate_saved(args)
-    assert asked == [played]
+    args = TrainArgs(env=env, out=Path("run"), max_episode_steps=own, evaluation_episode_steps=given)
+    assert train.evaluation_limit(args) == played
+
+
+def test_all_evaluations_of_a_training_are_cut_off(tmp_path: Path) -> None:
+    """Within 30 steps nobody scores in Pong, where random play loses by 20; a resumed run has the same limit."""
+    out = tmp_path / "run"
+    atari = {"env": "ALE/Pong-v5", "preset": "quick_dqn", "steps": 20, "agent.encoder": "minatar", "out": out}
+    once = {"final_episodes": 1, "evaluation_episodes": 1, "evaluation_episode_steps": 30}
+    begun = run_here(["train", *words(TINY, **atari, **once)])
+    assert begun.code == 0, begun
+    assert run_here(["train", "--resume", "--out", str(out), "--steps", "40"]).code == 0
+    assert [row["mean"] for row in table(out / "evaluations.csv")] == [0.0, 0.0]
+    assert json.loads((out / "config.json").read_text())["evaluation_episode_steps"] == 30
+    final = json.loads((out / "final_evaluation.json").read_text())
+    assert (final["lengths"], final["max_episode_steps"]) == ([30], 30)
