@@ -329,6 +329,7 @@ def test_reports_are_means_of_the_runs_that_go_together() -> None:
     assert list(reports([one, two[:1], []], [True, False, False], 2, 10)) == [(5, 2.0)]
     assert list(reports([one, [(5, 3.0)]], [True, True], 2, 10)) == [(5, 2.0), (10, 2.5)]  # stopped by a callback
     assert list(reports([[], [(5, 3.0)]], [True, True], 2, 10)) == []  # the first has failed
+    assert list(reports([one[:1], two], [False, True], 1, 10)) == [(5, 1.0)]  # the first has not ended
 
 
 # Kills, signals and failures
