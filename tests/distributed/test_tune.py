@@ -485,13 +485,22 @@ def test_so_many_run_at_once(
         seen.append((len({name[:9] for name in self.running}), len(self.running)))
         return taken
 
+    longest = list[int]()
+    study = tune_module.Study
+
+    def spied_study(*arguments: Any, **options: Any) -> Study:
+        longest.append(options["longest"])
+        return study(*arguments, **options)
+
     quick.setattr(LocalLauncher, "submit", spied)
+    quick.setattr(tune_module, "Study", spied_study)
     few = {**SPEC, "evaluate_every": 40}
     status = tune(few, tmp_path / "tuning", LaunchOptions(launcher, jobs), TuneOptions(4, "random", "none"))
     assert [trial.state for trial in status.trials] == ["complete"] * 4
     assert max(each for each, _ in seen) == trials
     assert max(each for _, each in seen) == runs
     assert json.loads((tmp_path / "tuning" / "tune.json").read_text())["together"] == min(jobs or 8, 2)
+    assert longest == [80 if jobs == 1 else 40]  # the seeds one after the other, or at once
 
 
 def test_from_python(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
