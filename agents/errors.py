@@ -133,4 +133,4 @@ class RunUnwritable(RunFailed):
     def __str__(self) -> str:
         what = f"{self.out} can no longer be written ({self.error.strerror or self.error}), {self.when}"
         condition = "no other process writes there" if self.error.errno == errno.ESTALE else "it can"
-        return printable(f"{what}; `resume=True` goes on when {condition}{self.kept}")
+        return printable(f"{what}; `resume=True` continues when {condition}{self.kept}")

@@ -10,6 +10,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pixelq.agents.results.formatting import pluralize
+
 FIRST, EVERY = 5.0, 30.0
 """Seconds up to the first line without a terminal, and between two lines."""
 
@@ -54,7 +56,7 @@ class PlayProgress:
 
     def _say(self) -> None:
         """Show the steps, or print a line if one is due."""
-        played = f"{self.steps:,} steps" if self.steps else ""
+        played = pluralize(self.steps, "step") if self.steps else ""
         if self._is_terminal:
             self._bar.update(self._task, steps=played)
         elif time.monotonic() >= self._due:

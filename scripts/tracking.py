@@ -37,4 +37,6 @@ def say_untracked(run: Path, names: Iterable[str]) -> None:
     """
     for name in tracked_by(run):
         if name in TRACKERS and name not in names:
-            print(f"pixelq train: the record of this run in {name} goes on only with --track {name}", file=sys.stderr)
+            print(
+                f"pixelq train: the record of this run in {name} is continued only with --track {name}", file=sys.stderr
+            )

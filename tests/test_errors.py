@@ -46,6 +46,6 @@ def test_errors_can_be_pickled(kind: type[Exception]) -> None:
 def test_the_sentence_of_a_run_that_cannot_be_written() -> None:
     said = str(example(errors.RunUnwritable))
     assert said == (
-        "run can no longer be written (No space left), at step 3; `resume=True` goes on when it can; and so on"
+        "run can no longer be written (No space left), at step 3; `resume=True` continues when it can; and so on"
     )
     assert "(quota)" in str(errors.RunUnwritable(Path("run"), OSError("quota"), "at step 3"))

@@ -1,4 +1,4 @@
-"""Turns this process into Python that a signal of SLURM reaches only when it is ready for it, and does not end before.
+"""Starts Python with SIGUSR2 blocked, so that SLURM's signal waits until the job can handle it.
 
 It is run as a file, by the jobs of `pixelq.agents.distributed.slurm`, and imports nothing that takes long:
 `held.py ARGUMENTS-OF-PYTHON`.

@@ -138,8 +138,8 @@ def _connected(address: str | None) -> Any:
         check_answers(address, takes_clients=True)
     try:
         connect(ray, address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, ValueError, OSError) as error:
+    except Exception as error:  # of many kinds
+        if address is None:
+            raise RunFailed(f"Ray cannot be started: {one_line(error)}") from error
         raise UserError(f"no Ray cluster at `ray_address` {address}: {one_line(error)}") from error
-    except Exception as error:  # such as that it was too slow
-        raise RunFailed(f"Ray cannot be started: {one_line(error)}") from error
     return ray

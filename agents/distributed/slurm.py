@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -32,7 +33,7 @@ REQUEUES = 10_000
 MINUTES = 240
 """Time limit of a job in minutes, at which it is requeued; submitit's own is five."""
 DELAY = 90
-"""Seconds before its limit at which a job is told, of which it writes its checkpoint; submitit's own."""
+"""Seconds before its time limit at which a job is signalled and begins to write its checkpoint; submitit's default."""
 MOST_JOBS = 1000
 """Most jobs of an array, which SLURM limits to 1,001 unless it is set up otherwise."""
 POLL = 5.0
@@ -113,6 +114,9 @@ class SlurmLauncher:
         for name in parameters:
             if name not in known:
                 raise UserError(f"`slurm` has no parameter {name!r:.80}; submitit has {', '.join(sorted(known))}")
+        more = parameters.get("additional_parameters", {})
+        if not isinstance(more, Mapping):
+            raise UserError(f"`slurm` additional_parameters must be a table, got {more!r:.80}")
         self.parameters: dict[str, Any] = {
             "job_name": "pixelq",
             "cpus_per_task": cpus,
@@ -121,7 +125,7 @@ class SlurmLauncher:
             "signal_delay_s": DELAY,
             **({"gpus_per_node": 1} if gpu_share else {}),
             **parameters,
-            "additional_parameters": {"requeue": True, **parameters.get("additional_parameters", {})},
+            "additional_parameters": {"requeue": True, **more},
         }
         _check_times(self.parameters["time"], self.parameters["signal_delay_s"])
         self._due, self._memory, self._has_mem = 0.0, 0, "mem" in parameters
@@ -136,15 +140,18 @@ class SlurmLauncher:
     def submit(self, jobs: Sequence[Job]) -> list[Job]:
         """Hand the first cells to SLURM, but for those whose job is still there from before, and return them.
 
-        Of an array, SLURM runs `most` at once. While others are there, there is only room for the rest of these.
+        Of an array, SLURM runs `most` at once. While other jobs are there, another array takes what they leave of that.
         """
-        jobs = jobs[: min(MOST_JOBS, max(0, self.most - len(self.jobs))) if self.jobs else MOST_JOBS]
+        before = {name: own for name, own in self._recorded().items() if own in self.alive}
+        others = self.jobs.keys() | before.keys()
+        room = min(MOST_JOBS, max(0, self.most - len(others))) if others else MOST_JOBS
+        numbers = itertools.accumulate(job.cell.name not in before for job in jobs)  # of new jobs, up to each
+        jobs = [job for job, number in zip(jobs, numbers, strict=True) if number <= room]
         if not jobs:
             return []
         folder = self.sweep / LOGS
         folder.mkdir(exist_ok=True)
         (folder / STOP).unlink(missing_ok=True)
-        before = {name: own for name, own in self._recorded().items() if own in self.alive}
         new = [job for job in jobs if job.cell.name not in before]
         self.jobs |= {job.cell.name: before[job.cell.name] for job in jobs if job.cell.name in before}
         if new:
@@ -211,11 +218,11 @@ def _check_times(minutes: Any, delay: Any) -> None:
     Raises:
         UserError: If it has none.
     """
-    for name, value in (("time", minutes), ("signal_delay_s", delay)):
+    for name, value, unit in (("time", minutes, "minutes"), ("signal_delay_s", delay, "seconds")):
         if not is_count(value) or value < 1:
-            raise UserError(f"`slurm` needs as {name} an integer of at least 1, got {value!r:.80}")
+            raise UserError(f"`slurm` {name} must be an integer number of {unit}, at least 1, got {value!r:.80}")
     if 60 * minutes <= delay:
-        raise UserError(f"`slurm` needs as time more minutes than the {delay} seconds of signal_delay_s, got {minutes}")
+        raise UserError(f"`slurm` time must be longer than signal_delay_s ({delay} seconds), got {minutes} min")
 
 
 def _alive_jobs() -> set[str]:

@@ -262,10 +262,10 @@ class Study:
 
 
 def check_file(path: Path) -> None:
-    """Check that a study can go on in a file, if it is there: neither is anything else in it, nor is it damaged.
+    """Check that a file, if there is one, is an intact study of a search.
 
     Raises:
-        InvalidRun: If it cannot.
+        InvalidRun: If it is not.
     """
     if not os.path.lexists(path):
         return

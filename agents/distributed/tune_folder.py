@@ -104,7 +104,7 @@ class TuneFolder(LockedFolder):
         return sorted((int(found[1]), found[0]) for name in os.listdir(self.out) if (found := RUN.match(name)))
 
     def check_runs(self, trials: int) -> None:
-        """Check that all run folders are of trials that the study has, which is told of them before.
+        """Check that every run folder belongs to a trial of the study, which has each trial before its runs start.
 
         Args:
             trials: Number of trials in the study.

@@ -250,7 +250,7 @@ def score(
     played: Callable[[], None] = lambda: None,
     stepped: Callable[[int], None] = lambda steps: None,
 ) -> tuple[Policy, Score]:
-    """Play a checkpoint in fresh games of its environment; `played` and `stepped` are called as by `evaluate`.
+    """Play a checkpoint in new games of its environment; `played` and `stepped` are called as by `evaluate`.
 
     Raises:
         InvalidCheckpoint: If it cannot be loaded, or its environment is not the same here.

@@ -81,9 +81,8 @@ class CapturableRAdam(torch.optim.Optimizer):
         super().__init__(params, values | {"capturable": True})  # by which PyTorch loads steps onto the device
         self._alike: list[tuple[dict[str, Any], list[Tensor]]] = []  # those of the last step; see `_by_step`
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """See `torch.optim.Optimizer.load_state_dict`."""
-        super().load_state_dict(state_dict)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # of a copy, or what `load_state_dict` was given
         self._alike = []
 
     @torch.no_grad()

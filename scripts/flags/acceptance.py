@@ -42,7 +42,7 @@ class AcceptanceArgs:
     """Presets to train on Pong, separated by commas; they share the remaining time."""
     target: float = 18.0
     """Mean return over ten evaluation episodes at which a training ends; one must reach it."""
-    evaluate_every: int = 200_000
+    evaluate_every: int = 50_000
     """Steps between evaluations of a training."""
     tests: Path = Path("tests")
     """Folder of the tests."""

@@ -111,7 +111,7 @@ class BenchmarkArgs:
         except ValueError:
             seeds = [-1]
         if min(seeds) < 0:
-            raise UserError(f"--seeds must be integers from 0 on, with commas between them, got {self.seeds}")
+            raise UserError(f"--seeds must be integers of at least 0, separated by commas, got {self.seeds}")
         return seeds
 
     @property

@@ -76,20 +76,32 @@ def test_what_comes_later_waits_for_room() -> None:
         assert launcher.submit(jobs[:2]) == jobs[:2]
         assert launcher.submit(jobs[2:]) == jobs[2:3]
         assert launcher.submit(jobs[3:]) == []
-        del launcher.jobs[jobs[0].cell.name]
+        launcher.alive.remove(launcher.jobs.pop(jobs[0].cell.name))
         assert launcher.submit(jobs[3:]) == jobs[3:4]
         assert list(map(len, sent)) == [2, 1, 1]
         launcher.jobs.clear()
+        launcher.alive.clear()
         assert launcher.submit(jobs) == jobs  # one array, of which SLURM runs three at once
+
+
+def test_jobs_that_are_left_of_a_killed_sweep_take_room_too() -> None:
+    with stand_in({CELLS[i].name: f"1_{i}" for i in (0, 1, 5)}) as (jobs, sent):
+        launcher = slurm.SlurmLauncher(jobs, NEEDS, 4, 1, None, {})
+        assert launcher.submit(jobs) == jobs[:3]
+        assert sent == [[CELLS[2].name]]
 
 
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"time": "1:00:00"}, "`slurm` needs as time an integer of at least 1, got '1:00:00'"),
-        ({"time": 0}, "`slurm` needs as time an integer of at least 1, got 0"),
-        ({"signal_delay_s": "90s"}, "`slurm` needs as signal_delay_s an integer of at least 1, got '90s'"),
-        ({"time": 1}, "`slurm` needs as time more minutes than the 90 seconds of signal_delay_s, got 1"),
+        ({"time": "1:00:00"}, "`slurm` time must be an integer number of minutes, at least 1, got '1:00:00'"),
+        ({"time": 0}, "`slurm` time must be an integer number of minutes, at least 1, got 0"),
+        (
+            {"signal_delay_s": "90s"},
+            "`slurm` signal_delay_s must be an integer number of seconds, at least 1, got '90s'",
+        ),
+        ({"time": 1}, "`slurm` time must be longer than signal_delay_s (90 seconds), got 1 min"),
+        ({"additional_parameters": "x"}, "`slurm` additional_parameters must be a table, got 'x'"),
         ({"tyme": 1}, "`slurm` has no parameter 'tyme'; submitit has "),
     ],
 )

@@ -160,7 +160,7 @@ def test_a_folder_that_cannot_be_read_loses_nothing(run: Path, tmp_path: Path, m
 
         return refuse
 
-    said = r"can no longer be written \(Permission denied\), at step [0-9]+; `resume=True` goes on when it can$"
+    said = r"can no longer be written \(Permission denied\), at step [0-9]+; `resume=True` continues when it can$"
     with monkeypatch.context() as patch:
         patch.setattr(os, "listdir", refusing(os.listdir))
         with pytest.raises(InvalidCheckpoint, match=r"checkpoints cannot be read \(Permission denied\)"):

@@ -288,7 +288,7 @@ def test_tests_that_were_all_skipped_are_no_success(tmp_path: Path) -> None:
     (tests / "test_other.py").write_text("raise RuntimeError('it needs no GPU, and so is not imported')\n")
     args = acceptance.AcceptanceArgs(tmp_path, tests=tests)
     part = next(acceptance._parts(args, "cpu", {}))
-    assert "no test has passed, 1 were skipped" in acceptance.attempt(part, 60.0, tmp_path)["why"]
+    assert "no test passed; 1 test skipped" in acceptance.attempt(part, 60.0, tmp_path)["why"]
     (tests / "test_it.py").write_text("import pytest\n\n@pytest.mark.gpu\ndef test_a(): assert False\n")
     assert acceptance.attempt(part, 60.0, tmp_path)["exit_code"] == 1
 
@@ -296,7 +296,7 @@ def test_tests_that_were_all_skipped_are_no_success(tmp_path: Path) -> None:
 def test_only_files_with_tests_of_a_gpu_are_run(tmp_path: Path) -> None:
     tests = Path(__file__).parents[1]
     assert acceptance.files_with_gpu_tests(tests)[0] == tests / "test_gpu.py"
-    assert len(acceptance.files_with_gpu_tests(tests)) < 5
+    assert Path(__file__) not in acceptance.files_with_gpu_tests(tests)  # which only writes of such tests
     part = next(acceptance._parts(acceptance.AcceptanceArgs(tmp_path, tests=tests / "data"), "cpu", {}))
     assert "there is no test that needs a GPU in the folder" in acceptance.attempt(part, 60.0, tmp_path)["why"]
 

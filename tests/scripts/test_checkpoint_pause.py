@@ -16,7 +16,7 @@ def test_the_parts_of_a_checkpoint_are_those_of_its_time(monkeypatch: pytest.Mon
     )
     found, size = pauses("quick", checkpoints=2)
     assert list(found) == list(PARTS)
-    assert all(processor >= 0 for _, processor in found.values())
+    assert all(processor >= 0 for name, (_, processor) in found.items() if name != "writing")  # a difference
     assert 0 < found["rows"][1] <= found["rows"][0] * 1.5  # clocks are not read in the same moment
     assert len(written) == 2
     assert LEARNER in written[0]

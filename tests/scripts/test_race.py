@@ -327,7 +327,7 @@ def test_cleanrl_has_the_defaults_of_its_script(monkeypatch: pytest.MonkeyPatch)
         (["--updates", "all"], "--to-score and --updates measure different things; give only one of them"),
         (["--env", "CartPole-v1"], "--env must be an Atari game, such as ALE/Pong-v5, got CartPole-v1"),
         (["--to-score", "nan"], "--to-score must be a finite number, got nan"),
-        (["--seeds", "0,x"], "--seeds must be integers from 0 on, with commas between them, got 0,x"),
+        (["--seeds", "0,x"], "--seeds must be integers of at least 0, separated by commas, got 0,x"),
         (["--seeds=-1"], "got -1"),
         (["--turns", "3"], "--turns is not for a race; leave it out"),
         (["--replay-capacity", "100"], "--replay-capacity is not for a race; leave it out"),

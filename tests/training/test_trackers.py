@@ -224,7 +224,7 @@ def test_the_command_line_keeps_and_goes_on_with_a_record_if_it_is_told_to(
     again = ["train", "--resume", "--out", str(out), "--device", "cpu", "--steps"]
     ended = run_here([*again, "120"])
     assert (ended.code, service.runs.keys(), len(service.runs["run0"].options)) == (0, {"run0"}, 1)
-    assert "pixelq train: the record of this run in wandb goes on only with --track wandb\n" in ended.err
+    assert "pixelq train: the record of this run in wandb is continued only with --track wandb\n" in ended.err
     ended = run_here([*again, "120"])
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "has taken 120 of 120 steps already" in ended.err
