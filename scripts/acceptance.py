@@ -39,7 +39,7 @@ SHARES = {"tests": 0.15, "speed": 0.16, "speed_pqn": 0.12, "updates": 0.15, "sam
 """Share of the time for each part; it may take twice as much if others have left that, and training has the rest."""
 MEASURED = 1 / 3
 """Share of a benchmark's time in which it measures; the rest is for its preparation."""
-GPU_MARK = re.compile(r"^@pytest\.mark\.gpu\b|^pytestmark\b.*\bmark\.gpu\b", re.MULTILINE)
+GPU_MARK = re.compile(r"^\s*@?pytest\.mark\.gpu\b", re.MULTILINE)
 """What a file with tests that need a GPU has."""
 LAST_CHECKPOINT = 20.0
 """Seconds in which a training that was stopped may write its last checkpoint."""
@@ -137,9 +137,8 @@ def main(args: AcceptanceArgs) -> None:
     try:
         _run_all(parts, end, args, summary)
     except BaseException as error:
-        summary.values["stopped"] = (
-            "by a signal" if isinstance(error, KeyboardInterrupt | SystemExit) else f"by {error!r}"
-        )
+        is_signal = isinstance(error, KeyboardInterrupt | SystemExit)
+        summary.values["stopped"] = "by a signal" if is_signal else f"by {error!r}"
         raise
     finally:
         kill_all()

@@ -1,5 +1,6 @@
 """Optimisers against their papers' formulas in double precision."""
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -221,6 +222,7 @@ def test_radam_counts_the_steps_of_each_weight(is_for_gpu: bool) -> None:
         with torch.no_grad():
             for param, value in zip(params, before, strict=True):
                 param.copy_(value)
+    params, optimizer = copy.deepcopy((params, optimizer))  # as an agent is copied
     apply(optimizer, params, gradients[7:])
     late = radam(RADAM, start[:1], [step[:1] for step in gradients[7:]])
     early = radam(RADAM, start[1:], [step[1:] for step in gradients])
