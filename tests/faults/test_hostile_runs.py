@@ -192,7 +192,9 @@ def test_a_run_whose_lock_is_gone_writes_no_more(tmp_path: Path, lose: Callable[
         return recv()
 
     envs.recv = losing
-    said = r"\.lock was deleted or replaced, or its folder moved, so .* continues when no other process writes there.*latest"
+    said = (
+        r"\.lock was deleted or replaced, or its folder moved, .* continues when no other process writes there.*latest"
+    )
     with pytest.raises(RunUnwritable, match=said):
         agent.learn(envs, 300, out, **OPTIONS)
     after = contents(out)
