@@ -33,7 +33,7 @@ def assert_unwritable(ended: Ended, out: Path) -> None:
     assert ended.code == 1, ended
     assert "Traceback" not in ended.err
     assert ended.err.splitlines()[-1].startswith(f"pixelq train: {out} can no longer be written ("), ended.err
-    assert "--resume goes on when it can" in ended.err.splitlines()[-1]
+    assert "--resume continues when it can" in ended.err.splitlines()[-1]
     assert unfinished(out) == []
 
 

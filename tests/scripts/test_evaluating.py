@@ -300,4 +300,4 @@ def test_a_folder_that_cannot_be_searched_does_not_hide_the_error(
     monkeypatch.setattr(Path, "exists", lambda path: denied() if path.name == "latest" else exists(path))
     ended = run_here(["train", *words(TINY, steps=60, checkpoint_every=20, out=tmp_path / "run")])
     said = f"pixelq train: {tmp_path / 'run'} can no longer be written (Permission denied), at step 20; "
-    assert (ended.code, ended.err.splitlines()[-1]) == (1, f"{said}--resume goes on when it can")
+    assert (ended.code, ended.err.splitlines()[-1]) == (1, f"{said}--resume continues when it can")
