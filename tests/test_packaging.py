@@ -145,6 +145,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     assert {"imageio", "tensorboard", "plotly", "opencv-python-headless", "pytest"} <= optional
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_is_imported_from_where_it_lies(target: Path, tmp_path: Path) -> None:
     installed = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
     of_pixelq = {name for name in installed if "__pycache__" not in name and ".dist-info/" not in name}

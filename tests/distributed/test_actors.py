@@ -24,7 +24,7 @@ from pixelq.agents.distributed.actor import Plan
 from pixelq.agents.distributed.block import Block
 from pixelq.agents.kinds import kind_of
 from pixelq.envs import EnvironmentFailed, make_vec
-from tests.support.cases import examples
+from tests.support.cases import examples, representative
 from tests.support.direct_engine import Call, Direct, DirectEngine, DirectEnvs
 from tests.support.masked_envs import Corridor
 from tests.support.own_envs import Line
@@ -56,7 +56,10 @@ def made(config: AgentConfig, envs: Any, seed: int = 5) -> DQN | PQN:
 
 @pytest.mark.parametrize(
     ("name", "env"),
-    [*((name, "pixelq/Catch-v0") for name in CONFIGS), ("scalar", Corridor), ("pqn", Line)],  # masks; truncations
+    representative(
+        [*((name, "pixelq/Catch-v0") for name in CONFIGS), ("scalar", Corridor), ("pqn", Line)],  # masks; truncations
+        keep=[("memory", "pixelq/Catch-v0"), ("prioritized", "pixelq/Catch-v0"), ("scalar", Corridor), ("pqn", Line)],
+    ),
 )
 def test_one_synchronous_actor_is_training_without_actors(name: str, env: Any) -> None:
     """The same rows, draws and weights, number for number; with a PQN also in the blocks that it has anyway."""
@@ -192,7 +195,10 @@ class NoRoom(DirectEngine):
 
 @pytest.mark.parametrize(
     ("from_second", "signal_at", "waits", "told"),
-    [(1_200.0, math.inf, 1_200.0, 2), (1_900.0, math.inf, team.MOST_WAIT, 3), (1_900.0, 700.0, 700.0, 2)],
+    representative(
+        [(1_200.0, math.inf, 1_200.0, 2), (1_900.0, math.inf, team.MOST_WAIT, 3), (1_900.0, 700.0, 700.0, 2)],
+        keep=[(1_900.0, math.inf, team.MOST_WAIT, 3)],
+    ),
     ids=["room at last", "no room", "a signal"],
 )
 def test_a_run_without_room_for_any_actor_says_so_and_ends_with_a_checkpoint(

@@ -122,6 +122,7 @@ def test_coins_are_those_of_anchor_and_step():
     assert len(set(told.states[-1]["lengths"])) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frame_stack", representative([2, 4, 16], keep=[2]))
 @pytest.mark.parametrize("flicker", representative([0.0, 0.4], keep=[0.4]))
 def test_older_places_hold_what_was_the_newest(frame_stack, flicker):

@@ -204,6 +204,7 @@ def grey(picture):
     return cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (84, 84), interpolation=cv2.INTER_AREA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env_id", "protocol"),
     [pytest.param("ALE/Pong-v5", "sticky", marks=pytest.mark.slow), ("ALE/Breakout-v5", "nature")],

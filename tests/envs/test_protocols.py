@@ -151,6 +151,7 @@ def test_the_argument_replaces_the_flicker_of_the_protocol():
             envs.close()
 
 
+@pytest.mark.slow
 def test_the_rules_and_the_argument_hide_the_same_frames():
     shown = []
     for options in ({"protocol": "sticky+flicker=0.5"}, {"flicker": 0.5}, {"protocol": "sticky"}):

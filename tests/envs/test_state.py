@@ -121,6 +121,7 @@ def test_goes_on_exactly_from_every_kind_of_moment(case):
         assert_goes_on(envs, told, moment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", representative(["breakout, nature", "breakout, odd"], keep=["breakout, odd"]))
 def test_goes_on_exactly_from_a_reset_in_the_middle(case):
     env_id, protocol = CASES[case]

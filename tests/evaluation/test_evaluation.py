@@ -245,6 +245,7 @@ def test_environments_that_rest_are_not_stepped_and_play_on_after_a_reset() -> N
     np.testing.assert_array_equal([envs.step(np.ones(3, np.int64))[0] for _ in range(5)], after)
 
 
+@pytest.mark.slow
 def test_games_that_rest_change_no_other_game() -> None:
     envs, same = (make_vec("ALE/Breakout-v5", 2, seed=5) for _ in range(2))
     with pytest.raises(RuntimeError, match="call rest without any before the reset"):

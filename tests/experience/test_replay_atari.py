@@ -150,6 +150,7 @@ def gymnasium_observations(env_id: str, actions: Array) -> list[Array]:
     return observations
 
 
+@pytest.mark.slow
 def test_sampled_stacks_are_gymnasiums() -> None:
     env_id, steps, num_envs = "ALE/Breakout-v5", 350, 2
     replay = atari_replay(num_envs, capacity=500)

@@ -127,6 +127,7 @@ def test_an_environment_that_fails_is_made_anew(tmp_path: Path, at: int) -> None
     assert agent.updates == (agent.step - 20) // 3
 
 
+@pytest.mark.slow
 def test_a_second_failure_ends_the_run_also_when_it_was_resumed(tmp_path: Path) -> None:
     out = tmp_path / "run"
     Failing.fails_at = frozenset({60, 120})

@@ -23,7 +23,7 @@ from tests.support.small_agents import ACTIONS, PIXELS, SMALL, filled, small, st
     "name",
     representative(
         [name for name in PRESETS if name != "classic" and preset(name).algorithm == "dqn"],
-        keep={"dqn", "rainbow", "fqf", "btr", "r2d2"},
+        keep={"rainbow", "fqf", "r2d2"},
     ),
 )
 def test_an_update_is_the_same_sequence_of_operations_at_any_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,7 @@ def extractor_of(model: BaseAlgorithm) -> SB3Extractor:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "encoder", "steps"),
     representative(

@@ -95,6 +95,7 @@ def test_the_file_takes_any_number_of_rows_and_says_what_it_is_of(tmp_path: Path
         np.testing.assert_allclose(q, policy.q_values(obs).numpy(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_state_of_an_lstm_goes_in_and_out(tmp_path: Path) -> None:
     """Played as `predict` plays, through an episode's end."""
     config = AgentConfig(encoder="mlp", hidden=8, lstm=6, lstm_last_action=True, lstm_last_reward=True)

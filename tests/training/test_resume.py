@@ -316,6 +316,7 @@ def test_another_number_of_threads_is_told_of(tmp_path: Path, monkeypatch: pytes
     assert (entry["exact"], entry["why_not"]) == (False, "threads was 1 and is 2")
 
 
+@pytest.mark.slow
 def test_a_gpu_goes_on_exactly_only_with_deterministic_algorithms(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
