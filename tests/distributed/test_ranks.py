@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pixelq.agents.config.torchrun import TOLD_SECONDS
 from pixelq.agents.experience.samplers import PrioritizedSampler
 from pixelq.envs import make_vec
 from pixelq.envs.checks import PartOfSeed, spread_seeds
@@ -139,8 +140,11 @@ def test_what_cannot_be_shared_is_refused(
     assert main(arguments) == 2
     assert capsys.readouterr().err.startswith(f"pixelq train: {sentence}")
     started_by_torchrun(monkeypatch, 3, rank=1)
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
     assert main(arguments) == 2
     assert capsys.readouterr().err == ""  # the first one has said it
+    assert waited == [TOLD_SECONDS]
 
 
 @pytest.mark.slow
