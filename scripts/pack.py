@@ -30,10 +30,8 @@ from pixelq.scripts.main import run
 from pixelq.scripts.modules import import_modules
 
 ENV_FLAGS = ("max_episode_steps", "frame_size", "grayscale")
-FLAGS = (
-    *("env", "preset", "num_envs", "seed", "protocol", "full_action_space", "flicker"),
-    *(*ENV_FLAGS, *COUNTS, "evaluation_episode_steps"),
-)
+GAME_FLAGS = ("env", "preset", "num_envs", "seed", "protocol", "full_action_space", "flicker")
+FLAGS = (*GAME_FLAGS, *ENV_FLAGS, *COUNTS, "evaluation_episode_steps")
 """Flags of `pixelq train` that its command line may need, besides those of the agent."""
 
 

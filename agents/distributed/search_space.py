@@ -42,7 +42,8 @@ class Numbers:
     def rounded(self, value: Any) -> Any:
         """Return a drawn value with few digits, inside the range.
 
-        Bounds that begin with the same digits, such as 0.999 and 0.9999, leave as many values as others do.
+        Where the bounds share their first digits, as 0.999 and 0.9999 do, it has as many digits more, so that a narrow
+        range has as many values as a wide one.
         """
         if isinstance(self.low, int):
             return value

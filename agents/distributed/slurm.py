@@ -140,7 +140,8 @@ class SlurmLauncher:
     def submit(self, jobs: Sequence[Job]) -> list[Job]:
         """Hand the first cells to SLURM, but for those whose job is still there from before, and return them.
 
-        Of an array, SLURM runs `most` at once. While other jobs are there, another array takes what they leave of that.
+        SLURM runs at most `most` jobs of an array at once. While there are other jobs, a new array has no more than
+        these leave free.
         """
         before = {name: own for name, own in self._recorded().items() if own in self.alive}
         others = self.jobs.keys() | before.keys()

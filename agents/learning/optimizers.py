@@ -89,8 +89,8 @@ class CapturableRAdam(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Take one step along the gradients in `.grad`."""
         learning = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
-        # Steps are read only if other parameters have gradients than last time, since the host waits for it: those that
-        # had taken equally many still have, however often a captured step was replayed.
+        # The host waits for the device when it reads the numbers of steps, so they are read only if other parameters
+        # have gradients than last time. Otherwise all have taken one step more, also when a captured step was replayed.
         if {id(p) for p in learning} != {id(p) for _, params in self._alike for p in params}:
             self._alike = [(group, params) for group in self.param_groups for params in self._by_step(group)]
         for group, params in self._alike:

@@ -123,7 +123,7 @@ class Ranks:
         return make_vec(id, share, PartOfSeed(seed, self.rank * share), *args, **more)
 
     def begin(self) -> list[int]:
-        """Begin a training, and return the list in which signals are that all learners know of."""
+        """Begin a training, and return the list of the signals that all learners know of."""
         self.pending.clear()
         self.received.clear()
         return self.received
