@@ -124,7 +124,16 @@ def cells_of(spec: Spec) -> list[Cell]:
             differences = "".join(f"-{field}={_slug(value)}" for field, value in own.items())
             agents.setdefault((name, differences), (own, config))
     return [
-        Cell(_name(env, name + settings, seed), env, name, seed, spec.steps, own, config, _resolved(spec, name, env))
+        Cell(
+            _name(env, name + settings, seed),
+            env,
+            name,
+            seed,
+            spec.steps_of(name),
+            own,
+            config,
+            _resolved(spec, name, env),
+        )
         for env in spec.envs
         for (name, settings), (own, config) in agents.items()
         for seed in spec.seeds

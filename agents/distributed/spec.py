@@ -80,6 +80,8 @@ class Spec:
     """Values of fields of the configuration, all of which are crossed."""
     preset: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     """The same of single presets, in place of those in `agent`."""
+    preset_steps: Mapping[str, int] = field(default_factory=dict)
+    """Agent steps of single presets' runs, in place of `steps`."""
     retries: int = 2
     """Times that a cell that failed is tried again."""
     flags: Flags = field(default_factory=Flags)
@@ -100,6 +102,10 @@ class Spec:
         except InvalidConfig as error:
             given = "".join(f", {key} {value}" for key, value in values.items())
             raise InvalidSpec(f"the preset {name}{given} cannot be run: {error}") from error
+
+    def steps_of(self, name: str) -> int:
+        """Return the agent steps of a preset's runs."""
+        return self.preset_steps.get(name, self.steps)
 
     def num_envs(self, name: str) -> int:
         """Return the number of environments that a preset's cells play at once."""
@@ -147,13 +153,15 @@ def spec_of(values: Mapping[str, Any]) -> Spec:
     for module in flags.modules:
         import_module(module)  # it may register environments and parts
     presets = _list_of("presets", values["presets"], str)
+    own, own_steps = _of_presets(values.get("preset", {}), presets)
     spec = Spec(
         envs=_envs(_list_of("envs", values["envs"], str)),
         presets=presets,
         seeds=_list_of("seeds", values["seeds"], int),
         steps=_count("steps", values["steps"], 1),
         agent=_agent("agent", values.get("agent", {})),
-        preset=_of_presets(values.get("preset", {}), presets),
+        preset=own,
+        preset_steps=own_steps,
         retries=_count("retries", values.get("retries", Spec.retries), 0),
         flags=flags,
     )
@@ -243,14 +251,19 @@ def _envs(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _of_presets(values: Any, presets: Sequence[str]) -> dict[str, dict[str, tuple[Any, ...]]]:
-    """Return the values of each field of the configuration that a specification names for single presets."""
+def _of_presets(values: Any, presets: Sequence[str]) -> tuple[dict[str, dict[str, tuple[Any, ...]]], dict[str, int]]:
+    """Return what a specification has for single presets: values of fields of the configuration, and steps."""
     if not isinstance(values, Mapping):
         raise InvalidSpec(requirement_message("preset", "a table of presets, each with fields of the agent", values))
-    for name in values:
+    fields, steps = {}, {}
+    for name, each in values.items():
         if name not in presets:
             raise InvalidSpec(f"preset.{name} must be of a preset in presets, got one that is not there")
-    return {name: _agent(f"preset.{name}", each) for name, each in values.items()}
+        if isinstance(each, Mapping) and "steps" in each:
+            steps[name] = _count(f"preset.{name}.steps", each["steps"], 1)
+            each = {key: value for key, value in each.items() if key != "steps"}
+        fields[name] = _agent(f"preset.{name}", each)
+    return fields, steps
 
 
 def _agent(table: str, values: Any) -> dict[str, tuple[Any, ...]]:

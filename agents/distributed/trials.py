@@ -100,6 +100,8 @@ def plan_of(values: Mapping[str, Any]) -> SearchPlan:
     """
     bare = {key: value for key, value in values.items() if key != SEARCH}
     spec = spec_of(bare)
+    if spec.preset_steps:
+        raise InvalidSpec("steps must stand at the top of a search's specification, not under [preset]")
     if spec.flags.evaluate_every is None:
         bare["evaluate_every"] = max(1, spec.steps // EVALUATIONS)
         spec = spec_of(bare)

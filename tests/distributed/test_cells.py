@@ -14,6 +14,8 @@ from pixelq.agents.acting.network import learning_bytes
 from pixelq.agents.distributed.cells import cells_of
 from pixelq.agents.distributed.needs import needs_of
 from pixelq.agents.distributed.spec import read_values, spec_of
+from pixelq.agents.distributed.trials import plan_of
+from pixelq.agents.errors import InvalidSpec
 from pixelq.agents.experience.replay import make_replay
 from pixelq.agents.experience.rollout import make_rollout
 from pixelq.envs import ATARI5, make_vec
@@ -83,7 +85,13 @@ def test_the_example_is_a_sweep() -> None:
     values = read_values(Path(__file__).parents[2] / "docs" / "examples" / "minatar.toml")
     cells = cells_of(spec_of(values | {"envs": ["CartPole-v1"]}))  # those of MinAtar need its package
     assert (len(values["envs"]), len(cells)) == (5, 4 * 3)
-    assert {cell.config.priority_beta_steps for cell in cells if cell.preset == "minatar_rainbow"} == {200_000}
+    assert {cell.config.priority_beta_steps for cell in cells if cell.preset == "minatar_rainbow"} == {80_000}
+    assert {(cell.preset, cell.steps) for cell in cells} == {
+        ("minatar_dqn", 80_000),
+        ("minatar_rainbow", 80_000),
+        ("quick", 400_000),
+        ("minatar_pqn", 800_000),
+    }
 
 
 def test_a_preset_has_settings_of_its_own() -> None:
@@ -91,6 +99,19 @@ def test_a_preset_has_settings_of_its_own() -> None:
     spec = spec_of(SPEC | {"presets": ["classic", "nature"], "agent": {"n_step": [3, 5]}, "preset": own})
     found = [(cell.preset, cell.config.n_step, cell.config.gamma) for cell in cells_of(spec)]
     assert found == [("classic", 3, 0.99), ("classic", 5, 0.99), ("nature", 2, 0.9), ("nature", 2, 0.95)]
+
+
+def test_a_preset_has_steps_of_its_own() -> None:
+    spec = spec_of(SPEC | {"presets": ["classic", "nature"], "steps": 300, "preset": {"nature": {"steps": 7e2}}})
+    cells = {cell.preset: cell for cell in cells_of(spec)}
+    assert {name: cell.steps for name, cell in cells.items()} == {"classic": 300, "nature": 700}
+    words = cells["nature"].words(Path("out"), resume=False)
+    assert words[words.index("--steps") + 1] == "700"
+    assert cells["nature"].agent == {}  # it is no field of the agent, and not in the run's name
+    with pytest.raises(InvalidSpec, match=r"preset\.nature\.steps must be an integer of at least 1, got 0"):
+        spec_of(SPEC | {"presets": ["nature"], "preset": {"nature": {"steps": 0}}})
+    with pytest.raises(InvalidSpec, match="steps must stand at the top of a search's specification"):
+        plan_of(SPEC | {"presets": ["nature"], "preset": {"nature": {"steps": 7}}, "search": {"gamma": [0.9, 0.99]}})
 
 
 @settings(max_examples=examples(15), deadline=None)
