@@ -1,3 +1,4 @@
+# make install     sets up .venv for development, with pinned versions
 # make train       trains on Pong for five minutes, evaluates and films; ENV=, STEPS=, PRESET= and ARGS= pass through
 # make test        lint, types and tests, as CI runs them
 # make test-slow   the full forms of the tests that CI runs in short: hours
@@ -20,10 +21,12 @@ export PYTHONDONTWRITEBYTECODE :=
 INSTALL = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable
 SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
-.PHONY: train test test-slow coverage docs lint types unit clean
+.PHONY: train install test test-slow coverage docs lint types unit clean
 
 train: $(VENV)/installed
 	$(BIN)/pixelq train --env $(ENV) --steps $(STEPS) $(END) $(if $(PRESET),--preset $(PRESET)) $(ARGS)
+
+install: $(VENV)/installed
 
 # Types are checked on what the tests leave idle of the cores.
 test: lint

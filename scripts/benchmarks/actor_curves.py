@@ -53,7 +53,12 @@ CATCH = dataclasses.replace(
     target_update_every=200,
     epsilon_steps=3_000,
 )
-GAMES = (Game("pixelq/Catch-v0", CATCH, 8_000, 2), Game("CartPole-v1", preset("classic"), 12_000, 0))
+MINATAR = dataclasses.replace(preset("minatar_dqn"), learning_starts=1_000, epsilon_steps=15_000)
+GAMES = (
+    Game("pixelq/Catch-v0", CATCH, 8_000, 2),
+    Game("CartPole-v1", preset("classic"), 12_000, 0),
+    Game("MinAtar/Breakout-v1", MINATAR, 30_000, 1),
+)
 KINDS: dict[str, dict[str, Any]] = {
     "one process": {},
     "one actor, nothing ahead": {"actors": 1, "ahead": 0},
@@ -102,6 +107,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds, at least 2")
+    names = [game.env for game in GAMES]
+    parser.add_argument("--envs", nargs="+", default=names, choices=names, help="environments; MinAtar is an extra")
     args = parser.parse_args()
     import ray
 
@@ -114,7 +121,8 @@ def main() -> None:
         logging_level=logging.ERROR,
         object_store_memory=2**28,
     )
-    curves: dict[tuple[Game, str], list[list[float]]] = {(game, kind): [] for game in GAMES for kind in KINDS}
+    games = [game for game in GAMES if game.env in args.envs]
+    curves: dict[tuple[Game, str], list[list[float]]] = {(game, kind): [] for game in games for kind in KINDS}
     for seed in range(args.seeds):
         for game, kind in curves:
             out = args.out / f"{game.env.replace('/', '-')}-{kind.replace(',', '').replace(' ', '-')}-seed{seed}"

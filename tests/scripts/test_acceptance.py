@@ -257,6 +257,20 @@ def test_a_summary_that_cannot_be_written_stops_nothing(
     assert err == "pixelq acceptance: the disk is full\n"
 
 
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ({"failed": []}, "nothing failed"),
+        ({"failed": ["speed", "target"]}, "failed: speed, target (no training has reached a mean return of 18)"),
+        ({"failed": ["pong_pqn"], "stopped": "by a signal"}, "stopped by a signal; failed: pong_pqn"),
+    ],
+)
+def test_the_last_line_says_what_failed(values: dict[str, Any], verdict: str, tmp_path: Path) -> None:
+    summary = acceptance.Summary(tmp_path, {})
+    summary.values |= values
+    assert acceptance._verdict(summary, 18.0) == f"{verdict}; see {tmp_path}"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_parts_as_they_are(tmp_path: Path) -> None:
