@@ -140,6 +140,8 @@ _IMPORTED_LATE = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "sharing":  # a room of which people use the functions
+        return importlib.import_module(f"{__name__}.sharing")
     if name not in _IMPORTED_LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_IMPORTED_LATE[name]}"), name)

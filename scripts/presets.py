@@ -17,7 +17,7 @@ def main(args: PresetsArgs) -> None:
     if args.name is not None:
         return _show(args.name)
     for name, function in PRESETS.items():
-        print(f"{name:<16} {PRESET_PROTOCOLS[name]:<6} {(inspect.getdoc(function) or '').splitlines()[0]}")
+        print(f"{name:<16} {PRESET_PROTOCOLS[name]:<7} {(inspect.getdoc(function) or '').splitlines()[0]}")
 
 
 def _show(name: str) -> None:

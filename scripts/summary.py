@@ -36,6 +36,7 @@ def summary(args: TrainArgs, result: Score, curve: Path, film: Path | None = Non
         "policy": f"{result.request.checkpoint}   (evaluation in {out / FINAL_EVALUATION})",
         "curve": f"{curve}   ({all_curves})",
         **({} if film is None else {"film": f"{film}   (open it in a browser or a player to watch the policy)"}),
+        "report": _command("pixelq", "report", out, "--out", out / "report.html", *imports),
         "evaluate": _command("pixelq", "evaluate", out, "--video", out / "video", *imports),
         "continue": _command(*_train_command(), "train", "--resume", "--out", out, *_again(args, stop), *imports),
     }

@@ -32,13 +32,14 @@ from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.env_flags import env_arguments
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.config.torchrun import leave_it_to_the_first, place
-from pixelq.agents.errors import RunFailed, UserError
+from pixelq.agents.errors import RunFailed, UserError, one_line
 from pixelq.agents.evaluation.evaluate import LIMIT
-from pixelq.agents.evaluation.film import check_films
+from pixelq.agents.evaluation.film import as_gif, check_films
 from pixelq.agents.evaluation.scoring import Request, Score, checkpoints_of, film, request_of, score
 from pixelq.agents.kinds import kind_of, load
 from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_checkpoint
+from pixelq.agents.runs.event_file import add_film, has_tensorboard
 from pixelq.agents.runs.folder import settings_at
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.checkpoint import read_run_state
@@ -306,6 +307,11 @@ def _film(request: Request, path: Path) -> Path | None:
     except (InvalidEnv, InvalidRun, RunFailed, EnvironmentFailed) as error:
         print(f"pixelq train: there is no film: {error}", file=sys.stderr)
         return None
+    if has_tensorboard():
+        try:
+            add_film(path.parent, *as_gif(path), request.step)
+        except (OSError, RuntimeError) as error:
+            print(f"pixelq train: the film is not in TensorBoard: {one_line(error)}", file=sys.stderr)
     return path
 
 

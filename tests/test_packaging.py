@@ -103,6 +103,7 @@ def test_what_is_imported_late_is_what_type_checkers_see() -> None:
     for name, module in seen.items():
         assert getattr(pixelq.agents, name) is getattr(importlib.import_module(str(module)), name)
     assert set(pixelq.agents.__all__) <= set(dir(pixelq.agents))
+    assert pixelq.agents.__getattr__("sharing") is importlib.import_module("pixelq.agents.sharing")
     assert {"CallbackFailed", "MissingExtra", "Tracker", "TrainingDiverged"} <= set(pixelq.agents.__all__)
     with pytest.raises(AttributeError, match=r"^module 'pixelq.agents' has no attribute 'DNQ'$"):
         pixelq.agents.DNQ  # noqa: B018

@@ -306,7 +306,7 @@ def btr() -> AgentConfig:
 
 @_preset("envpool", num_envs=16)
 def quick() -> AgentConfig:
-    """PQN for a first result in minutes on two CPU cores: small frames and network, long λ-returns; 16 environments.
+    """PQN (Gallici et al. 2025) for a first result in minutes on two CPU cores: small frames; 16 environments.
 
     The settings are our own, found on Pong by trying. Normalised contrast shows a ball that is smaller than a pixel of
     these frames. λ 0.95 over 64 steps carries a point back to the strokes that won it. ε falls to 0.1 at once and then
@@ -337,9 +337,10 @@ def quick() -> AgentConfig:
 
 @_preset("sticky")
 def quick_dqn() -> AgentConfig:
-    """DQN for small hardware: 3-step returns, a higher learning rate, more frequent target updates, a small replay.
+    """DQN (Mnih et al. 2015) for small hardware: 3-step returns, faster learning, a small replay.
 
-    The settings are our own; docs/results shows Pong in a million steps.
+    The settings are our own: a higher learning rate, and more frequent updates of the target network. docs/results
+    shows Pong in a million steps.
     """
     return AgentConfig(
         n_step=3,
@@ -357,7 +358,7 @@ def quick_dqn() -> AgentConfig:
 
 @_preset("sticky")
 def classic() -> AgentConfig:
-    """DQN for vectors and short episodes, such as CartPole: a small network that learns fast from raw rewards.
+    """DQN (Mnih et al. 2015) for vectors and short episodes, such as CartPole: a small network, raw rewards.
 
     The settings are our own, from those of rl-baselines3-zoo (Raffin 2020) with three-step returns, a slower rate and
     a smaller replay, since returns over old random actions mislead.
@@ -460,7 +461,7 @@ def r2d2() -> AgentConfig:
 
 @_preset("sticky", num_envs=16)
 def quick_recurrent() -> AgentConfig:
-    """R2D2's parts for a first result on small hardware: a small LSTM that reads the last action; 16 environments.
+    """Parts of R2D2 (Kapturowski et al. 2019) for small hardware: a small LSTM, the last action; 16 environments.
 
     The settings are our own. The replay is small, so that most of what is learned from is new: an LSTM that sees the
     same few episodes again and again learns them by heart. The streams of a dueling head separate what an action is

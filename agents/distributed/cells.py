@@ -61,6 +61,8 @@ class Cell:
                 flag = name.replace("_", "-")
                 if isinstance(value, bool):
                     words.append(f"--agent.{flag}" if value else f"--agent.no-{flag}")
+                elif isinstance(value, tuple):
+                    words += [f"--agent.{flag}", *map(str, value)]
                 else:
                     words += [f"--agent.{flag}", shown_setting(value)]
         return [*words, "--progress", "line", "--out", str(out)]

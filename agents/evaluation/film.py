@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from pixelq.agents.errors import InvalidRun, MissingExtra, RunFailed, how_to_install
 
+GIF_SECONDS, GIF_FPS, GIF_HEIGHT = 30.0, 10.0, 210
+"""Length, pictures per second and least height of a GIF, which takes many times the space of an mp4."""
 LEAST_HEIGHT = 400  # pixels; smaller screens are enlarged by an integer factor
 
 
@@ -96,6 +98,31 @@ class Film:
             free = shutil.disk_usage(self.path.parent).free
             why = why if free < 2**20 else f"ffmpeg ended after {self.pictures:,} pictures"
         return RunFailed(f"{self.path} can no longer be written ({why}); use another folder for the film")
+
+
+def as_gif(path: Path) -> tuple[bytes, tuple[int, int]]:
+    """Return the beginning of a film as a GIF that plays at its speed, and the GIF's width and height.
+
+    Raises:
+        OSError, RuntimeError: If the film cannot be read.
+    """
+    import imageio.v2 as imageio
+
+    pictures = []
+    film: Any = imageio.get_reader(path)
+    with film:
+        fps = film.get_meta_data()["fps"]
+        every = max(1, round(fps / GIF_FPS))
+        for number, picture in enumerate(film):
+            if number >= GIF_SECONDS * fps:
+                break
+            if number % every == 0:
+                factor = max(1, picture.shape[0] // GIF_HEIGHT)
+                pictures.append(picture[::factor, ::factor])
+    milliseconds = 1000 * every / fps
+    gif: bytes = imageio.mimwrite("<bytes>", pictures, format="GIF", duration=milliseconds, loop=0)
+    height, width = pictures[0].shape[:2]
+    return gif, (width, height)
 
 
 def _writer(path: Path, fps: float, height: int) -> Any:

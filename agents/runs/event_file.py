@@ -1,4 +1,4 @@
-"""A file of scalars for TensorBoard, written without a thread."""
+"""A file of scalars and films for TensorBoard, written without a thread."""
 
 from __future__ import annotations
 
@@ -48,10 +48,26 @@ TAGS = {
 }
 """Tags of scalars, by table and what a row holds; where stable-baselines3 has a name, as there."""
 
+FILM = "eval/film"
+"""Tag of a film, which TensorBoard shows among the images."""
+
 
 def has_tensorboard() -> bool:
     """Return whether TensorBoard is installed, without which no events are written."""
     return importlib.util.find_spec("tensorboard") is not None
+
+
+def add_film(run: Path, gif: bytes, size: tuple[int, int], step: int) -> None:
+    """Add a film of a game to the events of a run that has ended; see `EventFile.film`.
+
+    Raises:
+        OSError: If they cannot be written.
+    """
+    events = EventFile(run)
+    try:
+        events.film(FILM, gif, size, step)
+    finally:
+        events.close()
 
 
 class EventFile:
@@ -102,6 +118,12 @@ class EventFile:
         of_kinds = {name: value if isinstance(value, int | float) else str(value) for name, value in values.items()}
         for summary in (text_pb("config", text), hparams_pb(of_kinds)):
             self._write(step=0, summary=summary)
+
+    def film(self, name: str, gif: bytes, size: tuple[int, int], step: int) -> None:
+        """Add a film as a GIF of some width and height at a step."""
+        width, height = size
+        image = self._summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
+        self._write(step=step, summary=self._summary(value=[self._summary.Value(tag=name, image=image)]))
 
     def flush(self) -> None:
         """Pass everything that was added to the operating system."""

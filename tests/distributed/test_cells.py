@@ -101,6 +101,13 @@ def test_a_preset_has_settings_of_its_own() -> None:
     assert found == [("classic", 3, 0.99), ("classic", 5, 0.99), ("nature", 2, 0.9), ("nature", 2, 0.95)]
 
 
+@pytest.mark.parametrize("layers", [(32, 16), (64,), ()])
+def test_a_command_line_has_each_layer_as_a_word(layers: tuple[int, ...]) -> None:
+    agent = {"encoder": "mlp", "encoder_layers": [list(layers)]}
+    (cell,) = cells_of(spec_of(SPEC | {"agent": agent}))
+    assert read(cell.words(Path("out"), resume=False)[1:]).agent.encoder_layers == layers == cell.config.encoder_layers
+
+
 def test_a_preset_has_steps_of_its_own() -> None:
     spec = spec_of(SPEC | {"presets": ["classic", "nature"], "steps": 300, "preset": {"nature": {"steps": 7e2}}})
     cells = {cell.preset: cell for cell in cells_of(spec)}

@@ -5,14 +5,22 @@ The film is whole for a short game, cut for a long one, and there is none where 
 
 import json
 from pathlib import Path
+from typing import Any
 
 import imageio.v2 as imageio
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pixelq.envs import InvalidEnv
 from pixelq.scripts import train
 from pixelq.scripts.flags.train import TrainArgs
 from tests.support.runs import TINY, run_here, table, words
+
+
+def events_of(run: Path) -> Any:
+    events = EventAccumulator(str(run))
+    events.Reload()
+    return events
 
 
 def pictures_in(film: Path) -> int:
@@ -27,6 +35,9 @@ def test_a_training_ends_with_a_film(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert ended.code == 0, ended
     assert f"film      {out / 'film.mp4'}" in ended.out
     assert pictures_in(out / "film.mp4") == 10  # Catch has nine steps
+    (event,) = events_of(out).Images("eval/film")  # the same for TensorBoard
+    gif = imageio.mimread(event.encoded_image_string, format="GIF")
+    assert (event.step, len(gif), gif[0].shape[:2]) == (20, 10, (event.height, event.width))
     # Without the flag, a run that goes on leaves the film; with it, there is another, here of 0.8 s at 5 Hz
     ended = run_here(["train", "--resume", "--out", str(out), "--steps", "40"])
     assert ended.code == 0, ended
