@@ -376,7 +376,9 @@ def _begin(parts: Parts, folder: RunFolder) -> None:
     with recorder.writer.writing():
         if goes_on:
             checkpoints.forget_after(agent.step)
-        before = {name: value for name, value in folder.config.items() if name not in OF_THE_LAST_TIME}
+        left_out = {name for name, value in recorder.options.description.items() if value is None}
+        gone = left_out.union(OF_THE_LAST_TIME)
+        before = {name: value for name, value in folder.config.items() if name not in gone}
         folder.begin(before | description, agent.step, parts.collector.columns)
 
 
@@ -414,6 +416,6 @@ def describe(
         **({} if preset is None else {"preset": preset}),
         **({} if elsewhere is None else elsewhere.description()),
         **({} if agent.learners == 1 else {LEARNERS: agent.learners}),
-        **options.description,
+        **{name: value for name, value in options.description.items() if value is not None},
         "resumed": resumed,
     }

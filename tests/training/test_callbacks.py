@@ -178,7 +178,9 @@ def test_a_stopped_run_that_lost_its_final_evaluation_makes_up_for_it(tmp_path: 
     assert (stopped["step"], state_of(run.parent, "run", 200).state) == (40, "finished")
     (run / "final_evaluation.json").unlink()
     assert state_of(run.parent, "run", 200).state == "stopped"
-    assert run_here(["train", "--resume", "--out", str(run), "--steps", "40", *stops]).code == 0
+    ended = run_here(["train", "--resume", "--out", str(run), "--steps", "40", *stops])
+    assert (ended.code, "  stopped   at step 40 of 200 by the callback StopAtScore: " in ended.out) == (0, True)
+    assert f"pixelq train --resume --out {run} --steps 200 " in ended.out
     assert (config_of(run)["stopped"], config_of(run)["steps"]) == (stopped, 200)
     assert (table(run / "metrics.csv"), state_of(run.parent, "run", 200).state) == (rows, "finished")
     assert (run / "final_evaluation.json").exists()
