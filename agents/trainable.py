@@ -57,7 +57,7 @@ class Trainable(Agent):
             progress: `bar`, `line` or `none` (False) on stderr; `auto` (True) is a bar where it can be or lines.
             resume: Whether to go on exactly with the run in `out`, from whose checkpoint the agent was loaded.
             callbacks: What is told of the training's events, and may stop it; see `Callback`.
-            description: Further entries of config.json.
+            description: Further entries of config.json; one that is None is left out, also if the run had it.
             ranks: The learners that train together, of which this process is one and `envs` its share; see `Ranks`.
 
         Raises:

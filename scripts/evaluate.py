@@ -26,7 +26,7 @@ from pixelq.agents.evaluation.scoring import (
 )
 from pixelq.agents.results.baselines import Baseline, baselines
 from pixelq.agents.results.formatting import describe_rules, pluralize
-from pixelq.agents.results.records import load_run
+from pixelq.agents.results.records import evaluation_limit, load_run
 from pixelq.agents.results.suites import check_suite, describe_aggregates, over_games
 from pixelq.agents.storage.checkpoint_files import AGENT
 from pixelq.agents.storage.hub import written
@@ -169,8 +169,10 @@ def _published_lines(score: Score, own: Sequence[Baseline]) -> list[str]:
         return []
     frames, rules = round(run.last.step * run.frames_per_step), str(run.config["protocol"])
     under = "" if rules == score.protocol else f", under {describe_rules(rules)}"
+    limit = evaluation_limit(run.config)
+    under += "" if limit is None else f", with games cut off after {limit:,} steps"
     lines = [f"  last evaluation of the run (step {run.last.step:,}){under}: {run.last.mean:.1f}"]
-    if run.config.get("max_episode_steps") is None and math.isfinite(run.last.mean):
+    if run.config.get("max_episode_steps") is None and limit is None and math.isfinite(run.last.mean):
         rows = baselines(score.evaluation.published_env, run.last.mean, frames, rules)
         lines += [_baseline_line(row, frames) for row in rows if row.std is not None]
     return lines

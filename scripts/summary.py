@@ -25,12 +25,14 @@ def summary(args: TrainArgs, result: Score, curve: Path, film: Path | None = Non
         film: The film of a game, if there is one.
     """
     assert args.out is not None
-    out, stop = args.out, stop_of(read_config(args.out))
+    out, config = args.out, read_config(args.out)
+    stop, steps = stop_of(config), config.get("steps", args.steps)
     all_curves = f"all curves: {_command('tensorboard', '--logdir', out)}"
     if not has_tensorboard():
         all_curves = f"all curves in TensorBoard: {how_to_install('tensorboard')}"
     needed = dict.fromkeys([*args.modules, *modules_to_trust([args.env, *args.wrappers])])
     imports = [word for module in needed for word in ("--import", module)]
+    again = _again(args, stop, steps)
     lines = {
         "run": out,
         "policy": f"{result.request.checkpoint}   (evaluation in {out / FINAL_EVALUATION})",
@@ -38,11 +40,11 @@ def summary(args: TrainArgs, result: Score, curve: Path, film: Path | None = Non
         **({} if film is None else {"film": f"{film}   (open it in a browser or a player to watch the policy)"}),
         "report": _command("pixelq", "report", out, "--out", out / "report.html", *imports),
         "evaluate": _command("pixelq", "evaluate", out, "--video", out / "video", *imports),
-        "continue": _command(*_train_command(), "train", "--resume", "--out", out, *_again(args, stop), *imports),
+        "continue": _command(*_train_command(), "train", "--resume", "--out", out, *again, *imports),
     }
     if stop is not None:
         by = "" if stop.callback is None else f" by the callback {stop.callback}"
-        lines = {"stopped": printable(f"at step {stop.step:,} of {args.steps:,}{by}: {stop.why}")} | lines
+        lines = {"stopped": printable(f"at step {stop.step:,} of {steps:,}{by}: {stop.why}")} | lines
     return "\n".join(f"  {name:<8}  {text}" for name, text in lines.items())
 
 
@@ -64,10 +66,10 @@ def _train_command() -> list[str]:
     return [*words, "-m", "pixelq.scripts.main"]
 
 
-def _again(args: TrainArgs, stop: Stop | None) -> list[str]:
+def _again(args: TrainArgs, stop: Stop | None, steps: int) -> list[str]:
     """Return the flags that let the run go on, which its folder does not choose: to its end, or twice as far."""
-    has_steps_left = stop is not None and stop.step < args.steps
-    words = ["--steps", str(args.steps if has_steps_left else 2 * args.steps)]
+    has_steps_left = stop is not None and stop.step < steps
+    words = ["--steps", str(steps if has_steps_left else 2 * args.steps)]
     for flag, values in (("--callback", args.callbacks), ("--track", args.track)):
         words += [word for value in values for word in (flag, value)]
     return words

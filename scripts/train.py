@@ -33,11 +33,11 @@ from pixelq.agents.config.env_flags import env_arguments
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.config.torchrun import leave_it_to_the_first, place
 from pixelq.agents.errors import RunFailed, UserError, one_line
-from pixelq.agents.evaluation.evaluate import LIMIT
 from pixelq.agents.evaluation.film import as_gif, check_films
 from pixelq.agents.evaluation.scoring import Request, Score, checkpoints_of, film, request_of, score
 from pixelq.agents.kinds import kind_of, load
 from pixelq.agents.results.plots import plot_run
+from pixelq.agents.results.records import evaluation_limit
 from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_checkpoint
 from pixelq.agents.runs.event_file import add_film, has_tensorboard
 from pixelq.agents.runs.folder import settings_at
@@ -244,7 +244,7 @@ def _learn(agent: DQN | PQN, envs: Any, args: TrainArgs, callbacks: Sequence[Cal
     is_first, evaluation_envs = ranks is None or ranks.rank == 0, None
     if is_first:
         few, seed = min(8, args.evaluation_episodes), derived_seed(args.seed, "choice of the best")
-        cut = dataclasses.replace(args, max_episode_steps=evaluation_limit(args) or args.max_episode_steps)
+        cut = dataclasses.replace(args, max_episode_steps=evaluation_limit(vars(args)) or args.max_episode_steps)
         evaluation_envs = _make_envs(cut, few, seed)
     agent.learn(
         envs,
@@ -261,10 +261,10 @@ def _learn(agent: DQN | PQN, envs: Any, args: TrainArgs, callbacks: Sequence[Cal
         callbacks=callbacks,
         description={
             "preset": args.preset,
-            **({} if args.name is None else {"name": args.name}),
+            "name": args.name,
             "full_action_space": args.full_action_space,
             "final_episodes": args.final_episodes,
-            **{name: getattr(args, name) for name in LIMITS if getattr(args, name) is not None},
+            **{name: getattr(args, name) for name in LIMITS},
         },
         ranks=ranks,
     )
@@ -290,14 +290,8 @@ def evaluate_saved(args: TrainArgs) -> Score:
     """Play the best policy of the run in games that neither the training nor the choice of the best has seen."""
     assert args.out is not None
     (best,) = checkpoints_of(args.out, None)
-    limit = evaluation_limit(args)
+    limit = evaluation_limit(vars(args))
     return score(request_of(best, args.final_episodes, device=args.device, max_episode_steps=limit))[1]
-
-
-def evaluation_limit(args: TrainArgs) -> int | None:
-    """Return the steps after which games of evaluations are cut off, None for the limit that they have anyway."""
-    limit, own = args.evaluation_episode_steps, args.max_episode_steps or LIMIT
-    return limit if is_atari(args.env) and limit is not None and limit < own else None
 
 
 def _film(request: Request, path: Path) -> Path | None:

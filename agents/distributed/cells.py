@@ -50,10 +50,16 @@ class Cell:
     flags: Flags
     """Further flags of `pixelq train`."""
 
-    def words(self, out: Path, *, resume: bool) -> list[str]:
-        """Return the command line after `pixelq` that begins the run in a folder, or goes on with it."""
+    def words(self, out: Path, *, resume: bool, steps: int | None = None) -> list[str]:
+        """Return the command line after `pixelq` that begins the run in a folder, or goes on with it.
+
+        Args:
+            out: The folder.
+            resume: Whether to go on.
+            steps: Agent steps of the run; None for those of the cell.
+        """
         words = ["train", "--env", self.env, "--preset", self.preset, "--seed", str(self.seed)]
-        words += ["--steps", str(self.steps), *flag_words(self.flags)]
+        words += ["--steps", str(self.steps if steps is None else steps), *flag_words(self.flags)]
         if resume:
             words += ["--resume"]
         else:

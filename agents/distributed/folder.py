@@ -15,8 +15,10 @@ from filelock import FileLock, Timeout
 from pixelq.agents.distributed.cells import Cell
 from pixelq.agents.distributed.states import CellState, state_of
 from pixelq.agents.errors import InvalidRun, InvalidSpec, one_line
-from pixelq.agents.storage.files import read_regular, replace_file
+from pixelq.agents.runs.status import read_status
+from pixelq.agents.storage.files import read_regular, replace_file, user_path
 from pixelq.agents.storage.json_values import is_count
+from pixelq.agents.storage.pointers import CHECKPOINTS, step_folders, step_of
 
 SWEEP = "sweep.json"
 TUNE = "tune.json"
@@ -116,10 +118,27 @@ class SweepFolder(LockedFolder):
                 new = f"{now[key]!r:.80}" if key in now else "nothing"
                 raise InvalidSpec(f"{key} must be {was} as in the run {self.out / name}, got {new}; {elsewhere}")
         if record["steps"] < own["steps"]:
-            raise InvalidSpec(
-                f"steps must be at least {own['steps']:,} as in the run {self.out / name}, got {record['steps']:,}; "
-                f"raise it, or {elsewhere}"
-            )
+            least = _steps_taken(self.out / name, own["steps"])
+            if record["steps"] < least:
+                raise InvalidSpec(
+                    f"steps must be at least {least:,} as in the run {self.out / name}, got {record['steps']:,}; "
+                    f"raise it, or {elsewhere}"
+                )
+
+
+def _steps_taken(run: Path, otherwise: int) -> int:
+    """Return the steps that a run has taken, without those that several environments took it beyond its last one.
+
+    Args:
+        run: Its folder.
+        otherwise: What is returned if its files cannot be read.
+    """
+    try:
+        status, saved = read_status(run), step_folders(run / CHECKPOINTS)
+    except (InvalidRun, OSError):
+        return otherwise
+    taken = max(status.step, step_of(saved[-1]) if saved else 0)  # progress.json may be older than the checkpoint
+    return min(taken, otherwise if status.steps is None else status.steps)
 
 
 def read_cells(out: Path) -> dict[str, dict[str, Any]]:
@@ -153,6 +172,6 @@ def sweep_status(out: str | os.PathLike[str]) -> list[CellState]:
     Raises:
         InvalidRun: If there is none.
     """
-    folder = Path(out)
+    folder = user_path(out)
     cells = read_cells(folder)
     return [state_of(folder, name, record["steps"]) for name, record in cells.items() if "is_left_out" not in record]

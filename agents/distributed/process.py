@@ -19,11 +19,14 @@ from pathlib import Path
 
 from pixelq.agents.distributed import bound
 from pixelq.agents.distributed.cells import Cell
-from pixelq.agents.errors import printable
+from pixelq.agents.errors import InvalidRun, printable
 from pixelq.agents.runs.folder import is_in_use
 from pixelq.agents.runs.machine import threads_of
+from pixelq.agents.runs.status import stop_of
+from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.files import read_regular, replace_file
 from pixelq.agents.storage.json_values import MOST_JSON
+from pixelq.agents.storage.pointers import CHECKPOINTS, step_folders, step_of
 from pixelq.agents.training.signals import STOPPING
 
 PROGRAM = (sys.executable, "-m", "pixelq.scripts.main")
@@ -152,7 +155,8 @@ def run_cell(job: Job, should_stop: Callable[[], bool] = lambda: False) -> Outco
     log, ending = log_of(job.sweep, job.cell.name), job.sweep / LOGS / f"{job.cell.name}.json"
     log.parent.mkdir(exist_ok=True)
     ending.unlink(missing_ok=True)
-    words = job.cell.words(job.run, resume=os.path.lexists(job.run / "config.json"))
+    resume = os.path.lexists(job.run / "config.json")
+    words = job.cell.words(job.run, resume=resume, steps=_last_step(job.run) if resume else None)
     folder = job.folder if os.path.isdir(job.folder) else None
     with log.open("ab") as file:
         file.write(f"$ {shlex.join(['pixelq', *words])}\n".encode())
@@ -170,6 +174,20 @@ def run_cell(job: Job, should_stop: Callable[[], bool] = lambda: False) -> Outco
     outcome = Outcome(code, _last_line(log))
     replace_file(ending, (json.dumps(asdict(outcome)) + "\n").encode(), synced=False)
     return outcome
+
+
+def _last_step(run: Path) -> int | None:
+    """Return the step at which a callback stopped a run that lacks nothing but its final evaluation; None for others.
+
+    With no more steps than these, the run evaluates its policy and does not train on.
+    """
+    try:
+        stopped, saved = stop_of(read_config(run)), step_folders(run / CHECKPOINTS)
+    except (InvalidRun, OSError):
+        return None  # what is wrong is for the run to say
+    if stopped is None or not saved or step_of(saved[-1]) != stopped.step or (run / FINAL_EVALUATION).exists():
+        return None
+    return stopped.step
 
 
 def _wait(process: subprocess.Popen[bytes], should_stop: Callable[[], bool]) -> int:

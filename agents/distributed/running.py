@@ -108,7 +108,8 @@ class RunningCells:
         if state.is_finished or name in self._dropped:
             return
         has_moved, self._last_steps[name] = state.step > self._last_steps[name], state.step
-        if outcome.is_failure or outcome.code == 0 or not has_moved:
+        # One that ended well but has not finished had fewer steps to take, as a job from before these were raised
+        if outcome.is_failure or not has_moved:
             self._tries[name] += 1
             problem = outcome.said or f"exit code {outcome.code}"
             self.states[name] = dataclasses.replace(state, state=FAILED, tries=self._tries[name], problem=problem)

@@ -20,12 +20,12 @@ from pixelq.agents.acting.noise import EvaluationNoise
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import InvalidCheckpoint
-from pixelq.agents.evaluation.evaluate import LIMIT, check_masks
+from pixelq.agents.evaluation.evaluate import check_masks
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.evaluation.film import Film
 from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.json_values import MOST_JSON
-from pixelq.agents.storage.rules import time_limit
+from pixelq.agents.storage.rules import LIMIT, time_limit
 from pixelq.envs import (
     PROTOCOLS,
     FilmedAtari,

@@ -15,14 +15,12 @@ from pixelq.agents.acting.exploration import epsilon_greedy
 from pixelq.agents.acting.noise import EvaluationNoise
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.storage.rules import LIMIT
 from pixelq.envs import human_normalized_score
 from pixelq.envs.action_masks import ActionMasks
 from pixelq.envs.games import published_id
 from pixelq.envs.interface import env_arguments_of, env_id, has_time_limit, resting
 from pixelq.envs.plays import note_play
-
-LIMIT = 27_000
-"""Agent steps after which an episode is cut off in an evaluation of environments without a time limit, as on Atari."""
 
 
 @dataclass(frozen=True)

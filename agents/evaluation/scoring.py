@@ -15,7 +15,7 @@ from pixelq.agents.acting.policy import Policy
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import InvalidCheckpoint, RunFailed, UserError
 from pixelq.agents.evaluation.episode import evaluation_game, evaluation_rules, film_episode, make_arguments
-from pixelq.agents.evaluation.evaluate import LIMIT, Evaluation, evaluate
+from pixelq.agents.evaluation.evaluate import Evaluation, evaluate
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.storage.checkpoint import read_description
 from pixelq.agents.storage.checkpoint_files import NETWORK, find_checkpoint
@@ -25,7 +25,7 @@ from pixelq.agents.storage.hub import is_on_hub, pinned, repository, written
 from pixelq.agents.storage.json_values import check_types, is_number
 from pixelq.agents.storage.pointers import CHECKPOINTS, Mark, marked
 from pixelq.agents.storage.pretrained import find_policy, is_pretrained
-from pixelq.agents.storage.rules import rules_of, with_rules
+from pixelq.agents.storage.rules import LIMIT, rules_of, with_rules
 from pixelq.agents.storage.validation import count, observations
 from pixelq.envs import GYMNASIUM, PROTOCOLS, is_atari, make_vec, split_rules
 

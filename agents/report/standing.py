@@ -81,7 +81,7 @@ def standing_section(groups: Sequence[Group]) -> Section | None:
     """Return the section that compares each agent with others at its frames; None if there are no reference scores."""
     tables = []
     for group in groups:
-        score = score_of_group(group)
+        score, limit = score_of_group(group), group.evaluation_limit
         if score is None or reference_score(group.published_env) is None:
             continue
         tables.append(
@@ -90,13 +90,14 @@ def standing_section(groups: Sequence[Group]) -> Section | None:
                 "env": group.env,
                 "training": _training_beside_published(group),
                 "score": format_interval(score.mean, score.low, score.high),
-                "what": LAST,
+                "what": LAST + ("" if limit is None else f" (games were cut off after {limit:,} steps)"),
                 "frames": format_count(score.frames),
                 "normalized": format_percent(human_normalized_score(group.published_env, score.mean)),
                 "rows": _baseline_rows(group, score),
                 "has_published": group.has_published_rules and score.frames >= MILLION / 2,
                 "protocol": describe_rules(group.protocol),
                 "has_published_rules": group.has_published_rules,
+                "is_cut": limit is not None,
             }
         )
     return Section("standing", "Comparison with others", {"tables": tables}) if tables else None
@@ -147,4 +148,5 @@ def _baseline_rows(group: Group, score: GroupScore) -> list[dict[str, str]]:
             "ratio": "–" if row.ratio is None else f"{row.ratio:.2f}".replace("-", "−"),
         }
         for row in baselines(group.published_env, score.mean, score.frames, group.protocol)
+        if row.std is None or group.has_published_rules
     ]

@@ -15,7 +15,7 @@ from typing import Any
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.results.comparison import MILLION, published_beside
 from pixelq.agents.results.formatting import describe_rules, shortened
-from pixelq.agents.results.records import preset_name, read_evaluation
+from pixelq.agents.results.records import evaluation_limit, preset_name, read_evaluation
 from pixelq.agents.runs.columns import GREATEST, LATEST
 from pixelq.agents.runs.progress import read_progress, state_by_steps
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
@@ -211,7 +211,9 @@ def _description(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     device = hardware.get("device") if isinstance(hardware, dict) else None
     if device in (None, "cpu") and isinstance(hardware, dict):
         device = hardware.get("cpu") or device
-    protocol = describe_rules(str(config["protocol"]))
+    protocol, limit = describe_rules(str(config["protocol"])), evaluation_limit(config)
+    if limit is not None:
+        protocol += f", games of evaluations cut off after {limit:,} steps"
     texts = {
         "name": run.resolve().name,
         "env": config["env"],

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pixelq.agents.config.presets import PRESETS
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.results.records import differences, preset_name, published_env
+from pixelq.agents.results.records import differences, evaluation_limit, preset_name, published_env
 from pixelq.agents.runs.tables import read_run
 from pixelq.envs import PUBLISHED_SOURCE, PublishedCurve, has_published_rules, published_curve
 
@@ -126,13 +126,14 @@ def compare_run(run: str | os.PathLike[str]) -> Comparison:
 def published_beside(config: Mapping[str, Any]) -> PublishedCurve | None:
     """Return the published curve of a run's preset, or of DQN for other presets.
 
-    Returns None if no curve is published for the game, or the run's rules, time limit or game differ from the published
-    agents'.
+    Returns None if no curve is published for the game, or the run's rules, time limits or game differ from those of
+    the published agents.
 
     Args:
         config: Contents of the run's config.json.
     """
-    if not has_published_rules(config["protocol"]) or config.get("max_episode_steps"):
+    is_cut = bool(config.get("max_episode_steps")) or evaluation_limit(config) is not None
+    if not has_published_rules(config["protocol"]) or is_cut:
         return None
     return published_curve(published_env(config), PUBLISHED_AS.get(preset_name(config), "DQN"))
 

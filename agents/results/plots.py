@@ -14,7 +14,7 @@ import numpy as np
 from pixelq.agents.results.comparison import MILLION, SPREAD, Comparison, published_beside
 from pixelq.agents.results.curves import curves_by_env
 from pixelq.agents.results.formatting import describe_rules, pluralize, shortened
-from pixelq.agents.results.records import preset_name, published_env
+from pixelq.agents.results.records import evaluation_limit, preset_name, published_env
 from pixelq.agents.results.style import literal, plain_style
 from pixelq.agents.runs.columns import drawable, read_columns
 from pixelq.agents.runs.tables import read_config
@@ -74,7 +74,8 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
     steps, returns = metrics["step"][is_played] * scale, metrics["return_mean"][is_played]
     axes.plot(steps, returns, color=TRAINING, lw=1, label="training episodes")
     if len(evaluations["step"]):
-        means = evaluations["mean"]
+        means, limit = evaluations["mean"], evaluation_limit(config)
+        length = "" if limit is None else f" of at most {limit:,} steps"
         ends = [means - evaluations["ci95_low"], evaluations["ci95_high"] - means]
         axes.errorbar(
             evaluations["step"] * scale,
@@ -83,7 +84,7 @@ def plot_run(run: str | os.PathLike[str]) -> Path:
             fmt="o-",
             color=EVALUATION,
             capsize=3,
-            label=f"evaluation, {int(evaluations['episodes'][-1])} episodes, 95% interval",
+            label=f"evaluation, {int(evaluations['episodes'][-1])} episodes{length}, 95% interval",
         )
 
     # What it can be compared with

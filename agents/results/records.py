@@ -25,13 +25,15 @@ from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.environments import env_arguments
 from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.json_values import MOST_JSON
-from pixelq.agents.storage.rules import with_rules
-from pixelq.envs import GYMNASIUM, has_published_rules, split_rules
+from pixelq.agents.storage.rules import LIMIT, with_rules
+from pixelq.envs import GYMNASIUM, has_published_rules, is_atari, split_rules
 from pixelq.envs.games import published_id
 
 SPEED_ONLY = frozenset({"cuda_graph"})
 """Settings that change the speed of training but not its scores."""
 
+EVALUATED = "evaluated for at most"
+"""Beginning of the part of an agent's name that says that games of its evaluations were cut off."""
 MOST_PARTS = 3
 """Greatest number of settings in the short name of an agent."""
 _TYPES = {
@@ -150,9 +152,15 @@ class Group:
 
     @property
     def has_published_rules(self) -> bool:
-        """Whether the published agents were trained under the same rules."""
+        """Whether the published agents were trained under the same rules, and games are played to their end."""
         limits = [run.config.get("max_episode_steps") for run in self.runs]
-        return has_published_rules(self.protocol) and not any(limits) and bool(self.published_env)
+        is_whole = not any(limits) and self.evaluation_limit is None
+        return has_published_rules(self.protocol) and is_whole and bool(self.published_env)
+
+    @property
+    def evaluation_limit(self) -> int | None:
+        """Agent steps after which games of its evaluations were cut off, as `evaluation_limit` returns them."""
+        return evaluation_limit(self.runs[0].config)
 
     @property
     def published_env(self) -> str:
@@ -166,7 +174,7 @@ def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
 
     Runs under different protocols belong to different agents. The protocol is part of the name unless it is the
     preset's own, and so is flicker if there is any. Runs with different numbers of steps, or of environments at once,
-    are also different agents; these numbers are then part of their names.
+    are also different agents; these numbers are then part of their names. So is what cuts off games of evaluations.
 
     Raises:
         InvalidRun: If no run is given, one cannot be read, or two are of the same agent with the same seed.
@@ -296,8 +304,35 @@ def differences(config: Mapping[str, Any], settings: AgentConfig, protocol: str 
     return different
 
 
+def evaluation_limit(config: Mapping[str, Any]) -> int | None:
+    """Return the agent steps after which a run's evaluations cut off games that training plays further; None if none.
+
+    Only Atari games have such a limit of their own. Whether a game has reached it is not known of every evaluation, so
+    that all of them count as cut off.
+
+    Args:
+        config: Contents of config.json, or flags of `pixelq train`.
+    """
+    limit, own = config.get("evaluation_episode_steps"), config.get("max_episode_steps") or LIMIT
+    return limit if type(limit) is int and limit < own and is_atari(str(config["env"])) else None
+
+
+def evaluated_for(limit: int | None) -> str:
+    """Return the end of an agent's name whose evaluations cut off games after some steps; empty if they do not."""
+    return "" if limit is None else f", {EVALUATED} {limit} steps"
+
+
 def agent_of(config: Mapping[str, Any]) -> str:
-    """Return the name of a run's agent: its preset, and the settings and the protocol that differ from it.
+    """Return the name of a run's agent, as `trained_agent_of` does, and how long its evaluations are if they are cut.
+
+    Args:
+        config: Contents of config.json.
+    """
+    return trained_agent_of(config) + evaluated_for(evaluation_limit(config))
+
+
+def trained_agent_of(config: Mapping[str, Any]) -> str:
+    """Return the name of the agent that a run trained: its preset, and the settings and protocol that differ from it.
 
     A run without a preset is called `custom` and compared with the default settings and `sticky`.
 
@@ -318,18 +353,20 @@ def agent_of(config: Mapping[str, Any]) -> str:
 def _labels(agents: Iterable[str]) -> dict[str, str]:
     """Return short names of agents that differ from each other, by their whole names.
 
-    Settings that all agents of a preset share are left out, and so are those after the first `MOST_PARTS`.
+    Settings that all agents of a preset share are left out, and so are those after the first `MOST_PARTS`; that games
+    of evaluations were cut off is not.
     """
     parts = {agent: re.split(r", (?=[a-z0-9_,]+ )", agent) for agent in dict.fromkeys(agents)}
     found = {}
     for agent, (name, *settings) in parts.items():
         same = [set(others) for other, *others in parts.values() if other == name]
         shared = set.intersection(*same) if len(same) > 1 else set()
-        own = [setting for setting in settings if setting not in shared]
+        cut = [setting for setting in settings if setting.startswith(EVALUATED)]
+        own = [setting for setting in settings if setting not in shared and setting not in cut]
         left_out = len(own) - MOST_PARTS
         if left_out > 1:
             own = [*own[:MOST_PARTS], f"{left_out} more"]
-        found[agent] = ", ".join([name, *own])
+        found[agent] = ", ".join([name, *own, *cut])
     return found if len(set(found.values())) == len(found) else {agent: agent for agent in parts}
 
 
@@ -338,11 +375,12 @@ def _agent_names(runs: Sequence[Run]) -> list[str]:
 
     A name that was given to the run comes first; the settings follow where runs of different agents have the same name.
     """
-    agents = [agent_of(run.config) for run in runs]
+    agents = [trained_agent_of(run.config) for run in runs]
     names_given = [run.config.get("name") for run in runs]
     given = [shortened(name) if name else agent for name, agent in zip(names_given, agents, strict=True)]
     named = Counter(name for name, _ in set(zip(given, agents, strict=True)))
     agents = [name if named[name] == 1 else f"{name}, {agent}" for name, agent in zip(given, agents, strict=True)]
+    agents = [agent + evaluated_for(evaluation_limit(run.config)) for agent, run in zip(agents, runs, strict=True)]
     names = agents
     for setting, unit in (("steps", "steps"), ("num_envs", "environments at once")):
         values = [run.config.get(setting) for run in runs]

@@ -13,7 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.results.records import Group, MeanReturn, Run, agent_of, load_run, published_env, read_evaluation
+from pixelq.agents.results.records import (
+    Group,
+    MeanReturn,
+    Run,
+    agent_of,
+    evaluated_for,
+    load_run,
+    published_env,
+    read_evaluation,
+    trained_agent_of,
+)
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.envs import ATARI57, human_normalized_score
 from pixelq.envs.atari import FRAMES_PER_STEP
@@ -171,12 +181,12 @@ def score_of(path: Path, evaluation: Mapping[str, Any]) -> RunScore:
     score = human_normalized_score(published_env(config), evaluation["mean"])
     if score is None:
         raise _no_human_score(path, config)
-    agent = agent_of(config)
+    agent = trained_agent_of(config)
     if evaluation["protocol"] != config["protocol"]:
         agent += f", evaluated as {evaluation['protocol']}"
     limit = evaluation.get("max_episode_steps")
-    if limit is not None and limit != config.get("max_episode_steps"):
-        agent += f", evaluated for at most {limit} steps"
+    if limit != config.get("max_episode_steps"):
+        agent += evaluated_for(limit)
     if evaluation.get("mark", "best" if path.name == FINAL_EVALUATION else None) == "best":
         agent += ", best checkpoint"
     game, frames, mean = game_of(evaluation["env"]), evaluation["step"] * FRAMES_PER_STEP, float(evaluation["mean"])

@@ -8,6 +8,8 @@ from typing import Any
 
 from pixelq.agents.storage.json_values import requirement_message
 
+LIMIT = 27_000
+"""Agent steps after which an episode is cut off in an evaluation of environments without a time limit, as on Atari."""
 _RULES = re.compile(r"(.*)\+flicker=([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)")
 
 

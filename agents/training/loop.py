@@ -25,6 +25,7 @@ from pixelq.agents.runs.checkpoints import RunCheckpoints, check_capacity, check
 from pixelq.agents.runs.folder import RunFolder
 from pixelq.agents.runs.machine import hardware
 from pixelq.agents.runs.progress import PROGRESS, ProgressFile
+from pixelq.agents.runs.status import stop_of
 from pixelq.agents.runs.tables import read_config
 from pixelq.agents.storage.environments import ARGUMENTS
 from pixelq.agents.storage.json_values import is_count
@@ -363,6 +364,9 @@ def _begin(parts: Parts, folder: RunFolder) -> None:
     resumed = list(folder.config.get("resumed", []))
     description = recorder.hooks.description()
     description |= describe(agent, parts.collector.envs, recorder.options, recorder.last_step, resumed)
+    stop = stop_of(folder.config)
+    if stop is not None and recorder.last_step <= agent.step == stop.step:  # nothing is left but its final evaluation
+        description |= {name: folder.config[name] for name in ("steps", "stopped") if name in folder.config}
     recorder.hooks.compare(folder.config, description)
     goes_on = recorder.options.resume and agent.step > 0
     if goes_on:
@@ -372,7 +376,9 @@ def _begin(parts: Parts, folder: RunFolder) -> None:
     with recorder.writer.writing():
         if goes_on:
             checkpoints.forget_after(agent.step)
-        before = {name: value for name, value in folder.config.items() if name not in OF_THE_LAST_TIME}
+        left_out = {name for name, value in recorder.options.description.items() if value is None}
+        gone = left_out.union(OF_THE_LAST_TIME)
+        before = {name: value for name, value in folder.config.items() if name not in gone}
         folder.begin(before | description, agent.step, parts.collector.columns)
 
 
@@ -410,6 +416,6 @@ def describe(
         **({} if preset is None else {"preset": preset}),
         **({} if elsewhere is None else elsewhere.description()),
         **({} if agent.learners == 1 else {LEARNERS: agent.learners}),
-        **options.description,
+        **{name: value for name, value in options.description.items() if value is not None},
         "resumed": resumed,
     }

@@ -13,8 +13,9 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
 
-from pixelq.agents.evaluation.evaluate import LIMIT, Evaluation
+from pixelq.agents.evaluation.evaluate import Evaluation
 from pixelq.agents.runs.progress import EVALUATING, Progress, duration_text
+from pixelq.agents.storage.rules import LIMIT
 from pixelq.agents.training.options import ProgressStyle
 
 FIRST, EVERY = 5.0, 30.0

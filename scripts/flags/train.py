@@ -82,7 +82,7 @@ class TrainArgs:
     """Number of episodes in the evaluation at the end."""
     evaluation_episode_steps: int | None = None
     """Steps after which Atari games in evaluations are cut off, during training and at the end; None for the game's own
-    limit."""
+    limit. The same when a run is resumed, because its evaluations are compared with each other."""
     film: bool = False
     """At the end, film one game of the policy, at most three minutes, as film.mp4 in the run's folder."""
     log_every: int = 1_000
@@ -134,7 +134,7 @@ class TrainArgs:
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 CHANGEABLE = frozenset(
     {*COUNTS, "name", "device", "deterministic", "out", "progress", "resume", "callbacks", "track", "track_project"}
-    | {"film", "evaluation_episode_steps", "modules", "agent.cuda_graph", "actors", "ray_address", "actor_gpus"}
+    | {"film", "modules", "agent.cuda_graph", "actors", "ray_address", "actor_gpus"}
 )
 """Flags that may change when a run is resumed."""
 NOT_SAVED = frozenset(

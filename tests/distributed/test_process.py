@@ -1,5 +1,6 @@
 """The process of a cell: its cores, its threads, and that it does not outlive the one that waits for it."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.linux
 (CELL,) = cells_of(
     spec_of({"envs": ["CartPole-v1"], "presets": ["classic"], "seeds": [0], "steps": 1, "device": "cpu"})
 )
+SHOWS_STEPS = "import sys; print(sys.argv[sys.argv.index('--steps') + 1])"
 SHOWS = "import json, os; print(json.dumps([sorted(os.sched_getaffinity(0)), os.environ.get('OMP_NUM_THREADS')]))"
 
 
@@ -37,6 +39,26 @@ def test_a_process_has_its_cores_and_the_threads_that_its_run_had(
         (job.run / "config.json").write_text(json.dumps(config))
     outcome = run_cell(job)
     assert (outcome.code, json.loads(outcome.said)) == (0, [list(job.cores), expected])
+
+
+@pytest.mark.parametrize(
+    ("saved", "is_evaluated", "steps"), [(40, False, "40"), (30, False, "200"), (None, False, "200"), (40, True, "200")]
+)
+def test_a_run_that_a_callback_stopped_only_makes_up_for_its_final_evaluation(
+    saved: int | None, is_evaluated: bool, steps: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes no more steps than it had, unless it is none that has ended at its newest checkpoint."""
+    monkeypatch.setattr(process, "PROGRAM", (sys.executable, "-S", "-c", SHOWS_STEPS))
+    job = Job(dataclasses.replace(CELL, steps=200), tmp_path)
+    job.run.mkdir()
+    config = {"env": "CartPole-v1", "protocol": None, "agent": {}, "steps": 200}
+    stopped = {"step": 40, "callback": "StopAfter", "why": "7200 seconds are over"}
+    (job.run / "config.json").write_text(json.dumps(config | {"stopped": stopped}))
+    if saved is not None:
+        (job.run / "checkpoints" / f"step_{saved:010d}").mkdir(parents=True)
+    if is_evaluated:
+        (job.run / "final_evaluation.json").write_text("{}")
+    assert run_cell(job).said == steps
 
 
 def test_a_process_is_stopped_when_the_one_that_waits_dies(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Sweeps end as if nothing had happened to them; most train with a stand-in that starts at once."""
 
 import csv
+import dataclasses
 import json
 import os
 import random
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,11 @@ import pytest
 
 from pixelq.agents import InvalidSpec, sweep, sweep_status
 from pixelq.agents.distributed import process
+from pixelq.agents.distributed.cells import cells_of
+from pixelq.agents.distributed.folder import _steps_taken
+from pixelq.agents.distributed.process import Job, Outcome
+from pixelq.agents.distributed.running import RunningCells
+from pixelq.agents.distributed.spec import spec_of
 from pixelq.agents.distributed.sweep import LaunchOptions
 from tests.support.runs import ROOT, TINY, Child, Harness, assert_same, run_here, words
 
@@ -211,6 +218,78 @@ def test_a_sweep_is_extended_but_not_changed(tmp_path: Path, quick: pytest.Monke
     assert figures(tmp_path / "sweep") == before
     assert run_here(command(tmp_path, num_envs=2, steps=80)).code == 0  # goes on
     assert sorted(finished_steps(tmp_path / "sweep")) == [60] * 3 + [80] * 4
+
+
+def test_steps_that_no_run_has_taken_can_be_taken_back(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
+    """A raise is written down before any run goes on; what a run has taken is in its own files."""
+    few: dict[str, Any] = {"envs": ["CartPole-v1"], "seeds": [0]}
+    assert run_here(command(tmp_path, **few)).code == 0
+    recorded, run = tmp_path / "sweep" / "sweep.json", tmp_path / "sweep" / "CartPole-v1-classic-seed0"
+    recorded.write_text(recorded.read_text().replace('"steps": 60', '"steps": 80'))
+    ended = run_here(command(tmp_path, steps=59, **few))
+    sentence = f"steps must be at least 60 as in the run {run}, got 59; raise it, or use another --out"
+    assert (ended.code, ended.err) == (2, f"pixelq sweep: {sentence}\n")
+    assert run_here(command(tmp_path, steps=60, **few)).code == 0
+    assert json.loads(recorded.read_text())["cells"][run.name]["steps"] == 60
+    assert len((tmp_path / "sweep" / "logs" / f"{run.name}.tries").read_text()) == 1  # nothing was left to do
+
+
+@pytest.mark.parametrize(
+    ("files", "least"),
+    [
+        ({}, 64),
+        ({"checkpoints/step_0000000070": None}, 70),  # written after the last row
+        ({"checkpoints/step_0000000084": None}, 80),  # several environments go on together
+        ({"config.json": "{"}, 100),
+    ],
+)
+def test_the_steps_of_a_run_are_read_from_its_files(files: dict[str, str | None], least: int, tmp_path: Path) -> None:
+    config = {"env": "CartPole-v1", "protocol": None, "agent": {}, "steps": 80}
+    for name, text in ({"config.json": json.dumps(config), "metrics.csv": "step\n32\n64\n"} | files).items():
+        if text is None:
+            (tmp_path / name).mkdir(parents=True)
+        else:
+            (tmp_path / name).write_text(text)
+    assert _steps_taken(tmp_path, 100) == least
+
+
+def test_a_job_that_ended_at_fewer_steps_is_submitted_again(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:
+    """It is from before these were raised, and has not failed; but one that gets nowhere is not tried for ever."""
+
+    class Adopting:
+        """Runs the first job with fewer steps, as one that was sent to SLURM by a driver that was killed."""
+
+        def __init__(self, steps: list[int]) -> None:
+            self.steps, self.done = steps, list[tuple[str, Outcome]]()
+
+        def submit(self, jobs: Sequence[Job]) -> list[Job]:
+            for job in jobs:
+                steps = self.steps.pop(0)
+                ended = process.run_cell(dataclasses.replace(job, cell=dataclasses.replace(job.cell, steps=steps)))
+                (job.run / "final_evaluation.json").unlink() if steps < job.cell.steps else None
+                self.done.append((job.cell.name, ended))
+            return list(jobs)
+
+        def ended(self) -> list[tuple[str, Outcome]]:
+            done, self.done = self.done, []
+            return done
+
+    (cell,) = cells_of(spec_of(SPEC | {"envs": ["CartPole-v1"], "seeds": [0]}))
+    for out, steps, state in (("raised", [40, 60], "finished"), ("stuck", [40, 40], "failed")):
+        launcher: Any = Adopting(steps)
+        running = RunningCells(tmp_path / out, 0, launcher)
+        (tmp_path / out).mkdir()
+        running.add([Job(cell, tmp_path / out)])
+        while running.is_busy:
+            running.poll()
+        found = running.states[cell.name]
+        assert (found.state, found.tries, launcher.steps) == (state, int(state == "failed"), [])
+
+
+def test_the_status_of_a_sweep_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sweep.json").write_text(json.dumps({"cells": {"run": {"steps": 60, "flags": {}}}}))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert [(cell.name, cell.state, cell.steps) for cell in sweep_status("~")] == [("run", "waiting", 60)]
 
 
 def test_scores_are_those_of_the_runs(tmp_path: Path, quick: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from pixelq.agents import DQN, AgentConfig, Evaluation, evaluate, preset
 from pixelq.agents.acting.exploration import epsilon_greedy
 from pixelq.agents.acting.policy import Policy
 from pixelq.agents.evaluation.episode import play_episode
-from pixelq.agents.evaluation.evaluate import LIMIT
+from pixelq.agents.storage.rules import LIMIT
 from pixelq.envs import human_normalized_score, make_filmed, make_vec
 
 

@@ -138,6 +138,23 @@ class TestStanding:
         assert section is not None
         assert section.values["tables"][0]["training"] is None
 
+    def test_evaluations_that_are_cut_off_have_no_published_rows_and_say_why(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path / "run")
+        config = json.loads((run / "config.json").read_text())
+        (run / "config.json").write_text(json.dumps(config | {"evaluation_episode_steps": 4_500}))
+        groups = read_groups([run])
+        section = standing_section(groups)
+        assert section is not None
+        assert set(rows_of(section)) == {"random play", "human player"}
+        (table,) = section.values["tables"]
+        assert (table["agent"], table["training"]) == ("dqn, evaluated for at most 4500 steps", None)
+        assert table["what"] == "last evaluation (games were cut off after 4,500 steps)"
+        (chart,) = curves_section(groups).data
+        assert chart["published"] == []
+        page = make_report([run])
+        assert "The published agents played games to their end, so they are not compared with this one." in page
+        assert "The published agents were trained with sticky actions" not in page
+
     @pytest.mark.parametrize("rules", OTHER_RULES)
     def test_other_rules_have_no_published_rows(self, tmp_path: Path, rules: dict[str, Any]) -> None:
         groups = read_groups([write_run(tmp_path / "run", **rules)])

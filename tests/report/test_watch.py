@@ -290,6 +290,13 @@ class TestServer:
         assert told["published"]["frames"] == [5e5, 1.5e6, 2.5e6, 3.5e6, 4.5e6]  # as far as the run is to go
         assert told["final"] is None
 
+    def test_a_run_whose_evaluations_are_cut_off_says_so_and_has_no_published_curve(self, server: Server) -> None:
+        config = json.loads((server.run / "config.json").read_text())
+        (server.run / "config.json").write_text(json.dumps(config | {"evaluation_episode_steps": 4_500}))
+        told = server.data()
+        assert told["run"]["protocol"] == "sticky, games of evaluations cut off after 4,500 steps"
+        assert told["published"] is None
+
     def test_a_flickering_run_has_no_published_curve(self, server: Server) -> None:
         config = json.loads((server.run / "config.json").read_text())
         for rules in ({"flicker": 0.25}, {"protocol": "sticky+flicker=0.25"}):  # as 0.1.0 and later versions write it

@@ -36,6 +36,23 @@ def test_a_runs_curve_shows_the_published_one(tmp_path: Path, monkeypatch: pytes
     assert drawn == [("QR-DQN", 2.0), ("DQN", 2.0)]
 
 
+def test_a_runs_curve_says_that_games_of_its_evaluations_were_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels: list[str] = []
+
+    def saved(figure: Figure, *_: object, **__: object) -> None:
+        labels.extend(text.get_text() for axes in figure.axes for text in axes.get_legend().get_texts())
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    run = write_run(tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"evaluation_episode_steps": 4_500}))
+    plot_run(run)
+    evaluated = "evaluation, 10 episodes of at most 4,500 steps, 95% interval"
+    assert labels == ["training episodes", "random -20.7", "human 14.6", evaluated]  # and no published curve
+
+
 @pytest.mark.parametrize(
     ("table", "cells"),
     [

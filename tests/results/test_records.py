@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pixelq.agents import InvalidRun
-from pixelq.agents.results.records import read_groups
+from pixelq.agents.results.records import evaluation_limit, read_groups
 from pixelq.agents.results.scores import score_of_group
 from tests.support.report_runs import STEPS, write_run
 
@@ -41,6 +41,54 @@ def test_short_names_hold_what_tells_agents_apart(tmp_path: Path) -> None:
     ]
     (alone,) = read_groups([write_run(tmp_path / "f", n_step=3, hidden=8)])
     assert alone.label == alone.agent == "dqn, n_step 3, hidden 8"
+
+
+def cut(run: Path, **changes: Any) -> Path:
+    """A run with further entries in its config.json."""
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | changes))
+    return run
+
+
+def test_evaluations_that_are_cut_off_are_not_averaged_with_others(tmp_path: Path) -> None:
+    limits = [None, 30, 30, 4_500, 27_000]  # the last of which is the games' own
+    runs = [write_run(tmp_path / f"{seed}", seed=seed) for seed in range(len(limits))]
+    paths = [cut(run, evaluation_episode_steps=limit) for run, limit in zip(runs, limits, strict=True)]
+    groups = {group.agent: [run.seed for run in group.runs] for group in read_groups(paths)}
+    assert groups == {
+        "dqn": ["0", "4"],
+        "dqn, evaluated for at most 30 steps": ["1", "2"],
+        "dqn, evaluated for at most 4500 steps": ["3"],
+    }
+    for path in paths:
+        cut(path, name="mine")
+    assert [group.agent for group in read_groups(paths)] == [name.replace("dqn", "mine") for name in groups]
+
+
+def test_a_short_name_says_that_evaluations_were_cut_off(tmp_path: Path) -> None:
+    """Also if all agents have that in common, and after the first settings."""
+    many = {"gamma": 0.9, "n_step": 3, "hidden": 8, "batch_size": 64, "double": True}
+    paths = [write_run(tmp_path / "a"), write_run(tmp_path / "b", **many)]
+    groups = read_groups([cut(path, evaluation_episode_steps=30) for path in paths])
+    assert [group.label for group in groups] == [
+        "dqn, evaluated for at most 30 steps",
+        "dqn, gamma 0.9, n_step 3, batch_size 64, 2 more, evaluated for at most 30 steps",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("env", "own", "given", "limit"),
+    [
+        ("ALE/Pong-v5", None, 4_500, 4_500),
+        ("ALE/Pong-v5", None, 27_000, None),
+        ("ALE/Pong-v5", 300, 4_500, None),
+        ("ALE/Pong-v5", None, "30", None),
+        ("CartPole-v1", None, 30, None),
+    ],
+)
+def test_a_limit_of_evaluations_counts_below_the_games_own(env: str, own: Any, given: Any, limit: int | None) -> None:
+    config = {"env": env, "max_episode_steps": own, "evaluation_episode_steps": given}
+    assert evaluation_limit(config) == limit
 
 
 def test_a_folder_given_twice_is_read_once(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelq.agents import InvalidRun, preset
-from pixelq.agents.results.records import read_groups
+from pixelq.agents.results.records import agent_of, read_groups
 from pixelq.agents.results.scores import (
     RunScore,
     gather_scores,
@@ -143,6 +143,17 @@ def test_agents_are_named_by_what_differs_from_the_preset(tmp_path: Path) -> Non
     assert name("dqn", protocol="nature", full_action_space=True) == "dqn, protocol nature, full_action_space True"
     assert name("custom", gamma=0.5) == "custom, gamma 0.5"
     assert name("dqn", cuda_graph=not preset("dqn").cuda_graph) == "dqn"  # the same agent, only faster
+
+
+def test_folder_and_file_of_a_run_say_alike_that_games_were_cut_off(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    change(run / "config.json", evaluation_episode_steps=30)
+    change(run / FINAL_EVALUATION, max_episode_steps=30)
+    named = "dqn, evaluated for at most 30 steps"
+    assert read_score(run).agent == agent_of(json.loads((run / "config.json").read_text())) == named
+    assert read_score(run / FINAL_EVALUATION).agent == f"{named}, best checkpoint"
+    change(run / FINAL_EVALUATION, max_episode_steps=None)  # whole games, of pixelq evaluate
+    assert read_score(run / FINAL_EVALUATION).agent == "dqn, best checkpoint"
 
 
 def test_runs_of_different_lengths_are_apart(tmp_path: Path) -> None:

@@ -84,6 +84,11 @@ def test_published_agents_are_laid_beside_the_last_evaluation_and_not_the_best(t
     other = lines_of(describe(score_of_run(run, "best", "nature")))
     assert other["last"] == "last evaluation of the run (step 500,000), under sticky: 7.0"
     assert "DQN" not in lines_of(describe(score_of_run(tmp_path / "nowhere", "best")))
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"evaluation_episode_steps": 4_500}))
+    cut = lines_of(describe(score_of_run(run, "best")))
+    assert cut["last"] == "last evaluation of the run (step 500,000), with games cut off after 4,500 steps: 7.0"
+    assert "DQN" not in cut
 
 
 def test_a_policy_that_comes_with_the_package_is_a_best_one() -> None:

@@ -11,6 +11,7 @@ import imageio.v2 as imageio
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from pixelq.agents.results.records import evaluation_limit
 from pixelq.envs import InvalidEnv
 from pixelq.scripts import train
 from pixelq.scripts.flags.train import TrainArgs
@@ -77,7 +78,7 @@ def test_games_of_evaluations_are_cut_off_unless_their_own_limit_is_lower(
     env: str, own: int | None, given: int | None, played: int | None
 ) -> None:
     args = TrainArgs(env=env, out=Path("run"), max_episode_steps=own, evaluation_episode_steps=given)
-    assert train.evaluation_limit(args) == played
+    assert evaluation_limit(vars(args)) == played
 
 
 def test_all_evaluations_of_a_training_are_cut_off(tmp_path: Path) -> None:
@@ -92,3 +93,9 @@ def test_all_evaluations_of_a_training_are_cut_off(tmp_path: Path) -> None:
     assert json.loads((out / "config.json").read_text())["evaluation_episode_steps"] == 30
     final = json.loads((out / "final_evaluation.json").read_text())
     assert (final["lengths"], final["max_episode_steps"]) == ([30], 30)
+    # The best of a run is chosen among evaluations of one limit
+    for given, got in (("None", "None"), ("50", "50")):
+        ended = run_here(["train", "--resume", "--out", str(out), "--evaluation-episode-steps", given])
+        sentence = f"--evaluation-episode-steps must be 30 as in the run in {out}, got {got}; "
+        sentence += "leave the flag out, or start another run in another --out"
+        assert (ended.code, ended.err) == (2, f"pixelq train: {sentence}\n")

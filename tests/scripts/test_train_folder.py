@@ -1,5 +1,6 @@
 """Where runs and agents are kept: default folders, the home directory, and seeds that can be written."""
 
+import json
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -84,3 +85,18 @@ def test_a_folder_whose_name_is_not_utf_8(tmp_path: Path) -> None:
     ended = run_here(["train", "--resume", "--out", str(out), "--steps", "300", "--device", "cpu"])
     assert ended.code == 0, ended.err
     assert "resumed at step 200, exactly" in ended.err + ended.out
+
+
+def test_a_name_can_be_given_and_taken_away_when_a_run_goes_on(tmp_path: Path) -> None:
+    out, found = tmp_path / "run", list[str | None]()
+    few = {"evaluation_episodes": 1, "final_episodes": 1, "out": out}
+    resume = ["--resume", "--out", str(out), "--steps"]
+    for flags in (
+        [*words(TINY, steps=20, **few), "--name", "mine"],
+        [*resume, "40"],
+        [*resume, "60", "--name", "None"],
+        [*resume, "80", "--name", "ours"],
+    ):
+        assert run_here(["train", *flags]).code == 0
+        found.append(json.loads((out / "config.json").read_text()).get("name"))
+    assert found == ["mine", "mine", None, "ours"]

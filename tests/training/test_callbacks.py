@@ -24,6 +24,7 @@ from pixelq.agents import (
     Training,
     UserError,
 )
+from pixelq.agents.distributed.states import state_of
 from pixelq.agents.errors import CallbackFailed
 from pixelq.agents.experience.ring import Ring
 from pixelq.agents.training import stopping
@@ -31,7 +32,8 @@ from pixelq.agents.training.hooks import Hooks
 from pixelq.envs import EnvironmentFailed, make_vec
 from tests.support.cases import representative
 from tests.support.masked_envs import Corridor
-from tests.support.runs import assert_same, column
+from tests.support.runs import TINY as FLAGS
+from tests.support.runs import assert_same, column, run_here, table, words
 from tests.training.test_again import TINY
 
 OPTIONS: dict[str, Any] = {"evaluate_every": 60, "evaluation_episodes": 2, "checkpoint_every": 40, "log_every": 50}
@@ -164,6 +166,27 @@ def test_a_stopped_training_ends_as_at_its_last_step_and_can_go_on(
     assert "stopped" not in config_of(run)
     (entry,) = config_of(run)["resumed"]
     assert entry["why_not"] == "callbacks: tests.training.test_callbacks:Log before, none now"
+
+
+def test_a_stopped_run_that_lost_its_final_evaluation_makes_up_for_it(tmp_path: Path) -> None:
+    """Sweeps ask for no more steps than it has; whoever wants more gets more."""
+    run = tmp_path / "sweep" / "run"
+    flags = words(FLAGS, evaluate_every=40, final_episodes=1, evaluation_episodes=1, out=run)
+    stops = ["--callback", "StopAtScore(score=-1)"]
+    assert run_here(["train", *flags, *stops]).code == 0
+    stopped, rows = config_of(run)["stopped"], table(run / "metrics.csv")
+    assert (stopped["step"], state_of(run.parent, "run", 200).state) == (40, "finished")
+    (run / "final_evaluation.json").unlink()
+    assert state_of(run.parent, "run", 200).state == "stopped"
+    ended = run_here(["train", "--resume", "--out", str(run), "--steps", "40", *stops])
+    assert (ended.code, "  stopped   at step 40 of 200 by the callback StopAtScore: " in ended.out) == (0, True)
+    assert f"pixelq train --resume --out {run} --steps 200 " in ended.out
+    assert (config_of(run)["stopped"], config_of(run)["steps"]) == (stopped, 200)
+    assert (table(run / "metrics.csv"), state_of(run.parent, "run", 200).state) == (rows, "finished")
+    assert (run / "final_evaluation.json").exists()
+    assert run_here(["train", "--resume", "--out", str(run), "--steps", "80"]).code == 0
+    assert (config_of(run)["steps"], column(run / "metrics.csv", "step")[-1]) == (80, 80)
+    assert "stopped" not in config_of(run)
 
 
 class Counter(Callback):
