@@ -61,9 +61,11 @@ class HeadLoss(NamedTuple):
 class ValueHead(Protocol):
     """Interface of the heads of a Q-network, each of which is also an `nn.Module`.
 
-    B may stand for several leading dimensions, such as [T, B]; A is the number of actions. A head whose layers are
-    noisy has its `ActionStreams` as `streams`, as all heads of this package have, or a method
-    `draw_noise(rows, generator)` of its own, whose result `forward` is given; one without either has no noise.
+    B may stand for several leading dimensions, such as [T, B]; A is the number of actions.
+
+    A head whose layers are noisy has its `ActionStreams` as `streams`, as all heads of this package have, or a method
+    `draw_noise(rows, generator)` of its own; one without either has no noise. `forward` is given what it returns: a
+    tensor [rows, ...], or tuples, lists and mappings of such tensors. What else is in them counts for all rows.
     """
 
     def __call__(self, features: Tensor, noise: Noise | None = None) -> Any:
