@@ -186,6 +186,8 @@ def test_train_refuses_counts_below_one(refused: Callable[[list[str]], str], fla
         (train_arguments("--resume", out="nowhere"), ["no run in nowhere", "leave out --resume"]),
         (train_arguments("--resume", out="file"), ["no run in file", "leave out --resume"]),
         (train_arguments(out=""), ["an argument is empty", "pixelq train --help"]),
+        (train_arguments("--num-envs", "0"), ["--num-envs must be at least 1, got 0"]),
+        (train_arguments("--seed", "-1"), ["--seed must be at least 0, got -1"]),
         (["evaluate", ""], ["an argument is empty"]),
         (["evaluate"], ["RUN_OR_CHECKPOINT"]),
         (["evaluate", "nowhere"], ["nowhere does not exist", "give the folder of a run"]),

@@ -180,12 +180,20 @@ def test_what_is_no_integer(text: str) -> None:
         ("--num_env", "--num-envs"),
         ("--checkpoint", "--checkpoint-every"),
         ("--agent.nodouble", "--agent.no-double"),
+        ("--callbacks", "--callback"),  # the fields have these names
+        ("--modules", "--import"),
+        ("--imports", "--import"),
+        ("--env-kwargs", "--env-kwargs.KEY"),
         ("--qqqqqq", None),
         ("-", None),
     ],
 )
 def test_the_flag_that_was_meant(typed: str, meant: str | None) -> None:
     assert closest_flag(typed, TrainArgs) == meant
+
+
+def test_no_flag_is_suggested_for_what_has_none() -> None:
+    assert closest_flag("--checkpoints", EvaluateArgs) is None  # paths without a flag
 
 
 def test_the_protocols_are_those_of_the_environments() -> None:
