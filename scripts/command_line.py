@@ -395,7 +395,7 @@ def closest_flag(typed: str, kind: type) -> str | None:
 
 def _flags(kind: Any) -> dict[str, str]:
     """Return the flags of a dataclass, without their two dashes, and the field of each, written as a flag is."""
-    flags = {}
+    flags: dict[str, str] = {}
     for field, hint in get_type_hints(kind, include_extras=True).items():
         name = field.replace("_", "-")
         marks = getattr(hint, "__metadata__", ())

@@ -283,6 +283,8 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
         flags = {name: (saved | made)[name] for name in names}
         # A choice among names is text.
         check_types(flags, {name: kinds[name] if isinstance(kinds[name], type | UnionType) else str for name in names})
+        if not flags["env"].rpartition(":")[2].startswith("ALE/"):
+            flags.pop("full_action_space", None)  # which had no effect in earlier versions
         flags["agent"] = AgentConfig.from_dict(saved["agent"])
         if "preset" in flags:
             flags["preset"] = current_preset(flags["preset"], saved["agent"])
