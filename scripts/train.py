@@ -33,9 +33,8 @@ from pixelq.agents.config.env_flags import env_arguments
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.config.torchrun import leave_it_to_the_first, place
 from pixelq.agents.errors import RunFailed, UserError
-from pixelq.agents.evaluation.evaluate import LIMIT
-from pixelq.agents.evaluation.film import check_films
-from pixelq.agents.evaluation.scoring import Request, Score, checkpoints_of, film, request_of, score
+from pixelq.agents.evaluation.film import FILM_SECONDS, check_films
+from pixelq.agents.evaluation.scoring import Request, Score, checkpoints_of, evaluation_limit, film, request_of, score
 from pixelq.agents.kinds import kind_of, load
 from pixelq.agents.results.plots import plot_run
 from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_checkpoint
@@ -59,8 +58,6 @@ RUNS = Path("runs")
 """Folder of the runs that are given no other."""
 FILM = "film.mp4"
 """Name of the film in a run's folder."""
-FILM_SECONDS = 180.0
-"""Most seconds of play in it: a game may last half an hour."""
 LIMITS = ("max_episode_steps", "evaluation_episode_steps")
 """Flags that config.json has where they are given."""
 
@@ -243,7 +240,7 @@ def _learn(agent: DQN | PQN, envs: Any, args: TrainArgs, callbacks: Sequence[Cal
     is_first, evaluation_envs = ranks is None or ranks.rank == 0, None
     if is_first:
         few, seed = min(8, args.evaluation_episodes), derived_seed(args.seed, "choice of the best")
-        cut = dataclasses.replace(args, max_episode_steps=evaluation_limit(args) or args.max_episode_steps)
+        cut = dataclasses.replace(args, max_episode_steps=_limit(args) or args.max_episode_steps)
         evaluation_envs = _make_envs(cut, few, seed)
     agent.learn(
         envs,
@@ -289,14 +286,12 @@ def evaluate_saved(args: TrainArgs) -> Score:
     """Play the best policy of the run in games that neither the training nor the choice of the best has seen."""
     assert args.out is not None
     (best,) = checkpoints_of(args.out, None)
-    limit = evaluation_limit(args)
+    limit = _limit(args)
     return score(request_of(best, args.final_episodes, device=args.device, max_episode_steps=limit))[1]
 
 
-def evaluation_limit(args: TrainArgs) -> int | None:
-    """Return the steps after which games of evaluations are cut off, None for the limit that they have anyway."""
-    limit, own = args.evaluation_episode_steps, args.max_episode_steps or LIMIT
-    return limit if is_atari(args.env) and limit is not None and limit < own else None
+def _limit(args: TrainArgs) -> int | None:
+    return evaluation_limit(args.env, args.evaluation_episode_steps, args.max_episode_steps)
 
 
 def _film(request: Request, path: Path) -> Path | None:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from pixelq.agents.errors import InvalidRun, MissingExtra, RunFailed, how_to_install
 
 LEAST_HEIGHT = 400  # pixels; smaller screens are enlarged by an integer factor
+FILM_SECONDS = 180.0
+"""Most seconds of play in the film of a run: a game may last half an hour."""
 
 
 def check_films() -> None:

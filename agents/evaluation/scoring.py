@@ -198,6 +198,17 @@ def request_of(
     return Request(checkpoint, FromFile(env), weights, step, rules, episodes, seed, device, arguments)
 
 
+def evaluation_limit(env: str, limit: int | None, own: int | None) -> int | None:
+    """Return the steps after which games of a run's evaluations are cut off, None for the limit that they have anyway.
+
+    Args:
+        env: ID of the environment; only Atari games are cut off.
+        limit: Steps that the run asks for; None for no limit.
+        own: Steps after which episodes of the training are cut off; None for the environment's own number.
+    """
+    return limit if is_atari(env) and limit is not None and limit < (own or LIMIT) else None
+
+
 def checkpoints_of(path: Path, which: str | None) -> list[Path]:
     """Return the checkpoints that a run or checkpoint, and `best`, `last` or `both` of a run, stand for.
 
