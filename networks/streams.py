@@ -1,5 +1,6 @@
 """The dense layers of every value head: a hidden layer and outputs, in one stream or dueling, noisy or not."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from pixelq.networks.activations import Activation, activation_function
 from pixelq.networks.base import Init, initialize, initialize_output
 from pixelq.networks.noisy import LayerNoise, NoisyLinear
-from pixelq.networks.norms import LayerNorm, vector_norm
+from pixelq.networks.norms import LayerNorm, check_layer_norm, vector_norm
 
 
 class StreamNoise(NamedTuple):
@@ -81,7 +82,8 @@ class ActionStreams(nn.Module):
         init: See `pixelq.networks.base.initialize`; noisy layers have their own initialisation.
 
     Raises:
-        ValueError: If a width is too small, or `init` is unknown.
+        ValueError: If a width is too small, `noisy_sigma` is negative or not finite, or `layer_norm`, `activation` or
+            `init` is unknown.
     """
 
     def __init__(
@@ -103,6 +105,9 @@ class ActionStreams(nn.Module):
                 "in_features, num_actions and outputs must be at least 1 and hidden at least 0, got "
                 f"{in_features}, {num_actions}, {outputs} and {hidden}"
             )
+        if noisy_sigma is not None and not 0 <= noisy_sigma < math.inf:
+            raise ValueError(f"noisy_sigma must be None or a finite number of at least 0, got {noisy_sigma}")
+        check_layer_norm(layer_norm)
         self.in_features, self.num_actions, self.outputs = in_features, num_actions, outputs
         self.init, self.activation = init, activation  # for the layers that a head adds
         # Without dueling, the advantages are the values themselves.
