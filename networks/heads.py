@@ -51,11 +51,17 @@ class Target(NamedTuple):
 
 
 class HeadLoss(NamedTuple):
-    """Result of a head's loss on a batch."""
+    """Result of a head's loss on a batch.
 
-    loss: Tensor  # [B], with its gradient
-    priority: Tensor  # [B], for prioritised replay; without gradient
-    q: Tensor  # [B] q-values of the actions taken, from what the loss computes anyway; without gradient
+    Attributes:
+        loss: [B], with its gradient.
+        priority: [B], for prioritised replay; without gradient.
+        q: [B] q-values of the actions taken, from what the loss computes anyway; without gradient.
+    """
+
+    loss: Tensor
+    priority: Tensor
+    q: Tensor
 
 
 class ValueHead(Protocol):

@@ -45,11 +45,18 @@ class CosineEmbedding(nn.Module):
 
 
 class QuantileFunction(NamedTuple):
-    """The return's quantile function at B states, which an implicit head makes of their features."""
+    """The return's quantile function at B states, which an implicit head makes of their features.
+
+    Attributes:
+        streams: The head's dense layers.
+        embedding: The head's embedding of fractions.
+        features: [B, D], those of the states.
+        noise: Noise of the dense layers; None for none.
+    """
 
     streams: ActionStreams
     embedding: CosineEmbedding
-    features: Tensor  # [B, D]
+    features: Tensor
     noise: Noise | None
 
     def at(self, tau: Tensor) -> Tensor:

@@ -9,10 +9,15 @@ from torch import Tensor, nn
 
 
 class LayerNoise(NamedTuple):
-    """Factorised noise of one layer; R is 1 if the whole batch shares it, or B for different noise in each row."""
+    """Factorised noise of one layer; R is 1 if the whole batch shares it, or B for different noise in each row.
 
-    input: Tensor  # [R, in]
-    output: Tensor  # [R, out]
+    Attributes:
+        input: [R, in].
+        output: [R, out].
+    """
+
+    input: Tensor
+    output: Tensor
 
 
 class NoisyLinear(nn.Module):

@@ -13,17 +13,27 @@ from pixelq.networks.norms import LayerNorm, check_layer_norm, vector_norm
 
 
 class StreamNoise(NamedTuple):
-    """Noise of one stream's layers."""
+    """Noise of one stream's layers.
 
-    hidden: LayerNoise | None  # None without a hidden layer
+    Attributes:
+        hidden: Noise of the hidden layer; None without one.
+        out: Noise of the layer of outputs.
+    """
+
+    hidden: LayerNoise | None
     out: LayerNoise
 
 
 class Noise(NamedTuple):
-    """Noise of one forward pass of a head."""
+    """Noise of one forward pass of a head.
+
+    Attributes:
+        advantage: Noise of the advantages' stream, or without dueling of the only one.
+        state_value: Noise of the state value's stream; None without dueling.
+    """
 
     advantage: StreamNoise
-    state_value: StreamNoise | None  # None without dueling
+    state_value: StreamNoise | None
 
 
 class Stream(nn.Module):
