@@ -48,7 +48,7 @@ class Agent(Policy):
         learners: Number of learners that share batches and replay.
 
     Raises:
-        InvalidConfig: See `Policy`.
+        InvalidConfig: See `Policy`, also if the seed is out of range or there are too many actions.
     """
 
     reads_learner: ClassVar[bool] = True
