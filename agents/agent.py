@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pixelq.agents.acting.network import check_memory, make_network, set_options
+from pixelq.agents.acting.network import check_memory, check_update_memory, make_network, set_options
 from pixelq.agents.acting.policy import ACTION_MASKS, Policy
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.at_step import epsilons_at, learning_rate_at, priority_beta_at
@@ -48,7 +48,7 @@ class Agent(Policy):
         learners: Number of learners that share batches and replay.
 
     Raises:
-        InvalidConfig: See `Policy`.
+        InvalidConfig: See `Policy`, also if the seed is out of range or there are too many actions.
     """
 
     reads_learner: ClassVar[bool] = True
@@ -86,8 +86,10 @@ class Agent(Policy):
         """
         old = self.config
         config.check_given()
-        if (old.batch_size, old.tau_samples) != (config.batch_size, config.tau_samples):
-            check_memory(self.observation_space.shape, self.num_actions, config, self.device, learns=True)
+        num_envs = None if self.replay is None else self.replay.num_envs
+        if any(getattr(old, name) != getattr(config, name) for name in ("batch_size", "tau_samples", "minibatches")):
+            shape = self.observation_space.shape
+            check_memory(shape, self.num_actions, config, self.device, learns=True, num_envs=num_envs)
         if config.target != old.target:
             own_rule(config, self.network)  # which tries it
         rates = learning_rate_at(config, self.step), priority_beta_at(config, self.step)
@@ -187,7 +189,10 @@ class Agent(Policy):
         old = self.replay
         if old is not None and (old.num_envs, old.frame_stack) == (num_envs, frame_stack):
             return old
-        make = make_rollout if self.config.algorithm == "pqn" else make_replay
+        is_pqn = self.config.algorithm == "pqn"
+        if is_pqn:  # whose minibatches grow with the environments, which were not known before
+            check_update_memory(self.observation_space.shape, self.num_actions, self.config, self.device, num_envs)
+        make = make_rollout if is_pqn else make_replay
         self.replay = make(
             self.observation_space.shape,
             np.dtype(self.observation_space.dtype),

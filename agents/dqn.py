@@ -23,8 +23,9 @@ class DQN(Trainable):
         encoder: An `nn.Module` in place of the configuration's encoder; see `Policy`.
 
     Raises:
-        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such preset or device,
-            or the configuration is for a `PQN`.
+        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, there are too many actions, there is no
+            such preset or device, the configuration is for a `PQN`, the seed is out of range, or there is not enough
+            memory.
     """
 
     algorithm = "dqn"

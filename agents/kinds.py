@@ -33,7 +33,7 @@ def load(
     The arguments are those of `DQN.load`.
 
     Raises:
-        InvalidCheckpoint, InvalidConfig: See `DQN.load`.
+        InvalidCheckpoint, InvalidConfig, MissingExtra: See `DQN.load`.
     """
     state, _ = read_description(find_policy(path))
     with describing(path):

@@ -24,8 +24,9 @@ class PQN(Trainable):
         encoder: An `nn.Module` in place of the configuration's encoder; see `Policy`.
 
     Raises:
-        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such preset or device,
-            or the configuration is for a `DQN`.
+        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, there are too many actions, there is no
+            such preset or device, the configuration is for a `DQN`, the seed is out of range, or there is not enough
+            memory.
     """
 
     algorithm = "pqn"

@@ -21,7 +21,7 @@ from pixelq.envs.atari import (
 )
 from pixelq.envs.checks import checked_count
 from pixelq.envs.errors import InvalidEnv, quoted
-from pixelq.envs.flicker import uniform
+from pixelq.envs.flicker import DEEPEST_STACK, uniform
 from pixelq.envs.gymnasium_vec import GymnasiumVec
 from pixelq.envs.ids import check_id
 from pixelq.envs.observed import Preparation
@@ -190,8 +190,8 @@ class AtariGames(GymnasiumVec):
         seed: Non-negative seed.
         protocol: See `AtariGame`.
         full_action_space: See `AtariGame`.
-        frame_stack: Number of pictures in an observation; RAM is not stacked.
-        frame_size: See `AtariGame`.
+        frame_stack: Number of pictures in an observation; without effect on RAM.
+        frame_size: See `AtariGame`; without effect on RAM.
         render_mode: `rgb_array` for the method `frame`, otherwise None.
 
     Raises:
@@ -216,9 +216,11 @@ class AtariGames(GymnasiumVec):
         check_registered(env_id, gymnasium.spec(env_id).kwargs)
         check_flag("full_action_space", full_action_space)
         frame_size = checked_count("frame_size", frame_size, least=1, most=LARGEST_FRAME)
+        frame_stack = checked_count("frame_stack", frame_stack, least=1, most=DEEPEST_STACK)
         options = AtariOptions.of(env_id, recipe.env_kwargs)
-        is_ram = options.obs_type == "ram"
-        if is_ram and protocol.flicker:
+        if is_ram(recipe.env_kwargs):
+            frame_stack, frame_size = 1, ATARI_SIZE  # which have no effect
+        if is_ram(recipe.env_kwargs) and protocol.flicker:
             raise InvalidEnv("only pictures flicker; leave flicker out, or obs_type 'ram'")
 
         def game(render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
@@ -226,16 +228,22 @@ class AtariGames(GymnasiumVec):
             return recipe.wrap(AtariGame(env_id, protocol, options, full_action_space=full_action_space, **kinds))
 
         game.__name__ = env_id  # in messages
-        preparation = Preparation(frame_stack=1 if is_ram else frame_stack)
+        preparation = Preparation(frame_stack=frame_stack)
         super().__init__(game, num_envs, seed, render_mode=render_mode, preparation=preparation)
         self.env_id, self.protocol = recipe.env_id, protocol
-        pictures = atari_arguments(full_action_space, ATARI_STACK if is_ram else frame_stack, frame_size)
+        stack = ATARI_STACK if is_ram(recipe.env_kwargs) else frame_stack
+        pictures = atari_arguments(full_action_space, stack, frame_size)
         self.arguments = {} if recipe.env_id is None else pictures | recipe.arguments
         self.spec = gymnasium.spec(env_id)
         single = self._singles[0].unwrapped
         assert isinstance(single, AtariGame)
         if self.single_action_space == single.action_space:
             self.action_meanings = single.action_meanings
+
+
+def is_ram(env_kwargs: Mapping[str, Any]) -> bool:
+    """Return whether an Atari game with these arguments shows its memory in place of pictures."""
+    return bool(env_kwargs.get("obs_type") == "ram")
 
 
 def _rom_of(env_id: str) -> str:

@@ -4,13 +4,13 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
 import numpy as np
 
-from pixelq.envs.atari import FRAMES_PER_STEP, AtariVec
-from pixelq.envs.atari_single import AtariGames
+from pixelq.envs.atari import FRAMES_PER_STEP, AtariVec, check_flag
+from pixelq.envs.atari_single import AtariGames, is_ram
 from pixelq.envs.checks import checked_count
 from pixelq.envs.errors import InvalidEnv, quoted, reason
 from pixelq.envs.failures import Failures
@@ -21,6 +21,8 @@ from pixelq.envs.make_atari import atari_vec, filmed_atari
 from pixelq.envs.observed import Preparation
 from pixelq.envs.protocols import GYMNASIUM, NO_LIMIT, Protocol, resolve_protocol, with_flicker
 from pixelq.envs.recipe import Recipe, Wrappers
+
+Envs = TypeVar("Envs", AtariVec | AtariGames, GymnasiumVec)
 
 
 def make_vec(
@@ -58,7 +60,7 @@ def make_vec(
         frame_stack: Number of pictures in an observation, 1 to 16, those from before the episode black; None for 4 on
             Atari and 1 otherwise. Where there are no pictures, a number above 1 has no effect but a warning.
         frame_size: Height and width to which pictures are resized, 1 to 512; None for 84 on Atari and otherwise those
-            that they have.
+            that they have. For the memory of an Atari game it has no effect but a warning.
         grayscale: Whether pictures in colour become grey. Those of Atari games always are.
         flicker: Atari only: probability in [0, 1), per step, that the newest frame is black (Hausknecht and Stone
             2015), in place of the protocol's. None keeps the protocol's.
@@ -75,19 +77,19 @@ def make_vec(
 
     Raises:
         InvalidEnv: If there is no such environment or protocol, an argument is out of range, the environment cannot be
-            made, or one that is no Atari game is to flicker.
+            made, or one that is no Atari game is to flicker or to have all joystick actions.
     """
     id = check_id(id) if isinstance(id, str) or not callable(id) else id
     rules = _rules(id, protocol, flicker, max_episode_steps)
+    _check_options(id, full_action_space, grayscale, num_threads)
     if isinstance(id, str) and is_atari(id):
         recipe = Recipe.of(id, env_kwargs, wrappers, max_episode_steps)
         pictures = (full_action_space, frame_stack, frame_size)
-        return atari_vec(recipe, num_envs, seed, rules, *pictures, num_threads=num_threads)
-    preparation = Preparation(frame_size, grayscale, 1 if frame_stack is None else frame_stack)
+        games = atari_vec(recipe, num_envs, seed, rules, *pictures, num_threads=num_threads)
+        return _warned(games, frame_stack, frame_size if is_ram(recipe.env_kwargs) else None)
+    preparation = Preparation(frame_size, bool(grayscale), 1 if frame_stack is None else frame_stack)
     made: dict[str, Any] = {"env_kwargs": env_kwargs, "wrappers": wrappers, "preparation": preparation}
-    envs = GymnasiumVec(id, num_envs, seed, max_episode_steps=max_episode_steps, **made)
-    _warn_of_stack(preparation.frame_stack, envs.frame_stack)
-    return envs
+    return _warned(GymnasiumVec(id, num_envs, seed, max_episode_steps=max_episode_steps, **made), frame_stack)
 
 
 def make_filmed(
@@ -114,13 +116,14 @@ def make_filmed(
     """
     id = check_id(id) if isinstance(id, str) or not callable(id) else id
     rules = _rules(id, protocol, flicker, max_episode_steps)
+    _check_options(id, full_action_space, grayscale)
     if isinstance(id, str) and is_atari(id):
         recipe = Recipe.of(id, env_kwargs, wrappers, max_episode_steps)
         return filmed_atari(recipe, seed, rules, full_action_space, frame_stack, frame_size)
     made: dict[str, Any] = {"max_episode_steps": max_episode_steps, "env_kwargs": env_kwargs, "wrappers": wrappers}
     GymnasiumVec(id, 1, seed, **made).close()  # raises a clear error for whatever has nothing to do with drawing
     _check_draws(Recipe.of(id, **made))
-    preparation = Preparation(frame_size, grayscale, 1 if frame_stack is None else frame_stack)
+    preparation = Preparation(frame_size, bool(grayscale), 1 if frame_stack is None else frame_stack)
     return GymnasiumVec(id, 1, seed, render_mode="rgb_array", preparation=preparation, **made)
 
 
@@ -164,14 +167,39 @@ def _rules(
     return resolved if flicker is None else with_flicker(resolved, flicker)
 
 
-def _warn_of_stack(asked_for: int, stack: int) -> None:
-    """Warn of a frame stack that has no effect."""
-    if stack != asked_for:
+def _check_options(
+    id: str | Callable[..., gymnasium.Env[Any, Any]], full_action_space: bool, grayscale: bool, num_threads: int = 0
+) -> None:
+    """Check the arguments that not every environment reads.
+
+    Raises:
+        InvalidEnv: If one has another type or is out of range, or an environment that is no Atari game is to have all
+            joystick actions.
+    """
+    check_flag("full_action_space", full_action_space)
+    check_flag("grayscale", grayscale)
+    checked_count("num_threads", num_threads, least=0)
+    if full_action_space and not (isinstance(id, str) and is_atari(id)):
+        raise InvalidEnv("only Atari games have all joystick actions; leave full_action_space out")
+
+
+def _warned(envs: Envs, frame_stack: int | None, frame_size: int | None = None) -> Envs:
+    """Return environments, with a warning of arguments for pictures that have no effect.
+
+    Args:
+        envs: The environments.
+        frame_stack: Number of frames that is asked for; None for any.
+        frame_size: Size that is asked for where there are no pictures; None where it has an effect.
+    """
+    if frame_stack is not None and envs.frame_stack != frame_stack:
         warnings.warn(
-            f"only images are stacked, so frame_stack {asked_for} has no effect; "
+            f"only images are stacked, so frame_stack {frame_stack} has no effect; "
             "wrap the environment in gymnasium.wrappers.FrameStackObservation to stack its observations",
             stacklevel=3,  # the caller of make_vec
         )
+    if frame_size is not None:
+        warnings.warn(f"only images are resized, so frame_size {frame_size} has no effect; leave it out", stacklevel=3)
+    return envs
 
 
 def _check_draws(recipe: Recipe) -> None:

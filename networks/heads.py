@@ -51,19 +51,27 @@ class Target(NamedTuple):
 
 
 class HeadLoss(NamedTuple):
-    """Result of a head's loss on a batch."""
+    """Result of a head's loss on a batch.
 
-    loss: Tensor  # [B], with its gradient
-    priority: Tensor  # [B], for prioritised replay; without gradient
-    q: Tensor  # [B] q-values of the actions taken, from what the loss computes anyway; without gradient
+    Attributes:
+        loss: [B], with its gradient.
+        priority: [B], for prioritised replay; without gradient.
+        q: [B] q-values of the actions taken, from what the loss computes anyway; without gradient.
+    """
+
+    loss: Tensor
+    priority: Tensor
+    q: Tensor
 
 
 class ValueHead(Protocol):
     """Interface of the heads of a Q-network, each of which is also an `nn.Module`.
 
-    B may stand for several leading dimensions, such as [T, B]; A is the number of actions. A head whose layers are
-    noisy has its `ActionStreams` as `streams`, as all heads of this package have, or a method
-    `draw_noise(rows, generator)` of its own, whose result `forward` is given; one without either has no noise.
+    B may stand for several leading dimensions, such as [T, B]; A is the number of actions.
+
+    A head whose layers are noisy has its `ActionStreams` as `streams`, as all heads of this package have, or a method
+    `draw_noise(rows, generator)` of its own; one without either has no noise. `forward` is given what it returns: a
+    tensor [rows, ...], or tuples, lists and mappings of such tensors. What else is in them counts for all rows.
     """
 
     def __call__(self, features: Tensor, noise: Noise | None = None) -> Any:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pixelq.networks.activations import Activation, activation_of
 from pixelq.networks.base import Init, initialize
 from pixelq.networks.heads import HeadLoss, Target, check_outputs, of_action
-from pixelq.networks.quantile import absolute_error, midpoints, quantile_huber_loss, target_quantiles
+from pixelq.networks.quantile import absolute_error, check_kappa, midpoints, quantile_huber_loss, target_quantiles
 from pixelq.networks.streams import ActionStreams, Noise
 
 
@@ -45,11 +45,18 @@ class CosineEmbedding(nn.Module):
 
 
 class QuantileFunction(NamedTuple):
-    """The return's quantile function at B states, which an implicit head makes of their features."""
+    """The return's quantile function at B states, which an implicit head makes of their features.
+
+    Attributes:
+        streams: The head's dense layers.
+        embedding: The head's embedding of fractions.
+        features: [B, D], those of the states.
+        noise: Noise of the dense layers; None for none.
+    """
 
     streams: ActionStreams
     embedding: CosineEmbedding
-    features: Tensor  # [B, D]
+    features: Tensor
     noise: Noise | None
 
     def at(self, tau: Tensor) -> Tensor:
@@ -75,7 +82,8 @@ class ImplicitHead(nn.Module):
         kappa: Threshold of the quantile Huber loss; 0 for the plain quantile loss.
 
     Raises:
-        ValueError: If a number of fractions or cosines is below 1, or the streams do not have one output.
+        ValueError: If a number of fractions or cosines is below 1, `kappa` is negative or not finite, or the streams do
+            not have one output.
     """
 
     def __init__(
@@ -90,6 +98,7 @@ class ImplicitHead(nn.Module):
     ) -> None:
         super().__init__()
         check_outputs(streams, 1)
+        check_kappa(kappa)
         if min(samples, target_samples, policy_samples) < 1:
             raise ValueError(
                 "samples, target_samples and policy_samples must be at least 1, got "
@@ -154,7 +163,8 @@ class FractionHead(nn.Module):
         cosines, kappa: See `ImplicitHead`.
 
     Raises:
-        ValueError: If the number of fractions or cosines is below 1, or the streams do not have one output.
+        ValueError: If the number of fractions or cosines is below 1, `kappa` is negative or not finite, or the streams
+            do not have one output.
     """
 
     def __init__(
@@ -168,6 +178,7 @@ class FractionHead(nn.Module):
     ) -> None:
         super().__init__()
         check_outputs(streams, 1)
+        check_kappa(kappa)
         if fractions < 1:
             raise ValueError(f"fractions must be at least 1, got {fractions}")
         self.entropy, self.kappa = entropy, kappa

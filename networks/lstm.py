@@ -19,10 +19,15 @@ class LSTM(nn.Module):
     Args:
         in_features: D, size of the inputs.
         hidden: H, size of the state and of the output.
+
+    Raises:
+        ValueError: If a size is below 1.
     """
 
     def __init__(self, in_features: int, hidden: int) -> None:
         super().__init__()
+        if min(in_features, hidden) < 1:
+            raise ValueError(f"in_features and hidden must be at least 1, got {in_features} and {hidden}")
         self.cell = nn.LSTM(in_features, hidden)
         bias: Tensor = self.cell.bias_ih_l0  # type: ignore[assignment]  # gates: input, forget, cell, output
         with torch.no_grad():

@@ -22,7 +22,7 @@ class MLP(Encoder):
         layer_norm: Whether to normalise before each ReLU (Ba et al. 2016).
 
     Raises:
-        ValueError: If a width is below 1, or `init` is unknown.
+        ValueError: If a width is below 1, or `init` or `layer_norm` is unknown.
     """
 
     def __init__(

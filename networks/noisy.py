@@ -9,10 +9,15 @@ from torch import Tensor, nn
 
 
 class LayerNoise(NamedTuple):
-    """Factorised noise of one layer; R is 1 if the whole batch shares it, or B for different noise in each row."""
+    """Factorised noise of one layer; R is 1 if the whole batch shares it, or B for different noise in each row.
 
-    input: Tensor  # [R, in]
-    output: Tensor  # [R, out]
+    Attributes:
+        input: [R, in].
+        output: [R, out].
+    """
+
+    input: Tensor
+    output: Tensor
 
 
 class NoisyLinear(nn.Module):
@@ -24,10 +29,17 @@ class NoisyLinear(nn.Module):
     Args:
         in_features, out_features: Widths.
         sigma: σ₀ of the paper, where it is 0.5.
+
+    Raises:
+        ValueError: If a width is below 1, or `sigma` is negative or not finite.
     """
 
     def __init__(self, in_features: int, out_features: int, sigma: float = 0.5) -> None:
         super().__init__()
+        if min(in_features, out_features) < 1:
+            raise ValueError(f"in_features and out_features must be at least 1, got {in_features} and {out_features}")
+        if not 0 <= sigma < math.inf:
+            raise ValueError(f"sigma must be a finite number of at least 0, got {sigma}")
         self.in_features, self.out_features = in_features, out_features
         bound = 1 / math.sqrt(in_features)
         self.weight = nn.Parameter(torch.empty(out_features, in_features).uniform_(-bound, bound))

@@ -49,12 +49,26 @@ class ChannelNorm(nn.Module):
         return last.movedim(-1, 1)
 
 
+def check_layer_norm(layer_norm: LayerNorm) -> None:
+    """Check that there is a layer normalisation of a kind.
+
+    Raises:
+        ValueError: If there is not.
+    """
+    if layer_norm not in (False, True, "channels"):
+        raise ValueError(f"layer_norm must be True, False or 'channels', got {layer_norm!r}")
+
+
 def image_norm(channels: int, layer_norm: LayerNorm) -> list[nn.Module]:
     """Return the layer that normalises images [B, channels, H, W] (Ba et al. 2016), in a list; [] for none.
 
     `True` gives each image one mean and one variance, over channels and pixels together, and each channel its own
     scale and shift; "channels" is `ChannelNorm`.
+
+    Raises:
+        ValueError: If `layer_norm` is something else.
     """
+    check_layer_norm(layer_norm)
     if layer_norm == "channels":
         return [ChannelNorm(channels)]
     return [nn.GroupNorm(1, channels)] if layer_norm else []
@@ -64,7 +78,11 @@ def vector_norm(features: int, layer_norm: LayerNorm) -> list[nn.Module]:
     """Return the layer that normalises vectors [..., features] (Ba et al. 2016), in a list; [] for none.
 
     Both kinds normalise over the features; only their ε differs.
+
+    Raises:
+        ValueError: If `layer_norm` is something else.
     """
+    check_layer_norm(layer_norm)
     if layer_norm == "channels":
         return [nn.LayerNorm(features, CHANNEL_EPSILON)]
     return [nn.LayerNorm(features)] if layer_norm else []

@@ -12,10 +12,15 @@ from pixelq.networks.streams import Noise
 
 
 class LastStep(NamedTuple):
-    """Action and reward of the previous step, [B], or [T, B] for T steps; ignored where an episode starts."""
+    """Action and reward of the previous step, [B], or [T, B] for T steps; ignored where an episode starts.
 
-    action: Tensor  # int64, the previous action
-    reward: Tensor  # float32, the unclipped reward that followed
+    Attributes:
+        action: int64, the previous action.
+        reward: float32, the unclipped reward that followed.
+    """
+
+    action: Tensor
+    reward: Tensor
 
 
 class QNetwork(nn.Module):

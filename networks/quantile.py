@@ -1,5 +1,7 @@
 """The quantile head, QR-DQN, and the quantile loss that it shares with the implicit heads."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,16 @@ def quantile_huber_loss(quantiles: Tensor, tau: Tensor, target: Tensor, kappa: f
     return (weight * distance).mean(-1).sum(-1)
 
 
+def check_kappa(kappa: float) -> None:
+    """Check that the threshold of a quantile Huber loss is one.
+
+    Raises:
+        ValueError: If it is negative or not finite.
+    """
+    if not 0 <= kappa < math.inf:
+        raise ValueError(f"kappa must be a finite number of at least 0, got {kappa}")
+
+
 def absolute_error(quantiles: Tensor, target: Tensor) -> Tensor:
     """Return Σᵢ 1/M Σⱼ |targetⱼ − quantileᵢ|, [B] without gradient, for quantiles [B, N] and a target [B, M]."""
     return (target.unsqueeze(-2) - quantiles.detach().unsqueeze(-1)).abs().mean(-1).sum(-1)
@@ -56,12 +68,16 @@ class QuantileHead(nn.Module):
     Args:
         streams: The dense layers, with N outputs for each action; their fractions are the midpoints of N equal parts.
         kappa: Threshold of the quantile Huber loss; 0 for the plain quantile loss.
+
+    Raises:
+        ValueError: If `kappa` is negative or not finite.
     """
 
     tau: Tensor
 
     def __init__(self, streams: ActionStreams, kappa: float = 1.0) -> None:
         super().__init__()
+        check_kappa(kappa)
         self.streams, self.kappa = streams, kappa
         self.register_buffer("tau", midpoints(streams.outputs), persistent=False)  # [N]
 

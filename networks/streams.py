@@ -1,5 +1,6 @@
 """The dense layers of every value head: a hidden layer and outputs, in one stream or dueling, noisy or not."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -8,21 +9,31 @@ from torch import Tensor, nn
 from pixelq.networks.activations import Activation, activation_function
 from pixelq.networks.base import Init, initialize, initialize_output
 from pixelq.networks.noisy import LayerNoise, NoisyLinear
-from pixelq.networks.norms import LayerNorm, vector_norm
+from pixelq.networks.norms import LayerNorm, check_layer_norm, vector_norm
 
 
 class StreamNoise(NamedTuple):
-    """Noise of one stream's layers."""
+    """Noise of one stream's layers.
 
-    hidden: LayerNoise | None  # None without a hidden layer
+    Attributes:
+        hidden: Noise of the hidden layer; None without one.
+        out: Noise of the layer of outputs.
+    """
+
+    hidden: LayerNoise | None
     out: LayerNoise
 
 
 class Noise(NamedTuple):
-    """Noise of one forward pass of a head."""
+    """Noise of one forward pass of a head.
+
+    Attributes:
+        advantage: Noise of the advantages' stream, or without dueling of the only one.
+        state_value: Noise of the state value's stream; None without dueling.
+    """
 
     advantage: StreamNoise
-    state_value: StreamNoise | None  # None without dueling
+    state_value: StreamNoise | None
 
 
 class Stream(nn.Module):
@@ -81,7 +92,8 @@ class ActionStreams(nn.Module):
         init: See `pixelq.networks.base.initialize`; noisy layers have their own initialisation.
 
     Raises:
-        ValueError: If a width is too small, or `init` is unknown.
+        ValueError: If a width is too small, `noisy_sigma` is negative or not finite, or `layer_norm`, `activation` or
+            `init` is unknown.
     """
 
     def __init__(
@@ -103,6 +115,9 @@ class ActionStreams(nn.Module):
                 "in_features, num_actions and outputs must be at least 1 and hidden at least 0, got "
                 f"{in_features}, {num_actions}, {outputs} and {hidden}"
             )
+        if noisy_sigma is not None and not 0 <= noisy_sigma < math.inf:
+            raise ValueError(f"noisy_sigma must be None or a finite number of at least 0, got {noisy_sigma}")
+        check_layer_norm(layer_norm)
         self.in_features, self.num_actions, self.outputs = in_features, num_actions, outputs
         self.init, self.activation = init, activation  # for the layers that a head adds
         # Without dueling, the advantages are the values themselves.

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from types import MappingProxyType
@@ -373,18 +373,19 @@ def _about_unknown(argument: str, kind: type, verb: str) -> str:
 def closest_flag(typed: str, kind: type) -> str | None:
     """Return the flag of a dataclass that was probably meant, or None.
 
-    It is one with the same last part (`--gamma` for `--agent.gamma`), with the typed initials (`--agent.lr`), with the
-    typed beginning (`--checkpoint`), or spelled alike.
+    It is one with the same last part (`--gamma` for `--agent.gamma`), of a field with that name (`--modules` for
+    `--import`), with the typed initials (`--agent.lr`), with the typed beginning (`--checkpoint`), or spelled alike.
 
     Args:
         typed: The flag as it was typed.
         kind: The dataclass.
     """
     name = typed.partition("=")[0].lower().replace("_", "-").lstrip("-")[:80]
-    flags = list(_flags(kind))
+    flags = _flags(kind)
     ends = {flag: flag.rpartition(".")[2] for flag in flags}
     end = name.rpartition(".")[2]
     found = [flag for flag in flags if ends[flag] == end]
+    found += [flag for flag, field in flags.items() if field == name]
     found += [flag for flag in flags if len(end) > 1 and "".join(w[0] for w in ends[flag].split("-")) == end]
     found += [flag for flag in flags if len(end) > 2 and ends[flag].startswith(end)]
     found += difflib.get_close_matches(name, flags, 1)
@@ -392,14 +393,21 @@ def closest_flag(typed: str, kind: type) -> str | None:
     return f"--{found[0]}" if found else None
 
 
-def _flags(kind: Any) -> Iterator[str]:
-    """Yield the flags of a dataclass, without their two dashes."""
-    for name, hint in get_type_hints(kind).items():
-        flag = name.replace("_", "-")
+def _flags(kind: Any) -> dict[str, str]:
+    """Return the flags of a dataclass, without their two dashes, and the field of each, written as a flag is."""
+    flags: dict[str, str] = {}
+    for field, hint in get_type_hints(kind, include_extras=True).items():
+        name = field.replace("_", "-")
+        marks = getattr(hint, "__metadata__", ())
+        if tyro.conf.Positional in marks:
+            continue
         if dataclasses.is_dataclass(hint):
-            yield from (f"{flag}.{inner}" for inner in _flags(hint))
-        else:
-            yield from (flag, f"no-{flag}") if hint is bool else (flag,)
+            flags |= {f"{name}.{inner}": f"{name}.{of}" for inner, of in _flags(hint).items()}
+            continue
+        # `tyro.conf.arg` gives some flags another name than the field's.
+        flag = next((mark.name for mark in marks if getattr(mark, "name", None) is not None), name)
+        flags |= dict.fromkeys((flag, f"no-{flag}") if hint is bool else (flag,), name)
+    return flags
 
 
 def registry(*kinds: type) -> ConstructorRegistry:

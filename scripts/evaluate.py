@@ -12,6 +12,7 @@ from typing import Any
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.errors import InvalidRun, UserError
 from pixelq.agents.evaluation.film import check_films
+from pixelq.agents.evaluation.limits import evaluation_limit
 from pixelq.agents.evaluation.players import score_all
 from pixelq.agents.evaluation.scoring import (
     BEST,
@@ -26,7 +27,7 @@ from pixelq.agents.evaluation.scoring import (
 )
 from pixelq.agents.results.baselines import Baseline, baselines
 from pixelq.agents.results.formatting import describe_rules, pluralize
-from pixelq.agents.results.records import evaluation_limit, load_run
+from pixelq.agents.results.records import load_run
 from pixelq.agents.results.suites import check_suite, describe_aggregates, over_games
 from pixelq.agents.storage.checkpoint_files import AGENT
 from pixelq.agents.storage.hub import written

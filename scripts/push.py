@@ -9,7 +9,7 @@ from typing import Any
 
 from pixelq.agents import Agent
 from pixelq.agents.errors import InvalidRun, MissingExtra
-from pixelq.agents.evaluation.film import check_films
+from pixelq.agents.evaluation.film import FILM_SECONDS, check_films
 from pixelq.agents.evaluation.scoring import Request, checkpoints_of, film, request_of, score
 from pixelq.agents.runs.tables import read_config
 from pixelq.agents.sharing.hub import check_access, push, repository_files
@@ -21,7 +21,6 @@ from pixelq.scripts.main import run
 from pixelq.scripts.modules import import_modules
 from pixelq.scripts.pack import command_of
 from pixelq.scripts.play_progress import PlayProgress
-from pixelq.scripts.train import FILM_SECONDS
 
 
 def main(args: PushArgs) -> None:

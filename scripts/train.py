@@ -33,11 +33,11 @@ from pixelq.agents.config.env_flags import env_arguments
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.config.torchrun import leave_it_to_the_first, place
 from pixelq.agents.errors import RunFailed, UserError, one_line
-from pixelq.agents.evaluation.film import as_gif, check_films
+from pixelq.agents.evaluation.film import FILM_SECONDS, as_gif, check_films
+from pixelq.agents.evaluation.limits import evaluation_limit
 from pixelq.agents.evaluation.scoring import Request, Score, checkpoints_of, film, request_of, score
 from pixelq.agents.kinds import kind_of, load
 from pixelq.agents.results.plots import plot_run
-from pixelq.agents.results.records import evaluation_limit
 from pixelq.agents.runs.checkpoints import check_has_no_checkpoint_yet, newest_checkpoint
 from pixelq.agents.runs.event_file import add_film, has_tensorboard
 from pixelq.agents.runs.folder import settings_at
@@ -60,8 +60,6 @@ RUNS = Path("runs")
 """Folder of the runs that are given no other."""
 FILM = "film.mp4"
 """Name of the film in a run's folder."""
-FILM_SECONDS = 180.0
-"""Most seconds of play in it: a game may last half an hour."""
 LIMITS = ("max_episode_steps", "evaluation_episode_steps")
 """Flags that config.json has where they are given."""
 

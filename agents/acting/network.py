@@ -14,6 +14,7 @@ from pixelq.agents.acting.own_parts import check_own_parts, make_own_encoder, ma
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.machine_limits import free_memory
 from pixelq.agents.config.parts import BUILT_IN, is_own
+from pixelq.agents.config.update_rows import least_num_envs, update_rows
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.storage.validation import fitting
 from pixelq.networks import (
@@ -80,7 +81,13 @@ def make_network(
 
 
 def check_memory(
-    observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig, device: torch.device, *, learns: bool
+    observation_shape: tuple[int, ...],
+    num_actions: int,
+    config: AgentConfig,
+    device: torch.device,
+    *,
+    learns: bool,
+    num_envs: int | None = None,
 ) -> None:
     """Check that there is memory for a network and its updates, before any is taken.
 
@@ -91,6 +98,7 @@ def check_memory(
         observation_shape, num_actions, config: See `make_network`.
         device: Device of the network.
         learns: Whether the network is also updated.
+        num_envs: See `check_update_memory`.
 
     Raises:
         InvalidConfig: If there is not.
@@ -104,23 +112,52 @@ def check_memory(
             f"not enough memory for a network of that size{found}; "
             "lower hidden, lstm, encoder_width, atoms or quantiles"
         )
-    size = 4 * _count_loss(observation_shape, num_actions, config) if learns else 0
-    if free is not None and size > free:
-        names = {"categorical": "atoms", "implicit": "tau_samples", "scalar": "hidden"}.get(config.head, "quantiles")
-        raise InvalidConfig(
-            f"not enough memory for updates of that size: {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; "
-            f"lower batch_size or {names}"
-        )
+    if learns:
+        check_update_memory(observation_shape, num_actions, config, device, num_envs)
 
 
-def learning_bytes(observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig) -> int:
+def check_update_memory(
+    observation_shape: tuple[int, ...],
+    num_actions: int,
+    config: AgentConfig,
+    device: torch.device,
+    num_envs: int | None = None,
+) -> None:
+    """Check that there is memory for the greatest arrays of an update, before any is taken.
+
+    Args:
+        observation_shape, num_actions, config: See `make_network`.
+        device: Device of the network.
+        num_envs: Number of environments, on which the minibatches of a rollout depend; None for the fewest that do.
+
+    Raises:
+        InvalidConfig: If there is not.
+    """
+    free = free_memory(device)
+    size = 4 * _count_loss(observation_shape, num_actions, config, num_envs)
+    if free is None or size <= free:
+        return
+    names = {"categorical": "atoms", "implicit": "tau_samples", "scalar": "hidden"}.get(config.head, "quantiles")
+    advice = f"lower batch_size or {names}"
+    if config.algorithm == "pqn":
+        fewer = "" if num_envs is None else "use fewer environments, "
+        advice = f"{fewer}raise minibatches, or lower rollout_length or {names}"
+    raise InvalidConfig(
+        f"not enough memory for updates of that size: {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; {advice}"
+    )
+
+
+def learning_bytes(
+    observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig, num_envs: int | None = None
+) -> int:
     """Return the least number of bytes that a network and its updates take, as `check_memory` reckons them.
 
     Args:
         observation_shape, num_actions, config: See `make_network`.
+        num_envs: See `check_update_memory`.
     """
     weights = _count_weights(observation_shape, num_actions, config) or 0
-    return 4 * (weights * COPIES + _count_loss(observation_shape, num_actions, config))
+    return 4 * (weights * COPIES + _count_loss(observation_shape, num_actions, config, num_envs))
 
 
 def _count_weights(observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig) -> int | None:
@@ -147,9 +184,11 @@ def _count_weights(observation_shape: tuple[int, ...], num_actions: int, config:
     return count + features * inputs.get(config.head, 0)
 
 
-def _count_loss(observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig) -> int:
-    """Return how many numbers the greatest arrays of an update hold at least."""
-    learned = config.batch_size * (1 if config.lstm is None else config.sequence_length - config.burn_in)
+def _count_loss(
+    observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig, num_envs: int | None = None
+) -> int:
+    """Return how many numbers the greatest arrays of an update hold at least; `num_envs` as in `check_memory`."""
+    learned = update_rows(config, least_num_envs(config) if num_envs is None else num_envs, burn_in=False)
     # Of each drawn step: samples of the online network, samples of the target, and their pairs.
     online, target = {
         "categorical": (config.atoms, config.atoms),
@@ -157,6 +196,8 @@ def _count_loss(observation_shape: tuple[int, ...], num_actions: int, config: Ag
         "fqf": (config.quantiles, config.quantiles),
         "implicit": (config.tau_samples, config.tau_samples_target),
     }.get(config.head, (1, 1))
+    if config.algorithm == "pqn":
+        target = 0  # the returns are numbers, which need no target network
     outputs = num_actions * (online + target)
     hidden = config.hidden * (online if config.head in ("implicit", "fqf") else 1)
     return learned * (math.prod(observation_shape) + online * target + outputs + hidden)

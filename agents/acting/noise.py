@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,12 @@ class EvaluationNoise:
 
 
 def _rows(noise: Any, rows: Tensor) -> Any:
-    """Return some rows of all arrays of a network's noise."""
+    """Return some rows of all arrays of a network's noise, which tuples, lists and mappings may hold."""
     if isinstance(noise, Tensor):
         return noise[rows.to(noise.device)]
-    return None if noise is None else type(noise)(*(_rows(part, rows) for part in noise))
+    if isinstance(noise, Mapping):
+        return {name: _rows(part, rows) for name, part in noise.items()}
+    if isinstance(noise, tuple | list):
+        parts = [_rows(part, rows) for part in noise]
+        return noise._make(parts) if hasattr(noise, "_make") else type(noise)(parts)  # a named tuple has `_make`
+    return noise  # None, or what all rows share

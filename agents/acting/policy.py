@@ -65,7 +65,8 @@ class Policy:
         action_masks: Whether the environments of the training say which actions are allowed.
 
     Raises:
-        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, or there is no such preset or device.
+        InvalidConfig: If Q-learning or the encoder cannot work with the spaces, there are too many actions, there is no
+            such preset or device, the seed is out of range, or there is not enough memory.
     """
 
     reads_learner: ClassVar[bool] = False

@@ -20,6 +20,7 @@ def env_arguments(flags: Any, config: AgentConfig, preset: str, *, is_game: bool
         preset: Name of the preset from which they started.
         is_game: Whether the environment is an Atari game.
     """
+    is_game = is_game and flags.env_kwargs.get("obs_type") != "ram"  # whose observations are no pictures
     stack, size = _pictures(config, preset, is_game=is_game, frame_size=flags.frame_size, grayscale=flags.grayscale)
     return {
         **({} if flags.protocol is None else {"protocol": flags.protocol}),

@@ -652,7 +652,7 @@ def preset(name: str) -> AgentConfig:
     Raises:
         InvalidConfig: If there is no such preset.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         near = difflib.get_close_matches(str(name), PRESETS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PRESETS)}"
         raise InvalidConfig(f"unknown preset {name!r:.80}; {hint}")

@@ -72,7 +72,7 @@ def _need(cell: Cell, shape: tuple[int, ...], dtype: np.dtype[Any], frame_stack:
             rows: float = rollout_bytes(shape, dtype, config, **stored)
         else:
             rows = replay_bytes(shape, dtype, config, **stored)
-        network = learning_bytes(shape, num_actions, config)
+        network = learning_bytes(shape, num_actions, config, num_envs)
     except InvalidConfig as error:
         raise InvalidSpec(f"{cell.name} cannot be run: {error}") from error
     return Need(PROCESS + EMULATOR * num_envs, int(rows) + network)

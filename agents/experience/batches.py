@@ -15,17 +15,29 @@ from pixelq.networks import LastStep, LSTMState, QNetwork
 
 
 class Batch(NamedTuple):
-    """Transitions over up to n steps; S is the number of stacked frames."""
+    """Transitions over m ≤ n steps; S is the number of stacked frames and A that of actions.
 
-    obs: Tensor  # [B, S, *frame] or, without a stack, [B, *observation]
-    action: Tensor  # [B] int64
-    reward: Tensor  # [B] float32, clipped and summed over the steps
-    discount: Tensor  # [B] float32, γᵐ·(1 − terminated)
-    next_obs: Tensor  # like obs
-    weight: Tensor | None = None  # [B] float32, importance weights; None: all are 1
-    row: Tensor | None = None  # [B] int64, rows of the ring where the transitions start
-    mask: Tensor | None = None  # [B, A] bool, the actions that are allowed; None: all are
-    next_mask: Tensor | None = None  # [B, A] bool, the actions that are allowed at next_obs
+    Attributes:
+        obs: [B, S, *frame] or, without a stack, [B, *observation].
+        action: [B] int64.
+        reward: [B] float32, clipped and summed over the steps.
+        discount: [B] float32, γᵐ·(1 − terminated).
+        next_obs: Like `obs`, after the steps.
+        weight: [B] float32, importance weights; None if all are 1.
+        row: [B] int64, rows of the ring where the transitions start; None for transitions of no ring.
+        mask: [B, A] bool, the actions that are allowed; None if all are.
+        next_mask: [B, A] bool, the actions that are allowed at `next_obs`; None if all are.
+    """
+
+    obs: Tensor
+    action: Tensor
+    reward: Tensor
+    discount: Tensor
+    next_obs: Tensor
+    weight: Tensor | None = None
+    row: Tensor | None = None
+    mask: Tensor | None = None
+    next_mask: Tensor | None = None
 
     @property
     def steps(self) -> int:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from pixelq.agents.errors import InvalidRun
+from pixelq.agents.evaluation.limits import evaluation_limit
 from pixelq.agents.results.comparison import MILLION, published_beside
 from pixelq.agents.results.formatting import describe_rules, shortened
-from pixelq.agents.results.records import evaluation_limit, preset_name, read_evaluation
+from pixelq.agents.results.records import preset_name, read_evaluation
 from pixelq.agents.runs.columns import GREATEST, LATEST
 from pixelq.agents.runs.progress import read_progress, state_by_steps
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config

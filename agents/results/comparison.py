@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from pixelq.agents.config.presets import PRESETS
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.results.records import differences, evaluation_limit, preset_name, published_env
+from pixelq.agents.evaluation.limits import evaluation_limit
+from pixelq.agents.results.records import differences, preset_name, published_env
 from pixelq.agents.runs.tables import read_run
 from pixelq.envs import PUBLISHED_SOURCE, PublishedCurve, has_published_rules, published_curve
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pixelq.agents.evaluation.limits import evaluation_limit
 from pixelq.agents.results.comparison import MILLION, SPREAD, Comparison, published_beside
 from pixelq.agents.results.curves import curves_by_env
 from pixelq.agents.results.formatting import describe_rules, pluralize, shortened
-from pixelq.agents.results.records import evaluation_limit, preset_name, published_env
+from pixelq.agents.results.records import preset_name, published_env
 from pixelq.agents.results.style import literal, plain_style
 from pixelq.agents.runs.columns import drawable, read_columns
 from pixelq.agents.runs.tables import read_config

@@ -19,14 +19,15 @@ from pixelq.agents.config.agent_config import NEWER, AgentConfig
 from pixelq.agents.config.presets import PRESET_PROTOCOLS, PRESETS, preset_of
 from pixelq.agents.config.schedules import shown_setting
 from pixelq.agents.errors import InvalidConfig, InvalidRun, one_line
+from pixelq.agents.evaluation.limits import evaluation_limit
 from pixelq.agents.results.formatting import shortened
 from pixelq.agents.runs.columns import GREATEST, Columns, read_columns
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.environments import env_arguments
 from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.json_values import MOST_JSON
-from pixelq.agents.storage.rules import LIMIT, with_rules
-from pixelq.envs import GYMNASIUM, has_published_rules, is_atari, split_rules
+from pixelq.agents.storage.rules import with_rules
+from pixelq.envs import GYMNASIUM, has_published_rules, split_rules
 from pixelq.envs.games import published_id
 
 SPEED_ONLY = frozenset({"cuda_graph"})
@@ -302,19 +303,6 @@ def differences(config: Mapping[str, Any], settings: AgentConfig, protocol: str 
         else:
             different[name] = ",".join(map(str, value)) if isinstance(value, list) else value
     return different
-
-
-def evaluation_limit(config: Mapping[str, Any]) -> int | None:
-    """Return the agent steps after which a run's evaluations cut off games that training plays further; None if none.
-
-    Only Atari games have such a limit of their own. Whether a game has reached it is not known of every evaluation, so
-    that all of them count as cut off.
-
-    Args:
-        config: Contents of config.json, or flags of `pixelq train`.
-    """
-    limit, own = config.get("evaluation_episode_steps"), config.get("max_episode_steps") or LIMIT
-    return limit if type(limit) is int and limit < own and is_atari(str(config["env"])) else None
 
 
 def evaluated_for(limit: int | None) -> str:

@@ -48,7 +48,10 @@ def are_same_arguments(config: Mapping[str, Any], new: Mapping[str, Any]) -> boo
         config: Contents of the run's config.json; empty if there is none.
         new: Arguments with which it goes on.
     """
-    return bool(config[ARGUMENTS] == new) if ARGUMENTS in config else not config or new.keys() <= OLDER
+    own = config.get(ARGUMENTS)
+    if isinstance(own, dict) and "frame_size" not in new and new.get("env_kwargs", {}).get("obs_type") == "ram":
+        own = {name: value for name, value in own.items() if name != "frame_size"}  # which older runs noted for it too
+    return bool(own == new) if ARGUMENTS in config else not config or new.keys() <= OLDER
 
 
 def is_same_environment(own: object, new: object) -> bool:

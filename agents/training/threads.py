@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from pixelq.agents.agent import Agent
-from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.machine_limits import usable_cores
+from pixelq.agents.config.update_rows import update_rows
 from pixelq.agents.runs.machine import threads_of
 
 SMALL = 64e6
@@ -85,16 +85,7 @@ def batch_multiplications(agent: Agent, num_envs: int) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    return total * _rows(agent.config, num_envs)
-
-
-def _rows(config: AgentConfig, num_envs: int) -> int:
-    """Return the observations of an update; with an LSTM those of whole sequences."""
-    if config.algorithm == "dqn":
-        return config.batch_size * (1 if config.lstm is None else config.sequence_length)
-    if config.lstm is None:
-        return -(-config.rollout_length * num_envs // config.minibatches)
-    return config.rollout_length * -(-num_envs // config.minibatches)
+    return total * update_rows(agent.config, num_envs)
 
 
 def _multiplies(layer: nn.Module) -> bool:

@@ -160,6 +160,7 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     if args.resume:
         args = replace(args, preset=current_preset(args.preset, vars(defaults.agent)))
     check_least(*((f"--{name.replace('_', '-')}", getattr(args, name), 1) for name in COUNTS))
+    check_least(("--num-envs", args.num_envs, 1), ("--seed", args.seed, 0))
     check_least(("--evaluation-episode-steps", args.evaluation_episode_steps, 1))
     check_least(("--max-episode-steps", args.max_episode_steps, 1), ("--frame-size", args.frame_size, 1))
     _check_epsilon(args.agent, defaults.agent)
@@ -282,6 +283,8 @@ def _defaults(arguments: Sequence[str], env_kwargs: dict[str, Any]) -> TrainArgs
         flags = {name: (saved | made)[name] for name in names}
         # A choice among names is text.
         check_types(flags, {name: kinds[name] if isinstance(kinds[name], type | UnionType) else str for name in names})
+        if not flags["env"].rpartition(":")[2].startswith("ALE/"):
+            flags.pop("full_action_space", None)  # which had no effect in earlier versions
         flags["agent"] = AgentConfig.from_dict(saved["agent"])
         if "preset" in flags:
             flags["preset"] = current_preset(flags["preset"], saved["agent"])

@@ -610,3 +610,12 @@ def test_unknown_presets_suggest_the_nearest(wrong: str, near: str) -> None:
 def test_unknown_presets_far_from_any_are_answered_with_all() -> None:
     with pytest.raises(InvalidConfig, match=r"^unknown preset 'zzzzzz'; there are .*nature.*dqn.*quick"):
         preset("zzzzzz")
+
+
+def test_what_is_no_name_is_no_preset() -> None:
+    for wrong, sentence in (
+        (["dqn"], r"^unknown preset \['dqn'\]; did you mean 'dqn'\?$"),
+        (3, "^unknown preset 3; there are "),
+    ):
+        with pytest.raises(InvalidConfig, match=sentence):
+            preset(wrong)  # type: ignore[arg-type]

@@ -177,5 +177,5 @@ def test_needs_are_what_is_taken(env: str, preset: str) -> None:
     make: Any = make_rollout if preset == "pqn" else make_replay
     made = make(shape, dtype, cell.config, num_envs=cell.flags.num_envs, frame_stack=stack, device="cpu", seed=0)
     taken = made.ring.nbytes + made.most_state_bytes
-    network = learning_bytes(shape, int(envs.single_action_space.n), cell.config)
+    network = learning_bytes(shape, int(envs.single_action_space.n), cell.config, cell.flags.num_envs)
     assert need.learning - network == pytest.approx(taken, rel=0.04)

@@ -19,6 +19,7 @@ import pytest
 from stable_baselines3 import DQN as THEIRS
 
 import pixelq.agents
+import pixelq.networks
 from pixelq.agents import AgentConfig
 from pixelq.agents.config import parts
 from pixelq.scripts.flags.train import TrainArgs
@@ -329,6 +330,23 @@ def test_the_glossary_has_the_words_of_the_architecture() -> None:
     rows = [line for line in words.splitlines() if line.startswith("| ")][2:]
     assert len(rows) >= 10
     assert not set(rows) - set((DOCS / "glossary.md").read_text().splitlines())
+
+
+def test_every_field_of_a_public_tuple_is_described() -> None:
+    """`help` says of a field without a description that it is an alias for a number."""
+    public = [getattr(module, name) for module in (pixelq.agents, pixelq.networks) for name in module.__all__]
+    tuples = [each for each in public if isinstance(each, type) and issubclass(each, tuple)]
+    assert {each.__name__ for each in tuples} >= {
+        "Batch",
+        "HeadLoss",
+        "LastStep",
+        "Noise",
+        "QuantileFunction",
+        "Target",
+    }
+    for each in tuples:
+        _, _, described = inspect.getdoc(each).partition("Attributes:\n")
+        assert re.findall(r"^ {4}(\w+): ", described, re.MULTILINE) == list(each._fields), each
 
 
 def test_the_reference_has_every_public_name_of_the_agents() -> None:

@@ -1,6 +1,7 @@
 """Atari games one by one: as the native environment plays them, and what it lacks."""
 
 import dataclasses
+import warnings
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,23 @@ def test_ram_is_the_machine_s_memory() -> None:
     assert (observations[0] != observations[1]).any()
 
 
+def test_arguments_for_pictures_have_no_effect_on_ram_but_a_warning() -> None:
+    ram: Any = {"env_kwargs": {"obs_type": "ram"}}
+    with pytest.warns(UserWarning, match="no effect") as caught:
+        envs = make_vec("ALE/Pong-v5", 1, frame_stack=3, frame_size=42, **ram)
+    assert [str(each.message) for each in caught] == [
+        "only images are stacked, so frame_stack 3 has no effect; wrap the environment in "
+        "gymnasium.wrappers.FrameStackObservation to stack its observations",
+        "only images are resized, so frame_size 42 has no effect; leave it out",
+    ]
+    assert [each.filename for each in caught] == [__file__] * 2
+    assert (envs.single_observation_space.shape, envs.arguments) == ((128,), ram)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_vec("ALE/Pong-v5", 1, frame_stack=1, **ram)
+        make_vec("ALE/Pong-v5", 1, frame_stack=3, frame_size=42, env_kwargs={"mode": 0})
+
+
 def test_games_are_restored_exactly() -> None:
     options: Any = {"protocol": "nature", "env_kwargs": {"mode": 16}, "frame_stack": 2, "frame_size": 42}
     envs = make_vec("ALE/Breakout-v5", 1, 3, **options)
@@ -113,6 +131,9 @@ def test_frame_sizes_are_those_of_the_native_environment() -> None:
         ({"env_kwargs": {"obs_type": "rgb"}}, "obs_type must be 'grayscale' or 'ram', got 'rgb'"),
         ({"env_kwargs": {"frameskip": 1}}, "env_kwargs of an Atari game must be among mode, difficulty and obs_type"),
         ({"env_kwargs": {"obs_type": "ram"}, "flicker": 0.5}, "only pictures flicker; leave flicker out, or obs_type"),
+        ({"env_kwargs": {"obs_type": "ram"}, "frame_stack": 17}, "frame_stack must be at most 16, got 17"),
+        ({"grayscale": "x"}, "grayscale must be True or False, got 'x'"),
+        ({"full_action_space": "x"}, "full_action_space must be True or False, got 'x'"),
         ({"frame_size": 0}, "frame_size must be an integer of at least 1, got 0"),
         ({"frame_size": 84.0}, "frame_size must be an integer of at least 1, got 84.0"),
         ({"frame_size": 600, "env_kwargs": {"mode": 0}}, "frame_size must be at most 512, got 600"),

@@ -8,7 +8,7 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, OneOf, Sequence, Space, Text, Tuple
 
 from pixelq.agents.storage import validation
-from pixelq.envs import InvalidEnv, make_vec, observed
+from pixelq.envs import InvalidEnv, make_filmed, make_vec, observed
 from pixelq.envs.interface import all_inside, notes_of, wrapper_with_statistics
 from pixelq.envs.observed import value_notes
 
@@ -156,6 +156,27 @@ def test_shapes_of_prepared_pictures(shape: tuple[int, ...], options: Any, expec
 def test_a_preparation_that_does_not_fit_is_refused(env: Any, options: Any, sentence: str) -> None:
     with pytest.raises(InvalidEnv, match=sentence):
         make_vec(env, 1, **options)
+
+
+@pytest.mark.parametrize("make", [make_vec, make_filmed])
+def test_arguments_of_atari_games_alone_are_checked_everywhere(make: Any) -> None:
+    for value, sentence in (
+        (True, "only Atari games have all joystick actions; leave full_action_space out"),
+        ("x", "full_action_space must be True or False, got 'x'"),
+        (None, "full_action_space must be True or False, got None"),
+    ):
+        with pytest.raises(InvalidEnv) as caught:
+            make("pixelq/Catch-v0", full_action_space=value)
+        assert str(caught.value) == sentence
+    made = make("pixelq/Catch-v0", full_action_space=False, grayscale=np.False_)
+    assert made.arguments == {}
+
+
+def test_numbers_of_threads_are_checked_everywhere() -> None:
+    for env in ("CartPole-v1", "ALE/Pong-v5"):
+        with pytest.raises(InvalidEnv, match=r"^num_threads must be an integer of at least 0, got -3$"):
+            make_vec(env, 1, num_threads=-3)
+    assert make_vec("CartPole-v1", 1, num_threads=3).arguments == {}
 
 
 def test_stacked_pictures_are_restored_exactly() -> None:

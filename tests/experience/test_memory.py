@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from pixelq.agents import DQN, AgentConfig, InvalidConfig, InvalidRun, Policy, preset
+from pixelq.agents import DQN, PQN, AgentConfig, InvalidConfig, InvalidRun, Policy, preset
 from pixelq.agents.acting import network
-from pixelq.agents.acting.network import _count_loss, _count_weights, make_network
+from pixelq.agents.acting.network import _count_loss, _count_weights, learning_bytes, make_network
 from pixelq.agents.config import machine_limits
+from pixelq.agents.config.presets import PRESET_NUM_ENVS
 from pixelq.agents.experience.replay import Replay
 from pixelq.agents.experience.rollout import Rollout
 from pixelq.envs import make_vec
@@ -122,9 +123,45 @@ def test_a_policy_needs_memory_for_its_weights_alone(free: list[int]) -> None:
 
 def test_no_preset_is_reckoned_too_large(free: list[int]) -> None:
     free[0] = 10**9
-    for name in ("dqn", "rainbow", "iqn", "fqf", "btr", "r2d2"):
-        assert 4 * _count_loss((4, 84, 84), 18, preset(name)) < free[0], name
-        network.check_memory((4, 84, 84), 18, preset(name), torch.device("cpu"), learns=True)
+    for name in ("dqn", "rainbow", "iqn", "fqf", "btr", "r2d2", "pqn"):
+        assert 4 * _count_loss((4, 84, 84), 18, preset(name), PRESET_NUM_ENVS[name]) < free[0], name
+        num_envs = PRESET_NUM_ENVS[name]
+        network.check_memory((4, 84, 84), 18, preset(name), torch.device("cpu"), learns=True, num_envs=num_envs)
+
+
+def test_a_minibatch_of_a_rollout_is_reckoned_and_not_a_batch() -> None:
+    config = replace(preset("pqn"), hidden=512, head="scalar")
+    assert (config.rollout_length, config.minibatches, config.batch_size) == (32, 32, 32)
+    row = 4 * 84 * 84 + 6 + 512
+    assert [_count_loss((4, 84, 84), 6, config, num_envs) / row for num_envs in (1, 128, None)] == [1, 128, 1]
+    lstm = replace(config, lstm=16, minibatches=4)  # whole environments
+    assert [_count_loss((4, 84, 84), 6, lstm, num_envs) / row for num_envs in (4, 5, None)] == [32, 64, 32]
+    sized = [learning_bytes((4, 84, 84), 6, config, num_envs) for num_envs in (1, 128)]
+    assert sized[1] - sized[0] == 4 * 127 * row
+    r2d2 = replace(preset("r2d2"), hidden=512)
+    row = 4 * 84 * 84 + 1 + 2 * 6 + 512
+    learned = r2d2.sequence_length - r2d2.burn_in
+    assert _count_loss((4, 84, 84), 6, r2d2, 128) == r2d2.batch_size * learned * row
+
+
+def test_minibatches_that_would_not_fit_are_refused_where_the_environments_are_known(free: list[int]) -> None:
+    space = gymnasium.spaces.Box(-1, 1, (1000,), np.float32)
+    config = AgentConfig(algorithm="pqn", rollout_length=100, minibatches=1, hidden=16, learning_starts=1)
+    agent = PQN(space, ACTIONS, config, device="cpu")
+    free[0] = 8_300_000  # of 20 environments; 2,000 rows of 1,000 + 6 + 16 numbers take 8,176,000 bytes
+    sentence = (
+        r"^not enough memory for updates of that size: 0\.0 GB, and 0\.0 GB are free; "
+        "use fewer environments, raise minibatches, or lower rollout_length or hidden$"
+    )
+    with pytest.raises(InvalidConfig, match=sentence):
+        agent.make_replay(21, 1)
+    agent.make_replay(20, 1)
+    free[0] = 4_200_000
+    agent.replace(minibatches=2)
+    with pytest.raises(InvalidConfig, match=sentence):
+        agent.replace(minibatches=1)
+    with pytest.raises(InvalidConfig, match=r"are free; raise minibatches, or lower rollout_length or hidden$"):
+        PQN(space, ACTIONS, replace(config, rollout_length=10**4), device="cpu")
 
 
 def test_a_run_is_known_for_its_own_before_memory_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

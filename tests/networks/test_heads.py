@@ -8,7 +8,19 @@ import pytest
 import torch
 from torch import nn
 
-from pixelq.networks import MLP, ActionStreams, QNetwork, ScalarHead, Target
+from pixelq.networks import (
+    LSTM,
+    MLP,
+    ActionStreams,
+    FractionHead,
+    ImplicitHead,
+    MinAtarCNN,
+    NoisyLinear,
+    QNetwork,
+    QuantileHead,
+    ScalarHead,
+    Target,
+)
 from pixelq.networks.heads import huber, huber_of_weighted, of_action, td_error
 from pixelq.networks.streams import Stream
 
@@ -196,6 +208,45 @@ def test_errors_say_what_is_wrong() -> None:
         scalar(3, 0)
     with pytest.raises(ValueError, match=r"init must be one of torch, .*, orthogonal, got 'normal'"):
         scalar(3, 2, init="normal")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: NoisyLinear(0, 3), "in_features and out_features must be at least 1, got 0 and 3"),
+        (lambda: NoisyLinear(3, 0), "in_features and out_features must be at least 1, got 3 and 0"),
+        (lambda: NoisyLinear(3, 3, -0.5), "sigma must be a finite number of at least 0, got -0.5"),
+        (lambda: LSTM(4, 0), "in_features and hidden must be at least 1, got 4 and 0"),
+        (lambda: LSTM(0, 4), "in_features and hidden must be at least 1, got 0 and 4"),
+        (lambda: QuantileHead(ActionStreams(3, 2, 5), -1), "kappa must be a finite number of at least 0, got -1"),
+        (lambda: QuantileHead(ActionStreams(3, 2, 5), np.inf), "kappa must be a finite number of at least 0, got inf"),
+        (lambda: ImplicitHead(ActionStreams(3, 2), kappa=-1), "kappa must be a finite number of at least 0, got -1"),
+        (
+            lambda: FractionHead(ActionStreams(3, 2), kappa=np.nan),
+            "kappa must be a finite number of at least 0, got nan",
+        ),
+        (
+            lambda: ActionStreams(3, 2, noisy_sigma=-1),
+            "noisy_sigma must be None or a finite number of at least 0, got -1",
+        ),
+        (
+            lambda: ActionStreams(3, 2, hidden=None, layer_norm="x"),
+            "layer_norm must be True, False or 'channels', got 'x'",
+        ),
+        (lambda: MLP(3, layer_norm="x"), "layer_norm must be True, False or 'channels', got 'x'"),
+        (lambda: MinAtarCNN((4, 10, 10), layer_norm="x"), "layer_norm must be True, False or 'channels', got 'x'"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(make: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match="must be") as caught:
+        make()
+    assert str(caught.value) == sentence
+
+
+def test_the_least_of_a_part_is_allowed() -> None:
+    assert NoisyLinear(1, 1, 0).weight_sigma.item() == 0.0
+    assert QuantileHead(ActionStreams(1, 1, 1, layer_norm="channels"), 0).kappa == 0
+    assert LSTM(1, 1).out_features == 1
 
 
 def test_q_network_composes_and_every_parameter_learns() -> None:

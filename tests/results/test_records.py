@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pixelq.agents import InvalidRun
-from pixelq.agents.results.records import evaluation_limit, read_groups
+from pixelq.agents.evaluation.limits import evaluation_limit
+from pixelq.agents.results.records import read_groups
 from pixelq.agents.results.scores import score_of_group
 from tests.support.report_runs import STEPS, write_run
 

@@ -106,7 +106,7 @@ def run(finished_run: Path, tmp_path: Path) -> Path:
         ({"device": "tpu"}, ["unknown device 'tpu'", "auto, cpu or cuda"]),
         ({"device": "meta"}, ["device 'meta'", "auto, cpu or cuda"]),
         ({"device": "mps"}, ["device 'mps'", "auto, cpu or cuda"]),
-        ({"seed": "-1"}, ["seed", "-1", "non-negative"]),
+        ({"seed": "-1"}, ["--seed must be at least 0, got -1"]),
         ({"steps": "many"}, ["--steps must be an integer, got 'many'"]),
         ({"steps": "1.5"}, ["--steps must be an integer, got '1.5'"]),
         ({"agent.learning_rate": "fast"}, ["--agent.learning-rate must be a number or a schedule", "'fast'"]),
@@ -144,7 +144,7 @@ def test_train_refuses(refused: Callable[[list[str]], str], changes: dict[str, s
 
 COUNTS = {
     "steps": "--steps",
-    "num_envs": "num_envs",
+    "num_envs": "--num-envs",
     "checkpoint_every": "--checkpoint-every",
     "evaluate_every": "--evaluate-every",
     "log_every": "--log-every",

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -180,12 +181,28 @@ def test_what_is_no_integer(text: str) -> None:
         ("--num_env", "--num-envs"),
         ("--checkpoint", "--checkpoint-every"),
         ("--agent.nodouble", "--agent.no-double"),
+        ("--callbacks", "--callback"),  # the fields have these names
+        ("--modules", "--import"),
+        ("--imports", "--import"),
+        ("--env-kwargs", "--env-kwargs.KEY"),
         ("--qqqqqq", None),
         ("-", None),
     ],
 )
 def test_the_flag_that_was_meant(typed: str, meant: str | None) -> None:
     assert closest_flag(typed, TrainArgs) == meant
+
+
+def test_a_run_whose_full_action_space_had_no_effect_goes_on_without_it(tmp_path: Path) -> None:
+    """Outside Atari it was accepted in earlier versions."""
+    made = {"preset": "classic", "protocol": "sticky", "num_envs": 2, "seed": 0, "steps": 9, "full_action_space": True}
+    for env, kept in (("CartPole-v1", False), ("ALE/Pong-v5", True)):
+        (tmp_path / "config.json").write_text(json.dumps(made | {"env": env, "agent": preset("classic").to_dict()}))
+        assert read_train(["--resume", "--out", str(tmp_path)]).full_action_space is kept
+
+
+def test_no_flag_is_suggested_for_what_has_none() -> None:
+    assert closest_flag("--checkpoints", EvaluateArgs) is None  # paths without a flag
 
 
 def test_the_protocols_are_those_of_the_environments() -> None:

@@ -156,3 +156,5 @@ def test_the_size_of_the_default_preset_is_for_atari_games_alone() -> None:
     assert pictures(kept) == (None, None)
     assert pictures(replace(catch, agent=replace(catch.agent, frame_size=30))) == (4, 30)
     assert pictures(read_train(["--env", "ALE/Pong-v5"])) == (4, 42)
+    ram = read_train("--env ALE/Pong-v5 --preset quick --env-kwargs.obs_type ram".split())
+    assert (pictures(ram), pictures(replace(ram, frame_size=30))) == ((None, None), (4, 30))

@@ -11,10 +11,9 @@ import imageio.v2 as imageio
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pixelq.agents.results.records import evaluation_limit
+from pixelq.agents.evaluation.limits import evaluation_limit
 from pixelq.envs import InvalidEnv
 from pixelq.scripts import train
-from pixelq.scripts.flags.train import TrainArgs
 from tests.support.runs import TINY, run_here, table, words
 
 
@@ -77,8 +76,8 @@ def test_an_environment_without_pictures_ends_with_a_sentence(tmp_path: Path, mo
 def test_games_of_evaluations_are_cut_off_unless_their_own_limit_is_lower(
     env: str, own: int | None, given: int | None, played: int | None
 ) -> None:
-    args = TrainArgs(env=env, out=Path("run"), max_episode_steps=own, evaluation_episode_steps=given)
-    assert evaluation_limit(vars(args)) == played
+    config = {"env": env, "evaluation_episode_steps": given, "max_episode_steps": own}
+    assert evaluation_limit(config) == played
 
 
 def test_all_evaluations_of_a_training_are_cut_off(tmp_path: Path) -> None:

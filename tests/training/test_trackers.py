@@ -11,7 +11,10 @@ import pytest
 
 from pixelq.agents import DQN, Callback, Policy, RunFailed, TrackioTracker, WandbTracker, preset
 from pixelq.agents.errors import how_to_install
+from pixelq.agents.evaluation import scoring
+from pixelq.agents.evaluation.scoring import Request
 from pixelq.agents.runs.tracking import TRACKING, Record, read_record, tracked_by, write_record
+from pixelq.agents.training.trackers import tracker
 from pixelq.agents.training.trackers.tracker import Tracker
 from pixelq.envs import make_vec
 from tests.support.runs import TINY, copied, run_here, table, words
@@ -188,8 +191,25 @@ def test_a_tracker_that_fails_costs_one_sentence(call: str, service: Service, tm
         assert service.runs["run0"].ends == [0]  # it is closed all the same
 
 
+def test_a_film_is_no_longer_than_that_of_the_command_line(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filmed: list[tuple[int | None, float]] = []
+
+    def film(request: Request, path: Path, *, most_seconds: float) -> None:
+        filmed.append((request.max_episode_steps, most_seconds))
+        path.touch()
+
+    monkeypatch.setattr(f"{tracker.__name__}.film", film)
+    learn(tmp_path / "run", 10, WandbTracker(), description={"evaluation_episode_steps": 5})
+    monkeypatch.setattr(scoring, "is_atari", lambda env: env == "pixelq/Catch-v0")
+    learn(tmp_path / "games", 10, WandbTracker(), description={"evaluation_episode_steps": 5})
+    learn(tmp_path / "whole", 10, WandbTracker())
+    assert filmed == [(None, 180.0), (5, 180.0), (None, 180.0)]
+
+
 def test_a_film_that_fails_costs_the_film(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pixelq.agents.training.trackers.tracker.film", lambda *_: 1 / 0)
+    monkeypatch.setattr("pixelq.agents.training.trackers.tracker.film", lambda *_, **__: 1 / 0)
     with pytest.warns(UserWarning, match="Weights & Biases gets no film: division by zero"):
         learn(tmp_path / "run", 10, WandbTracker())
     assert (service.runs["run0"].films, service.runs["run0"].ends) == ([], [0])

@@ -15,11 +15,12 @@ from typing import Any, ClassVar
 
 from pixelq.agents.errors import MissingExtra, how_to_install, one_line
 from pixelq.agents.evaluation.evaluate import Evaluation
-from pixelq.agents.evaluation.film import check_films
+from pixelq.agents.evaluation.film import FILM_SECONDS, check_films
+from pixelq.agents.evaluation.limits import evaluation_limit
 from pixelq.agents.evaluation.scoring import film, request_of
 from pixelq.agents.runs.event_file import TAGS
 from pixelq.agents.runs.progress import FINISHED
-from pixelq.agents.runs.tables import TABLES, read_run
+from pixelq.agents.runs.tables import TABLES, read_config, read_run
 from pixelq.agents.runs.tracking import Record, read_record, write_record
 from pixelq.agents.storage.checkpoint import read_checkpoint, write_checkpoint
 from pixelq.agents.storage.files import read_regular
@@ -35,7 +36,8 @@ class Tracker(Callback):
     """Keeps a run in the record of a service: configuration, metrics, evaluations, policies and a film.
 
     Rows have the names that they have in TensorBoard. At the end, the policies of the best and of the latest checkpoint
-    are sent, as `DQN.load` loads them, and an episode of the best one. All but the rows need the run's folder.
+    are sent, as `DQN.load` loads them, and up to three minutes of an episode of the best one. All but the rows need the
+    run's folder.
 
     A run is never stopped by its tracker. If the service cannot be reached, or fails, the tracker warns once and sends
     nothing more.
@@ -185,14 +187,20 @@ class Tracker(Callback):
                 self.log_policy(Path(place) / "policy", names, checkpoint.state["step"])
 
     def _send_film(self, training: Training) -> None:
-        """Film an episode of the best policy in the run's folder, and send it; a failure costs the film alone."""
+        """Film an episode of the best policy in the run's folder, and send it; a failure costs the film alone.
+
+        It is at most as long as that of `pixelq train --film`.
+        """
         assert training.out is not None
+        agent = training.agent
         best, path = marked(training.out / CHECKPOINTS, "best"), training.out / FILM
-        if best is None or training.agent.env_id is None:
+        if best is None or agent.env_id is None:
             return
         try:
             check_films()
-            film(request_of(best, 1, device=str(training.agent.device)), path)
+            limit = evaluation_limit(read_config(training.out))
+            request = request_of(best, 1, device=str(agent.device), max_episode_steps=limit)
+            film(request, path, most_seconds=FILM_SECONDS)
         except MissingExtra:
             return
         except Exception as error:

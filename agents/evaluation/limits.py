@@ -1,0 +1,22 @@
+"""How long games of evaluations are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pixelq.agents.storage.rules import LIMIT
+from pixelq.envs import is_atari
+
+
+def evaluation_limit(config: Mapping[str, Any]) -> int | None:
+    """Return the agent steps after which a run's evaluations cut off games that training plays further; None if none.
+
+    Only Atari games have such a limit of their own. Whether a game has reached it is not known of every evaluation, so
+    that all of them count as cut off.
+
+    Args:
+        config: Contents of config.json, or flags of `pixelq train`.
+    """
+    limit, own = config.get("evaluation_episode_steps"), config.get("max_episode_steps") or LIMIT
+    return limit if type(limit) is int and limit < own and is_atari(str(config["env"])) else None
