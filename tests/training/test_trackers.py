@@ -11,7 +11,7 @@ import pytest
 
 from pixelq.agents import DQN, Callback, Policy, RunFailed, TrackioTracker, WandbTracker, preset
 from pixelq.agents.errors import how_to_install
-from pixelq.agents.evaluation import scoring
+from pixelq.agents.evaluation import limits
 from pixelq.agents.evaluation.scoring import Request
 from pixelq.agents.runs.tracking import TRACKING, Record, read_record, tracked_by, write_record
 from pixelq.agents.training.trackers import tracker
@@ -202,7 +202,7 @@ def test_a_film_is_no_longer_than_that_of_the_command_line(
 
     monkeypatch.setattr(f"{tracker.__name__}.film", film)
     learn(tmp_path / "run", 10, WandbTracker(), description={"evaluation_episode_steps": 5})
-    monkeypatch.setattr(scoring, "is_atari", lambda env: env == "pixelq/Catch-v0")
+    monkeypatch.setattr(limits, "is_atari", lambda env: env == "pixelq/Catch-v0")
     learn(tmp_path / "games", 10, WandbTracker(), description={"evaluation_episode_steps": 5})
     learn(tmp_path / "whole", 10, WandbTracker())
     assert filmed == [(None, 180.0), (5, 180.0), (None, 180.0)]
