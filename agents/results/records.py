@@ -27,7 +27,7 @@ from pixelq.agents.storage.environments import env_arguments
 from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.json_values import MOST_JSON
 from pixelq.agents.storage.rules import with_rules
-from pixelq.envs import GYMNASIUM, has_published_rules, split_rules
+from pixelq.envs import GYMNASIUM, has_published_rules, is_atari, split_rules
 from pixelq.envs.games import published_id
 
 SPEED_ONLY = frozenset({"cuda_graph"})
@@ -295,8 +295,10 @@ def differences(config: Mapping[str, Any], settings: AgentConfig, protocol: str 
         different["flicker"] = flicker
     if made.get("max_episode_steps"):
         different["max_episode_steps"] = made.pop("max_episode_steps")
-    for name in ("frame_stack", "frame_size"):  # settings of the agent too
-        made.pop(name, None)
+    made.pop("frame_stack", None)  # these two are settings of the agent too
+    size = made.pop("frame_size", None)
+    if not is_atari(str(config["env"])) and size is None:  # where a preset's size of frames does not count
+        different.pop("frame_size", None)
     for name, value in made.items():
         if isinstance(value, dict):
             different |= {f"{name}.{key}": each for key, each in value.items()}

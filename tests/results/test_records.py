@@ -1,14 +1,15 @@
 """Runs as arrays, and groups of runs over their seeds."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pixelq.agents import InvalidRun
+from pixelq.agents import InvalidRun, preset
 from pixelq.agents.evaluation.limits import evaluation_limit
-from pixelq.agents.results.records import read_groups
+from pixelq.agents.results.records import differences, read_groups
 from pixelq.agents.results.scores import score_of_group
 from tests.support.report_runs import STEPS, write_run
 
@@ -90,6 +91,22 @@ def test_a_short_name_says_that_evaluations_were_cut_off(tmp_path: Path) -> None
 def test_a_limit_of_evaluations_counts_below_the_games_own(env: str, own: Any, given: Any, limit: int | None) -> None:
     config = {"env": env, "max_episode_steps": own, "evaluation_episode_steps": given}
     assert evaluation_limit(config) == limit
+
+
+@pytest.mark.parametrize(
+    ("env", "size", "shown"),
+    [
+        ("MinAtar/Asterix-v1", None, {}),
+        ("MinAtar/Asterix-v1", 84, {"frame_size": 84}),
+        ("ALE/Pong-v5", None, {"frame_size": 84}),
+    ],
+)
+def test_the_frame_size_of_a_preset_counts_on_atari(env: str, size: int | None, shown: dict[str, int]) -> None:
+    """`quick` has 42, which only Atari games are resized to; others keep their size unless one is asked for."""
+    agent = dataclasses.replace(preset("quick"), frame_size=84).to_dict()
+    given = {} if size is None else {"frame_size": size}
+    config = {"env": env, "protocol": "envpool", "agent": agent, "env_arguments": given}
+    assert differences(config, preset("quick"), "envpool") == shown
 
 
 def test_a_folder_given_twice_is_read_once(tmp_path: Path) -> None:
