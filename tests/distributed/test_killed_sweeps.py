@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.distributed.test_sweep import command, figures
+from tests.support import slurm as real
 from tests.support.ray_cluster import started
 from tests.support.runs import Child, Harness, contents
 
@@ -70,11 +71,11 @@ def kill(drawn: random.Random, child: Child, sweep: Path) -> bool:
     return victims != "a run"
 
 
-def run_to_the_end(flags: list[str], sweep: Path, harness: Harness) -> None:
+def run_to_the_end(flags: list[str], sweep: Path, harness: Harness, env: dict[str, str]) -> None:
     """Run a sweep that is killed at random moments, each after a new checkpoint of some run."""
     drawn, known, child = random.Random(0), set[Path](), None
     for _ in range(KILLS):
-        child = child or harness.start(flags)
+        child = child or harness.start(flags, env=env)
         deadline = time.monotonic() + 300
         while not (now := set(sweep.glob("*/checkpoints/step_*"))) - known:
             assert time.monotonic() < deadline, child.wait(0.0)
@@ -84,7 +85,7 @@ def run_to_the_end(flags: list[str], sweep: Path, harness: Harness) -> None:
         if kill(drawn, child, sweep):
             assert child.wait().code == -signal.SIGKILL
             child = None
-    ended = (child or harness.start(flags)).wait(900.0)
+    ended = (child or harness.start(flags, env=env)).wait(900.0)
     assert ended.code == 0, ended.err
 
 
@@ -114,14 +115,29 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made.shutdown()
 
 
-@pytest.mark.parametrize("launcher", ["local", "ray"])
+@pytest.fixture
+def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """SLURM, as the environment variables by which a command finds it."""
+    pytest.importorskip("submitit")
+    why = real.missing()
+    if why is not None:
+        pytest.skip(why)
+    with real.slurm(tmp_path / "slurm"):
+        yield {"SLURM_CONF": os.environ["SLURM_CONF"], "PYTHONPATH": ":".join(sys.path)}
+
+
+@pytest.mark.parametrize("launcher", ["local", "ray", "slurm"])
 def test_a_sweep_that_is_killed_ten_times(
     launcher: str, whole: dict[str, Any], harness: Harness, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     flags = command(tmp_path, launcher=launcher, jobs=2, **SPEC)
+    env: dict[str, str] = {}
     if launcher == "ray":
         flags += ["--ray-address", request.getfixturevalue("cluster").address]
-    run_to_the_end(flags, tmp_path / "sweep", harness)
+    if launcher == "slurm":
+        flags += ["--slurm.mem", "500M", "--slurm.partition", "low"]
+        env = request.getfixturevalue("slurm")
+    run_to_the_end(flags, tmp_path / "sweep", harness, env)
     resumed = [json.loads(path.read_text())["resumed"] for path in (tmp_path / "sweep").glob("*/config.json")]
     assert sum(map(len, resumed)) >= KILLS / 2
     assert all(each["exact"] for of_run in resumed for each in of_run)
