@@ -121,8 +121,8 @@ def curves_by_env(
 ) -> dict[str, list[AgentCurve]]:
     """Return the evaluation curve of each agent by environment, over the steps that all its seeds have reached.
 
-    Runs are grouped into agents as in `read_groups`, and agents are named by the settings in which those on the same
-    environment differ.
+    Runs are grouped into agents as in `read_groups`. Agents are named by their presets if no two on an environment have
+    the same, and otherwise by the settings in which they differ.
 
     Args:
         runs: Run folders.
@@ -212,8 +212,8 @@ def _names(groups: Sequence[Group], given: Mapping[str, str]) -> list[str]:
     names = [", ".join(f"{name} {shown_setting(agent.get(name))}" for name in differing) for agent in agents]
     if not all(names) or len(set(names)) < len(names):  # they differ in their rules or their number of steps
         names = [group.agent for group in groups]
-    if len(groups) == 1:
-        names = [groups[0].preset]
+    if len({group.preset for group in groups}) == len(groups):
+        names = [group.preset for group in groups]
     for i, group in enumerate(groups):
         names[i] = next((given[run.name] for run in group.runs if run.name in given), names[i])
     return names

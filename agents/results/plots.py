@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pixelq.agents.evaluation.limits import evaluation_limit
 from pixelq.agents.results.comparison import MILLION, SPREAD, Comparison, published_beside
-from pixelq.agents.results.curves import curves_by_env
+from pixelq.agents.results.curves import AgentCurve, curves_by_env
 from pixelq.agents.results.formatting import describe_rules, pluralize, shortened
 from pixelq.agents.results.records import preset_name, published_env
 from pixelq.agents.results.style import literal, plain_style
@@ -34,6 +35,8 @@ MARKERS = "osD^v"
 """Markers of the runs in a panel."""
 LABEL = 70
 """Number of characters that fit below a panel."""
+COLUMNS = 3
+"""Panels side by side."""
 
 
 class Line(NamedTuple):
@@ -170,25 +173,39 @@ def plot_evaluations(
     from matplotlib.figure import Figure
 
     panels = curves_by_env(runs, names)
-    figure = Figure(figsize=(6.4 * len(panels), 4.2), dpi=120, layout="constrained")
-    for axes, (env, agents) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        for (name, seeds, curve), color in zip(agents, AGENT_COLORS * len(agents), strict=False):
-            steps = curve.x / 1e3
-            label = literal(fill(f"{name}, {pluralize(seeds, 'seed')}", LABEL))
-            axes.plot(steps, curve.mean, color=color, label=label)
-            axes.fill_between(steps, curve.low, curve.high, color=color, alpha=0.2, lw=0)
-        for line in lines:
-            if line.env == env:
-                axes.axhline(line.value, color=REFERENCE, ls=":", lw=1)
-                place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-                axes.annotate(literal(line.name), (1.0, line.value), **place)
-        axes.set(xlabel="thousand steps", ylabel="mean return of evaluations", title=literal(env))
-        axes.grid(alpha=0.3)
-        axes.margins(y=0.08)  # room for the name of a line
-        axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14))
+    columns = min(len(panels), COLUMNS)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(6.4 * columns, 4.2 * rows), dpi=120, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    for axes, (env, agents) in zip(grid, panels.items(), strict=False):
+        _draw_panel(axes, env, agents, [line for line in lines if line.env == env])
+    legends = [axes.get_legend_handles_labels() for axes in grid[: len(panels)]]
+    if all(labels == legends[0][1] for _, labels in legends):
+        figure.legend(*legends[0], frameon=False, fontsize="small", loc="outside lower center", ncols=columns)
+    else:
+        for axes in grid[: len(panels)]:
+            axes.legend(frameon=False, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14))
     if title is not None:
         figure.suptitle(literal(title))
     _save(figure, path)
+
+
+def _draw_panel(axes: Axes, env: str, agents: Sequence[AgentCurve], lines: Sequence[Line]) -> None:
+    """Draw the curves of agents in an environment, and lines for comparison."""
+    for (name, seeds, curve), color in zip(agents, itertools.cycle(AGENT_COLORS), strict=False):
+        steps = curve.x / 1e3
+        label = literal(fill(f"{name}, {pluralize(seeds, 'seed')}", LABEL))
+        axes.plot(steps, curve.mean, color=color, label=label)
+        axes.fill_between(steps, curve.low, curve.high, color=color, alpha=0.2, lw=0)
+    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+    for line in lines:
+        axes.axhline(line.value, color=REFERENCE, ls=":", lw=1)
+        axes.annotate(literal(line.name), (1.0, line.value), **place)
+    axes.set(xlabel="thousand steps", ylabel="mean return of evaluations", title=literal(env))
+    axes.grid(alpha=0.3)
+    axes.margins(y=0.08)  # room for the name of a line
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gymnasium
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,3 +44,11 @@ def test_normalisation_is_linear_from_random_to_human(game, share):
     assert human > random
     for name in (game, id_of(game)):
         assert human_normalized_score(name, random + share * (human - random)) == pytest.approx(share, abs=1e-3)
+
+
+def test_games_of_other_packages_have_no_human_scores(monkeypatch):
+    """MinAtar's are registered with the names of Atari's."""
+    entry = "minatar.gym:BaseEnv"
+    monkeypatch.setitem(gymnasium.registry, "Small/Pong-v1", EnvSpec("Small/Pong-v1", entry, kwargs={"game": "pong"}))
+    assert human_normalized_score("Small/Pong-v1", 21.0) is None
+    assert human_normalized_score("ALE/Pong-v5", 21.0) == pytest.approx(41.7 / 35.3)

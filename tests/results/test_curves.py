@@ -174,3 +174,11 @@ def test_a_run_without_evaluations_is_refused(tmp_path: Path) -> None:
     (folder / "evaluations.csv").write_text((folder / "evaluations.csv").read_text().splitlines()[0] + "\n")
     with pytest.raises(InvalidRun, match="new has no evaluations yet"):
         curves_by_env([folder])
+
+
+def test_agents_are_named_by_their_presets_where_these_differ(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, name, n_step=3) for name in ("dqn", "c51")]
+    assert [agent.name for agent in curves_by_env(runs)["ALE/Pong-v5"]] == ["dqn", "c51"]
+    runs.append(write_run(tmp_path / "other", "dqn", n_step=5))
+    names = [agent.name for agent in curves_by_env([runs[0], runs[2]])["ALE/Pong-v5"]]
+    assert names == ["n_step 3", "n_step 5"]

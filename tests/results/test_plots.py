@@ -142,7 +142,8 @@ def test_the_picture_has_means_ranges_and_lines(tmp_path: Path, monkeypatch: pyt
     plot_evaluations(recurrent_and_plain_runs(tmp_path), out, [Line("pixelq/TMaze-v0", 4.0, "optimum")])
     assert out.read_bytes().startswith(b"\x89PNG")
     cartpole, maze = drawn[0].axes
-    assert [text.get_text() for text in cartpole.get_legend().get_texts()] == ["lstm 128, 2 seeds", "lstm None, 1 seed"]
+    (legend,) = drawn[0].legends  # of both panels, which have the same agents
+    assert [text.get_text() for text in legend.get_texts()] == ["lstm 128, 2 seeds", "lstm None, 1 seed"]
     np.testing.assert_allclose(cartpole.lines[0].get_xdata(), [100, 200, 300, 400, 500])
     np.testing.assert_allclose(cartpole.lines[0].get_ydata(), [2.4, 4.8, 7.2, 9.6, 12.0])
     corners = cartpole.collections[0].get_paths()[0].vertices
