@@ -31,7 +31,7 @@ from pixelq.agents.results.records import load_run
 from pixelq.agents.results.suites import check_suite, describe_aggregates, over_games
 from pixelq.agents.storage.checkpoint_files import AGENT
 from pixelq.agents.storage.hub import written
-from pixelq.agents.storage.pointers import CHECKPOINTS
+from pixelq.agents.storage.pointers import CHECKPOINTS, run_of
 from pixelq.agents.storage.pretrained import CONFIG, is_pretrained
 from pixelq.envs import InvalidEnv, make_filmed
 from pixelq.envs.ids import short_name
@@ -162,8 +162,11 @@ def _published_lines(score: Score, own: Sequence[Baseline]) -> list[str]:
         return []
     if score.mark != BEST:
         return [_baseline_line(row, score.frames) for row in own] if score.request.max_episode_steps is None else []
+    folder = run_of(score.request.checkpoint)
+    if folder is None:
+        return []
     try:
-        run = load_run(score.request.checkpoint.parent.parent)
+        run = load_run(folder)
     except InvalidRun:
         return []
     if run.last is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from pixelq.agents.evaluation.scoring import Request, checkpoints_of, film, requ
 from pixelq.agents.runs.tables import read_config
 from pixelq.agents.sharing.hub import check_access, push, repository_files
 from pixelq.agents.storage.environments import ARGUMENTS
+from pixelq.agents.storage.pointers import run_of
+from pixelq.agents.storage.pretrained import find_policy
 from pixelq.envs import InvalidEnv, make_filmed
 from pixelq.scripts.evaluate import describe
 from pixelq.scripts.flags.push import PushArgs
@@ -50,9 +53,13 @@ def main(args: PushArgs) -> None:
 
 def _config(checkpoint: Path, agent: Agent) -> dict[str, Any]:
     """Return how an agent was trained: its run's config.json, or what the checkpoint alone says."""
-    try:
-        config = dict(read_config(checkpoint.parent.parent))
-    except InvalidRun:
+    folder = find_policy(checkpoint)  # which a packed policy's config.json lies in
+    config: dict[str, Any] | None = None
+    for place in (folder, run_of(folder)):
+        if config is None and place is not None:
+            with suppress(InvalidRun):
+                config = dict(read_config(place))
+    if config is None:
         config = {"env": agent.env_id, "protocol": agent.protocol, ARGUMENTS: agent.env_arguments, "seed": agent.seed}
     return config | {"agent": agent.config.to_dict()}
 

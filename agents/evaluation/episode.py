@@ -25,6 +25,7 @@ from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.evaluation.film import Film
 from pixelq.agents.storage.files import read_regular
 from pixelq.agents.storage.json_values import MOST_JSON
+from pixelq.agents.storage.pointers import run_of
 from pixelq.agents.storage.rules import LIMIT, time_limit
 from pixelq.envs import (
     PROTOCOLS,
@@ -123,7 +124,8 @@ def _time_limit_of(checkpoint: Path) -> int | None:
     Raises:
         InvalidCheckpoint: If it says something else than a number of steps.
     """
-    for path in (checkpoint / "config.json", checkpoint.parent.parent / "config.json"):
+    run = run_of(checkpoint)
+    for path in (folder / "config.json" for folder in (checkpoint, run) if folder is not None):
         try:
             config = json.loads(read_regular(path, MOST_JSON))
         except (OSError, ValueError, RecursionError):

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -287,6 +287,7 @@ def film(
     """Film an episode of a checkpoint that `score` does not play, and return its return; see `film_episode`."""
     policy = Policy.load(request.checkpoint, request.device)
     game = evaluation_game(policy, request.env, request.protocol, None, request.seed, request.env_arguments)
+    game = replace(game, seed=derived_seed(request.seed, "evaluation", 1))  # part 0 is that of `score`
     return film_episode(policy, game, path, stepped, most_seconds)
 
 

@@ -25,6 +25,7 @@ from pixelq.agents.results.records import (
     trained_agent_of,
 )
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
+from pixelq.agents.storage.pointers import run_of
 from pixelq.envs import ATARI57, human_normalized_score
 from pixelq.envs.atari import FRAMES_PER_STEP
 from pixelq.envs.games import game_of
@@ -273,10 +274,11 @@ def _config_of(path: Path, checkpoint: str) -> dict[str, Any]:
     Raises:
         InvalidRun: If it is missing or damaged.
     """
-    folders = (path.parent, Path(checkpoint).parent.parent)  # a run that was moved is not where the evaluation says
-    for folder in folders:
-        if (folder / "config.json").exists():
+    run = run_of(Path(checkpoint))
+    for folder in (path.parent, run):  # a run that was moved is not where the evaluation says
+        if folder is not None and (folder / "config.json").exists():
             return read_config(folder)
     raise InvalidRun(
-        f"{path} is of a run that is not at {folders[1]}; put the file into the run's folder, beside its config.json"
+        f"{path} is of a run that is not at {run or checkpoint}; put the file into the run's folder, beside its "
+        "config.json"
     )

@@ -128,3 +128,9 @@ def _target(pointer: Path) -> str | None:
     except (OSError, ValueError):
         return None
     return name if _STEP.fullmatch(name) else None
+
+
+def run_of(checkpoint: Path) -> Path | None:
+    """Return the folder of the run in which a checkpoint lies; None if it lies in none, as an agent that was saved."""
+    folder = Path(os.path.abspath(checkpoint)).parent
+    return folder.parent if folder.name == CHECKPOINTS else None

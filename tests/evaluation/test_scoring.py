@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 
-from pixelq.agents import DQN, AgentConfig, Evaluation, InvalidCheckpoint
+from pixelq.agents import DQN, AgentConfig, Evaluation, InvalidCheckpoint, Policy
+from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import UserError
+from pixelq.agents.evaluation import scoring
+from pixelq.agents.evaluation.episode import Game
 from pixelq.agents.evaluation.players import score_all
 from pixelq.agents.evaluation.scoring import KEY, Request, Score, ScoreFile, checkpoints_of, mark_of, request_of, score
 from pixelq.envs import make_vec
@@ -300,3 +303,28 @@ def children_of(pid: int) -> list[int]:
 def seconds_of(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_the_config_of_another_run_does_not_count(tmp_path: Path) -> None:
+    """Two folders above an agent that was saved lies whatever the user has there."""
+    envs = make_vec("CartPole-v1", 1, 0)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, "classic", device="cpu", seed=0)
+    agent.env_id, agent.protocol = "CartPole-v1", "gymnasium"
+    agent.save(tmp_path / "models" / "cart")
+    (tmp_path / "config.json").write_text(json.dumps({"max_episode_steps": 5}))
+    assert request_of(tmp_path / "models" / "cart", 1).max_episode_steps is None
+    agent.save(tmp_path / "checkpoints" / "cart")  # as in a run
+    assert request_of(tmp_path / "checkpoints" / "cart", 1).max_episode_steps == 5
+
+
+def test_a_film_is_of_a_game_that_the_score_is_not_of(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    def filmed(policy: Policy, game: Game, *_: object) -> float:
+        seeds.append(game.seed)
+        return 0.0
+
+    monkeypatch.setattr(scoring, "film_episode", filmed)
+    (checkpoint,) = checkpoints_of(run, None)
+    scoring.film(request_of(checkpoint, 1, seed=3), run / "film.mp4")
+    assert seeds == [derived_seed(3, "evaluation", 1)] != [derived_seed(3, "evaluation")]

@@ -19,6 +19,7 @@ from pixelq.agents.storage.checkpoint_files import AGENT, NETWORK
 from pixelq.agents.storage.files import CHECKSUMS
 from pixelq.agents.storage.hub import MOST_DOWNLOAD, hub_folder, is_on_hub, pinned, repository, written
 from pixelq.envs import make_vec
+from pixelq.scripts import push
 from tests.support.hub_server import TOKEN, Hub, serving
 from tests.support.runs import Ended, run_here
 
@@ -260,3 +261,14 @@ def test_tokens_and_the_extra(hub: Hub, tmp_path: Path, monkeypatch: pytest.Monk
         assert "needs huggingface_hub: pip install 'pixelq[hub]'" in ended.err
     with pytest.raises(MissingExtra, match=f"hf://{REPO} needs huggingface_hub"):
         load(f"hf://{REPO}")
+
+
+def test_what_is_said_of_the_training_is_the_policys_own(tmp_path: Path) -> None:
+    agent = load(made(tmp_path / "models" / "agent"), "cpu")
+    other = {"env": "CartPole-v1", "protocol": "gymnasium", "agent": {}, "seed": 7}
+    (tmp_path / "config.json").write_text(json.dumps(other))
+    assert push._config(tmp_path / "models" / "agent", agent)["seed"] == 0
+    (tmp_path / "models" / "agent" / "config.json").write_text(json.dumps(other | {"seed": 8}))  # as of a packed one
+    assert push._config(tmp_path / "models" / "agent", agent)["seed"] == 8
+    (tmp_path / "checkpoints").mkdir()
+    assert push._config(made(tmp_path / "checkpoints" / "step_1"), agent)["seed"] == 7  # in a run
