@@ -37,6 +37,8 @@ class Evaluation:
     """Number of episodes that were cut off after `LIMIT` steps, because their environment has no time limit."""
     is_changed: bool = False
     """Whether arguments of the environment, or wrappers, make its scores incomparable with published ones."""
+    truncated: int = 0
+    """Number of episodes that their environment truncated and did not terminate."""
 
     @property
     def episodes(self) -> int:
@@ -178,7 +180,7 @@ class _Games:
         self._resting = resting(envs)
         self._action_type = envs.single_action_space.dtype
         self._finished: list[list[tuple[float, int]]] = [[] for _ in quota]
-        self._cut = 0
+        self._cut = self._truncated = 0
 
     def reset(self, seed: int | None) -> None:
         """Start an episode in each environment that has any left."""
@@ -217,6 +219,7 @@ class _Games:
             self._returns[i], self._lengths[i] = 0.0, 0
         self.left[ended] -= 1
         self._cut += int(is_cut[playing].sum())
+        self._truncated += int((truncated & ~terminated)[ended].sum())
         # Only a reset of all environments could begin another episode in one that was cut off
         stays = (self.left > 0) & ~is_cut
         if not stays[playing].all():
@@ -244,7 +247,7 @@ class _Games:
         episodes = [episode for of_env in self._finished for episode in of_env]
         returns, lengths = (tuple(column) for column in zip(*episodes, strict=True))
         env, arguments = env_id(self.envs) or "", env_arguments_of(self.envs)
-        return Evaluation(env, returns, lengths, self._cut, published_id(env, arguments) != env)
+        return Evaluation(env, returns, lengths, self._cut, published_id(env, arguments) != env, self._truncated)
 
 
 def check_resets(envs: object) -> None:

@@ -109,8 +109,9 @@ class Score:
     @property
     def cut(self) -> int:
         """Number of episodes that were cut off after `limit` steps."""
-        given = self.request.max_episode_steps
-        return self.evaluation.cut if given is None else sum(length >= given for length in self.evaluation.lengths)
+        # The lengths do not tell: an episode may terminate at the limit, and wrappers may skip steps that it counts
+        is_given = self.request.max_episode_steps is not None
+        return self.evaluation.truncated if is_given else self.evaluation.cut
 
     @property
     def limit(self) -> int:

@@ -34,10 +34,12 @@ class Saliency:
     value: NDArray[np.float32]
     """[height, width], ½ (V − V')² with V the greatest q-value, in squared units of the return."""
     q_values: NDArray[np.float32]
-    """[height, width], ½ ‖Q − Q'‖², summed over actions."""
+    """[height, width], ½ ‖Q − Q'‖², summed over the allowed actions."""
 
 
-def saliency(policy: Policy, obs: NDArray[Any], memory: Memory | None = None) -> Saliency | None:
+def saliency(
+    policy: Policy, obs: NDArray[Any], memory: Memory | None = None, action_mask: NDArray[np.bool_] | None = None
+) -> Saliency | None:
     """Return the saliency by perturbation at one observation; None if the observation is not an image.
 
     Follows Greydanus et al. (2018), "Visualizing and Understanding Atari Agents", equations 1 to 3: at each point of a
@@ -50,13 +52,18 @@ def saliency(policy: Policy, obs: NDArray[Any], memory: Memory | None = None) ->
         policy: The policy whose values are compared.
         obs: One observation [*observation].
         memory: LSTM state before the observation, which is left unchanged; None if it is the first of an episode.
+        action_mask: Whether each action is allowed, [A], at least one; the others count for nothing. None allows all.
 
     Raises:
-        ValueError: If the observation does not fit the observation space, or is a batch.
+        ValueError: If the observation does not fit the observation space, or is a batch, or the mask is not of the
+            policy's actions or allows none.
     """
     shape = policy.observation_space.shape
     if np.shape(obs) != shape:
         raise ValueError(f"the observation must have shape {shape}, got {np.shape(obs)}")
+    allowed = np.ones(policy.num_actions, np.bool_) if action_mask is None else np.asarray(action_mask, np.bool_)
+    if allowed.shape != (policy.num_actions,) or not allowed.any():
+        raise ValueError(f"action_mask must allow at least one of {policy.num_actions} actions, got {action_mask}")
     if len(shape) not in (2, 3):
         return None
     channels = _channels_first(obs)  # [C, H, W]
@@ -71,7 +78,8 @@ def saliency(policy: Policy, obs: NDArray[Any], memory: Memory | None = None) ->
         perturbed = channels + (blurred - channels) * masks.unsqueeze(1)  # [B, C, H, W]
         # The image itself is in every batch: the size of a batch may change the rounding of its values.
         images = _observations(torch.cat([channels[None], perturbed]), obs)
-        q = policy.q_values(images, None if memory is None else joined([memory] * len(images))).cpu()  # [1 + B, A]
+        q = policy.q_values(images, None if memory is None else joined([memory] * len(images))).cpu()
+        q = q[:, torch.from_numpy(allowed)]  # [1 + B, A], without the values of forbidden actions
         value = q.max(1).values
         changes.append(torch.stack([(value[1:] - value[0]).square(), (q[1:] - q[0]).square().sum(1)]) / 2)
     grid = torch.cat(changes, 1).view(2, len(rows), len(columns))

@@ -30,7 +30,7 @@ class StateMap:
     positions: NDArray[np.float32]
     """[N, 2]. Only which states are close to each other has a meaning; axes and units have none."""
     values: NDArray[np.float32]
-    """[N], the greatest q-value of each state."""
+    """[N], the greatest q-value of each state, of all actions: which are allowed is not known here."""
     representatives: NDArray[np.int64]
     """[K], indices of states that are far apart in the plane, for thumbnails."""
 

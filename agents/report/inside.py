@@ -104,7 +104,9 @@ def _describe_moment(policy: Policy, episode: RecordedEpisode, moment: Moment) -
     """Return the values that the template shows of a moment."""
     step, observation = int(episode.states[moment.index]), episode.observations[moment.index]
     inputs = grey(channels_of(observation))
-    found = saliency(policy, observation, None if episode.memories is None else episode.memories[moment.index])
+    memory = None if episode.memories is None else episode.memories[moment.index]
+    allowed = ~np.isneginf(episode.q_values[step])
+    found = saliency(policy, observation, memory, allowed if allowed.any() else None)  # none: a network that diverged
     assert found is not None  # the observation is an image
     action = int(episode.actions[step])
     return {
@@ -155,7 +157,8 @@ def _map(policy: Policy, episode: RecordedEpisode) -> dict[str, Any]:
     return {
         "x": np.round(found.positions[:, 0], 3).tolist(),
         "y": np.round(found.positions[:, 1], 3).tolist(),
-        "values": [float(f"{value:.6g}") for value in found.values],
+        # As played: the map's own values are the greatest of all actions, also of forbidden ones
+        "values": [float(f"{value:.6g}") for value in episode.values[episode.states]],
         "steps": episode.states.tolist(),
         "representatives": found.representatives.tolist(),
         "sheet": data_uri(sheet(pictures, SHEET_COLUMNS), ".jpg"),

@@ -20,7 +20,7 @@ from pixelq.agents.results.formatting import (
     format_score,
     format_signed,
 )
-from pixelq.agents.results.records import Group, MeanReturn, Run
+from pixelq.agents.results.records import Group, MeanReturn, Run, trained_agent_of
 from pixelq.agents.results.scores import FINAL, LAST, GroupScore, mean_over_seeds, score_of_group
 from pixelq.agents.storage.environments import env_arguments
 from pixelq.envs import human_normalized_score, reference_score
@@ -115,7 +115,9 @@ def _training_beside_published(group: Group) -> str | None:
     Returns None if no agent with the group's settings was published, or the runs are shorter than a million frames.
     """
     agent, frames = PUBLISHED_AS.get(group.preset), min(run.frames for run in group.runs)
-    if agent is None or group.agent != group.preset or not group.has_published_rules or frames < MILLION:
+    # A name beside other runs also says what tells them apart, such as their steps
+    is_preset = all(trained_agent_of(run.config) == group.preset for run in group.runs)
+    if agent is None or not is_preset or not group.has_published_rules or frames < MILLION:
         return None
     means = [_mean_return(run, frames - MILLION, frames) for run in group.runs]
     found = [mean for mean in means if mean is not None]

@@ -34,6 +34,7 @@ FINAL = "best checkpoint, new games"
 """Name of the final evaluation, of the best checkpoint in games that it was not chosen by."""
 LAST = "last evaluation"
 """Name of the last evaluation during training."""
+_BEST, _LAST, _BEST_AND_LAST = "best", "last", "best and last"  # marks, as `mark_of` returns them
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def gather_scores(paths: Iterable[str | os.PathLike[str]]) -> ScoreMatrices:
     Raises:
         InvalidRun: If one cannot be read, or the runs are not as `score_matrices` needs them.
     """
-    return score_matrices([read_score(path) for path in paths])
+    return score_matrices(_named_by_mark([_read(Path(path)) for path in paths]))
 
 
 def read_score(path: str | os.PathLike[str]) -> RunScore:
@@ -146,9 +147,18 @@ def read_score(path: str | os.PathLike[str]) -> RunScore:
     Raises:
         InvalidRun: If there is no evaluation of a run on one of the 57 Atari games, or the run has not finished.
     """
-    path = Path(path)
+    (score,) = _named_by_mark([_read(Path(path))])
+    return score
+
+
+def _read(path: Path) -> tuple[RunScore, str | None]:
+    """Return what `read_score` does, without the mark in the agent's name, and the mark; None for a run folder.
+
+    Raises:
+        InvalidRun: As `read_score` does.
+    """
     if not path.is_dir():
-        return score_of(path, read_evaluation(path))
+        return _score_and_mark(path, read_evaluation(path))
     run = load_run(path)
     _check_config(path, run.config)
     if run.last is None or run.last.step < run.config["steps"]:
@@ -157,15 +167,42 @@ def read_score(path: str | os.PathLike[str]) -> RunScore:
         raise InvalidRun(f"the last mean return of {path} is not finite or too large; leave out that run")
     if human_normalized_score(published_env(run.config), run.last.mean) is None:
         raise _no_human_score(path, run.config)
-    return _score_of_run(run, run.last, agent_of(run.config))
+    return _score_of_run(run, run.last, agent_of(run.config)), None
 
 
-def score_of(path: Path, evaluation: Mapping[str, Any]) -> RunScore:
-    """Return the score in the JSON values of an evaluation; the best checkpoint of a run is an agent of its own.
+def scores_of(evaluations: Iterable[tuple[Path, Mapping[str, Any]]]) -> list[RunScore]:
+    """Return the scores in the JSON values of evaluations; best checkpoints are an agent of their own.
+
+    A checkpoint that is both the best and the last of its run stands for what the agent's other evaluations are of.
 
     Args:
-        path: File that the values are from, or that they could be written to; see `read_score`.
-        evaluation: The values.
+        evaluations: The values of each, after the file that they are from, or that they could be written to; see
+            `read_score`.
+
+    Raises:
+        InvalidRun: If some are not of a run on one of the 57 Atari games.
+    """
+    return _named_by_mark([_score_and_mark(path, values) for path, values in evaluations])
+
+
+def _named_by_mark(scores: Sequence[tuple[RunScore, str | None]]) -> list[RunScore]:
+    """Return the scores with the best checkpoints as agents of their own, given the mark of each; see `scores_of`."""
+    marks: dict[tuple[str, int], list[str | None]] = {}
+    for score, mark in scores:
+        marks.setdefault((score.agent, score.steps), []).append(mark)
+    named = []
+    for score, mark in scores:
+        others = marks[score.agent, score.steps]
+        is_best = mark == _BEST or (mark == _BEST_AND_LAST and _BEST in others)
+        if not is_best or (mark == _BEST_AND_LAST and _LAST in others):
+            named.append(score)
+        if is_best:
+            named.append(score._replace(agent=f"{score.agent}, best checkpoint"))
+    return named
+
+
+def _score_and_mark(path: Path, evaluation: Mapping[str, Any]) -> tuple[RunScore, str | None]:
+    """Return the score in the JSON values of an evaluation, without the mark in the agent's name, and the mark.
 
     Raises:
         InvalidRun: If they are not of a run on one of the 57 Atari games.
@@ -188,10 +225,9 @@ def score_of(path: Path, evaluation: Mapping[str, Any]) -> RunScore:
     limit = evaluation.get("max_episode_steps")
     if limit != config.get("max_episode_steps"):
         agent += evaluated_for(limit)
-    if evaluation.get("mark", "best" if path.name == FINAL_EVALUATION else None) == "best":
-        agent += ", best checkpoint"
+    mark = evaluation.get("mark", _BEST if path.name == FINAL_EVALUATION else None)
     game, frames, mean = game_of(evaluation["env"]), evaluation["step"] * FRAMES_PER_STEP, float(evaluation["mean"])
-    return RunScore(path, agent, game, config["seed"], config["steps"], frames, mean, score)
+    return RunScore(path, agent, game, config["seed"], config["steps"], frames, mean, score), mark
 
 
 def score_matrices(runs: Sequence[RunScore]) -> ScoreMatrices:

@@ -10,7 +10,7 @@ from pixelq.agents.errors import UserError
 from pixelq.agents.evaluation.scoring import Request, mark_of
 from pixelq.agents.results.aggregates import aggregates, atari57_median
 from pixelq.agents.results.formatting import pluralize
-from pixelq.agents.results.scores import score_matrices, score_of
+from pixelq.agents.results.scores import score_matrices, scores_of
 from pixelq.envs import ATARI5, ATARI26, ATARI57
 from pixelq.envs.games import game_of
 
@@ -44,7 +44,7 @@ def check_suite(suite: str, requests: Iterable[Request]) -> None:
         | {"step": 0, "mean": 0.0}  # stands for the evaluation
         for r in requests
     ]
-    score_matrices([score_of(request.checkpoint, values) for request, values in zip(requests, unplayed, strict=True)])
+    score_matrices(scores_of(zip((request.checkpoint for request in requests), unplayed, strict=True)))
 
 
 def over_games(evaluations: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -56,7 +56,7 @@ def over_games(evaluations: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, 
     Raises:
         InvalidRun: If one does not belong to a run, or seeds or games are missing.
     """
-    matrices = score_matrices([score_of(Path(values["checkpoint"]), values) for values in evaluations])
+    matrices = score_matrices(scores_of((Path(values["checkpoint"]), values) for values in evaluations))
     found: dict[str, dict[str, Any]] = {}
     for name, of_agent in aggregates(matrices.scores).items():
         found[name] = {metric: estimate._asdict() for metric, estimate in of_agent._asdict().items()}

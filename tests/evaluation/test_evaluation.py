@@ -283,7 +283,10 @@ def test_episodes_without_an_end_are_cut_off(monkeypatch: pytest.MonkeyPatch) ->
     assert (result.lengths, result.cut) == ((40, 7, 40, 40, 7), 3)  # every other episode of each environment ends
     assert result.returns == tuple(map(float, result.lengths))
     within = evaluate(agent, make_vec("tests/Endless-v0", 2, seed=0, max_episode_steps=50), 3)
-    assert (within.lengths, within.cut) == ((50, 7, 50), 0)  # their own limit, however long
+    assert (within.lengths, within.cut, within.truncated) == ((50, 7, 50), 0, 2)  # their own limit, however long
+    assert result.truncated == 0
+    both = evaluate(agent, make_vec("tests/Endless-v0", 2, seed=0, max_episode_steps=7), 4)
+    assert (both.lengths, both.truncated) == ((7,) * 4, 2)  # the others terminate at their limit
     assert evaluate(agent, make_vec("tests/Endless-v0", 1, max_episode_steps=3), 2).lengths == (3, 3)
     assert LIMIT == 27_000
 

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 
 from pixelq.agents import DQN, AgentConfig, Evaluation, InvalidCheckpoint, Policy
@@ -72,6 +74,28 @@ def test_a_score_is_that_of_its_checkpoint(run: Path) -> None:
     assert set(values["returns"]) <= {-1.0, 1.0}
     assert values["lengths"] == (9,) * 5
     assert tuple(values[name] for name in KEY) == found.request.key
+
+
+class Skipping(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Repeats each action."""
+
+    def step(self, action: Any) -> Any:
+        first = self.env.step(action)
+        return first if first[2] or first[3] else self.env.step(action)
+
+
+def test_episodes_that_terminate_at_a_limit_are_not_cut_off(tmp_path: Path) -> None:
+    recall = "pixelq/RepeatPrevious-v0"
+    envs = make_vec(recall, 1, 0)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, AgentConfig(hidden=4), device="cpu")
+    agent.env_id, agent.protocol = recall, "gymnasium"
+    agent.save(tmp_path / "agent")
+    for limit, wrappers, length, cut in ((64, (), 64, 0), (63, (), 63, 3), (20, (Skipping,), 10, 3)):
+        request = request_of(tmp_path / "agent", 3, device="cpu", max_episode_steps=limit)
+        arguments = {**request.env_arguments, **({"wrappers": wrappers} if wrappers else {})}
+        found = score(replace(request, env_arguments=arguments))[1]
+        assert (found.evaluation.lengths, found.cut, found.limit) == ((length,) * 3, cut, limit)
+        assert found.to_json()["cut"] == cut
 
 
 def test_the_frames_of_an_atari_step_are_four(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -415,6 +415,20 @@ def test_saliency_of_every_layout_and_type() -> None:
         saliency(Looking((40, 44), part, (1.0,)), obs[None])
 
 
+def test_saliency_is_of_the_allowed_actions() -> None:
+    obs, part = pixels(1, 10, 7), (0, slice(2, 4), slice(3, 5))
+    policy = Looking((1, 10, 7), part, (1.0, 3.0, -2.0))  # of all actions, the second has the greatest value
+    found = saliency(policy, obs, action_mask=np.array([True, False, True]))
+    assert found is not None
+    expected = salient(Looking((1, 10, 7), part, (1.0, -2.0)), obs)
+    np.testing.assert_array_equal(found.value, expected.value)
+    np.testing.assert_array_equal(found.q_values, expected.q_values)
+    assert found.value.max() == pytest.approx(salient(policy, obs).value.max() / 9)
+    for mask in (np.zeros(3, np.bool_), np.ones(2, np.bool_)):
+        with pytest.raises(ValueError, match=r"action_mask must allow at least one of 3 actions, got \["):
+            saliency(policy, obs, action_mask=mask)
+
+
 @settings(max_examples=examples(25), deadline=None)
 @given(st.integers(1, 30), st.integers(1, 30), st.sampled_from([0.5, 1.0, 3.0]))
 def test_blur_and_mask(height: int, width: int, sigma: float) -> None:

@@ -130,6 +130,19 @@ class TestStanding:
         )
         assert section.values["tables"][0]["training"] in make_report([run])
 
+    def test_a_verdict_stays_beside_shorter_runs_of_another_game(self, tmp_path: Path) -> None:
+        run = write_run(tmp_path / "run", env="ALE/Breakout-v5", mean=7.0)
+        other = write_run(tmp_path / "other", env="ALE/Pong-v5")
+        config = json.loads((other / "config.json").read_text())
+        (other / "config.json").write_text(json.dumps(config | {"steps": config["steps"] // 2}))
+        alone, beside = standing_section(read_groups([run])), standing_section(read_groups([run, other]))
+        assert alone is not None
+        assert beside is not None
+        verdict = alone.values["tables"][0]["training"]
+        assert verdict.startswith("Training episodes of its last million frames returned ")
+        named = {table["env"]: (table["agent"], table["training"]) for table in beside.values["tables"]}
+        assert named["ALE/Breakout-v5"] == (f"dqn, {config['steps']:,} steps", verdict)
+
     @pytest.mark.parametrize(
         "changes", [{"name": "quick_dqn"}, {"n_step": 3}, {"protocol": "nature"}, {"env": "ALE/Defender-v5"}]
     )

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from pixelq.agents.report.inside import channels_of, chosen_moments, inside_sect
 from pixelq.agents.report.insight import describe_policy, insight_sections
 from pixelq.agents.report.page import Section, render
 from pixelq.agents.report.pictures import bounded_film, data_uri, grey, grid, heat, sheet, shrunk, signed_grey
-from tests.support.filmed_games import BLOCK, COUNTED, FPS, LENGTH, Counted, agent_for, counting_agent
+from tests.support.filmed_games import BLOCK, COUNTED, FPS, LENGTH, SIDE, Counted, agent_for, counting_agent
 
 
 def pixels_of(uri: str) -> NDArray[Any]:
@@ -251,6 +252,34 @@ class TestInside:
             top, left = i // 25 * data["height"], i % 25 * data["width"]
             bits = shown[top + BLOCK // 2, left + BLOCK // 2 : left + 8 * BLOCK : BLOCK, 0] > 128
             assert bits @ (1 << np.arange(8)) == i
+
+    def test_forbidden_actions_are_left_out(self, seen: tuple[DQN, RecordedEpisode, Section]) -> None:
+        agent, episode, _ = seen
+        best = int(episode.q_values.max(0).argmax())
+        q_values = episode.q_values.copy()
+        q_values[:, best] = -np.inf
+        states = episode.states[::10]
+        masked = replace(episode, q_values=q_values, states=states, observations=episode.observations[states])
+        section = inside_section(agent, replace(masked, pictures=episode.pictures[states]))
+        np.testing.assert_allclose(section.data["values"], np.delete(episode.q_values, best, 1)[states].max(1), 1e-5)
+        assert (np.array(section.data["values"]) < episode.values[states]).any()
+        for moment in section.values["moments"]:
+            found = saliency(agent, episode.observations[moment["step"]], action_mask=np.arange(3) != best)
+            assert found is not None
+            for shown, values in zip(moment["saliency"], (found.value, found.q_values), strict=True):
+                assert float(shown["most"].replace("−", "-")) == pytest.approx(values.max(), rel=0.01)
+
+    def test_stacks_of_colour_pictures_have_filters_alone(self) -> None:
+        agent = agent_for(COUNTED, (2, SIDE, SIDE, 3), 3, encoder="minatar")
+        frames, q_values = np.zeros((3, 2, SIDE, SIDE, 3), np.uint8), np.zeros((3, 3), np.float32)
+        steps, pictures = np.arange(3), np.zeros((3, 2, 2, 3), np.uint8)
+        episode = RecordedEpisode(None, 10, 0, ("A", "B", "C"), q_values, steps, np.zeros(3), steps, frames, pictures)
+        section = inside_section(agent, episode)
+        page = render("", "", [section])
+        assert len(section.values["filters"]) == 16
+        assert "its weights for the channels of the stacked pictures, one picture after the other." in page
+        assert "<p>Feature maps and saliency are shown of single pictures only.</p>" in page
+        assert "The observations are not pictures" not in page
 
     def test_observations_that_are_no_pictures(self, tmp_path: Path) -> None:
         agent = agent_for("CartPole-v1", (4,), 2, np.float32)

@@ -182,12 +182,36 @@ def test_an_evaluations_file_finds_its_run(tmp_path: Path) -> None:
     assert read_score(elsewhere).agent == "c51"
     change(elsewhere, max_episode_steps=50)
     assert read_score(elsewhere).agent == "c51, evaluated for at most 50 steps"
-    change(elsewhere, max_episode_steps=None, mark="best")
+    change(elsewhere, max_episode_steps=None, mark=["best"])  # nothing that pixelq wrote
+    assert read_score(elsewhere).agent == "c51"
+    change(elsewhere, mark="best")
     assert read_score(elsewhere).agent == "c51, best checkpoint"
     run.rename(tmp_path / "moved")
     with pytest.raises(InvalidRun, match=r"elsewhere.json is of a run that is not at .*run; put the file into"):
         read_score(elsewhere)
     assert read_score(tmp_path / "moved").agent == "c51"
+
+
+def test_a_best_that_is_also_the_last_is_with_the_other_best_ones(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / f"{game}{seed}", "dqn", game, seed) for game in ("pong", "breakout") for seed in (0, 1)
+    ]
+    best = [run / "best.json" for run in runs]
+    for run, file in zip(runs, best, strict=True):
+        file.write_text((run / FINAL_EVALUATION).read_text())
+        change(file, mark="best")
+    change(best[2], mark="best and last")
+    assert gather_scores(best).seeds == {"dqn, best checkpoint": (0, 1)}
+    assert gather_scores(best[2:]).seeds == {"dqn, best checkpoint": (0, 1)}
+    assert gather_scores([*runs, *best]).seeds == {"dqn": (0, 1), "dqn, best checkpoint": (0, 1)}
+    # Beside the last checkpoints it is one of those, and it is both beside both
+    change(best[3], mark="last")
+    assert gather_scores(best[2:]).seeds == {"dqn": (0, 1)}
+    of_both = [write_run(tmp_path / "again", "dqn", "breakout", 1) / FINAL_EVALUATION, *best[2:]]
+    assert gather_scores(of_both).seeds == {"dqn, best checkpoint": (0, 1), "dqn": (0, 1)}
+    # Other agents do not count
+    other = write_run(tmp_path / "other", "c51", "breakout") / FINAL_EVALUATION
+    assert gather_scores([*best[2:], other]).seeds == {"dqn": (0, 1), "c51, best checkpoint": (0,)}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pixelq.agents import DQN, AgentConfig, Evaluation, preset
-from pixelq.agents.evaluation.scoring import Score
+from pixelq.agents.evaluation.scoring import Score, mark_of
 from pixelq.agents.results.aggregates import ATARI5_WEIGHTS, aggregates
 from pixelq.envs import ATARI5, ATARI26, human_normalized_score, id_of, make_vec
 from tests.support.runs import run_here
@@ -152,3 +152,27 @@ def test_a_suite_takes_the_last_checkpoint_of_each_run(runs: list[Path], tmp_pat
         PLAYED.clear()
         evaluate(*command, "--results", tmp_path / f"{step}.jsonl")
         assert PLAYED[0].checkpoint.name == step
+
+
+def test_a_suite_takes_the_best_of_each_run_wherever_they_lie(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the best is the last, as in all but the first of these runs."""
+    kept = [Path(shutil.copytree(run, tmp_path / run.name, symlinks=True)) for run in runs]
+    for run in kept:
+        (run / "checkpoints" / "best").symlink_to("step_0000250000")
+    last = kept[0] / "checkpoints" / "step_0000250008"
+    shutil.copytree(kept[0] / "checkpoints" / "step_0000250000", last)
+    (kept[0] / "checkpoints" / "latest").unlink()
+    (kept[0] / "checkpoints" / "latest").symlink_to(last.name)
+
+    def score(request: Any, **_: Any) -> tuple[None, Score]:
+        evaluation = Evaluation(request.env, (100.0,) * 2, (900,) * 2)
+        return None, Score(request, mark_of(request.checkpoint), 1_000_000, request.protocol, evaluation)
+
+    monkeypatch.setattr("pixelq.agents.evaluation.players.score", score)
+    ended = evaluate(*kept, "--suite", "atari5", "--which", "best", "--json")
+    assert ended.code == 0, ended.err
+    figures = json.loads(ended.out)
+    assert sorted({values["mark"] for values in figures["evaluations"]}) == ["best", "best and last"]
+    assert {name: each["seeds"] for name, each in figures["aggregates"].items()} == {"dqn, best checkpoint": [0, 1]}
