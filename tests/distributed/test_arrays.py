@@ -1,7 +1,6 @@
 """Which cells become jobs of SLURM, in arrays of limited size, with a stand-in for what sends them."""
 
 import json
-import os
 import shlex
 import signal
 import subprocess
