@@ -356,10 +356,10 @@ def train(args: AcceptanceArgs, name: str, device: str, seconds: float) -> Ended
         args.out / f"{run.name}.txt",
         seconds,
         is_done=lambda: _has_reached(run, args.target),
-        stop=signal.SIGINT,  # it writes a checkpoint and ends
+        stop=signal.SIGTERM,  # it writes a checkpoint and ends; what a shell starts in the background ignores SIGINT
         patience=LAST_CHECKPOINT,
     )
-    is_well = ended.was_stopped and ended.exit_code in (0, 128 + signal.SIGINT)
+    is_well = ended.was_stopped and ended.exit_code in (0, 128 + signal.SIGTERM)
     return ended._replace(why=None) if is_well else ended
 
 

@@ -271,6 +271,22 @@ def test_the_last_line_says_what_failed(values: dict[str, Any], verdict: str, tm
     assert acceptance._verdict(summary, 18.0) == f"{verdict}; see {tmp_path}"
 
 
+@pytest.mark.parametrize(("code", "is_well"), [(143, True), (0, True), (130, False), (1, False)])
+def test_a_training_is_ended_by_a_signal_that_shells_leave_alone(
+    code: int, is_well: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell lets what it starts in the background ignore SIGINT."""
+    asked: list[signal.Signals] = []
+
+    def supervise(*_: Any, stop: signal.Signals, **__: Any) -> Ended:
+        asked.append(stop)
+        return Ended(code, 9.0, True, "stopped after 9 s")
+
+    monkeypatch.setattr(acceptance, "supervise", supervise)
+    ended = acceptance.train(AcceptanceArgs(tmp_path), "quick", "cpu", 9.0)
+    assert (asked, ended.why is None) == ([signal.SIGTERM], is_well)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_parts_as_they_are(tmp_path: Path) -> None:
