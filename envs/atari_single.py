@@ -218,10 +218,11 @@ class AtariGames(GymnasiumVec):
         frame_size = checked_count("frame_size", frame_size, least=1, most=LARGEST_FRAME)
         frame_stack = checked_count("frame_stack", frame_stack, least=1, most=DEEPEST_STACK)
         options = AtariOptions.of(env_id, recipe.env_kwargs)
-        if is_ram(recipe.env_kwargs):
-            frame_stack, frame_size = 1, ATARI_SIZE  # which have no effect
-        if is_ram(recipe.env_kwargs) and protocol.flicker:
+        shows_ram = is_ram(recipe.env_kwargs)
+        if shows_ram and protocol.flicker:
             raise InvalidEnv("only pictures flicker; leave flicker out, or obs_type 'ram'")
+        if shows_ram:
+            frame_stack, frame_size = 1, ATARI_SIZE  # which have no effect
 
         def game(render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
             kinds: dict[str, Any] = {"frame_size": frame_size, "render_mode": render_mode}
@@ -231,7 +232,7 @@ class AtariGames(GymnasiumVec):
         preparation = Preparation(frame_stack=frame_stack)
         super().__init__(game, num_envs, seed, render_mode=render_mode, preparation=preparation)
         self.env_id, self.protocol = recipe.env_id, protocol
-        stack = ATARI_STACK if is_ram(recipe.env_kwargs) else frame_stack
+        stack = ATARI_STACK if shows_ram else frame_stack
         pictures = atari_arguments(full_action_space, stack, frame_size)
         self.arguments = {} if recipe.env_id is None else pictures | recipe.arguments
         self.spec = gymnasium.spec(env_id)

@@ -138,8 +138,9 @@ def published_id(env_id: str, arguments: Mapping[str, Any]) -> str:
 def game_of(env_id_or_game: str) -> str:
     """Return the ROM name of an Atari environment id; any other string is returned unchanged."""
     spec = gymnasium.registry.get(env_id_or_game)
-    is_atari = spec is not None and str(spec.entry_point).startswith("ale_py")  # MinAtar's games have names, too
-    return str(spec.kwargs.get("game", env_id_or_game)) if spec is not None and is_atari else env_id_or_game
+    if spec is None or not str(spec.entry_point).startswith("ale_py"):  # MinAtar's are registered with names, too
+        return env_id_or_game
+    return str(spec.kwargs.get("game", env_id_or_game))
 
 
 def reference_score(env_id_or_game: str) -> ReferenceScore | None:

@@ -12,7 +12,7 @@ from typing import Any
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.errors import InvalidRun, UserError
 from pixelq.agents.evaluation.film import check_films
-from pixelq.agents.evaluation.limits import evaluation_limit
+from pixelq.agents.evaluation.limits import evaluation_limit, is_cut
 from pixelq.agents.evaluation.players import score_all
 from pixelq.agents.evaluation.scoring import (
     BEST,
@@ -176,7 +176,7 @@ def _published_lines(score: Score, own: Sequence[Baseline]) -> list[str]:
     limit = evaluation_limit(run.config)
     under += "" if limit is None else f", with games cut off after {limit:,} steps"
     lines = [f"  last evaluation of the run (step {run.last.step:,}){under}: {run.last.mean:.1f}"]
-    if run.config.get("max_episode_steps") is None and limit is None and math.isfinite(run.last.mean):
+    if not is_cut(run.config) and math.isfinite(run.last.mean):
         rows = baselines(score.evaluation.published_env, run.last.mean, frames, rules)
         lines += [_baseline_line(row, frames) for row in rows if row.std is not None]
     return lines

@@ -54,14 +54,13 @@ def main(args: PushArgs) -> None:
 def _config(checkpoint: Path, agent: Agent) -> dict[str, Any]:
     """Return how an agent was trained: its run's config.json, or what the checkpoint alone says."""
     folder = find_policy(checkpoint)  # which a packed policy's config.json lies in
-    config: dict[str, Any] | None = None
+    own = {"agent": agent.config.to_dict()}
     for place in (folder, run_of(folder)):
-        if config is None and place is not None:
-            with suppress(InvalidRun):
-                config = dict(read_config(place))
-    if config is None:
-        config = {"env": agent.env_id, "protocol": agent.protocol, ARGUMENTS: agent.env_arguments, "seed": agent.seed}
-    return config | {"agent": agent.config.to_dict()}
+        with suppress(InvalidRun):
+            if place is not None:
+                return read_config(place) | own
+    of_agent = {"env": agent.env_id, "protocol": agent.protocol, ARGUMENTS: agent.env_arguments, "seed": agent.seed}
+    return of_agent | own
 
 
 def _film(request: Request) -> bytes | None:

@@ -20,3 +20,12 @@ def evaluation_limit(config: Mapping[str, Any]) -> int | None:
     """
     limit, own = config.get("evaluation_episode_steps"), config.get("max_episode_steps") or LIMIT
     return limit if type(limit) is int and limit < own and is_atari(str(config["env"])) else None
+
+
+def is_cut(config: Mapping[str, Any]) -> bool:
+    """Return whether games of a run's training or evaluations are cut off before the end that published agents have.
+
+    Args:
+        config: Contents of config.json.
+    """
+    return bool(config.get("max_episode_steps")) or evaluation_limit(config) is not None

@@ -16,7 +16,7 @@ from pixelq.agents.report.episode import episode_section, no_episode_section
 from pixelq.agents.report.inside import inside_section
 from pixelq.agents.report.page import Section
 from pixelq.agents.results.formatting import pluralize
-from pixelq.agents.storage.pointers import CHECKPOINTS
+from pixelq.agents.storage.pointers import run_of
 from pixelq.agents.storage.pretrained import find_policy
 from pixelq.envs import EnvironmentFailed, InvalidEnv, make_filmed
 
@@ -96,5 +96,6 @@ def no_episode(problem: str, tell: Callable[[str], None]) -> list[Section]:
 def describe_policy(path: str | os.PathLike[str], policy: Policy) -> str:
     """Return a policy as text: the name of its run or of its folder, and the steps of its training."""
     folder = Path(path).absolute()
-    name = f"{folder.parent.parent.name}, {folder.name}" if folder.parent.name == CHECKPOINTS else folder.name
+    run = run_of(folder)
+    name = folder.name if run is None else f"{run.name}, {folder.name}"
     return f"The policy of {name} after {policy.step:,} steps"

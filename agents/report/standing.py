@@ -22,7 +22,6 @@ from pixelq.agents.results.formatting import (
 )
 from pixelq.agents.results.records import Group, MeanReturn, Run, trained_agent_of
 from pixelq.agents.results.scores import FINAL, LAST, GroupScore, mean_over_seeds, score_of_group
-from pixelq.agents.storage.environments import env_arguments
 from pixelq.envs import human_normalized_score, reference_score
 
 
@@ -78,11 +77,6 @@ def _length(runs: Sequence[Run]) -> str:
     return f"{' to '.join(dict.fromkeys(shown))} {unit}"
 
 
-def _has_own_limit(run: Run) -> bool:
-    """Return whether episodes of a run's training were cut off before the game's own end."""
-    return bool(run.config.get("max_episode_steps") or env_arguments(run.config).get("max_episode_steps"))
-
-
 def standing_section(groups: Sequence[Group]) -> Section | None:
     """Return the section that compares each agent with others at its frames; None if there are no reference scores."""
     tables = []
@@ -103,7 +97,7 @@ def standing_section(groups: Sequence[Group]) -> Section | None:
                 "has_published": group.has_published_rules and score.frames >= MILLION / 2,
                 "protocol": describe_rules(group.protocol),
                 "has_published_rules": group.has_published_rules,
-                "is_cut": limit is not None or any(map(_has_own_limit, group.runs)),
+                "is_cut": group.is_cut,
             }
         )
     return Section("standing", "Comparison with others", {"tables": tables}) if tables else None

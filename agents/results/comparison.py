@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pixelq.agents.config.presets import PRESETS
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.evaluation.limits import evaluation_limit
+from pixelq.agents.evaluation.limits import is_cut
 from pixelq.agents.results.records import differences, preset_name, published_env
 from pixelq.agents.runs.tables import read_run
 from pixelq.envs import PUBLISHED_SOURCE, PublishedCurve, has_published_rules, published_curve
@@ -133,8 +133,7 @@ def published_beside(config: Mapping[str, Any]) -> PublishedCurve | None:
     Args:
         config: Contents of the run's config.json.
     """
-    is_cut = bool(config.get("max_episode_steps")) or evaluation_limit(config) is not None
-    if not has_published_rules(config["protocol"]) or is_cut:
+    if not has_published_rules(config["protocol"]) or is_cut(config):
         return None
     return published_curve(published_env(config), PUBLISHED_AS.get(preset_name(config), "DQN"))
 

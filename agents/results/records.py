@@ -19,7 +19,7 @@ from pixelq.agents.config.agent_config import NEWER, AgentConfig
 from pixelq.agents.config.presets import PRESET_PROTOCOLS, PRESETS, preset_of
 from pixelq.agents.config.schedules import shown_setting
 from pixelq.agents.errors import InvalidConfig, InvalidRun, one_line
-from pixelq.agents.evaluation.limits import evaluation_limit
+from pixelq.agents.evaluation.limits import evaluation_limit, is_cut
 from pixelq.agents.results.formatting import shortened
 from pixelq.agents.runs.columns import GREATEST, Columns, read_columns
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
@@ -154,9 +154,12 @@ class Group:
     @property
     def has_published_rules(self) -> bool:
         """Whether the published agents were trained under the same rules, and games are played to their end."""
-        limits = [run.config.get("max_episode_steps") for run in self.runs]
-        is_whole = not any(limits) and self.evaluation_limit is None
-        return has_published_rules(self.protocol) and is_whole and bool(self.published_env)
+        return has_published_rules(self.protocol) and not self.is_cut and bool(self.published_env)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether games of training or evaluations were cut off, as `is_cut` says."""
+        return any(is_cut(run.config) for run in self.runs)
 
     @property
     def evaluation_limit(self) -> int | None:

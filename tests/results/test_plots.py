@@ -36,15 +36,19 @@ def test_a_runs_curve_shows_the_published_one(tmp_path: Path, monkeypatch: pytes
     assert drawn == [("QR-DQN", 2.0), ("DQN", 2.0)]
 
 
-def test_a_runs_curve_says_that_games_of_its_evaluations_were_cut_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    labels: list[str] = []
+@pytest.fixture
+def labels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What stands in the legends of all panels that are saved."""
+    found: list[str] = []
 
     def saved(figure: Figure, *_: object, **__: object) -> None:
-        labels.extend(text.get_text() for axes in figure.axes for text in axes.get_legend().get_texts())
+        found.extend(text.get_text() for axes in figure.axes for text in axes.get_legend().get_texts())
 
     monkeypatch.setattr(Figure, "savefig", saved)
+    return found
+
+
+def test_a_runs_curve_says_that_games_of_its_evaluations_were_cut_off(tmp_path: Path, labels: list[str]) -> None:
     run = write_run(tmp_path / "run")
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"evaluation_episode_steps": 4_500}))
@@ -177,15 +181,7 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert err.count("\n") == 1
 
 
-def test_agents_are_called_as_asked_for_and_long_names_are_broken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    labels: list[str] = []
-
-    def saved(figure: Figure, *_: object, **__: object) -> None:
-        labels.extend(text.get_text() for axes in figure.axes for text in axes.get_legend().get_texts())
-
-    monkeypatch.setattr(Figure, "savefig", saved)
+def test_agents_are_called_as_asked_for_and_long_names_are_broken(tmp_path: Path, labels: list[str]) -> None:
     paths = [str(path) for path in recurrent_and_plain_runs(tmp_path)]
     long = "a name of more than seventy characters, which is more than fits below a panel of a picture"
     names = ["--name", "CartPole-v1-1=with memory", "--name", f"TMaze-v0-plain={long}"]
