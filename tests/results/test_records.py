@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pixelq.agents import InvalidRun, preset
-from pixelq.agents.evaluation.limits import evaluation_limit
+from pixelq.agents.evaluation.limits import evaluation_limit, is_cut
 from pixelq.agents.results.records import differences, read_groups
 from pixelq.agents.results.scores import score_of_group
 from tests.support.report_runs import STEPS, write_run
@@ -91,6 +91,7 @@ def test_a_short_name_says_that_evaluations_were_cut_off(tmp_path: Path) -> None
 def test_a_limit_of_evaluations_counts_below_the_games_own(env: str, own: Any, given: Any, limit: int | None) -> None:
     config = {"env": env, "max_episode_steps": own, "evaluation_episode_steps": given}
     assert evaluation_limit(config) == limit
+    assert is_cut(config) == (limit is not None or own is not None)
 
 
 @pytest.mark.parametrize(
