@@ -16,7 +16,14 @@ from pixelq.agents.experience.rollout import Minibatch, Rollout
 from pixelq.agents.insight.activations import feature_maps, first_filters, last_hidden
 from pixelq.agents.insight.saliency import saliency
 from pixelq.agents.insight.state_map import map_states
-from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate, make_update, update_from_replay
+from pixelq.agents.learning.cuda_graph import (
+    EAGER_UPDATES,
+    TOGETHER,
+    CapturedUpdates,
+    make_rollout_update,
+    make_updates,
+    update_from_replay,
+)
 from pixelq.envs import make_vec
 from pixelq.networks import LSTM
 from tests.support.runs import assert_same
@@ -48,25 +55,26 @@ def values_over_time(agent: Agent) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", COMBINED)
-def test_captured_and_eager_learn_the_same(name: str) -> None:
+@pytest.mark.parametrize("count", [1, TOGETHER])
+def test_captured_and_eager_learn_the_same(name: str, count: int) -> None:
     """After 100 updates values lie apart by less than 2% of how far they moved; kernels may add in another order."""
     config = small(preset(name), learning_rate_steps=1000, precision="float32")
     captured, eager, start = (filled(config, device="cuda") for _ in range(3))
     assert captured.replay is not None
     assert eager.replay is not None
-    updater = make_update(captured.learner, captured.replay)
-    assert isinstance(updater, CapturedUpdate)
+    updates = make_updates(captured.learner, captured.replay)
+    assert isinstance(updates, CapturedUpdates)
     rng, same_rng = np.random.default_rng(1), np.random.default_rng(1)
     losses = []
-    for step in range(100):
-        losses.append((updater().loss, update_from_replay(eager.learner, eager.replay).loss))
+    for step in range(100 // count):
+        losses += [(update.loss, update_from_replay(eager.learner, eager.replay).loss) for update in updates(count)]
         for agent, numbers in ((captured, rng), (eager, same_rng)):
             step_on(agent, 1, numbers)
             agent.learner.set_learning_rate(1e-4 / (1 + step / 50))
             if step % 20 == 0:
                 agent.learner.sync_target()
-    assert updater.captured is not None
-    assert make_update(captured.learner, captured.replay) is updater  # a second training captures nothing anew
+    assert [len(each.captures) for each in (updates.one, updates.several)] == [count == 1, count > 1]
+    assert make_updates(captured.learner, captured.replay) is updates  # a second training captures nothing anew
     captured_loss, eager_loss = torch.tensor(losses).T
     assert torch.allclose(captured_loss[: EAGER_UPDATES + 3], eager_loss[: EAGER_UPDATES + 3], rtol=1e-3)
     moved, apart = moved_and_apart(captured, eager, start)
@@ -77,14 +85,14 @@ def test_captured_and_eager_learn_the_same(name: str) -> None:
 def test_nothing_waits_for_the_device_but_the_actions(name: str) -> None:
     agent = filled(small(preset(name)), device="cuda")
     assert agent.replay is not None
-    updater = make_update(agent.learner, agent.replay)
-    for _ in range(EAGER_UPDATES + 1):
-        updater()
+    updates = make_updates(agent.learner, agent.replay)
+    for count in (1, TOGETHER) * (EAGER_UPDATES + 1):
+        list(updates(count))
     memory = agent.make_memory(2)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(10):
-            updater()
+            list(updates(TOGETHER + 1))
             if memory is not None:
                 memory.step(np.zeros(2), np.zeros(2), np.zeros(2, bool))
             step_on(agent, 1, np.random.default_rng(0))
@@ -105,23 +113,27 @@ def learned_from_rollouts(agent: PQN, count: int) -> Minibatch:
         rollout.observe(rng.integers(256, size=(2, *PIXELS.shape), dtype=np.uint8))
         agent.act(rollout.latest(), 0.0)  # which keeps the values
         if rollout.is_complete:
-            for batch in rollout.minibatches(rollout.targets(0.9, config.td_lambda, None), count=1, epochs=2):
-                agent.learner.update(batch)
+            learn = make_rollout_update(agent.learner, rollout)
+            for drawn in rollout.draw(rollout.targets(0.9, config.td_lambda, None), count=1, epochs=2):
+                learn(drawn)
+                batch = rollout.gather(drawn)
             rollout.begin()
         ended = rng.random((2, 2)) < 0.05
         rollout.complete(rng.integers(3, size=2), rng.normal(size=2), ended[0], ended[1] & ~ended[0])
     return batch
 
 
-def test_pqn_learns_as_on_a_cpu_and_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_captured", [False, True])
+def test_pqn_learns_as_on_a_cpu_and_waits_for_nothing(is_captured: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With another RAdam; each rollout is one minibatch, because each device has its own order of the rows."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    config = small(preset("quick"), precision="float32")
+    config = small(preset("quick"), precision="float32", cuda_graph=is_captured)
     on_gpu, on_cpu, start = (PQN(PIXELS, ACTIONS, config, device=device) for device in ("cuda", "cpu", "cpu"))
     batch = learned_from_rollouts(on_gpu, 30)
     learned_from_rollouts(on_cpu, 30)
     moved, apart = moved_and_apart(on_gpu, on_cpu, start)
     assert apart < 0.01 * moved
+    assert (on_gpu.learner.captured is not None) == is_captured
     torch.cuda.set_sync_debug_mode("error")
     try:
         on_gpu.learner.update(batch)

@@ -42,7 +42,7 @@ Group = Literal[
 """Subject of a field; `pixelq train --help` shows the fields of one group together."""
 
 READ_AT_EACH_STEP = frozenset(
-    "learning_rate learning_rate_end learning_rate_steps train_every gradient_steps target_update_every target_tau "
+    "learning_rate learning_rate_end learning_rate_steps train_every gradient_steps target_update_every "
     "epsilon epsilon_start epsilon_end epsilon_steps epsilon_ladder epsilon_off evaluation_epsilon evaluation_noise "
     "priority_beta priority_beta_end priority_beta_steps reset_every reset_shrink minibatches epochs "
     "td_lambda".split()
@@ -50,7 +50,7 @@ READ_AT_EACH_STEP = frozenset(
 """Changeable fields from which nothing is built: they are read when they are needed."""
 
 CHANGEABLE = READ_AT_EACH_STEP | frozenset(
-    "gamma n_step batch_size reward_clip double munchausen munchausen_alpha munchausen_temperature "
+    "gamma n_step batch_size target_tau reward_clip double munchausen munchausen_alpha munchausen_temperature "
     "munchausen_clip target loss kappa tau_samples tau_samples_target tau_samples_policy fraction_entropy "
     "fraction_learning_rate fraction_epsilon clip_weighted max_grad_norm adam_epsilon rmsprop_decay "
     "rmsprop_epsilon weight_decay priority_alpha priority_epsilon priority_uniform priority_eta precision "

@@ -27,6 +27,15 @@ VALUE = 4
 """Bytes of a row's value."""
 
 
+class Drawn(NamedTuple):
+    """Rows of a rollout that were drawn for a minibatch, [M], or [T, B] of B environments with an LSTM."""
+
+    row: Tensor  # int64
+    target: Tensor  # float32, λ-returns
+    is_step: Tensor  # bool, see `Minibatch`
+    env: Tensor | None = None  # [B] int64, the environments; None without an LSTM
+
+
 class Minibatch(NamedTuple):
     """Steps of a rollout and their λ-returns; with an LSTM whole sequences, time first. M is the number of rows."""
 
@@ -202,10 +211,10 @@ class Rollout:
         values = self.values[slots[1:]]
         return lambda_returns(reward, terminated, truncated, values, gamma, td_lambda)
 
-    def minibatches(
+    def draw(
         self, target: Tensor, count: int, epochs: int, *, start: int | None = None, skipped: int = 0
-    ) -> Iterator[Minibatch]:
-        """Yield each step `epochs` times, in new orders, in minibatches of equal size up to one row.
+    ) -> Iterator[Drawn]:
+        """Yield the rows of each step `epochs` times, in new orders, in minibatches of equal size up to one row.
 
         With an LSTM a minibatch is all steps of some environments: the LSTM reads them from the state that acting had
         before the first one.
@@ -217,7 +226,7 @@ class Rollout:
             start: Time step of the first step; None for that of the newest rollout.
             skipped: Number of minibatches at the beginning to leave out, which have been learned from.
         """
-        ring, start, position = self.ring, self.start if start is None else start, 0
+        start, position = self.start if start is None else start, 0
         row = self._slots(self.steps, start)[:, None] * self.num_envs + torch.arange(self.num_envs, device=self.device)
         is_step = self._is_step(start)
         drawn = row.numel() if self._lstm_states is None else self.num_envs
@@ -228,12 +237,16 @@ class Rollout:
                 if position <= skipped:
                     continue
                 if self._lstm_states is None:
-                    rows, returns, mask = (each.flatten()[chosen] for each in (row, target, is_step))
-                    obs: Tensor | Stretch = ring.observations(rows)
+                    yield Drawn(row.flatten()[chosen], target.flatten()[chosen], is_step.flatten()[chosen])
                 else:
-                    rows, returns, mask = (each[:, chosen].flatten() for each in (row, target, is_step))
-                    obs = self._stretch(row[:, chosen], chosen)
-                yield Minibatch(obs, action=ring.action[rows].long(), target=returns, is_step=mask)
+                    yield Drawn(row[:, chosen], target[:, chosen], is_step[:, chosen], chosen)
+
+    def gather(self, drawn: Drawn) -> Minibatch:
+        """Return the minibatch of rows that were drawn."""
+        row = drawn.row.flatten()
+        obs: Tensor | Stretch
+        obs = self.ring.observations(row) if drawn.env is None else self._stretch(drawn.row, drawn.env)
+        return Minibatch(obs, self.ring.action[row].long(), drawn.target.flatten(), drawn.is_step.flatten())
 
     def _slots(self, steps: int, start: int) -> Tensor:
         """Return the slots of the ring in which the time steps from `start` on lie, [steps]."""

@@ -1,94 +1,177 @@
-"""One update from sampling to priorities, and the same captured as a CUDA graph."""
+"""One update from the draw of its rows to its end, and the same captured as a CUDA graph, alone or with several."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from pixelq.agents.experience.replay import Replay
-from pixelq.agents.learning.gradient import Update
+from pixelq.agents.experience.rollout import Drawn, Rollout
+from pixelq.agents.learning.gradient import GradientLearner, Gradients, Update
 from pixelq.agents.learning.learner import Learner
+from pixelq.agents.learning.rollout_learner import RolloutLearner
 
 EAGER_UPDATES = 3
-"""Updates before the capture, in which libraries choose their kernels and optimisers create their state."""
+"""Calls before the capture, in which libraries choose their kernels and optimisers create their state."""
+TOGETHER = 8
+"""Updates from a replay that one graph holds, where as many are due at once."""
 
 
 def update_from_replay(learner: Learner, replay: Replay) -> Update:
-    """Draw a batch, learn from it, and give its rows their new priorities."""
+    """Draw a batch, learn from it, give its rows their new priorities, and move the target network with `target_tau`.
+
+    A target network that is copied at its own period is not moved here.
+    """
     batch = replay.sample(learner.config.batch_size)
     update = learner.update(batch)
     assert batch.row is not None
     replay.update_priorities(batch.row, update.priority)
+    if learner.config.target_tau is not None:
+        learner.move_target(learner.config.target_tau)
     return update
 
 
-def make_update(learner: Learner, replay: Replay) -> Callable[[], Update]:
-    """Return `update_from_replay` of these two, as fast as the device and the configuration allow.
+def update_from_rollout(learner: RolloutLearner, rollout: Rollout, drawn: Drawn) -> Update:
+    """Gather the minibatch of rows that were drawn, and learn from it."""
+    return learner.update(rollout.gather(drawn))
 
-    A captured update is kept by the learner for as long as what it has captured exists.
+
+def make_updates(learner: Learner, replay: Replay) -> Callable[[int], Iterator[Update]]:
+    """Return a function that runs a number of updates from a replay, as fast as device and configuration allow.
+
+    Each update is run when the iterator is asked for it, or with up to `TOGETHER` others shortly before. What was
+    captured is kept by the learner for as long as what it reads exists.
     """
     update = partial(update_from_replay, learner, replay)
-    # What own parts do cannot be known, and a graph would silently repeat the branches that its capture took. Sums over
-    # several learners are not captured.
-    is_captured = learner.config.cuda_graph and not learner.config.has_own_parts and learner.reduce is None
-    if learner.device.type != "cuda" or not is_captured:
-        return update
-    if learner.captured is not None and learner.captured[0] is replay:
-        captured: CapturedUpdate = learner.captured[1]
-        return captured
-    captured = CapturedUpdate(update, (learner.generator, replay.sampler.generator), learner.device)
-    learner.captured = replay, captured
-    return captured
+    if not can_capture(learner):
+        return lambda count: (update() for _ in range(count))
+    if learner.captured is None or learner.captured[0] is not replay:
+        learner.captured = replay, CapturedUpdates(learner, update, (learner.generator, replay.sampler.generator))
+    updates: CapturedUpdates = learner.captured[1]
+    return updates
+
+
+def make_rollout_update(learner: RolloutLearner, rollout: Rollout) -> Callable[[Drawn], Update]:
+    """Return `update_from_rollout` of these two; see `make_updates`."""
+    if not can_capture(learner):
+        return partial(update_from_rollout, learner, rollout)
+    if learner.captured is None or learner.captured[0] is not rollout:
+
+        def update(*fields: Tensor) -> Update:
+            return update_from_rollout(learner, rollout, Drawn(*fields))
+
+        learner.captured = rollout, CapturedUpdate(learner, update, (learner.generator,))
+    captured: CapturedUpdate = learner.captured[1]
+    return lambda drawn: captured(*(field for field in drawn if field is not None))
+
+
+def can_capture(learner: GradientLearner) -> bool:
+    """Return whether the learner's updates can be captured, and are to be.
+
+    What own parts do cannot be known, and a graph would silently repeat the branches that its capture took. Sums over
+    several learners are not captured.
+    """
+    if learner.device.type != "cuda" or learner.reduce is not None:
+        return False
+    return learner.config.cuda_graph and not learner.config.has_own_parts
 
 
 class CapturedUpdate:
     """An update that is launched as a whole: at batch 32, launching single kernels takes a GPU longer than computing.
 
-    The first `EAGER_UPDATES` calls are ordinary updates. Then the sequence of kernels is captured once and replayed.
-    What changes between updates (the rows that may be drawn, step size, β, weights) lies in tensors that are written in
-    place. After `Learner.reset`, which creates new ones, a new capture is needed.
+    The first `EAGER_UPDATES` calls are ordinary updates. Then the sequence of kernels is captured once for inputs of
+    each shape, and replayed. What changes between updates (the rows that may be drawn, step size, β, weights) lies in
+    tensors that are written in place; inputs are copied to such tensors. After `Learner.reset`, which creates new
+    weights' moments, a new capture is needed.
 
     Args:
-        update: The update to capture.
+        learner: The learner, on a GPU.
+        update: The update to capture, a function of the inputs.
         generators: Generators of all random numbers that it draws, on the GPU.
-        device: The GPU.
     """
 
     def __init__(
-        self, update: Callable[[], Update], generators: Sequence[torch.Generator], device: torch.device
+        self, learner: GradientLearner, update: Callable[..., Update], generators: Sequence[torch.Generator]
     ) -> None:
-        self.update, self.generators, self.device = update, generators, device
+        self.learner, self.update, self.generators = learner, update, generators
         self.calls = 0
-        self.captured: tuple[torch.cuda.CUDAGraph, Update] | None = None  # the graph, and its outputs
+        self.captures: dict[tuple[torch.Size, ...], Capture] = {}
 
-    def __call__(self) -> Update:
-        """Run one update. Its loss and mean value stay as they are; its priorities are overwritten by the next call."""
+    def __call__(self, *inputs: Tensor) -> Update:
+        """Run one update. Its losses and mean values stay as they are; all else is overwritten by the next call."""
         self.calls += 1
         if self.calls <= EAGER_UPDATES:
-            return self._on_separate_stream()
-        if self.captured is None:
-            self.captured = self._capture()
-        graph, result = self.captured
-        graph.replay()
+            return self._on_separate_stream(inputs)
+        shapes = tuple(tensor.shape for tensor in inputs)
+        if shapes not in self.captures:
+            self.captures[shapes] = self._capture(inputs)
+        capture = self.captures[shapes]
+        for kept, given in zip(capture.inputs, inputs, strict=True):
+            kept.copy_(given)
+        capture.graph.replay()
+        self.learner.gradients = capture.gradients  # not those of another graph
+        result = capture.result
         return result._replace(loss=result.loss.clone(), q_mean=result.q_mean.clone())
 
-    def _on_separate_stream(self) -> Update:
+    def _on_separate_stream(self, inputs: Sequence[Tensor]) -> Update:
         """Run an ordinary update on the stream of a capture, so that autograd remembers no other one."""
-        current, stream = torch.cuda.current_stream(self.device), self._stream()
+        current, stream = torch.cuda.current_stream(self.learner.device), self._stream()
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
-            update = self.update()
+            update = self.update(*inputs)
         current.wait_stream(stream)
         return update
 
-    def _capture(self) -> tuple[torch.cuda.CUDAGraph, Update]:
-        graph = torch.cuda.CUDAGraph()
+    def _capture(self, inputs: Sequence[Tensor]) -> Capture:
+        graph, kept = torch.cuda.CUDAGraph(), tuple(tensor.clone() for tensor in inputs)
         for generator in self.generators:
             graph.register_generator_state(generator)
         with torch.cuda.graph(graph, stream=self._stream()):
-            return graph, self.update()
+            result = self.update(*kept)
+        return Capture(graph, kept, result, self.learner.gradients)
 
     def _stream(self) -> torch.cuda.Stream:
-        return torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        return torch.cuda.Stream(self.learner.device)  # type: ignore[no-untyped-call]
+
+
+class Capture(NamedTuple):
+    """A graph, and the tensors that it reads and writes."""
+
+    graph: torch.cuda.CUDAGraph
+    inputs: tuple[Tensor, ...]
+    result: Update
+    gradients: Gradients | None
+
+
+class CapturedUpdates:
+    """Updates from a replay, one in a graph, or `TOGETHER` where so many are due at once.
+
+    A graph of several draws, learns and writes priorities as often, one after the other, so the result is the same. It
+    saves the time between two graphs, in which the GPU waits for the host.
+
+    Args:
+        learner, generators: See `CapturedUpdate`.
+        update: One update.
+    """
+
+    def __init__(self, learner: Learner, update: Callable[[], Update], generators: Sequence[torch.Generator]) -> None:
+        def several() -> Update:
+            updates = [update() for _ in range(TOGETHER)]
+            losses, means = (torch.stack(values) for values in zip(*((u.loss, u.q_mean) for u in updates), strict=True))
+            return Update(losses, means, updates[-1].priority)
+
+        self.one = CapturedUpdate(learner, update, generators)
+        self.several = CapturedUpdate(learner, several, generators)
+
+    def __call__(self, count: int) -> Iterator[Update]:
+        """Run `count` updates; see `make_updates`."""
+        for _ in range(count // TOGETHER):
+            update = self.several()
+            for loss, q_mean in zip(update.loss, update.q_mean, strict=True):
+                yield Update(loss, q_mean, update.priority)
+        for _ in range(count % TOGETHER):
+            yield self.one()

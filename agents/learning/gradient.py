@@ -7,18 +7,18 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pixelq.agents.config.agent_config import READ_AT_EACH_STEP, AgentConfig
 from pixelq.agents.config.at_step import learning_rate_at
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.learning.optimizers import (
     drop_subnormals,
+    gradients_of,
     limit_norm,
     load_optimizer_tensors,
     make_fraction_optimizer,
     make_optimizer,
-    norm_of_last_step,
     optimizer_tensors,
 )
 from pixelq.agents.storage.validation import restore_generator
@@ -41,6 +41,13 @@ class Update(NamedTuple):
     priority: Tensor  # [B], new priorities of the batch's rows
 
 
+class Gradients(NamedTuple):
+    """Gradients of an update, of all parameters but those of FQF's fractions."""
+
+    parts: list[Tensor]
+    norm: Tensor | None  # [], their Euclidean norm before any limit; None where nothing has asked for it
+
+
 class GradientLearner:
     """A network that is changed along gradients.
 
@@ -57,7 +64,8 @@ class GradientLearner:
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.autocast = self._make_autocast()
         self.reduce: Callable[[Tensor], None] | None = None  # sums over several learners, in place; None for one
-        self.captured: Any = None  # the captured update and its replay; see `make_update`
+        self.gradients: Gradients | None = None  # of the last update; None before the first
+        self.captured: Any = None  # what was captured, and the replay or rollout that it reads; see `make_updates`
         self._make_optimizers(learning_rate_at(config, 0))
 
     def _make_autocast(self) -> torch.autocast:
@@ -102,6 +110,7 @@ class GradientLearner:
             q_mean: The mean q-value over the same steps, [].
             steps: Their number, by which each of several learners counts; not read by a single one.
         """
+        self.gradients = None  # so that the new ones can take their place in memory
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 for parameter in group["params"]:
@@ -110,8 +119,11 @@ class GradientLearner:
         loss = loss.detach()
         if self.reduce is not None:
             loss, q_mean = self._average(loss, q_mean, steps, self.reduce)
+        parts = gradients_of(self.optimizers["optimizer"])
+        norm = None
         if self.config.max_grad_norm is not None:
-            limit_norm(self.optimizers["optimizer"], self.config.max_grad_norm)
+            norm = limit_norm(self.optimizers["optimizer"], parts, self.config.max_grad_norm)
+        self.gradients = Gradients(parts, norm)
         for optimizer in self.optimizers.values():
             optimizer.step()
         return loss, q_mean
@@ -150,9 +162,12 @@ class GradientLearner:
     def grad_norm(self) -> float | None:
         """Return the Euclidean norm of the last update's gradients, before any limit; None before the first update.
 
-        The gradients are those that the update left behind, so that no update computes a norm for this alone.
+        It is computed here, from the gradients that the update left behind, unless a limit has already asked for it.
         """
-        return norm_of_last_step(self.optimizers["optimizer"])
+        if self.gradients is None:
+            return None
+        parts, norm = self.gradients
+        return float(nn.utils.get_total_norm(parts) if norm is None else norm)
 
     def drop_subnormals(self, updates: int) -> None:
         """Drop subnormal moments, which slow a CPU down, after every 200th update."""

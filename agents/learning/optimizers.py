@@ -229,27 +229,19 @@ def make_fraction_optimizer(config: AgentConfig, params: Iterable[nn.Parameter])
     return CentredRMSProp(params, config.fraction_learning_rate, decay=0.95, eps=config.fraction_epsilon)
 
 
-def limit_norm(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
-    """Let the optimiser's next step divide the gradients by max(1, ‖g‖ / max_norm), with their Euclidean norm ‖g‖.
+def gradients_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Return the gradients of the parameters that have one."""
+    return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+
+def limit_norm(optimizer: torch.optim.Optimizer, gradients: list[Tensor], max_norm: float) -> Tensor:
+    """Let the optimiser's next step divide its gradients by max(1, ‖g‖ / max_norm); return their Euclidean norm ‖g‖ [].
 
     The optimiser divides while it reads them, where PyTorch's clipping is one more pass over all gradients.
     """
-    norm = nn.utils.get_total_norm(_gradients(optimizer))
+    norm = nn.utils.get_total_norm(gradients)
     optimizer.grad_scale = (norm / max_norm).clamp(min=1.0)  # type: ignore[attr-defined]
-    optimizer.total_norm = norm  # type: ignore[attr-defined]
-
-
-def norm_of_last_step(optimizer: torch.optim.Optimizer) -> float | None:
-    """Return the Euclidean norm of the gradients of the last step, before `limit_norm`; None before the first step."""
-    grads = _gradients(optimizer)
-    if not grads:
-        return None
-    limited: Tensor | None = getattr(optimizer, "total_norm", None)
-    return float(nn.utils.get_total_norm(grads) if limited is None else limited)
-
-
-def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    return norm
 
 
 @torch.no_grad()

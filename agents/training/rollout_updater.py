@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pixelq.agents.agent import Agent
 from pixelq.agents.config.at_step import gamma_at, learning_rate_at
-from pixelq.agents.experience.rollout import Minibatch, Rollout
+from pixelq.agents.experience.rollout import Drawn, Rollout
+from pixelq.agents.learning.cuda_graph import make_rollout_update
 from pixelq.agents.learning.rollout_learner import RolloutLearner
 from pixelq.agents.storage.validation import count, fitting, part, restore_generator
 from pixelq.agents.training.interval import Interval, State
@@ -31,8 +32,8 @@ class Lesson:
     """Number of epochs."""
     generator: Tensor
     """State of the rollout's generator before the first order was drawn."""
-    batches: Iterator[Minibatch]
-    """The minibatches that have not been learned from."""
+    batches: Iterator[Drawn]
+    """The rows of the minibatches that have not been learned from."""
     done: int = 0
     """Number of those that have."""
 
@@ -82,15 +83,16 @@ class RolloutUpdater:
     def _begin(self, start: int, target: Tensor, minibatches: int, epochs: int, done: int = 0) -> None:
         """Begin the lesson of a rollout, of which some minibatches may have been learned from."""
         generator = self.rollout.generator.get_state()
-        batches = self.rollout.minibatches(target, minibatches, epochs, start=start, skipped=done)
+        batches = self.rollout.draw(target, minibatches, epochs, start=start, skipped=done)
         self._lesson = Lesson(start, target, minibatches, epochs, generator, batches, done)
 
     def _learn(self, lesson: Lesson, due: int) -> None:
         """Learn from minibatches until so many are done."""
         agent = self.agent
         self.learner.set_learning_rate(learning_rate_at(agent.config, agent.step))
+        learn = make_rollout_update(self.learner, self.rollout)
         while lesson.done < due:
-            update = self.learner.update(next(lesson.batches))
+            update = learn(next(lesson.batches))
             lesson.done += 1
             agent.updates += 1
             self.learner.drop_subnormals(agent.updates)

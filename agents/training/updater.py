@@ -17,7 +17,7 @@ from pixelq.agents.config.at_step import (
 )
 from pixelq.agents.config.schedules import crossed
 from pixelq.agents.experience.replay import Replay
-from pixelq.agents.learning.cuda_graph import make_update
+from pixelq.agents.learning.cuda_graph import make_updates
 from pixelq.agents.learning.learner import Learner
 from pixelq.agents.storage.validation import count
 from pixelq.agents.training.interval import Interval, State
@@ -60,17 +60,18 @@ class Updater:
         if has_scheduled_returns(config):
             self.replay.set_returns(n_step_at(config, agent.step), gamma_at(config, agent.step))
         # Updates
-        while self.steps_owed >= config.train_every:
-            self.steps_owed -= config.train_every
-            for _ in range(config.gradient_steps):
-                update = make_update(self.learner, self.replay)()  # the captured one, unless something has dropped it
+        due, self.steps_owed = divmod(self.steps_owed, config.train_every)
+        due *= config.gradient_steps
+        while due > 0:
+            until_reset = due if config.reset_every is None else config.reset_every - agent.updates % config.reset_every
+            count = min(due, until_reset)
+            due -= count
+            for update in make_updates(self.learner, self.replay)(count):
                 agent.updates += 1
                 agent.learner.drop_subnormals(agent.updates)
-                if config.target_tau is not None:
-                    self.learner.move_target(config.target_tau)
                 self.interval.losses.append((agent.step, update.loss, update.q_mean))
-                if config.reset_every is not None and agent.updates % config.reset_every == 0:
-                    agent.reset_network()
+            if config.reset_every is not None and agent.updates % config.reset_every == 0:
+                agent.reset_network()
         # Target network
         if config.target_tau is None and crossed(config.target_update_every, before, agent.step):
             self.learner.sync_target()

@@ -142,7 +142,7 @@ def _minibatch(agent: PQN, num_envs: int) -> Minibatch:
         rollout.observe(obs, None if memory is None else memory.state)
         rollout.complete(never.astype(np.int64), never.astype(np.float32), never, never)
     target = torch.zeros(config.rollout_length, num_envs)
-    return next(rollout.minibatches(target, count=1, epochs=1))
+    return rollout.gather(next(rollout.draw(target, count=1, epochs=1)))
 
 
 def row_of(name: str, demands: Demands) -> str:

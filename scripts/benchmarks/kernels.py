@@ -25,6 +25,8 @@ from pixelq.scripts.benchmarks.operations import Operations
 from pixelq.scripts.benchmarks.update_cost import ACTIONS, pictures, presets_of, random_replay, random_rollout
 
 CPU = torch.device("cpu")
+COPIES = 2
+"""Copies of the results of a captured update: its loss and its mean value."""
 SMALL = 16
 """Rows of a batch; their number does not change that of the operations."""
 
@@ -36,8 +38,8 @@ class Count(NamedTuple):
     """All, from the draw to the priorities."""
     in_learner: int
     """Those that compute in the learner: without the draw and the priorities."""
-    is_captured: bool
-    """Whether a GPU launches all of them as one graph."""
+    around: int
+    """Those that are launched beside the graph: the draw of a minibatch's rows, copies of inputs and of results."""
     replay_gigabytes: float
     """Size of the full replay without priorities, or of the rollout."""
 
@@ -51,7 +53,7 @@ def count_operations(name: str) -> Count:
     """Return the operations of an update of a preset, with what differs on a GPU as it is there."""
     config = preset(name)
     # While an update is captured, an LSTM goes step by step.
-    with patch("pixelq.networks.lstm.is_capturing", lambda x: config.algorithm == "dqn"):
+    with patch("pixelq.networks.lstm.is_capturing", lambda x: True):
         return _of_replay(config) if config.algorithm == "dqn" else _of_rollout(config, PRESET_NUM_ENVS[name])
 
 
@@ -68,7 +70,7 @@ def _of_replay(config: AgentConfig) -> Count:
         agent.learner.update(batch)
     space = pictures(config)
     size = capacity * row_bytes(space.shape, space.dtype, config.frame_stack)
-    return Count(operations, learning.computing.total(), True, size / 1e9)
+    return Count(operations, learning.computing.total(), COPIES, size / 1e9)
 
 
 def _of_rollout(config: AgentConfig, num_envs: int) -> Count:
@@ -80,16 +82,19 @@ def _of_rollout(config: AgentConfig, num_envs: int) -> Count:
         learner.optimizers["optimizer"] = CapturableRAdam(*parts)
     rollout = random_rollout(config, num_envs, CPU)
     target = rollout.targets(0.99, config.td_lambda, config.reward_clip)
-    batches = rollout.minibatches(target, config.minibatches, 1)
-    learner.update(next(batches))
+    rows = rollout.draw(target, config.minibatches, 1)
+    learner.update(rollout.gather(next(rows)))
     with Operations() as drawing:
-        batch = next(batches)
+        drawn = next(rows)
+    with Operations() as gathering:
+        batch = rollout.gather(drawn)
     with Operations() as learning:
         learner.update(batch)
     in_learner = learning.computing.total()
-    learning.computing += drawing.computing
-    learning.free += drawing.free
-    return Count(learning, in_learner, False, rollout.ring.nbytes / 1e9)
+    learning.computing += gathering.computing
+    learning.free += gathering.free
+    around = drawing.computing.total() + sum(field is not None for field in drawn) + COPIES
+    return Count(learning, in_learner, around, rollout.ring.nbytes / 1e9)
 
 
 def main() -> None:
@@ -102,7 +107,7 @@ def main() -> None:
     for name in names:
         count = count_operations(name)
         common = ", ".join(f"{number} {each}" for each, number in count.operations.computing.most_common(4))
-        launches = "1 graph" if count.is_captured else f"{count.computing}"
+        launches = f"1 graph + {count.around}"
         numbers = (str(count.computing), str(count.in_learner), launches, str(count.operations.free))
         table.add_row(name, *numbers, f"{count.replay_gigabytes:.2f}", common)
     Console(width=max(120, Console().width)).print(table)

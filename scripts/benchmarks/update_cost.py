@@ -24,7 +24,6 @@ from pixelq.agents.experience.replay import Replay, make_replay
 from pixelq.agents.experience.rollout import Minibatch, Rollout, make_rollout
 from pixelq.agents.learning.cuda_graph import EAGER_UPDATES, CapturedUpdate
 from pixelq.agents.learning.gradient import Update
-from pixelq.agents.learning.rollout_learner import RolloutLearner
 from pixelq.agents.results.formatting import format_percent
 from pixelq.agents.runs.machine import hardware
 from pixelq.scripts.benchmarks.timing import seconds_in_turns
@@ -130,7 +129,7 @@ def random_minibatch(config: AgentConfig, num_envs: int, device: torch.device) -
     """Return a minibatch of `random_rollout`."""
     rollout = random_rollout(config, num_envs, device)
     target = rollout.targets(0.99, config.td_lambda, config.reward_clip)
-    return next(rollout.minibatches(target, config.minibatches, 1))
+    return rollout.gather(next(rollout.draw(target, config.minibatches, 1)))
 
 
 class Flop(NamedTuple):
@@ -240,11 +239,11 @@ def _update(agent: DQN | PQN, batch: AnyBatch) -> Update:
 
 
 def _way(agent: DQN | PQN, batch: AnyBatch) -> Callable[[], Update]:
-    """Return the update as training runs it: from a replay on a GPU a graph, which is captured here."""
+    """Return the update as training runs it: on a GPU a graph, which is captured here."""
     learner, update = agent.learner, partial(_update, agent, batch)
-    if learner.device.type != "cuda" or isinstance(learner, RolloutLearner):
+    if learner.device.type != "cuda":
         return update
-    captured = CapturedUpdate(update, (learner.generator,), learner.device)
+    captured = CapturedUpdate(learner, update, (learner.generator,))
     for _ in range(EAGER_UPDATES + 1):
         captured()
     return captured

@@ -99,7 +99,7 @@ def test_each_step_is_learned_from_once_an_epoch(steps: int, envs: int, stack: i
             for env in range(envs)
             if row["is_step"][env]
         }
-        batches = list(rollout.minibatches(target, count, 2))
+        batches = list(map(rollout.gather, rollout.draw(target, count, 2)))
         assert len(batches) == 2 * count
         sizes = [len(batch.action) for batch in batches]
         assert max(sizes) - min(sizes) <= 1
@@ -113,6 +113,8 @@ def test_each_step_is_learned_from_once_an_epoch(steps: int, envs: int, stack: i
 
 class Recording(RolloutLearner):
     """A learner that only keeps what it is given."""
+
+    device = torch.device("cpu")
 
     def __init__(self) -> None:
         self.given: list[dict[tuple[float, ...], tuple[int, float]]] = []
@@ -181,7 +183,7 @@ def learned(batch: Minibatch) -> dict[tuple[float, ...], tuple[int, float]]:
 
 def test_the_order_is_that_of_the_seed_and_goes_on_from_a_state() -> None:
     def actions(rollout: Rollout) -> list[list[int]]:
-        return [batch.action.tolist() for batch in rollout.minibatches(torch.zeros(8, 4), 3, 1)]
+        return [batch.action.tolist() for batch in map(rollout.gather, rollout.draw(torch.zeros(8, 4), 3, 1))]
 
     def filled(seed: int) -> Rollout:
         rollout, game = Rollout((2,), np.dtype(np.float32), steps=8, num_envs=4, seed=seed), Game(4, 1, 0)
@@ -211,7 +213,7 @@ def test_a_cut_forgets_the_steps_so_far() -> None:
         game.outcome(rollout)
     game.play(rollout)
     assert rollout.is_complete
-    (batch,) = rollout.minibatches(rollout.targets(0.9, 0.5, None), 1, 1)
+    (batch,) = map(rollout.gather, rollout.draw(rollout.targets(0.9, 0.5, None), 1, 1))
     assert isinstance(batch.obs, torch.Tensor)
     assert sorted(batch.obs[:, 0].tolist()) == sorted(
         float(row["obs"][env, 0]) for row in game.rows[2:5] for env in range(2)
@@ -241,7 +243,7 @@ def test_sequences_are_whole_environments_with_the_state_of_acting() -> None:
         first = number * steps
         target = torch.arange(steps * envs).view(steps, envs).float()
         seen = []
-        for batch in rollout.minibatches(target, 2, 1):
+        for batch in map(rollout.gather, rollout.draw(target, 2, 1)):
             assert isinstance(batch.obs, Stretch)
             chosen = [int(value) for value in batch.target.view(steps, -1)[0]]
             seen += chosen

@@ -16,6 +16,7 @@ from pixelq.agents.learning.optimizers import (
     CapturableRAdam,
     CentredRMSProp,
     drop_subnormals,
+    gradients_of,
     limit_norm,
     load_optimizer_tensors,
     make_fraction_optimizer,
@@ -281,7 +282,7 @@ def test_a_limited_norm_is_a_step_with_scaled_gradients(changes: dict[str, Any])
     for gradient, limit, scale in (([3.0, 4.0], 2.5, 0.5), ([8.0, -6.0], 2.5, 0.25), ([-4.0, 3.0], 10.0, 1.0)):
         weight.grad = torch.tensor(gradient)
         other.grad = torch.tensor(gradient) * scale
-        limit_norm(one, limit)
+        limit_norm(one, gradients_of(one), limit)
         one.step()
         expected.step()
         torch.testing.assert_close(weight, other, rtol=1e-6, atol=1e-7)

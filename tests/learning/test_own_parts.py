@@ -317,12 +317,12 @@ def test_what_the_report_shows_of_own_parts() -> None:
 
 def test_updates_with_own_parts_are_not_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     captured: list[bool] = []
-    monkeypatch.setattr(cuda_graph, "CapturedUpdate", lambda *_: captured.append(True))
+    monkeypatch.setattr(cuda_graph, "CapturedUpdates", lambda *_: captured.append(True))
     for fields in ({}, OWN["encoder"], OWN["head"], OWN["target"]):
         agent = DQN(VECTORS, ACTIONS, dataclasses.replace(TINY, **fields), device="cpu")
         replay = agent.make_replay(1, 1)
         agent.learner.device = torch.device("cuda")
-        cuda_graph.make_update(agent.learner, replay)
+        cuda_graph.make_updates(agent.learner, replay)
     assert captured == [True]
 
 

@@ -205,7 +205,7 @@ def test_unrolling_a_rollout_is_acting_step_by_step(monkeypatch: pytest.MonkeyPa
     def learn(self: RolloutUpdater, before: int) -> None:
         if self.rollout.is_complete:
             numbers = torch.arange(24).view(6, 4)
-            for batch in self.rollout.minibatches(numbers.float(), 2, 1):
+            for batch in map(self.rollout.gather, self.rollout.draw(numbers.float(), 2, 1)):
                 q = agent.network.head.q(agent.network.head(batch.features(agent.network))).amax(1)
                 slots = (self.rollout.start + batch.target.long() // 4) % self.rollout.ring.length
                 kept.append((q, self.rollout.values[slots, batch.target.long() % 4], batch.is_step))

@@ -26,7 +26,7 @@ from pixelq.agents.acting.noise import EvaluationNoise
 from pixelq.agents.config.agent_config import CHANGEABLE
 from pixelq.agents.evaluation.exploration import evaluation_epsilon
 from pixelq.agents.experience.samplers import PrioritizedSampler
-from pixelq.agents.learning.cuda_graph import CapturedUpdate, make_update
+from pixelq.agents.learning.cuda_graph import CapturedUpdates, make_updates
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.training.recorder import Recorder
 from pixelq.envs import PROTOCOLS, make_vec
@@ -201,16 +201,16 @@ def test_a_graph_that_was_captured_is_dropped_unless_it_reads_what_changed() -> 
     learner, replay = agent.learner, agent.replay
     assert replay is not None
     learner.device = torch.device("cuda")  # nothing is captured before it is called
-    captured = make_update(learner, replay)
-    assert isinstance(captured, CapturedUpdate)
+    captured = make_updates(learner, replay)
+    assert isinstance(captured, CapturedUpdates)
     agent.replace(learning_rate=0.5, target_update_every=3, epsilon=0.1)
-    assert make_update(learner, replay) is captured
+    assert make_updates(learner, replay) is captured
     agent.replace(gamma=0.5)
-    again = make_update(learner, replay)
-    assert isinstance(again, CapturedUpdate)
+    again = make_updates(learner, replay)
+    assert isinstance(again, CapturedUpdates)
     assert again is not captured
     agent.replace(cuda_graph=False)
-    assert not isinstance(make_update(learner, replay), CapturedUpdate)
+    assert not isinstance(make_updates(learner, replay), CapturedUpdates)
 
 
 def at_step(step: int, change: Callable[[DQN], object], monkeypatch: pytest.MonkeyPatch) -> None:
