@@ -28,6 +28,7 @@ from pixelq.agents import (
     Ranks,
     RunUnwritable,
 )
+from pixelq.agents.config.agent_config import SPEED_ONLY
 from pixelq.agents.config.device import resolve_device
 from pixelq.agents.config.env_flags import env_arguments
 from pixelq.agents.config.seeds import derived_seed
@@ -178,7 +179,7 @@ def _resume(args: TrainArgs, callbacks: Sequence[Callback], ranks: Ranks | None)
         return _start(args, callbacks, ranks)
     agent = load(newest, args.device)
     protocol = with_flicker(args.protocol, args.flicker).rules if is_atari(args.env) else agent.protocol
-    config = dataclasses.replace(agent.config, cuda_graph=args.agent.cuda_graph)
+    config = dataclasses.replace(agent.config, **{name: getattr(args.agent, name) for name in SPEED_ONLY})
     # Settings that a callback changed after the checkpoint are changed again by it.
     own = AgentConfig.from_dict(settings_at(read_config(args.out) | {"agent": args.agent.to_dict()}, agent.step))
     made = (agent.env_arguments.get("env_kwargs", {}), tuple(agent.env_arguments.get("wrappers", ())))

@@ -16,7 +16,7 @@ from tests.support.runs import BLOCKS, Harness, train, unfinished
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-hypothesis.settings.register_profile("pixelq", max_examples=examples(100))
+hypothesis.settings.register_profile("pixelq", max_examples=examples(100), deadline=None)  # machines may be busy
 hypothesis.settings.load_profile("pixelq")
 
 # A shell that runs tests in the background lets them ignore Ctrl-C, and so what they start. A handler is not inherited.

@@ -54,12 +54,15 @@ def values_over_time(agent: Agent) -> torch.Tensor:
     return torch.cat(values)
 
 
-@pytest.mark.parametrize("name", COMBINED)
-@pytest.mark.parametrize("count", [1, TOGETHER])
-def test_captured_and_eager_learn_the_same(name: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "count", "is_compiled"),
+    [*((name, count, False) for name in COMBINED for count in (1, TOGETHER)), ("nature", 1, True)],
+)
+def test_captured_and_eager_learn_the_same(name: str, count: int, is_compiled: bool) -> None:
     """After 100 updates values lie apart by less than 2% of how far they moved; kernels may add in another order."""
     config = small(preset(name), learning_rate_steps=1000, precision="float32")
-    captured, eager, start = (filled(config, device="cuda") for _ in range(3))
+    captured = filled(dataclasses.replace(config, compile_update=is_compiled), device="cuda")
+    eager, start = (filled(config, device="cuda") for _ in range(2))
     assert captured.replay is not None
     assert eager.replay is not None
     updates = make_updates(captured.learner, captured.replay)

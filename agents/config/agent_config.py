@@ -54,9 +54,12 @@ CHANGEABLE = READ_AT_EACH_STEP | frozenset(
     "munchausen_clip target loss kappa tau_samples tau_samples_target tau_samples_policy fraction_entropy "
     "fraction_learning_rate fraction_epsilon clip_weighted max_grad_norm adam_epsilon rmsprop_decay "
     "rmsprop_epsilon weight_decay priority_alpha priority_epsilon priority_uniform priority_eta precision "
-    "cuda_graph".split()
+    "cuda_graph compile_update".split()
 )
 """Fields that may be changed in an agent that exists. The others say what its network and its replay are built from."""
+
+SPEED_ONLY = frozenset({"cuda_graph", "compile_update"})
+"""Fields that change how fast an update is, but not what it computes, except for rounding."""
 
 NEWER = ("encoder_layers",)
 """Fields whose default is None and that files leave out then, as older versions did not know them."""
@@ -326,6 +329,9 @@ class AgentConfig:
     """Precision of the matrix products of an update; auto is bfloat16 if the hardware supports it."""
     cuda_graph: bool = setting(True, "arithmetic")
     """On a GPU, launch an update as one captured graph (no effect on a CPU, or with your own parts)."""
+    compile_update: bool = setting(False, "arithmetic")
+    """Compile the passes and the loss of an update (torch.compile): takes 10 to 60 s, and needs a C++ compiler on a
+    CPU."""
 
     def __post_init__(self) -> None:
         hints = _hints()

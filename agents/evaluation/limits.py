@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pixelq.agents.storage.environments import env_arguments
 from pixelq.agents.storage.rules import LIMIT
 from pixelq.envs import is_atari
 
@@ -18,7 +19,7 @@ def evaluation_limit(config: Mapping[str, Any]) -> int | None:
     Args:
         config: Contents of config.json, or flags of `pixelq train`.
     """
-    limit, own = config.get("evaluation_episode_steps"), config.get("max_episode_steps") or LIMIT
+    limit, own = config.get("evaluation_episode_steps"), _own_limit(config) or LIMIT
     return limit if type(limit) is int and limit < own and is_atari(str(config["env"])) else None
 
 
@@ -28,4 +29,10 @@ def is_cut(config: Mapping[str, Any]) -> bool:
     Args:
         config: Contents of config.json.
     """
-    return bool(config.get("max_episode_steps")) or evaluation_limit(config) is not None
+    return _own_limit(config) is not None or evaluation_limit(config) is not None
+
+
+def _own_limit(config: Mapping[str, Any]) -> int | None:
+    """Return the agent steps after which the environments end all games; None for the games' own limit."""
+    limit: int | None = env_arguments(config).get("max_episode_steps")
+    return limit

@@ -65,6 +65,7 @@ class GradientLearner:
         self.autocast = self._make_autocast()
         self.reduce: Callable[[Tensor], None] | None = None  # sums over several learners, in place; None for one
         self.gradients: Gradients | None = None  # of the last update; None before the first
+        self._make_losses()
         self.captured: Any = None  # what was captured, and the replay or rollout that it reads; see `make_updates`
         self._make_optimizers(learning_rate_at(config, 0))
 
@@ -72,6 +73,26 @@ class GradientLearner:
         precision = self.config.precision
         wants_bfloat16 = precision == "bfloat16" or (precision == "auto" and has_bfloat16(self.device))
         return torch.autocast(self.device.type, torch.bfloat16, enabled=wants_bfloat16)
+
+    def _losses(self, batch: Any) -> Update:
+        """Return the loss with its gradient's graph, the mean q-value, and the new priorities of a batch."""
+        raise NotImplementedError
+
+    def _make_losses(self) -> None:
+        """Make the function that updates call, which is `_losses` or what PyTorch compiles of it."""
+        if not self.config.compile_update:
+            self.losses = self._losses
+            return
+        compiled = torch.compile(self._losses, dynamic=False)  # for batches of each size anew
+
+        def losses(batch: Any) -> Update:
+            try:
+                return compiled(batch)
+            except torch._dynamo.exc.TorchDynamoException as error:
+                why = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
+                raise InvalidConfig(f"compile_update is True, but the update could not be compiled: {why}") from error
+
+        self.losses = losses
 
     def _make_optimizers(self, learning_rate: float) -> None:
         head = self.network.head
@@ -95,6 +116,8 @@ class GradientLearner:
                 load_optimizer_tensors(optimizer, state[part])
         if "precision" in changed:
             self.autocast = self._make_autocast()
+        if "compile_update" in changed:
+            self._make_losses()
         if changed - READ_AT_EACH_STEP:
             self.captured = None
 

@@ -42,6 +42,11 @@ class Learner(GradientLearner):
 
     def update(self, batch: Batch | Sequences) -> Update:
         """Take one gradient step on the head's loss between Z(s, a) and r + discount · Σₐ π(a|s′) Z_target(s′, a)."""
+        loss, q_mean, priority = self.losses(batch)
+        steps = 1 if self.reduce is None else batch.steps
+        return Update(*self._descend(loss, q_mean, steps), priority)
+
+    def _losses(self, batch: Batch | Sequences) -> Update:
         network, target_network, config = self.network, self.target_network, self.config
         features = batch.features()
         # Target: the value of the next state, and the policy that is followed there
@@ -63,9 +68,8 @@ class Learner(GradientLearner):
             weight = batch.weights() if config.clip_weighted else None
             target = Target(batch.action, reward, batch.discount, next_value, next_policy, weight)
             losses, priority, q_taken = network.head.loss(value, target, self.generator)
-        steps = 1 if self.reduce is None else batch.steps
-        loss, q_mean = self._descend(batch.mean(losses, batch.weight), batch.mean(q_taken), steps)
-        return Update(loss, q_mean, batch.row_priorities(priority, config.priority_eta))
+        priorities = batch.row_priorities(priority, config.priority_eta)
+        return Update(batch.mean(losses, batch.weight), batch.mean(q_taken), priorities)
 
     def _inputs(self, batch: Batch | Sequences, features: Batch | SequenceFeatures, next_q: Tensor) -> TargetInputs:
         """Return what an own target rule can look at."""

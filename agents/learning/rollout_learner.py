@@ -21,11 +21,14 @@ class RolloutLearner(GradientLearner):
 
     def update(self, batch: Minibatch) -> Update:
         """Take one gradient step on the mean of the head's loss between Z(s, a) and the λ-returns."""
+        loss, q_mean, priority = self.losses(batch)
+        steps = 1 if self.reduce is None else batch.steps
+        return Update(*self._descend(loss, q_mean, steps), priority)
+
+    def _losses(self, batch: Minibatch) -> Update:
         network = self.network
         head = cast(ScalarTargetHead, network.head)
         with self.autocast:
             value: Any = self._value(network, batch.features(network))
             losses, priority, q_taken = head.loss_to(value, batch.action, batch.target)
-        steps = 1 if self.reduce is None else batch.steps
-        loss, q_mean = self._descend(batch.mean(losses), batch.mean(q_taken), steps)
-        return Update(loss, q_mean, priority)
+        return Update(batch.mean(losses), batch.mean(q_taken), priority)

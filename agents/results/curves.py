@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelq.agents.config.agent_config import SPEED_ONLY
 from pixelq.agents.config.schedules import shown_setting
 from pixelq.agents.errors import InvalidRun
-from pixelq.agents.results.records import SPEED_ONLY, Group, Run, read_groups
+from pixelq.agents.results.records import Group, Run, read_groups
 
 BINS = 120
 """Number of bins of a training curve."""

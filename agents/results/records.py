@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pixelq.agents.config.agent_config import NEWER, AgentConfig
+from pixelq.agents.config.agent_config import NEWER, SPEED_ONLY, AgentConfig
 from pixelq.agents.config.presets import PRESET_PROTOCOLS, PRESETS, preset_of
 from pixelq.agents.config.schedules import shown_setting
 from pixelq.agents.errors import InvalidConfig, InvalidRun, one_line
@@ -29,9 +29,6 @@ from pixelq.agents.storage.json_values import MOST_JSON
 from pixelq.agents.storage.rules import with_rules
 from pixelq.envs import GYMNASIUM, has_published_rules, is_atari, split_rules
 from pixelq.envs.games import published_id
-
-SPEED_ONLY = frozenset({"cuda_graph"})
-"""Settings that change the speed of training but not its scores."""
 
 EVALUATED = "evaluated for at most"
 """Beginning of the part of an agent's name that says that games of its evaluations were cut off."""

@@ -33,7 +33,7 @@ from pixelq.agents.storage.pointers import CHECKPOINTS, best_evaluation
 LOCK = ".lock"
 CHANGES = "changes"
 """Entry of config.json that says how the agent's settings were before they were changed in the middle of the run."""
-FREE_SETTINGS = {"cuda_graph", "frame_size", "frame_stack"}
+FREE_SETTINGS = {"cuda_graph", "compile_update", "frame_size", "frame_stack"}
 """Fields of the agent's configuration that may change when a run is resumed; the environments fix what is seen."""
 LOOK_SECONDS = 0.5
 """Seconds in which another process that only looks whether a run is in use lets go of its lock."""

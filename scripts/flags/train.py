@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
 import tyro
 
 from pixelq.agents import AgentConfig, InvalidRun, UserError, preset
+from pixelq.agents.config.agent_config import SPEED_ONLY
 from pixelq.agents.config.presets import PRESET_NUM_ENVS, PRESET_PROTOCOLS
 from pixelq.agents.config.torchrun import place
 from pixelq.agents.errors import UnregisteredPart, printable
@@ -134,7 +135,7 @@ class TrainArgs:
 COUNTS = "steps checkpoint_every keep evaluate_every evaluation_episodes final_episodes log_every".split()
 CHANGEABLE = frozenset(
     {*COUNTS, "name", "device", "deterministic", "out", "progress", "resume", "callbacks", "track", "track_project"}
-    | {"film", "modules", "agent.cuda_graph", "actors", "ray_address", "actor_gpus"}
+    | {"film", "modules", *(f"agent.{name}" for name in SPEED_ONLY), "actors", "ray_address", "actor_gpus"}
 )
 """Flags that may change when a run is resumed."""
 NOT_SAVED = frozenset(

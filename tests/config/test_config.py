@@ -98,6 +98,7 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "epsilon_ladder": (1, None),
     "precision": ("float16", None),
     "cuda_graph": (1, None),
+    "compile_update": (1, None),
     "algorithm": ("ppo", None),
     "rollout_length": (0, 32.0, None),
     "minibatches": (0, 1.5),
@@ -272,6 +273,7 @@ PLAIN = {  # no parts
     "categorical_loss": "projection",
     "precision": "float32",
     "cuda_graph": True,
+    "compile_update": False,
 }
 NATURE = {  # Mnih et al. 2015, Extended Data Table 1 and Methods
     "batch_size": 32,
@@ -572,7 +574,12 @@ def test_the_page_has_the_protocol_and_the_evaluation_epsilon_of_every_preset() 
 def test_a_configuration_with_the_settings_of_a_preset_is_named_by_it(name: str) -> None:
     config = preset(name)
     assert preset_of(config) == name
-    free = {"evaluation_epsilon": 0.5, "evaluation_noise": not config.evaluation_noise, "cuda_graph": False}
+    free = {
+        "evaluation_epsilon": 0.5,
+        "evaluation_noise": not config.evaluation_noise,
+        "cuda_graph": False,
+        "compile_update": True,
+    }
     assert preset_of(dataclasses.replace(config, frame_stack=2, **free)) == name
     assert preset_of(dataclasses.replace(config, gamma=0.5)) is None
 

@@ -90,8 +90,10 @@ def test_a_short_name_says_that_evaluations_were_cut_off(tmp_path: Path) -> None
 )
 def test_a_limit_of_evaluations_counts_below_the_games_own(env: str, own: Any, given: Any, limit: int | None) -> None:
     config = {"env": env, "max_episode_steps": own, "evaluation_episode_steps": given}
+    made = {"env": env, "env_arguments": {"max_episode_steps": own}, "evaluation_episode_steps": given}  # from Python
     assert evaluation_limit(config) == limit
-    assert is_cut(config) == (limit is not None or own is not None)
+    assert evaluation_limit(made) == limit
+    assert is_cut(config) == is_cut(made) == (limit is not None or own is not None)
 
 
 @pytest.mark.parametrize(
