@@ -312,7 +312,8 @@ def quick() -> AgentConfig:
     these frames. λ 0.95 over 64 steps carries a point back to the strokes that won it. ε falls to 0.1 at once and then
     slowly to 0.01: with less sooner, a policy without a replay sees nothing but its own mistakes, and with more later,
     long rallies are lost by chance. The rate falls only after 200,000 steps: Pong is learned sooner without it, and
-    longer games go on improving with it.
+    longer games go on improving with it. Evaluations keep ε 0.01, since a policy without chance can wait for ever where
+    nothing happens, as in Breakout before the ball is launched.
     """
     return AgentConfig(
         algorithm="pqn",
@@ -327,6 +328,7 @@ def quick() -> AgentConfig:
         loss="squared",
         learning_starts=1,
         epsilon=Piecewise((0, Linear(1.0, 0.1, 20_000)), (20_000, Linear(0.1, 0.01, 100_000))),
+        evaluation_epsilon=0.01,
         encoder="compact",
         contrast_norm=True,
         channel_norm=True,
