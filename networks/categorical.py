@@ -60,7 +60,8 @@ class CategoricalHead(nn.Module):
         sigma: Standard deviation that a target of "hl_gauss" is smeared with, in widths of a bin.
 
     Raises:
-        ValueError: If there are fewer than two atoms, `v_min` is not below `v_max`, or `loss` is unknown.
+        ValueError: If there are fewer than two atoms, `v_min` is not below `v_max`, `loss` is unknown, or
+            `sigma` is not positive.
     """
 
     support: Tensor
@@ -82,6 +83,8 @@ class CategoricalHead(nn.Module):
             raise ValueError(f"streams must have at least 2 outputs, one for each atom, got {streams.outputs}")
         if not v_min < v_max:
             raise ValueError(f"v_min must be below v_max, got {v_min} and {v_max}")
+        if not 0 < sigma < math.inf:
+            raise ValueError(f"sigma must be a positive number, got {sigma}")
         self.streams, self.loss_kind = streams, loss
         edges = torch.linspace(v_min, v_max, streams.outputs + 1)
         is_hl_gauss = loss == "hl_gauss"

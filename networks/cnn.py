@@ -37,12 +37,21 @@ def image_shape(shape: Sequence[int], network: str, smallest: int = 1) -> tuple[
     return channels, height, width
 
 
+def check_features(features: int) -> None:
+    """Check the width of a dense layer.
+
+    Raises:
+        ValueError: If it is below 1.
+    """
+    if features < 1:
+        raise ValueError(f"features must be at least 1, got {features}; use None to leave the dense layer out")
+
+
 def _dense(in_features: int, features: int | None, layer_norm: LayerNorm) -> tuple[nn.Sequential, int]:
     """Return the dense ReLU layer that ends an encoder, empty without `features`, and the width of its output."""
     if features is None:
         return nn.Sequential(), in_features
-    if features < 1:
-        raise ValueError(f"features must be at least 1, got {features}; use None to leave the dense layer out")
+    check_features(features)
     return nn.Sequential(nn.Linear(in_features, features), *vector_relu(features, layer_norm)), features
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pixelq.networks.activations import activation_of
 from pixelq.networks.base import Encoder, initialize, pixels_to_float
-from pixelq.networks.cnn import image_shape, same_padding
+from pixelq.networks.cnn import check_features, image_shape, same_padding
 from pixelq.networks.norms import image_norm, vector_norm
 
 
@@ -94,6 +94,7 @@ class HadamaxCNN(Encoder):
         flat = channels * height * width
         self.dense, self.out_features = nn.Sequential(), flat
         if features is not None:
+            check_features(features)
             self.dense = nn.Sequential(
                 nn.Linear(flat, features), *vector_norm(features, "channels"), activation_of("gelu")
             )

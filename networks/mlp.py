@@ -12,7 +12,7 @@ from pixelq.networks.norms import LayerNorm
 class MLP(Encoder):
     """Linear layers, each followed by layer normalisation, if asked for, and a ReLU.
 
-    Input [B, *shape] of any type, flattened and cast to float32 (not scaled); output [B, out_features].
+    Input [B, *shape] of any type, flattened and cast to float32, uint8 divided by 255; output [B, out_features].
 
     Args:
         in_features: Number of values in one observation.

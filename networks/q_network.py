@@ -129,9 +129,11 @@ class QNetwork(nn.Module):
         Time comes first. Encoder and head process all T · B rows as one batch.
 
         Raises:
-            ValueError: If the network has `last_action` or `last_reward` and `last` is missing or not [T, B], or the
-                shape of `state` or `episode_start` is wrong; see `LSTM.unroll`.
+            ValueError: If the network has `last_action` or `last_reward` and `last` is missing or not [T, B], the shape
+                of `state` or `episode_start` is wrong (see `LSTM.unroll`), or each row has noise of its own.
         """
+        if isinstance(noise, Noise) and len(noise.advantage.out.input) > 1:
+            raise ValueError("noise must be that of draw_noise(1), which all steps share")
         features, state = self.remember(obs, state, episode_start, last)
         return self.head(features, noise), state
 

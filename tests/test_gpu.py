@@ -79,7 +79,8 @@ def test_captured_and_eager_learn_the_same(name: str, count: int, is_compiled: b
     assert [len(each.captures) for each in (updates.one, updates.several)] == [count == 1, count > 1]
     assert make_updates(captured.learner, captured.replay) is updates  # a second training captures nothing anew
     captured_loss, eager_loss = torch.tensor(losses).T
-    assert torch.allclose(captured_loss[: EAGER_UPDATES + 3], eager_loss[: EAGER_UPDATES + 3], rtol=1e-3)
+    first = (EAGER_UPDATES + 1) * count + 2  # some of those in the graph
+    assert torch.allclose(captured_loss[:first], eager_loss[:first], rtol=1e-3 if count == 1 else 1e-2)
     moved, apart = moved_and_apart(captured, eager, start)
     assert apart < 0.02 * moved
 

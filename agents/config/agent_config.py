@@ -330,8 +330,8 @@ class AgentConfig:
     cuda_graph: bool = setting(True, "arithmetic")
     """On a GPU, launch an update as one captured graph (no effect on a CPU, or with your own parts)."""
     compile_update: bool = setting(False, "arithmetic")
-    """Compile the passes and the loss of an update (torch.compile): takes 10 to 60 s, and needs a C++ compiler on a
-    CPU."""
+    """Compile passes and loss of an update (torch.compile), which takes 10 to 60 s for each batch size and needs a C++
+    compiler; not for an LSTM."""
 
     def __post_init__(self) -> None:
         hints = _hints()
@@ -442,6 +442,7 @@ class AgentConfig:
         self._require("sequence_period", self.sequence_period <= self.sequence_length, "at most sequence_length")
         for name in ("lstm_last_action", "lstm_last_reward"):
             self._require(name, self.lstm is not None or not getattr(self, name), "False without an lstm")
+        self._require("compile_update", self.lstm is None or not self.compile_update, "False with an lstm")
         self._require("channel_norm", not (self.channel_norm and self.layer_norm), "False with layer_norm")
         self._require(
             "initialization", self.initialization == "auto" or not self.spectral_norm, "auto with spectral_norm"

@@ -392,8 +392,8 @@ def _time_steps(
     if sequences is None:
         period, least = 1, frame_stack + n_step
     else:  # the length is a multiple of the period, as the starts are
-        period, steps = sequences["period"], max(frame_stack, 2) + n_step + sequences["length"]
-        least = (-(-steps // period) - 1) * period
+        period, needed = sequences["period"], max(frame_stack, 2) + n_step + sequences["length"] - 1
+        least = -(-needed // period) * period
     length = capacity // num_envs // period * period
     if length < least:
         raise InvalidConfig(

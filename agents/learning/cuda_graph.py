@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from pixelq.agents.errors import RunFailed
 from pixelq.agents.experience.replay import Replay
 from pixelq.agents.experience.rollout import Drawn, Rollout
 from pixelq.agents.learning.gradient import GradientLearner, Gradients, Update
@@ -43,8 +48,8 @@ def update_from_rollout(learner: RolloutLearner, rollout: Rollout, drawn: Drawn)
 def make_updates(learner: Learner, replay: Replay) -> Callable[[int], Iterator[Update]]:
     """Return a function that runs a number of updates from a replay, as fast as device and configuration allow.
 
-    Each update is run when the iterator is asked for it, or with up to `TOGETHER` others shortly before. What was
-    captured is kept by the learner for as long as what it reads exists.
+    Each update is run when the iterator is asked for it, or `TOGETHER` of them when it is asked for the first; then all
+    have the priorities of the last. What was captured is kept by the learner for as long as what it reads exists.
     """
     update = partial(update_from_replay, learner, replay)
     if not can_capture(learner):
@@ -80,34 +85,76 @@ def can_capture(learner: GradientLearner) -> bool:
     return learner.config.cuda_graph and not learner.config.has_own_parts
 
 
+class Side:
+    """The stream on which a learner's graphs are captured, and the memory that they share.
+
+    Sharing is safe, because nothing in it is read after the replay of another graph.
+
+    Args:
+        device: The GPU.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    @functools.cached_property
+    def stream(self) -> torch.cuda.Stream:
+        """The stream."""
+        return torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+
+    @functools.cached_property
+    def pool(self) -> Any:
+        """The memory pool."""
+        return torch.cuda.graph_pool_handle()
+
+    def run(self, update: Callable[[], Update]) -> Update:
+        """Run an ordinary update on the stream, so that autograd remembers no other one."""
+        current = torch.cuda.current_stream(self.device)
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            result = update()
+        current.wait_stream(self.stream)
+        return result
+
+
 class CapturedUpdate:
     """An update that is launched as a whole: at batch 32, launching single kernels takes a GPU longer than computing.
 
-    The first `EAGER_UPDATES` calls are ordinary updates. Then the sequence of kernels is captured once for inputs of
-    each shape, and replayed. What changes between updates (the rows that may be drawn, step size, β, weights) lies in
-    tensors that are written in place; inputs are copied to such tensors. After `Learner.reset`, which creates new
-    weights' moments, a new capture is needed.
+    For inputs of each shape, the first `EAGER_UPDATES` calls are ordinary updates. Then the sequence of kernels is
+    captured once, and replayed. What changes between updates (the rows that may be drawn, step size, β, weights) lies
+    in tensors that are written in place; inputs are copied to such tensors. After `Learner.reset`, which creates new
+    moments, a new capture is needed.
 
     Args:
         learner: The learner, on a GPU.
         update: The update to capture, a function of the inputs.
         generators: Generators of all random numbers that it draws, on the GPU.
+        side: Where it is captured; shared by the captured updates of one learner.
     """
 
     def __init__(
-        self, learner: GradientLearner, update: Callable[..., Update], generators: Sequence[torch.Generator]
+        self,
+        learner: GradientLearner,
+        update: Callable[..., Update],
+        generators: Sequence[torch.Generator],
+        side: Side | None = None,
     ) -> None:
         self.learner, self.update, self.generators = learner, update, generators
-        self.calls = 0
+        self.side = side or Side(learner.device)
+        self.calls: Counter[tuple[torch.Size, ...]] = Counter()
         self.captures: dict[tuple[torch.Size, ...], Capture] = {}
 
     def __call__(self, *inputs: Tensor) -> Update:
-        """Run one update. Its losses and mean values stay as they are; all else is overwritten by the next call."""
-        self.calls += 1
-        if self.calls <= EAGER_UPDATES:
-            return self._on_separate_stream(inputs)
+        """Run one update. Its losses and mean values stay as they are; all else is overwritten by the next call.
+
+        Raises:
+            RunFailed: If the update cannot be captured.
+        """
         shapes = tuple(tensor.shape for tensor in inputs)
         if shapes not in self.captures:
+            self.calls[shapes] += 1
+            if self.calls[shapes] <= EAGER_UPDATES:
+                return self.side.run(partial(self.update, *inputs))
             self.captures[shapes] = self._capture(inputs)
         capture = self.captures[shapes]
         for kept, given in zip(capture.inputs, inputs, strict=True):
@@ -117,25 +164,30 @@ class CapturedUpdate:
         result = capture.result
         return result._replace(loss=result.loss.clone(), q_mean=result.q_mean.clone())
 
-    def _on_separate_stream(self, inputs: Sequence[Tensor]) -> Update:
-        """Run an ordinary update on the stream of a capture, so that autograd remembers no other one."""
-        current, stream = torch.cuda.current_stream(self.learner.device), self._stream()
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            update = self.update(*inputs)
-        current.wait_stream(stream)
-        return update
-
     def _capture(self, inputs: Sequence[Tensor]) -> Capture:
         graph, kept = torch.cuda.CUDAGraph(), tuple(tensor.clone() for tensor in inputs)
         for generator in self.generators:
             graph.register_generator_state(generator)
-        with torch.cuda.graph(graph, stream=self._stream()):
-            result = self.update(*kept)
+        try:
+            with without_collection(), torch.cuda.graph(graph, pool=self.side.pool, stream=self.side.stream):
+                result = self.update(*kept)
+        except RuntimeError as error:
+            advice = "set cuda_graph to False (--agent.no-cuda-graph)"
+            raise RunFailed(f"the update could not be captured as a CUDA graph: {error}; {advice}") from error
         return Capture(graph, kept, result, self.learner.gradients)
 
-    def _stream(self) -> torch.cuda.Stream:
-        return torch.cuda.Stream(self.learner.device)  # type: ignore[no-untyped-call]
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Collect garbage before and not within: the end of another graph during a capture would invalidate it."""
+    gc.collect()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class Capture(NamedTuple):
@@ -164,8 +216,9 @@ class CapturedUpdates:
             losses, means = (torch.stack(values) for values in zip(*((u.loss, u.q_mean) for u in updates), strict=True))
             return Update(losses, means, updates[-1].priority)
 
-        self.one = CapturedUpdate(learner, update, generators)
-        self.several = CapturedUpdate(learner, several, generators)
+        side = Side(learner.device)
+        self.one = CapturedUpdate(learner, update, generators, side)
+        self.several = CapturedUpdate(learner, several, generators, side)
 
     def __call__(self, count: int) -> Iterator[Update]:
         """Run `count` updates; see `make_updates`."""

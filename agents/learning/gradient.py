@@ -65,7 +65,7 @@ class GradientLearner:
         self.autocast = self._make_autocast()
         self.reduce: Callable[[Tensor], None] | None = None  # sums over several learners, in place; None for one
         self.gradients: Gradients | None = None  # of the last update; None before the first
-        self._make_losses()
+        self._compiled: Callable[..., Update] | None = None  # `_losses`; None until it is needed
         self.captured: Any = None  # what was captured, and the replay or rollout that it reads; see `make_updates`
         self._make_optimizers(learning_rate_at(config, 0))
 
@@ -78,21 +78,26 @@ class GradientLearner:
         """Return the loss with its gradient's graph, the mean q-value, and the new priorities of a batch."""
         raise NotImplementedError
 
-    def _make_losses(self) -> None:
-        """Make the function that updates call, which is `_losses` or what PyTorch compiles of it."""
+    def losses(self, batch: Any) -> Update:
+        """Return what `_losses` does, compiled if the configuration says so.
+
+        Raises:
+            InvalidConfig: If PyTorch cannot compile it.
+        """
         if not self.config.compile_update:
-            self.losses = self._losses
-            return
-        compiled = torch.compile(self._losses, dynamic=False)  # for batches of each size anew
+            return self._losses(batch)
+        try:
+            if self._compiled is None:
+                self._compiled = compiled(type(self)._losses)
+            update: Update = self._compiled(self, batch)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            why = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
+            raise InvalidConfig(f"compile_update is True, but the update could not be compiled: {why}") from error
+        return update
 
-        def losses(batch: Any) -> Update:
-            try:
-                return compiled(batch)
-            except torch._dynamo.exc.TorchDynamoException as error:
-                why = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
-                raise InvalidConfig(f"compile_update is True, but the update could not be compiled: {why}") from error
-
-        self.losses = losses
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickled learner has: a graph reads this learner's tensors, and no file holds it."""
+        return {**vars(self), "captured": None, "gradients": None, "_compiled": None}
 
     def _make_optimizers(self, learning_rate: float) -> None:
         head = self.network.head
@@ -116,8 +121,6 @@ class GradientLearner:
                 load_optimizer_tensors(optimizer, state[part])
         if "precision" in changed:
             self.autocast = self._make_autocast()
-        if "compile_update" in changed:
-            self._make_losses()
         if changed - READ_AT_EACH_STEP:
             self.captured = None
 
@@ -222,6 +225,13 @@ class GradientLearner:
             load_optimizer_tensors(optimizer, parts[part])
         restore_generator(self.generator, parts["generator"], "state")
         self.captured = None
+
+
+def compiled(function: Callable[..., Update]) -> Callable[..., Update]:
+    """Return what PyTorch compiles of a function of a learner and a batch, for batches of each size anew."""
+    # PyTorch counts for a function how often it was compiled, for all agents of a process, and gives up after 8 times.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+    return torch.compile(function, dynamic=False)
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -60,9 +60,15 @@ def threads_of(run: Path) -> int | None:
     return threads if is_count(threads) and threads > 0 else None
 
 
-def arithmetic(device: torch.device) -> dict[str, Any]:
-    """Return what the rounding of sums and the draws depend on, beside the program, as JSON values."""
+def arithmetic(device: torch.device, *, is_compiled: bool = False) -> dict[str, Any]:
+    """Return what the rounding of sums and the draws depend on, beside the program, as JSON values.
+
+    Args:
+        device: Device of the learner.
+        is_compiled: Whether its updates are compiled.
+    """
     common = {
+        "compile_update": is_compiled,
         "PyTorch": torch.__version__,
         "NumPy": np.__version__,
         "precision of products": torch.get_float32_matmul_precision(),
@@ -86,12 +92,12 @@ def arithmetic(device: torch.device) -> dict[str, Any]:
     }
 
 
-def changes_of_arithmetic(before: dict[str, Any], device: torch.device) -> list[str]:
+def changes_of_arithmetic(before: dict[str, Any], device: torch.device, *, is_compiled: bool = False) -> list[str]:
     """Return in words why a run that went on here could round otherwise than `before`; empty if it cannot.
 
     What an older version did not record counts as unchanged.
     """
-    own = arithmetic(device)
+    own = arithmetic(device, is_compiled=is_compiled)
     now, then = own.pop(VARIABLES), before.get(VARIABLES)
     changes = [_change(name, before[name], own[name]) for name in own if before.get(name, own[name]) != own[name]]
     if isinstance(then, dict):

@@ -48,7 +48,7 @@ class Training:
         Args:
             why: What is said of the end, for example in config.json.
         """
-        self.why = self.why or why
+        self.why = self.why or str(why or "it asked for the end")
 
 
 class Callback:

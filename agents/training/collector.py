@@ -301,7 +301,9 @@ class Collector:
         arrays = self.episodes.state()
         if self.memory is not None:
             arrays |= {f"policy.{name}": tensor for name, tensor in self.memory.arrays().items()}
-        arrays["obs"] = torch.from_numpy(np.ascontiguousarray(self.obs))
+        # Some wrappers show another type than their space's; agent and replay cast what they read in the same way.
+        dtype = self.agent.observation_space.dtype
+        arrays["obs"] = torch.from_numpy(np.ascontiguousarray(self.obs, dtype))
         if self.masks is not None:
             arrays["masks"] = torch.from_numpy(self.masks)
         return {"restarts": self.restarts.count}, arrays

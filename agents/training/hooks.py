@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import signal
 import warnings
@@ -185,6 +186,8 @@ class Hooks:
             text = json.dumps(values)
             if not isinstance(values, dict | None):
                 raise TypeError(f"got {values!r:.80}")
+            if others := other_keys(values):
+                raise TypeError(f"keys must be texts, got {others[0]!r:.80}")
             if len(text) > MOST_STATE:
                 raise ValueError(f"got {len(text):,} characters")
         except (TypeError, ValueError, RecursionError) as error:
@@ -255,3 +258,14 @@ def _check_events(kind: type[Callback]) -> None:
             near = difflib.get_close_matches(name, EVENTS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(EVENTS)}"
             raise InvalidConfig(f"the callback {kind.__name__} has {name}, which is no event; {hint}")
+
+
+def other_keys(values: Any) -> list[Any]:
+    """Return the keys in JSON values that are no texts, which a file would make texts."""
+    others = []
+    if isinstance(values, dict):
+        others = [key for key in values if not isinstance(key, str)]
+        values = list(values.values())
+    if isinstance(values, list | tuple):
+        others += itertools.chain.from_iterable(map(other_keys, values))
+    return others

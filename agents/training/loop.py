@@ -136,7 +136,7 @@ def run(parts: Parts, received: list[int]) -> None:
     """
     collector, updater, recorder = parts
     agent = collector.agent
-    state_of_all = partial(run_state, parts, agent.device)
+    state_of_all = partial(run_state, parts, agent)
     agent.ongoing = None  # until this has ended well
     try:
         recorder.start()

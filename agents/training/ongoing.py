@@ -85,8 +85,8 @@ def ongoing_in(agent: Agent, envs: VectorEnv) -> Ongoing | None:
 def end_ongoing(agent: Agent) -> None:
     """End the episodes under way, in the agent's replay too, because the next training is of other episodes."""
     kept = agent.ongoing
-    if isinstance(kept, Ongoing) and kept.is_of(agent):
-        assert agent.replay is not None
+    # The rows of the replay are what counts: somebody may have set the agent's step, to let schedules begin anew.
+    if isinstance(kept, Ongoing) and agent.replay is not None and agent.replay.time == kept.rows:
         masks = kept.arrays.get("masks")
         agent.replay.cut(kept.arrays["obs"].numpy(), None if masks is None else masks.numpy())
     agent.ongoing = None

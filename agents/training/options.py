@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -9,7 +10,7 @@ from typing import Any, Literal, get_args
 from gymnasium.vector import VectorEnv
 
 from pixelq.agents.config.integers import checked_integer
-from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.errors import InvalidConfig, one_line
 from pixelq.agents.storage.files import user_path
 from pixelq.agents.training.ranks import Ranks
 
@@ -22,7 +23,8 @@ class LearnOptions:
     """The keyword arguments of `DQN.learn`, which explains them.
 
     Raises:
-        InvalidConfig: If a count is no integer or less than 1, or there is no such style of progress.
+        InvalidConfig: If a count is no integer or less than 1, there is no such style of progress, there is no run to
+            resume, or the description is not JSON.
     """
 
     out: Path | None = None
@@ -40,11 +42,27 @@ class LearnOptions:
     def __post_init__(self) -> None:
         if self.out is not None:
             object.__setattr__(self, "out", user_path(self.out))
+        if not isinstance(self.resume, bool):
+            raise InvalidConfig(f"resume must be True or False, got {self.resume!r:.80}")
+        if self.resume and self.out is None:
+            raise InvalidConfig("resume must be False without out, the folder of the run to resume")
+        if not (self.ranks is None or isinstance(self.ranks, Ranks)):
+            raise InvalidConfig(f"ranks must be a Ranks or None, got {self.ranks!r:.80}")
+        self._check_description()
         for name in ("evaluate_every", "evaluation_episodes", "checkpoint_every", "keep", "log_every"):
             object.__setattr__(self, name, checked_integer(name, getattr(self, name), 1))
         if not isinstance(self.progress, bool) and self.progress not in get_args(ProgressStyle):
             styles = ", ".join(get_args(ProgressStyle))
             raise InvalidConfig(f"progress must be True, False or one of {styles}, got {self.progress!r:.80}")
+
+    def _check_description(self) -> None:
+        """Check that config.json can hold the description."""
+        try:
+            if not isinstance(self.description, dict):
+                raise TypeError(f"got {self.description!r:.80}")
+            json.dumps(self.description)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidConfig(f"description must be a dict of JSON values: {one_line(error)}") from error
 
     @property
     def progress_style(self) -> ProgressStyle:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixelq.agents.agent import Agent
 from pixelq.agents.errors import InvalidCheckpoint, one_line
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.runs.machine import arithmetic, changes_of_arithmetic
@@ -29,9 +29,9 @@ class Part(Protocol):
         """Restore what `state` returned."""
 
 
-def run_state(parts: Sequence[Part], device: torch.device) -> State:
-    """Return the merged state of the parts, and what the arithmetic of a device depends on."""
-    values: dict[str, Any] = {"arithmetic": arithmetic(device)}
+def run_state(parts: Sequence[Part], agent: Agent) -> State:
+    """Return the merged state of the parts, and what the arithmetic of the agent depends on."""
+    values: dict[str, Any] = {"arithmetic": arithmetic(agent.device, is_compiled=agent.config.compile_update)}
     arrays: dict[str, Tensor] = {}
     for part in parts:
         part_values, part_arrays = part.state()
@@ -87,7 +87,7 @@ def restore_run(
         if lost is not None:
             collector.restart_episodes(cut=True)
     # Report
-    changes = [lost] if lost else changes_of_arithmetic(before, agent.device)
+    changes = [lost] if lost else changes_of_arithmetic(before, agent.device, is_compiled=agent.config.compile_update)
     lost = "; ".join([*changes, *recorder.hooks.changes]) or None
     if recorder.ranks is not None:  # the first of several learners tells for all
         lost = next((each for each in recorder.ranks.gather_values(lost) if each), lost)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pixelq.agents.config.integers import checked_integer
+from pixelq.agents.config.integers import checked_integer, plain
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.evaluation.evaluate import Evaluation
 from pixelq.agents.training.callbacks import Callback, Training
@@ -21,7 +21,7 @@ class StopAtScore(Callback):
     Args:
         score: The score, a mean return.
         of: `evaluation` for the mean of an evaluation; `training` for that of the last 100 training episodes, which is
-            read at every row of metrics once there have been 100.
+            read at every row of metrics once this training has had 100.
 
     Raises:
         InvalidConfig: If an argument is out of range.
@@ -34,11 +34,14 @@ class StopAtScore(Callback):
         _check_number("score", self.score, -math.inf)
         if self.of not in ("evaluation", "training"):
             raise InvalidConfig(f"of must be 'evaluation' or 'training', got {self.of!r:.80}")
+        self._before: int | None = None  # episodes of the agent before the training
 
     def on_training_start(self, training: Training) -> None:
         """Check that there is something to read the score from."""
         if self.of == "evaluation":
             _check_evaluations(training, "StopAtScore", "or of='training' for the mean of training episodes")
+        if self._before is None:
+            self._before = training.agent.episodes
 
     def on_evaluation(self, training: Training, evaluation: Evaluation) -> None:
         """Stop if the evaluation reached the score."""
@@ -48,12 +51,22 @@ class StopAtScore(Callback):
     def on_metrics(self, training: Training, row: dict[str, Any]) -> None:
         """Stop if the training episodes reached the score."""
         mean = row["return_mean_100"]
-        if self.of == "training" and row["episodes"] >= RECENT and mean is not None and mean >= self.score:
+        assert self._before is not None
+        has_all = row["episodes"] - self._before >= RECENT  # for a loaded agent, the mean is over fewer at first
+        if self.of == "training" and has_all and mean is not None and mean >= self.score:
             training.stop(f"the last {RECENT} training episodes reached {mean:g}")
 
+    def on_training_end(self, training: Training) -> None:
+        """Forget the training, since the next one may be another agent's."""
+        self._before = None
+
     def state(self) -> dict[str, Any]:
-        """Return nothing: what is needed is in the arguments."""
-        return {}
+        """Return the number of episodes of the agent before the training."""
+        return {"before": self._before}
+
+    def load_state(self, values: dict[str, Any]) -> None:
+        """Restore what `state` returned; older runs have nothing."""
+        self._before = values.get("before", 0)
 
 
 @dataclass
@@ -143,7 +156,11 @@ def _check_number(name: str, value: object, least: float) -> None:
     Raises:
         InvalidConfig: If it is not.
     """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    value = plain(value)
+    try:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        is_number = False
     if not is_number or value < least:  # type: ignore[operator]
         raise InvalidConfig(f"{name} must be a {'positive ' if least == 0 else ''}number, got {value!r:.80}")
 

@@ -205,6 +205,32 @@ def test_stored_states_take_a_row_for_each_period() -> None:
     assert replay.nbytes - bare.nbytes == 100 * 2 * 2 * 16 * 4
 
 
+@settings(max_examples=examples(50))
+@given(st.integers(1, 8), st.integers(1, 8), st.integers(1, 3), st.integers(1, 3))
+def test_the_smallest_replay_that_is_accepted_holds_a_sequence(
+    length: int, period: int, n_step: int, num_envs: int
+) -> None:
+    sequences = {"length": length, "period": min(period, length), "burn_in": 0, "state_size": 1, "stores": False}
+
+    def make(capacity: int) -> Replay:
+        shape, dtype = (1,), np.dtype(np.float32)
+        return Replay(shape, dtype, capacity=capacity, num_envs=num_envs, n_step=n_step, sequences=sequences)
+
+    capacity = 1
+    while True:
+        try:
+            replay = make(capacity)
+            break
+        except InvalidConfig:
+            capacity += 1
+    no, found = np.zeros(num_envs, bool), []
+    for _ in range(6 * (length + n_step + period)):
+        replay.add(np.zeros((num_envs, 1), np.float32), np.zeros(num_envs, int), np.zeros(num_envs), no, no)
+        found.append(len(replay))
+    assert min(found) >= 0
+    assert max(found) > 0
+
+
 def test_a_replay_that_never_holds_a_batch_is_refused() -> None:
     """A window of 2 + 1 + 80 steps is 3 periods of 40; a batch of 5 from 2 environments starts in 3 more."""
     config = AgentConfig(lstm=16, batch_size=5, replay_capacity=6 * 40 * 2)

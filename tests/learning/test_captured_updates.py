@@ -1,6 +1,9 @@
 """Updates in graphs, one or several at a time, on a CPU: a graph that computes again what it was given stands in."""
 
+import copy
 import dataclasses
+import gc
+import pickle
 from typing import Any
 
 import gymnasium
@@ -18,10 +21,12 @@ from pixelq.agents.learning.cuda_graph import (
     Capture,
     CapturedUpdate,
     CapturedUpdates,
+    Side,
     make_rollout_update,
     make_updates,
     update_from_replay,
     update_from_rollout,
+    without_collection,
 )
 from pixelq.agents.learning.gradient import Gradients, Update
 from pixelq.agents.learning.optimizers import CapturableRAdam
@@ -63,7 +68,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
 
     monkeypatch.setattr(cuda_graph, "can_capture", lambda learner: learner.config.cuda_graph)
     monkeypatch.setattr(CapturedUpdate, "_capture", capture)
-    monkeypatch.setattr(CapturedUpdate, "_on_separate_stream", lambda self, inputs: self.update(*inputs))
+    monkeypatch.setattr(Side, "run", lambda self, update: update())
     return made
 
 
@@ -189,6 +194,54 @@ def test_an_update_from_a_rollout_has_the_same_operations_each_time(name: str, m
     assert later == tapes[-10:]
     assert len(later[0].noted) > 50
     assert all(tape.noted == later[0].noted for tape in later)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda agent: pickle.loads(pickle.dumps(agent))])
+def test_a_copy_of_an_agent_captures_anew(copied: Any, graphs: list[Graph]) -> None:
+    agent = filled(AgentConfig(**SMALL))
+    assert agent.replay is not None
+    list(make_updates(agent.learner, agent.replay)(EAGER_UPDATES + 1))
+    assert len(graphs) == 1
+    other = copied(agent)
+    assert other.learner.captured is None
+    for each in (agent, other):
+        each.updates = 2 * EAGER_UPDATES + 2
+        list(make_updates(each.learner, each.replay)(EAGER_UPDATES + 1))
+    assert [graph.captured.learner for graph in graphs] == [agent.learner, other.learner]
+    assert_same_agent(agent, other)
+
+
+def test_each_size_of_minibatch_is_run_before_it_is_captured(graphs: list[Graph]) -> None:
+    agent = filled(AgentConfig(**SMALL))
+    sizes: list[int] = []
+
+    def update(rows: Tensor) -> Update:
+        sizes.append(len(rows))
+        return Update(rows.sum(), rows.sum(), rows)
+
+    captured = CapturedUpdate(agent.learner, update, ())
+    agent.learner.gradients = Gradients([], None)
+    for rows in (4, 4, 4, 4, 5, 5):
+        captured(torch.ones(rows))
+    assert [len(graph.inputs[0]) for graph in graphs] == [4]
+    for _ in range(2):
+        captured(torch.ones(5))
+    assert [len(graph.inputs[0]) for graph in graphs] == [4, 5]
+    assert sizes == [4, 4, 4, 4, 5, 5, 5, 5]
+
+
+def test_a_capture_is_not_disturbed_by_garbage() -> None:
+    """The end of another graph during a capture would invalidate it."""
+    with without_collection():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with without_collection():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_what_cannot_be_captured_is_not() -> None:

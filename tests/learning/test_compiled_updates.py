@@ -1,10 +1,11 @@
 """`compile_update`: the compiled passes and losses of an update are those of the eager one."""
 
+import copy
 import dataclasses
+import pickle
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -19,7 +20,6 @@ CONFIGS = {
     "double prioritized": AgentConfig(**SMALL, double=True, prioritized=True, loss="huber"),
     "rainbow": small(preset("rainbow")),
     "iqn": small(preset("iqn")),
-    "r2d2": small(preset("r2d2")),
     "pqn": small(preset("pqn")),
     "pqn_hl_gauss": small(preset("pqn_hl_gauss")),
 }
@@ -77,6 +77,19 @@ def weights(agent: Agent) -> torch.Tensor:
     return torch.cat([parameter.detach().reshape(-1) for parameter in agent.network.parameters()])
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda agent: pickle.loads(pickle.dumps(agent))])
+def test_a_copy_learns_by_itself(copied: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    agent = filled(AgentConfig(**SMALL, compile_update=True))
+    update_from_replay(agent.learner, agent.replay)  # type: ignore[arg-type]
+    other, before = copied(agent), weights(agent)
+    update_from_replay(other.learner, other.replay)
+    assert torch.equal(weights(agent), before)
+    assert not torch.equal(weights(other), before)
+    update_from_replay(agent.learner, agent.replay)  # type: ignore[arg-type]
+    assert torch.equal(weights(agent), weights(other))
+
+
 def test_what_cannot_be_compiled_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def backend(*_: Any) -> Any:
         raise RuntimeError("no compiler here")
@@ -86,4 +99,4 @@ def test_what_cannot_be_compiled_is_said_in_a_sentence(monkeypatch: pytest.Monke
     with pytest.raises(InvalidConfig, match=r"compile_update is True, but .*no compiler here"):
         update_from_replay(agent.learner, agent.replay)  # type: ignore[arg-type]
     agent.replace(compile_update=False)
-    assert np.isfinite(update_from_replay(agent.learner, agent.replay).loss)  # type: ignore[arg-type]
+    assert update_from_replay(agent.learner, agent.replay).loss.isfinite()  # type: ignore[arg-type]

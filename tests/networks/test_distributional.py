@@ -358,6 +358,8 @@ def test_wrong_arguments_are_refused() -> None:
         CategoricalHead(streams(1))
     with pytest.raises(ValueError, match="v_min must be below v_max"):
         CategoricalHead(streams(5), 1.0, 1.0)
+    with pytest.raises(ValueError, match="sigma must be a positive number, got 0"):
+        CategoricalHead(streams(5), loss="hl_gauss", sigma=0.0)
     with pytest.raises(ValueError, match="must be at least 1, got 0, 64 and 32"):
         ImplicitHead(streams(), samples=0)
     with pytest.raises(ValueError, match="cosines must be at least 1, got 0"):

@@ -235,6 +235,8 @@ def test_an_unroll_is_noisy_like_its_steps() -> None:
         step_value, state = network.step(obs[t], state, starts[t], noise=noise)
         torch.testing.assert_close(value[t], step_value, rtol=0, atol=1e-6)
     assert not torch.allclose(value, network.unroll(obs, network.initial_state(2), starts)[0], atol=1e-3)
+    with pytest.raises(ValueError, match=r"noise must be that of draw_noise\(1\), which all steps share"):
+        network.unroll(obs, network.initial_state(2), starts, noise=network.draw_noise(5))
 
 
 def test_the_network_can_learn_to_remember() -> None:

@@ -221,6 +221,15 @@ def test_what_this_package_plays_in_foreign_environments_is_known(meanwhile: Any
     assert agent.replay.ring.read(time - 1, time)["truncated"].all()  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("step", [0, 1_000])
+def test_episodes_end_in_the_replay_also_if_the_step_was_set(step: int) -> None:
+    agent = new(catch())
+    agent.learn(catch(), 60)
+    time, agent.step = agent.replay.time, step  # type: ignore[union-attr]
+    agent.learn(catch(7), 30)
+    assert agent.replay.ring.read(time - 1, time)["truncated"].all()  # type: ignore[union-attr]
+
+
 def test_environments_made_alike_begin_new_episodes() -> None:
     agent = new(catch())
     agent.learn(catch(), 60)

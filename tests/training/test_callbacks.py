@@ -1,5 +1,6 @@
 """Callbacks: what they are told and when, how they stop a training, what they keep, and what their errors do."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -426,7 +427,10 @@ def test_a_callback_that_leaves_the_process_loses_nothing(tmp_path: Path) -> Non
     assert left.value.code == 7
 
 
-@pytest.mark.parametrize(("values", "since"), [({"set": {1}}, 0), ([1], 50), ({"much": "x" * 2**20}, 0)])
+@pytest.mark.parametrize(
+    ("values", "since"),
+    [({"set": {1}}, 0), ([1], 50), ({"much": "x" * 2**20}, 0), ({1: 27}, 0), ({"a": [{"b": {None: 1}}]}, 0)],
+)
 def test_a_state_that_no_file_holds_is_refused(tmp_path: Path, values: Any, since: int) -> None:
     class Odd(Callback):
         step = 0
@@ -484,9 +488,21 @@ def test_a_training_stops_at_a_score(tmp_path: Path) -> None:
     agent.learn(envs, 1_200, log_every=50, callbacks=[StopAtScore(score=-1.0, of="training")])
     assert agent.step % 50 == 0
     assert 100 <= agent.episodes < 106  # the first row after a hundred episodes
+    loaded, others = copy.deepcopy(agent), new()[1]
+    before = loaded.episodes
+    loaded.learn(others, 2_400, log_every=50, callbacks=[StopAtScore(score=-1.0, of="training")])
+    assert 100 <= loaded.episodes - before < 106  # of this training
     with pytest.raises(InvalidConfig, match=r"StopAtScore needs evaluations; give learn `evaluation_envs`, or of='"):
         agent.learn(envs, 100, tmp_path / "other", callbacks=[StopAtScore(score=1.0)])
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("why", "said"), [(None, "it asked for the end"), (np.float32(3), "3.0"), ("", "it asked for the end")]
+)
+def test_whatever_is_said_of_the_end_is_a_text(tmp_path: Path, why: Any, said: str) -> None:
+    assert train(200, tmp_path / "run", Log("step", 20, lambda training: training.stop(why))).step == 20
+    assert config_of(tmp_path / "run")["stopped"]["why"] == said
 
 
 def test_a_training_stops_after_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -525,6 +541,7 @@ def test_a_training_stops_without_progress(tmp_path: Path, monkeypatch: pytest.M
         (lambda: StopAtScore(score=1, of="games"), "of must be 'evaluation' or 'training', got 'games'"),
         (StopAfter, "the time must be positive; give hours, minutes or seconds"),
         (lambda: StopAfter(hours=-1), "hours must be a positive number, got -1"),
+        (lambda: StopAfter(hours=10**400), f"hours must be a positive number, got 1{'0' * 79}"),
         (lambda: StopWithoutProgress(evaluations=0), "evaluations must be at least 1, got 0"),
     ],
 )

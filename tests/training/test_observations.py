@@ -84,6 +84,19 @@ def test_every_kind_is_learned_saved_and_loaded(space: Any, tmp_path: Path) -> N
     assert again.predict(observations[0])[0].shape == ()
 
 
+def test_a_run_whose_observations_have_another_type_than_their_space_can_be_resumed(tmp_path: Path) -> None:
+    def envs() -> Any:
+        made = gymnasium.make_vec("CartPole-v1", 2)
+        return gymnasium.wrappers.vector.TransformObservation(made, lambda obs: obs * np.float64(0.5))
+
+    space = gymnasium.make_vec("CartPole-v1", 2)
+    agent = DQN(space.single_observation_space, space.single_action_space, SMALL, device="cpu", seed=0)
+    agent.learn(envs(), 60, tmp_path / "run")
+    loaded = DQN.load(tmp_path / "run" / "checkpoints" / "latest", "cpu")
+    loaded.learn(envs(), 60, tmp_path / "run", resume=True)
+    assert loaded.step >= agent.step + 60
+
+
 def test_networks_divide_bytes_by_255_and_nothing_else() -> None:
     values = np.random.default_rng(0).integers(0, 256, (3, 128))
     networks = [agent_of(make_vec(of(Box(0, 255, (128,), dtype)), 1)) for dtype in (np.uint8, np.float32, np.int64)]

@@ -174,6 +174,21 @@ def test_progress_is_a_truth_value_or_a_style() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"resume": True}, "resume must be False without out, the folder of the run to resume"),
+        ({"resume": "yes"}, "resume must be True or False, got 'yes'"),
+        ({"ranks": 3}, "ranks must be a Ranks or None, got 3"),
+        ({"description": [1]}, r"description must be a dict of JSON values: got \[1\]"),
+        ({"description": {"when": {1}}}, "description must be a dict of JSON values: Object of type set is not"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidConfig, match=sentence):
+        LearnOptions(**fields)
+
+
+@pytest.mark.parametrize(
     "seconds",
     [(5, "5 s"), (99.4, "99 s"), (100, "2 min"), (3560, "59 min"), (7170, "2 h 0 min"), (90_000, "25 h 0 min")],
 )

@@ -130,6 +130,8 @@ def test_libraries_that_compute_otherwise_are_told_of(monkeypatch: pytest.Monkey
         assert changes_of_arithmetic(before, device) == ["oneDNN was on and is off"]
     old = {name: before[name] for name in ("device", "processor", "PyTorch", "threads")}  # as version 0.1 wrote it
     assert changes_of_arithmetic(old, device) == []
+    changes = changes_of_arithmetic(before, device, is_compiled=True)
+    assert changes == ["compile_update was False and is True"]
     assert changes_of_arithmetic(old | {"threads": 99}, device) == [f"threads was 99 and is {before['threads']}"]
 
 
