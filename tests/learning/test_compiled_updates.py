@@ -23,7 +23,7 @@ CONFIGS = {
     "pqn": small(preset("pqn")),
     "pqn_hl_gauss": small(preset("pqn_hl_gauss")),
 }
-TRACED = {"scalar", "pqn"}
+TRACED = ("scalar", "pqn")
 """Those of which a short run compares the trace, which is run by the eager operations; compiling takes minutes."""
 
 
