@@ -64,10 +64,6 @@ class Batch(NamedTuple):
         """Return the mean [] of values [B], each times its weight [B]; without weights all are 1."""
         return (values if weight is None else values * weight).mean()
 
-    def row_priorities(self, priority: Tensor, eta: float) -> Tensor:
-        """Return the priorities [B] of the rows: those of the transitions."""
-        return priority
-
 
 class Stretch(NamedTuple):
     """Consecutive steps that a network with an LSTM reads: W steps of B environments, time first."""

@@ -78,14 +78,12 @@ class GradientLearner:
         """Return the loss with its gradient's graph, the mean q-value, and the new priorities of a batch."""
         raise NotImplementedError
 
-    def losses(self, batch: Any) -> Update:
-        """Return what `_losses` does, compiled if the configuration says so.
+    def _compiled_losses(self, batch: Any) -> Update:
+        """Return what `_losses` does, compiled.
 
         Raises:
             InvalidConfig: If PyTorch cannot compile it.
         """
-        if not self.config.compile_update:
-            return self._losses(batch)
         try:
             if self._compiled is None:
                 self._compiled = compiled(type(self)._losses)

@@ -42,7 +42,8 @@ class Learner(GradientLearner):
 
     def update(self, batch: Batch | Sequences) -> Update:
         """Take one gradient step on the head's loss between Z(s, a) and r + discount · Σₐ π(a|s′) Z_target(s′, a)."""
-        loss, q_mean, priority = self.losses(batch)
+        losses = self._compiled_losses if self.config.compile_update else self._losses
+        loss, q_mean, priority = losses(batch)
         steps = 1 if self.reduce is None else batch.steps
         return Update(*self._descend(loss, q_mean, steps), priority)
 
@@ -68,8 +69,9 @@ class Learner(GradientLearner):
             weight = batch.weights() if config.clip_weighted else None
             target = Target(batch.action, reward, batch.discount, next_value, next_policy, weight)
             losses, priority, q_taken = network.head.loss(value, target, self.generator)
-        priorities = batch.row_priorities(priority, config.priority_eta)
-        return Update(batch.mean(losses, batch.weight), batch.mean(q_taken), priorities)
+        if isinstance(batch, Sequences):
+            priority = batch.row_priorities(priority, config.priority_eta)
+        return Update(batch.mean(losses, batch.weight), batch.mean(q_taken), priority)
 
     def _inputs(self, batch: Batch | Sequences, features: Batch | SequenceFeatures, next_q: Tensor) -> TargetInputs:
         """Return what an own target rule can look at."""

@@ -21,7 +21,8 @@ class RolloutLearner(GradientLearner):
 
     def update(self, batch: Minibatch) -> Update:
         """Take one gradient step on the mean of the head's loss between Z(s, a) and the λ-returns."""
-        loss, q_mean, priority = self.losses(batch)
+        losses = self._compiled_losses if self.config.compile_update else self._losses
+        loss, q_mean, priority = losses(batch)
         steps = 1 if self.reduce is None else batch.steps
         return Update(*self._descend(loss, q_mean, steps), priority)
 

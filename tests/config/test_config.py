@@ -578,7 +578,7 @@ def test_a_configuration_with_the_settings_of_a_preset_is_named_by_it(name: str)
         "evaluation_epsilon": 0.5,
         "evaluation_noise": not config.evaluation_noise,
         "cuda_graph": False,
-        "compile_update": True,
+        "compile_update": config.lstm is None,
     }
     assert preset_of(dataclasses.replace(config, frame_stack=2, **free)) == name
     assert preset_of(dataclasses.replace(config, gamma=0.5)) is None

@@ -40,7 +40,9 @@ def test_radam_is_counted_as_a_gpu_has_it() -> None:
     """Once for all weights: operations on lists, and not one fused operation as on a CPU."""
     count = count_operations("quick")
     computing = count.operations.computing
-    assert not count.is_captured
+    assert (
+        count.around == 3 + 3 + 2
+    )  # the draw of the rows, the copies to where the graph reads them, and of the results
     assert computing["_fused_adamw_"] == 0
     assert computing["_foreach_lerp_"] == 1
     assert count.operations.waits == []
