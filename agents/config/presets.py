@@ -311,9 +311,9 @@ def quick() -> AgentConfig:
     The settings are our own, found on Pong by trying. Normalised contrast shows a ball that is smaller than a pixel of
     these frames. λ 0.95 over 64 steps carries a point back to the strokes that won it. ε falls to 0.1 at once and then
     slowly to 0.01: with less sooner, a policy without a replay sees nothing but its own mistakes, and with more later,
-    long rallies are lost by chance. The rate falls only after 200,000 steps: Pong is learned sooner without it, and
-    longer games go on improving with it. Evaluations keep ε 0.01, since a policy without chance can wait for ever where
-    nothing happens, as in Breakout before the ball is launched.
+    long rallies are lost by chance. The learning rate is constant up to 200,000 steps, with which Pong is learned
+    sooner, and then falls, with which longer trainings go on improving. Evaluations have ε 0.01, because a greedy
+    policy can wait forever where nothing happens, as in Breakout before the ball is launched.
     """
     return AgentConfig(
         algorithm="pqn",

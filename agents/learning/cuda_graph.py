@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -97,12 +96,12 @@ class Side:
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    @functools.cached_property
+    @cached_property
     def stream(self) -> torch.cuda.Stream:
         """The stream."""
         return torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
 
-    @functools.cached_property
+    @cached_property
     def pool(self) -> Any:
         """The memory pool."""
         return torch.cuda.graph_pool_handle()

@@ -187,7 +187,7 @@ class Hooks:
             if not isinstance(values, dict | None):
                 raise TypeError(f"got {values!r:.80}")
             if others := other_keys(values):
-                raise TypeError(f"keys must be texts, got {others[0]!r:.80}")
+                raise TypeError(f"keys must be strings, got {others[0]!r:.80}")
             if len(text) > MOST_STATE:
                 raise ValueError(f"got {len(text):,} characters")
         except (TypeError, ValueError, RecursionError) as error:
@@ -261,7 +261,7 @@ def _check_events(kind: type[Callback]) -> None:
 
 
 def other_keys(values: Any) -> list[Any]:
-    """Return the keys in JSON values that are no texts, which a file would make texts."""
+    """Return the keys in JSON values that are not strings, which a file would turn into strings."""
     others = []
     if isinstance(values, dict):
         others = [key for key in values if not isinstance(key, str)]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pixelq.agents import AgentConfig, InvalidConfig, Replay
@@ -207,6 +207,7 @@ def test_stored_states_take_a_row_for_each_period() -> None:
 
 @settings(max_examples=examples(50))
 @given(st.integers(1, 8), st.integers(1, 8), st.integers(1, 3), st.integers(1, 3))
+@example(5, 5, 1, 1)
 def test_the_smallest_replay_that_is_accepted_holds_a_sequence(
     length: int, period: int, n_step: int, num_envs: int
 ) -> None:

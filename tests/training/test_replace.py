@@ -209,6 +209,8 @@ def test_a_graph_that_was_captured_is_dropped_unless_it_reads_what_changed() -> 
     again = make_updates(learner, replay)
     assert isinstance(again, CapturedUpdates)
     assert again is not captured
+    agent.replace(target_tau=0.25)
+    assert make_updates(learner, replay) is not again
     agent.replace(cuda_graph=False)
     assert not isinstance(make_updates(learner, replay), CapturedUpdates)
 
