@@ -1,4 +1,4 @@
-"""Parallelised Q-learning: an agent that trains itself from rollouts, without a replay."""
+"""Parallelised Q-learning: an agent that trains itself from rollouts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class PQN(Trainable):
 
     Many environments play `rollout_length` steps each. The network learns from these steps for some epochs, towards
     λ-returns, and then they are forgotten: there is neither a replay nor a target network. Layer normalisation keeps
-    it stable.
+    it stable. With `kept_rollouts` and `past_rollouts` it also learns from some of its last rollouts again.
 
     Args:
         observation_space: A Box. Images are uint8, with channels first or last.

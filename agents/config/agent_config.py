@@ -45,7 +45,7 @@ READ_AT_EACH_STEP = frozenset(
     "learning_rate learning_rate_end learning_rate_steps train_every gradient_steps target_update_every "
     "epsilon epsilon_start epsilon_end epsilon_steps epsilon_ladder epsilon_off evaluation_epsilon evaluation_noise "
     "priority_beta priority_beta_end priority_beta_steps reset_every reset_shrink minibatches epochs "
-    "td_lambda".split()
+    "past_rollouts td_lambda".split()
 )
 """Changeable fields from which nothing is built: they are read when they are needed."""
 
@@ -61,13 +61,13 @@ CHANGEABLE = READ_AT_EACH_STEP | frozenset(
 SPEED_ONLY = frozenset({"cuda_graph", "compile_update"})
 """Fields that change how fast an update is, but not what it computes, except for rounding."""
 
-NEWER = ("encoder_layers",)
-"""Fields whose default is None and that files leave out then, as older versions did not know them."""
+NEWER = ("encoder_layers", "kept_rollouts", "past_rollouts")
+"""Fields that files leave out while they have their default, as older versions did not know them."""
 
-SCHEDULED = ("learning_rate", "gamma", "n_step", "epsilon", "priority_beta")
+SCHEDULED = ("learning_rate", "gamma", "n_step", "epsilon", "priority_beta", "epochs", "past_rollouts")
 """Fields that may be schedules."""
 
-OF_ROLLOUTS = ("rollout_length", "minibatches", "epochs", "td_lambda", "overlap")
+OF_ROLLOUTS = ("rollout_length", "minibatches", "epochs", "kept_rollouts", "past_rollouts", "td_lambda", "overlap")
 """Fields that only the algorithm pqn reads."""
 OF_REPLAY = (
     "n_step batch_size replay_capacity train_every gradient_steps target_update_every target_tau double prioritized "
@@ -136,14 +136,20 @@ class AgentConfig:
     gradient_steps: int = setting(1, "replay and updates", "updates", least=1, search=(1, 2, 4, 8))
     """Updates made each time; `gradient_steps` / `train_every` is the replay ratio."""
     algorithm: Literal["dqn", "pqn"] = setting("dqn", "rollouts")
-    """How the agent learns: from a replay (dqn), or from rollouts, which are discarded after their updates (pqn)."""
+    """How the agent learns: from a replay (dqn), or from rollouts (pqn), which are discarded after their updates unless
+    `kept_rollouts` says otherwise."""
     rollout_length: int = setting(32, "rollouts", "steps", least=1, search=(8, 16, 32, 64, 128))
     """Steps of each environment in a rollout (all settings of rollouts apply only to the algorithm pqn)."""
     minibatches: int = setting(32, "rollouts", "minibatches", least=1, search=(4, 8, 16, 32))
     """Number of minibatches into which the rollout's steps are shuffled in each epoch; with an LSTM, its
     environments."""
-    epochs: int = setting(2, "rollouts", "epochs", least=1, search=Between(1, 4))
-    """Number of times that each step of a rollout is learned from."""
+    epochs: int | Schedule = setting(2, "rollouts", "epochs", least=1, search=Between(1, 4))
+    """Number of times that each step of a new rollout is learned from; or a schedule, as for `n_step`."""
+    kept_rollouts: int = setting(0, "rollouts", "rollouts", least=0)
+    """Number of earlier rollouts that are kept for `past_rollouts`."""
+    past_rollouts: int | Schedule = setting(0, "rollouts", "rollouts", least=0)
+    """Number of earlier rollouts, drawn anew for each epoch, from which the network learns together with the new one;
+    their λ-returns are computed with the current weights (Daley & Amato 2019); or a schedule, as for `n_step`."""
     td_lambda: float = setting(0.65, "rollouts", least=0.0, most=1.0, search=Between(0.0, 1.0))
     """λ of the λ-returns: 0 for one-step targets, 1 for whole returns up to the rollout's end."""
     overlap: bool = setting(False, "rollouts")
@@ -413,13 +419,26 @@ class AgentConfig:
         self.check_given([name])
         return self._called(name, steps)
 
-    def check_given(self, names: Iterable[str] = SCHEDULED) -> None:
-        """Check that no field is a function of which a file has kept the name alone.
+    def greatest(self, name: str) -> int:
+        """Return the greatest value that a count, which may be a schedule, ever has.
+
+        Raises:
+            InvalidConfig: If it comes from a function of the user's own.
+        """
+        value = getattr(self, name)
+        if isinstance(value, NamedSchedule):
+            return round(value.extremes()[1])
+        self.check_given([name])
+        assert isinstance(value, int)
+        return value
+
+    def check_given(self, names: Iterable[str] | None = None) -> None:
+        """Check that no field, or none of some fields, is a function of which a file has kept the name alone.
 
         Raises:
             InvalidConfig: If one is.
         """
-        for name in names:
+        for name in SCHEDULED if names is None else names:
             value = getattr(self, name)
             if isinstance(value, Missing):
                 named = f" ({value.name})" if value.name else ""
@@ -486,6 +505,9 @@ class AgentConfig:
                 self._require(field.name, is_default, f"{shown(field.default)} {where}")
         if is_pqn:
             self._require("overlap", self.lstm is None or not self.overlap, "False with an lstm")
+            self._require("kept_rollouts", self.lstm is None or not self.kept_rollouts, "0 with an lstm")
+            is_kept = isinstance(self.past_rollouts, Missing) or self.greatest("past_rollouts") <= self.kept_rollouts
+            self._require("past_rollouts", is_kept, f"at most kept_rollouts, {self.kept_rollouts}")
             learns_numbers = self.head in ("scalar", "categorical")
             self._require("head", learns_numbers, "scalar or categorical with the algorithm pqn")
 
@@ -498,7 +520,8 @@ class AgentConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values; a field of `NEWER` only if it has another value than its default."""
         values = {field.name: to_json(getattr(self, field.name)) for field in fields(self)}
-        return {name: value for name, value in values.items() if name not in NEWER or value is not None}
+        defaults = {field.name: field.default for field in fields(self) if field.name in NEWER}
+        return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> AgentConfig:

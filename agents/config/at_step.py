@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelq.agents.config.agent_config import AgentConfig
-from pixelq.agents.config.schedules import NamedSchedule
 
 
 def linear(step: int, first: int, steps: int, start: float, end: float) -> float:
@@ -79,12 +78,25 @@ def n_step_at(config: AgentConfig, step: int) -> int:
 
 def longest_return(config: AgentConfig) -> int:
     """Return the most steps that a return ever has."""
-    n = config.n_step
-    if isinstance(n, NamedSchedule):
-        return round(n.extremes()[1])
-    config.check_given(["n_step"])
-    assert isinstance(n, int)
-    return n
+    return config.greatest("n_step")
+
+
+def epochs_at(config: AgentConfig, step: int) -> int:
+    """Return the epochs in which a rollout that ends at an agent step is learned from, rounded as in `n_step_at`."""
+    return round(config.value_at("epochs", step))
+
+
+def past_rollouts_at(config: AgentConfig, step: int) -> int:
+    """Return the earlier rollouts that are drawn for each of these epochs, rounded as in `n_step_at`."""
+    return round(config.value_at("past_rollouts", step))
+
+
+def minibatches_at(config: AgentConfig, step: int) -> int:
+    """Return the minibatches that are learned from after a rollout that ends at an agent step, in all epochs.
+
+    Early in a training there are fewer, as long as there are fewer earlier rollouts than `past_rollouts`.
+    """
+    return config.minibatches * epochs_at(config, step) * (1 + past_rollouts_at(config, step))
 
 
 def has_scheduled_returns(config: AgentConfig) -> bool:

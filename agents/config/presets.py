@@ -312,14 +312,17 @@ def quick() -> AgentConfig:
     these frames. λ 0.95 over 64 steps carries a point back to the strokes that won it. ε falls to 0.1 at once and then
     slowly to 0.01: with less sooner, a policy without a replay sees nothing but its own mistakes, and with more later,
     long rallies are lost by chance. The learning rate is constant up to 200,000 steps, with which Pong is learned
-    sooner, and then falls, with which longer trainings go on improving. Evaluations have ε 0.01, because a greedy
-    policy can wait forever where nothing happens, as in Breakout before the ball is launched.
+    sooner, and then falls, with which longer trainings go on improving. From then on, half of what is learned from is
+    drawn from the last 100 rollouts: two epochs, each with one of them, take the place of four. Evaluations have
+    ε 0.01, because a greedy policy can wait forever where nothing happens, as in Breakout before the ball is launched.
     """
     return AgentConfig(
         algorithm="pqn",
         rollout_length=64,
         minibatches=16,
-        epochs=4,
+        epochs=Piecewise((0, 4), (200_000, 2)),
+        kept_rollouts=100,
+        past_rollouts=Piecewise((0, 0), (200_000, 1)),
         td_lambda=0.95,
         overlap=True,
         optimizer="radam",

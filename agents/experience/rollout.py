@@ -1,4 +1,6 @@
-"""The rollout: T steps of N environments, which are learned from once they are complete, and then forgotten.
+"""The rollout: T steps of N environments, which are learned from once they are complete.
+
+Then they are forgotten, or kept for a time, so that some of the last rollouts can be learned from with each new one.
 
 It is written as the replay is (`pixelq.agents.experience.replay`): a row of each environment for each time step, with
 one frame, and a row without a step for the observation that ends an episode.
@@ -6,7 +8,8 @@ one frame, and a row without a step for the observation that ends an episode.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +28,8 @@ from pixelq.networks import LastStep, LSTMState, QNetwork
 
 VALUE = 4
 """Bytes of a row's value."""
+VALUED = 1024
+"""Rows of an earlier rollout whose values are computed together."""
 
 
 class Drawn(NamedTuple):
@@ -77,6 +82,8 @@ class Rollout:
         device: Device of the rows.
         seed: Seed of the order in which rows are drawn.
         is_kept: Whether a rollout can be learned from until the next one is complete.
+        past: Number of earlier rollouts that are kept beside it.
+        num_actions: Number of actions A of the masks to keep with them; None for no masks, until `keep_masks`.
 
     Attributes:
         start: Time step of the first step.
@@ -97,12 +104,14 @@ class Rollout:
         device: torch.device | str = "cpu",
         seed: int = 0,
         is_kept: bool = False,
+        past: int = 0,
+        num_actions: int | None = None,
     ) -> None:
         self.steps, self.num_envs, self.frame_stack = steps, num_envs, frame_stack
         self.device = torch.device(device)
-        length = ring_length(steps, frame_stack, is_kept)
+        length = ring_length(steps, frame_stack, is_kept, past)
         size = length * num_envs * (row_bytes(observation_shape, observation_dtype, frame_stack) + VALUE)
-        advice = "lower rollout_length, or use fewer environments"
+        advice = f"lower {'kept_rollouts or ' if past else ''}rollout_length, or use fewer environments"
         require_memory("rollout", size, self.device, lambda free: advice)
         self.ring = Ring(
             observation_shape,
@@ -111,6 +120,7 @@ class Rollout:
             num_envs=num_envs,
             frame_stack=frame_stack,
             device=self.device,
+            num_actions=num_actions if past else None,
         )
         self.start = 0
         self.values = torch.zeros((length, num_envs), device=self.device)  # max over actions of q, by slot of the ring
@@ -118,6 +128,8 @@ class Rollout:
         self._lstm_states: list[Tensor] | None = None  # h and c [N, H] before the first step
         if state_size is not None:
             self._lstm_states = [torch.zeros((num_envs, state_size), device=self.device) for _ in range(2)]
+        self._past: deque[int] = deque(maxlen=past)  # first time steps of the earlier rollouts
+        self._reach = (2 if is_kept else 1) * steps  # how far the ring is written while a rollout is learned from
         self._state: LSTMState | None = None  # before the newest row
         self._shown: Tensor | None = None  # what `latest` has returned; None until the newest row has begun
         self._valued = -1  # newest time step with values
@@ -133,7 +145,8 @@ class Rollout:
     def most_state_bytes(self) -> int:
         """See `Store`."""
         states = sum(part.nbytes for part in self._lstm_states or ())
-        return self.values.nbytes + states + self.generator.get_state().nbytes
+        past = 8 * (self._past.maxlen or 0)
+        return self.values.nbytes + states + past + self.generator.get_state().nbytes
 
     @property
     def is_complete(self) -> bool:
@@ -142,11 +155,13 @@ class Rollout:
 
     # Writing
     def keep_masks(self, num_actions: int) -> None:
-        """See `Store`; nothing is stored, since acting has values of allowed actions only."""
+        """See `Store`; they are stored for earlier rollouts only, since acting has values of allowed actions."""
+        if self._past.maxlen and self.ring.mask is None:
+            self.ring.keep_masks(num_actions)
 
     def observe(self, obs: NDArray[Any], state: LSTMState | None = None, mask: NDArray[np.bool_] | None = None) -> None:
         """See `Store`."""
-        self.ring.begin(obs, self._age)
+        self.ring.begin(obs, self._age, None if self.ring.mask is None else mask)
         self._state = state
         if self.time == self.start:
             self._keep_state()
@@ -180,6 +195,8 @@ class Rollout:
 
     def cut(self, obs: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
         """Forget the steps so far, because the environments were reset from outside; see `Store`."""
+        if self._past and self._past[-1] + self.steps == self.time:  # the observation after it is overwritten
+            self._past.pop()
         self.start, self._shown = self.time, None
         self._age[:], self._is_final[:] = 0, False
 
@@ -190,6 +207,7 @@ class Rollout:
 
     def begin(self) -> None:
         """Begin the next rollout with the newest row."""
+        self._past.append(self.start)
         self.start = self.time
         self._keep_state()
 
@@ -201,18 +219,63 @@ class Rollout:
     # Reading
     def targets(self, gamma: float, td_lambda: float, reward_clip: float | None) -> Tensor:
         """Return the λ-returns [T, N]; see `lambda_returns`. They count only where a step was taken."""
-        ring, slots = self.ring, self._slots(self.steps + 1, self.start)
+        values = self.values[self._slots(self.steps, self.start + 1)]
+        return self._returns(self.start, values, gamma, td_lambda, reward_clip)
+
+    def past_targets(
+        self,
+        start: int,
+        value_of: Callable[[Tensor, Tensor | None], Tensor],
+        gamma: float,
+        td_lambda: float,
+        reward_clip: float | None,
+    ) -> Tensor:
+        """Return the λ-returns [T, N] of an earlier rollout, as `targets` does, with new values.
+
+        Args:
+            start: Time step of its first step.
+            value_of: Returns the values [M] of observations [M, *observation] with masks [M, A], or None without masks.
+            gamma, td_lambda, reward_clip: See `targets`.
+        """
+        ring = self.ring
+        values = torch.cat(
+            [
+                value_of(ring.observations(row), None if ring.mask is None else ring.mask[row])
+                for row in torch.split(self._rows(start + 1).flatten(), VALUED)
+            ]
+        )
+        return self._returns(start, values.view(self.steps, self.num_envs), gamma, td_lambda, reward_clip)
+
+    def _returns(self, start: int, values: Tensor, gamma: float, td_lambda: float, reward_clip: float | None) -> Tensor:
+        """Return the λ-returns from a time step on, with the values [T, N] of the observations after each step."""
+        ring, slots = self.ring, self._slots(self.steps, start)
         reward, terminated, truncated = (
-            field.view(ring.length, self.num_envs)[slots[:-1]]
-            for field in (ring.reward, ring.terminated, ring.truncated)
+            field.view(ring.length, self.num_envs)[slots] for field in (ring.reward, ring.terminated, ring.truncated)
         )
         if reward_clip is not None:
             reward = reward.clamp(-reward_clip, reward_clip)
-        values = self.values[slots[1:]]
         return lambda_returns(reward, terminated, truncated, values, gamma, td_lambda)
 
+    def is_kept(self, first: int, newest: int) -> bool:
+        """Return whether the rollout from one time step on can be learned from with that from `newest` on."""
+        first_frame = newest + self._reach + 1 - self.ring.length  # once the newest has been learned from
+        return 0 <= first <= newest - self.steps and first - self.ring.oldest >= first_frame
+
+    def draw_past(self, count: int) -> list[int]:
+        """Return the first time steps of so many earlier rollouts, each drawn once, or of all if there are fewer."""
+        there = [first for first in self._past if self.is_kept(first, self.start)]
+        order = torch.randperm(len(there), generator=self.generator, device=self.device)
+        return [there[place] for place in order[:count].tolist()]
+
     def draw(
-        self, target: Tensor, count: int, epochs: int, *, start: int | None = None, skipped: int = 0
+        self,
+        target: Tensor,
+        count: int,
+        epochs: int,
+        *,
+        start: int | None = None,
+        past: Sequence[Sequence[int]] = (),
+        skipped: int = 0,
     ) -> Iterator[Drawn]:
         """Yield the rows of each step `epochs` times, in new orders, in minibatches of equal size up to one row.
 
@@ -220,19 +283,24 @@ class Rollout:
         before the first one.
 
         Args:
-            target: λ-returns [T, N].
-            count: Number of minibatches in an epoch.
+            target: λ-returns [T, N]; those of the earlier rollouts follow, in the order of the epochs, [(1 + R) T, N].
+            count: Number of minibatches in an epoch for each rollout in it.
             epochs: Number of epochs.
             start: Time step of the first step; None for that of the newest rollout.
+            past: First time steps of the earlier rollouts of each epoch, as many in each, R in all; empty for none.
             skipped: Number of minibatches at the beginning to leave out, which have been learned from.
         """
         start, position = self.start if start is None else start, 0
-        row = self._slots(self.steps, start)[:, None] * self.num_envs + torch.arange(self.num_envs, device=self.device)
-        is_step = self._is_step(start)
-        drawn = row.numel() if self._lstm_states is None else self.num_envs
-        for _ in range(epochs):
+        newest, *others = torch.split(target, self.steps)
+        for epoch in range(epochs):
+            starts = (start, *(past[epoch] if past else ()))
+            later = others[epoch * (len(starts) - 1) :][: len(starts) - 1]
+            row = torch.cat([self._rows(first) for first in starts])
+            is_step = torch.cat([self._is_step(first) for first in starts])
+            target = torch.cat([newest, *later])
+            drawn = row.numel() if self._lstm_states is None else self.num_envs
             order = torch.randperm(drawn, generator=self.generator, device=self.device)
-            for chosen in order.tensor_split(count):
+            for chosen in order.tensor_split(count * len(starts)):
                 position += 1
                 if position <= skipped:
                     continue
@@ -247,6 +315,11 @@ class Rollout:
         obs: Tensor | Stretch
         obs = self.ring.observations(row) if drawn.env is None else self._stretch(drawn.row, drawn.env)
         return Minibatch(obs, self.ring.action[row].long(), drawn.target.flatten(), drawn.is_step.flatten())
+
+    def _rows(self, start: int) -> Tensor:
+        """Return the rows of the ring in which T steps from a time step on lie, [T, N]."""
+        envs = torch.arange(self.num_envs, device=self.device)
+        return self._slots(self.steps, start)[:, None] * self.num_envs + envs
 
     def _slots(self, steps: int, start: int) -> Tensor:
         """Return the slots of the ring in which the time steps from `start` on lie, [steps]."""
@@ -282,7 +355,14 @@ class Rollout:
             "hidden": hidden.cpu(),
             "cell": cell.cpu(),
             "generator": self.generator.get_state(),
+            **({"past": self._past_starts()} if self._past.maxlen else {}),
         }
+
+    def _past_starts(self) -> Tensor:
+        """Return the first time steps of the earlier rollouts, filled up with −1, int64 [K]."""
+        starts = torch.full((self._past.maxlen or 0,), -1)
+        starts[: len(self._past)] = torch.tensor(list(self._past), dtype=torch.int64)
+        return starts
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """See `Store`."""
@@ -291,7 +371,12 @@ class Rollout:
         time, start, valued = (int(given[name]) for name in ("time", "start", "valued"))
         if not (0 <= start <= time <= 2**62 and time - start <= self.steps and -1 <= valued <= time):
             raise ValueError(f"a rollout of {self.steps} steps cannot go from {start:,} to {time:,}")
+        past = [int(first) for first in given.get("past", ()) if first >= 0]
+        if any(first + self.steps > later for first, later in zip(past, [*past, start][1:], strict=True)):
+            raise ValueError(f"rollouts of {self.steps} steps cannot begin at {past} and {start:,}")
         restore_generator(self.generator, state, "generator")
+        self._past.clear()
+        self._past.extend(past)
         self.ring.time, self.start, self._valued = time, start, valued
         self._age, self._is_final = given["age"].numpy().copy(), given["is_final"].numpy().copy()
         self.values.copy_(given["values"])
@@ -300,13 +385,15 @@ class Rollout:
         self._shown = None
 
 
-def ring_length(steps: int, frame_stack: int, is_kept: bool) -> int:
+def ring_length(steps: int, frame_stack: int, is_kept: bool, past: int = 0) -> int:
     """Return the time steps that a rollout holds: its own, the one after them, and those that its first row reads.
+
+    Those of earlier rollouts come on top.
 
     The first row reads the other frames of its stack, and the last action and reward for an LSTM. If a rollout is kept
     until the next one is complete, there are the steps of both.
     """
-    return (2 if is_kept else 1) * steps + 1 + max(frame_stack - 1, 1)
+    return (past + (2 if is_kept else 1)) * steps + 1 + max(frame_stack - 1, 1)
 
 
 def rollout_bytes(
@@ -322,7 +409,7 @@ def rollout_bytes(
     Args:
         observation_shape, observation_dtype, config, num_envs, frame_stack: See `make_rollout`.
     """
-    rows = num_envs * ring_length(config.rollout_length, frame_stack, config.overlap)
+    rows = num_envs * ring_length(config.rollout_length, frame_stack, config.overlap, config.kept_rollouts)
     return rows * (row_bytes(observation_shape, observation_dtype, frame_stack) + VALUE)
 
 
@@ -354,7 +441,7 @@ def make_rollout(
     Args:
         observation_shape, observation_dtype, num_envs, frame_stack, device, seed: See `Rollout`.
         config: The configuration.
-        num_actions: Number of actions of masks, as in `make_replay`; a rollout need not know it.
+        num_actions: Number of actions of masks, as in `make_replay`; kept with earlier rollouts only.
 
     Raises:
         InvalidConfig: If there are fewer steps, or with an LSTM environments, than minibatches, or not enough memory.
@@ -370,4 +457,6 @@ def make_rollout(
         device=device,
         seed=seed,
         is_kept=config.overlap,
+        past=config.kept_rollouts,
+        num_actions=num_actions,
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pixelq.agents.agent import Agent
-from pixelq.agents.config.at_step import gamma_at, learning_rate_at
+from pixelq.agents.config.at_step import epochs_at, gamma_at, learning_rate_at, past_rollouts_at
 from pixelq.agents.experience.rollout import Drawn, Rollout
 from pixelq.agents.learning.cuda_graph import make_rollout_update
 from pixelq.agents.learning.rollout_learner import RolloutLearner
@@ -20,16 +20,18 @@ from pixelq.agents.training.interval import Interval, State
 
 @dataclass
 class Lesson:
-    """What is learned from one rollout: its minibatches for all epochs."""
+    """What is learned once a rollout is complete: its minibatches for all epochs, and those of earlier rollouts."""
 
     start: int
     """Time step of the rollout's first step."""
     target: Tensor
-    """λ-returns [T, N]."""
+    """λ-returns [T, N]; those of the earlier rollouts follow, [(1 + R) T, N]."""
     minibatches: int
-    """Minibatches in an epoch."""
+    """Minibatches in an epoch for each rollout."""
     epochs: int
     """Number of epochs."""
+    past: list[list[int]]
+    """First time steps of the earlier rollouts of each epoch, R in all; empty if there are none."""
     generator: Tensor
     """State of the rollout's generator before the first order was drawn."""
     batches: Iterator[Drawn]
@@ -40,7 +42,7 @@ class Lesson:
     @property
     def total(self) -> int:
         """Number of minibatches in all epochs."""
-        return self.minibatches * self.epochs
+        return self.minibatches * (self.epochs + sum(map(len, self.past)))
 
 
 class RolloutUpdater:
@@ -52,6 +54,9 @@ class RolloutUpdater:
     With `config.overlap` the updates are spread evenly over the steps of the next rollout instead, the last of them
     while its last step is played. So the environments have something to play all the time, and most actions come from
     weights that have learned from a part of the rollout before.
+
+    With `past_rollouts` each epoch also has the steps of earlier rollouts. Their λ-returns are computed again, as
+    in DQN(λ) (Daley & Amato 2019, arXiv:1810.09967), but by the network itself, where DQN(λ) has a target network.
 
     Args:
         agent: The agent that learns.
@@ -70,8 +75,7 @@ class RolloutUpdater:
         rollout, config = self.rollout, self.agent.config
         if rollout.is_complete:
             if self.agent.step >= config.learning_starts:
-                target = rollout.targets(gamma_at(config, self.agent.step), config.td_lambda, config.reward_clip)
-                self._begin(rollout.start, target, config.minibatches, config.epochs)
+                self._plan()
             if self._lesson is not None and not config.overlap:
                 self._learn(self._lesson, self._lesson.total)
             rollout.begin()
@@ -80,11 +84,23 @@ class RolloutUpdater:
             due = -(-self._lesson.total * steps // rollout.steps)
             self._learn(self._lesson, min(due, self._lesson.total))
 
-    def _begin(self, start: int, target: Tensor, minibatches: int, epochs: int, done: int = 0) -> None:
-        """Begin the lesson of a rollout, of which some minibatches may have been learned from."""
+    def _plan(self) -> None:
+        """Begin the lesson of the rollout that is complete."""
+        rollout, config, step = self.rollout, self.agent.config, self.agent.step
+        returns = (gamma_at(config, step), config.td_lambda, config.reward_clip)
+        epochs, count = epochs_at(config, step), past_rollouts_at(config, step)
+        past = [rollout.draw_past(count) for _ in range(epochs)] if count else []
+        targets = [rollout.targets(*returns)]
+        targets += [rollout.past_targets(start, self.learner.values, *returns) for starts in past for start in starts]
+        self._begin(rollout.start, torch.cat(targets), config.minibatches, epochs, past)
+
+    def _begin(
+        self, start: int, target: Tensor, minibatches: int, epochs: int, past: list[list[int]], done: int = 0
+    ) -> None:
+        """Begin a lesson, of which some minibatches may have been learned from."""
         generator = self.rollout.generator.get_state()
-        batches = self.rollout.draw(target, minibatches, epochs, start=start, skipped=done)
-        self._lesson = Lesson(start, target, minibatches, epochs, generator, batches, done)
+        batches = self.rollout.draw(target, minibatches, epochs, start=start, past=past, skipped=done)
+        self._lesson = Lesson(start, target, minibatches, epochs, past, generator, batches, done)
 
     def _learn(self, lesson: Lesson, due: int) -> None:
         """Learn from minibatches until so many are done."""
@@ -105,7 +121,7 @@ class RolloutUpdater:
         lesson = self._lesson
         if lesson is None:
             return {}, {}
-        values = {name: getattr(lesson, name) for name in ("start", "minibatches", "epochs", "done")}
+        values = {name: getattr(lesson, name) for name in ("start", "minibatches", "epochs", "past", "done")}
         arrays = {"lesson.target": lesson.target.cpu(), "lesson.generator": lesson.generator}
         return {"lesson": values}, arrays
 
@@ -122,16 +138,33 @@ class RolloutUpdater:
         if not isinstance(lesson, dict):
             raise ValueError(f"lesson must be an object, got {lesson!r:.80}")
         rollout, tensors = self.rollout, part(arrays, "lesson")
-        target = fitting(tensors, "target", torch.empty((rollout.steps, rollout.num_envs)))
+        if rollout.time == 0:
+            return  # its rows are lost
         start, minibatches, epochs, done = (count(lesson, name) for name in ("start", "minibatches", "epochs", "done"))
+        past = lesson.get("past", [])  # older versions had none
+        self._check_past(past, epochs, start)
+        rollouts = 1 + sum(map(len, past))
+        target = fitting(tensors, "target", torch.empty((rollouts * rollout.steps, rollout.num_envs)))
         steps = rollout.time - start - rollout.steps
         rows = rollout.num_envs * rollout.steps
         if not (self.agent.config.overlap and 0 <= steps < rollout.steps and 0 < minibatches <= rows):
             raise ValueError(f"no rollout of {rollout.steps} steps from {start:,} on is learned from")
-        if not (done < minibatches * epochs and torch.isfinite(target).all()):
+        if not (done < minibatches * (epochs + rollouts - 1) and torch.isfinite(target).all()):
             raise ValueError(f"{done:,} minibatches of a rollout cannot have been learned from")
         restore_generator(rollout.generator, tensors, "generator")
-        self._begin(start, target.to(rollout.device), minibatches, epochs, done)
+        self._begin(start, target.to(rollout.device), minibatches, epochs, past, done)
+
+    def _check_past(self, past: Any, epochs: int, newest: int) -> None:
+        """Check the earlier rollouts of a lesson.
+
+        Raises:
+            ValueError: If they are not kept, or not as many in each epoch.
+        """
+        is_list = isinstance(past, list) and all(isinstance(starts, list) for starts in past)
+        if not is_list or (past and (len(past) != epochs or len(set(map(len, past))) != 1)):
+            raise ValueError(f"past must hold the earlier rollouts of {epochs} epochs, got {past!r:.80}")
+        if not all(type(first) is int and self.rollout.is_kept(first, newest) for starts in past for first in starts):
+            raise ValueError(f"the rollouts from {past!r:.80} on are not kept")
 
     def refill(self) -> None:
         """Go on with an empty rollout, which needs no more than to be filled."""

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from pixelq.agents import DQN, PQN, AgentConfig, preset
+from pixelq.agents.config.at_step import epochs_at, minibatches_at, past_rollouts_at
 from pixelq.agents.config.presets import PRESET_NUM_ENVS, PRESET_PROTOCOLS, PRESETS
 from pixelq.agents.errors import UserError
 from pixelq.agents.experience.replay import make_replay
@@ -26,6 +27,8 @@ from pixelq.scripts.benchmarks.update_cost import ACTIONS, flop_of, random_batch
 CPU = torch.device("cpu")
 FEW_ROWS = 10_000
 """Rows of the replay that tells what a row takes: the preset's own may be more than the machine has memory for."""
+LATE = 10**12
+"""Step at which the demands of presets with schedules are counted."""
 OF_VECTORS = ("classic", "quick_recurrent")
 """Presets for observations that are vectors."""
 OF_MINATAR = "minatar_"
@@ -76,8 +79,8 @@ def demands_of(name: str) -> Demands:
     if config.algorithm == "pqn":
         rollout = _rollout(config, observations, num_envs)
         memory: float = rollout.ring.nbytes + rollout.values.nbytes
-        updates = Fraction(config.minibatches * config.epochs, config.rollout_length * num_envs)
-        times = Fraction(config.epochs)
+        updates = Fraction(minibatches_at(config, LATE), config.rollout_length * num_envs)
+        times = Fraction(minibatches_at(config, LATE), config.minibatches)
     else:
         small = dataclasses.replace(config, replay_capacity=FEW_ROWS)
         replay = make_replay(
@@ -117,7 +120,8 @@ def step_flop(name: str) -> float:
     num_envs = PRESET_NUM_ENVS[name]
     size = num_envs / config.minibatches if config.algorithm == "pqn" else config.batch_size
     updates = float(demands_of(name).updates)
-    return _extended(act, num_envs) / num_envs + updates * _extended(learn, size)
+    valued = 1 + epochs_at(config, LATE) * past_rollouts_at(config, LATE)  # times, also as a step of earlier rollouts
+    return valued * _extended(act, num_envs) / num_envs + updates * _extended(learn, size)
 
 
 def _extended(flop: Callable[[int], int], size: float) -> float:

@@ -21,6 +21,7 @@ from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from pixelq.agents import DQN, PQN, AgentConfig, Replay, preset
+from pixelq.agents.config.at_step import minibatches_at
 from pixelq.agents.config.machine_limits import usable_cores
 from pixelq.agents.config.presets import PRESET_PROTOCOLS
 from pixelq.agents.errors import UserError
@@ -133,7 +134,8 @@ def config_at(point: Point) -> AgentConfig:
     """Return the configuration of the agent at a point; nearly all actions come from the network from the start on."""
     shape: dict[str, Any] = {"frame_stack": point.frame_stack, "frame_size": point.frame_size}
     if point.algorithm == "pqn":
-        return replace(preset(PRESET), epsilon=Work.epsilon, **shape)
+        early = replace(preset(PRESET), past_rollouts=0, kept_rollouts=0)  # as in a training of `make train`
+        return replace(early, epsilon=Work.epsilon, **shape)
     assert point.replay_capacity is not None
     assert point.batch_size is not None
     work = Work(num_envs=point.num_envs, replay_capacity=point.replay_capacity, batch_size=point.batch_size)
@@ -148,7 +150,7 @@ def block_of(config: AgentConfig, num_envs: int) -> int:
 def updates_per_step(config: AgentConfig, num_envs: int) -> float:
     """Return the number of updates that an agent step calls for."""
     if config.algorithm == "pqn":
-        return config.minibatches * config.epochs / (config.rollout_length * num_envs)
+        return minibatches_at(config, 0) / (config.rollout_length * num_envs)
     return config.gradient_steps / config.train_every
 
 

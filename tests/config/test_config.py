@@ -10,8 +10,8 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from pixelq.agents import PRESETS, AgentConfig, InvalidConfig, preset
-from pixelq.agents.config.agent_config import OF_REPLAY, OF_ROLLOUTS, Group
+from pixelq.agents import PRESETS, AgentConfig, InvalidConfig, Linear, preset
+from pixelq.agents.config.agent_config import NEWER, OF_REPLAY, OF_ROLLOUTS, Group
 from pixelq.agents.config.presets import PRESET_NUM_ENVS, PRESET_PROTOCOLS, config_of, preset_of
 from pixelq.envs import PROTOCOLS
 from pixelq.scripts.flags.train import defaults_of
@@ -102,7 +102,9 @@ OUT_OF_RANGE: dict[str, tuple[Any, ...]] = {
     "algorithm": ("ppo", None),
     "rollout_length": (0, 32.0, None),
     "minibatches": (0, 1.5),
-    "epochs": (0, None),
+    "epochs": (0, None, 1.5),
+    "kept_rollouts": (-1, 1.0, None),
+    "past_rollouts": (-1, 1.0, None, 1),
     "td_lambda": (-0.1, 1.1, NAN, None),
     "overlap": (1, None),
     "target_tau": (0, 1.1, NAN, "0.005"),
@@ -208,7 +210,9 @@ CHANGED = AgentConfig(max_grad_norm=10.0, reward_clip=None, double=True, dueling
 @pytest.mark.parametrize("config", [AgentConfig(), CHANGED, *(make() for make in PRESETS.values())])
 def test_round_trip_through_json(config: AgentConfig) -> None:
     values = config.to_dict()
-    assert set(values) == {field.name for field in dataclasses.fields(config)} - {"encoder_layers"}
+    assert set(values) == {field.name for field in dataclasses.fields(config)} - (
+        {name for name in NEWER if getattr(config, name) == getattr(AgentConfig(), name)}
+    )
     assert AgentConfig.from_dict(values) == config
     assert AgentConfig.from_dict(json.loads(json.dumps(values, allow_nan=False))) == config
 
@@ -220,6 +224,20 @@ def test_layers_are_in_files_only_where_they_are_used() -> None:
     assert config.to_dict()["encoder_layers"] == [64, 32]
     assert AgentConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert AgentConfig(encoder_layers=()).to_dict()["encoder_layers"] == []
+
+
+def test_the_earlier_rollouts_must_be_kept() -> None:
+    pqn: dict[str, Any] = {"algorithm": "pqn", "kept_rollouts": 2}
+    assert not {"kept_rollouts", "past_rollouts"} & AgentConfig(algorithm="pqn").to_dict().keys()
+    config = AgentConfig(**pqn, past_rollouts=Linear(0, 2.4, 10))
+    assert AgentConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    for past in (3, Linear(0, 2.6, 10)):
+        with pytest.raises(InvalidConfig, match=r"^past_rollouts must be at most kept_rollouts, 2, got "):
+            AgentConfig(**pqn, past_rollouts=past)
+    with pytest.raises(InvalidConfig, match=r"^past_rollouts must be at least 0 at every step, got "):
+        AgentConfig(**pqn, past_rollouts=Linear(0, -1, 10))
+    with pytest.raises(InvalidConfig, match=r"^kept_rollouts must be 0 with an lstm, got 2"):
+        AgentConfig(**pqn, lstm=8)
 
 
 def test_unknown_fields_are_refused_and_missing_ones_take_their_defaults() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelq.agents.config.agent_config import AgentConfig
+from pixelq.agents.config.schedules import Linear, Piecewise
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.batches import Stretch
 from pixelq.agents.experience.returns import lambda_returns
@@ -172,6 +173,158 @@ def test_updates_are_spread_evenly_over_the_next_rollout_or_come_at_once(
             first = (number * epochs + epoch) * count
             found = learner.given[first : first + count]
             assert {key: value for each in found for key, value in each.items()} == rows
+
+
+def value_of(obs: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """What the network of `Recording` makes of observations."""
+    assert mask is None
+    return torch.sin(obs.flatten(1).sum(1))
+
+
+def steps_of(rows: list[dict[str, Any]], target: torch.Tensor) -> dict[tuple[float, ...], tuple[int, float]]:
+    """What `learned` finds in minibatches of all steps of some rows."""
+    return {
+        tuple(row["obs"][env].flatten().tolist()): (row["action"][env], target[t, env].item())
+        for t, row in enumerate(rows)
+        for env in range(len(row["is_step"]))
+        if row["is_step"][env]
+    }
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(
+    st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 3)),
+    st.tuples(st.integers(1, 4), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3)),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+def test_each_epoch_has_the_newest_rollout_and_others_of_the_last_ones(
+    size: tuple[int, int, int], drawn: tuple[int, int, int, int], overlap: bool, seed: int
+) -> None:
+    (steps, envs, stack), (count, epochs, kept, wanted) = size, drawn
+    count, wanted = min(count, steps * envs), min(wanted, kept)
+    rollout = Rollout((stack, 2) if stack > 1 else (2,), np.dtype(np.float32), steps=steps, num_envs=envs,
+                      frame_stack=stack, seed=seed, is_kept=overlap, past=kept)  # fmt: skip
+    config = AgentConfig(algorithm="pqn", overlap=overlap, minibatches=count, epochs=epochs, learning_starts=1,
+                         kept_rollouts=kept, past_rollouts=wanted)  # fmt: skip
+    learner, game = Recording(), Game(envs, stack, seed)
+    learner.values = value_of  # type: ignore[method-assign]
+    updater = RolloutUpdater(SimpleNamespace(config=config, step=1, updates=0, learner=learner), rollout, Interval(0))  # type: ignore[arg-type]
+    newest = []
+    for step in range(7 * steps + 1):
+        game.play(rollout)
+        if rollout.is_complete:
+            newest.append(steps_of(game.rows[step - steps : step], rollout.targets(config.gamma, 0.65, 1.0)))
+        updater.learn(step)
+        game.outcome(rollout)
+    # What is learned of each rollout later, by its number
+    past = []
+    for number in range(6):
+        rows = game.rows[number * steps : (number + 1) * steps + 1]
+        values = value_of(column(rows[1:], "obs").flatten(0, 1)).view(steps, envs)
+        ends = [column(rows[:-1], name) for name in ("terminated", "truncated")]
+        reward = column(rows[:-1], "reward").clamp(-1, 1)
+        past.append(steps_of(rows[:-1], lambda_returns(reward, *ends, values, config.gamma, 0.65)))
+    # What is learned after each
+    given = iter(learner.given)
+    for number in range(6):
+        others = min(wanted, number)
+        for _ in range(epochs):
+            parts = [next(given) for _ in range(count * (1 + others))]
+            found = {key: value for part in parts for key, value in part.items()}
+            assert sum(map(len, parts)) == len(found)
+            assert newest[number].items() <= found.items()
+            later = {key: value for key, value in found.items() if key not in newest[number]}
+            there = [other for other in range(max(0, number - kept), number) if past[other].items() & later.items()]
+            assert later == {key: value for other in there for key, value in past[other].items()}
+            empty = sum(not past[other] for other in range(max(0, number - kept), number))
+            assert others - empty <= len(there) <= others
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(
+    st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3)),
+    st.integers(1, 4),
+    st.booleans(),
+    st.lists(st.integers(0, 9), min_size=40, max_size=40),
+)
+def test_earlier_rollouts_stay_whole_whenever_environments_are_reset(
+    size: tuple[int, int, int], kept: int, overlap: bool, cuts: list[int]
+) -> None:
+    """They are there as they were played until the next rollout is complete, or are not drawn."""
+    steps, envs, stack = size
+    rollout = Rollout((stack, 2) if stack > 1 else (2,), np.dtype(np.float32), steps=steps, num_envs=envs,
+                      frame_stack=stack, is_kept=overlap, past=kept)  # fmt: skip
+    game, complete, drawn = Game(envs, stack, 0), [], []
+
+    def check() -> None:
+        shown: list[torch.Tensor] = []
+        for first in drawn:
+            rollout.past_targets(first, lambda obs, mask: (shown.append(obs), value_of(obs))[1], 0.9, 0.5, None)
+        expected = [column(game.rows[first + 1 : first + steps + 1], "obs").flatten(0, 1) for first in drawn]
+        assert torch.equal(torch.cat([*shown, torch.empty(0)]), torch.cat([*expected, torch.empty(0)]))
+
+    for cut in cuts:
+        game.play(rollout)
+        if overlap:
+            check()
+        if rollout.is_complete:
+            drawn = rollout.draw_past(100)
+            assert sorted(set(drawn)) == sorted(drawn)
+            assert set(drawn) <= set(complete[-kept:])
+            if not any(cuts):
+                assert len(drawn) == min(len(complete), kept)
+            check()
+            complete.append(rollout.start)
+            rollout.begin()
+        if cut == 9:  # before the outcome
+            rollout.cut(game.obs)
+            game.rows.pop()
+            complete = [first for first in complete if first + steps != rollout.time]
+            drawn = []
+            game.show(np.ones(envs, bool))
+            game.frames[:, :-1], game.ended = 0, np.zeros(envs, bool)
+        else:
+            game.outcome(rollout)
+
+
+def test_epochs_and_past_rollouts_may_be_schedules() -> None:
+    rollout = Rollout((2,), np.dtype(np.float32), steps=3, num_envs=2, past=5)
+    config = AgentConfig(algorithm="pqn", minibatches=2, learning_starts=1, kept_rollouts=5,
+                         epochs=Piecewise((0, 3), (90, 1)), past_rollouts=Linear(0, 2, 96))  # fmt: skip
+    learner, game, updates = Recording(), Game(2, 1, 0), []
+    learner.values = value_of  # type: ignore[method-assign]
+    agent: Any = SimpleNamespace(config=config, step=1, updates=0, learner=learner)
+    updater = RolloutUpdater(agent, rollout, Interval(0))
+    for time in range(7 * 3):
+        game.play(rollout)
+        agent.step, before = 1 + 8 * time, agent.updates
+        is_complete = rollout.is_complete
+        updater.learn(agent.step)
+        if is_complete:
+            updates.append((agent.updates - before) // 2)
+        game.outcome(rollout)
+    # After 24, 48, …, 144 steps: 3, 3, 3, 1, 1, 1 epochs with 0.5, 1, 1.5, 2, 2, 2 others, of which there are as many
+    assert updates == [3 * 1, 3 * 2, 3 * 3, 1 * 3, 1 * 3, 1 * 3]
+
+
+def test_masks_are_kept_with_earlier_rollouts() -> None:
+    rollout = Rollout((2,), np.dtype(np.float32), steps=2, num_envs=2, past=1)
+    rollout.keep_masks(ACTIONS)
+    game, masks = Game(2, 1, 0), np.random.default_rng(0).random((5, 2, ACTIONS)) < 0.5
+    for time, mask in enumerate(masks):
+        rollout.observe(game.obs.copy(), mask=mask)
+        rollout.keep_values(rollout.latest(), torch.zeros(2, ACTIONS))
+        game.rows.append({})
+        if rollout.is_complete:
+            assert rollout.draw_past(1) == ([0] if time == 4 else [])
+            if time == 2:
+                rollout.begin()
+        if time < 4:
+            game.outcome(rollout)
+    shown = []
+    rollout.past_targets(0, lambda obs, mask: (shown.append(mask), obs[:, 0])[1], 0.9, 0.5, None)
+    assert torch.equal(torch.cat(shown), torch.from_numpy(masks[1:3]).flatten(0, 1))  # type: ignore[arg-type]
 
 
 def learned(batch: Minibatch) -> dict[tuple[float, ...], tuple[int, float]]:

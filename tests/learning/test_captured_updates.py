@@ -135,7 +135,9 @@ def test_the_results_of_several_updates_are_those_of_each(graphs: list[Graph]) -
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"overlap": True, "noisy": True}, {"lstm": 8}], ids=lambda fields: " ".join(fields)
+    "fields",
+    [{}, {"overlap": True, "noisy": True}, {"kept_rollouts": 4, "past_rollouts": 2}, {"lstm": 8}],
+    ids=lambda fields: " ".join(fields),
 )
 def test_captured_minibatches_are_the_same_training(fields: dict[str, Any], graphs: list[Graph]) -> None:
     """With minibatches of two sizes, each of which has its own graph."""

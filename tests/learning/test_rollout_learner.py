@@ -283,3 +283,16 @@ def test_settings_of_rollouts_can_be_changed() -> None:
     before = agent.updates
     agent.replace(epochs=3, minibatches=2, td_lambda=0.0).learn(envs, 4 * 6 * 2)
     assert (before, agent.updates - before) == (3 * 2 * 4, 2 * 3 * 2)
+
+
+def test_the_values_of_earlier_rollouts_are_the_greatest_of_allowed_actions() -> None:
+    space = Box(-1, 1, (5,))
+    agent = PQN(space, Discrete(4), AgentConfig(**SMALL, dueling=True), device="cpu", seed=3)
+    obs = torch.randn(7, 5)
+    q = agent.q_values(obs)
+    assert torch.allclose(agent.learner.values(obs), q.max(1).values, atol=1e-6)
+    mask = torch.rand(7, 4) < 0.6
+    mask[:, 2] = True
+    expected = [max(q[row, action].item() for action in range(4) if mask[row, action]) for row in range(7)]
+    assert agent.learner.values(obs, mask).tolist() == pytest.approx(expected, abs=1e-6)
+    assert not agent.learner.values(obs).requires_grad

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from gymnasium.spaces import Box, Discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelq.agents import DQN, PQN, AgentConfig, InvalidCheckpoint, InvalidRun, Replay, load
+from pixelq.agents import DQN, PQN, AgentConfig, InvalidCheckpoint, InvalidRun, Piecewise, Replay, load
 from pixelq.agents.kinds import kind_of
 from pixelq.agents.runs.checkpoints import newest_checkpoint
 from pixelq.agents.runs.replay_files import ReplayFiles
@@ -59,6 +60,7 @@ class Trained:
     protocol: Any = "sticky"
     device: str = "cpu"
     atari: dict[str, Any] = field(default_factory=dict)
+    warn: Callable[[str], None] = pytest.fail
 
     def envs(self, seed: int, num_envs: int | None = None) -> Any:
         return make_vec(self.env, num_envs or self.num_envs, seed, self.protocol, num_threads=1, **self.atari)
@@ -71,7 +73,7 @@ class Trained:
         Args:
             kill_at: Call of the environments' `recv` at which the run dies.
         """
-        newest = newest_checkpoint(out / "checkpoints", pytest.fail) if out.exists() else None
+        newest = newest_checkpoint(out / "checkpoints", self.warn) if out.exists() else None
         envs = self.envs(seed=0 if newest is None else 99)  # other games, were they not put back
         if newest is not None:
             agent = load(newest, self.device)
@@ -135,10 +137,11 @@ PARTS_OF_PQN: dict[str, dict[str, Any]] = {
     "memory": {"lstm": 6, "lstm_last_action": True, "lstm_last_reward": True},
     "noisy": {"head": "categorical", "categorical_loss": "hl_gauss", "noisy": True, "dueling": True},
     "overlap": {"overlap": True, "minibatches": 3, "epochs": 3},
+    "past rollouts": {"overlap": True, "kept_rollouts": 3, "past_rollouts": Piecewise((0, 0), (90, 2)), "noisy": True},
 }
 
 
-@pytest.mark.parametrize("parts", representative(PARTS_OF_PQN, keep={"memory"}))
+@pytest.mark.parametrize("parts", representative(PARTS_OF_PQN, keep={"memory", "past rollouts"}))
 def test_every_part_of_pqn_goes_on_exactly(tmp_path: Path, parts: str) -> None:
     """Killed within rollouts, the first time before the first checkpoint."""
     trained = Trained(config=dataclasses.replace(TINY_PQN, **PARTS_OF_PQN[parts]))
@@ -151,6 +154,24 @@ def test_every_part_of_pqn_goes_on_exactly(tmp_path: Path, parts: str) -> None:
     assert_same(tmp_path / "whole", tmp_path / "killed")
     resumed = json.loads((tmp_path / "killed" / "config.json").read_text())["resumed"]
     assert [entry["exact"] for entry in resumed] == [True, True]
+
+
+def test_a_run_goes_on_without_its_earlier_rollouts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed while it learns from some of them, which have a file of their own."""
+    monkeypatch.setattr("pixelq.agents.runs.replay_files.BLOCK_BYTES", 2**9)
+    warnings: list[str] = []
+    config, out = dataclasses.replace(TINY_PQN, **PARTS_OF_PQN["past rollouts"]), tmp_path / "run"
+    trained = Trained(config=config, warn=warnings.append)
+    assert trained.train(out, 300, kill_at=125) is None
+    for block in (out / "checkpoints" / "replay").iterdir():
+        block.write_bytes(b"")
+    agent = trained.train(out, 300)
+    assert agent is not None
+    assert agent.step >= 300
+    assert agent.updates > 60
+    (entry,) = json.loads((out / "config.json").read_text())["resumed"]
+    assert entry["why_not"].startswith("an empty replay: ")
+    assert [warning.split("; ")[-1] for warning in warnings] == ["going on from it with an empty replay"]
 
 
 @pytest.mark.parametrize("parts", representative(PARTS, keep={"memory"}))
