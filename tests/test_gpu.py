@@ -216,7 +216,7 @@ def test_a_reset_network_is_captured_anew() -> None:
     "parts",
     [
         *("scalar", "prioritized", "noisy categorical", "quantile munchausen", "bfloat16", "memory"),
-        *("scalar of pqn", "memory of pqn", "overlap of pqn"),
+        *("scalar of pqn", "memory of pqn", "overlap of pqn", "past rollouts of pqn"),
     ],
 )
 def test_a_killed_run_goes_on_exactly_with_deterministic_algorithms(

@@ -55,8 +55,9 @@ def values_of_the_chain(td_lambda: float) -> np.ndarray:
             HL_GAUSS | {"td_lambda": 0.5, "atoms": 21, "v_min": -0.5, "v_max": 1.5, "optimizer": "adam"},
             marks=pytest.mark.slow,
         ),
+        pytest.param({"td_lambda": 0.65, "epochs": 2, "kept_rollouts": 10, "past_rollouts": 1}, marks=pytest.mark.slow),
     ],
-    ids=["scalar", "hl_gauss"],
+    ids=["scalar", "hl_gauss", "past"],
 )
 def test_pqn_finds_the_values_of_the_chain(fields: dict[str, Any]) -> None:
     chain = {"gamma": GAMMA, "hidden": 32, "rollout_length": 32, "epochs": 4, "epsilon_end": 1.0}
@@ -71,12 +72,13 @@ def test_pqn_finds_the_values_of_the_chain(fields: dict[str, Any]) -> None:
     "fields",
     [
         {},
+        {"epochs": 1, "kept_rollouts": 20, "past_rollouts": 1},
         pytest.param(
             HL_GAUSS | {"atoms": 11, "v_min": -1.5, "v_max": 1.5, "dueling": True, "epochs": 4, "td_lambda": 0.9},
             marks=pytest.mark.slow,
         ),
     ],
-    ids=["scalar", "hl_gauss"],
+    ids=["scalar", "past", "hl_gauss"],
 )
 def test_pqn_learns_catch(fields: dict[str, Any]) -> None:
     agent = trained("pixelq/Catch-v0", dataclasses.replace(SMALL, **fields), 6_000)

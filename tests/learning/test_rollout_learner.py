@@ -165,12 +165,13 @@ COMBINATIONS = covering_pairs(
     (None, 5),  # LSTM
     ("layer_norm", "channel_norm", "plain"),
     ("adam", "radam", "rmsprop"),
+    (0, 2),  # past rollouts
 )
 
 
-@pytest.mark.parametrize(("loss", "dueling", "noisy", "lstm", "norm", "optimizer"), COMBINATIONS)
+@pytest.mark.parametrize(("loss", "dueling", "noisy", "lstm", "norm", "optimizer", "past"), COMBINATIONS)
 def test_every_part_with_every_other(
-    loss: str, dueling: bool, noisy: bool, lstm: int | None, norm: str, optimizer: str
+    loss: str, dueling: bool, noisy: bool, lstm: int | None, norm: str, optimizer: str, past: int
 ) -> None:
     kinds: dict[str, dict[str, Any]] = {
         "rescaled": {"value_rescaling": True},
@@ -184,10 +185,12 @@ def test_every_part_with_every_other(
         "lstm_last_reward": lstm is not None,
     }
     fields |= {} if norm == "plain" else {norm: True}
+    fields |= {"past_rollouts": past, "kept_rollouts": past + 1} if past and lstm is None else {}
     agent, envs = agent_in_catch(dueling=dueling, noisy=noisy, lstm=lstm, optimizer=optimizer, **fields)
     before = {name: parameter.clone() for name, parameter in agent.network.named_parameters()}
     agent.learn(envs, 60)
-    assert agent.updates == 2 * 2 * 4
+    earlier = 1 if past and lstm is None else 0  # the second of two rollouts has the first beside it
+    assert agent.updates == 2 * 4 * (2 + earlier)
     for name, parameter in agent.network.named_parameters():
         assert parameter.isfinite().all(), name
         assert not torch.equal(parameter, before[name]), name
@@ -285,9 +288,17 @@ def test_settings_of_rollouts_can_be_changed() -> None:
     assert (before, agent.updates - before) == (3 * 2 * 4, 2 * 3 * 2)
 
 
-def test_the_values_of_earlier_rollouts_are_the_greatest_of_allowed_actions() -> None:
-    space = Box(-1, 1, (5,))
-    agent = PQN(space, Discrete(4), AgentConfig(**SMALL, dueling=True), device="cpu", seed=3)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dueling": True},
+        {"value_rescaling": True},
+        {"head": "categorical", "categorical_loss": "hl_gauss", "loss": "huber"},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_the_values_of_earlier_rollouts_are_the_greatest_of_allowed_actions(fields: dict[str, Any]) -> None:
+    agent = PQN(Box(-1, 1, (5,)), Discrete(4), AgentConfig(**SMALL | fields), device="cpu", seed=3)
     obs = torch.randn(7, 5)
     q = agent.q_values(obs)
     assert torch.allclose(agent.learner.values(obs), q.max(1).values, atol=1e-6)
