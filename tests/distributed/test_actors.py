@@ -46,6 +46,7 @@ CONFIGS = {
     "memory": dataclasses.replace(TINY, **MEMORY),
     "pqn": TINY_PQN,
     "pqn memory": dataclasses.replace(TINY_PQN, lstm=6),
+    "pqn past": dataclasses.replace(TINY_PQN, kept_rollouts=3, past_rollouts=1),
 }
 
 

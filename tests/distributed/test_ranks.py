@@ -180,6 +180,10 @@ def test_a_callback_of_the_first_learner_stops_all(harness: Harness, tmp_path: P
 
 OTHERS = {
     "pqn": ["--agent.rollout-length", "5", "--agent.minibatches", "2", "--agent.overlap"],
+    "pqn with past rollouts": [
+        *("--agent.rollout-length", "5", "--agent.minibatches", "2", "--agent.overlap"),
+        *("--agent.kept-rollouts", "3", "--agent.past-rollouts", "2"),
+    ],
     "pqn with memory": ["--agent.rollout-length", "5", "--agent.minibatches", "1", "--agent.lstm", "6"],
     "memory and ladder": [
         *("--agent.lstm", "6", "--agent.sequence-length", "5", "--agent.sequence-period", "3", "--agent.burn-in", "2"),
