@@ -169,10 +169,13 @@ class Agent(Policy):
     def keep_replay_of(self, origin: object) -> bool:
         """Drop the replay unless its steps are of the environments `origin`, and return whether they were others.
 
+        So are rollouts, if earlier ones are kept.
+
         Args:
             origin: Anything that is equal for environments whose steps may be mixed.
         """
-        others = isinstance(self.replay, Replay) and self._replay_origin not in (None, origin)
+        is_kept = isinstance(self.replay, Replay) or (self.replay is not None and self.config.kept_rollouts > 0)
+        others = is_kept and self._replay_origin not in (None, origin)
         if others:
             self.replay = self.learner.captured = None  # the captured update reads from the replay
         self._replay_origin = origin
@@ -209,7 +212,8 @@ class Agent(Policy):
         """Return the least number of rows that `make_replay` gives a store for N environments and S stacked frames."""
         config = self._share_of(self.config)
         if config.algorithm == "pqn":
-            return ring_length(config.rollout_length, frame_stack, config.overlap) * num_envs
+            length = ring_length(config.rollout_length, frame_stack, config.overlap, config.kept_rollouts)
+            return length * num_envs
         period = 1 if config.lstm is None else config.sequence_period
         return (config.replay_capacity // num_envs - period + 1) * num_envs
 

@@ -61,8 +61,8 @@ CHANGEABLE = READ_AT_EACH_STEP | frozenset(
 SPEED_ONLY = frozenset({"cuda_graph", "compile_update"})
 """Fields that change how fast an update is, but not what it computes, except for rounding."""
 
-NEWER = ("encoder_layers", "kept_rollouts", "past_rollouts")
-"""Fields that files leave out while they have their default, as older versions did not know them."""
+NEWER = ("encoder_layers",)
+"""Fields whose default is None and that files leave out then, as older versions did not know them."""
 
 SCHEDULED = ("learning_rate", "gamma", "n_step", "epsilon", "priority_beta", "epochs", "past_rollouts")
 """Fields that may be schedules."""
@@ -111,8 +111,8 @@ class AgentConfig:
     the object is built. The metadata of each field holds its group, unit, range and range of search; see `setting`.
 
     Where a field may be a schedule, it takes `Linear(start, end, steps)`, another schedule of `pixelq.agents`, or a
-    function of the number of agent steps since `learning_starts` (not for `n_step`). Configurations with functions are
-    equal if these are the same objects. A file keeps no more of a function than its name.
+    function of the number of agent steps since `learning_starts` (not for counts, such as `n_step`). Configurations
+    with functions are equal if these are the same objects. A file keeps no more of a function than its name.
 
     Raises:
         InvalidConfig: If a value is outside its range, or a combination of values makes no sense.
@@ -142,11 +142,11 @@ class AgentConfig:
     """Steps of each environment in a rollout (all settings of rollouts apply only to the algorithm pqn)."""
     minibatches: int = setting(32, "rollouts", "minibatches", least=1, search=(4, 8, 16, 32))
     """Number of minibatches into which the rollout's steps are shuffled in each epoch; with an LSTM, its
-    environments."""
+    environments. Each of the `past_rollouts` adds as many."""
     epochs: int | Schedule = setting(2, "rollouts", "epochs", least=1, search=Between(1, 4))
-    """Number of times that each step of a new rollout is learned from; or a schedule, as for `n_step`."""
+    """Number of times that each step of a rollout is learned from when it is new; or a schedule, as for `n_step`."""
     kept_rollouts: int = setting(0, "rollouts", "rollouts", least=0)
-    """Number of earlier rollouts that are kept for `past_rollouts`."""
+    """Number of earlier rollouts that are kept for `past_rollouts`, in memory and in checkpoints."""
     past_rollouts: int | Schedule = setting(0, "rollouts", "rollouts", least=0)
     """Number of earlier rollouts, drawn anew for each epoch, from which the network learns together with the new one;
     their λ-returns are computed with the current weights (Daley & Amato 2019); or a schedule, as for `n_step`."""
@@ -433,7 +433,7 @@ class AgentConfig:
         return value
 
     def check_given(self, names: Iterable[str] | None = None) -> None:
-        """Check that no field, or none of some fields, is a function of which a file has kept the name alone.
+        """Check that no field (or none of `names`) is a function of which a file has kept only the name.
 
         Raises:
             InvalidConfig: If one is.
@@ -520,8 +520,7 @@ class AgentConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values; a field of `NEWER` only if it has another value than its default."""
         values = {field.name: to_json(getattr(self, field.name)) for field in fields(self)}
-        defaults = {field.name: field.default for field in fields(self) if field.name in NEWER}
-        return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
+        return {name: value for name, value in values.items() if name not in NEWER or value is not None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> AgentConfig:

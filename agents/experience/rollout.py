@@ -28,8 +28,6 @@ from pixelq.networks import LastStep, LSTMState, QNetwork
 
 VALUE = 4
 """Bytes of a row's value."""
-VALUED = 1024
-"""Rows of an earlier rollout whose values are computed together."""
 
 
 class Drawn(NamedTuple):
@@ -110,7 +108,8 @@ class Rollout:
         self.steps, self.num_envs, self.frame_stack = steps, num_envs, frame_stack
         self.device = torch.device(device)
         length = ring_length(steps, frame_stack, is_kept, past)
-        size = length * num_envs * (row_bytes(observation_shape, observation_dtype, frame_stack) + VALUE)
+        row = row_bytes(observation_shape, observation_dtype, frame_stack) + VALUE
+        size = length * num_envs * (row + (num_actions or 0 if past else 0))
         advice = f"lower {'kept_rollouts or ' if past else ''}rollout_length, or use fewer environments"
         require_memory("rollout", size, self.device, lambda free: advice)
         self.ring = Ring(
@@ -226,6 +225,7 @@ class Rollout:
         self,
         start: int,
         value_of: Callable[[Tensor, Tensor | None], Tensor],
+        count: int,
         gamma: float,
         td_lambda: float,
         reward_clip: float | None,
@@ -235,13 +235,14 @@ class Rollout:
         Args:
             start: Time step of its first step.
             value_of: Returns the values [M] of observations [M, *observation] with masks [M, A], or None without masks.
+            count: Number of parts in which they are computed; as many as minibatches, they need no more memory.
             gamma, td_lambda, reward_clip: See `targets`.
         """
         ring = self.ring
         values = torch.cat(
             [
                 value_of(ring.observations(row), None if ring.mask is None else ring.mask[row])
-                for row in torch.split(self._rows(start + 1).flatten(), VALUED)
+                for row in torch.tensor_split(self._rows(start + 1).flatten(), count)
             ]
         )
         return self._returns(start, values.view(self.steps, self.num_envs), gamma, td_lambda, reward_clip)
@@ -261,11 +262,19 @@ class Rollout:
         first_frame = newest + self._reach + 1 - self.ring.length  # once the newest has been learned from
         return 0 <= first <= newest - self.steps and first - self.ring.oldest >= first_frame
 
-    def draw_past(self, count: int) -> list[int]:
-        """Return the first time steps of so many earlier rollouts, each drawn once, or of all if there are fewer."""
+    def draw_past(self, count: int, epochs: int) -> list[list[int]]:
+        """Draw earlier rollouts for each epoch.
+
+        Args:
+            count: Number of rollouts, drawn without replacement; if there are fewer, all of them are.
+            epochs: Number of epochs.
+
+        Returns:
+            For each epoch, the first time steps of its earlier rollouts.
+        """
         there = [first for first in self._past if self.is_kept(first, self.start)]
-        order = torch.randperm(len(there), generator=self.generator, device=self.device)
-        return [there[place] for place in order[:count].tolist()]
+        orders = [torch.randperm(len(there), generator=self.generator, device=self.device) for _ in range(epochs)]
+        return [[there[place] for place in order] for order in torch.stack(orders)[:, :count].tolist()]
 
     def draw(
         self,
@@ -277,7 +286,9 @@ class Rollout:
         past: Sequence[Sequence[int]] = (),
         skipped: int = 0,
     ) -> Iterator[Drawn]:
-        """Yield the rows of each step `epochs` times, in new orders, in minibatches of equal size up to one row.
+        """Yield the rows of each step of the newest rollout in every epoch, and those of others in their own.
+
+        Each epoch is in a new order, in minibatches of equal size up to one row.
 
         With an LSTM a minibatch is all steps of some environments: the LSTM reads them from the state that acting had
         before the first one.
@@ -287,7 +298,7 @@ class Rollout:
             count: Number of minibatches in an epoch for each rollout in it.
             epochs: Number of epochs.
             start: Time step of the first step; None for that of the newest rollout.
-            past: First time steps of the earlier rollouts of each epoch, as many in each, R in all; empty for none.
+            past: For each epoch, the first time steps of its earlier rollouts, R in all; empty for none.
             skipped: Number of minibatches at the beginning to leave out, which have been learned from.
         """
         start, position = self.start if start is None else start, 0
@@ -388,7 +399,7 @@ class Rollout:
 def ring_length(steps: int, frame_stack: int, is_kept: bool, past: int = 0) -> int:
     """Return the time steps that a rollout holds: its own, the one after them, and those that its first row reads.
 
-    Those of earlier rollouts come on top.
+    Earlier rollouts add their steps.
 
     The first row reads the other frames of its stack, and the last action and reward for an LSTM. If a rollout is kept
     until the next one is complete, there are the steps of both.

@@ -103,10 +103,10 @@ def note_envs(agent: Agent, envs: VectorEnv, *, resume: bool = False) -> None:
     protocol = protocol_of(envs)
     agent.protocol = None if protocol is None else protocol.rules
     if agent.keep_replay_of(_origin(envs)) and not resume:  # a run's replay is restored from its files
-        warnings.warn(
-            "the replay held steps of other environments and was emptied; it is filled again before the next update",
-            stacklevel=4,  # the caller of learn
-        )
+        says = "the replay held steps of other environments and was emptied; it is filled again before the next update"
+        if agent.config.algorithm == "pqn":
+            says = "the earlier rollouts that were kept are of other environments, and were forgotten"
+        warnings.warn(says, stacklevel=4)  # the caller of learn
 
 
 def _origin(envs: VectorEnv) -> object:

@@ -20,7 +20,7 @@ from pixelq.agents.training.interval import Interval, State
 
 @dataclass
 class Lesson:
-    """What is learned once a rollout is complete: its minibatches for all epochs, and those of earlier rollouts."""
+    """What is learned from after a rollout is complete: its steps and those of earlier rollouts, for all epochs."""
 
     start: int
     """Time step of the rollout's first step."""
@@ -31,7 +31,7 @@ class Lesson:
     epochs: int
     """Number of epochs."""
     past: list[list[int]]
-    """First time steps of the earlier rollouts of each epoch, R in all; empty if there are none."""
+    """For each epoch, the first time steps of its earlier rollouts, R in all; empty if there are none."""
     generator: Tensor
     """State of the rollout's generator before the first order was drawn."""
     batches: Iterator[Drawn]
@@ -89,9 +89,10 @@ class RolloutUpdater:
         rollout, config, step = self.rollout, self.agent.config, self.agent.step
         returns = (gamma_at(config, step), config.td_lambda, config.reward_clip)
         epochs, count = epochs_at(config, step), past_rollouts_at(config, step)
-        past = [rollout.draw_past(count) for _ in range(epochs)] if count else []
+        past = rollout.draw_past(count, epochs) if count else []
         targets = [rollout.targets(*returns)]
-        targets += [rollout.past_targets(start, self.learner.values, *returns) for starts in past for start in starts]
+        value_of, parts = self.learner.values, config.minibatches
+        targets += [rollout.past_targets(start, value_of, parts, *returns) for starts in past for start in starts]
         self._begin(rollout.start, torch.cat(targets), config.minibatches, epochs, past)
 
     def _begin(

@@ -260,7 +260,7 @@ def test_earlier_rollouts_stay_whole_whenever_environments_are_reset(
     def check() -> None:
         shown: list[torch.Tensor] = []
         for first in drawn:
-            rollout.past_targets(first, lambda obs, mask: (shown.append(obs), value_of(obs))[1], 0.9, 0.5, None)
+            rollout.past_targets(first, lambda obs, mask: (shown.append(obs), value_of(obs))[1], 1, 0.9, 0.5, None)
         expected = [column(game.rows[first + 1 : first + steps + 1], "obs").flatten(0, 1) for first in drawn]
         assert torch.equal(torch.cat([*shown, torch.empty(0)]), torch.cat([*expected, torch.empty(0)]))
 
@@ -269,7 +269,7 @@ def test_earlier_rollouts_stay_whole_whenever_environments_are_reset(
         if overlap:
             check()
         if rollout.is_complete:
-            drawn = rollout.draw_past(100)
+            (drawn,) = rollout.draw_past(100, 1)
             assert sorted(set(drawn)) == sorted(drawn)
             assert set(drawn) <= set(complete[-kept:])
             if not any(cuts):
@@ -317,13 +317,14 @@ def test_masks_are_kept_with_earlier_rollouts() -> None:
         rollout.keep_values(rollout.latest(), torch.zeros(2, ACTIONS))
         game.rows.append({})
         if rollout.is_complete:
-            assert rollout.draw_past(1) == ([0] if time == 4 else [])
+            assert rollout.draw_past(1, 2) == ([[0], [0]] if time == 4 else [[], []])
             if time == 2:
                 rollout.begin()
         if time < 4:
             game.outcome(rollout)
     shown = []
-    rollout.past_targets(0, lambda obs, mask: (shown.append(mask), obs[:, 0])[1], 0.9, 0.5, None)
+    rollout.past_targets(0, lambda obs, mask: (shown.append(mask), obs[:, 0])[1], 2, 0.9, 0.5, None)
+    assert len(shown) == 2
     assert torch.equal(torch.cat(shown), torch.from_numpy(masks[1:3]).flatten(0, 1))  # type: ignore[arg-type]
 
 

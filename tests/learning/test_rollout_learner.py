@@ -281,11 +281,19 @@ def test_a_moving_target_network_is_a_mean_of_the_online_ones(tau: float) -> Non
 
 def test_settings_of_rollouts_can_be_changed() -> None:
     envs = make_vec("CartPole-v1", 4, 0)
-    agent = PQN(envs.single_observation_space, envs.single_action_space, AgentConfig(**SMALL), device="cpu")
+    config = AgentConfig(**SMALL, kept_rollouts=2)
+    agent = PQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
     agent.learn(envs, 4 * 6 * 3)
     before = agent.updates
     agent.replace(epochs=3, minibatches=2, td_lambda=0.0).learn(envs, 4 * 6 * 2)
     assert (before, agent.updates - before) == (3 * 2 * 4, 2 * 3 * 2)
+    before = agent.updates
+    agent.replace(past_rollouts=2).learn(envs, 4 * 6 * 2)
+    assert agent.updates - before == 2 * 3 * 2 * (1 + 2)
+    with pytest.raises(InvalidConfig, match=r"^past_rollouts must be at most kept_rollouts, 2, got 3"):
+        agent.replace(past_rollouts=3)
+    with pytest.raises(InvalidConfig, match=r"^kept_rollouts must stay 2, from which this PQN was built, got 3"):
+        agent.replace(kept_rollouts=3)
 
 
 @pytest.mark.parametrize(

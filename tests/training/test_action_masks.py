@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from pixelq.agents import DQN, AgentConfig, InvalidConfig, evaluate
+from pixelq.agents import DQN, PQN, AgentConfig, InvalidConfig, evaluate
 from pixelq.agents.evaluation.episode import Game, film_episode, play_episode
+from pixelq.agents.experience.rollout import Rollout
 from pixelq.agents.insight.recording import RecordedEpisode
 from pixelq.agents.report.inside import chosen_moments
 from pixelq.agents.storage.checkpoint import read_description
@@ -162,6 +163,25 @@ def test_an_agent_without_masks_that_meets_them_gets_a_new_replay() -> None:
         agent.learn(make_vec(Corridor, 2), 60)
     assert agent.action_masks
     assert agent.replay is not None
+    assert agent.replay.ring.mask is not None
+
+
+def test_other_environments_begin_without_earlier_rollouts() -> None:
+    """Here with masks, which rows without them could not be kept beside."""
+    config = AgentConfig(
+        algorithm="pqn", encoder="mlp", hidden=8, learning_starts=1, rollout_length=4, minibatches=1, kept_rollouts=3
+    )
+    envs = make_vec(UnmaskedCorridor, 2)
+    agent = PQN(envs.single_observation_space, envs.single_action_space, config, device="cpu").learn(envs, 60)
+    rollout = agent.replay
+    assert isinstance(rollout, Rollout)
+    assert agent.learn(envs, 60).replay is rollout
+    assert len(rollout.draw_past(5, 1)[0]) == 3
+    with pytest.warns(UserWarning, match="the earlier rollouts that were kept are of other environments"):
+        agent.learn(make_vec(Corridor, 2), 6)
+    assert isinstance(agent.replay, Rollout)
+    assert agent.replay is not rollout
+    assert agent.replay.time <= 4
     assert agent.replay.ring.mask is not None
 
 

@@ -154,7 +154,7 @@ def unchanged(items: tuple[tuple[str, Any], ...]) -> list[Any]:
 
 
 def test_the_table_names_all_that_may_be_changed() -> None:
-    of_rollouts = {"minibatches", "epochs", "td_lambda"}
+    of_rollouts = {"minibatches", "epochs", "past_rollouts", "td_lambda"}
     assert set(CHANGES) | SPEED_ONLY | of_rollouts == CHANGEABLE
 
 
