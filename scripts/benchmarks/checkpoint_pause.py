@@ -1,7 +1,7 @@
 """How long a checkpoint stops the training of PQN, by what takes the time: a table.
 
-`python -m pixelq.scripts.benchmarks.checkpoint_pause PRESET …` prints it, for `quick` and `pqn` without a name. Pong is
-played at random until the rows of the rollout are all new, as they are after the default steps between checkpoints.
+`python -m pixelq.scripts.benchmarks.checkpoint_pause PRESET …` prints it, for `quick` and `pqn` without a name. Between
+checkpoints, Pong is played at random for the default number of steps, or until all rows are new.
 Wall-clock time depends on what else the machine does, above all on its disk; processor time is that of the training's
 own thread.
 """
@@ -87,7 +87,7 @@ def pauses(name: str, checkpoints: int = CHECKPOINTS) -> tuple[dict[str, Seconds
     with tempfile.TemporaryDirectory() as folder:
         written = RunCheckpoints(Path(folder), rollout, KEEP)
         for _ in range(checkpoints):
-            for _ in range(rollout.ring.length):
+            for _ in range(min(rollout.ring.length, EVERY // num_envs)):
                 actions = rng.integers(agent.num_actions, size=num_envs)
                 rollout.observe(obs)
                 obs, reward, terminated, truncated, info = envs.step(actions)

@@ -165,16 +165,21 @@ def test_a_suite_is_its_games(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("env", "preset"),
-    [*(("ALE/Pong-v5", name) for name in ("quick_dqn", "rainbow", "r2d2", "pqn")), ("pixelq/Catch-v0", "classic")],
+    [
+        *(("ALE/Pong-v5", name) for name in ("quick_dqn", "rainbow", "r2d2", "pqn", "quick")),
+        ("pixelq/Catch-v0", "classic"),
+    ],
 )
 def test_needs_are_what_is_taken(env: str, preset: str) -> None:
-    agent = {} if preset == "pqn" else {"replay_capacity": 16_000, "learning_starts": 1_000}
+    is_pqn = preset in ("pqn", "quick")
+    agent = {} if is_pqn else {"replay_capacity": 16_000, "learning_starts": 1_000}
     (cell,) = cells_of(spec_of(SPEC | {"envs": [env], "presets": [preset], "agent": agent}))
     need = needs_of([cell])[cell.name]
-    stack = cell.config.frame_stack if preset != "classic" else 1
-    envs = make_vec(env, 1, 0, cell.flags.protocol or "sticky", frame_stack=stack)
+    is_atari, stack = env.startswith("ALE/"), cell.config.frame_stack if preset != "classic" else 1
+    frames: dict[str, Any] = {"frame_stack": stack} | ({"frame_size": cell.config.frame_size} if is_atari else {})
+    envs = make_vec(env, 1, 0, cell.flags.protocol or "sticky", **frames)
     shape, dtype = envs.single_observation_space.shape, envs.single_observation_space.dtype
-    make: Any = make_rollout if preset == "pqn" else make_replay
+    make: Any = make_rollout if is_pqn else make_replay
     made = make(shape, dtype, cell.config, num_envs=cell.flags.num_envs, frame_stack=stack, device="cpu", seed=0)
     taken = made.ring.nbytes + made.most_state_bytes
     network = learning_bytes(shape, int(envs.single_action_space.n), cell.config, cell.flags.num_envs)

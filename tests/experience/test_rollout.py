@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pixelq.agents import PQN
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.schedules import Linear, Piecewise
 from pixelq.agents.errors import InvalidConfig
@@ -415,13 +417,16 @@ def test_sequences_are_whole_environments_with_the_state_of_acting() -> None:
         game.outcome(rollout)
 
 
-def test_too_many_minibatches_are_refused() -> None:
+def test_the_size_of_a_rollout() -> None:
     def make(num_envs: int, **fields: Any) -> Rollout:
         config = AgentConfig(algorithm="pqn", rollout_length=4, **fields)
         shape, dtype = (2,), np.dtype(np.float32)
         return make_rollout(shape, dtype, config, num_envs=num_envs, frame_stack=1, device=torch.device("cpu"), seed=0)
 
     assert make(2, minibatches=8).steps == 4
+    kept = AgentConfig(algorithm="pqn", rollout_length=4, minibatches=8, kept_rollouts=3)
+    agent = PQN(Box(-1, 1, (2,)), Discrete(2), kept, device="cpu")
+    assert agent.least_rows(2, 1) == make(2, minibatches=8, kept_rollouts=3).ring.rows == 2 * (4 * 4 + 2)
     with pytest.raises(InvalidConfig, match="minibatches must be at most the 8 steps of a rollout, got 9"):
         make(2, minibatches=9)
     with pytest.raises(InvalidConfig, match="minibatches must be at most the 2 environments, whose sequences"):
