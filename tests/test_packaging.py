@@ -190,7 +190,8 @@ print(obs.shape)
     first, *table, shape = python("-c", program, cwd=tmp_path, PYTHONPATH=str(target)).splitlines()
     folder, step = first.split()
     assert Path(folder) == target / "pixelq" / "agents" / "policies" / "pong"
-    assert table[1].startswith("pong, demo  ALE/Pong-v5")
+    assert table[1].startswith("freeway     ALE/Freeway-v5")
+    assert table[2].startswith("pong, demo  ALE/Pong-v5")
     assert int(step) > 0
     assert shape == "(1, 4, 42, 42)"
     assert not list(tmp_path.iterdir())
