@@ -147,3 +147,14 @@ def require_received(method: str, is_sent: bool) -> None:
     """
     if is_sent:
         raise RuntimeError(f"{method} was called between send and recv; call recv first")
+
+
+def picture_refusal(picture: Any) -> str | None:
+    """Return what is wrong with what `render` returned, or None for a picture uint8 [height, width, 3]."""
+    if not isinstance(picture, np.ndarray):
+        found = f"a {type(picture).__name__}"
+    elif picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8:
+        return None
+    else:
+        found = f"{picture.dtype} {[*picture.shape]}"
+    return f"render() returned {found}, not a picture uint8 [height, width, 3]"

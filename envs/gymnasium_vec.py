@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -19,6 +19,7 @@ from pixelq.envs.checks import (
     checked_actions,
     checked_count,
     checked_options,
+    picture_refusal,
     require_received,
     require_reset,
     spread_seeds,
@@ -121,6 +122,7 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
         self._outcome: NDArray[Any] = np.zeros((self.num_envs, 3))  # reward and flags of the latest step
         self.plays = 0  # resets and steps so far; see `plays.py`
         self._is_reset = False
+        self._picture_shape: tuple[int, ...] | None = None  # of those drawn so far
         self._has_rested = False  # so that the log does not determine the environments
         self._sent: NDArray[np.int64] | None = None
 
@@ -284,7 +286,8 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
 
         Raises:
             RuntimeError: Without a render mode, before the first `reset`, or after `close`.
-            EnvironmentFailed: If the environment draws no picture or raises an error.
+            EnvironmentFailed: If the environment draws no picture, or one of another size than before, or raises an
+                error.
         """
         self._require_open()
         if self.render_mode is None:
@@ -293,7 +296,14 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             raise RuntimeError("there is no picture yet; call reset first")
         with self._playing():
             pictures = self._envs.render()
-            return np.asarray(pictures[0] if pictures else None, np.uint8)
+            picture: Any = pictures[0] if pictures else None
+            refusal = picture_refusal(picture)
+            if refusal is not None:
+                raise TypeError(refusal)
+            if self._picture_shape not in (None, picture.shape):
+                raise ValueError(f"render() returned a picture {[*picture.shape]} after one {[*self._picture_shape]}")
+            self._picture_shape = picture.shape
+            return cast(NDArray[np.uint8], picture)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the environments; an error that one raises then is ignored, because what was played is not lost."""

@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import gymnasium
-import numpy as np
 
 from pixelq.envs.atari import FRAMES_PER_STEP, AtariVec, check_flag
 from pixelq.envs.atari_single import AtariGames, is_ram
-from pixelq.envs.checks import checked_count
+from pixelq.envs.checks import checked_count, picture_refusal
 from pixelq.envs.errors import InvalidEnv, quoted, reason
 from pixelq.envs.failures import Failures
 from pixelq.envs.film import FilmedAtari
@@ -217,5 +216,9 @@ def _check_draws(recipe: Recipe) -> None:
         env.reset(seed=0)
         picture = env.render()
         env.close()
-    if not isinstance(picture, np.ndarray) or picture.ndim != 3:
+        modes = env.metadata.get("render_modes") or ()
+    if picture is None and "rgb_array" not in modes:
         raise InvalidEnv(f"{quoted(recipe.name)} cannot be filmed: it has no render mode 'rgb_array'")
+    refusal = picture_refusal(picture)
+    if refusal is not None:
+        raise InvalidEnv(f"{quoted(recipe.name)} cannot be filmed: {refusal}")

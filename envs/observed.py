@@ -69,7 +69,9 @@ class Preparation:
         for path, part in parts:
             if not isinstance(part, Box | Discrete | MultiBinary | MultiDiscrete):
                 return _cannot_flatten(space, path, part)
-        size = 1 if isinstance(space, Box) else gymnasium.spaces.flatdim(space)
+        size = gymnasium.spaces.flatdim(space)
+        if isinstance(space, Box) and self.frame_size is not None and size > 0:
+            size = 1  # of a picture that becomes smaller
         if not 1 <= size <= MOST_NUMBERS:
             return f"has observations of {size:,} numbers; give an environment with 1 to {MOST_NUMBERS:,}"
         asked_for = [name for name in ("frame_size", "grayscale") if getattr(self, name)]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
 
 import tyro
 from tyro.constructors import (
@@ -36,7 +36,7 @@ from pixelq.agents.config.schedule_texts import EXAMPLE, parse_schedule
 from pixelq.agents.config.schedules import Schedule, shown_setting
 from pixelq.agents.errors import InvalidConfig, RunFailed, UserError, printable
 from pixelq.agents.runs.tables import read_config
-from pixelq.agents.storage.files import is_stream, replace_file
+from pixelq.agents.storage.files import is_stream, replace_file, user_path
 
 STDOUT = Path("-")
 """File that `--json` without a value stands for."""
@@ -132,7 +132,16 @@ def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args |
         for path in value if isinstance(value, tuple) else (value,):
             if isinstance(path, Path):
                 _check_path(path)
-    return args
+    given: Any = args
+    home = {name: _at_home(value) for name, value in vars(given).items()}
+    return args if home == vars(given) else cast(Args, dataclasses.replace(given, **home))
+
+
+def _at_home(value: Any) -> Any:
+    """Return a path, or each of a tuple of them, with `~` as the home directory; any other value as it is."""
+    if isinstance(value, tuple):
+        return tuple(map(_at_home, value))
+    return user_path(value) if isinstance(value, Path) else value
 
 
 def take_env_kwargs(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from pixelq.agents.errors import RunFailed
@@ -39,7 +38,7 @@ def show(comparison: Comparison, console: Console) -> None:
     """Print a comparison as a table."""
     agent = comparison.published.agent
     table = Table(
-        title=escape(f"{comparison.run} · {comparison.env} · mean return of training episodes"),
+        title=f"{comparison.run} · {comparison.env} · mean return of training episodes",
         title_justify="left",
         caption=f"{agent}: {PUBLISHED_SOURCE}, mean ± std over seeds. Inside: within {SPREAD:g} std of the mean.",
         caption_justify="left",

@@ -84,21 +84,24 @@ def command_of(config: Mapping[str, Any]) -> str:
     changed |= {
         f"agent.{name}": _shown(value) for name, value in config["agent"].items() if value != of_agent.get(name)
     }
-    changed |= {f"env-kwargs.{name}": shlex.quote(json.dumps(value)) for name, value in kwargs.items()}
-    changed |= {"wrappers": shlex.quote(wrappers)} if wrappers else {}
+    changed |= {f"env-kwargs.{name}": json.dumps(value) for name, value in kwargs.items()}
+    changed |= {"wrappers": wrappers} if wrappers else {}
     return " ".join(["pixelq train", *(_flag(name.replace("_", "-"), value) for name, value in changed.items())])
 
 
 def _shown(value: Any) -> Any:
     """Return the value of a field as the command line takes it."""
-    return shlex.quote(shown_setting(value).replace(", ", ",")) if isinstance(value, dict) else value
+    return shown_setting(value).replace(", ", ",") if isinstance(value, dict) else value
 
 
 def _flag(name: str, value: Any) -> str:
+    """Return a flag with its value, as a shell takes it."""
     if isinstance(value, bool):
         prefix, _, last = f"--{name}".rpartition(".") if "." in name else ("-", "", name)
         return f"--{name}" if value else f"{prefix}{'.' if '.' in name else '-'}no-{last}"
-    return f"--{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"
+    return " ".join(
+        [f"--{name}", *(shlex.quote(str(each)) for each in (value if isinstance(value, list) else [value]))]
+    )
 
 
 def card(name: str, config: Mapping[str, Any], figures: Mapping[str, Any], seconds: float) -> str:

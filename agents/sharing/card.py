@@ -11,6 +11,7 @@ from pixelq.agents.config.described import described
 from pixelq.agents.results.formatting import describe_rules, format_interval, format_percent, pluralize
 from pixelq.agents.storage.hub import import_hub
 from pixelq.envs.ids import short_name
+from pixelq.envs.named import modules_to_trust
 
 LIBRARY = "pixelq"
 OF_RESULTS = ("env", "protocol", "step", "frames", "returns", "lengths", "median", "ci95", "human_normalized", "seed")
@@ -62,24 +63,35 @@ def card(repo: str, policy: Policy, figures: Mapping[str, Any], *, has_film: boo
     tags = dict.fromkeys([env, short_name(env), "deep-reinforcement-learning", "reinforcement-learning", LIBRARY])
     data = hub.ModelCardData(library_name=LIBRARY, tags=list(tags), model_name=name, eval_results=[result])
     low, high = figures["ci95"]
-    human = figures["human_normalized"]
+    human, cut = figures["human_normalized"], figures["cut"]
+    episodes = pluralize(figures["episodes"], "episode" if cut else "full episode")
+    limit = figures.get("max_episode_steps")
+    after = "" if limit is None else f" after {limit:,} steps"
+    episodes += f" ({cut} of them cut off{after})" if cut else ""
     rows = {
         "environment": f"`{env}`, trained under the protocol `{policy.protocol}`",
         "agent": f"`{described(policy.config)}`",
         "trained for": f"{figures['step']:,} steps ({figures['frames']:,} frames) with seed {policy.seed}",
         "mean return": f"{score}, 95% interval of the mean {format_interval(figures['mean'], low, high)}, over "
-        f"{pluralize(figures['episodes'], 'full episode')} under {describe_rules(figures['protocol'])}",
-        **({} if human is None else {"human-normalised": f"{format_percent(human)} (0%: random play, 100%: human)"}),
+        f"{episodes} under {describe_rules(figures['protocol'])}",
+        **(
+            {}
+            if human is None or cut
+            else {"human-normalised": f"{format_percent(human)} (0%: random play, 100%: human)"}
+        ),
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    modules = modules_to_trust([env, *map(str, policy.env_arguments.get("wrappers", ()))])
+    trust = "".join(f" --import {module}" for module in modules)
+    not_here = f" The repository does not hold the code of {' and '.join(modules)}." if modules else ""
     trained = "" if command is None else f"\nThe policy was trained with this command:\n\n```\n{command}\n```\n"
     film = "\n`replay.mp4` shows an additional episode, which is not part of this evaluation.\n" if has_film else ""
     return (
         f"---\n{data.to_yaml()}\n---\n\n# {name} on {env}\n\n| | |\n| --- | --- |\n{table}\n{film}{trained}\n"
         "## Use it\n\nInstall pixelq with its extra `hub`, then run\n\n"
-        f"```\npixelq evaluate hf://{repo} --episodes 10\n```\n\n"
+        f"```\npixelq evaluate hf://{repo} --episodes 10{trust}\n```\n\n"
         f'```python\nfrom pixelq.agents import load\n\nagent = load("hf://{repo}")\n'
         "actions, state = agent.predict(observations)\n```\n\n"
         "The weights are safetensors, and the rest is JSON: loading it runs no code. `results.json` has the return of\n"
-        "every episode, and `config.json` says how the agent was trained.\n"
+        f"every episode, and `config.json` says how the agent was trained.{not_here}\n"
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
 
-from pixelq.envs import GYMNASIUM, PROTOCOLS, InvalidEnv, make_filmed, make_vec
+from pixelq.envs import GYMNASIUM, PROTOCOLS, EnvironmentFailed, InvalidEnv, make_filmed, make_vec
 from pixelq.envs.checks import spread_seeds
 
 
@@ -181,8 +181,43 @@ def test_a_missing_package_or_picture_is_said_in_one_sentence(counter):
     assert make_vec(missing, 1).reset()[0].shape == (1, 2)  # only filming needs it
     with pytest.raises(InvalidEnv, match=r"cannot be filmed: pygame is not installed, run `pip install pygame`$"):
         make_filmed(missing)
-    with pytest.raises(InvalidEnv, match="cannot be filmed: it has no render mode 'rgb_array'"):
-        make_filmed(counter(picture="text"))
+    with pytest.raises(InvalidEnv, match=r"cannot be filmed: render\(\) returned a NoneType, not a picture uint8"):
+        make_filmed(counter())
+
+
+@pytest.mark.parametrize(
+    ("picture", "found"),
+    [
+        ("text", "a str"),
+        ([np.zeros((4, 4, 3), np.uint8)], "a list"),
+        (np.zeros((4, 4), np.uint8), r"uint8 \[4, 4\]"),
+        (np.zeros((4, 4, 4), np.uint8), r"uint8 \[4, 4, 4\]"),
+        (np.zeros((3, 4, 4), np.uint8), r"uint8 \[3, 4, 4\]"),
+        (np.full((4, 4, 3), 0.5, np.float32), r"float32 \[4, 4, 3\]"),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:.*RGB-array rendering")
+def test_other_pictures_are_refused(counter, picture, found):
+    sentence = rf"render\(\) returned {found}, not a picture uint8 \[height, width, 3\]"
+    with pytest.raises(InvalidEnv, match=f"cannot be filmed: {sentence}"):
+        make_filmed(counter(picture=picture))
+
+
+class Growing(Counter):
+    """Its pictures grow."""
+
+    def render(self):
+        return np.zeros((4 + self.steps, 4, 3), np.uint8)
+
+
+def test_a_picture_of_another_size_ends_a_film():
+    film = make_filmed(Growing)
+    film.reset()
+    assert film.frame().shape == (4, 4, 3)
+    film.step(np.array([0]))
+    with pytest.raises(EnvironmentFailed, match=r"render\(\) returned a picture \[5, 4, 3\] after one \[4, 4, 3\]"):
+        film.frame()
 
 
 def test_film_of_a_gymnasium_environment(counter):

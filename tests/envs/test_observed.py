@@ -85,6 +85,11 @@ def test_gymnasium_s_own_tables_can_be_played() -> None:
         (Text(4), "has observations Text"),
         (Graph(Box(0, 1, (2,)), None), "has observations Graph"),
         (OneOf([Discrete(2), Discrete(3)]), "has observations OneOf"),
+        (Box(0, 1, (0,)), "has observations of 0 numbers; give an environment with 1 to 16,777,216"),
+        (
+            Box(0, 255, (2500, 2500, 3), np.uint8),
+            "has observations of 18,750,000 numbers; give an environment with 1 to",
+        ),
         (Dict(), "has observations of 0 numbers; give an environment with 1 to 16,777,216"),
         (Discrete(2**24 + 1), "has observations of 16,777,217 numbers; give an environment with 1 to 16,777,216"),
         (

@@ -149,6 +149,8 @@ def test_a_command_line_makes_the_run_again(run: Path) -> None:
     told = shlex.split(command_of(config))
     assert read_train(told[2:]).env_kwargs == ARGUMENTS["env_kwargs"]
     assert list(read_train(told[2:]).wrappers) == ARGUMENTS["wrappers"]
+    called = command_of(config | {"env": f"{OWN}:Line(n=20)"})
+    assert shlex.split(called)[2:4] == ["--env", f"{OWN}:Line(n=20)"]
 
 
 def test_evaluate_plays_the_same_environment(run: Path, tmp_path: Path) -> None:

@@ -73,7 +73,12 @@ def test_paths_may_begin_at_the_home_directory(tmp_path: Path, monkeypatch: pyte
     agent.save("~/agent")
     assert DQN.load("~/agent", "cpu").step == agent.step
     agent.learn(make_vec("pixelq/Catch-v0", 2, 0), 10, "~/run", resume=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["agent", "elsewhere", "run"]
+    played = ["evaluate", "~/run", "--episodes", "1", "--device", "cpu", "--json", "~/score.json"]
+    for arguments in (played, ["report", "~/run", "--out", "~/page.html", "--episodes", "0"], ["status", "~/run"]):
+        ended = run_here(arguments)
+        assert ended.code == 0, ended.err
+    names = ["agent", "elsewhere", "page.html", "run", "score.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert list(Path().iterdir()) == []
 
 

@@ -15,6 +15,7 @@ from huggingface_hub import ModelCard
 
 from pixelq.agents import DQN, AgentConfig, InvalidCheckpoint, MissingExtra, Policy, load
 from pixelq.agents.evaluation.film import check_films
+from pixelq.agents.sharing.card import card
 from pixelq.agents.storage.checkpoint_files import AGENT, NETWORK
 from pixelq.agents.storage.files import CHECKSUMS
 from pixelq.agents.storage.hub import MOST_DOWNLOAD, hub_folder, is_on_hub, pinned, repository, written
@@ -103,6 +104,35 @@ def test_the_card_has_what_the_hubs_pages_read(hub: Hub, tmp_path: Path) -> None
     assert (result.dataset_type, result.dataset_name) == ("CartPole-v1",) * 2
     assert (result.metric_type, result.metric_name, result.verified) == ("mean_reward", "mean_reward", False)
     assert result.metric_value == f"{results['mean_reward']:.2f} +/- {results['std_reward']:.2f}"
+
+
+def test_the_card_of_cut_games_says_so(hub: Hub, tmp_path: Path) -> None:
+    policy, figures = (
+        Policy.load(made(tmp_path / "agent"), "cpu"),
+        {
+            **{
+                "mean": 5.0,
+                "std": 0.0,
+                "ci95": [5.0, 5.0],
+                "step": 9,
+                "frames": 9,
+                "episodes": 3,
+                "protocol": "gymnasium",
+            },
+            **{"human_normalized": 0.5, "cut": 2, "max_episode_steps": 1200},
+        },
+    )
+    text = card(REPO, policy, figures, has_film=False)
+    assert "over 3 episodes (2 of them cut off after 1,200 steps) under" in text
+    assert "human-normalised" not in text
+    whole = card(REPO, policy, figures | {"cut": 0}, has_film=False)
+    assert "over 3 full episodes under" in whole
+    assert "| human-normalised | 50%" in whole
+    assert "--import" not in whole
+    policy.env_id = "own:Line"
+    text = card(REPO, policy, figures, has_film=False)
+    assert f"pixelq evaluate hf://{REPO} --episodes 10 --import own\n" in text
+    assert "The repository does not hold the code of own." in text
 
 
 @pytest.mark.slow
