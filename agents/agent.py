@@ -169,7 +169,7 @@ class Agent(Policy):
     def keep_replay_of(self, origin: object) -> bool:
         """Drop the replay unless its steps are of the environments `origin`, and return whether they were others.
 
-        So are rollouts, if earlier ones are kept.
+        This also holds for rollouts, if earlier ones are kept.
 
         Args:
             origin: Anything that is equal for environments whose steps may be mixed.

@@ -70,9 +70,8 @@ class Preparation:
             if not isinstance(part, Box | Discrete | MultiBinary | MultiDiscrete):
                 return _cannot_flatten(space, path, part)
         size = gymnasium.spaces.flatdim(space)
-        if isinstance(space, Box) and self.frame_size is not None and size > 0:
-            size = 1  # of a picture that becomes smaller
-        if not 1 <= size <= MOST_NUMBERS:
+        is_resized = isinstance(space, Box) and self.frame_size is not None
+        if size < 1 or (size > MOST_NUMBERS and not is_resized):
             return f"has observations of {size:,} numbers; give an environment with 1 to {MOST_NUMBERS:,}"
         asked_for = [name for name in ("frame_size", "grayscale") if getattr(self, name)]
         is_picture = _is_image(space) and space.dtype == np.uint8 and (space.shape or ())[2:] in ((), (1,), (3,))

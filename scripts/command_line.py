@@ -128,20 +128,22 @@ def parse(kind: type[Args], verb: str, arguments: Sequence[str], default: Args |
         raise UserError(
             _about_unknown(next((each for each in unknown if each.startswith("-")), unknown[0]), kind, verb)
         )
-    for value in vars(args).values():
-        for path in value if isinstance(value, tuple) else (value,):
-            if isinstance(path, Path):
-                _check_path(path)
     given: Any = args
-    home = {name: _at_home(value) for name, value in vars(given).items()}
-    return args if home == vars(given) else cast(Args, dataclasses.replace(given, **home))
+    return cast(Args, dataclasses.replace(given, **{name: _followed(value) for name, value in vars(given).items()}))
 
 
-def _at_home(value: Any) -> Any:
-    """Return a path, or each of a tuple of them, with `~` as the home directory; any other value as it is."""
+def _followed(value: Any) -> Any:
+    """Return a path, or each of a tuple of them, with `~` as the home directory; any other value as it is.
+
+    Raises:
+        UserError: If a path cannot be followed; see `_check_path`.
+    """
     if isinstance(value, tuple):
-        return tuple(map(_at_home, value))
-    return user_path(value) if isinstance(value, Path) else value
+        return tuple(map(_followed, value))
+    if not isinstance(value, Path):
+        return value
+    _check_path(value)
+    return user_path(value)
 
 
 def take_env_kwargs(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

@@ -25,15 +25,7 @@ def main(args: ConvertArgs) -> None:
     space, own = envs.single_observation_space, agent.observation_space
     options: dict[str, Any] = {"env": envs.env_id, "protocol": envs.protocol.rules, "env_arguments": envs.arguments}
     is_last = len(own.shape or ()) == 3 and space.shape == (*own.shape[1:], own.shape[0]) and space.shape != own.shape
-    try:
-        agent = load_sb3(args.file, "cpu", channels_last=is_last, **options)
-    except InvalidCheckpoint as error:
-        if not is_last:
-            raise
-        raise InvalidCheckpoint(
-            f"{args.file} has images with their channels first, and {args.env} with their channels last; only "
-            "CnnPolicy with fewer channels than pixels can be converted then"
-        ) from error
+    agent = load_sb3(args.file, "cpu", channels_last=is_last, **options)
     if not agent.fits(envs):
         raise InvalidCheckpoint(
             f"{args.file} has observations {[*own.shape]} of {own.dtype} and {agent.num_actions} actions, and "

@@ -257,7 +257,7 @@ class Rollout:
             reward = reward.clamp(-reward_clip, reward_clip)
         return lambda_returns(reward, terminated, truncated, values, gamma, td_lambda)
 
-    def is_kept(self, first: int, newest: int) -> bool:
+    def holds(self, first: int, newest: int) -> bool:
         """Return whether the rollout from one time step on can be learned from with that from `newest` on."""
         first_frame = newest + self._reach + 1 - self.ring.length  # once the newest has been learned from
         return 0 <= first <= newest - self.steps and first - self.ring.oldest >= first_frame
@@ -272,7 +272,7 @@ class Rollout:
         Returns:
             For each epoch, the first time steps of its earlier rollouts.
         """
-        there = [first for first in self._past if self.is_kept(first, self.start)]
+        there = [first for first in self._past if self.holds(first, self.start)]
         orders = [torch.randperm(len(there), generator=self.generator, device=self.device) for _ in range(epochs)]
         return [[there[place] for place in order] for order in torch.stack(orders)[:, :count].tolist()]
 
@@ -303,15 +303,14 @@ class Rollout:
         """
         start, position = self.start if start is None else start, 0
         newest, *others = torch.split(target, self.steps)
+        of_newest, targets = (self._rows(start), self._is_step(start), newest), iter(others)
         for epoch in range(epochs):
-            starts = (start, *(past[epoch] if past else ()))
-            later = others[epoch * (len(starts) - 1) :][: len(starts) - 1]
-            row = torch.cat([self._rows(first) for first in starts])
-            is_step = torch.cat([self._is_step(first) for first in starts])
-            target = torch.cat([newest, *later])
+            earlier = past[epoch] if past else ()
+            parts = [of_newest, *((self._rows(first), self._is_step(first), next(targets)) for first in earlier)]
+            row, is_step, target = (torch.cat(each) for each in zip(*parts, strict=True))
             drawn = row.numel() if self._lstm_states is None else self.num_envs
             order = torch.randperm(drawn, generator=self.generator, device=self.device)
-            for chosen in order.tensor_split(count * len(starts)):
+            for chosen in order.tensor_split(count * len(parts)):
                 position += 1
                 if position <= skipped:
                     continue

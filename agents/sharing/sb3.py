@@ -226,7 +226,9 @@ def _channels_last(shape: tuple[int, ...], network: _Network) -> tuple[int, ...]
     """Return the shape of images [channels, height, width] with their channels last."""
     last = (*shape[1:], *shape[:1])
     if not network.is_cnn or image_layout(last) != "HWC":
-        raise InvalidCheckpoint("must be of CnnPolicy and of fewer channels than pixels for `channels_last=True`")
+        raise InvalidCheckpoint(
+            "must be of CnnPolicy and of fewer channels than pixels, to be read with the channels last"
+        )
     return last
 
 

@@ -164,7 +164,7 @@ class RolloutUpdater:
         is_list = isinstance(past, list) and all(isinstance(starts, list) for starts in past)
         if not is_list or (past and (len(past) != epochs or len(set(map(len, past))) != 1)):
             raise ValueError(f"past must hold the earlier rollouts of {epochs} epochs, got {past!r:.80}")
-        if not all(type(first) is int and self.rollout.is_kept(first, newest) for starts in past for first in starts):
+        if not all(type(first) is int and self.rollout.holds(first, newest) for starts in past for first in starts):
             raise ValueError(f"the rollouts from {past!r:.80} on are not kept")
 
     def refill(self) -> None:

@@ -134,8 +134,8 @@ def config_at(point: Point) -> AgentConfig:
     """Return the configuration of the agent at a point; nearly all actions come from the network from the start on."""
     shape: dict[str, Any] = {"frame_stack": point.frame_stack, "frame_size": point.frame_size}
     if point.algorithm == "pqn":
-        early = replace(preset(PRESET), past_rollouts=0, kept_rollouts=0)  # as in a training of `make train`
-        return replace(early, epsilon=Work.epsilon, **shape)
+        early: dict[str, Any] = {"past_rollouts": 0, "kept_rollouts": 0}  # as in a training of `make train`
+        return replace(preset(PRESET), epsilon=Work.epsilon, **early, **shape)
     assert point.replay_capacity is not None
     assert point.batch_size is not None
     work = Work(num_envs=point.num_envs, replay_capacity=point.replay_capacity, batch_size=point.batch_size)

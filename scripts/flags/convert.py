@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pixelq.agents.errors import UserError
-from pixelq.agents.storage.files import user_path
 from pixelq.scripts.command_line import EnvKwargs, Modules, Names, parse, split_modules, take_env_kwargs
 
 
@@ -58,6 +57,6 @@ def read(arguments: Sequence[str]) -> ConvertArgs:
     arguments, env_kwargs = take_env_kwargs(arguments)
     args = parse(ConvertArgs, "convert", arguments)
     args = replace(args, modules=split_modules(args.modules), env_kwargs=env_kwargs)
-    if not os.path.isfile(user_path(args.file)):
+    if not os.path.isfile(args.file):
         raise UserError(f"{args.file} is no file; give a zip that stable_baselines3.DQN.save wrote")
     return args

@@ -11,7 +11,6 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from pixelq.agents.errors import UserError
-from pixelq.agents.storage.files import user_path
 from pixelq.scripts.command_line import Args, check_least, parse, take_values
 
 SlurmParameters = Annotated[
@@ -96,7 +95,7 @@ def read_launch(kind: type[Args], verb: str, noun: str, arguments: Sequence[str]
     if args.status is not None:
         if replace(args, status=None, json=False) != kind():
             raise UserError("--status starts nothing; give no other flag with it than --json")
-        return cast(Args, replace(args, status=user_path(args.status)))
+        return cast(Args, args)
     if len(args.spec) != 1:
         raise UserError(
             f"one SPEC.toml must be given, got {len(args.spec)}; or --status DIR to see how a {noun} stands"
@@ -106,4 +105,4 @@ def read_launch(kind: type[Args], verb: str, noun: str, arguments: Sequence[str]
     if args.json:
         raise UserError("--json is for --status; give that too, or leave it out")
     check_least(("--jobs", args.jobs, 1), ("--cpus", args.cpus, 1))
-    return cast(Args, replace(args, out=user_path(args.out)))
+    return cast(Args, args)

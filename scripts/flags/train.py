@@ -155,8 +155,6 @@ def read(arguments: Sequence[str]) -> TrainArgs:
     arguments, env_kwargs = take_env_kwargs(arguments)
     defaults = _defaults(arguments, env_kwargs)
     args = parse(TrainArgs, "train", arguments, defaults)
-    if args.out is not None:
-        args = replace(args, out=user_path(args.out))
     args = replace(args, modules=split_modules(args.modules))
     if args.resume:
         args = replace(args, preset=current_preset(args.preset, vars(defaults.agent)))

@@ -78,6 +78,16 @@ def column(rows: list[dict[str, Any]], name: str) -> torch.Tensor:
     return torch.from_numpy(np.stack([row[name] for row in rows]))
 
 
+def steps_of(rows: list[dict[str, Any]], target: torch.Tensor) -> dict[tuple[float, ...], tuple[int, float]]:
+    """What `learned` finds in minibatches of all steps of some rows."""
+    return {
+        tuple(row["obs"][env].flatten().tolist()): (row["action"][env], target[t, env].item())
+        for t, row in enumerate(rows)
+        for env in range(len(row["is_step"]))
+        if row["is_step"][env]
+    }
+
+
 @settings(max_examples=examples(60), deadline=None)
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**32))
 def test_each_step_is_learned_from_once_an_epoch(steps: int, envs: int, stack: int, count: int, seed: int) -> None:
@@ -96,12 +106,7 @@ def test_each_step_is_learned_from_once_an_epoch(steps: int, envs: int, stack: i
         parts = [column(rows[:-1], name) for name in ("terminated", "truncated")]
         reward = column(rows[:-1], "reward").clamp(-2, 2)
         torch.testing.assert_close(target, lambda_returns(reward, *parts, values, 0.9, 0.7))
-        expected = {
-            tuple(row["obs"][env].flatten().tolist()): (row["action"][env], target[t, env].item())
-            for t, row in enumerate(rows[:-1])
-            for env in range(envs)
-            if row["is_step"][env]
-        }
+        expected = steps_of(rows[:-1], target)
         batches = list(map(rollout.gather, rollout.draw(target, count, 2)))
         assert len(batches) == 2 * count
         sizes = [len(batch.action) for batch in batches]
@@ -157,14 +162,7 @@ def test_updates_are_spread_evenly_over_the_next_rollout_or_come_at_once(
         game.play(rollout)
         if rollout.is_complete:
             target, rows = rollout.targets(config.gamma, config.td_lambda, 1.0), game.rows[step - steps : step]
-            expected.append(
-                {
-                    tuple(row["obs"][env].flatten().tolist()): (row["action"][env], target[t, env].item())
-                    for t, row in enumerate(rows)
-                    for env in range(envs)
-                    if row["is_step"][env]
-                }
-            )
+            expected.append(steps_of(rows, target))
         updater.learn(step)
         whole, part = divmod(step, steps)
         done = -(-count * epochs * (part + 1) // steps) if overlap else count * epochs
@@ -181,16 +179,6 @@ def value_of(obs: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tenso
     """What the network of `Recording` makes of observations."""
     assert mask is None
     return torch.sin(obs.flatten(1).sum(1))
-
-
-def steps_of(rows: list[dict[str, Any]], target: torch.Tensor) -> dict[tuple[float, ...], tuple[int, float]]:
-    """What `learned` finds in minibatches of all steps of some rows."""
-    return {
-        tuple(row["obs"][env].flatten().tolist()): (row["action"][env], target[t, env].item())
-        for t, row in enumerate(rows)
-        for env in range(len(row["is_step"]))
-        if row["is_step"][env]
-    }
 
 
 @settings(max_examples=examples(60), deadline=None)

@@ -107,21 +107,11 @@ def test_the_card_has_what_the_hubs_pages_read(hub: Hub, tmp_path: Path) -> None
 
 
 def test_the_card_of_cut_games_says_so(hub: Hub, tmp_path: Path) -> None:
-    policy, figures = (
-        Policy.load(made(tmp_path / "agent"), "cpu"),
-        {
-            **{
-                "mean": 5.0,
-                "std": 0.0,
-                "ci95": [5.0, 5.0],
-                "step": 9,
-                "frames": 9,
-                "episodes": 3,
-                "protocol": "gymnasium",
-            },
-            **{"human_normalized": 0.5, "cut": 2, "max_episode_steps": 1200},
-        },
-    )
+    policy = Policy.load(made(tmp_path / "agent"), "cpu")
+    figures = {
+        **{"mean": 5.0, "std": 0.0, "ci95": [5.0, 5.0], "step": 9, "frames": 9, "episodes": 3, "protocol": "gymnasium"},
+        **{"human_normalized": 0.5, "cut": 2, "max_episode_steps": 1200},
+    }
     text = card(REPO, policy, figures, has_film=False)
     assert "over 3 episodes (2 of them cut off after 1,200 steps) under" in text
     assert "human-normalised" not in text
