@@ -55,8 +55,9 @@ class RolloutUpdater:
     while its last step is played. So the environments have something to play all the time, and most actions come from
     weights that have learned from a part of the rollout before.
 
-    With `past_rollouts` each epoch also has the steps of earlier rollouts. Their λ-returns are computed again, as
-    in DQN(λ) (Daley & Amato 2019, arXiv:1810.09967), but by the network itself, where DQN(λ) has a target network.
+    With `past_rollouts` each epoch also has the steps of earlier rollouts. Their λ-returns are computed again, as in
+    DQN(λ) (Daley & Amato 2019, arXiv:1810.09967), but by the network itself, where DQN(λ) has a target network. This is
+    done for all epochs at once, when the newest rollout is complete; with `overlap`, the environments wait for it.
 
     Args:
         agent: The agent that learns.
