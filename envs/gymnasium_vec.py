@@ -483,6 +483,8 @@ class _ReplayableEnv(gymnasium.Wrapper[Any, np.int64, Any, np.int64]):
             return self.observation, 0.0, False, False, self._mask
         observation, reward, terminated, truncated, info = self.env.step(action)
         self.observation = observation
+        if isinstance(reward, np.ndarray) and reward.ndim > 0:
+            raise TypeError(f"the reward must be a number, got an array of shape {[*reward.shape]}")
         if self._gives_masks and not terminated:  # then it need not know which actions it would allow
             info = self._with_mask(info)
         return observation, reward, terminated, truncated, info

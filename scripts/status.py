@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from pixelq.agents.errors import InvalidRun, printable
+from pixelq.agents.results.formatting import plain_score
 from pixelq.agents.runs.progress import EVALUATING, FINISHED, TRAINING, duration_text
 from pixelq.agents.runs.status import MeanAt, Status, read_status, runs_in
 from pixelq.scripts.command_line import STDOUT, check_writable, write_json
@@ -71,7 +72,7 @@ def _state(status: Status) -> str:
 
 
 def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f}"
+    return "-" if value is None else plain_score(value)
 
 
 def _evaluation(found: MeanAt | None) -> str:

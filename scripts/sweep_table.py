@@ -16,6 +16,7 @@ from rich.text import Text
 
 from pixelq.agents.distributed.states import RUNNING, STATES, CellState
 from pixelq.agents.errors import printable
+from pixelq.agents.results.formatting import plain_score
 from pixelq.agents.runs.progress import FINISHED, duration_text
 
 LINE_SECONDS = 60.0
@@ -117,6 +118,6 @@ def _cells(cell: CellState) -> tuple[str, ...]:
         f"{cell.steps:,}",
         f"{min(1.0, cell.step / cell.steps):.0%}" if cell.steps else "-",
         "-" if cell.steps_per_second is None else f"{cell.steps_per_second:,.0f}",
-        "-" if score is None else f"{score:,.1f}",
+        "-" if score is None else plain_score(score),
         "-" if cell.seconds_left is None else duration_text(cell.seconds_left),
     )

@@ -34,8 +34,8 @@ from pixelq.networks import (
     make_encoder,
 )
 
-COPIES = 5
-"""Numbers that learning holds for each weight: itself, its gradient, two moments and the target network's copy."""
+COPIES = {"dqn": 5, "pqn": 4}
+"""Numbers that learning holds for each weight: itself, its gradient, two moments and a target network's copy."""
 
 
 def make_network(
@@ -105,7 +105,7 @@ def check_memory(
     """
     free = free_memory(device)
     weights = _count_weights(observation_shape, num_actions, config)
-    size = None if weights is None else 4 * weights * (COPIES if learns else 1)
+    size = None if weights is None else 4 * weights * (COPIES[config.algorithm] if learns else 1)
     if size is None or (free is not None and size > free):
         found = "" if size is None or free is None else f": {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
         raise InvalidConfig(
@@ -157,7 +157,7 @@ def learning_bytes(
         num_envs: See `check_update_memory`.
     """
     weights = _count_weights(observation_shape, num_actions, config) or 0
-    return 4 * (weights * COPIES + _count_loss(observation_shape, num_actions, config, num_envs))
+    return 4 * (weights * COPIES[config.algorithm] + _count_loss(observation_shape, num_actions, config, num_envs))
 
 
 def _count_weights(observation_shape: tuple[int, ...], num_actions: int, config: AgentConfig) -> int | None:

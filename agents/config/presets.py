@@ -23,17 +23,21 @@ PRESET_PROTOCOLS: dict[str, str] = {}
 """Names of the protocols by which the presets' sources play Atari games, by preset; see `pixelq.envs.PROTOCOLS`."""
 PRESET_NUM_ENVS: dict[str, int] = {}
 """Numbers of environments that `pixelq train` plays at once, by preset."""
+ATARI_PRESETS: set[str] = set()
+"""Names of the presets for Atari games, where alone the protocol matters."""
 
 _NOT_LEARNING = SPEED_ONLY | {"evaluation_epsilon", "evaluation_noise", "frame_stack", "frame_size"}
 """Fields that do not tell presets apart: they concern evaluations, the environments or the speed."""
 
 
-def _preset(protocol: str, num_envs: int = 8) -> Callable[[Make], Make]:
+def _preset(protocol: str, num_envs: int = 8, *, is_for_atari: bool = True) -> Callable[[Make], Make]:
     """Return a decorator that lists a function in `PRESETS`, with its protocol and its number of environments."""
 
     def listed(function: Make) -> Make:
         name = function.__name__
         PRESETS[name], PRESET_PROTOCOLS[name], PRESET_NUM_ENVS[name] = function, protocol, num_envs
+        if is_for_atari:
+            ATARI_PRESETS.add(name)
         return function
 
     return listed
@@ -362,7 +366,7 @@ def quick_dqn() -> AgentConfig:
     )
 
 
-@_preset("sticky")
+@_preset("sticky", is_for_atari=False)
 def classic() -> AgentConfig:
     """DQN (Mnih et al. 2015) for vectors and short episodes, such as CartPole: a small network, raw rewards.
 
@@ -465,7 +469,7 @@ def r2d2() -> AgentConfig:
     )
 
 
-@_preset("sticky", num_envs=16)
+@_preset("sticky", num_envs=16, is_for_atari=False)
 def quick_recurrent() -> AgentConfig:
     """Parts of R2D2 (Kapturowski et al. 2019) for small hardware: a small LSTM, the last action; 16 environments.
 
@@ -582,7 +586,7 @@ def pqn_lstm() -> AgentConfig:
     return replace(pqn(), lstm=512, lstm_last_action=True, frame_stack=1, minibatches=4)
 
 
-@_preset("sticky")
+@_preset("sticky", is_for_atari=False)
 def minatar_dqn() -> AgentConfig:
     """DQN for MinAtar's 10×10 games, Young & Tian 2019 (arXiv:1903.03176), with one update per step.
 
@@ -607,7 +611,7 @@ def minatar_dqn() -> AgentConfig:
     )
 
 
-@_preset("sticky")
+@_preset("sticky", is_for_atari=False)
 def minatar_rainbow() -> AgentConfig:
     """Rainbow for MinAtar's games, after Obando-Ceron & Castro 2021 (arXiv:2011.14826), with MinAtar's network.
 
@@ -631,7 +635,7 @@ def minatar_rainbow() -> AgentConfig:
     )
 
 
-@_preset("sticky", num_envs=128)
+@_preset("sticky", num_envs=128, is_for_atari=False)
 def minatar_pqn() -> AgentConfig:
     """PQN for MinAtar's games, Gallici et al. 2025 (arXiv:2407.04811); 128 environments.
 

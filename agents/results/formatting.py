@@ -6,12 +6,20 @@ import math
 
 from pixelq.agents.storage.rules import split_rules
 
+LONGEST = 1e12
+"""Score from which on not all digits are written."""
+
 
 def format_score(value: float | None) -> str:
-    """Return a score as text, with one decimal below a thousand and none above."""
+    """Return a score as text: one decimal below a thousand, none above, and three digits from 10¹² on."""
     if value is None or not math.isfinite(value):
         return "–"
-    return (f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}").replace("-", "−")
+    return (f"{value:,.1f}" if abs(value) < 1000 else plain_score(value, 0)).replace("-", "−")
+
+
+def plain_score(value: float, decimals: int = 1) -> str:
+    """Return a score in ASCII, as for terminals: its decimals, or three digits and an exponent from 10¹² on."""
+    return f"{value:,.{decimals}f}" if abs(value) < LONGEST else f"{value:.3g}"
 
 
 def format_interval(value: float, low: float, high: float) -> str:

@@ -10,7 +10,9 @@ FOR_VECTORS = "classic"
 """Preset for vectors."""
 
 
-def advice(agent: Agent, steps: int, preset_name: str | None = None, *, resume: bool = False) -> list[str]:
+def advice(
+    agent: Agent, steps: int, preset_name: str | None = None, *, resume: bool = False, num_envs: int = 1
+) -> list[str]:
     """Return sentences about a training that learns nothing, or plays by other rules than its preset's source.
 
     Args:
@@ -18,6 +20,7 @@ def advice(agent: Agent, steps: int, preset_name: str | None = None, *, resume: 
         steps: Number of steps of the training.
         preset_name: Preset from which the settings started; None for the one that has them, if there is one.
         resume: Whether a run goes on with its own replay.
+        num_envs: Number of environments, of all learners.
     """
     sentences = []
     config, name = agent.config, preset_name or preset_of(agent.config)
@@ -31,6 +34,12 @@ def advice(agent: Agent, steps: int, preset_name: str | None = None, *, resume: 
         if len(agent.observation_space.shape) == 1 and starts < config.learning_starts:
             sentence += f"; the preset '{FOR_VECTORS}', made for vectors such as these, starts after step {starts:,}"
         sentences.append(sentence)
+    rollout = config.rollout_length * num_envs if config.algorithm == "pqn" else 0
+    if 2 * steps <= rollout and not resume:  # at most every second step only resets, and is not counted
+        sentences.append(
+            f"nothing is learned in {steps:,} steps, since learning waits for a rollout of {rollout:,}; take more "
+            "steps, use fewer environments, or set a smaller rollout_length"
+        )
     rules = split_rules(agent.protocol or "")[0]
     own = PRESET_PROTOCOLS.get(name or "", rules)
     if rules in PROTOCOLS and rules != own:

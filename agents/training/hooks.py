@@ -58,9 +58,11 @@ class Hooks:
         self._failed: set[str] = set()
 
     def _wanted(self, event: str) -> list[str]:
-        """Return the names of the callbacks that define the method of an event."""
+        """Return the names of the callbacks that define the method of an event, in their class or themselves."""
         own = getattr(Callback, event)
-        return [name for name, each in self.callbacks.items() if getattr(type(each), event) is not own]
+        return [
+            name for name, each in self.callbacks.items() if getattr(getattr(each, event), "__func__", None) is not own
+        ]
 
     def _step(self) -> None:
         self._tell(self._steppers, lambda name: self._call(name, "on_step", self.training))
@@ -244,20 +246,20 @@ def check_callbacks(callbacks: object) -> None:
             raise InvalidConfig(f"callbacks must be instances of pixelq.agents.Callback, got {each!r:.80}{hint}")
         if type(each) is Callback:
             raise InvalidConfig("callbacks must be of subclasses of pixelq.agents.Callback, which itself does nothing")
-        _check_events(type(each))
+        _check_events(each)
 
 
-def _check_events(kind: type[Callback]) -> None:
+def _check_events(callback: Callback) -> None:
     """Check that all public methods `on_…` of a callback are events, since others would never be called.
 
     Raises:
         InvalidConfig: If one is not.
     """
-    for name in dir(kind):
-        if name.startswith("on_") and name not in EVENTS and callable(getattr(kind, name)):
+    for name in dir(callback):
+        if name.startswith("on_") and name not in EVENTS and callable(getattr(callback, name)):
             near = difflib.get_close_matches(name, EVENTS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(EVENTS)}"
-            raise InvalidConfig(f"the callback {kind.__name__} has {name}, which is no event; {hint}")
+            raise InvalidConfig(f"the callback {type(callback).__name__} has {name}, which is no event; {hint}")
 
 
 def other_keys(values: Any) -> list[Any]:

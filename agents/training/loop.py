@@ -75,7 +75,13 @@ def train(agent: Agent, envs: VectorEnv, steps: int, options: LearnOptions, call
     kept = ongoing_in(agent, envs)
     sentences: Sequence[str] = ()
     if kept is None and is_first:  # or else they were said at the first call
-        sentences = advice(agent, steps, options.description.get("preset"), resume=options.resume)
+        sentences = advice(
+            agent,
+            steps,
+            options.description.get("preset"),
+            resume=options.resume,
+            num_envs=envs.num_envs * agent.learners,
+        )
         sentences = (*sentences, *(() if options.resume else notes_of(envs)))
     credit = 0 if kept is None else kept.beyond
     used = min(credit, steps - 1) if steps else credit  # one step at least, so that loops around learn end

@@ -18,7 +18,7 @@ import torch
 
 from pixelq.agents import DQN, PQN, AgentConfig, preset
 from pixelq.agents.config.at_step import epochs_at, minibatches_at, past_rollouts_at
-from pixelq.agents.config.presets import PRESET_NUM_ENVS, PRESET_PROTOCOLS, PRESETS
+from pixelq.agents.config.presets import ATARI_PRESETS, PRESET_NUM_ENVS, PRESET_PROTOCOLS, PRESETS
 from pixelq.agents.errors import UserError
 from pixelq.agents.experience.replay import make_replay
 from pixelq.agents.experience.rollout import Minibatch, Rollout, make_rollout
@@ -29,8 +29,6 @@ FEW_ROWS = 10_000
 """Rows of the replay that tells what a row takes: the preset's own may be more than the machine has memory for."""
 LATE = 10**12
 """Step at which the demands of presets with schedules are counted."""
-OF_VECTORS = ("classic", "quick_recurrent")
-"""Presets for observations that are vectors."""
 OF_MINATAR = "minatar_"
 """Beginning of the names of the presets for MinAtar."""
 HEADER = (
@@ -58,14 +56,13 @@ class Demands:
 def made_for(name: str) -> tuple[AgentConfig, gymnasium.spaces.Box, gymnasium.spaces.Discrete]:
     """Return the configuration of a preset, and the observations and actions of an environment that it is made for."""
     config = preset(name)
-    if name in OF_VECTORS:
-        whole = dataclasses.replace(config, frame_stack=1)
-        return whole, gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float32), gymnasium.spaces.Discrete(2)
+    if name in ATARI_PRESETS:
+        shape = (config.frame_stack, config.frame_size, config.frame_size)
+        return config, gymnasium.spaces.Box(0, 255, shape, np.uint8), ACTIONS
+    whole = dataclasses.replace(config, frame_stack=1)
     if name.startswith(OF_MINATAR):
-        whole = dataclasses.replace(config, frame_stack=1)
         return whole, gymnasium.spaces.Box(0, 255, (4, 10, 10), np.uint8), gymnasium.spaces.Discrete(3)
-    shape = (config.frame_stack, config.frame_size, config.frame_size)
-    return config, gymnasium.spaces.Box(0, 255, shape, np.uint8), ACTIONS
+    return whole, gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float32), gymnasium.spaces.Discrete(2)
 
 
 def demands_of(name: str) -> Demands:
@@ -96,8 +93,7 @@ def demands_of(name: str) -> Demands:
         updates = Fraction(config.gradient_steps, config.train_every)
         steps = 1 if config.lstm is None else config.sequence_length - config.burn_in
         times = updates * config.batch_size * steps
-    is_atari = name not in OF_VECTORS and not name.startswith(OF_MINATAR)
-    return Demands(num_envs, PRESET_PROTOCOLS[name] if is_atari else "", memory, updates, times)
+    return Demands(num_envs, PRESET_PROTOCOLS[name] if name in ATARI_PRESETS else "", memory, updates, times)
 
 
 def step_flop(name: str) -> float:

@@ -12,7 +12,7 @@ import pytest
 
 from pixelq.agents import PRESETS, AgentConfig, InvalidConfig, Linear, preset
 from pixelq.agents.config.agent_config import NEWER, OF_REPLAY, OF_ROLLOUTS, Group
-from pixelq.agents.config.presets import PRESET_NUM_ENVS, PRESET_PROTOCOLS, config_of, preset_of
+from pixelq.agents.config.presets import ATARI_PRESETS, PRESET_NUM_ENVS, PRESET_PROTOCOLS, config_of, preset_of
 from pixelq.envs import PROTOCOLS
 from pixelq.scripts.flags.train import defaults_of
 
@@ -585,7 +585,8 @@ def test_the_page_has_the_protocol_and_the_evaluation_epsilon_of_every_preset() 
     for name, protocol in PRESET_PROTOCOLS.items():
         own = preset(name).evaluation_epsilon
         expected[name] = protocol, PROTOCOLS[protocol].evaluation_epsilon if own is None else own
-    others = "classic quick_recurrent minatar_dqn minatar_rainbow minatar_pqn".split()  # for no Atari games
+    others = "classic quick_recurrent minatar_dqn minatar_rainbow minatar_pqn".split()
+    assert set(others) == set(PRESETS) - ATARI_PRESETS
     assert found == expected | dict.fromkeys(others, ("", 0.0))
 
 

@@ -130,6 +130,7 @@ def test_an_error_in_closing_loses_nothing(error: BaseException) -> None:
     ("attributes", "why"),
     [
         ({"reward": np.nan}, "environment 0 gave the reward nan"),
+        ({"reward": np.ones(1)}, "TypeError: the reward must be a number, got an array of shape [1]"),
         ({"reward": None}, "environment 0 gave the reward nan"),
         ({"reward": -np.inf}, "environment 0 gave the reward -inf"),
         ({"observation": np.nan}, "environment 0 gave the observation nan at [1]"),

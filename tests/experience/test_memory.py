@@ -121,6 +121,17 @@ def test_a_policy_needs_memory_for_its_weights_alone(free: list[int]) -> None:
         Policy(PIXELS, ACTIONS, device="cpu")
 
 
+def test_pqn_needs_no_memory_for_a_target_network(free: list[int]) -> None:
+    config = AgentConfig(algorithm="pqn", learning_starts=1)
+    weights = _count_weights((4, 84, 84), 6, config)
+    assert weights is not None
+    free[0] = 4 * 4 * weights
+    PQN(PIXELS, ACTIONS, config, device="cpu")
+    free[0] -= 1
+    with pytest.raises(InvalidConfig, match="not enough memory for a network of that size"):
+        PQN(PIXELS, ACTIONS, config, device="cpu")
+
+
 def test_no_preset_is_reckoned_too_large(free: list[int]) -> None:
     free[0] = 10**9
     for name in ("dqn", "rainbow", "iqn", "fqf", "btr", "r2d2", "pqn"):

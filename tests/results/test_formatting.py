@@ -10,6 +10,7 @@ from pixelq.agents.results.formatting import (
     format_percent,
     format_score,
     format_signed,
+    plain_score,
     pluralize,
 )
 
@@ -20,6 +21,10 @@ from pixelq.agents.results.formatting import (
         (format_score(-3.14), "−3.1"),
         (format_score(12345.6), "12,346"),
         (format_score(None), "–"),
+        (format_score(-1e308), "−1e+308"),
+        (format_score(999_999_999_999.0), "999,999,999,999"),
+        (plain_score(-12345.67), "-12,345.7"),
+        (plain_score(1.25e12), "1.25e+12"),
         (format_interval(1, float("nan"), 2), "1.0"),
         (format_percent(1.018), "102%"),
         (format_percent(None), "–"),

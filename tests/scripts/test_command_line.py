@@ -147,6 +147,15 @@ print("torch" in sys.modules)
     assert (done.returncode, done.stdout.splitlines()[-2:]) == (0, ["[]", "False"]), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "protocol"), [("quick", "envpool"), ("dqn", "sticky"), ("classic", None), ("minatar_pqn", None)]
+)
+def test_presets_of_other_than_atari_games_have_no_protocol(name: str, protocol: str | None) -> None:
+    lines = [line.split() for line in run_here(["presets"]).out.splitlines()]
+    assert [line[1] for line in lines if line[0] == name] == [protocol or "-"]
+    assert run_here(["presets", name]).out.startswith(f"{name}, protocol {protocol}\n" if protocol else f"{name}\n")
+
+
 def test_version() -> None:
     assert run_here(["--version"]) == (0, f"pixelq {version('pixelq')}\n", "")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pixelq.agents import DQN, AgentConfig, InvalidRun, preset
+from pixelq.agents import DQN, PQN, AgentConfig, InvalidRun, preset
 from pixelq.agents.training.advice import advice
 from pixelq.envs import make_vec
 
@@ -35,6 +35,17 @@ def test_a_training_that_ends_before_it_learns_says_so() -> None:
     assert agent.updates == 0
     assert told(agent, envs, 20) == []
     assert agent.updates > 0
+
+
+@pytest.mark.parametrize(("steps", "is_too_short"), [(24, True), (25, False)])
+def test_a_training_that_is_shorter_than_half_a_rollout_says_so(steps: int, is_too_short: bool) -> None:
+    envs = make_vec("CartPole-v1", 4, 0)
+    config = AgentConfig(algorithm="pqn", rollout_length=12, minibatches=2, encoder="mlp", hidden=8, learning_starts=1)
+    agent = PQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
+    sentences = told(agent, envs, steps)
+    assert agent.updates == 0
+    expected = f"nothing is learned in {steps} steps, since learning waits for a rollout of 48; take more steps"
+    assert [each.startswith(expected) for each in sentences] == [True] * is_too_short
 
 
 def test_a_training_that_is_refused_says_nothing_else(tmp_path: Path) -> None:

@@ -137,6 +137,9 @@ def test_steps_are_told_of_where_somebody_listens() -> None:
     training: Any = None
     assert Hooks([Deaf(), Deaf()], training, []).on_step is None
     assert Hooks([Deaf(), Log()], training, [])._steppers == ["Log"]
+    listening: Any = Deaf()
+    listening.on_step = lambda training: None
+    assert Hooks([Deaf(), listening], training, [])._steppers == ["Deaf 2"]
     assert list(Hooks([Deaf(), Deaf(), Log(), Deaf()], training, []).callbacks) == ["Deaf", "Deaf 2", "Log", "Deaf 3"]
 
 
@@ -454,6 +457,10 @@ class Misspelt(Callback):
         pass
 
 
+MISSPELT_LATER: Any = Stateless()
+MISSPELT_LATER.on_metric = print
+
+
 class Unknown(Callback):
     def on_lunch(self, training: Training) -> None:
         pass
@@ -467,6 +474,7 @@ class Unknown(Callback):
         ([print], "callbacks must be instances of pixelq.agents.Callback, got <built-in function print>$"),
         ([Callback()], "callbacks must be of subclasses of pixelq.agents.Callback, which itself does nothing$"),
         ([Misspelt()], "the callback Misspelt has on_stepp, which is no event; did you mean on_step?"),
+        ([MISSPELT_LATER], "the callback Stateless has on_metric, which is no event; did you mean on_metrics?"),
         ([Unknown()], "the callback Unknown has on_lunch, which is no event; there are on_training_start, on_step, "),
     ],
 )
