@@ -136,6 +136,7 @@ def test_pictures_become_grey_smaller_and_stacked() -> None:
         ((8, 6, 3), {"frame_stack": 2}, (2, 8, 6, 3)),
         ((8, 6, 3), {"frame_stack": 2, "grayscale": True}, (2, 8, 6)),
         ((8, 8, 3), {"frame_size": 8}, (8, 8, 3)),
+        ((2048, 8193), {"frame_size": 8}, (8, 8)),  # more numbers than an agent may see
     ],
 )
 def test_shapes_of_prepared_pictures(shape: tuple[int, ...], options: Any, expected: tuple[int, ...]) -> None:
