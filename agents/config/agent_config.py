@@ -153,7 +153,8 @@ class AgentConfig:
     td_lambda: float = setting(0.65, "rollouts", least=0.0, most=1.0, search=Between(0.0, 1.0))
     """λ of the λ-returns: 0 for one-step targets, 1 for whole returns up to the rollout's end."""
     overlap: bool = setting(False, "rollouts")
-    """Spread a rollout's updates over the steps of the next one, so that emulation and learning each use a CPU core."""
+    """Spread a rollout's updates over the steps of the next one, so that emulation and learning each use a CPU core (no
+    effect with actors)."""
     target_update_every: int = setting(
         10_000, "returns and targets", "steps", least=1, search=Between(100, 50_000, log=True)
     )

@@ -12,7 +12,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pixelq.agents.config.agent_config import SPEED_ONLY
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.runs.event_file import TAGS, EventFile, has_tensorboard
 from pixelq.agents.runs.progress import PROGRESS
@@ -34,7 +33,7 @@ from pixelq.agents.storage.pointers import CHECKPOINTS, best_evaluation
 LOCK = ".lock"
 CHANGES = "changes"
 """Entry of config.json that says how the agent's settings were before they were changed in the middle of the run."""
-FREE_SETTINGS = SPEED_ONLY | {"frame_size", "frame_stack"}
+FREE_SETTINGS = {"cuda_graph", "compile_update", "frame_size", "frame_stack"}
 """Fields of the agent's configuration that may change when a run is resumed; the environments fix what is seen."""
 LOOK_SECONDS = 0.5
 """Seconds in which another process that only looks whether a run is in use lets go of its lock."""

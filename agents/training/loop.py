@@ -349,7 +349,7 @@ def _make_players(
     else:
         collector = Collector(agent, envs, replay, interval, Restarts(agent, warn, kept))
     if isinstance(replay, Rollout):
-        return collector, RolloutUpdater(agent, replay, interval)
+        return collector, RolloutUpdater(agent, replay, interval, may_overlap=elsewhere is None)
     return collector, Updater(agent, replay, interval, rows)
 
 

@@ -53,7 +53,8 @@ class RolloutUpdater:
 
     With `config.overlap` the updates are spread evenly over the steps of the next rollout instead, the last of them
     while its last step is played. So the environments have something to play all the time, and most actions come from
-    weights that have learned from a part of the rollout before.
+    weights that have learned from a part of the rollout before. Actors play a rollout at one go, so with them all updates
+    come before it.
 
     With `past_rollouts` each epoch also has the steps of earlier rollouts. Their λ-returns are computed again, as in
     DQN(λ) (Daley & Amato 2019, arXiv:1810.09967), but by the network itself, where DQN(λ) has a target network. This is
@@ -63,12 +64,14 @@ class RolloutUpdater:
         agent: The agent that learns.
         rollout: What it learns from.
         interval: Told the loss and the mean q-value of each update.
+        may_overlap: Whether updates may be spread over the next rollout.
     """
 
-    def __init__(self, agent: Agent, rollout: Rollout, interval: Interval) -> None:
+    def __init__(self, agent: Agent, rollout: Rollout, interval: Interval, *, may_overlap: bool = True) -> None:
         assert isinstance(agent.learner, RolloutLearner)
         self.agent, self.rollout, self.interval = agent, rollout, interval
         self.learner = agent.learner
+        self.may_overlap = may_overlap
         self._lesson: Lesson | None = None
 
     def learn(self, before: int) -> None:
@@ -77,7 +80,7 @@ class RolloutUpdater:
         if rollout.is_complete:
             if self.agent.step >= config.learning_starts:
                 self._plan()
-            if self._lesson is not None and not config.overlap:
+            if self._lesson is not None and not (config.overlap and self.may_overlap):
                 self._learn(self._lesson, self._lesson.total)
             rollout.begin()
         if self._lesson is not None:

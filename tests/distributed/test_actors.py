@@ -79,6 +79,15 @@ def test_one_synchronous_actor_is_training_without_actors(name: str, env: Any) -
         assert torch.equal(weight, other)
 
 
+def test_rollouts_of_actors_are_played_after_all_updates_also_with_overlap() -> None:
+    local = made(TINY_PQN, envs := make_vec("pixelq/Catch-v0", 4, 7)).learn(envs, 200)
+    overlapping = dataclasses.replace(TINY_PQN, overlap=True)
+    remote = made(overlapping, actors := DirectEnvs("pixelq/Catch-v0", 4, 7)).learn(actors, 200)
+    assert local.updates == remote.updates > 30
+    for weight, other in zip(local.network.parameters(), remote.network.parameters(), strict=True):
+        assert torch.equal(weight, other)
+
+
 @pytest.mark.slow
 def test_one_actor_plays_atari_as_the_loop_does() -> None:
     config = dataclasses.replace(TINY, frame_stack=4)
