@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pixelq.agents.acting.network import check_memory, check_update_memory, make_network, set_options
+from pixelq.agents.acting.network import check_update_memory, make_network, set_options
 from pixelq.agents.acting.policy import ACTION_MASKS, Policy
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.at_step import epsilons_at, learning_rate_at, priority_beta_at
@@ -89,7 +89,7 @@ class Agent(Policy):
         num_envs = None if self.replay is None else self.replay.num_envs
         if any(getattr(old, name) != getattr(config, name) for name in ("batch_size", "tau_samples", "minibatches")):
             shape = self.observation_space.shape
-            check_memory(shape, self.num_actions, config, self.device, learns=True, num_envs=num_envs)
+            check_update_memory(shape, self.num_actions, config, self.device, num_envs)
         if config.target != old.target:
             own_rule(config, self.network)  # which tries it
         rates = learning_rate_at(config, self.step), priority_beta_at(config, self.step)

@@ -86,7 +86,7 @@ def checked_actions(actions: Any, num_envs: int, num_actions: int) -> NDArray[np
 
 
 def check_finite(name: str, observations: NDArray[Any], rewards: NDArray[Any] | None = None) -> None:
-    """Check that the rewards [N] of a step and, if they are floats, the observations [N, *shape] are finite.
+    """Check that the rewards [N] of a step and, if they are floats, the observations [N, *shape] are finite in float32.
 
     Otherwise values and losses would no longer be numbers much later, and the learning rate would be blamed.
 
@@ -99,16 +99,23 @@ def check_finite(name: str, observations: NDArray[Any], rewards: NDArray[Any] | 
         NotFinite: If one is not.
     """
     if rewards is not None:
-        finite = np.isfinite(np.asarray(rewards, np.float64))
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(np.asarray(rewards, np.float32))
         if not finite.all():
             k = int(finite.argmin())
-            raise NotFinite(f"{quoted(name)} failed: environment {k} gave the reward {rewards[k]}")
+            raise NotFinite(f"{quoted(name)} failed: environment {k} gave the reward {_shown(rewards[k])}")
     if observations.dtype.kind == "f":
-        finite = np.isfinite(observations)
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(observations.astype(np.float32, copy=False))
         if not finite.all():
             k, *place = np.argwhere(~finite)[0].tolist()
             value = observations[(k, *place)]
-            raise NotFinite(f"{quoted(name)} failed: environment {k} gave the observation {value} at {place}")
+            raise NotFinite(f"{quoted(name)} failed: environment {k} gave the observation {_shown(value)} at {place}")
+
+
+def _shown(value: Any) -> str:
+    """Return a value that is not finite in float32 as text."""
+    return f"{value}, too large for float32" if np.isfinite(np.float64(value)) else f"{value}"
 
 
 def checksums(name: str, *parts: NDArray[Any]) -> NDArray[np.uint32]:

@@ -368,9 +368,8 @@ class GymnasiumVec(VectorEnv[NDArray[Any], NDArray[np.int64], NDArray[Any]]):
             self._seed(self._log.renew(renewed))
         theirs = (actions + self._first_action).astype(self._action_type, copy=False)
         observations, rewards, terminated, truncated, info = self._envs.step(theirs)
-        with np.errstate(over="ignore"):  # what is too large for float32 is reported as infinite
-            given = rewards.astype(np.float32)
-        check_finite(self._name, observations, given)
+        check_finite(self._name, observations, rewards)
+        given = rewards.astype(np.float32)
         truncated &= ~terminated
         self._outcome[:, 0], self._outcome[:, 1], self._outcome[:, 2] = rewards, terminated, truncated
         self._note(observations, self._everywhere)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import VectorEnv, VectorObservationWrapper, VectorWrapper
 from numpy.typing import NDArray
 
 from pixelq.envs.observed import range_notes
@@ -155,9 +155,13 @@ def frame_stack_of(envs: VectorEnv[Any, Any, Any], default: int = 1) -> int:
 
     Args:
         envs: Vector environments, wrapped or not.
-        default: Value to return where the number is unknown, as inside wrappers that change the observation space.
+        default: Value to return where the number is unknown, as inside wrappers that change observations.
     """
     is_changed = envs.single_observation_space != envs.unwrapped.single_observation_space
+    inner = envs
+    while isinstance(inner, VectorWrapper) and not is_changed:
+        is_changed = isinstance(inner, VectorObservationWrapper)  # such as a stack of differences between frames
+        inner = inner.env
     value = default if is_changed and not hasattr(envs, "frame_stack") else _metadata(envs, "frame_stack", default)
     return int(value) if isinstance(value, int | np.integer) else default
 

@@ -63,12 +63,15 @@ def initialize(module: nn.Module, init: Init) -> None:
 
     Args:
         module: A module with such layers at any depth.
-        init: "torch" keeps PyTorch's default, weights and biases uniform in ±1/√fan_in, which was also the default of
-            Torch7 and so that of Mnih et al. (2015). The other two are Dopamine's (Castro et al. 2018) and set biases
-            to zero: "xavier" draws weights uniformly in ±√(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, equation
-            16), as its DQN does; "fan_in" in ±√(√3 / fan_in), as its distributional agents do. The others set biases to
-            zero too: "he" has the variance 2 / fan_in (He et al. 2015) and "xavier_normal" 2 / (fan_in + fan_out), both
-            normal and cut off at two standard deviations, as JAX does; "orthogonal" has the gain √2 (Saxe et al. 2014).
+        init: How weights are drawn. All but "torch" set biases to zero:
+
+            - "torch": PyTorch's default, weights and biases uniform in ±1/√fan_in, which was also the default of
+              Torch7 and so that of Mnih et al. (2015);
+            - "xavier": uniform in ±√(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, equation 16), as in Dopamine's DQN;
+            - "fan_in": uniform in ±√(√3 / fan_in), as in Dopamine's distributional agents (Castro et al. 2018);
+            - "he": normal with variance 2 / fan_in (He et al. 2015), cut off at two standard deviations, as in JAX;
+            - "xavier_normal": the same with variance 2 / (fan_in + fan_out);
+            - "orthogonal": orthogonal with gain √2 (Saxe et al. 2014).
 
     Raises:
         ValueError: If `init` is unknown.

@@ -14,6 +14,8 @@ from pixelq.networks.mlp import MLP
 from pixelq.networks.norms import ContrastNorm, LayerNorm
 
 ENCODERS = ("auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "compact", "hadamax", "hadamax_deep")
+INITIALIZED: dict[str, Init] = {"nature": "torch", "dopamine": "xavier"}
+"""Encoders that initialise themselves, and how if nothing else is asked for."""
 Layout = Literal["CHW", "HWC", "HW"]
 
 
@@ -134,7 +136,7 @@ def make_encoder(
 
     Raises:
         ValueError: If the name is unknown, a CNN is asked for observations that are not images or are too small for
-            it, or an option of "impala" is given for another encoder.
+            it, an option of "impala" is given for another encoder, or both `spectral_norm` and `init` are given.
     """
     if name not in ENCODERS:
         raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, got {name!r}")
@@ -145,6 +147,8 @@ def make_encoder(
     given = [option for option, is_given in options.items() if is_given]
     if given and name != "impala":
         raise ValueError(f"encoder must be 'impala' to use {given[0]}, got {name!r}")
+    if spectral_norm and init is not None:
+        raise ValueError(f"init must be None with spectral_norm, which divides the weights by their norm, got {init!r}")
     if name == "mlp":
         widths = (hidden,) if isinstance(hidden, int) else hidden
         encoder: Encoder = MLP(math.prod(shape), widths, layer_norm=layer_norm)
@@ -152,10 +156,13 @@ def make_encoder(
         impala = {"width": width, "spectral_norm": spectral_norm, "adaptive_pool": adaptive_pool}
         encoder = _for_images(name, shape, features, layer_norm, contrast_norm, init, impala)
     if layers:
-        encoder = _WithLayers(encoder, MLP(encoder.out_features, layers, layer_norm=layer_norm))
+        added = MLP(encoder.out_features, layers, layer_norm=layer_norm)
+        if name in INITIALIZED:
+            initialize(added, init or INITIALIZED[name])
+        encoder = _WithLayers(encoder, added)
     if not name.startswith("hadamax"):
         replace_relu(encoder, activation)
-    if init is not None and name not in ("nature", "dopamine"):
+    if init is not None and name not in INITIALIZED:
         initialize(encoder, init)
     return encoder
 
@@ -203,9 +210,9 @@ def _make_cnn(
 ) -> Encoder:
     """Return the convolutional encoder of that name, other than "impala" and "hadamax", for images [C, H, W]."""
     if name == "nature":
-        return NatureCNN(shape, features, layer_norm=layer_norm, init=init or "torch")
+        return NatureCNN(shape, features, layer_norm=layer_norm, init=init or INITIALIZED[name])
     if name == "dopamine":
-        return NatureCNN(shape, features, padding="same", init=init or "xavier", layer_norm=layer_norm)
+        return NatureCNN(shape, features, padding="same", init=init or INITIALIZED[name], layer_norm=layer_norm)
     if name == "der":
         return DataEfficientCNN(shape, features, layer_norm=layer_norm)
     if name == "compact":

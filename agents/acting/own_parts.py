@@ -105,7 +105,10 @@ def check_own_parts(
 def _check_loss(what: str, head: Any, features: Tensor, num_actions: int) -> None:
     """Check that a head's loss is [B] with a gradient, and that its priorities and q-values are [B] without one."""
     generator, name = torch.Generator(), f"the loss of {what}"
-    with own_generator(name, "the generator that it is given"), sentence(f"{name} cannot be computed"):
+    with (
+        own_generator(name, "the generator that it is given", generator.device),
+        sentence(f"{name} cannot be computed"),
+    ):
         noise = draw_noise(head, 1, generator)
         value = head(features.requires_grad_(), noise)
         with torch.no_grad():

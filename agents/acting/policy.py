@@ -330,6 +330,8 @@ class Policy:
 
     def _batched(self, obs: NDArray[Any]) -> tuple[NDArray[Any], bool]:
         """Return observations as [B, *observation], and whether there was only one."""
+        if not obs.flags.writeable or min(obs.strides, default=0) < 0:  # which PyTorch warns of, or cannot read
+            obs = obs.copy()
         shape = self.observation_space.shape
         for axes in (shape, (*shape[1:], shape[0]) if len(shape) == 3 else shape):
             if obs.shape in (axes, (*obs.shape[:1], *axes)):

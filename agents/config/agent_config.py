@@ -128,7 +128,7 @@ class AgentConfig:
     batch_size: int = setting(32, "replay and updates", "transitions", least=1, search=(16, 32, 64, 128, 256))
     """Transitions per update; with an LSTM, sequences."""
     replay_capacity: int = setting(1_000_000, "replay and updates", "rows", least=1)
-    """Rows in the replay, summed over environments; a row is one step (7.06 kB on Atari)."""
+    """Rows in the replay, summed over environments; a row is one step (7.07 kB on Atari)."""
     learning_starts: int = setting(50_000, "replay and updates", "steps", least=1)
     """Steps taken before the first update; ε decays from here on."""
     train_every: int = setting(4, "replay and updates", "steps", least=1, search=(1, 2, 4, 8, 16))
@@ -326,7 +326,8 @@ class AgentConfig:
     activation: Literal["relu", "gelu"] = setting("relu", "encoder")
     """Activation of encoder and head; gelu is the tanh approximation, which both hadamax encoders always use."""
     initialization: Literal["auto", "torch", "he", "orthogonal"] = setting("auto", "encoder")
-    """Initial weights: the encoder's own (auto), PyTorch's, He-normal, or orthogonal with gain √2; biases are 0."""
+    """Initial weights: the encoder's own (auto), PyTorch's, He-normal, or orthogonal with gain √2; the last two set
+    biases to 0."""
     hidden: int = setting(512, "encoder", "units", least=0, search=(64, 128, 256, 512, 1024))
     """Units in the hidden layer of the head and of the MLP encoder; 0 for no hidden layer."""
     encoder_layers: tuple[int, ...] | None = setting(None, "encoder", "units", least=1)

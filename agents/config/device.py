@@ -22,12 +22,13 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-    except RuntimeError as error:
-        raise InvalidConfig(f"unknown device {device!r}; use auto, cpu or cuda") from error
+    except (RuntimeError, TypeError) as error:
+        raise InvalidConfig(f"unknown device {device!r:.80}; use auto, cpu or cuda") from error
     if resolved.type not in ("cpu", "cuda"):
         raise InvalidConfig(f"device {device!r} is not supported; use auto, cpu or cuda")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
-        raise InvalidConfig(f"no CUDA GPU for device {device}, PyTorch finds none here; use auto or cpu")
+        found = torch.cuda.device_count() or "none"
+        raise InvalidConfig(f"no CUDA GPU for device {device}, PyTorch finds {found} here; use auto or cpu")
     return resolved
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from pixelq.agents.errors import InvalidConfig, printable
 
@@ -29,17 +30,22 @@ def sentence(problem: str) -> Iterator[None]:
 
 
 @contextmanager
-def own_generator(what: str, given: str) -> Iterator[None]:
-    """Check that nothing draws from PyTorch's global generator while the context lasts.
+def own_generator(what: str, given: str, device: torch.device) -> Iterator[None]:
+    """Check that nothing draws from PyTorch's global generators while the context lasts.
 
     Args:
         what: The user's code that is tried.
         given: The generator that it must draw from.
+        device: Device of its tensors; besides the CPU's, the global generator of this GPU is watched.
 
     Raises:
         InvalidConfig: If it does; a resumed run would draw other numbers.
     """
-    state = torch.get_rng_state()
+
+    def states() -> list[Tensor]:
+        return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+    before = states()
     yield
-    if not torch.equal(state, torch.get_rng_state()):
+    if not all(map(torch.equal, before, states())):
         raise InvalidConfig(f"{what} must draw from {given}, got PyTorch's global generator")

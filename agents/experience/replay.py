@@ -126,8 +126,8 @@ class Replay:
         self._is_observed = False  # whether the row to be written next has its observation
         self._age = np.zeros(num_envs, dtype=np.uint8)  # of the row to be written next
         self._is_final = np.zeros(num_envs, dtype=bool)  # whether the row to be written next ends an episode
-        pinned = self.device.type == "cuda"
-        self._starts_out = torch.empty(num_envs, dtype=torch.int64, pin_memory=pinned)  # for transfers to the device
+        if self.ring.transfer is not None:
+            self.ring.transfer.add("starts", torch.Size([num_envs]), torch.int64)
 
     @property
     def time(self) -> int:
@@ -147,7 +147,7 @@ class Replay:
     @property
     def nbytes(self) -> int:
         """Bytes of the rows and all bookkeeping."""
-        return self.ring.nbytes + self._starts_out.nbytes + self.sampler.nbytes + self.window.nbytes
+        return self.ring.nbytes + self.sampler.nbytes + self.window.nbytes
 
     def keep_masks(self, num_actions: int) -> None:
         """Store the masks of A actions in every row, from the first row on; nothing changes if they are stored already.
@@ -159,6 +159,7 @@ class Replay:
             taken = self.nbytes if self.device.type == "cuda" else 0  # a CPU gives memory when it is written to
             _check_memory(self.rows, self._row_bytes + num_actions, self._state_bytes, self.device, taken)
             self.ring.keep_masks(num_actions)
+            self._row_bytes += num_actions
 
     def add(
         self,
@@ -225,7 +226,7 @@ class Replay:
         """
         zero_discount = terminated if life_lost is None else terminated | life_lost
         self.ring.end(action, reward, zero_discount, truncated, is_start=~self._is_final)
-        self._age = np.where(self._is_final, 0, np.minimum(self._age + 1, self.ring.oldest)).astype(np.uint8)
+        self._age = np.where(self._is_final, 0, np.minimum(self._age + 1, self.ring.max_age)).astype(np.uint8)
         self._is_final = terminated | truncated
         self._is_observed = False
 
@@ -258,9 +259,12 @@ class Replay:
     def _offer(self, time: int) -> None:
         """Give the rows of a time step, whose windows are now complete, to the sampler."""
         if time >= 0:
-            starts = self.window.starts(time, time + 1)
-            self._starts_out.numpy()[: len(starts)] = starts
-            self.sampler.extend(self._starts_out[: len(starts)].to(self.device, non_blocking=True))
+            starts, transfer = self.window.starts(time, time + 1), self.ring.transfer
+            rows = torch.from_numpy(starts)
+            if transfer is not None:
+                rows = torch.empty_like(rows, device=self.device)
+                transfer.send("starts", starts, rows)
+            self.sampler.extend(rows)
 
     def _drop_before(self, time: int) -> None:
         """Take the rows before a time step, whose windows will no longer be whole, from the sampler."""

@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelq.agents.errors import InvalidConfig
+from pixelq.agents.experience.transfer import Casting, StepTransfer
 from pixelq.agents.storage.validation import fitting
+
+MOST_FRAMES = 255
+"""Most frames in a stack, since ages are stored in one byte."""
 
 
 def row_bytes(observation_shape: tuple[int, ...], observation_dtype: np.dtype[Any], frame_stack: int) -> int:
@@ -42,6 +46,7 @@ class Ring:
 
     Attributes:
         mask: Whether each action is allowed, bool [rows, A]; None without masks.
+        transfer: Sends each step to a GPU; None on a CPU, where it is written in place.
 
     Raises:
         InvalidConfig: If there is not enough memory.
@@ -73,15 +78,16 @@ class Ring:
         self.terminated = torch.zeros(rows, dtype=torch.bool, device=device)
         self.truncated = torch.zeros(rows, dtype=torch.bool, device=device)
         self.mask: Tensor | None = None
-        self.age = torch.zeros(rows, dtype=torch.uint8, device=device)  # steps since reset, at most `oldest`
-        self.oldest = max(frame_stack - 1, 1)  # at least 1, so that 0 marks an episode's first row even without a stack
+        self.age = torch.zeros(rows, dtype=torch.uint8, device=device)  # steps since reset, at most `max_age`
+        self.max_age = max(
+            frame_stack - 1, 1
+        )  # at least 1, so that 0 marks an episode's first row also without a stack
         self.is_start = np.zeros((length, num_envs), dtype=bool)  # a transition may start in the row
         self.time = 0  # time steps written so far
         self._stack_offsets = torch.arange(frame_stack - 1, -1, -1, device=device)  # oldest first
-        self._out: dict[str, Tensor] = {}  # buffers for the transfer of a step to a GPU
+        self.transfer = None if device.type == "cpu" else StepTransfer(device)
         for name in ("frames", "action", "reward", "terminated", "truncated", "age"):
             self._make_buffer(name)
-        self._has_crossed = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         if num_actions is not None:
             self.keep_masks(num_actions)
 
@@ -108,7 +114,8 @@ class Ring:
         """Bytes of the rows and the buffers."""
         rows = (self.frames, self.action, self.reward, self.terminated, self.truncated, self.age)
         masks = () if self.mask is None else (self.mask,)
-        total: int = self.is_start.nbytes + sum(part.nbytes for part in (*rows, *masks, *self._out.values()))
+        buffers = 0 if self.transfer is None else self.transfer.nbytes
+        total: int = self.is_start.nbytes + buffers + sum(part.nbytes for part in (*rows, *masks))
         return total
 
     @property
@@ -129,15 +136,13 @@ class Ring:
         """
         if (mask is None) != (self.mask is None):
             raise ValueError("a ring must be given the action masks of all its rows, or of none")
-        if self._has_crossed is not None:  # wait until the last step's transfers have read the buffers
-            self._has_crossed.synchronize()
-        rows, out = self.newest(), self._out  # a field has a buffer, or is written where it stays
-        newest = obs[:, -1] if self.frame_stack > 1 else obs
-        np.copyto(out.get("frames", self.frames[rows]).numpy(), newest, casting="same_kind")
-        out.get("age", self.age[rows]).numpy()[:] = age
-        if self.mask is not None:
-            out.get("mask", self.mask[rows]).numpy()[:] = mask
-        self._send(rows, "frames", "age", "mask")
+        if self.transfer is not None:
+            self.transfer.turn()
+        rows = self.newest()
+        self._put("frames", self.frames[rows], obs[:, -1] if self.frame_stack > 1 else obs, "same_kind")
+        self._put("age", self.age[rows], age)
+        if self.mask is not None and mask is not None:
+            self._put("mask", self.mask[rows], mask)
 
     def end(
         self,
@@ -148,29 +153,26 @@ class Ring:
         is_start: NDArray[np.bool_],
     ) -> None:
         """Write the outcome of the step, all [N], and go on to the next time step."""
-        rows, out = self.newest(), self._out
-        out.get("action", self.action[rows]).numpy()[:] = action  # cast to the ring's type
-        out.get("reward", self.reward[rows]).numpy()[:] = reward
-        out.get("terminated", self.terminated[rows]).numpy()[:] = terminated
-        out.get("truncated", self.truncated[rows]).numpy()[:] = truncated
-        self._send(rows, "action", "reward", "terminated", "truncated")
-        if self._has_crossed is not None:
-            self._has_crossed.record(torch.cuda.current_stream(self.device))
+        rows = self.newest()
+        self._put("action", self.action[rows], action)  # cast to the ring's type
+        self._put("reward", self.reward[rows], reward)
+        self._put("terminated", self.terminated[rows], terminated)
+        self._put("truncated", self.truncated[rows], truncated)
         self.is_start[self.time % self.length] = is_start
         self.time += 1
 
     def _make_buffer(self, name: str) -> None:
-        """Make the buffer for a field's values of a step; pinned, so that no transfer blocks the host."""
-        if self.device.type != "cpu":
+        """Make buffers for a field's values of a step, where they are sent."""
+        if self.transfer is not None:
             field: Tensor = getattr(self, name)
-            shape, pinned = (self.num_envs, *field.shape[1:]), self.device.type == "cuda"
-            self._out[name] = torch.empty(shape, dtype=field.dtype, pin_memory=pinned)
+            self.transfer.add(name, field[: self.num_envs].shape, field.dtype)
 
-    def _send(self, rows: slice, *names: str) -> None:
-        """Send what was written in buffers to the rows of their fields; without buffers, nothing."""
-        for name in names:
-            if name in self._out:
-                getattr(self, name)[rows].copy_(self._out[name], non_blocking=True)
+    def _put(self, name: str, rows: Tensor, values: NDArray[Any], casting: Casting = "unsafe") -> None:
+        """Write the values [N, ...] of a step to its rows of a field, in place or by a transfer."""
+        if self.transfer is None:
+            np.copyto(rows.numpy(), values, casting=casting)
+        else:
+            self.transfer.send(name, values, rows, casting)
 
     def truncate_last(self, envs: NDArray[np.bool_]) -> None:
         """Mark the newest complete rows of some environments, bool [N], as truncated; nothing if there are none."""

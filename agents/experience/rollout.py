@@ -109,7 +109,7 @@ class Rollout:
         self.device = torch.device(device)
         length = ring_length(steps, frame_stack, is_kept, past)
         row = row_bytes(observation_shape, observation_dtype, frame_stack) + VALUE
-        size = length * num_envs * (row + (num_actions or 0 if past else 0))
+        size = length * num_envs * (row + ((num_actions or 0) if past else 0))
         advice = f"lower {'kept_rollouts or ' if past else ''}rollout_length, or use fewer environments"
         require_memory("rollout", size, self.device, lambda free: advice)
         self.ring = Ring(
@@ -156,6 +156,8 @@ class Rollout:
     def keep_masks(self, num_actions: int) -> None:
         """See `Store`; they are stored for earlier rollouts only, since acting has values of allowed actions."""
         if self._past.maxlen and self.ring.mask is None:
+            advice = "lower kept_rollouts or rollout_length, or use fewer environments"
+            require_memory("rollout's action masks", self.ring.rows * num_actions, self.device, lambda free: advice)
             self.ring.keep_masks(num_actions)
 
     def observe(self, obs: NDArray[Any], state: LSTMState | None = None, mask: NDArray[np.bool_] | None = None) -> None:
@@ -188,7 +190,7 @@ class Rollout:
         """See `Store`."""
         zero_discount = terminated if life_lost is None else terminated | life_lost
         self.ring.end(action, reward, zero_discount, truncated, is_start=~self._is_final)
-        self._age = np.where(self._is_final, 0, np.minimum(self._age + 1, self.ring.oldest)).astype(np.uint8)
+        self._age = np.where(self._is_final, 0, np.minimum(self._age + 1, self.ring.max_age)).astype(np.uint8)
         self._is_final = terminated | truncated
         self._shown = None
 
@@ -260,7 +262,7 @@ class Rollout:
     def holds(self, first: int, newest: int) -> bool:
         """Return whether the rollout from one time step on can be learned from with that from `newest` on."""
         first_frame = newest + self._reach + 1 - self.ring.length  # once the newest has been learned from
-        return 0 <= first <= newest - self.steps and first - self.ring.oldest >= first_frame
+        return 0 <= first <= newest - self.steps and first - self.ring.max_age >= first_frame
 
     def draw_past(self, count: int, epochs: int) -> list[list[int]]:
         """Draw earlier rollouts for each epoch.

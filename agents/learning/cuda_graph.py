@@ -165,11 +165,13 @@ class CapturedUpdate:
 
     def _capture(self, inputs: Sequence[Tensor]) -> Capture:
         graph, kept = torch.cuda.CUDAGraph(), tuple(tensor.clone() for tensor in inputs)
-        for generator in self.generators:
-            graph.register_generator_state(generator)
         try:
-            with without_collection(), torch.cuda.graph(graph, pool=self.side.pool, stream=self.side.stream):
-                result = self.update(*kept)
+            # Generators keep their seeds, and the context of a graph waits, on whatever GPU is the current one.
+            with torch.cuda.device(self.side.device), without_collection():
+                for generator in self.generators:
+                    graph.register_generator_state(generator)
+                with torch.cuda.graph(graph, pool=self.side.pool, stream=self.side.stream):
+                    result = self.update(*kept)
         except RuntimeError as error:
             advice = "set cuda_graph to False (--agent.no-cuda-graph)"
             raise RunFailed(f"the update could not be captured as a CUDA graph: {error}; {advice}") from error

@@ -104,7 +104,7 @@ def own_rule(config: AgentConfig, network: QNetwork) -> TargetRule | None:
         _q=lambda: q,
         _q_online=lambda: q.flip(1),
     )
-    with own_generator(what, "inputs.generator"), sentence(f"{what} cannot be computed"), torch.no_grad():
+    with own_generator(what, "inputs.generator", device), sentence(f"{what} cannot be computed"), torch.no_grad():
         given = rule(inputs)
     wanted = [(reward.shape, device), (q.shape, device)]
     parts = given if isinstance(given, tuple) else ()

@@ -30,7 +30,7 @@ class ReplayFiles:
     """The rows of a ring, in the folder `replay` beside a run's checkpoints.
 
     A block holds the time steps up to a multiple of `steps` and never changes. The time steps after the last block are
-    in each checkpoint itself.
+    in each checkpoint itself; among them is always the newest one, which may still be marked as truncated.
 
     Args:
         checkpoints: Folder of the run's checkpoints.
@@ -56,7 +56,7 @@ class ReplayFiles:
         """
         ring, steps = self.ring, self.steps
         oldest = max(0, ring.time - ring.length)
-        ends = range((oldest // steps + 1) * steps, ring.time + 1, steps)
+        ends = range((oldest // steps + 1) * steps, ring.time, steps)
         for end in ends:
             if end not in self.digests:
                 data = pack(ring.read(max(oldest, end - steps), end))
@@ -66,7 +66,7 @@ class ReplayFiles:
                 self.digests[end] = digest(data)
         self.digests = {end: self.digests[end] for end in ends}
         blocks = {f"../{self.names.blocks}/{_name(end)}": value for end, value in self.digests.items()}
-        return blocks, pack(ring.read(max(oldest, ring.time // steps * steps), ring.time))
+        return blocks, pack(ring.read(ends[-1] if ends else oldest, ring.time))
 
     def read(self, folder: Path, end: int) -> None:
         """Read the rows of a checkpoint, those of the time steps before `end`, into the ring.

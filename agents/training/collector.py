@@ -19,6 +19,7 @@ from pixelq.agents.agent import Agent
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.errors import InvalidConfig, RunFailed
 from pixelq.agents.evaluation.evaluate import check_fits, check_masks, check_resets
+from pixelq.agents.experience.ring import MOST_FRAMES
 from pixelq.agents.experience.store import Store
 from pixelq.agents.storage.validation import count, fitting, part
 from pixelq.agents.training.interval import Episodes, Interval, State
@@ -49,11 +50,18 @@ def check_envs(agent: Agent, envs: VectorEnv, evaluation_envs: VectorEnv | None 
     """Check that an agent can learn, and be evaluated, in these environments.
 
     Raises:
-        InvalidConfig: If they reset in another way, have other observations or actions than the agent, or are the same
-            for training and evaluation, or have running statistics, without which the agent could not be evaluated.
+        InvalidConfig: If they reset in another way, have other observations or actions than the agent, have stacks that
+            are not along the first axis, are the same for training and evaluation, or have running statistics, without
+            which the agent could not be evaluated.
     """
     check_resets(envs)
     check_fits(agent, envs)
+    stack, shape = frame_stack_of(envs), envs.single_observation_space.shape or ()
+    if stack > 1 and (shape[:1] != (stack,) or stack > MOST_FRAMES):
+        raise InvalidConfig(
+            f"environments that stack {stack} frames, as these say, must have observations [{stack}, ...] of at most "
+            f"{MOST_FRAMES} frames, got {[*shape]}"
+        )
     inside = [all_inside(each) for each in (envs, evaluation_envs) if each is not None]
     for found in inside:
         wrapper = wrapper_with_statistics(found)

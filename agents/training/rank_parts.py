@@ -48,7 +48,7 @@ def join(agent: Agent, ranks: Ranks, numbers: Sequence[int]) -> None:
     found = ranks.table(settings, weights, agent.seed, agent.step, agent.updates, *numbers)
     if (found != found[0]).any():
         raise InvalidConfig("all learners must have the same configuration, seed, weights, environments and steps")
-    if agent.device != ranks.device:
+    if agent.device not in (ranks.device, torch.device(ranks.device.type)):  # which is the current one of its kind
         raise InvalidConfig(f"device must be {ranks.device} for this learner, got {agent.device}")
     agent.join(ranks.rank, ranks.size)
     agent.learner.reduce = ranks.sum

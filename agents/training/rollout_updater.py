@@ -53,8 +53,8 @@ class RolloutUpdater:
 
     With `config.overlap` the updates are spread evenly over the steps of the next rollout instead, the last of them
     while its last step is played. So the environments have something to play all the time, and most actions come from
-    weights that have learned from a part of the rollout before. Actors play a rollout at one go, so with them all updates
-    come before it.
+    weights that have learned from a part of the rollout before. Actors play a rollout at one go, so all updates come
+    before it.
 
     With `past_rollouts` each epoch also has the steps of earlier rollouts. Their λ-returns are computed again, as in
     DQN(λ) (Daley & Amato 2019, arXiv:1810.09967), but by the network itself, where DQN(λ) has a target network. This is

@@ -27,6 +27,23 @@ def test_whole_pixels_of_any_type_are_the_same_pixels(agent: DQN, kind: Any) -> 
     assert (agent.q_values(np.zeros((1, 1, 10, 5), kind)) == agent.q_values(np.zeros((1, 1, 10, 5), np.uint8))).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_arrays_that_pytorch_cannot_share_are_copied(agent: DQN) -> None:
+    backwards = np.ascontiguousarray(PIXELS[:, :, ::-1])[:, :, ::-1]  # a negative stride
+    kept = np.frombuffer(PIXELS.tobytes(), np.uint8).reshape(PIXELS.shape)  # which cannot be written
+    assert min(backwards.strides) < 0
+    assert not kept.flags.writeable
+    for obs in (backwards, kept):
+        assert (agent.q_values(obs) == agent.q_values(PIXELS)).all()
+        assert (agent.predict(obs)[0] == agent.predict(PIXELS)[0]).all()
+
+
+@pytest.mark.parametrize("device", [None, 0.5, "tpu", "x" * 999])
+def test_what_is_no_device_is_refused(device: Any) -> None:
+    with pytest.raises(InvalidConfig, match=r"^unknown device .{1,80}; use auto, cpu or cuda$"):
+        DQN(Box(0, 255, (1, 10, 5), np.uint8), Discrete(3), SMALL, device=device)
+
+
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [

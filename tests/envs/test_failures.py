@@ -11,7 +11,8 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 from pixelq.envs import EnvironmentFailed, GymnasiumVec, InvalidEnv, make_vec
-from pixelq.envs.errors import printable, quoted
+from pixelq.envs.checks import check_finite
+from pixelq.envs.errors import NotFinite, printable, quoted
 
 
 class Faulty(gymnasium.Env[Any, Any]):
@@ -135,12 +136,21 @@ def test_an_error_in_closing_loses_nothing(error: BaseException) -> None:
         ({"reward": -np.inf}, "environment 0 gave the reward -inf"),
         ({"observation": np.nan}, "environment 0 gave the observation nan at [1]"),
         ({"observation": np.inf}, "environment 0 gave the observation inf at [1]"),
+        ({"reward": 1e39}, "environment 0 gave the reward 1e+39, too large for float32"),
     ],
 )
 def test_what_is_no_number_is_the_environments_failure(attributes: dict[str, Any], why: str) -> None:
     with pytest.raises(EnvironmentFailed) as caught:
         play(faulty(**attributes))
     assert str(caught.value) == f"'Faulty' failed: {why}"
+
+
+def test_an_observation_that_float32_cannot_hold_is_named() -> None:
+    check_finite("own", np.array([[1e38], [-1e38]]))
+    with pytest.raises(
+        NotFinite, match=r"^'own' failed: environment 1 gave the observation -1e\+39, too large for .* \[0\]$"
+    ):
+        check_finite("own", np.array([[1e38], [-1e39]]))
 
 
 @pytest.mark.parametrize(("shape", "number"), [((3,), 0), ((1, 2), 0), ((), 0), ((3,), 1)])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import SyncVectorEnv, VectorWrapper
 from gymnasium.wrappers import TimeLimit
-from gymnasium.wrappers.vector import FlattenObservation, RecordEpisodeStatistics
+from gymnasium.wrappers.vector import FlattenObservation, RecordEpisodeStatistics, TransformObservation
 
 from pixelq.envs import (
     GYMNASIUM,
@@ -132,6 +132,9 @@ def test_metadata_through_wrappers():
     assert metadata(RecordEpisodeStatistics(make_filmed(PONG))) == (PONG, PROTOCOLS["sticky"], 4, 4)
     changed = FlattenObservation(make_vec(PONG, 2))  # still four frames a step, but no stack
     assert metadata(changed) == (PONG, PROTOCOLS["sticky"], -1, 4)
+    inside = make_vec(PONG, 2)  # of the same space, but the newest frame is the first
+    reversed_ = RecordEpisodeStatistics(TransformObservation(inside, lambda obs: obs[:, ::-1]))
+    assert metadata(reversed_) == (PONG, PROTOCOLS["sticky"], -1, 4)
     assert frame_stack_of(changed) == 1
 
 

@@ -175,6 +175,17 @@ def test_minibatches_that_would_not_fit_are_refused_where_the_environments_are_k
         PQN(space, ACTIONS, replace(config, rollout_length=10**4), device="cpu")
 
 
+def test_a_larger_batch_needs_no_memory_for_the_network_again(free: list[int]) -> None:
+    space = gymnasium.spaces.Box(-1, 1, (10,), np.float32)
+    agent = DQN(space, ACTIONS, AgentConfig(encoder="mlp", hidden=512, batch_size=2), device="cpu")
+    weights = _count_weights((10,), 6, agent.config)
+    assert weights is not None
+    free[0] = 4 * weights  # a fifth of what a new agent takes
+    agent.replace(batch_size=4)
+    with pytest.raises(InvalidConfig, match="not enough memory for updates of that size"):
+        agent.replace(batch_size=4_000)
+
+
 def test_a_run_is_known_for_its_own_before_memory_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint that claims another capacity than its run."""
     envs = make_vec("pixelq/Catch-v0", 2)

@@ -1,6 +1,8 @@
 """Ways with fewer operations give what the plain ways give, to the bit."""
 
-from typing import Any
+import copy
+import pickle
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from pixelq.agents import Replay
 from pixelq.agents.experience.returns import n_step_return
 from pixelq.agents.experience.ring import Ring
 from pixelq.agents.experience.samplers import UniformSampler
+from pixelq.agents.experience.transfer import StepTransfer
 
 
 @pytest.mark.parametrize("gamma", [0.99, 0.997, 0.0, torch.tensor(0.95)])
@@ -59,22 +62,57 @@ def test_a_step_is_written_in_the_types_of_the_ring_and_shown_as_a_copy() -> Non
     assert replay.ring.age[:4].tolist() == [0, 0, 1, 1]
 
 
-def test_rows_that_go_through_buffers_are_those_that_do_not() -> None:
-    """As on the way to a GPU."""
+class Late:
+    """A GPU that copies only when the host waits for it: its queue, and an event in it."""
+
+    queue: ClassVar[list[tuple[torch.Tensor, torch.Tensor]]] = []
+    copy = torch.Tensor.copy_
+
+    def __init__(self) -> None:
+        self.copies = 0
+
+    def record(self, stream: Any) -> None:
+        self.copies = len(self.queue)
+
+    def synchronize(self) -> None:
+        """Do what was in the queue when the event was recorded; what is done stays there as None."""
+        for to, values in self.queue[: self.copies]:
+            Late.copy(to, values)
+        self.queue[: self.copies] = [(torch.empty(0), torch.empty(0))] * self.copies
+
+
+def test_rows_that_go_through_buffers_are_those_that_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on the way to a GPU that reads them as late as it may."""
     rng = np.random.default_rng(0)
-    made: dict[str, Any] = {"length": 5, "num_envs": 3, "frame_stack": 4, "device": torch.device("cpu")}
+    monkeypatch.setattr(Late, "queue", [])
+    monkeypatch.setattr(StepTransfer, "_event", lambda self: Late())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    made: dict[str, Any] = {"length": 9, "num_envs": 3, "frame_stack": 4, "device": torch.device("cpu")}
     here, there = (Ring((4, 7, 7), np.dtype(np.uint8), **made, num_actions=2) for _ in range(2))
+    there.transfer = StepTransfer(torch.device("cpu"))
     for name in ("frames", "action", "reward", "terminated", "truncated", "age", "mask"):
-        field = getattr(there, name)
-        there._out[name] = torch.empty((3, *field.shape[1:]), dtype=field.dtype)
-    for _ in range(7):
+        there._make_buffer(name)
+    for step in range(7):
         obs, mask = rng.integers(256, size=(3, 4, 7, 7), dtype=np.uint8), rng.random((3, 2)) < 0.5
         outcome = rng.integers(300, size=3), rng.normal(size=3), *(rng.random((3, 3)) < 0.5)
-        for ring in (here, there):
-            ring.begin(obs, np.array([0, 1, 3], np.uint8), mask)
-            ring.end(*outcome)
-    ours, theirs = here.read(2, 7), there.read(2, 7)
+        age = np.array([0, 1, 3], np.uint8)
+        here.begin(obs, age, mask)
+        here.end(*outcome)
+        monkeypatch.setattr(torch.Tensor, "copy_", lambda to, values, **_: Late.queue.append((to, values)))
+        there.begin(obs, age, mask)
+        there.end(*outcome)
+        monkeypatch.setattr(torch.Tensor, "copy_", Late.copy)
+        waiting = sum(len(to) > 0 for to, _ in Late.queue)
+        assert waiting == 7 * min(step + 1, 2)  # those of the last step were not waited for
+        assert torch.equal(here.read(0, max(0, step - 1))["frames"], there.read(0, max(0, step - 1))["frames"])
+    for to, values in Late.queue:
+        to.copy_(values)
+    ours, theirs = here.read(0, 7), there.read(0, 7)
     assert ours["frames"].float().std() > 50
     assert ours["action"].dtype == torch.int16
     for name, rows in ours.items():
         assert torch.equal(rows, theirs[name]), name
+    other = copy.deepcopy(there.transfer)
+    assert other.nbytes == there.transfer.nbytes == 2 * 3 * (7 * 7 + 2 + 4 + 1 + 1 + 1 + 2)
+    assert not {id(each.is_read) for each in other._turns} & {id(each.is_read) for each in there.transfer._turns}
+    assert pickle.loads(pickle.dumps(there.transfer)).nbytes == other.nbytes

@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -245,3 +246,29 @@ def test_errors_say_what_is_wrong() -> None:
         DataEfficientCNN((84, 84))
     assert make_encoder("impala", (4, 24, 24), width=3, adaptive_pool=1).out_features == 32 * 3
     assert math.prod(make_encoder("mlp", (4, 4), hidden=5, layer_norm=True)(images(2, 4, 4)).shape) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "init", "variance"),
+    [
+        ("nature", "he", lambda fan_in, fan_out: 2 / fan_in),
+        ("nature", None, lambda fan_in, fan_out: 1 / (3 * fan_in)),
+        ("dopamine", None, lambda fan_in, fan_out: 2 / (fan_in + fan_out)),
+        ("dopamine", "he", lambda fan_in, fan_out: 2 / fan_in),
+        ("der", "he", lambda fan_in, fan_out: 2 / fan_in),
+    ],
+)
+def test_added_layers_are_initialised_as_the_encoder_is(
+    name: str, init: Any, variance: Callable[[int, int], float]
+) -> None:
+    torch.manual_seed(0)
+    encoder = make_encoder(name, (4, 84, 84), layers=(200,), init=init)
+    (layer,) = (each for each in encoder.modules() if isinstance(each, nn.Linear))
+    fan_out, fan_in = layer.weight.shape
+    assert layer.weight.std().item() == pytest.approx(variance(fan_in, fan_out) ** 0.5, rel=0.02)
+    assert (layer.bias.abs().max() == 0) == ((name, init) != ("nature", None))
+
+
+def test_weights_that_are_divided_by_their_norm_have_the_encoders_own_initialisation() -> None:
+    with pytest.raises(ValueError, match=r"init must be None with spectral_norm, .*, got 'he'"):
+        make_encoder("impala", (4, 84, 84), spectral_norm=True, init="he")

@@ -6,9 +6,10 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers.vector import DictInfoToList, FlattenObservation
 
-from pixelq.agents import DQN, AgentConfig
+from pixelq.agents import DQN, AgentConfig, InvalidConfig
 from pixelq.agents.training.collector import note_envs
 from pixelq.envs import EnvironmentFailed, make_vec
 
@@ -62,7 +63,25 @@ def test_wrapped_atari_keeps_its_id_and_its_frames() -> None:
     assert (agent.env_id, agent.protocol, agent.config.frame_stack) == ("ALE/Pong-v5", "sticky", 4)
 
 
-@pytest.mark.parametrize(("reward", "value"), [(np.nan, "nan"), (np.inf, "inf"), (None, "nan")])
+@pytest.mark.parametrize(("stack", "shape"), [(4, (9, 9, 4)), (300, (300, 4, 4)), (4, (8, 4))])
+def test_stacks_that_are_not_along_the_first_axis_are_refused(stack: int, shape: tuple[int, ...]) -> None:
+    foreign: Any = gymnasium.vector.VectorEnv()
+    foreign.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+    foreign.num_envs, foreign.frame_stack = 2, stack
+    foreign.single_observation_space = gymnasium.spaces.Box(0, 255, shape, np.uint8)
+    foreign.single_action_space = gymnasium.spaces.Discrete(3)
+    foreign.observation_space = batch_space(foreign.single_observation_space, 2)
+    foreign.action_space = batch_space(foreign.single_action_space, 2)
+    agent = DQN(foreign.single_observation_space, foreign.single_action_space, AgentConfig(hidden=4), device="cpu")
+    with pytest.raises(
+        InvalidConfig, match=rf"environments that stack {stack} frames, .* got \[{shape[0]}, {shape[1]}"
+    ):
+        agent.learn(foreign, 20)
+
+
+@pytest.mark.parametrize(
+    ("reward", "value"), [(np.nan, "nan"), (np.inf, "inf"), (None, "nan"), (-1e39, "-1e+39, too large for float32")]
+)
 def test_a_reward_that_is_no_number_names_the_environment_and_the_step(reward: Any, value: str) -> None:
     foreign = SyncVectorEnv([losing(), losing(reward)], autoreset_mode=AutoresetMode.NEXT_STEP)
     with pytest.raises(EnvironmentFailed) as caught:
@@ -70,7 +89,11 @@ def test_a_reward_that_is_no_number_names_the_environment_and_the_step(reward: A
     assert str(caught.value) == f"'SyncVectorEnv' failed: environment 1 gave the reward {value}, at step 10"
 
 
-@pytest.mark.parametrize(("reward", "value"), [(np.nan, "nan"), (1e39, "inf")], ids=["nan", "too large for float32"])
+@pytest.mark.parametrize(
+    ("reward", "value"),
+    [(np.nan, "nan"), (1e39, r"1e\+39, too large for float32")],
+    ids=["nan", "too large for float32"],
+)
 def test_what_is_not_finite_ends_a_run_at_once(reward: float, value: str) -> None:
     envs = make_vec(losing(reward), 3)  # which could be made again
     with pytest.raises(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pixelq.agents import DQN, PQN, AgentConfig, InvalidCheckpoint, InvalidRun, Piecewise, Replay, load
@@ -441,8 +441,16 @@ def test_putting_games_back_is_no_time_of_training(tmp_path: Path, monkeypatch: 
 
 @settings(max_examples=examples(40), deadline=None)
 @given(
-    st.integers(1, 3), st.integers(1, 4), st.integers(1, 3), st.booleans(), st.integers(0, 60), st.integers(1, 2_000)
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.booleans(),
+    st.integers(0, 60),
+    st.integers(1, 2_000),
+    st.sampled_from(["plays on", "is cut", "is abandoned"]),
 )
+@example(1, 1, 3, False, 18, 1, "is cut")
+@example(2, 1, 3, False, 18, 1, "is abandoned")
 def test_a_replay_from_its_files_is_the_replay(
     tmp_path_factory: pytest.TempPathFactory,
     num_envs: int,
@@ -451,8 +459,12 @@ def test_a_replay_from_its_files_is_the_replay(
     prioritized: bool,
     steps: int,
     block_bytes: int,
+    then: str,
 ) -> None:
-    """Read back after any number of steps, with blocks of any size written at several times, it goes on the same."""
+    """Read back after any number of steps, with blocks of any size written at several times, it goes on the same.
+
+    That also holds if the newest row is marked as truncated after it was written to a file.
+    """
     folder = tmp_path_factory.mktemp("replay")
 
     def make() -> Replay:
@@ -491,6 +503,10 @@ def test_a_replay_from_its_files_is_the_replay(
             if len(replay):
                 draw(replay)
             blocks, rows = files.write()
+            if part == steps // 3 and then == "is cut":
+                replay.cut(np.zeros((num_envs, frame_stack, 3), np.uint8))
+            elif part == steps // 3 and then == "is abandoned":
+                replay.abandon(np.arange(num_envs) == 0)
         checkpoint = folder / "step_0000000001"
         replace_folder(checkpoint, {ROWS: rows}, blocks)
         again = make()
