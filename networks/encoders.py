@@ -143,17 +143,12 @@ def make_encoder(
     shape = tuple(int(size) for size in shape)
     if name == "auto" or (name == "compact" and not _is_image(shape, CompactCNN.smallest)):
         name = _automatic(shape)
-    options = {"width": width != 1, "spectral_norm": spectral_norm, "adaptive_pool": adaptive_pool is not None}
-    given = [option for option, is_given in options.items() if is_given]
-    if given and name != "impala":
-        raise ValueError(f"encoder must be 'impala' to use {given[0]}, got {name!r}")
-    if spectral_norm and init is not None:
-        raise ValueError(f"init must be None with spectral_norm, which divides the weights by their norm, got {init!r}")
+    impala = {"width": width, "spectral_norm": spectral_norm, "adaptive_pool": adaptive_pool}
+    _check_options(name, impala, init)
     if name == "mlp":
         widths = (hidden,) if isinstance(hidden, int) else hidden
         encoder: Encoder = MLP(math.prod(shape), widths, layer_norm=layer_norm)
     else:
-        impala = {"width": width, "spectral_norm": spectral_norm, "adaptive_pool": adaptive_pool}
         encoder = _for_images(name, shape, features, layer_norm, contrast_norm, init, impala)
     if layers:
         added = MLP(encoder.out_features, layers, layer_norm=layer_norm)
@@ -165,6 +160,16 @@ def make_encoder(
     if init is not None and name not in INITIALIZED:
         initialize(encoder, init)
     return encoder
+
+
+def _check_options(name: str, impala: dict[str, Any], init: Init | None) -> None:
+    """Check that the options of "impala" are given to no other encoder, and spectral normalisation not with `init`."""
+    plain = {"width": 1, "spectral_norm": False, "adaptive_pool": None}
+    given = [option for option, value in impala.items() if value != plain[option]]
+    if given and name != "impala":
+        raise ValueError(f"encoder must be 'impala' to use {given[0]}, got {name!r}")
+    if impala["spectral_norm"] and init is not None:
+        raise ValueError(f"init must be None with spectral_norm, which divides the weights by their norm, got {init!r}")
 
 
 def _for_images(
