@@ -29,7 +29,7 @@ def categorical_projection(probabilities: Tensor, target_support: Tensor, suppor
     return (nearness.clamp(min=0) * probabilities.unsqueeze(-2)).sum(-1)
 
 
-def smeared(target: Tensor, edges: Tensor, sigma: float) -> Tensor:
+def hl_gauss_target(target: Tensor, edges: Tensor, sigma: float) -> Tensor:
     """Return the probabilities [B, K] of K bins under normal distributions around targets [B].
 
     Each distribution is cut off at the outer edges, inside which the targets are clamped. This is HL-Gauss's target
@@ -128,7 +128,7 @@ class CategoricalHead(nn.Module):
         """
         with torch.no_grad():
             if self.loss_kind == "hl_gauss":
-                probabilities = smeared(target, self.edges, self.sigma)
+                probabilities = hl_gauss_target(target, self.edges, self.sigma)
             else:
                 certain = target.unsqueeze(-1)  # [B, 1], a single return of probability 1
                 probabilities = categorical_projection(torch.ones_like(certain), certain, self.support)

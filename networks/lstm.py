@@ -94,10 +94,10 @@ class LSTM(nn.Module):
 
     def _run(self, x: Tensor, state: LSTMState, episode_start: Tensor) -> tuple[Tensor, LSTMState]:
         """Zero the state of the rows in `episode_start` [B], then read all of x [T, B, D] in one call."""
-        hidden, memory = (part.masked_fill(episode_start.unsqueeze(1), 0).unsqueeze(0) for part in state)
+        hidden, cell = (part.masked_fill(episode_start.unsqueeze(1), 0).unsqueeze(0) for part in state)
         with torch.autocast(x.device.type, enabled=False):
-            out, (hidden, memory) = self.cell(x.to(self.dtype), (hidden, memory))
-        return out, (hidden.squeeze(0), memory.squeeze(0))
+            out, (hidden, cell) = self.cell(x.to(self.dtype), (hidden, cell))
+        return out, (hidden.squeeze(0), cell.squeeze(0))
 
 
 def is_capturing(x: Tensor) -> bool:

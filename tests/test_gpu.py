@@ -18,7 +18,7 @@ from pixelq.agents.insight.saliency import saliency
 from pixelq.agents.insight.state_map import map_states
 from pixelq.agents.learning.cuda_graph import (
     EAGER_UPDATES,
-    TOGETHER,
+    UPDATES_PER_GRAPH,
     CapturedUpdates,
     make_rollout_update,
     make_updates,
@@ -56,7 +56,7 @@ def values_over_time(agent: Agent) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("name", "count", "is_compiled"),
-    [*((name, count, False) for name in COMBINED for count in (1, TOGETHER)), ("nature", 1, True)],
+    [*((name, count, False) for name in COMBINED for count in (1, UPDATES_PER_GRAPH)), ("nature", 1, True)],
 )
 def test_captured_and_eager_learn_the_same(name: str, count: int, is_compiled: bool) -> None:
     """After 100 updates values lie apart by less than 2% of how far they moved; kernels may add in another order."""
@@ -90,13 +90,13 @@ def test_nothing_waits_for_the_device_but_the_actions(name: str) -> None:
     agent = filled(small(preset(name)), device="cuda")
     assert agent.replay is not None
     updates = make_updates(agent.learner, agent.replay)
-    for count in (1, TOGETHER) * (EAGER_UPDATES + 1):
+    for count in (1, UPDATES_PER_GRAPH) * (EAGER_UPDATES + 1):
         list(updates(count))
     memory = agent.make_memory(2)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(10):
-            list(updates(TOGETHER + 1))
+            list(updates(UPDATES_PER_GRAPH + 1))
             if memory is not None:
                 memory.step(np.zeros(2), np.zeros(2), np.zeros(2, bool))
             step_on(agent, 1, np.random.default_rng(0))

@@ -67,16 +67,16 @@ class Memory:
         """Forget all environments but those where `mask` [N] is set."""
         rows = torch.from_numpy(np.flatnonzero(mask)).to(self.device)
         self.num_envs = len(rows)
-        hidden, memory = self.state
-        self.state = (hidden[rows], memory[rows])
+        hidden, cell = self.state
+        self.state = (hidden[rows], cell[rows])
         self.episode_start = self.episode_start[rows]
         self.last = LastStep(self.last.action[rows], self.last.reward[rows])
         self._is_final = self._is_final[mask]
 
     def arrays(self) -> dict[str, Tensor]:
         """Return the arrays that `load_arrays` restores."""
-        hidden, memory = self.state
-        arrays = {"hidden": hidden, "memory": memory, "episode_start": self.episode_start}
+        hidden, cell = self.state
+        arrays = {"hidden": hidden, "memory": cell, "episode_start": self.episode_start}
         arrays |= {"last_action": self.last.action, "last_reward": self.last.reward}
         return {name: tensor.cpu() for name, tensor in arrays.items()} | {"is_final": torch.from_numpy(self._is_final)}
 
@@ -88,8 +88,8 @@ class Memory:
         """
         given = {name: fitting(arrays, name, own) for name, own in self.arrays().items()}
         self._is_final = given.pop("is_final").numpy().copy()
-        hidden, memory, self.episode_start, action, reward = (tensor.to(self.device) for tensor in given.values())
-        self.state, self.last = (hidden, memory), LastStep(action, reward)
+        hidden, cell, self.episode_start, action, reward = (tensor.to(self.device) for tensor in given.values())
+        self.state, self.last = (hidden, cell), LastStep(action, reward)
 
 
 def joined(memories: Sequence[Memory]) -> Memory:

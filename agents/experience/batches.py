@@ -65,7 +65,7 @@ class Batch(NamedTuple):
         return (values if weight is None else values * weight).mean()
 
 
-class Stretch(NamedTuple):
+class Segment(NamedTuple):
     """Consecutive steps that a network with an LSTM reads: W steps of B environments, time first."""
 
     obs: Tensor  # [W, B, S, *frame] or [W, B, *observation]
@@ -73,32 +73,32 @@ class Stretch(NamedTuple):
     episode_start: Tensor  # [W, B] bool
     last: LastStep  # [W, B]
 
-    def steps(self, begin: int, end: int, state: LSTMState) -> Stretch:
+    def steps(self, begin: int, end: int, state: LSTMState) -> Segment:
         """Return the steps [begin, end), with another state before the first of them."""
         last = LastStep(self.last.action[begin:end], self.last.reward[begin:end])
-        return Stretch(self.obs[begin:end], state, self.episode_start[begin:end], last)
+        return Segment(self.obs[begin:end], state, self.episode_start[begin:end], last)
 
     def features(self, network: QNetwork, burn_in: int) -> Tensor:
         """Return the LSTM's features [W − burn_in, B, H] at the steps after the burn-in.
 
         No gradient flows through the burn-in, which only gives the state at its end.
         """
-        stretch = self
+        segment = self
         if burn_in > 0:
             with torch.no_grad():
                 _, state = network.remember(*self.steps(0, burn_in, self.state))
             torch.clear_autocast_cache()  # some versions of PyTorch reuse the weights cast here, which have no gradient
-            stretch = self.steps(burn_in, len(self.obs), state)
-        return network.remember(*stretch)[0]
+            segment = self.steps(burn_in, len(self.obs), state)
+        return network.remember(*segment)[0]
 
 
 class Sequences(NamedTuple):
-    """Stretches of W = L + n steps, of which U = L − burn-in are learned from. M = U · B, time first.
+    """Segments of W = L + n steps, of which U = L − burn-in are learned from. M = U · B, time first.
 
     They may run through an episode's end into the next episode.
     """
 
-    stretch: Stretch
+    segment: Segment
     burn_in: int
     action: Tensor  # [M] int64, of the steps that are learned from, like all fields below
     reward: Tensor  # [M] float32, clipped and summed over the steps
@@ -171,5 +171,5 @@ class SequenceFeatures:
         if network not in self._features:
             learns = any(weight.requires_grad for weight in network.parameters())  # the target network does not
             with torch.set_grad_enabled(learns):
-                self._features[network] = self.batch.stretch.features(network, self.batch.burn_in)
+                self._features[network] = self.batch.segment.features(network, self.batch.burn_in)
         return self._features[network]

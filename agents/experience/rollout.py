@@ -20,7 +20,7 @@ from torch import Tensor
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.machine_limits import require_memory
 from pixelq.agents.errors import InvalidConfig
-from pixelq.agents.experience.batches import Stretch
+from pixelq.agents.experience.batches import Segment
 from pixelq.agents.experience.returns import lambda_returns
 from pixelq.agents.experience.ring import Ring, row_bytes
 from pixelq.agents.storage.validation import fitting, restore_generator
@@ -42,7 +42,7 @@ class Drawn(NamedTuple):
 class Minibatch(NamedTuple):
     """Steps of a rollout and their λ-returns; with an LSTM whole sequences, time first. M is the number of rows."""
 
-    obs: Tensor | Stretch  # [M, *observation], or T steps of some environments
+    obs: Tensor | Segment  # [M, *observation], or T steps of some environments
     action: Tensor  # [M] int64
     target: Tensor  # [M] float32, λ-returns
     is_step: Tensor  # [M] bool, False at an episode's last observation, from which no step is taken
@@ -54,7 +54,7 @@ class Minibatch(NamedTuple):
 
     def features(self, network: QNetwork) -> Tensor:
         """Return the features [M, D] that the head reads at the observations."""
-        if isinstance(self.obs, Stretch):
+        if isinstance(self.obs, Segment):
             return self.obs.features(network, 0).flatten(0, 1)
         features: Tensor = network.encoder(self.obs)
         return features
@@ -324,8 +324,8 @@ class Rollout:
     def gather(self, drawn: Drawn) -> Minibatch:
         """Return the minibatch of rows that were drawn."""
         row = drawn.row.flatten()
-        obs: Tensor | Stretch
-        obs = self.ring.observations(row) if drawn.env is None else self._stretch(drawn.row, drawn.env)
+        obs: Tensor | Segment
+        obs = self.ring.observations(row) if drawn.env is None else self._segment(drawn.row, drawn.env)
         return Minibatch(obs, self.ring.action[row].long(), drawn.target.flatten(), drawn.is_step.flatten())
 
     def _rows(self, start: int) -> Tensor:
@@ -342,7 +342,7 @@ class Rollout:
         slots = np.arange(start, start + self.steps) % self.ring.length
         return torch.from_numpy(self.ring.is_start[slots]).to(self.device)
 
-    def _stretch(self, row: Tensor, env: Tensor) -> Stretch:
+    def _segment(self, row: Tensor, env: Tensor) -> Segment:
         """Return the steps in rows [T, B] of environments [B]."""
         ring = self.ring
         assert self._lstm_states is not None
@@ -351,7 +351,7 @@ class Rollout:
         obs = ring.observations(row.flatten())
         obs = obs.view(*row.shape, *obs.shape[1:])
         last = LastStep(ring.action[before].long(), ring.reward[before])
-        return Stretch(obs, (hidden, cell), ring.is_first(row), last)
+        return Segment(obs, (hidden, cell), ring.is_first(row), last)
 
     # Checkpoints
     def state(self) -> dict[str, Tensor]:

@@ -192,29 +192,29 @@ class PrioritizedSampler:
         self.generator, self.device = generator, generator.device
         self.alpha, self.epsilon, self.uniform = alpha, epsilon, uniform
         self.beta = torch.tensor(beta, dtype=torch.float64, device=self.device)
-        self.everything = UniformSampler(rows, generator)
+        self.uniform_sampler = UniformSampler(rows, generator)
         self.tree = SumTree(rows, self.device)
         self.max_priority = torch.ones((), dtype=torch.float64, device=self.device)
-        self.least: Callable[[Tensor], Tensor] | None = None  # of the least shares of several learners, the least
+        self.least: Callable[[Tensor], Tensor] | None = None  # the minimum over several learners
 
     def extend(self, rows: Tensor) -> None:
         """See `Sampler`; the rows take the greatest priority."""
-        self.everything.extend(rows)
+        self.uniform_sampler.extend(rows)
         self.tree.set(rows, self._power(self.max_priority))
 
     def drop(self, count: int) -> None:
         """See `Sampler`."""
-        self.tree.set(self.everything.oldest(count), torch.zeros((), device=self.device))
-        self.everything.drop(count)
+        self.tree.set(self.uniform_sampler.oldest(count), torch.zeros((), device=self.device))
+        self.uniform_sampler.drop(count)
 
     def withdraw(self, count: int) -> None:
         """See `Sampler`; the rows lose their priorities."""
-        self.tree.set(self.everything.newest(count), torch.zeros((), device=self.device))
-        self.everything.withdraw(count)
+        self.tree.set(self.uniform_sampler.newest(count), torch.zeros((), device=self.device))
+        self.uniform_sampler.withdraw(count)
 
     def __len__(self) -> int:
         """Return the number of rows that may be drawn."""
-        return len(self.everything)
+        return len(self.uniform_sampler)
 
     def sample(self, batch_size: int) -> tuple[Tensor, Tensor]:
         """See `Sampler`."""
@@ -224,10 +224,10 @@ class PrioritizedSampler:
         rows = self.tree.find((strata + draw) * (total / batch_size))
         if self.uniform > 0:
             coin = torch.rand(batch_size, generator=self.generator, device=self.device)
-            rows = torch.where(coin < self.uniform, self.everything.sample(batch_size)[0], rows)
+            rows = torch.where(coin < self.uniform, self.uniform_sampler.sample(batch_size)[0], rows)
         share = self.tree.leaves[rows]  # P(i) but for a factor, which cancels in the weights
         if self.uniform > 0:
-            share = (1 - self.uniform) * share / total + self.uniform / self.everything.count
+            share = (1 - self.uniform) * share / total + self.uniform / self.uniform_sampler.count
         least = share.min()
         if self.least is not None:  # each of them draws as many rows, from a total of its own
             of_total = 1.0 if self.uniform > 0 else total
@@ -261,7 +261,7 @@ class PrioritizedSampler:
     def state(self) -> dict[str, Tensor]:
         """See `Sampler`."""
         levels = {f"level.{i}": level.cpu() for i, level in enumerate(self.tree.levels)}
-        return self.everything.state() | levels | {"max_priority": self.max_priority.cpu()}
+        return self.uniform_sampler.state() | levels | {"max_priority": self.max_priority.cpu()}
 
     def load_state(self, rows: Tensor, state: dict[str, Tensor]) -> None:
         """See `Sampler`."""
@@ -269,7 +269,7 @@ class PrioritizedSampler:
         max_priority = fitting(state, "max_priority", self.max_priority)
         if not 0 <= float(max_priority) < torch.inf:
             raise ValueError(f"max_priority must be a finite number of at least 0, got {float(max_priority)}")
-        self.everything.load_state(rows, state)
+        self.uniform_sampler.load_state(rows, state)
         self.tree.load(levels, rows)
         self.max_priority.copy_(max_priority)
 
@@ -280,4 +280,4 @@ class PrioritizedSampler:
     @property
     def nbytes(self) -> int:
         """See `Sampler`."""
-        return self.everything.nbytes + self.tree.nbytes
+        return self.uniform_sampler.nbytes + self.tree.nbytes

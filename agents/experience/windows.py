@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelq.agents.errors import InvalidConfig
-from pixelq.agents.experience.batches import Batch, Sequences, Stretch
+from pixelq.agents.experience.batches import Batch, Segment, Sequences
 from pixelq.agents.experience.returns import Returns
 from pixelq.agents.experience.ring import Ring
 from pixelq.agents.storage.validation import fitting
@@ -188,7 +188,7 @@ class SequenceWindow:
         """See `Window`."""
         ring, n, steps = self.ring, self.returns.n_step, slice(self.burn_in, self.length)
         window = (row + self._offsets) % ring.rows  # [W, B]
-        stretch = self._stretch(window, ring.is_first(window), self._states(row))
+        segment = self._segment(window, ring.is_first(window), self._states(row))
         reached = window[self.burn_in : self.length + n - 1]  # the rows whose rewards are summed
         reward, discount, taken = self.returns.of(
             *(
@@ -198,20 +198,20 @@ class SequenceWindow:
         )
         next_step = self._learned + taken.view(-1, len(row))  # [U, B]
         sequences = Sequences(
-            stretch,
+            segment,
             self.burn_in,
             action=ring.action[window[steps]].long().flatten(),
             reward=reward,
             discount=discount,
             next_step=next_step,
-            is_step=~stretch.episode_start[self.burn_in + 1 : self.length + 1],
+            is_step=~segment.episode_start[self.burn_in + 1 : self.length + 1],
         )
         if ring.mask is None:
             return sequences
         successor = window[self.burn_in :].gather(0, next_step)
         return sequences._replace(mask=ring.mask[window[steps].flatten()], next_mask=ring.mask[successor.flatten()])
 
-    def history(self, row: Tensor, most: int) -> Stretch:
+    def history(self, row: Tensor, most: int) -> Segment:
         """Return the steps before and in sequences up to the first step that is learned from.
 
         Steps that the ring no longer holds are left out: its first row counts as the first of an episode.
@@ -226,24 +226,24 @@ class SequenceWindow:
         times = first_learned + torch.arange(1 - most, 1, device=ring.device)[:, None]  # [W, B]
         oldest = ring.time - ring.length + self.behind if ring.time > ring.length else 0
         window = times % ring.length * ring.num_envs + row % ring.num_envs
-        return self._stretch(window, ring.is_first(window) | (times <= oldest), self._zeros(len(row)))
+        return self._segment(window, ring.is_first(window) | (times <= oldest), self._zeros(len(row)))
 
-    def _stretch(self, window: Tensor, episode_start: Tensor, state: LSTMState) -> Stretch:
+    def _segment(self, window: Tensor, episode_start: Tensor, state: LSTMState) -> Segment:
         """Return the steps in rows [W, B]."""
         before = (window - self.ring.num_envs) % self.ring.rows
         obs = self.ring.observations(window.flatten())
         obs = obs.view(*window.shape, *obs.shape[1:])
         last = LastStep(self.ring.action[before].long(), self.ring.reward[before])
-        return Stretch(obs, state, episode_start, last)
+        return Segment(obs, state, episode_start, last)
 
     def _zeros(self, batch: int) -> LSTMState:
-        hidden, memory = self._zero[:, None].expand(-1, batch, -1)
-        return hidden, memory
+        hidden, cell = self._zero[:, None].expand(-1, batch, -1)
+        return hidden, cell
 
     def _states(self, row: Tensor) -> LSTMState:
         """Return the states [B, H] before rows [B]."""
         if not len(self.states):
             return self._zeros(len(row))
         slot, env = row // (self.period * self.ring.num_envs), row % self.ring.num_envs
-        hidden, memory = self.states[slot, env].unbind(1)
-        return hidden, memory
+        hidden, cell = self.states[slot, env].unbind(1)
+        return hidden, cell

@@ -21,7 +21,7 @@ from pixelq.agents.learning.rollout_learner import RolloutLearner
 
 EAGER_UPDATES = 3
 """Calls before the capture, in which libraries choose their kernels and optimisers create their state."""
-TOGETHER = 8
+UPDATES_PER_GRAPH = 8
 """Updates from a replay that one graph holds, where as many are due at once."""
 
 
@@ -35,7 +35,7 @@ def update_from_replay(learner: Learner, replay: Replay) -> Update:
     assert batch.row is not None
     replay.update_priorities(batch.row, update.priority)
     if learner.config.target_tau is not None:
-        learner.move_target(learner.config.target_tau)
+        learner.soft_update_target(learner.config.target_tau)
     return update
 
 
@@ -47,8 +47,9 @@ def update_from_rollout(learner: RolloutLearner, rollout: Rollout, drawn: Drawn)
 def make_updates(learner: Learner, replay: Replay) -> Callable[[int], Iterator[Update]]:
     """Return a function that runs a number of updates from a replay, as fast as device and configuration allow.
 
-    Each update is run when the iterator is asked for it, or `TOGETHER` of them when it is asked for the first; then all
-    have the priorities of the last. What was captured is kept by the learner for as long as what it reads exists.
+    Each update is run when the iterator is asked for it, or `UPDATES_PER_GRAPH` of them when it is asked for the first;
+    then all have the priorities of the last. What was captured is kept by the learner for as long as what it reads
+    exists.
     """
     update = partial(update_from_replay, learner, replay)
     if not can_capture(learner):
@@ -201,7 +202,7 @@ class Capture(NamedTuple):
 
 
 class CapturedUpdates:
-    """Updates from a replay, one in a graph, or `TOGETHER` where so many are due at once.
+    """Updates from a replay, one in a graph, or `UPDATES_PER_GRAPH` where so many are due at once.
 
     A graph of several draws, learns and writes priorities as often, one after the other, so the result is the same. It
     saves the time between two graphs, in which the GPU waits for the host.
@@ -213,7 +214,7 @@ class CapturedUpdates:
 
     def __init__(self, learner: Learner, update: Callable[[], Update], generators: Sequence[torch.Generator]) -> None:
         def several() -> Update:
-            updates = [update() for _ in range(TOGETHER)]
+            updates = [update() for _ in range(UPDATES_PER_GRAPH)]
             losses, means = (torch.stack(values) for values in zip(*((u.loss, u.q_mean) for u in updates), strict=True))
             return Update(losses, means, updates[-1].priority)
 
@@ -223,9 +224,9 @@ class CapturedUpdates:
 
     def __call__(self, count: int) -> Iterator[Update]:
         """Run `count` updates; see `make_updates`."""
-        for _ in range(count // TOGETHER):
+        for _ in range(count // UPDATES_PER_GRAPH):
             update = self.several()
             for loss, q_mean in zip(update.loss, update.q_mean, strict=True):
                 yield Update(loss, q_mean, update.priority)
-        for _ in range(count % TOGETHER):
+        for _ in range(count % UPDATES_PER_GRAPH):
             yield self.one()

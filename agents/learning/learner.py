@@ -112,7 +112,7 @@ class Learner(GradientLearner):
         return reward, soft_policy(next_q, temperature)
 
     @torch.no_grad()
-    def move_target(self, tau: float) -> None:
+    def soft_update_target(self, tau: float) -> None:
         """Move the target network towards the online one: θ⁻ ← (1 − τ) θ⁻ + τ θ (Lillicrap et al. 2016)."""
         torch._foreach_lerp_(list(self.target_network.parameters()), list(self.network.parameters()), tau)
         for buffer, other in zip(self.target_network.buffers(), self.network.buffers(), strict=True):

@@ -43,8 +43,8 @@ def q_discrepancy(network: QNetwork, replay: Replay) -> float | None:
     row = rows[torch.linspace(0, len(rows) - 1, min(PROBES, len(rows))).long()].to(replay.device)  # [P]
     batch = window.gather(row)
     # Values from both states
-    stretch = batch.stretch.steps(0, batch.burn_in + 1, batch.stretch.state)
-    burned_in = stretch.features(network, batch.burn_in)[0]  # [P, H]
+    segment = batch.segment.steps(0, batch.burn_in + 1, batch.segment.state)
+    burned_in = segment.features(network, batch.burn_in)[0]  # [P, H]
     truth = window.history(row, HISTORY).features(network, HISTORY - 1)[0]
     q, true_q = (network.head.q(network.head(features)).float() for features in (burned_in, truth))  # [P, A]
     return float(((q - true_q).norm(dim=1) / true_q.abs().amax(1).clamp(min=1e-6)).mean())

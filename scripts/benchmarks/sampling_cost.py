@@ -96,7 +96,7 @@ def _ways(replay: Replay, batch_size: int) -> dict[str, Callable[[], object]]:
     """Return the functions to measure, by name."""
     prioritized = replay.sampler
     assert isinstance(prioritized, PrioritizedSampler)
-    uniform = prioritized.everything
+    uniform = prioritized.uniform_sampler
     generator = torch.Generator(replay.device).manual_seed(0)
     frames = 2 * batch_size * replay.frame_stack  # in a batch's observations and next observations
 

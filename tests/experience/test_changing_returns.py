@@ -46,7 +46,7 @@ def new_replay(n_step: int, prioritized: bool, sequences: dict[str, Any] | None)
 
 def drawable(replay: Replay) -> list[int]:
     """The rows that may be drawn, in the order of the queue."""
-    sampler: Any = getattr(replay.sampler, "everything", replay.sampler)
+    sampler: Any = getattr(replay.sampler, "uniform_sampler", replay.sampler)
     rows: list[int] = sampler.oldest(len(sampler)).tolist()
     if sampler is not replay.sampler:
         assert sorted(rows) == (replay.sampler.tree.leaves > 0).nonzero().flatten().tolist()  # type: ignore[attr-defined]

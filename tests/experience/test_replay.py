@@ -227,7 +227,7 @@ def samplable_rows(replay: Replay) -> torch.Tensor:
     if not isinstance(sampler, PrioritizedSampler):
         assert isinstance(sampler, UniformSampler)
         return sampler.oldest(len(sampler))
-    rows = sampler.everything.oldest(len(sampler))
+    rows = sampler.uniform_sampler.oldest(len(sampler))
     assert torch.equal(rows.sort().values, sampler.tree.leaves.nonzero()[:, 0])
     return rows
 

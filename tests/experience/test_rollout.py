@@ -14,7 +14,7 @@ from pixelq.agents import PQN
 from pixelq.agents.config.agent_config import AgentConfig
 from pixelq.agents.config.schedules import Linear, Piecewise
 from pixelq.agents.errors import InvalidConfig
-from pixelq.agents.experience.batches import Stretch
+from pixelq.agents.experience.batches import Segment
 from pixelq.agents.experience.returns import lambda_returns
 from pixelq.agents.experience.rollout import Minibatch, Rollout, make_rollout
 from pixelq.agents.learning.gradient import Update
@@ -388,7 +388,7 @@ def test_sequences_are_whole_environments_with_the_state_of_acting() -> None:
         target = torch.arange(steps * envs).view(steps, envs).float()
         seen = []
         for batch in map(rollout.gather, rollout.draw(target, 2, 1)):
-            assert isinstance(batch.obs, Stretch)
+            assert isinstance(batch.obs, Segment)
             chosen = [int(value) for value in batch.target.view(steps, -1)[0]]
             seen += chosen
             for kept, stored in zip(batch.obs.state, states[first], strict=True):

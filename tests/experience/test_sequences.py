@@ -96,18 +96,18 @@ class SequenceRecorder(Recorder):
         q, rows = self.sequencing, self.rows[env]
         window = q.length + self.scenario.n_step
         learned = q.length - q.burn_in
-        stretch = batch.stretch
-        assert stretch.obs.shape[0] == window
+        segment = batch.segment
+        assert segment.obs.shape[0] == window
         for k in range(window):
             row, before = rows[time + k], rows[time + k - 1] if time + k else None
-            assert stretch.obs[k, column].numpy().tobytes() == row.obs.tobytes()
+            assert segment.obs[k, column].numpy().tobytes() == row.obs.tobytes()
             starts = before is None or before.is_final
-            assert bool(stretch.episode_start[k, column]) == starts
+            assert bool(segment.episode_start[k, column]) == starts
             if before is not None:
-                assert int(stretch.last.action[k, column]) == before.action
-                assert float(stretch.last.reward[k, column]) == before.reward
+                assert int(segment.last.action[k, column]) == before.action
+                assert float(segment.last.reward[k, column]) == before.reward
         for k in range(learned):
-            row, place = rows[time + q.burn_in + k], k * len(batch.stretch.state[0]) + column
+            row, place = rows[time + q.burn_in + k], k * len(batch.segment.state[0]) + column
             assert bool(batch.is_step[k, column]) == (not row.is_final)
             if row.is_final:
                 continue
@@ -115,9 +115,9 @@ class SequenceRecorder(Recorder):
             assert int(batch.action[place]) == action
             assert abs(float(batch.reward[place]) - reward) < 1e-6
             assert abs(float(batch.discount[place]) - discount) < 1e-6
-            after = stretch.obs[q.burn_in + int(batch.next_step[k, column]), column]
+            after = segment.obs[q.burn_in + int(batch.next_step[k, column]), column]
             assert after.numpy().tobytes() == next_obs.tobytes()
-        state = torch.stack([part[column] for part in stretch.state])
+        state = torch.stack([part[column] for part in segment.state])
         assert torch.equal(state, self.states[time][env] if q.stores else torch.zeros(2, STATE_SIZE))
 
 
@@ -191,7 +191,7 @@ def test_a_replay_of_sequences_goes_on_from_its_state(sequencing: Sequencing) ->
 
 
 def tensors(batch: Any) -> list[torch.Tensor]:
-    parts = [batch.stretch.obs, batch.stretch.episode_start, *batch.stretch.last, *batch.stretch.state]
+    parts = [batch.segment.obs, batch.segment.episode_start, *batch.segment.last, *batch.segment.state]
     return parts + [part for part in batch[2:] if part is not None]
 
 

@@ -17,7 +17,7 @@ from pixelq.agents.experience.rollout import Drawn, Rollout
 from pixelq.agents.learning import cuda_graph
 from pixelq.agents.learning.cuda_graph import (
     EAGER_UPDATES,
-    TOGETHER,
+    UPDATES_PER_GRAPH,
     Capture,
     CapturedUpdate,
     CapturedUpdates,
@@ -107,11 +107,11 @@ def test_several_updates_in_a_graph_are_the_same_training(fields: dict[str, Any]
     one, other = agents
     assert_same_agent(one, other)
     assert one.learner.grad_norm() == other.learner.grad_norm()
-    of_several = sum(graph.replays for graph in graphs if graph.result.loss.shape == (TOGETHER,))
+    of_several = sum(graph.replays for graph in graphs if graph.result.loss.shape == (UPDATES_PER_GRAPH,))
     of_one = sum(graph.replays for graph in graphs if graph.result.loss.shape == ())
     assert of_several > 3
     if config.reset_every is None:  # all others were run before there was a graph
-        assert 0 <= one.updates - TOGETHER * (of_several + EAGER_UPDATES) - of_one <= EAGER_UPDATES
+        assert 0 <= one.updates - UPDATES_PER_GRAPH * (of_several + EAGER_UPDATES) - of_one <= EAGER_UPDATES
 
 
 def test_the_results_of_several_updates_are_those_of_each(graphs: list[Graph]) -> None:

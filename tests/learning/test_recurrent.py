@@ -91,17 +91,17 @@ def sigmoid(x: Array) -> Array:
 
 def q_of_sequence(network: NumpyNetwork, batch: Sequences, column: int, actions: int) -> Array:
     """q [W, A] at every step of a sequence."""
-    stretch = batch.stretch
-    state = tuple(part[column].numpy().astype(np.float64) for part in stretch.state)
+    segment = batch.segment
+    state = tuple(part[column].numpy().astype(np.float64) for part in segment.state)
     found = []
-    for t in range(len(stretch.obs)):
+    for t in range(len(segment.obs)):
         last = np.zeros(actions + 1)
-        if stretch.episode_start[t, column]:
+        if segment.episode_start[t, column]:
             state = tuple(np.zeros_like(part) for part in state)
         else:
-            last[int(stretch.last.action[t, column])] = 1.0
-            last[-1] = np.tanh(float(stretch.last.reward[t, column]))
-        x = np.concatenate([stretch.obs[t, column].numpy().astype(np.float64), last])
+            last[int(segment.last.action[t, column])] = 1.0
+            last[-1] = np.tanh(float(segment.last.reward[t, column]))
+        x = np.concatenate([segment.obs[t, column].numpy().astype(np.float64), last])
         q, state = network.step(x, state)  # type: ignore[arg-type]
         found.append(q)
     return np.array(found)
@@ -119,7 +119,7 @@ def test_an_update_is_that_of_numpy(rescaling: bool, double: bool, prioritized: 
     agent.learner.target_network = make_network((4,), 2, agent.config, seed=9).requires_grad_(False)
     batch = agent.replay.sample(20)
     assert isinstance(batch, Sequences)
-    assert batch.stretch.episode_start[1:].any()
+    assert batch.segment.episode_start[1:].any()
     assert not batch.is_step.all()
     online, target = NumpyNetwork(agent.network), NumpyNetwork(agent.learner.target_network)
     learned, columns = batch.is_step.shape
@@ -174,10 +174,10 @@ def test_an_update_is_that_of_transitions_between_what_single_steps_remember(hea
     batch = gathered(agent)
     assert not batch.is_step.all()
     assert batch.weight is not None
-    stretch, state, found = batch.stretch, batch.stretch.state, []
+    segment, state, found = batch.segment, batch.segment.state, []
     with torch.no_grad():
-        for t in range(len(stretch.obs)):
-            features, state = network.remember(*stretch.steps(t, t + 1, state))
+        for t in range(len(segment.obs)):
+            features, state = network.remember(*segment.steps(t, t + 1, state))
             found.append(features[0])
     seen, columns = torch.stack(found)[agent.config.burn_in :], torch.arange(batch.is_step.shape[1])
     mask = batch.is_step / batch.is_step.sum() * batch.is_step.numel()
@@ -215,19 +215,19 @@ def gathered(agent: DQN) -> Sequences:
 def test_burn_in_gives_a_state_and_no_gradient() -> None:
     agent, _ = trained()
     batch = gathered(agent)
-    obs = batch.stretch.obs.clone().requires_grad_()
-    batch = batch._replace(stretch=batch.stretch._replace(obs=obs))
+    obs = batch.segment.obs.clone().requires_grad_()
+    batch = batch._replace(segment=batch.segment._replace(obs=obs))
     features = batch.features().now(agent.network)
     features.sum().backward()
     assert obs.grad is not None
     reached = obs.grad.abs().sum((1, 2)) > 0  # [W]
     assert reached.tolist() == [False] * 3 + [True] * 5 + [False] * 3
     # The state does come from there: without an episode's start in between, other observations change the features.
-    kept = ~batch.stretch.episode_start[1:8].any(0)
+    kept = ~batch.segment.episode_start[1:8].any(0)
     assert kept.any()
     changed = obs.detach().clone()
     changed[0] += 1.0
-    other = batch._replace(stretch=batch.stretch._replace(obs=changed)).features().now(agent.network)
+    other = batch._replace(segment=batch.segment._replace(obs=changed)).features().now(agent.network)
     moved = (other - features).abs().view(5, 6, -1).sum((0, 2)) > 1e-6
     assert moved[kept].all()
 

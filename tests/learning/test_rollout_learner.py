@@ -263,7 +263,7 @@ def test_a_moving_target_network_is_a_mean_of_the_online_ones(tau: float) -> Non
     config = AgentConfig(target_tau=tau, target_update_every=1, learning_rate=0.01, **fields)
     agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
     expected = [parameter.detach().double().clone() for parameter in agent.network.parameters()]
-    moved, original = 0, agent.learner.move_target
+    moved, original = 0, agent.learner.soft_update_target
 
     def move(share: float) -> None:
         nonlocal moved
@@ -272,7 +272,7 @@ def test_a_moving_target_network_is_a_mean_of_the_online_ones(tau: float) -> Non
         for mean, parameter in zip(expected, agent.network.parameters(), strict=True):
             mean.mul_(1 - tau).add_(parameter.detach().double(), alpha=tau)
 
-    agent.learner.move_target = move  # type: ignore[method-assign]
+    agent.learner.soft_update_target = move  # type: ignore[method-assign]
     agent.learn(envs, 80)
     assert moved == agent.updates == 10
     for mean, target in zip(expected, agent.learner.target_network.parameters(), strict=True):

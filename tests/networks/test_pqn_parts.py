@@ -17,7 +17,7 @@ from pixelq.agents.acting.network import make_network
 from pixelq.networks import ActionStreams, CategoricalHead, ChannelNorm, DrawnFrom, HadamaxCNN, Target, make_encoder
 from pixelq.networks.activations import activation_of
 from pixelq.networks.base import initialize
-from pixelq.networks.categorical import smeared
+from pixelq.networks.categorical import hl_gauss_target
 from tests.support.cases import examples
 
 Array = NDArray[np.float64]
@@ -191,7 +191,7 @@ def test_hadamax_computes_products_and_maxima() -> None:
 def test_smeared_targets_are_integrals_of_the_normal_density(target: float, bins: int, ratio: float) -> None:
     edges = np.linspace(-10, 10, bins + 1)
     sigma = ratio * 20 / bins
-    found = smeared(torch.tensor([target], dtype=torch.float64), torch.from_numpy(edges), sigma)[0].numpy()
+    found = hl_gauss_target(torch.tensor([target], dtype=torch.float64), torch.from_numpy(edges), sigma)[0].numpy()
     centre = np.clip(target, -10, 10)
     density = stats.norm(centre, sigma).pdf
     mass = [integrate.quad(density, low, high, epsabs=1e-12)[0] for low, high in pairwise(edges)]
@@ -207,7 +207,7 @@ def test_the_mean_of_a_smeared_target_is_the_target() -> None:
     assert head.sigma == pytest.approx(0.294, abs=2e-4)
     assert head.support[0].item() == pytest.approx(-10 + 10 / 51)
     target = torch.linspace(-8, 8, 101)
-    means = (smeared(target, head.edges, head.sigma) * head.support).sum(-1)
+    means = (hl_gauss_target(target, head.edges, head.sigma) * head.support).sum(-1)
     torch.testing.assert_close(means, target, atol=2e-4, rtol=0)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pixelq.agents import AgentConfig, Batch, Ranks
 from pixelq.agents.acting.network import make_network
-from pixelq.agents.experience.batches import Sequences, Stretch
+from pixelq.agents.experience.batches import Segment, Sequences
 from pixelq.agents.experience.rollout import Minibatch
 from pixelq.agents.learning.learner import Learner
 from pixelq.agents.learning.rollout_learner import RolloutLearner
@@ -58,7 +58,7 @@ def sequences(generator: torch.Generator) -> tuple[Any, Any]:
     next_step = torch.arange(1, learned + 1)[:, None].expand(-1, SIZE)
 
     def of(rows: Tensor) -> Sequences:
-        stretch = Stretch(
+        segment = Segment(
             obs[:, rows],
             (state[0][rows], state[1][rows]),
             start[:, rows],
@@ -66,7 +66,7 @@ def sequences(generator: torch.Generator) -> tuple[Any, Any]:
         )
         flat = [each[:, rows].flatten() for each in (action, reward)]
         discount = torch.full_like(flat[1], 0.97)
-        return Sequences(stretch, burn_in, *flat, discount, next_step[:, rows], is_step[:, rows], weight[rows])
+        return Sequences(segment, burn_in, *flat, discount, next_step[:, rows], is_step[:, rows], weight[rows])
 
     return of(torch.arange(SIZE)), of
 
