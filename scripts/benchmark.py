@@ -24,7 +24,7 @@ from pixelq.scripts.benchmarks.pqn_work import PQNWork
 from pixelq.scripts.benchmarks.race import Raced, conditions_of, entries_of, figures_of, race
 from pixelq.scripts.benchmarks.race_shown import draw_race, show_race
 from pixelq.scripts.benchmarks.sampling_cost import sampling_costs, show_sampling
-from pixelq.scripts.benchmarks.speed import check_entries, show, summarize, take_turns, title
+from pixelq.scripts.benchmarks.speed import check_entries, show, step_unit, summarize, take_turns, title
 from pixelq.scripts.benchmarks.startup_cost import show_startup, startup_costs
 from pixelq.scripts.benchmarks.step_cost import draw_steps
 from pixelq.scripts.benchmarks.update_cost import presets_of, show_costs, update_costs
@@ -70,7 +70,8 @@ def main(args: BenchmarkArgs) -> None:
         figures = summarize(measured, work, device)
         show(figures, console)
         if figures["milliseconds_per_step"]:
-            _draw(args, lambda path: draw_steps(figures["milliseconds_per_step"], title(figures), path), console)
+            costs, unit = figures["milliseconds_per_step"], step_unit(figures["work"]["env"])
+            _draw(args, lambda path: draw_steps(costs, title(figures), path, unit), console)
     if args.json is not None:
         write_json(figures, args.json, indent=2)
     if figures.get("failed"):

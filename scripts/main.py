@@ -142,6 +142,8 @@ def _enter(name: str, act: Callable[[], int]) -> int:
             code = 130
         except SystemExit as stop:  # of `--help`, of a signal, or of a part that failed
             code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+            if not isinstance(stop.code, int | None):  # of a module of the user's
+                print(f"{name}: {stop.code}", file=sys.stderr)
         except Exception as error:
             code, sentence = _meaning(error)
             print(f"{name}: {sentence}", file=sys.stderr)

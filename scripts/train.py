@@ -34,7 +34,7 @@ from pixelq.agents.config.env_flags import env_arguments
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.config.torchrun import leave_it_to_the_first, place
 from pixelq.agents.errors import RunFailed, UserError, one_line
-from pixelq.agents.evaluation.film import FILM_SECONDS, as_gif, check_films
+from pixelq.agents.evaluation.film import FILM, FILM_SECONDS, as_gif, check_films
 from pixelq.agents.evaluation.limits import evaluation_limit
 from pixelq.agents.evaluation.scoring import Request, Score, checkpoints_of, film, request_of, score
 from pixelq.agents.kinds import kind_of, load
@@ -59,8 +59,6 @@ from pixelq.scripts.tracking import make_trackers, say_untracked
 
 RUNS = Path("runs")
 """Folder of the runs that are given no other."""
-FILM = "film.mp4"
-"""Name of the film in a run's folder."""
 LIMITS = ("max_episode_steps", "evaluation_episode_steps")
 """Flags that config.json has where they are given."""
 

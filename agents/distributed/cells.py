@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def cells_of(spec: Spec) -> list[Cell]:
     seed. So it stays the same when others are added or removed.
 
     Raises:
-        InvalidSpec: If there are too many, or the settings of one cannot be run.
+        InvalidSpec: If there are too many, two would have the same name, or the settings of one cannot be run.
     """
     crossed = sum(math.prod(map(len, spec.settings(name).values())) for name in spec.presets)
     number = len(spec.envs) * len(spec.seeds) * crossed
@@ -131,7 +131,7 @@ def cells_of(spec: Spec) -> list[Cell]:
             own = {field: getattr(config, field) for field in sorted(fields) if _differs(config, usual, field)}
             differences = "".join(f"-{field}={_slug(value)}" for field, value in own.items())
             agents.setdefault((name, differences), (own, config))
-    return [
+    cells = [
         Cell(
             _name(env, name + settings, seed),
             env,
@@ -146,6 +146,23 @@ def cells_of(spec: Spec) -> list[Cell]:
         for (name, settings), (own, config) in agents.items()
         for seed in spec.seeds
     ]
+    _check_names(cells)
+    return cells
+
+
+def _check_names(cells: Sequence[Cell]) -> None:
+    """Check that no two cells would be trained in the same folder.
+
+    Raises:
+        InvalidSpec: If two have the same name.
+    """
+    envs: dict[str, str] = {}
+    for cell in cells:
+        if envs.setdefault(cell.name, cell.env) != cell.env:
+            raise InvalidSpec(
+                f"runs of {envs[cell.name]!r:.80} and {cell.env!r:.80} would have the same folder {cell.name}; sweep "
+                "them one after the other, in folders of their own"
+            )
 
 
 def _differs(config: AgentConfig, other: AgentConfig, name: str) -> bool:

@@ -7,6 +7,7 @@ import difflib
 import functools
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ from pixelq.envs.named import parse_named
 SUITES = {"atari5": ATARI5, "atari26": ATARI26, "atari57": ATARI57}
 """Names that stand for several games in `envs`."""
 MOST_CELLS = 100_000
+DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?")
+SERVICES = ("wandb", "mlflow", "trackio")
+"""Names that `track` may have."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,11 @@ def _flags_of(values: Mapping[str, Any]) -> Flags:
             json.dumps(given["env_kwargs"], allow_nan=False)
         except (TypeError, ValueError) as error:
             raise InvalidSpec(f"env_kwargs must have values that JSON has ({one_line(error)})") from error
+    if DEVICES.fullmatch(given.get("device", "auto")) is None:
+        raise InvalidSpec(f"device must be auto, cpu or cuda, got {given['device']!r:.80}")
+    for service in given.get("track", ()):
+        if service not in SERVICES:
+            raise InvalidSpec(f"track must have names among {', '.join(SERVICES)}, got {service!r:.80}")
     if "wrappers" in given:
         given["wrappers"] = tuple(str(parse_named(name, "wrapper")) for name in given["wrappers"])
     return Flags(**given)

@@ -160,8 +160,19 @@ def reports(
 
 
 def scores_of(plan: SearchPlan, out: Path, cells: Sequence[Cell]) -> list[list[tuple[int, float]]]:
-    """Return the steps and scores of the evaluations of each cell."""
-    return [[(step, plan.score(cell, mean)) for step, mean in evaluations_of(out / cell.name)] for cell in cells]
+    """Return the steps and scores of the evaluations of each cell.
+
+    The steps are those at which evaluations were due: several environments may go a few steps beyond them, differently
+    in each run, and a pruner compares trials at equal steps.
+    """
+    every, steps = plan.evaluate_every, plan.spec.steps
+    found = []
+    for cell in cells:
+        scores = {}  # of two evaluations that were due at the same step, the last
+        for step, mean in evaluations_of(out / cell.name):
+            scores[steps if step >= steps else step // every * every] = plan.score(cell, mean)
+        found.append(list(scores.items()))
+    return found
 
 
 def value_of(plan: SearchPlan, out: Path, cells: Sequence[Cell]) -> float:

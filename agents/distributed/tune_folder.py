@@ -71,8 +71,8 @@ class TuneStatus:
     @property
     def best(self) -> TrialState | None:
         """The complete trial of the greatest value, the first of equals; None before one is complete."""
-        complete = [trial for trial in self.trials if trial.value is not None]
-        return max(complete, key=lambda trial: trial.value or 0.0, default=None)
+        complete = [(trial.value, trial) for trial in self.trials if trial.value is not None]
+        return max(complete, key=lambda each: each[0], default=(0.0, None))[1]
 
 
 class TuneFolder(LockedFolder):

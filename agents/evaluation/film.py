@@ -16,6 +16,8 @@ from pixelq.agents.errors import InvalidRun, MissingExtra, RunFailed, how_to_ins
 GIF_SECONDS, GIF_FPS, GIF_HEIGHT = 30.0, 10.0, 210
 """Length, pictures per second and least height of a GIF, which takes many times the space of an mp4."""
 LEAST_HEIGHT = 400  # pixels; smaller screens are enlarged by an integer factor
+FILM = "film.mp4"
+"""Name of the film in a run's folder."""
 FILM_SECONDS = 180.0
 """Most seconds of play in the film of a run: a game may last half an hour."""
 

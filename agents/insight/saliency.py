@@ -122,8 +122,8 @@ def _observations(images: Tensor, like: NDArray[Any]) -> NDArray[Any]:
             images = images.squeeze(1)
         case "HWC":
             images = images.permute(0, 2, 3, 1)
-    is_pixels = like.dtype == np.uint8
-    return (images.round() if is_pixels else images).numpy().astype(like.dtype)
+    is_whole = like.dtype.kind in "iu"
+    return (images.round() if is_whole else images).numpy().astype(like.dtype)
 
 
 def _upsampled(grid: Tensor, stride: int, height: int, width: int) -> Tensor:

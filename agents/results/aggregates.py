@@ -202,7 +202,7 @@ def _estimate(
     `RandomState`, drawn from in this order, gives the same resamples as rliable.
     """
     if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, got {resamples}")
+        raise InvalidScores(f"resamples must be at least 1, got {resamples}")
     value = statistic(*matrices)
     if min(len(matrix) for matrix in matrices) == 1:
         return value, None, None

@@ -74,6 +74,7 @@ class Comparison:
         millions = [
             {
                 **million._asdict(),
+                "mean": million.mean if math.isfinite(million.mean) else None,
                 "deviations": million.deviations if math.isfinite(million.deviations) else None,
                 "is_inside": million.is_inside,
             }
@@ -121,7 +122,7 @@ def compare_run(run: str | os.PathLike[str]) -> Comparison:
     if not millions:
         raise InvalidRun(f"{run} has not played a million frames (250,000 steps) yet; train it further first")
     differs = tuple(differences(config, PRESETS[published_preset]()))
-    return Comparison(Path(run).name, config["env"], name, curve, differs, millions)
+    return Comparison(os.path.basename(os.path.abspath(run)), config["env"], name, curve, differs, millions)
 
 
 def published_beside(config: Mapping[str, Any]) -> PublishedCurve | None:

@@ -13,13 +13,12 @@ from pixelq.agents.config.agent_config import SPEED_ONLY
 from pixelq.agents.config.schedules import shown_setting
 from pixelq.agents.errors import InvalidRun
 from pixelq.agents.results.records import Group, Run, read_groups
+from pixelq.agents.runs.columns import PER_EPISODE
 
 BINS = 120
 """Number of bins of a training curve."""
 HOUR = 3600.0
 """Seconds in an hour."""
-PER_EPISODE = ("return_mean", "length_mean")
-"""Columns of metrics.csv that are means over the episodes of a row, by whose number the row is weighted."""
 Array = NDArray[np.float64]
 """Numbers in double precision."""
 

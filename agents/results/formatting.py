@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 from pixelq.agents.storage.rules import split_rules
@@ -64,6 +65,13 @@ def shortened(text: object, most: int = 80) -> str:
     start = str(text)[: most + 1]
     line = "".join(letter if letter.isprintable() else "?" for letter in start)
     return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def identified(text: object, most: int = 80) -> str:
+    """Return a text as `shortened` does, with a digest if something is missing, so that other texts stay others."""
+    whole = str(text)
+    line = shortened(whole, most)
+    return line if line == whole else f"{shortened(whole, most - 9)}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
 def pluralize(number: int, noun: str) -> str:

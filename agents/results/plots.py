@@ -125,7 +125,7 @@ def plot_comparisons(comparisons: Sequence[Comparison], path: Path) -> None:
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.2 * columns + 0.6, 3.6 * rows), dpi=120, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).flat
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, ((env, agent), members) in zip(grid, panels.items(), strict=False):
         up_to = 1 + max(member.millions[-1].frames_millions for member in members)
         _draw_published(axes, members[0].published, PUBLISHED_COLORS[agent], up_to)
@@ -142,7 +142,7 @@ def plot_comparisons(comparisons: Sequence[Comparison], path: Path) -> None:
         axes.set(xlabel="million frames", ylabel="mean return of training episodes", title=literal(f"{env} · {agent}"))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize="small")
-    for axes in list(grid)[len(panels) :]:
+    for axes in grid[len(panels) :]:
         axes.remove()
     _save(figure, path)
 

@@ -20,7 +20,7 @@ from pixelq.agents.config.presets import PRESET_PROTOCOLS, PRESETS, preset_of
 from pixelq.agents.config.schedules import shown_setting
 from pixelq.agents.errors import InvalidConfig, InvalidRun, one_line
 from pixelq.agents.evaluation.limits import evaluation_limit, is_cut
-from pixelq.agents.results.formatting import shortened
+from pixelq.agents.results.formatting import identified, shortened
 from pixelq.agents.runs.columns import GREATEST, Columns, read_columns
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.environments import env_arguments
@@ -188,7 +188,7 @@ def read_groups(paths: Iterable[str | os.PathLike[str]]) -> list[Group]:
     found = [load_run(folder) for folder in folders.values()]
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run, agent in zip(found, _agent_names(found), strict=True):
-        env, protocol = (shortened(run.config[name]) for name in ("env", "protocol"))
+        env, protocol = (identified(run.config[name]) for name in ("env", "protocol"))
         groups.setdefault((env, agent, protocol), []).append(run)
     for (env, agent, _), runs in groups.items():
         seen: dict[Any, Run] = {}
@@ -239,7 +239,12 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     kinds = {"env": str, "protocol": str, "checkpoint": str, "step": int, "mean": float | int | None}
     if (
         not isinstance(evaluation, dict)
-        or not all(isinstance(evaluation.get(name), kind) for name, kind in kinds.items())
+        or not kinds.keys() <= evaluation.keys()
+        or not all(
+            isinstance(evaluation[name], kind) and not isinstance(evaluation[name], bool)
+            for name, kind in kinds.items()
+        )
+        or evaluation["step"] < 0
         or not abs(evaluation["mean"] or 0) <= sys.float_info.max  # also NaN, and integers too large for a float
     ):
         raise InvalidRun(f"{path} does not describe an evaluation; give a file of pixelq evaluate --json")
@@ -333,11 +338,11 @@ def trained_agent_of(config: Mapping[str, Any]) -> str:
     settings = PRESETS[name]() if name in PRESETS else AgentConfig()
     different = differences(config, settings, PRESET_PROTOCOLS.get(name, "sticky"))
     values = (
-        f"{key} {shortened(shown_setting(value).replace(', ', ','))}"
+        f"{key} {identified(shown_setting(value).replace(', ', ','))}"
         for key, value in different.items()
         if key not in SPEED_ONLY
     )
-    return ", ".join([shortened(name), *values])
+    return ", ".join([identified(name), *values])
 
 
 def _labels(agents: Iterable[str]) -> dict[str, str]:
@@ -367,7 +372,7 @@ def _agent_names(runs: Sequence[Run]) -> list[str]:
     """
     agents = [trained_agent_of(run.config) for run in runs]
     names_given = [run.config.get("name") for run in runs]
-    given = [shortened(name) if name else agent for name, agent in zip(names_given, agents, strict=True)]
+    given = [identified(name) if name else agent for name, agent in zip(names_given, agents, strict=True)]
     named = Counter(name for name, _ in set(zip(given, agents, strict=True)))
     agents = [name if named[name] == 1 else f"{name}, {agent}" for name, agent in zip(given, agents, strict=True)]
     agents = [agent + evaluated_for(evaluation_limit(run.config)) for agent, run in zip(agents, runs, strict=True)]

@@ -25,6 +25,7 @@ from pixelq.agents.results.records import (
     trained_agent_of,
 )
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
+from pixelq.agents.storage.environments import env_arguments
 from pixelq.agents.storage.pointers import run_of
 from pixelq.envs import ATARI57, human_normalized_score
 from pixelq.envs.atari import FRAMES_PER_STEP
@@ -223,7 +224,7 @@ def _score_and_mark(path: Path, evaluation: Mapping[str, Any]) -> tuple[RunScore
     if evaluation["protocol"] != config["protocol"]:
         agent += f", evaluated as {evaluation['protocol']}"
     limit = evaluation.get("max_episode_steps")
-    if limit != config.get("max_episode_steps"):
+    if limit != env_arguments(config).get("max_episode_steps", config.get("max_episode_steps")):
         agent += evaluated_for(limit)
     mark = evaluation.get("mark", _BEST if path.name == FINAL_EVALUATION else None)
     game, frames, mean = game_of(evaluation["env"]), evaluation["step"] * FRAMES_PER_STEP, float(evaluation["mean"])

@@ -34,6 +34,7 @@ from pixelq.agents.storage.files import (
     tidy,
     tidy_files,
 )
+from pixelq.agents.storage.json_values import is_count
 from pixelq.agents.storage.pointers import (
     Mark,
     folder_of_step,
@@ -273,7 +274,8 @@ def check_has_no_checkpoint_yet(out: Path) -> None:
     if not all(os.path.exists(out / f"{name}.csv") for name in TABLES):
         return
     config, metrics, evaluations = read_run(out)
-    first = min(config.get("checkpoint_every", 0), config.get("evaluate_every", 0)) + config.get("num_envs", 0)
+    counts = {name: value for name, value in config.items() if is_count(value)}
+    first = min(counts.get("checkpoint_every", 0), counts.get("evaluate_every", 0)) + counts.get("num_envs", 0)
     if evaluations or any(int(row["step"]) >= first for row in metrics):
         raise InvalidRun(f"the checkpoints of {out} are missing; restore them, or start another run in another `out`")
 

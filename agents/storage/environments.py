@@ -49,7 +49,7 @@ def are_same_arguments(config: Mapping[str, Any], new: Mapping[str, Any]) -> boo
         new: Arguments with which it goes on.
     """
     own = config.get(ARGUMENTS)
-    if isinstance(own, dict) and "frame_size" not in new and new.get("env_kwargs", {}).get("obs_type") == "ram":
+    if isinstance(own, dict) and "frame_size" not in new and (new.get("env_kwargs") or {}).get("obs_type") == "ram":
         own = {name: value for name, value in own.items() if name != "frame_size"}  # which older runs noted for it too
     return bool(own == new) if ARGUMENTS in config else not config or new.keys() <= OLDER
 

@@ -6,9 +6,9 @@ import csv
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pixelq.agents.storage.files import read_regular, replace_file
 from pixelq.agents.storage.json_values import count_in, number_in
@@ -109,13 +109,19 @@ def best_evaluation(rows: Iterable[tuple[int, float]]) -> tuple[int, float] | No
 
 
 def evaluations_of(run: Path) -> Iterator[tuple[int, float]]:
-    """Yield step and mean of a run's evaluations; nothing of a table that is missing or damaged."""
+    """Yield step and mean of a run's evaluations; nothing of a table that is missing or damaged.
+
+    A row that is being written is left out.
+    """
     try:
-        lines = read_regular(run / EVALUATIONS_FILE, MOST_BYTES).decode().splitlines()
-        rows: list[Mapping[str, str | None]] = list(csv.DictReader(lines))
+        text = read_regular(run / EVALUATIONS_FILE, MOST_BYTES).decode()
+        lines = text[: text.rfind("\n") + 1].splitlines()
+        rows: list[dict[str | None, Any]] = list(csv.DictReader(lines))
     except (OSError, ValueError, csv.Error):
         return
     for row in rows:
+        if None in row or None in row.values():  # more or fewer cells than columns
+            continue
         step, mean = count_in(row.get("step") or ""), number_in(row.get("mean") or "")
         if step is not None and mean is not None:
             yield step, mean

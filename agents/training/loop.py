@@ -130,7 +130,8 @@ def _train(
         if ranks is not None:
             leave(agent)
     if received:
-        recorder.line.say(f"stopped at step {agent.step:,}; resume the run to continue")
+        how = "" if options.out is None else "; resume the run to continue"
+        recorder.line.say(f"stopped at step {agent.step:,}{how}")
         act_on(received)
 
 

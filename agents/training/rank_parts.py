@@ -21,6 +21,7 @@ from pixelq.agents.experience.store import Store
 from pixelq.agents.runs.checkpoints import RunCheckpoints
 from pixelq.agents.storage.checkpoint import Checkpoint, run_files
 from pixelq.agents.storage.checkpoint_files import RunFiles
+from pixelq.agents.storage.files import tidy_files
 from pixelq.agents.storage.pointers import step_folders
 from pixelq.agents.storage.validation import restore_generator
 from pixelq.agents.training.collector import Collector, Restarts
@@ -174,6 +175,8 @@ class RankCheckpoints(RunCheckpoints):
     def __init__(self, folder: Path, replay: Store, keep: int, ranks: Ranks) -> None:
         super().__init__(folder, replay, keep, RunFiles.of(ranks.rank))
         self.ranks = ranks
+        if ranks.rank > 0:  # the first one's are tidied up with the run's folder
+            tidy_files(self.files.folder)
 
     def write(self, step: int, checkpoint: Checkpoint, state: dict[str, Any], arrays: dict[str, Tensor]) -> None:
         """See `RunCheckpoints`; all learners call this, and return when the checkpoint is there."""

@@ -162,7 +162,7 @@ def _check_number(name: str, value: object, least: float) -> None:
     except OverflowError:  # an integer beyond every float
         is_number = False
     if not is_number or value < least:  # type: ignore[operator]
-        raise InvalidConfig(f"{name} must be a {'positive ' if least == 0 else ''}number, got {value!r:.80}")
+        raise InvalidConfig(f"{name} must be a number{' of at least 0' if least == 0 else ''}, got {value!r:.80}")
 
 
 def _check_evaluations(training: Training, name: str, otherwise: str = "") -> None:

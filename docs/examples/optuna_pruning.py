@@ -14,11 +14,11 @@ class Pruning(Callback):
     """Reports every evaluation to an Optuna trial, and stops the training if Optuna prunes the trial."""
 
     def __init__(self, trial: optuna.Trial) -> None:
-        self.trial, self.score = trial, 0.0
+        self.trial, self.score, self.evaluations = trial, 0.0, 0
 
     def on_evaluation(self, training: Training, evaluation: Evaluation) -> None:
-        self.score = evaluation.mean
-        self.trial.report(self.score, training.step)
+        self.score, self.evaluations = evaluation.mean, self.evaluations + 1
+        self.trial.report(self.score, self.evaluations)  # training.step may differ a little between trials
         if self.trial.should_prune():
             training.stop("the trial is pruned")
 

@@ -110,6 +110,8 @@ def main() -> None:
     names = [game.env for game in GAMES]
     parser.add_argument("--envs", nargs="+", default=names, choices=names, help="environments; MinAtar is an extra")
     args = parser.parse_args()
+    if args.seeds < 2:
+        parser.error(f"--seeds must be at least 2, for the errors over seeds, got {args.seeds}")
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

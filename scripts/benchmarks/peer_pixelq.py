@@ -31,7 +31,7 @@ class Pixelq:
         self.agent = DQN(*spaces, config_of(work), device=device, seed=work.seed)
 
     def learn(self, steps: int) -> None:
-        """Train without a run folder, so that nothing is written; every call starts new episodes."""
+        """Train without a run folder, so that nothing is written; every call continues the episodes of the last."""
         self.agent.learn(self.envs, steps)
 
     def counts(self) -> tuple[int, int]:

@@ -232,9 +232,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("program", type=Path, help="CleanRL's pqn.py")
     parser.add_argument("--env", default="CartPole-v1", help="CartPole-v1 or MinAtar/GAME-v1")
     parser.add_argument("--steps", type=int, default=100_000, help="steps of each training")
-    parser.add_argument("--seeds", type=int, default=5, help="number of seeds, from 1 on")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds, at least 2")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs' files")
     args = parser.parse_args(arguments)
+    if args.seeds < 2:
+        parser.error(f"--seeds must be at least 2, for the errors over seeds, got {args.seeds}")
 
     def path(side: str, seed: int) -> Path:
         return Path(args.out / f"{args.env.replace('/', '-')}-{side}-{seed}.json")

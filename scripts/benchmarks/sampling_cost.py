@@ -20,7 +20,7 @@ from pixelq.scripts.benchmarks.update_cost import OBSERVATIONS
 
 BATCH_SIZES = (32, 256)
 N_STEP = 3
-"""Rows of the smallest replay that is measured."""
+"""Steps of the return."""
 EPISODE = 1_000
 """Mean number of steps in an episode."""
 

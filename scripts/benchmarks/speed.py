@@ -204,6 +204,11 @@ def title(figures: dict[str, Any]) -> str:
     )
 
 
+def step_unit(env: str) -> str:
+    """Return what a step of an environment is."""
+    return "agent step (four frames)" if is_atari(env) else "agent step"
+
+
 def show(figures: dict[str, Any], console: Console) -> None:
     """Print the figures of `summarize`: a table, the bounds, and the parts of a step."""
     stored = "a rollout" if "rollout_length" in figures["work"] else "replay"

@@ -100,13 +100,14 @@ def milliseconds_per_step(learn: Callable[[int], None], steps: int, device: torc
 
 
 @plain_style()
-def draw_steps(costs: dict[str, dict[str, float]], title: str, path: Path) -> None:
+def draw_steps(costs: dict[str, dict[str, float]], title: str, path: Path, unit: str) -> None:
     """Draw a bar of the parts for each entry, in milliseconds per step.
 
     Args:
         costs: What `milliseconds_per_step` returned for each entry.
         title: Title of the picture.
         path: The file, which is written.
+        unit: What a step is.
     """
     from matplotlib.figure import Figure  # half a second to import
 
@@ -117,7 +118,7 @@ def draw_steps(costs: dict[str, dict[str, float]], title: str, path: Path) -> No
         widths = [cost[part] for cost in costs.values()]
         axes.barh(list(costs), widths, left=left, label=part, color=f"C{colour}")
     axes.invert_yaxis()
-    axes.set_xlabel("milliseconds per agent step (four frames)")
+    axes.set_xlabel(f"milliseconds per {unit}")
     axes.set_title(title, fontsize=10)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ import tyro
 
 from pixelq.agents.errors import UserError
 from pixelq.agents.storage.pretrained import ALIASES, FOLDER
-from pixelq.scripts.command_line import Modules, check_least, parse
+from pixelq.scripts.command_line import Modules, check_least, parse, split_modules
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class PackArgs:
     into: Path = FOLDER
     """Folder of the pretrained policies."""
     modules: Modules = ()
-    """Module that registers or holds environments, wrappers, encoders, heads or target rules, to import first."""
+    """Modules that register or hold environments, wrappers, encoders, heads or target rules, to import first, separated
+    by commas."""
 
 
 def read(arguments: Sequence[str]) -> PackArgs:
@@ -47,4 +48,4 @@ def read(arguments: Sequence[str]) -> PackArgs:
     check_least(("--episodes", args.episodes, 1), ("--seed", args.seed, 0))
     if re.fullmatch(r"[a-z][a-z0-9_]*", args.name) is None or args.name in ALIASES:
         raise UserError(f"--name must be lower-case letters, digits and _, and no alias, got {args.name!r:.80}")
-    return args
+    return replace(args, modules=split_modules(args.modules))

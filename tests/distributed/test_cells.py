@@ -13,13 +13,14 @@ from pixelq.agents import AgentConfig
 from pixelq.agents.acting.network import learning_bytes
 from pixelq.agents.distributed.cells import cells_of
 from pixelq.agents.distributed.needs import needs_of
-from pixelq.agents.distributed.spec import read_values, spec_of
+from pixelq.agents.distributed.spec import SERVICES, read_values, spec_of
 from pixelq.agents.distributed.trials import plan_of
 from pixelq.agents.errors import InvalidSpec
 from pixelq.agents.experience.replay import make_replay
 from pixelq.agents.experience.rollout import make_rollout
 from pixelq.envs import ATARI5, make_vec
 from pixelq.scripts.flags.train import read
+from pixelq.scripts.tracking import TRACKERS
 from tests.support.cases import examples
 
 SPEC: dict[str, Any] = {"envs": ["CartPole-v1"], "presets": ["classic"], "seeds": [0], "steps": 100}
@@ -92,6 +93,28 @@ def test_the_example_is_a_sweep() -> None:
         ("quick", 400_000),
         ("minatar_pqn", 800_000),
     }
+
+
+def test_environments_whose_runs_would_share_a_folder_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pixelq.agents.distributed.spec.check_id", lambda name: name)
+    with pytest.raises(
+        InvalidSpec, match="runs of 'a/b-v0' and 'a-b-v0' would have the same folder a-b-v0-classic-seed0"
+    ):
+        cells_of(spec_of(SPEC | {"envs": ["a/b-v0", "a-b-v0"], "presets": ["classic"]}))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "sentence"),
+    [
+        ("device", "tpu", "device must be auto, cpu or cuda, got 'tpu'"),
+        ("track", ["foo"], "track must have names among wandb, mlflow, trackio, got 'foo'"),
+    ],
+)
+def test_flags_that_every_run_would_refuse_are_refused_at_once(flag: str, value: Any, sentence: str) -> None:
+    with pytest.raises(InvalidSpec, match=sentence):
+        spec_of(SPEC | {flag: value})
+    assert set(SERVICES) == set(TRACKERS)
+    assert spec_of(SPEC | {"device": "cuda:1"}).flags.device == "cuda:1"
 
 
 def test_a_preset_has_settings_of_its_own() -> None:

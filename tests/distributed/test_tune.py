@@ -33,7 +33,7 @@ from pixelq.agents.distributed.needs import needs_of
 from pixelq.agents.distributed.search_space import Numbers, search_space
 from pixelq.agents.distributed.study import NAME, STUDY, Study
 from pixelq.agents.distributed.sweep import LaunchOptions
-from pixelq.agents.distributed.trials import plan_of, reports, value_of
+from pixelq.agents.distributed.trials import plan_of, reports, scores_of, value_of
 from pixelq.agents.distributed.tune_folder import TrialState, TuneStatus
 from pixelq.agents.errors import UserError
 from pixelq.scripts.flags.train import read
@@ -330,6 +330,20 @@ def test_reports_are_means_of_the_runs_that_go_together() -> None:
     assert list(reports([one, [(5, 3.0)]], [True, True], 2, 10)) == [(5, 2.0), (10, 2.5)]  # stopped by a callback
     assert list(reports([[], [(5, 3.0)]], [True, True], 2, 10)) == []  # the first has failed
     assert list(reports([one[:1], two], [False, True], 1, 10)) == [(5, 1.0)]  # the first has not ended
+
+
+def test_trials_are_compared_at_the_steps_at_which_evaluations_were_due(tmp_path: Path) -> None:
+    """Several environments go a few steps beyond them, differently in each run."""
+    plan = plan_of(SPEC | {"steps": 2_050, "evaluate_every": 500})
+    header = "step,episodes,mean,median,std,ci95_low,ci95_high,human_normalized\n"
+    for cell, steps in zip(plan.cells, ([505, 1_005, 1_500, 2_001, 2_055], [501, 1_000, 1_507, 1_600]), strict=True):
+        (tmp_path / cell.name).mkdir()
+        rows = [f"{step},10,{step}.5,0,0,0,0,\n" for step in steps]
+        (tmp_path / cell.name / "evaluations.csv").write_text(header + "".join(rows))
+    assert scores_of(plan, tmp_path, plan.cells) == [
+        [(500, 505.5), (1_000, 1_005.5), (1_500, 1_500.5), (2_000, 2_001.5), (2_050, 2_055.5)],
+        [(500, 501.5), (1_000, 1_000.5), (1_500, 1_600.5)],  # stopped by a callback at 1,600
+    ]
 
 
 # Kills, signals and failures

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from pixelq.agents.report.watch_data import LiveRun
 from pixelq.agents.results import style
-from pixelq.agents.results.plots import Line, plot_evaluations, plot_run
+from pixelq.agents.results.comparison import compare_run
+from pixelq.agents.results.plots import Line, plot_comparisons, plot_evaluations, plot_run
 from pixelq.agents.results.style import literal
 from pixelq.scripts.main import run
 from tests.support.report_runs import recurrent_and_plain_runs, with_cells, write_run
@@ -34,6 +35,16 @@ def test_a_runs_curve_shows_the_published_one(tmp_path: Path, monkeypatch: pytes
         assert plot_run(folder) == folder / "curve.png"
         assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert drawn == [("QR-DQN", 2.0), ("DQN", 2.0)]
+
+
+@pytest.mark.parametrize("panels", [1, 3, 4, 5])
+def test_a_comparison_has_a_panel_for_each_game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, panels: int) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: counts.append(len(figure.axes)))
+    games = ("Pong", "Breakout", "Boxing", "Freeway", "Asterix")[:panels]
+    runs = [compare_run(write_run(tmp_path / game, "dqn", f"ALE/{game}-v5")) for game in games]
+    plot_comparisons(runs, tmp_path / "picture.png")
+    assert counts == [panels]
 
 
 @pytest.fixture

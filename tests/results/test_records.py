@@ -201,6 +201,22 @@ def test_runs_that_differ_in_more_than_their_seed_are_apart(
     assert [len(group.runs) for group in groups] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("where", ["env", "name", "agent"])
+def test_long_texts_that_differ_at_their_ends_are_apart(tmp_path: Path, where: str) -> None:
+    paths = []
+    for last in "ab":
+        run, text = write_run(tmp_path / last), 99 * "x" + last
+        config = json.loads((run / "config.json").read_text())
+        made = {"wrappers": [f"module:{text}"]}
+        paths.append(rewritten(run, **({"env_arguments": made} if where == "agent" else {where: text})))
+        assert config["seed"] == 0
+    groups = read_groups(paths)
+    assert [len(group.runs) for group in groups] == [1, 1]
+    found = {(group.agent, group.env) for group in groups}
+    assert len(found) == 2
+    assert all(len(part) < 110 for each in found for part in each)
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [

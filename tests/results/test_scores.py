@@ -156,6 +156,14 @@ def test_folder_and_file_of_a_run_say_alike_that_games_were_cut_off(tmp_path: Pa
     assert read_score(run / FINAL_EVALUATION).agent == "dqn, best checkpoint"
 
 
+def test_folder_and_file_of_a_run_with_a_time_limit_of_its_own_have_the_same_agent(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")  # made in Python
+    change(run / "config.json", env_arguments={"max_episode_steps": 100})
+    change(run / FINAL_EVALUATION, max_episode_steps=100)
+    assert read_score(run).agent == "dqn, max_episode_steps 100"
+    assert read_score(run / FINAL_EVALUATION).agent == "dqn, max_episode_steps 100, best checkpoint"
+
+
 def test_runs_of_different_lengths_are_apart(tmp_path: Path) -> None:
     long = [write_run(tmp_path / f"long{seed}", seed=seed, steps=2_000) for seed in (0, 1)]
     short = write_run(tmp_path / "short")
@@ -224,6 +232,13 @@ def test_a_best_that_is_also_the_last_is_with_the_other_best_ones(tmp_path: Path
         (FINAL_EVALUATION, {"mean": float("nan")}, "does not describe an evaluation"),
         (FINAL_EVALUATION, {"mean": None}, "has a mean return that is not finite; leave out that evaluation"),
         (FINAL_EVALUATION, {"step": None}, "does not describe an evaluation"),
+        (FINAL_EVALUATION, {"step": -5}, "does not describe an evaluation"),
+        (FINAL_EVALUATION, {"mean": True}, "does not describe an evaluation"),
+        (
+            FINAL_EVALUATION,
+            json.dumps({"env": "e", "protocol": "p", "checkpoint": "c", "step": 5}),
+            "does not describe an",
+        ),
         (FINAL_EVALUATION, {"flicker": "half"}, "does not describe an evaluation (flicker must be in [0, 1)"),
         (FINAL_EVALUATION, {"env": "ALE/Alien-v5"}, "on ALE/Alien-v5, but its run was trained on ALE/Pong-v5"),
         ("config.json", "{", "is damaged"),

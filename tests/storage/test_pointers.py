@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from pixelq.agents.storage.pointers import best_evaluation, checkpoint_folder, marked, point, step_folders, step_of
+from pixelq.agents.storage.pointers import (
+    best_evaluation,
+    checkpoint_folder,
+    evaluations_of,
+    marked,
+    point,
+    step_folders,
+    step_of,
+)
 
 STEPS = (70, 9_999_999_999, 10_000_000_000, 123_456_789_012)
 
@@ -63,6 +71,14 @@ def test_without_a_pointer_the_tables_serve(checkpoints: Path, damage: str | Non
     assert marked(checkpoints, "best") is None
     evaluate(checkpoints, "70,10,nan", "100,10,9.0", "9999999999,10,2.5", "10000000000,10,2.5", "x,10,50.0", "70,1")
     assert step(checkpoint_folder(checkpoints / "best")) == 9_999_999_999  # 100 has no folder
+
+
+@pytest.mark.parametrize("cut_off", ["300,10,-2", "300,10\n", "300,10,30,30\n"])
+def test_a_row_that_is_being_written_is_left_out(checkpoints: Path, cut_off: str) -> None:
+    evaluate(checkpoints, "100,10,-5", "200,10,-20.5")
+    table = checkpoints.parent / "evaluations.csv"
+    table.write_text(table.read_text().rstrip("\n") + f"\n{cut_off}")
+    assert list(evaluations_of(checkpoints.parent)) == [(100, -5.0), (200, -20.5)]
 
 
 def test_the_first_of_equal_evaluations_is_the_best() -> None:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from pixelq.agents.errors import MissingExtra, how_to_install, one_line
 from pixelq.agents.evaluation.evaluate import Evaluation
-from pixelq.agents.evaluation.film import FILM_SECONDS, check_films
+from pixelq.agents.evaluation.film import FILM, FILM_SECONDS, check_films
 from pixelq.agents.evaluation.limits import evaluation_limit
 from pixelq.agents.evaluation.scoring import film, request_of
 from pixelq.agents.runs.event_file import TAGS
@@ -29,7 +29,6 @@ from pixelq.agents.storage.pointers import CHECKPOINTS, MARKS, marked
 from pixelq.agents.training.callbacks import Callback, Training
 
 DEFAULT_PROJECT = "pixelq"
-FILM = "film.mp4"
 
 
 class Tracker(Callback):
@@ -125,7 +124,10 @@ class Tracker(Callback):
             self._catch_up(training, out)
 
     def _catch_up(self, training: Training, out: Path) -> None:
-        """Send the rows that the run's tables have and the record lacks, in the order of their steps."""
+        """Send the rows that the run's tables have and the record lacks, in the order of their steps.
+
+        Scalars that are no columns of the tables, such as the learning rate, have gaps there.
+        """
         tables = read_run(out)
         found = {"metrics": tables.metrics, "evaluations": tables.evaluations}
         rows = [(int(row["step"]), table, row) for table in TABLES for row in found[table]]
