@@ -10,6 +10,7 @@ from hypothesis import given
 
 from pixelq.agents import AgentConfig, Constant, Cosine, Exponential, InvalidConfig, Linear, Piecewise
 from pixelq.agents.config.at_step import (
+    epochs_at,
     epsilon_at,
     gamma_at,
     learning_rate_at,
@@ -227,3 +228,8 @@ def test_a_rate_may_end_at_zero_but_not_be_zero() -> None:
     with pytest.raises(InvalidConfig, match=r"learning_rate must be greater than 0 at some step, got linear"):
         AgentConfig(learning_rate=Linear(0, 0, 10))
     AgentConfig(learning_rate=Linear(0, 1e-3, 10))
+
+
+def test_counts_that_follow_a_schedule_are_rounded() -> None:
+    config = AgentConfig(algorithm="pqn", learning_starts=1, epochs=Linear(1, 3, 100))
+    assert [epochs_at(config, 1 + step) for step in (0, 20, 30, 70, 80, 100)] == [1, 1, 2, 2, 3, 3]

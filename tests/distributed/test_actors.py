@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,7 @@ from pixelq.agents import DQN, PQN, AgentConfig, Callback, InvalidConfig, RunFai
 from pixelq.agents.config.at_step import epsilon_ladder
 from pixelq.agents.distributed import team
 from pixelq.agents.distributed.actor import Plan
-from pixelq.agents.distributed.block import Block
+from pixelq.agents.distributed.block import Block, Recording
 from pixelq.agents.kinds import kind_of
 from pixelq.envs import EnvironmentFailed, make_vec
 from tests.support.cases import examples, representative
@@ -366,3 +367,80 @@ def test_actors_follow_settings_that_a_callback_changes() -> None:
     made(TINY, envs).learn(envs, 150, callbacks=[Changing()])
     (actor,) = engine.actors
     assert actor.actor.policy.epsilon == 0.25
+
+
+class Lives(gymnasium.vector.VectorEnv[Any, Any, Any]):
+    """Loses a life at every third step."""
+
+    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": gymnasium.vector.AutoresetMode.NEXT_STEP}
+
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs, self.time = num_envs, 0
+        self.single_observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+        self.single_action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, **_: Any) -> Any:
+        return np.zeros((self.num_envs, 2), np.float32), {}
+
+    def step(self, actions: Any) -> Any:
+        self.time += 1
+        no, lost = np.zeros(self.num_envs, bool), np.full(self.num_envs, self.time % 3 == 0)
+        return np.zeros((self.num_envs, 2), np.float32), np.zeros(self.num_envs), no, no, {"life_lost": lost}
+
+
+@pytest.mark.filterwarnings("ignore:nothing is learned")
+def test_lives_that_are_lost_in_actors_end_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    envs: Any = DirectEnvs("pixelq/Catch-v0", 2, 1, actors=2, block=6)
+    monkeypatch.setattr("pixelq.agents.distributed.actor.make_vec", lambda env, num_envs, seed, **_: Lives(num_envs))
+    lives = Lives(1)
+    envs.single_observation_space, envs.single_action_space = lives.single_observation_space, lives.single_action_space
+    agent = made(AgentConfig(hidden=8, encoder="mlp", learning_starts=10**6, replay_capacity=200), envs)
+    agent.learn(envs, 60)
+    assert agent.replay is not None
+    rows = agent.replay.ring.read(0, 18)
+    assert rows["terminated"][:, 0].tolist() == [time % 3 == 2 for time in range(18)]
+    assert rows["is_start"].all()
+
+
+@pytest.mark.filterwarnings("ignore:nothing is learned")
+def test_blocks_that_are_asked_for_ahead_have_the_steps_at_which_they_begin() -> None:
+    asked = []
+
+    class Noting(DirectEngine):
+        def play(self, actor: Direct, weights: Any, step: int, time: int) -> Call:
+            asked.append((step, time))
+            return super().play(actor, weights, step, time)
+
+    envs = DirectEnvs("pixelq/Catch-v0", 4, 1, actors=2, block=5, ahead=2, engine=Noting())
+    made(dataclasses.replace(TINY, learning_starts=10**6), envs).learn(envs, 60)
+    assert [step - asked[0][0] for step, _ in asked[:6]] == [0, 20, 40] * 2
+    assert [time for _, time in asked[:6]] == [0, 5, 10] * 2
+
+
+@pytest.mark.filterwarnings("ignore:nothing is learned")
+def test_a_changed_setting_is_sent_to_actors_without_an_update() -> None:
+    sent = []
+
+    class Noting(DirectEngine):
+        def put(self, weights: Any) -> Any:
+            sent.append((weights.number, weights.config.epsilon_end))
+            return weights
+
+    class Changing(Callback):
+        def on_step(self, training: Training) -> None:
+            if training.step >= 20 and training.agent.config.epsilon_end != 0.25:
+                training.agent.replace(epsilon_end=0.25)
+
+    envs = DirectEnvs("pixelq/Catch-v0", 2, 1, block=4, engine=Noting())
+    made(dataclasses.replace(TINY, learning_starts=10**6), envs).learn(envs, 60, callbacks=[Changing()])
+    assert sent == [(1, TINY.epsilon_end), (2, 0.25)]
+
+
+def test_a_block_keeps_masks_as_they_were() -> None:
+    obs, mask = np.zeros((2, 3), np.float32), np.ones((2, 3), bool)
+    recording = Recording(2, 1, torch.device("cpu"))
+    recording.observe(obs, mask=mask)
+    mask[:] = False
+    masks = recording.take().views.mask
+    assert masks is not None
+    assert masks.all()

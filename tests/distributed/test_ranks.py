@@ -7,16 +7,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, Discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pixelq.agents import DQN, AgentConfig
+from pixelq.agents.config.at_step import epsilon_ladder
 from pixelq.agents.config.torchrun import TOLD_SECONDS
 from pixelq.agents.experience.samplers import PrioritizedSampler
+from pixelq.agents.training.rank_parts import RankCollector
+from pixelq.agents.training.ranks import Ranks
 from pixelq.envs import make_vec
 from pixelq.envs.checks import PartOfSeed, spread_seeds
 from pixelq.scripts.main import main
@@ -54,7 +60,7 @@ def test_two_learners_with_half_the_batch_are_one_with_the_whole(harness: Harnes
 def test_a_run_of_two_learners_goes_on_exactly_whatever_ends_one(harness: Harness, tmp_path: Path) -> None:
     """One learner is asked to stop; then the first dies in the middle of a checkpoint; byte by byte nothing is lost."""
     whole, out = tmp_path / "whole", tmp_path / "run"
-    flags = ["--agent.prioritized"]
+    flags = ["--agent.prioritized", "--agent.noisy"]
     first = ended_well(harness.start_learners([*train(whole, checkpoint_every=10), *flags]))
     assert "2 learners" in first.err
     config = json.loads((whole / "config.json").read_text())
@@ -279,3 +285,43 @@ def test_torchrun_itself(tmp_path: Path, run_by_torchrun: Path, how: str) -> Non
     assert "exactly" in last.communicate(timeout=500)[1]
     assert last.returncode == 0
     assert_same(run_by_torchrun, out)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_each_learner_makes_its_own_share_of_the_environments(rank: int) -> None:
+    ranks: Any = SimpleNamespace(rank=rank, size=3, _place=SimpleNamespace(local_size=1))
+    whole = make_vec("pixelq/Catch-v0", 6, 7).reset()[0]
+    share = Ranks.make_vec(ranks, "pixelq/Catch-v0", 6, 7).reset()[0]
+    assert np.array_equal(share, whole[2 * rank : 2 * rank + 2])
+
+
+def test_learners_draw_random_numbers_of_their_own() -> None:
+    config = AgentConfig(hidden=8, batch_size=4, replay_capacity=400, learning_starts=10, epsilon_ladder=True)
+    agents = [DQN(Box(-1, 1, (3,)), Discrete(2), config, device="cpu", seed=3) for _ in range(2)]
+    for rank, agent in enumerate(agents):
+        agent.join(rank, 2)
+    drawn = [
+        (
+            torch.rand(4, generator=agent.noise).tolist(),
+            torch.rand(4, generator=agent.learner.generator).tolist(),
+            agent.rng.random(),
+            agent.seeds.replay,
+        )
+        for agent in agents
+    ]
+    assert all(one != other for one, other in zip(*drawn, strict=True))
+    for name in ("network", "resets"):
+        assert getattr(agents[0].seeds, name) == getattr(agents[1].seeds, name)
+    assert [agent.epsilons(2).tolist() for agent in agents] == [
+        epsilon_ladder(4)[:2].tolist(),
+        epsilon_ladder(4)[2:].tolist(),
+    ]
+
+
+def test_learners_wait_for_the_one_with_the_fewest_rows() -> None:
+    collector: Any = RankCollector.__new__(RankCollector)
+    collector.replay, collector.episodes = None, SimpleNamespace(done=np.zeros(2, bool))
+    collector.restarts = SimpleNamespace(count=0)
+    collector.ranks = SimpleNamespace(meet=lambda *_: np.array([[1, 0, 0, 3], [1, 2, 0, 9]]))
+    assert collector._meet(0) == 2
+    assert collector.least_rows() == 3

@@ -304,3 +304,46 @@ def test_returns_that_are_not_finite_have_no_warnings(recwarn: pytest.WarningsRe
         assert not np.isfinite(result.mean)
         assert result.row()["episodes"] == 2
     assert not recwarn.list
+
+
+class Endless(gymnasium.Env[Any, Any]):
+    """Never ends, and shows a random number at a reset."""
+
+    observation_space, action_space = Box(-1, 1, (1,), np.float32), Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return np.full(1, self.np_random.random(), np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        return np.zeros(1, np.float32), 1.0, False, False, {}
+
+
+@pytest.mark.parametrize("lstm", [None, 4])
+def test_games_after_those_that_were_cut_off_are_others(monkeypatch: pytest.MonkeyPatch, lstm: int | None) -> None:
+    monkeypatch.setattr("pixelq.agents.evaluation.evaluate.LIMIT", 5)
+    envs = make_vec(Endless, 2, 0)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, AgentConfig(hidden=8, lstm=lstm), device="cpu")
+    shown, reset = [], envs.reset
+
+    def noted(**more: Any) -> Any:
+        shown.append(reset(**more))
+        return shown[-1]
+
+    monkeypatch.setattr(envs, "reset", noted)
+    assert evaluate(agent, envs, 6, games_seed=3).lengths == (5,) * 6
+    assert len({obs.tobytes() for obs, _ in shown}) == len(shown) == 3
+
+
+def test_a_played_episode_tells_the_memory_of_actions_and_rewards() -> None:
+    config = AgentConfig(hidden=8, lstm=8, lstm_last_action=True, lstm_last_reward=True)
+    envs = make_filmed("CartPole-v1", seed=1)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu", seed=2)
+    memory, number = agent.make_memory(1), -1
+    assert memory is not None
+    for number, step in enumerate(play_episode(agent, envs, None)):
+        assert step.memory is not None
+        assert bool(step.memory.episode_start[0]) == (number == 0)
+        np.testing.assert_allclose(step.q_values, agent.q_values(step.observation[None], memory)[0], rtol=1e-5)
+        memory.step(np.array([step.action]), np.array([step.reward]), np.zeros(1, bool))
+    assert number > 5

@@ -19,7 +19,7 @@ from pixelq.agents import DQN, AgentConfig, Evaluation, InvalidCheckpoint, Polic
 from pixelq.agents.config.seeds import derived_seed
 from pixelq.agents.errors import UserError
 from pixelq.agents.evaluation import scoring
-from pixelq.agents.evaluation.episode import Game
+from pixelq.agents.evaluation.episode import Game, evaluation_game
 from pixelq.agents.evaluation.players import score_all
 from pixelq.agents.evaluation.scoring import KEY, Request, Score, ScoreFile, checkpoints_of, mark_of, request_of, score
 from pixelq.envs import make_vec
@@ -352,3 +352,25 @@ def test_a_film_is_of_a_game_that_the_score_is_not_of(run: Path, monkeypatch: py
     (checkpoint,) = checkpoints_of(run, None)
     scoring.film(request_of(checkpoint, 1, seed=3), run / "film.mp4")
     assert seeds == [derived_seed(3, "evaluation", 1)] != [derived_seed(3, "evaluation")]
+
+
+def test_games_and_actions_of_a_score_are_those_of_its_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    envs = make_vec("CartPole-v1", 1, 0)
+    agent = DQN(envs.single_observation_space, envs.single_action_space, AgentConfig(hidden=8), device="cpu")
+    agent.env_id, agent.protocol = "CartPole-v1", "gymnasium"
+    agent.save(tmp_path / "agent")
+    seeds, given, play = [], [], scoring.evaluate
+
+    def made(env: Any, num_envs: int, seed: int, *rest: Any, **more: Any) -> Any:
+        seeds.append(seed)
+        return make_vec(env, num_envs, seed, *rest, **more)
+
+    def evaluated(*arguments: Any, **more: Any) -> Evaluation:
+        given.append(more["seed"])
+        return play(*arguments, **more)
+
+    monkeypatch.setattr(scoring, "make_vec", made)
+    monkeypatch.setattr(scoring, "evaluate", evaluated)
+    score(request_of(tmp_path / "agent", 1, seed=5))
+    assert (seeds, given) == ([derived_seed(5, "evaluation")], [5])
+    assert evaluation_game(agent, "CartPole-v1", "sticky", 0.0, 5, {}).seed == derived_seed(5, "evaluation")

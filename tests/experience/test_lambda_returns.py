@@ -38,16 +38,16 @@ def rollouts(draw: st.DrawFn) -> tuple[NDArray[np.float64], Bools, Bools, Bools,
     """A rollout as environments with next-step autoreset write it; a first row may be one that only resets."""
     steps, envs = draw(st.integers(1, 9)), draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    kinds = draw(st.lists(st.sampled_from("....TUL"), min_size=steps * envs, max_size=steps * envs))
+    kinds = draw(st.lists(st.sampled_from("....TULB"), min_size=steps * envs, max_size=steps * envs))
     terminated, truncated, is_step = np.zeros((3, steps, envs), bool)
     for env in range(envs):
         ended = draw(st.booleans())
         for t in range(steps):
             kind = kinds[t * envs + env]
             is_step[t, env] = not ended
-            terminated[t, env] = not ended and kind in "TL"  # a lost life ends the return, and no episode
-            truncated[t, env] = not ended and kind == "U"
-            ended = not ended and kind in "TU"
+            terminated[t, env] = not ended and kind in "TLB"  # a lost life ends the return, and no episode
+            truncated[t, env] = not ended and kind in "UB"  # B: a life is lost at the time limit
+            ended = not ended and kind in "TUB"
     return rng.normal(size=(steps, envs)), terminated, truncated, is_step, rng.normal(size=(steps, envs))
 
 
@@ -82,3 +82,8 @@ def test_by_hand() -> None:
     assert returns(0.0) == [1 + 5, 2 + 10, 3 + 15, 4]  # one step
     assert returns(1.0) == [1 + 0.5 * 12, 2 + 10, 3 + 0.5 * 4, 4]  # whole returns; the truncation bootstraps
     assert returns(0.5) == [1 + 0.5 * (5 + 6), 12, 3 + 0.5 * (15 + 2), 4]
+
+
+def test_a_row_that_is_terminated_and_truncated_has_no_bootstrap() -> None:
+    both = torch.tensor([[True]])
+    assert lambda_returns(torch.ones(1, 1), both, both, torch.full((1, 1), 5.0), 0.9, 0.5).item() == 1.0

@@ -253,6 +253,9 @@ def test_earlier_rollouts_stay_whole_whenever_environments_are_reset(
             rollout.past_targets(first, lambda obs, mask: (shown.append(obs), value_of(obs))[1], 1, 0.9, 0.5, None)
         expected = [column(game.rows[first + 1 : first + steps + 1], "obs").flatten(0, 1) for first in drawn]
         assert torch.equal(torch.cat([*shown, torch.empty(0)]), torch.cat([*expected, torch.empty(0)]))
+        for first in drawn:
+            rows = rollout.ring.observations(rollout._rows(first).flatten())
+            assert torch.equal(rows, column(game.rows[first : first + steps], "obs").flatten(0, 1))
 
     for cut in cuts:
         game.play(rollout)
@@ -419,3 +422,17 @@ def test_the_size_of_a_rollout() -> None:
         make(2, minibatches=9)
     with pytest.raises(InvalidConfig, match="minibatches must be at most the 2 environments, whose sequences"):
         make(2, minibatches=3, lstm=4)
+
+
+def test_earlier_rollouts_are_drawn_uniformly_in_each_epoch() -> None:
+    rollout, no = Rollout((2,), np.dtype(np.float32), steps=1, num_envs=1, past=8), np.zeros(1, bool)
+    for time in range(9):
+        rollout.observe(np.zeros((1, 2), np.float32))
+        rollout.keep_values(rollout.latest(), torch.zeros(1, 3))
+        rollout.complete(np.zeros(1), np.zeros(1), no, no)
+        if time < 8:
+            rollout.begin()
+    counts = np.bincount([first for (first,) in rollout.draw_past(1, 800)], minlength=9)
+    assert (counts[:8] > 60).all()
+    assert (counts[:8] < 140).all()
+    assert counts[8] == 0

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from stable_baselines3.common.logger import Logger
 from torch import Tensor, nn
 
-from pixelq.agents import AgentConfig, Batch
+from pixelq.agents import DQN, AgentConfig, Batch
 from pixelq.agents.acting.network import make_network
 from pixelq.agents.learning.gradient import has_bfloat16
 from pixelq.agents.learning.learner import Learner
+from pixelq.agents.learning.resets import shrink_and_perturb
+from pixelq.envs import make_vec
 from pixelq.networks import QNetwork
 
 GAMMA, ACTIONS, BATCH = 0.97, 5, 32
@@ -297,3 +299,51 @@ def test_subnormal_moments_are_dropped_after_every_200th_update() -> None:
         learner.drop_subnormals(updates)
         expected = pytest.approx(left, rel=1e-4, abs=0)
         assert [moment.unique().tolist() for moment in moments] == [[expected]] * len(moments)
+
+
+def test_a_reset_keeps_the_learning_rate() -> None:
+    config = AgentConfig(encoder="mlp", hidden=16, learning_rate=3e-4)
+    learner = Learner(make_network((6,), 3, config, 1), config)
+    learner.set_learning_rate(7e-5)
+    learner.reset(make_network((6,), 3, config, 2))
+    assert learner.learning_rate == pytest.approx(7e-5)
+
+
+def test_vectors_of_spectral_normalisation_move_with_their_weights() -> None:
+    config = AgentConfig(encoder="impala", spectral_norm=True, hidden=8, frame_stack=2, target_tau=0.1)
+
+    def network(seed: int) -> QNetwork:
+        return make_network((2, 24, 24), 3, config, seed, is_pixels=True)
+
+    def vectors(network: nn.Module) -> list[Tensor]:
+        return [buffer.clone() for name, buffer in network.named_buffers() if name.endswith(".v")]
+
+    learner, fresh = Learner(network(1), config), network(2)
+    with torch.no_grad():
+        for buffer in learner.network.buffers():
+            buffer.add_(0.01)
+    learner.soft_update_target(0.1)
+    assert len(vectors(learner.network)) == 12
+    assert all(map(torch.equal, vectors(learner.target_network), vectors(learner.network)))
+    shrink_and_perturb(learner.network, fresh, 0.5)
+    assert all(map(torch.equal, vectors(learner.network), vectors(fresh)))
+
+
+def test_options_of_the_head_change_in_the_target_network_too() -> None:
+    spaces = gymnasium.spaces.Box(-1, 1, (3,)), gymnasium.spaces.Discrete(2)
+    agent = DQN(*spaces, AgentConfig(hidden=8, head="implicit", tau_samples_policy=4), device="cpu")
+    agent.replace(tau_samples_policy=9)
+    heads: Any = agent.learner.target_network.head, agent.network.head  # type: ignore[attr-defined]
+    assert [head.policy_samples for head in heads] == [9, 9]
+
+
+def test_the_target_network_is_copied_at_its_period(monkeypatch: pytest.MonkeyPatch) -> None:
+    envs = make_vec("pixelq/Catch-v0", 1, 0)
+    config = AgentConfig(hidden=8, encoder="mlp", learning_starts=40, batch_size=4, replay_capacity=400,
+                         target_update_every=20)  # fmt: skip
+    agent = DQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
+    learner: Any = agent.learner
+    copied, copy = [], learner.sync_target
+    monkeypatch.setattr(learner, "sync_target", lambda: (copied.append(agent.step), copy()))
+    agent.learn(envs, 120)
+    assert copied == [40, 60, 80, 100, 120]

@@ -8,7 +8,8 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
-from pixelq.agents import DQN, PQN, AgentConfig, InvalidConfig
+from pixelq.agents import DQN, PQN, AgentConfig, InvalidConfig, Linear
+from pixelq.agents.config.at_step import gamma_at, learning_rate_at
 from pixelq.agents.experience.rollout import Rollout
 from pixelq.agents.training.interval import Interval
 from pixelq.agents.training.rollout_updater import RolloutUpdater
@@ -315,3 +316,28 @@ def test_the_values_of_earlier_rollouts_are_the_greatest_of_allowed_actions(fiel
     expected = [max(q[row, action].item() for action in range(4) if mask[row, action]) for row in range(7)]
     assert agent.learner.values(obs, mask).tolist() == pytest.approx(expected, abs=1e-6)
     assert not agent.learner.values(obs).requires_grad
+
+
+def test_rate_and_discount_follow_their_schedules(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = AgentConfig(
+        algorithm="pqn", hidden=8, encoder="mlp", learning_starts=1, rollout_length=5, minibatches=2, epochs=1,
+        learning_rate=1e-2, learning_rate_end=1e-4, learning_rate_steps=100, gamma=Linear(0.5, 0.9, 100),
+    )  # fmt: skip
+    envs = make_vec("pixelq/Catch-v0", 4, 0)
+    agent = PQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
+    rates, gammas, update, targets = [], [], agent.learner.update, Rollout.targets
+
+    def updated(batch: Any) -> Any:
+        rates.append((agent.learner.learning_rate, learning_rate_at(config, agent.step)))
+        return update(batch)
+
+    def summed(self: Rollout, gamma: Any, *rest: Any) -> Any:
+        gammas.append((gamma, gamma_at(config, agent.step)))
+        return targets(self, gamma, *rest)
+
+    monkeypatch.setattr(agent.learner, "update", updated)
+    monkeypatch.setattr(Rollout, "targets", summed)
+    agent.learn(envs, 160)
+    for seen in (rates, gammas):
+        assert [used for used, _ in seen] == pytest.approx([due for _, due in seen], rel=1e-6)
+        assert len(set(seen)) > 3

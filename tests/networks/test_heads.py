@@ -21,7 +21,7 @@ from pixelq.networks import (
     ScalarHead,
     Target,
 )
-from pixelq.networks.heads import huber, huber_of_weighted, of_action, td_error
+from pixelq.networks.heads import huber, huber_of_weighted, of_action, rescale, td_error
 from pixelq.networks.streams import Stream
 
 
@@ -276,3 +276,21 @@ def test_regression_to_given_targets_reaches_them() -> None:
         optimizer.step()
     q = network.q(obs).gather(1, action[:, None])[:, 0]
     torch.testing.assert_close(q, reward, rtol=0, atol=0.05)
+
+
+def test_a_return_is_rescaled_before_the_loss() -> None:
+    head = ScalarHead(ActionStreams(4, 3, hidden=None), rescaling=True)
+    value, action, target = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2]), torch.linspace(-300, 300, 6)
+    error = rescale(target) - value[torch.arange(6), action]
+    found = head.loss_to(value, action, target)
+    torch.testing.assert_close(found.loss, huber(error))
+    torch.testing.assert_close(found.priority, error.abs())
+
+
+def test_the_output_layer_computes_in_float32_under_autocast() -> None:
+    streams, x = ActionStreams(64, 3, hidden=32), torch.randn(16, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = streams(x)
+        hidden = streams.advantage.activation(streams.advantage.hidden(x)).float()
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.flatten(1), streams.advantage.out(hidden), rtol=0, atol=1e-6)

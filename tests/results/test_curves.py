@@ -182,3 +182,7 @@ def test_agents_are_named_by_their_presets_where_these_differ(tmp_path: Path) ->
     runs.append(write_run(tmp_path / "other", "dqn", n_step=5))
     names = [agent.name for agent in curves_by_env([runs[0], runs[2]])["ALE/Pong-v5"]]
     assert names == ["n_step 3", "n_step 5"]
+
+
+def test_single_evaluations_of_seeds_are_put_together() -> None:
+    assert matched_evaluations([np.array([100.0]), np.array([104.0])]).tolist() == [[0], [0]]

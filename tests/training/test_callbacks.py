@@ -548,8 +548,8 @@ def test_a_training_stops_without_progress(tmp_path: Path, monkeypatch: pytest.M
         (lambda: StopAtScore(score="18"), "score must be a number, got '18'"),  # type: ignore[arg-type]
         (lambda: StopAtScore(score=1, of="games"), "of must be 'evaluation' or 'training', got 'games'"),
         (StopAfter, "the time must be positive; give hours, minutes or seconds"),
-        (lambda: StopAfter(hours=-1), "hours must be a positive number, got -1"),
-        (lambda: StopAfter(hours=10**400), f"hours must be a positive number, got 1{'0' * 79}"),
+        (lambda: StopAfter(hours=-1), "hours must be a number of at least 0, got -1"),
+        (lambda: StopAfter(hours=10**400), f"hours must be a number of at least 0, got 1{'0' * 79}"),
         (lambda: StopWithoutProgress(evaluations=0), "evaluations must be at least 1, got 0"),
     ],
 )
@@ -557,3 +557,14 @@ def test_impossible_ends_are_refused(make: Any, sentence: str) -> None:
     with pytest.raises(InvalidConfig) as refused:
         make()
     assert str(refused.value) == sentence
+
+
+def test_evaluations_without_progress_are_counted_across_a_resume() -> None:
+    first, second = StopWithoutProgress(evaluations=2), StopWithoutProgress(evaluations=2)
+    said: list[str] = []
+    training: Any = SimpleNamespace(step=10, stop=said.append)
+    for mean in (1.0, 0.5):
+        first.on_evaluation(training, SimpleNamespace(mean=mean))  # type: ignore[arg-type]
+    second.load_state(first.state())
+    second.on_evaluation(training, SimpleNamespace(mean=0.7))  # type: ignore[arg-type]
+    assert said == ["2 evaluations did not surpass 1"]

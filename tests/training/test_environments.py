@@ -9,8 +9,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers.vector import DictInfoToList, FlattenObservation
 
-from pixelq.agents import DQN, AgentConfig, InvalidConfig
-from pixelq.agents.training.collector import note_envs
+from pixelq.agents import DQN, AgentConfig, Callback, InvalidConfig, Training
+from pixelq.agents.training.collector import Collector, Restarts, note_envs
+from pixelq.agents.training.interval import Interval
 from pixelq.envs import EnvironmentFailed, make_vec
 
 SMALL = AgentConfig(hidden=8, learning_starts=8, batch_size=4, replay_capacity=200, n_step=1)
@@ -135,3 +136,46 @@ def test_a_frame_stack_that_has_no_effect_is_said() -> None:
     envs = make_vec("CartPole-v1", 1)
     with pytest.warns(UserWarning, match=r"^only images are stacked, .* so frame_stack 3 has no effect"):
         note_envs(agent_of(envs, frame_stack=3), envs)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_episode_that_a_failure_ended_is_not_joined_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    envs: Any = make_vec("CartPole-v1", 2, seed=0)
+    agent = agent_of(envs, learning_starts=10**6, replay_capacity=400)
+    recv, calls, rows = envs.recv, 0, []
+
+    def failing() -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise EnvironmentFailed("on purpose")
+        return recv()
+
+    class Rows(Callback):
+        def on_metrics(self, training: Training, row: dict[str, Any]) -> None:
+            rows.append(row)
+
+    monkeypatch.setattr(envs, "recv", failing)
+    agent.learn(envs, 200, log_every=200, callbacks=[Rows()])
+    assert agent.replay is not None
+    ring, lengths = agent.replay.ring.read(5, agent.replay.time), []  # from the row after the failure on
+    for env in range(2):
+        first = 0
+        for end in np.flatnonzero(ring["terminated"][:, env]):
+            lengths.append(int(ring["is_start"][first : end + 1, env].sum()))
+            first = end + 1
+    assert rows[0]["length_mean"] == rows[0]["return_mean"] == pytest.approx(np.mean(lengths))
+
+
+def test_episodes_that_are_started_anew_begin_with_a_new_memory() -> None:
+    envs = make_vec("CartPole-v1", 2, 0)
+    agent = agent_of(envs, lstm=4, replay_capacity=2_000, sequence_length=8, sequence_period=4, burn_in=2)
+    collector = Collector(agent, envs, agent.make_replay(2, 1), Interval(0), Restarts(agent, print, str))
+    collector.start()
+    for _ in range(3):
+        collector.act()
+        collector.receive()
+    collector.restart_episodes(cut=True)
+    assert collector.memory is not None
+    assert collector.memory.episode_start.all()
+    assert not collector.episodes.lengths.any()
