@@ -64,7 +64,7 @@ class SweepResult:
 
     @property
     def failed(self) -> list[CellState]:
-        """The cells that have failed for good."""
+        """The cells that have not finished, which have failed for good: a sweep that is stopped has no result."""
         return [state for state in self.cells if not state.is_finished]
 
 

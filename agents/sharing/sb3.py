@@ -280,7 +280,8 @@ def save_sb3(
     """Write an agent as a zip that `stable_baselines3.DQN.load` plays, and return how far its q-values are.
 
     That is possible for a scalar head without dueling, noise, normalisation and memory on the encoder `nature` or
-    `mlp`. The zip has no replay, and a new optimiser.
+    `mlp`. The zip has no replay, and a new optimiser. Of the settings, it has the learning rate, γ, the batch size, the
+    final ε and the capacity of the replay; all others are stable-baselines3's defaults, if the agent is trained on there.
 
     Args:
         agent: The agent.

@@ -133,6 +133,8 @@ def test_the_forget_gate_starts_open() -> None:
     lstm = LSTM(4, 100)
     means = [gate.mean().item() for gate in lstm.cell.bias_ih_l0.chunk(4)]  # input, forget, cell, output
     assert means == pytest.approx([0.0, 1.0, 0.0, 0.0], abs=0.03)
+    stds = [gate.std().item() for gate in lstm.cell.bias_ih_l0.chunk(4)]
+    assert stds == pytest.approx([0.1 / 3**0.5] * 4, rel=0.2)  # uniform in ±1/√100, around 1 as around 0
 
 
 def test_bfloat16_leaves_the_lstm_in_float32() -> None:
