@@ -281,7 +281,7 @@ def save_sb3(
 
     That is possible for a scalar head without dueling, noise, normalisation and memory on the encoder `nature` or
     `mlp`. The zip has no replay, and a new optimiser. Of the settings, it has the learning rate, γ, the batch size, the
-    final ε and the capacity of the replay; the others are stable-baselines3's defaults if the agent is trained on there.
+    final ε and the capacity of the replay; the others are stable-baselines3's defaults, if it is trained on there.
 
     Args:
         agent: The agent.
