@@ -14,8 +14,10 @@ from pixelq.networks.mlp import MLP
 from pixelq.networks.norms import ContrastNorm, LayerNorm
 
 ENCODERS = ("auto", "mlp", "nature", "dopamine", "impala", "minatar", "der", "compact", "hadamax", "hadamax_deep")
-INITIALIZED: dict[str, Init] = {"nature": "torch", "dopamine": "xavier"}
-"""Encoders that initialise themselves, and how if nothing else is asked for."""
+OWN_INIT: dict[str, Init] = {"dopamine": "xavier", "hadamax": "xavier_normal", "hadamax_deep": "xavier_normal"}
+"""How encoders are initialised if nothing else is asked for; all others as PyTorch does."""
+TAKE_INIT = ("nature", "dopamine")
+"""Encoders that are handed their initialisation."""
 Layout = Literal["CHW", "HWC", "HW"]
 
 
@@ -152,12 +154,12 @@ def make_encoder(
         encoder = _for_images(name, shape, features, layer_norm, contrast_norm, init, impala)
     if layers:
         added = MLP(encoder.out_features, layers, layer_norm=layer_norm)
-        if name in INITIALIZED:
-            initialize(added, init or INITIALIZED[name])
+        if init is None or name in TAKE_INIT:
+            initialize(added, init or OWN_INIT.get(name, "torch"))
         encoder = _WithLayers(encoder, added)
     if not name.startswith("hadamax"):
         replace_relu(encoder, activation)
-    if init is not None and name not in INITIALIZED:
+    if init is not None and name not in TAKE_INIT:
         initialize(encoder, init)
     return encoder
 
@@ -215,9 +217,9 @@ def _make_cnn(
 ) -> Encoder:
     """Return the convolutional encoder of that name, other than "impala" and "hadamax", for images [C, H, W]."""
     if name == "nature":
-        return NatureCNN(shape, features, layer_norm=layer_norm, init=init or INITIALIZED[name])
+        return NatureCNN(shape, features, layer_norm=layer_norm, init=init or "torch")
     if name == "dopamine":
-        return NatureCNN(shape, features, padding="same", init=init or INITIALIZED[name], layer_norm=layer_norm)
+        return NatureCNN(shape, features, padding="same", init=init or OWN_INIT[name], layer_norm=layer_norm)
     if name == "der":
         return DataEfficientCNN(shape, features, layer_norm=layer_norm)
     if name == "compact":

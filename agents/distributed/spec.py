@@ -27,7 +27,7 @@ from pixelq.envs.named import parse_named
 SUITES = {"atari5": ATARI5, "atari26": ATARI26, "atari57": ATARI57}
 """Names that stand for several games in `envs`."""
 MOST_CELLS = 100_000
-DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?")
+DEVICES = re.compile(r"auto|cpu(:0)?|cuda(:[0-9]+)?")
 SERVICES = ("wandb", "mlflow", "trackio")
 """Names that `track` may have."""
 
@@ -199,7 +199,7 @@ def _flags_of(values: Mapping[str, Any]) -> Flags:
         except (TypeError, ValueError) as error:
             raise InvalidSpec(f"env_kwargs must have values that JSON has ({one_line(error)})") from error
     if DEVICES.fullmatch(given.get("device", "auto")) is None:
-        raise InvalidSpec(f"device must be auto, cpu or cuda, got {given['device']!r:.80}")
+        raise InvalidSpec(f"device must be auto, cpu, cuda or cuda:N, got {given['device']!r:.80}")
     for service in given.get("track", ()):
         if service not in SERVICES:
             raise InvalidSpec(f"track must have names among {', '.join(SERVICES)}, got {service!r:.80}")

@@ -163,14 +163,16 @@ def scores_of(plan: SearchPlan, out: Path, cells: Sequence[Cell]) -> list[list[t
     """Return the steps and scores of the evaluations of each cell.
 
     The steps are those at which evaluations were due: several environments may go a few steps beyond them, differently
-    in each run, and a pruner compares trials at equal steps.
+    in each run, and a pruner compares trials at equal steps. One that was not due, when a callback stopped the run, has
+    its own.
     """
     every, steps = plan.evaluate_every, plan.spec.steps
     found = []
     for cell in cells:
-        scores = {}  # of two evaluations that were due at the same step, the last
+        scores = dict[int, float]()
         for step, mean in evaluations_of(out / cell.name):
-            scores[steps if step >= steps else step // every * every] = plan.score(cell, mean)
+            due = steps if step >= steps else step // every * every
+            scores[step if due in scores or due == 0 else due] = plan.score(cell, mean)
         found.append(list(scores.items()))
     return found
 

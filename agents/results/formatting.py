@@ -71,7 +71,11 @@ def identified(text: object, most: int = 80) -> str:
     """Return a text as `shortened` does, with a digest if something is missing, so that other texts stay others."""
     whole = str(text)
     line = shortened(whole, most)
-    return line if line == whole else f"{shortened(whole, most - 9)}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    return (
+        line
+        if line == whole
+        else f"{shortened(whole, most - 9)}-{hashlib.sha256(whole.encode(errors='surrogatepass')).hexdigest()[:8]}"
+    )
 
 
 def pluralize(number: int, noun: str) -> str:

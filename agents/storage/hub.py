@@ -70,8 +70,7 @@ def hub_folder(path: str | os.PathLike[str]) -> Path:
             info = hub.HfApi().model_info(repo, revision=revision, files_metadata=True)
             sizes = {each.rfilename: each.size or 0 for each in info.siblings or () if each.rfilename in FILES}
             _check(repo, sizes)
-            # The commit whose files were checked, and not what a branch holds by now
-            return Path(hub.snapshot_download(repo, revision=info.sha, allow_patterns=list(FILES)))
+            return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=list(FILES)))
     except HubUnreachable:
         cached = _cached(hub, repo, revision)
         if cached is None:

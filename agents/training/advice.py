@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixelq.agents.agent import Agent
-from pixelq.agents.config.presets import PRESET_PROTOCOLS, preset, preset_of
+from pixelq.agents.config.presets import ATARI_PRESETS, PRESET_PROTOCOLS, preset, preset_of
 from pixelq.envs import PROTOCOLS, split_rules
 
 FOR_VECTORS = "classic"
@@ -24,6 +24,7 @@ def advice(
     """
     sentences = []
     config, name = agent.config, preset_name or preset_of(agent.config)
+    rollout = config.rollout_length * num_envs if config.algorithm == "pqn" else 0
     begins = config.learning_starts + (agent.step if agent.replay is None and not resume else 0)
     if agent.step + steps <= begins:
         sentence = (
@@ -34,14 +35,13 @@ def advice(
         if len(agent.observation_space.shape) == 1 and starts < config.learning_starts:
             sentence += f"; the preset '{FOR_VECTORS}', made for vectors such as these, starts after step {starts:,}"
         sentences.append(sentence)
-    rollout = config.rollout_length * num_envs if config.algorithm == "pqn" else 0
-    if 2 * steps <= rollout and not resume:  # at most every second step only resets, and is not counted
+    elif 2 * steps <= rollout and not resume:  # at most every second step only resets, and is not counted
         sentences.append(
-            f"nothing is learned in {steps:,} steps, since learning waits for a rollout of {rollout:,}; take more "
-            "steps, use fewer environments, or set a smaller rollout_length"
+            f"no rollout is complete after {steps:,} steps, so nothing is learned yet; a rollout takes {rollout:,} "
+            "steps: take more, use fewer environments, or set a smaller rollout_length"
         )
     rules = split_rules(agent.protocol or "")[0]
-    own = PRESET_PROTOCOLS.get(name or "", rules)
+    own = PRESET_PROTOCOLS[name] if name in ATARI_PRESETS else rules
     if rules in PROTOCOLS and rules != own:
         sentences.append(
             f"the games are played by the protocol '{rules}', the source of the preset '{name}' by '{own}'; scores are "

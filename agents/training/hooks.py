@@ -246,20 +246,20 @@ def check_callbacks(callbacks: object) -> None:
             raise InvalidConfig(f"callbacks must be instances of pixelq.agents.Callback, got {each!r:.80}{hint}")
         if type(each) is Callback:
             raise InvalidConfig("callbacks must be of subclasses of pixelq.agents.Callback, which itself does nothing")
-        _check_events(each)
+        _check_events(type(each))
 
 
-def _check_events(callback: Callback) -> None:
+def _check_events(kind: type[Callback]) -> None:
     """Check that all public methods `on_…` of a callback are events, since others would never be called.
 
     Raises:
         InvalidConfig: If one is not.
     """
-    for name in dir(callback):
-        if name.startswith("on_") and name not in EVENTS and callable(getattr(callback, name)):
+    for name in dir(kind):
+        if name.startswith("on_") and name not in EVENTS and callable(getattr(kind, name)):
             near = difflib.get_close_matches(name, EVENTS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(EVENTS)}"
-            raise InvalidConfig(f"the callback {type(callback).__name__} has {name}, which is no event; {hint}")
+            raise InvalidConfig(f"the callback {kind.__name__} has {name}, which is no event; {hint}")
 
 
 def other_keys(values: Any) -> list[Any]:

@@ -106,7 +106,7 @@ def test_environments_whose_runs_would_share_a_folder_are_refused(monkeypatch: p
 @pytest.mark.parametrize(
     ("flag", "value", "sentence"),
     [
-        ("device", "tpu", "device must be auto, cpu or cuda, got 'tpu'"),
+        ("device", "tpu", "device must be auto, cpu, cuda or cuda:N, got 'tpu'"),
         ("track", ["foo"], "track must have names among wandb, mlflow, trackio, got 'foo'"),
     ],
 )

@@ -342,7 +342,7 @@ def test_trials_are_compared_at_the_steps_at_which_evaluations_were_due(tmp_path
         (tmp_path / cell.name / "evaluations.csv").write_text(header + "".join(rows))
     assert scores_of(plan, tmp_path, plan.cells) == [
         [(500, 505.5), (1_000, 1_005.5), (1_500, 1_500.5), (2_000, 2_001.5), (2_050, 2_055.5)],
-        [(500, 501.5), (1_000, 1_000.5), (1_500, 1_600.5)],  # stopped by a callback at 1,600
+        [(500, 501.5), (1_000, 1_000.5), (1_500, 1_507.5), (1_600, 1_600.5)],  # stopped by a callback
     ]
 
 

@@ -256,6 +256,8 @@ def test_errors_say_what_is_wrong() -> None:
         ("dopamine", None, lambda fan_in, fan_out: 2 / (fan_in + fan_out)),
         ("dopamine", "he", lambda fan_in, fan_out: 2 / fan_in),
         ("der", "he", lambda fan_in, fan_out: 2 / fan_in),
+        ("hadamax", None, lambda fan_in, fan_out: 2 / (fan_in + fan_out)),
+        ("hadamax", "he", lambda fan_in, fan_out: 2 / fan_in),
     ],
 )
 def test_added_layers_are_initialised_as_the_encoder_is(

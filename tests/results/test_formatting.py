@@ -10,6 +10,7 @@ from pixelq.agents.results.formatting import (
     format_percent,
     format_score,
     format_signed,
+    identified,
     plain_score,
     pluralize,
 )
@@ -39,6 +40,9 @@ from pixelq.agents.results.formatting import (
         (format_duration(8460), "2 h 21 min"),
         (format_signed(-2.04), "−2.0"),
         (format_signed(float("inf")), "+∞"),
+        (identified("x" * 80), "x" * 80),
+        (identified("x" * 81), "x" * 70 + "…-4d1f7bb8"),
+        (identified("a\ud800"), "a?-25819b9b"),
         (describe_rules("nature"), "nature"),
         (describe_rules("sticky+flicker=0.125"), "sticky with 12.5% of the frames black"),
         (describe_rules("ours+flicker=often"), "ours+flicker=often"),

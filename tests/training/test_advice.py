@@ -44,7 +44,9 @@ def test_a_training_that_is_shorter_than_half_a_rollout_says_so(steps: int, is_t
     agent = PQN(envs.single_observation_space, envs.single_action_space, config, device="cpu")
     sentences = told(agent, envs, steps)
     assert agent.updates == 0
-    expected = f"nothing is learned in {steps} steps, since learning waits for a rollout of 48; take more steps"
+    expected = (
+        f"no rollout is complete after {steps} steps, so nothing is learned yet; a rollout takes 48 steps: take more"
+    )
     assert [each.startswith(expected) for each in sentences] == [True] * is_too_short
 
 
@@ -101,6 +103,7 @@ def test_the_preset_for_vectors_is_named(name: str, env_id: str, is_named: bool)
         (preset("nature"), None, None, None),
         (preset("quick_dqn"), None, "sticky", None),
         (preset("quick"), None, "envpool", None),
+        (preset("classic"), None, "nature", None),
     ],
 )
 def test_games_by_other_rules_than_the_presets_are_named(

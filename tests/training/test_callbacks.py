@@ -457,10 +457,6 @@ class Misspelt(Callback):
         pass
 
 
-MISSPELT_LATER: Any = Stateless()
-MISSPELT_LATER.on_metric = print
-
-
 class Unknown(Callback):
     def on_lunch(self, training: Training) -> None:
         pass
@@ -474,7 +470,6 @@ class Unknown(Callback):
         ([print], "callbacks must be instances of pixelq.agents.Callback, got <built-in function print>$"),
         ([Callback()], "callbacks must be of subclasses of pixelq.agents.Callback, which itself does nothing$"),
         ([Misspelt()], "the callback Misspelt has on_stepp, which is no event; did you mean on_step?"),
-        ([MISSPELT_LATER], "the callback Stateless has on_metric, which is no event; did you mean on_metrics?"),
         ([Unknown()], "the callback Unknown has on_lunch, which is no event; there are on_training_start, on_step, "),
     ],
 )
