@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelq.agents.errors import InvalidConfig
-from pixelq.agents.experience.transfer import Casting, StepTransfer
+from pixelq.agents.experience.transfer import StepTransfer
 from pixelq.agents.storage.validation import fitting
 
 MOST_FRAMES = 255
@@ -139,7 +139,11 @@ class Ring:
         if self.transfer is not None:
             self.transfer.turn()
         rows = self.newest()
-        self._put("frames", self.frames[rows], obs[:, -1] if self.frame_stack > 1 else obs, "same_kind")
+        newest = obs[:, -1] if self.frame_stack > 1 else obs
+        if self.transfer is None:
+            np.copyto(self.frames[rows].numpy(), newest, casting="same_kind")
+        else:
+            self.transfer.send("frames", newest, self.frames[rows], "same_kind")
         self._put("age", self.age[rows], age)
         if self.mask is not None and mask is not None:
             self._put("mask", self.mask[rows], mask)
@@ -167,12 +171,12 @@ class Ring:
             field: Tensor = getattr(self, name)
             self.transfer.add(name, field[: self.num_envs].shape, field.dtype)
 
-    def _put(self, name: str, rows: Tensor, values: NDArray[Any], casting: Casting = "unsafe") -> None:
+    def _put(self, name: str, rows: Tensor, values: NDArray[Any]) -> None:
         """Write the values [N, ...] of a step to its rows of a field, in place or by a transfer."""
         if self.transfer is None:
-            np.copyto(rows.numpy(), values, casting=casting)
+            np.copyto(rows.numpy(), values, casting="unsafe")
         else:
-            self.transfer.send(name, values, rows, casting)
+            self.transfer.send(name, values, rows)
 
     def truncate_last(self, envs: NDArray[np.bool_]) -> None:
         """Mark the newest complete rows of some environments, bool [N], as truncated; nothing if there are none."""

@@ -355,7 +355,7 @@ sys.exit(main({command(tmp_path)!r}))
         ({"agent": {"gamma": []}}, [], "agent.gamma must have a value, got an empty list"),
         ({"protocol": 3}, [], "protocol must be text, got 3"),
         ({"agent": {"replay_capacity": 10**12}}, [], "of memory, and"),
-        ({"device": "tpu"}, [], "use auto, cpu or cuda"),
+        ({"device": "tpu"}, [], "device must be auto, cpu, cuda or cuda:N"),
         ({}, ["--launcher", "cloud"], "--launcher must be one of local, ray, slurm, got 'cloud'"),
         ({}, ["--launcher", "ray", "--ray-address", "127.0.0.1:1"], "no Ray cluster answers at '127.0.0.1:1'"),
         ({}, ["--launcher", "ray", "--ray-address", "x"], "--ray-address must be HOST:PORT"),
