@@ -23,6 +23,7 @@ from pixelq.agents.distributed.team import Seat, Team
 from pixelq.agents.errors import InvalidConfig
 from pixelq.agents.experience.ring import row_bytes
 from pixelq.agents.experience.store import Store
+from pixelq.agents.storage.json_values import is_number
 from pixelq.agents.training.collector import Collector, Restarts
 from pixelq.agents.training.interval import Interval
 from pixelq.envs import is_atari, make_vec
@@ -82,7 +83,7 @@ class ActorEnvs(VectorWrapper):
         self.actors = checked_integer("actors", actors, 1)
         if self.actors > self._total:
             raise InvalidConfig(f"actors must be at most the {self._total:,} environments, got {self.actors:,}")
-        if isinstance(gpus, bool) or not isinstance(gpus, int | float) or not 0.0 <= gpus <= 1.0:
+        if not is_number(gpus, 0.0, 1.0):
             raise InvalidConfig(f"gpus must be a number in [0, 1], got {gpus!r:.80}")
         self._block, self._ahead = checked_integer("block", block, 1), checked_integer("ahead", ahead, 0)
         self._seed, self._gpus, self._modules = seed, gpus, tuple(modules)

@@ -32,20 +32,13 @@ class StepTransfer:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._shapes: dict[str, tuple[torch.Size, torch.dtype]] = {}
-        self._make()
-
-    def _make(self) -> None:
         self._turns = [Buffers({}, self._event()) for _ in range(2)]
-        for name, (shape, dtype) in self._shapes.items():
-            self.add(name, shape, dtype)
 
     def _event(self) -> Any:
         return torch.cuda.Event() if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def add(self, name: str, shape: torch.Size, dtype: torch.dtype) -> None:
         """Make buffers for values of a shape and type, under a name."""
-        self._shapes[name] = shape, dtype
         for buffers in self._turns:
             buffers.values[name] = torch.empty(shape, dtype=dtype, pin_memory=self.device.type == "cuda")
 
@@ -77,9 +70,11 @@ class StepTransfer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickled agent has: events belong to one process, and pinned memory is made anew."""
-        return {"device": self.device, "_shapes": self._shapes}
+        made = self._turns[0].values
+        return {"device": self.device, "made": {name: (each.shape, each.dtype) for name, each in made.items()}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what `__getstate__` returned."""
-        self.__dict__.update(state)
-        self._make()
+        StepTransfer.__init__(self, state["device"])
+        for name, (shape, dtype) in state["made"].items():
+            self.add(name, shape, dtype)

@@ -70,12 +70,10 @@ def shortened(text: object, most: int = 80) -> str:
 def identified(text: object, most: int = 80) -> str:
     """Return a text as `shortened` does, with a digest if something is missing, so that other texts stay others."""
     whole = str(text)
-    line = shortened(whole, most)
-    return (
-        line
-        if line == whole
-        else f"{shortened(whole, most - 9)}-{hashlib.sha256(whole.encode(errors='surrogatepass')).hexdigest()[:8]}"
-    )
+    if shortened(whole, most) == whole:
+        return whole
+    digest = hashlib.sha256(whole.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{shortened(whole, most - 9)}-{digest}"
 
 
 def pluralize(number: int, noun: str) -> str:

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from pixelq.agents.runs.columns import GREATEST, Columns, read_columns
 from pixelq.agents.runs.tables import FINAL_EVALUATION, read_config
 from pixelq.agents.storage.environments import env_arguments
 from pixelq.agents.storage.files import read_regular
-from pixelq.agents.storage.json_values import MOST_JSON
+from pixelq.agents.storage.json_values import MOST_JSON, is_count, is_number
 from pixelq.agents.storage.rules import with_rules
 from pixelq.envs import GYMNASIUM, has_published_rules, is_atari, split_rules
 from pixelq.envs.games import published_id
@@ -236,16 +235,12 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise InvalidRun(f"{path} is damaged ({one_line(error)}); evaluate the run again") from error
-    kinds = {"env": str, "protocol": str, "checkpoint": str, "step": int, "mean": float | int | None}
     if (
         not isinstance(evaluation, dict)
-        or not kinds.keys() <= evaluation.keys()
-        or not all(
-            isinstance(evaluation[name], kind) and not isinstance(evaluation[name], bool)
-            for name, kind in kinds.items()
-        )
-        or evaluation["step"] < 0
-        or not abs(evaluation["mean"] or 0) <= sys.float_info.max  # also NaN, and integers too large for a float
+        or not all(isinstance(evaluation.get(name), str) for name in ("env", "protocol", "checkpoint"))
+        or not is_count(evaluation.get("step"))
+        or "mean" not in evaluation
+        or not (evaluation["mean"] is None or is_number(evaluation["mean"]))
     ):
         raise InvalidRun(f"{path} does not describe an evaluation; give a file of pixelq evaluate --json")
     try:

@@ -133,7 +133,7 @@ class ProgressReporter:
         seconds, steps = (sum(column) for column in zip((0.0, 0), *self.spans, strict=True))
         speed = steps / seconds if steps and seconds else None
         every, last = self.evaluate_every, self.last_step  # at each multiple of the period, and at the last step
-        evaluations = max(0, -(-last // every) - agent.step // every) if agent.step < last else 0
+        evaluations = -(-last // every) - agent.step // every if agent.step < last else 0
         steps_left = max(0, self.last_step - agent.step)  # several environments may go a few steps beyond the last
         left = None if speed is None else steps_left / speed + evaluations * self.evaluation_seconds
         return Progress(

@@ -22,10 +22,11 @@ from pixelq.agents.experience.windows import SequenceWindow
 from pixelq.agents.learning import staleness
 from pixelq.agents.learning.learner import Learner
 from pixelq.agents.learning.staleness import HISTORY, q_discrepancy
-from pixelq.envs import EnvironmentFailed, make_vec
+from pixelq.envs import make_vec
 from pixelq.networks import MLP, QNetwork
 from tests.support import reference as ref
 from tests.support.cases import representative
+from tests.support.failing_envs import fail_at
 
 Array = NDArray[np.float64]
 HEADS = ("scalar", "categorical", "quantile", "implicit", "fqf")
@@ -382,22 +383,14 @@ def test_predict_goes_on_from_the_state_that_it_returned() -> None:
 def test_environments_that_are_made_anew_begin_with_a_new_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     envs = make_vec("CartPole-v1", 2, seed=0)
     agent = DQN(envs.single_observation_space, envs.single_action_space, CONFIG, device="cpu", seed=0)
-    starts, calls = [], 0
-    explore, recv = agent.explore, envs.recv
+    starts, explore = [], agent.explore
 
     def noted(obs: Any, memory: Any) -> Any:
         starts.append((memory.episode_start.tolist(), bool(memory.state[0].any())))
         return explore(obs, memory)
 
-    def failing() -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 5:
-            raise EnvironmentFailed("on purpose")
-        return recv()
-
     monkeypatch.setattr(agent, "explore", noted)
-    monkeypatch.setattr(envs, "recv", failing)
+    fail_at(envs, 5, monkeypatch)
     agent.learn(envs, 14)
     assert starts == [([True, True], False)] + [([False, False], True)] * 4 + [([True, True], False)] + starts[6:]
     assert [start for start, _ in starts[6:]] == [[False, False]] * len(starts[6:])

@@ -13,6 +13,7 @@ from pixelq.agents import DQN, AgentConfig, Callback, InvalidConfig, Training
 from pixelq.agents.training.collector import Collector, Restarts, note_envs
 from pixelq.agents.training.interval import Interval
 from pixelq.envs import EnvironmentFailed, make_vec
+from tests.support.failing_envs import fail_at
 
 SMALL = AgentConfig(hidden=8, learning_starts=8, batch_size=4, replay_capacity=200, n_step=1)
 
@@ -142,20 +143,13 @@ def test_a_frame_stack_that_has_no_effect_is_said() -> None:
 def test_an_episode_that_a_failure_ended_is_not_joined_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     envs: Any = make_vec("CartPole-v1", 2, seed=0)
     agent = agent_of(envs, learning_starts=10**6, replay_capacity=400)
-    recv, calls, rows = envs.recv, 0, []
-
-    def failing() -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 5:
-            raise EnvironmentFailed("on purpose")
-        return recv()
+    rows = []
 
     class Rows(Callback):
         def on_metrics(self, training: Training, row: dict[str, Any]) -> None:
             rows.append(row)
 
-    monkeypatch.setattr(envs, "recv", failing)
+    fail_at(envs, 5, monkeypatch)
     agent.learn(envs, 200, log_every=200, callbacks=[Rows()])
     assert agent.replay is not None
     ring, lengths = agent.replay.ring.read(5, agent.replay.time), []  # from the row after the failure on
